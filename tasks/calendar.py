@@ -1,0 +1,68 @@
+"""CBOT sessions, and time as the product counts it: horizons in sessions, knowledge at 18:00 Chicago."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+CHICAGO = "America/Chicago"
+NEW_YORK = "America/New_York"
+AS_OF_HOUR = 18
+FIRST_SESSION = "2000-01-03"
+
+
+@lru_cache(maxsize=1)
+def _cbot() -> pd.DatetimeIndex:
+    import pandas_market_calendars as market_calendars
+
+    calendar = market_calendars.get_calendar("CBOT_Agriculture")
+    last = pd.Timestamp.now(tz=CHICAGO).tz_localize(None).normalize() + pd.DateOffset(years=2)
+    return calendar.valid_days(FIRST_SESSION, last, tz=None).as_unit("us")
+
+
+def sessions(first: str | pd.Timestamp = FIRST_SESSION, last: str | pd.Timestamp | None = None) -> pd.DatetimeIndex:
+    """CBOT sessions from ``first`` to ``last`` inclusive, as naive midnights (unit us). Two years ahead are known."""
+    days = _cbot()
+    start = days.searchsorted(pd.Timestamp(first), side="left")
+    stop = len(days) if last is None else days.searchsorted(pd.Timestamp(last), side="right")
+    return days[start:stop]
+
+
+def at_clock(dates: pd.DatetimeIndex, time: str, timezone: str) -> pd.DatetimeIndex:
+    """``time`` ("HH:MM") of each naive date in ``timezone``, as UTC instants (unit us)."""
+    hour, minute = (int(part) for part in time.split(":"))
+    local = dates.as_unit("us") + pd.Timedelta(hours=hour, minutes=minute)
+    return local.tz_localize(timezone, ambiguous=False, nonexistent="shift_forward").tz_convert("UTC")
+
+
+def as_of_instants(days: pd.DatetimeIndex) -> pd.DatetimeIndex:
+    """18:00 America/Chicago of each session, in UTC: the moment its panel row stands for."""
+    return at_clock(days, f"{AS_OF_HOUR:02d}:00", CHICAGO)
+
+
+def as_of_instant(day: str | pd.Timestamp) -> pd.Timestamp:
+    """18:00 America/Chicago of one date, in UTC."""
+    return as_of_instants(pd.DatetimeIndex([pd.Timestamp(day)]))[0]
+
+
+def session_on_or_before(day: str | pd.Timestamp) -> pd.Timestamp:
+    """The last CBOT session not after ``day``."""
+    return sessions(last=day)[-1]
+
+
+def last_finished_session(now: pd.Timestamp | None = None) -> pd.Timestamp:
+    """The last session whose 18:00 Chicago has passed (``now`` is UTC-aware, default the clock)."""
+    instant = pd.Timestamp.now(tz="UTC") if now is None else now
+    days = sessions(last=instant.tz_convert(CHICAGO).tz_localize(None).normalize())
+    return days[-1] if as_of_instants(days[-1:])[0] <= instant else days[-2]
+
+
+@lru_cache(maxsize=1)
+def us_federal_holidays() -> np.ndarray:
+    """US federal holidays 1970-2040 as ``datetime64[D]`` (observed dates), for release calendars."""
+    from pandas.tseries.holiday import USFederalHolidayCalendar
+
+    days = USFederalHolidayCalendar().holidays("1970-01-01", "2040-12-31")
+    return days.to_numpy().astype("datetime64[D]")

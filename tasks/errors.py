@@ -1,0 +1,55 @@
+"""The product's own errors: each says what, where, how much, and what to do next."""
+
+from __future__ import annotations
+
+
+class CbiError(Exception):
+    """Base of every error the product raises on purpose."""
+
+
+class SettingsError(CbiError):
+    """A setting is unknown or has a bad value."""
+
+
+class RegistryError(CbiError):
+    """An entry of registry/ is misspelt, missing or contradictory."""
+
+
+class OriginError(CbiError):
+    """The place payloads should come from is missing or empty."""
+
+
+class SourceUnavailable(CbiError):
+    """A source did not answer usefully; what is held stays in place."""
+
+
+class SchemaDrift(CbiError):
+    """A payload does not have the columns its adapter knows."""
+
+
+class StaleSource(CbiError):
+    """A critical series is older than its limit."""
+
+
+class GateFailed(CbiError):
+    """A blocking expectation failed; nothing after the gate was written."""
+
+
+class ZoneBusy(CbiError):
+    """Another run holds the lock of a zone."""
+
+
+class ManifestMismatch(CbiError):
+    """A file is not the one its manifest describes."""
+
+
+class ModelStoreError(CbiError):
+    """A model version is missing, half-written or does not fit the features served."""
+
+
+class WarehouseError(CbiError):
+    """The warehouse refused a write or a query."""
+
+
+class TrainingFailed(CbiError):
+    """A model family's process ended without a result."""

@@ -1,0 +1,52 @@
+"""Typed settings: environment, then `.env`, then the defaults below. A misspelt `CBI_…` name is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tasks.errors import SettingsError
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between two machines running the same commit."""
+
+    model_config = SettingsConfigDict(env_prefix="CBI_", env_file=".env", extra="forbid", frozen=True)
+
+    home: Path = Field(default=PROJECT / "var", description="all state: zones, warehouse, models, Prefect's database")
+    archive: Path = Field(default=PROJECT.parent / "shared" / "archive", description="recorded source data")
+    registry: Path = Field(default=PROJECT / "registry", description="what the product knows about the world")
+    expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
+    workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    fred_api_key: str | None = Field(default=None, repr=False, description="FRED key; without it the keyless CSV")
+
+
+def load_settings() -> Settings:
+    """Read the settings of this process.
+
+    Raises:
+        SettingsError: an unknown ``CBI_`` variable or a value that does not fit, with its name.
+    """
+    known = {f"CBI_{name.upper()}" for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith("CBI_") and name not in known)
+    if unknown:
+        raise SettingsError(
+            f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))} (see .env.example)"
+        )
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"CBI_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{problems}. Mend it in the environment or in .env") from None
+    return settings.model_copy(
+        update={
+            name: getattr(settings, name).expanduser().resolve()
+            for name in ("home", "archive", "registry", "expectations")
+        }
+    )

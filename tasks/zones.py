@@ -1,0 +1,198 @@
+"""Where data lies under CBI_HOME, and the only ways to write there: whole files, atomically, under a lock.
+
+A reader sees the old file or the new one, never a part. A kill -9 leaves at most a temporary file, which the
+next writer of that folder removes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from tasks.errors import ManifestMismatch, ZoneBusy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEMPORARY = ".tmp-"
+
+
+@dataclass(frozen=True)
+class Zones:
+    """The folders under one CBI_HOME."""
+
+    home: Path
+
+    @property
+    def raw(self) -> Path:  # noqa: D102
+        return self.home / "raw"
+
+    @property
+    def staging(self) -> Path:  # noqa: D102
+        return self.home / "staging"
+
+    @property
+    def quarantine(self) -> Path:  # noqa: D102
+        return self.home / "quarantine"
+
+    @property
+    def panel(self) -> Path:  # noqa: D102
+        return self.home / "panel"
+
+    @property
+    def features(self) -> Path:  # noqa: D102
+        return self.home / "features"
+
+    @property
+    def labels(self) -> Path:  # noqa: D102
+        return self.home / "labels"
+
+    @property
+    def exports(self) -> Path:  # noqa: D102
+        return self.home / "exports"
+
+    @property
+    def warehouse(self) -> Path:  # noqa: D102
+        return self.home / "warehouse"
+
+    @property
+    def models(self) -> Path:  # noqa: D102
+        return self.home / "models"
+
+    @property
+    def reports(self) -> Path:  # noqa: D102
+        return self.home / "reports"
+
+    @property
+    def locks(self) -> Path:  # noqa: D102
+        return self.home / "locks"
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let ``write`` fill a temporary file beside ``path``, make it durable, then rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}-{path.name}"
+    try:
+        write(temporary)
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write ``content`` atomically."""
+    return write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """Write ``value`` as readable JSON with sorted keys, so that equal values are equal files."""
+    return write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, default=str) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file, or None when there is none or a killed run left it unreadable."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+        return None
+
+
+def write_parquet(path: Path, frame: pd.DataFrame) -> Path:
+    """Write a frame as parquet; the same frame gives the same bytes."""
+    return write_atomically(
+        path, lambda temporary: frame.to_parquet(temporary, engine="pyarrow", compression="zstd", index=False)
+    )
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a parquet file of a zone.
+
+    Raises:
+        ManifestMismatch: the file is not readable parquet.
+    """
+    import pandas as pd
+    from pyarrow.lib import ArrowException
+
+    try:
+        return pd.read_parquet(path, columns=columns)
+    except (ArrowException, OSError) as error:
+        raise ManifestMismatch(
+            f"{path} is not readable ({error}); delete it and run `python -m flows.daily`"
+        ) from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short stable hash of JSON-able values: the identity of a run's inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove what a killed writer left in ``folder``. Call it under the folder's lock."""
+    if folder.is_dir():
+        for left in folder.rglob(f"{TEMPORARY}*"):
+            left.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(zones: Zones, name: str, *, wait_s: float = 120.0) -> Iterator[None]:
+    """Hold the lock ``name`` (a zone or a source); the operating system frees it when the process dies.
+
+    Raises:
+        ZoneBusy: another process held it for longer than ``wait_s``.
+    """
+    zones.locks.mkdir(parents=True, exist_ok=True)
+    path = zones.locks / f"{name.replace('/', '-')}.lock"
+    try:
+        with FileLock(path, timeout=wait_s):
+            yield
+    except Timeout:
+        raise ZoneBusy(
+            f"{name}: another run has held {path} for {wait_s:.0f} s. Wait for it, or find it with `fuser {path}`"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a stored file was made from. Equal identity means that it need not be made again."""
+
+    inputs: str
+    rows: int
+
+    @staticmethod
+    def of(path: Path) -> Identity | None:
+        """The identity recorded beside ``path``, if the file is there and is the recorded one."""
+        held = read_json(path.with_name(path.name + ".manifest.json"))
+        if not held or not path.exists() or path.stat().st_size != held.get("bytes"):
+            return None
+        return Identity(inputs=held["inputs"], rows=held["rows"])
+
+
+def write_identified(path: Path, frame: pd.DataFrame, *, inputs: str) -> Identity:
+    """Write ``frame`` and, last, the manifest that says what it was made from."""
+    write_parquet(path, frame)
+    manifest = {"inputs": inputs, "rows": len(frame), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    write_json(path.with_name(path.name + ".manifest.json"), manifest)
+    return Identity(inputs=inputs, rows=len(frame))
