@@ -245,7 +245,7 @@ Model = TypeVar("Model", bound=Entry)
 
 def _load(path: Path, model: type[Model]) -> Model:
     try:
-        raw = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        raw = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe
     except FileNotFoundError:
         raise RegistryError(f"{path} is missing; restore it with `git checkout {path.name}`") from None
     except yaml.YAMLError as error:

@@ -24,7 +24,6 @@ class Settings(BaseSettings):
     expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
     workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    fred_api_key: str | None = Field(default=None, repr=False, description="FRED key; without it the keyless CSV")
 
 
 def load_settings() -> Settings:

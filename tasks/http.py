@@ -1,0 +1,174 @@
+"""The one HTTP client: rate limit, time limits, size limit, retries for what can pass, secrets never in words."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Self
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from tasks.errors import SourceUnavailable
+
+log = logging.getLogger(__name__)
+
+SECRET_PARAMETERS = re.compile(r"(?i)\b(api_?key|registrationkey|key|token|apikey)=[^&\s\"']+")
+TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` with every secret value, and every parameter that is named like one, replaced by ``***``."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return SECRET_PARAMETERS.sub(lambda match: match.group(0).split("=")[0] + "=***", text)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a source may cost before it counts as unavailable."""
+
+    attempts: int = 5
+    connect_s: float = 10.0
+    read_s: float = 30.0
+    total_s: float = 180.0
+    max_bytes: int = 200 * 2**20
+    first_wait_s: float = 1.0
+    longest_wait_s: float = 60.0
+
+
+class TooLong(httpx.TransportError):
+    """The whole answer took longer than the total limit."""
+
+
+@dataclass
+class TokenBucket:
+    """At most ``per_minute`` requests a minute, evenly spaced after a small burst."""
+
+    per_minute: int
+    burst: int = 5
+    _tokens: float = field(init=False)
+    _stamp: float = field(init=False)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._tokens, self._stamp = float(self.burst), time.monotonic()
+
+    def take(self) -> None:
+        """Wait until a request may be made."""
+        with self._lock:
+            now = time.monotonic()
+            self._tokens = min(self.burst, self._tokens + (now - self._stamp) * self.per_minute / 60)
+            self._stamp = now
+            self._tokens -= 1
+            wait_s = -self._tokens * 60 / self.per_minute if self._tokens < 0 else 0.0
+        if wait_s:
+            time.sleep(wait_s)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code in TRANSIENT_STATUS
+    return isinstance(error, httpx.TransportError)
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Seconds the server asks to wait (a number or an HTTP date), or None."""
+    asked = response.headers.get("retry-after", "").strip()
+    if asked.isdigit():
+        return float(asked)
+    try:
+        return max(0.0, (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()) if asked else None
+    except (TypeError, ValueError):
+        return None
+
+
+class Http:
+    """A client for one source. Use it as a context manager."""
+
+    def __init__(
+        self,
+        source: str,
+        *,
+        per_minute: int,
+        secrets: tuple[str, ...] = (),
+        limits: Limits | None = None,
+    ) -> None:
+        self.source = source
+        self.secrets = secrets
+        self.limits = limits or Limits()
+        self._bucket = TokenBucket(per_minute)
+        timeout = httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s)
+        self._client = httpx.Client(timeout=timeout, follow_redirects=True, headers={"User-Agent": "cbi/0.1"})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._client.close()
+
+    def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
+        """The body of a 2xx answer, complete.
+
+        Raises:
+            SourceUnavailable: after all attempts, or at once for what a retry cannot mend. Secrets are redacted.
+        """
+        return self.retrying(lambda: self._once(url, params), shown=url)
+
+    def retrying(self, call: Callable[[], bytes], *, shown: str) -> bytes:
+        """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages."""
+        try:
+            for attempt in Retrying(
+                stop=stop_after_attempt(self.limits.attempts),
+                wait=self._wait,
+                retry=retry_if_exception(is_transient),
+                before_sleep=self._say,
+                reraise=True,
+            ):
+                with attempt:
+                    self._bucket.take()
+                    return call()
+        except httpx.HTTPError as error:
+            raise SourceUnavailable(
+                f"{self.source}: {redact(shown, self.secrets)}: {self._describe(error)}. What is held stays; "
+                f"try `python -m flows.ingest {self.source}` later"
+            ) from None
+        raise AssertionError("unreachable")
+
+    def _once(self, url: str, params: Mapping[str, str | int] | None) -> bytes:
+        started, body = time.monotonic(), bytearray()
+        with self._client.stream("GET", url, params=dict(params or {})) as response:
+            response.raise_for_status()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > self.limits.max_bytes:
+                    raise SourceUnavailable(f"{self.source}: more than {self.limits.max_bytes} bytes from {redact(url)}")
+                if time.monotonic() - started > self.limits.total_s:
+                    raise TooLong(f"still sending after {self.limits.total_s:.0f} s")
+        return bytes(body)
+
+    def _wait(self, state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        asked = retry_after_s(error.response) if isinstance(error, httpx.HTTPStatusError) else None
+        if asked is not None:
+            return min(asked, self.limits.longest_wait_s)
+        return wait_exponential_jitter(initial=self.limits.first_wait_s, max=self.limits.longest_wait_s)(state)
+
+    def _say(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        wait_s = state.next_action.sleep if state.next_action else 0.0
+        log.warning("%s: attempt %d: %s; again in %.1f s", self.source, state.attempt_number, self._describe(error), wait_s)
+
+    def _describe(self, error: BaseException | None) -> str:
+        if isinstance(error, httpx.HTTPStatusError):
+            return f"HTTP {error.response.status_code} after {self.limits.attempts if is_transient(error) else 1} attempt(s)"
+        return redact(f"{type(error).__name__}: {error}", self.secrets)

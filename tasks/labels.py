@@ -1,0 +1,52 @@
+"""What a forecast is measured against: the ZL close ``h`` sessions ahead, and the log return to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tasks.calendar import sessions
+from tasks.registry import Horizons
+
+
+def build_labels(panel: pd.DataFrame, horizons: Horizons) -> pd.DataFrame:
+    """Targets of every session at every horizon, long.
+
+    A target is known where both its own session and the target session have a close. Nothing is filled: a session
+    without a bar has no target and is none.
+
+    Returns:
+        ``horizon, date, target_date, target_log_return, target_price, last_price, sessions_ahead, reachable``; price in
+        cents/lb. ``reachable`` says that both closes are known.
+
+    Invariants: ``sessions_ahead`` counts CBOT sessions, never calendar days.
+    """
+    dates = pd.DatetimeIndex(panel["date"])
+    close = panel["zl_close"].to_numpy()
+    later = sessions(first=dates[0], last=dates[-1] + pd.DateOffset(years=2))
+    parts = []
+    for name, horizon in horizons.horizons.items():
+        h = horizon.sessions
+        ahead = np.full(len(close), np.nan)
+        ahead[: len(close) - h] = close[h:] if h < len(close) else []
+        reachable = ~np.isnan(ahead) & ~np.isnan(close)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "horizon": name,
+                    "date": dates,
+                    "target_date": later[h : h + len(dates)],
+                    "target_log_return": np.where(reachable, np.log(ahead / close), np.nan),
+                    "target_price": np.where(reachable, ahead, np.nan),
+                    "last_price": close,
+                    "sessions_ahead": h,
+                    "reachable": reachable,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def target_date(as_of: pd.Timestamp, sessions_ahead: int) -> pd.Timestamp:
+    """The session ``sessions_ahead`` after ``as_of``."""
+    return sessions(first=as_of)[sessions_ahead]

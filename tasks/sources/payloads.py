@@ -1,0 +1,185 @@
+"""Payloads: files exactly as a source served them, landed once, never changed, with a sidecar that says whence.
+
+A live payload is stored in raw/. A recorded one stays where it is: its sidecar in raw/ points at it.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from tasks.errors import ManifestMismatch, OriginError, RegistryError
+from tasks.http import Http, redact
+from tasks.registry import SourceSpec
+from tasks.zones import Zones, read_json, sha256_of, write_bytes, write_json
+
+LIVE = "live"
+RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d$")
+
+
+@dataclass(frozen=True)
+class Window:
+    """Dates asked for, both inclusive."""
+
+    start: date
+    end: date
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a fetch brought, before it is landed."""
+
+    series: str
+    extension: str
+    content: bytes
+    url: str
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One landed payload. ``fetched_at`` is UTC; ``day_known_only`` says that its time of day is not."""
+
+    source: str
+    series: str
+    path: Path
+    sha256: str
+    bytes: int
+    url: str
+    fetched_at: pd.Timestamp
+    day_known_only: bool
+
+    @property
+    def name(self) -> str:
+        """How messages and the quarantine call it."""
+        return f"{self.source}/{self.series}/{self.path.name}"
+
+
+class Adapter(Protocol):
+    """A source is two functions; everything about it that is data is in the registry."""
+
+    def fetch(self, series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+        """Ask the live source for one series."""
+
+    def parse(self, payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+        """Tidy rows ``series, observation_date, row`` and one column a field, as served: no cleaning.
+
+        Raises:
+            SchemaDrift: the payload is not of the shape this adapter knows.
+        """
+
+
+def adapter(spec: SourceSpec) -> Adapter:
+    """The module of a source.
+
+    Raises:
+        RegistryError: there is no such module in tasks/sources.
+    """
+    try:
+        return import_module(f"tasks.sources.{spec.module}")  # type: ignore[return-value]
+    except ModuleNotFoundError as error:
+        if error.name != f"tasks.sources.{spec.module}":
+            raise
+        raise RegistryError(f"module `{spec.module}`: there is no tasks/sources/{spec.module}.py") from None
+
+
+def land(zones: Zones, source: str, fetched: Fetched, *, fetched_at: pd.Timestamp, secrets: tuple[str, ...] = ()) -> Payload:
+    """Store a live payload and then its sidecar. The same bytes as the newest payload held are not stored again."""
+    folder = zones.raw / source / fetched.series
+    stamp = fetched_at.tz_convert("UTC").strftime("%Y-%m-%dT%H%M%SZ")
+    held = landed(zones, source, fetched.series)
+    path = write_bytes(folder / f"{stamp}.{fetched.extension}", fetched.content)
+    digest = sha256_of(path)
+    if held and held[-1].sha256 == digest:
+        path.unlink()
+        return held[-1]
+    sidecar = {
+        "source": source,
+        "series": fetched.series,
+        "file": path.name,
+        "url": redact(fetched.url, secrets),
+        "fetched_at": fetched_at.isoformat(),
+        "day_known_only": False,
+        "sha256": digest,
+        "bytes": len(fetched.content),
+    }
+    write_json(path.with_name(path.name + ".sidecar.json"), sidecar)
+    return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
+
+
+def land_recorded(zones: Zones, origin: Path, source: str, spec: SourceSpec) -> list[Payload]:
+    """Land a sidecar for every recorded payload of a source's series; the files are read in place.
+
+    Raises:
+        OriginError: the folder is not laid out like a raw zone.
+        ManifestMismatch: a file is not the one MANIFEST.csv describes.
+    """
+    if not origin.is_dir():
+        raise OriginError(f"origin {origin} is not a folder; set CBI_ARCHIVE, or use `--origin live`")
+    manifest = _manifest(origin)
+    payloads = []
+    for series in spec.series:
+        for path in sorted((origin / source / series).glob("*")):
+            if not RECORDED_ON.match(path.stem):
+                continue
+            sidecar_path = zones.raw / source / series / f"recorded-{path.name}.sidecar.json"
+            digest = sha256_of(path)
+            recorded = manifest.get(f"{source}/{series}/{path.name}")
+            if recorded and recorded["sha256"] != digest:
+                raise ManifestMismatch(f"{path}: sha256 {digest[:12]} is not the {recorded['sha256'][:12]} of MANIFEST.csv; restore the file")
+            sidecar = {
+                "source": source,
+                "series": series,
+                "file": str(path.resolve()),
+                "url": recorded["endpoint"] if recorded else "",
+                "fetched_at": f"{path.stem}T00:00:00+00:00",
+                "day_known_only": True,
+                "sha256": digest,
+                "bytes": path.stat().st_size,
+            }
+            if read_json(sidecar_path) != sidecar:
+                write_json(sidecar_path, sidecar)
+            payloads.append(_from_sidecar(sidecar_path))
+    return payloads
+
+
+def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
+    """Every payload held of a source (or of one series), oldest fetch first."""
+    pattern = f"{_escape(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
+    payloads = [_from_sidecar(path) for path in (zones.raw / source).glob(pattern)]
+    return sorted(payloads, key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
+
+
+def _escape(series: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", series)
+
+
+def _from_sidecar(path: Path) -> Payload:
+    sidecar = read_json(path)
+    if not sidecar:
+        raise ManifestMismatch(f"{path} is not a sidecar; delete it and run the ingest again")
+    return Payload(
+        source=sidecar["source"],
+        series=sidecar["series"],
+        path=path.parent / sidecar["file"],
+        sha256=sidecar["sha256"],
+        bytes=sidecar["bytes"],
+        url=sidecar["url"],
+        fetched_at=pd.Timestamp(sidecar["fetched_at"]),
+        day_known_only=sidecar["day_known_only"],
+    )
+
+
+def _manifest(origin: Path) -> dict[str, dict[str, str]]:
+    path = origin / "MANIFEST.csv"
+    if not path.exists():
+        return {}
+    with path.open(newline="") as handle:
+        return {row["file"]: row for row in csv.DictReader(handle)}

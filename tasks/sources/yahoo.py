@@ -1,0 +1,69 @@
+"""Daily bars of futures, indices and currencies from Yahoo Finance, as history CSV.
+
+Yahoo refuses plain HTTP clients, so the `yfinance` package asks; what is stored is the CSV its site served.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import timedelta
+
+import httpx
+import pandas as pd
+
+from tasks.errors import SchemaDrift
+from tasks.http import Http
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """One symbol's bars of the window."""
+    url = f"{spec.endpoint}/v8/finance/chart/{series}?interval=1d&period1={window.start}&period2={window.end}"
+    content = http.retrying(lambda: _history_csv(series, window, http.limits.read_s), shown=url)
+    yield Fetched(series=series, extension="csv", content=content, url=url)
+
+
+def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
+    import yfinance
+    from curl_cffi.requests.exceptions import RequestException
+    from yfinance.exceptions import YFException, YFRateLimitError
+
+    # yfinance remembers time zones in a SQLite file in the user's cache folder; keep it out of there
+    yfinance.set_tz_cache_location(os.path.join(tempfile.gettempdir(), "cbi-yfinance"))  # noqa: PTH118
+    try:
+        history = yfinance.Ticker(series).history(
+            start=window.start.isoformat(),
+            end=(window.end + timedelta(days=1)).isoformat(),
+            auto_adjust=False,
+            actions=False,
+            raise_errors=True,
+            timeout=timeout_s,
+        )
+    except YFRateLimitError as error:
+        raise httpx.TransportError(f"Yahoo limits the rate: {error}") from error
+    except (YFException, RequestException, ValueError) as error:
+        raise httpx.TransportError(f"{type(error).__name__}: {error}") from error
+    if history.empty:
+        raise httpx.TransportError("Yahoo answered with no rows")
+    history.index = pd.DatetimeIndex(history.index).tz_localize(None).strftime("%Y-%m-%d")
+    return history[[c for c in COLUMNS if c in history]].to_csv(index_label="Date").encode()
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Bars as served. Columns are taken by name: their order drifts and some payloads hold closes only."""
+    try:
+        served = pd.read_csv(payload.path, na_values=["null", ""], keep_default_na=False, skip_blank_lines=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    names = {str(column).strip().lower(): column for column in served.columns}
+    found = {field: names[name.lower()] for field, name in spec.fields.items() if name.lower() in names}
+    if "date" not in names or not {"close", "adj_close"} & set(found):
+        raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:8]} have no Date with Close or Adj Close")
+    rows = {"series": payload.series, "observation_date": served[names["date"]], "row": served.index + 2}
+    return pd.DataFrame(rows | {field: served[column] for field, column in found.items()})
+

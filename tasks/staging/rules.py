@@ -1,0 +1,210 @@
+"""Cell-level rules: which served cells are refused, and why. Cells, not rows: a bad high does not cost a good close.
+
+Every rule looks at the payload itself and at the past only, so that a cell's fate never depends on later data;
+a jump that needs the next observation to be believed becomes known with that observation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tasks.calendar import as_of_instants
+from tasks.registry import Jump, SourceSpec
+
+PRICES = ("open", "high", "low", "close", "adj_close")
+KEY_FIELD = {"bars": "close", "values": "value"}
+TRAILING = 60
+REASONS = {
+    "bad_date": "the date cannot be read",
+    "not_a_number": "the value cannot be read as a number",
+    "null": "the payload has the row but no value",
+    "future_date": "dated after the payload was fetched",
+    "provisional": "the session had not ended when the payload was fetched",
+    "weekend": "no session is held on a Saturday or Sunday",
+    "duplicate": "the same date stands in the payload more than once",
+    "range": "outside the range the registry allows",
+    "impossible_ohlc": "the bar's prices contradict each other",
+    "stale_run": "the same bar too many times in a row",
+    "jump": "a jump that nothing confirms",
+}
+
+
+def key_field(spec: SourceSpec) -> str:
+    """The field that must be right for an observation to count: close, value, or the source's first field."""
+    return next((f for f in (KEY_FIELD[spec.kind],) if f in spec.fields), next(iter(spec.fields)))
+
+
+def screen(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
+    """One verdict a cell for the rows of one source, all payloads together.
+
+    Args:
+        rows: ``series, observation_date (text), row, payload, fetched_at`` and one column a field, as parsed.
+        spec: the source's registry entry.
+
+    Returns:
+        ``rows`` with ``observation_date`` as dates and fields as floats, plus a column ``<field>__rule`` a field that
+        holds the first rule the cell broke, or "" when it is accepted.
+    """
+    rows = rows.reset_index(drop=True)
+    dates = pd.to_datetime(rows["observation_date"], format="%Y-%m-%d", errors="coerce").astype("datetime64[us]")
+    fields = [field for field in spec.fields if field in rows.columns]
+    out = rows.drop(columns=fields).assign(observation_date=dates)
+    values, verdicts = {}, {}
+    for field in fields:
+        served = rows[field]
+        numeric = pd.to_numeric(served, errors="coerce").astype("float64")
+        verdict = np.full(len(rows), "", dtype=object)
+        _mark(verdict, numeric.isna().to_numpy(), "null")
+        _mark(verdict, (numeric.isna() & served.notna()).to_numpy(), "not_a_number", over=True)
+        values[field], verdicts[field] = numeric.to_numpy(copy=True), verdict
+
+    row_rules = _row_rules(out, spec)
+    for field in fields:
+        for name, broken in row_rules.items():
+            _mark(verdicts[field], broken, name, over=True)
+        _mark(verdicts[field], _out_of_range(values[field], field, out["series"], spec), "range")
+    for field, broken in _duplicates(out, values).items():
+        _mark(verdicts[field], broken, "duplicate")
+    if spec.kind == "bars":
+        for field, broken in _impossible(values, verdicts).items():
+            _mark(verdicts[field], broken, "impossible_ohlc")
+        frozen = _stale_runs(out, values, verdicts, spec)
+        for field in fields:
+            _mark(verdicts[field], frozen, "stale_run")
+    return out.assign(**values, **{f"{field}__rule": verdict for field, verdict in verdicts.items()})
+
+
+def _mark(verdict: np.ndarray, broken: np.ndarray, rule: str, *, over: bool = False) -> None:
+    """Note ``rule`` where it is broken and no other was before (``over``: also where one was)."""
+    verdict[broken if over else broken & (verdict == "")] = rule
+
+
+def _row_rules(rows: pd.DataFrame, spec: SourceSpec) -> dict[str, np.ndarray]:
+    """Rules that condemn a whole row; of several, the last named wins."""
+    dates, fetched = rows["observation_date"], rows["fetched_at"]
+    rules = {}
+    if spec.kind == "bars":
+        closes = pd.Series(as_of_instants(pd.DatetimeIndex(dates.fillna(pd.Timestamp("1970-01-01")))), index=rows.index)
+        rules["provisional"] = (closes > fetched).to_numpy()
+    rules["future_date"] = (dates > fetched.dt.tz_localize(None)).to_numpy()
+    if not spec.weekends:
+        rules["weekend"] = (dates.dt.dayofweek >= 5).to_numpy()
+    rules["bad_date"] = dates.isna().to_numpy()
+    return rules
+
+
+def _out_of_range(values: np.ndarray, field: str, series: pd.Series, spec: SourceSpec) -> np.ndarray:
+    limits = {}
+    for name, entry in spec.series.items():
+        default = entry.range if field != "volume" else (0.0, 1e12)
+        limits[name] = entry.ranges.get(field, default)
+    low = series.map({name: limit[0] for name, limit in limits.items()}).to_numpy(dtype="float64")
+    high = series.map({name: limit[1] for name, limit in limits.items()}).to_numpy(dtype="float64")
+    with np.errstate(invalid="ignore"):
+        return (values < low) | (values > high)
+
+
+def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of equal repeats all but the first; of contradicting ones every one, since none can be preferred."""
+    key = ["payload", "series", "observation_date"]
+    none = np.zeros(len(rows), dtype=bool)
+    repeated = rows.duplicated(key, keep=False).to_numpy() & rows["observation_date"].notna().to_numpy()
+    broken = {field: none.copy() for field in values}
+    if repeated.any():
+        later = rows.duplicated(key, keep="first").to_numpy() & repeated
+        part = rows.loc[repeated, key]
+        for field, array in values.items():
+            spread = part.assign(v=array[repeated]).groupby(key, observed=True)["v"].transform("nunique").to_numpy()
+            broken[field][repeated] = (spread > 1) | later[repeated]
+    return broken
+
+
+def _impossible(values: dict[str, np.ndarray], verdicts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A close or open outside high/low convicts the high or the low; a high below the low convicts both.
+
+    The close is what a session is settled at and what the other payloads agree on: it stays. 841 bars of ZL to 2011
+    have such a high or low.
+    """
+    if not {"open", "high", "low", "close"} <= set(values):
+        return {}
+    good = {f: np.where(verdicts[f] == "", values[f], np.nan) for f in ("open", "high", "low", "close")}
+    slack = 1e-6 * np.abs(good["close"])
+    with np.errstate(invalid="ignore"):
+        crossed = good["high"] < good["low"] - slack
+        high = crossed | (good["close"] > good["high"] + slack)
+        low = crossed | (good["close"] < good["low"] - slack)
+        open_ = (~high & (good["open"] > good["high"] + slack)) | (~low & (good["open"] < good["low"] - slack))
+    return {"high": high, "low": low, "open": open_}
+
+
+def _stale_runs(
+    rows: pd.DataFrame, values: dict[str, np.ndarray], verdicts: dict[str, np.ndarray], spec: SourceSpec
+) -> np.ndarray:
+    """The bars from the n-th identical one on (open, high, low and close all equal to the bar before)."""
+    broken = np.zeros(len(rows), dtype=bool)
+    limits = {name: entry.stale_run for name, entry in spec.series.items() if entry.stale_run}
+    if not limits or not {"open", "high", "low", "close"} <= set(values):
+        return broken
+    known = verdicts["close"] == ""
+    bars = rows.loc[known, ["payload", "series", "observation_date"]].assign(
+        **{f: values[f][known] for f in ("open", "high", "low", "close")}
+    )
+    bars = bars.sort_values(["payload", "series", "observation_date"])
+    same = np.ones(len(bars), dtype=bool)
+    for column in ("payload", "series", "open", "high", "low", "close"):
+        same &= (bars[column] == bars[column].shift()).to_numpy()
+    run = pd.Series(same, index=bars.index).groupby((~same).cumsum()).cumsum() + 1
+    limit = bars["series"].map(limits).astype("float64")
+    broken[bars.index[(run >= limit).to_numpy()]] = True
+    return broken
+
+
+def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump) -> pd.DataFrame:
+    """Judge one series' closes for jumps, each against its own past.
+
+    A close is suspect when it is further than the threshold from both the close before and the median of the five
+    before: after a lone spike the return to the old level is not suspect, after a true move the day after is not.
+    The threshold is the larger of ``min_abs_return`` and ``sigmas`` robust standard deviations of the past 60 returns.
+    A suspect is confirmed at once when its own bar traded through from the old level, or later by the next
+    observation when that stays near; then it is known only when that next observation is.
+
+    Args:
+        closes: ``observation_date, value, low, high, first (bool)``, sorted by date, one row a distinct value of a
+            date; ``first`` marks the earliest accepted value of each date. low and high may be NaN.
+        jump: the registry's limits.
+
+    Returns:
+        columns ``refused`` (bool), ``confirmed_by`` (date of the confirming observation or NaT), ``threshold`` and
+        ``move`` (simple return from the close before), indexed like ``closes``.
+    """
+    path = closes.loc[closes["first"]].set_index("observation_date")["value"]
+    returns = path.diff() / path.shift().abs()
+    centre = returns.rolling(TRAILING, min_periods=20).median()
+    scale = 1.4826 * (returns - centre).abs().rolling(TRAILING, min_periods=20).median().shift()
+    past = pd.DataFrame(
+        {
+            "before": path.shift(),
+            "median": path.shift().rolling(5, min_periods=1).median(),
+            "threshold": np.maximum(jump.min_abs_return, jump.sigmas * scale.fillna(0.0)),
+            "next": path.shift(-1),
+            "next_date": path.index.to_series().shift(-1),
+        }
+    )
+    here = past.reindex(closes["observation_date"]).set_index(closes.index)
+    value = closes["value"]
+    move = (value - here["before"]) / here["before"].abs()
+    from_median = (value - here["median"]) / here["median"].abs()
+    suspect = (move.abs() > here["threshold"]) & (from_median.abs() > here["threshold"])
+    gap = np.where(move > 0, closes["low"] - here["before"], here["before"] - closes["high"]) / here["before"].abs()
+    traded_through = pd.Series(gap, index=closes.index) <= here["threshold"]
+    stays = ((here["next"] - value) / value.abs()).abs() <= here["threshold"]
+    late = suspect & ~traded_through & stays
+    return pd.DataFrame(
+        {
+            "refused": suspect & ~traded_through & ~stays,
+            "confirmed_by": here["next_date"].where(late),
+            "threshold": here["threshold"],
+            "move": move,
+        }
+    )

@@ -1,0 +1,251 @@
+"""From payloads to observations with their vintages, and the quarantine of every cell refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.calendar import as_of_instant
+from tasks.errors import CbiError, SchemaDrift
+from tasks.registry import SourceSpec
+from tasks.sources import payloads as raw
+from tasks.sources.payloads import Payload
+from tasks.staging.availability import known_at
+from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
+from tasks.zones import Zones, exclusive, fingerprint, read_json, read_parquet, sweep_temporary, write_json, write_parquet
+
+OBSERVATIONS = [
+    "source",
+    "series",
+    "observation_date",
+    "field",
+    "value",
+    "unit",
+    "available_at",
+    "fetched_at",
+    "vintage",
+]
+QUARANTINE = [*OBSERVATIONS, "rule", "reason", "payload", "row"]
+SAME_VALUE = 1e-6  # relative: payloads print the same double with 6 or 15 digits
+
+
+@dataclass(frozen=True)
+class Staged:
+    """What is held of one source after staging."""
+
+    source: str
+    observations: pd.DataFrame
+    quarantine: pd.DataFrame
+    payloads: int
+    changed: bool
+
+
+def stage_payloads(
+    source: str, spec: SourceSpec, payloads: Iterable[Payload], *, through: pd.Timestamp
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Observations and quarantine of one source, from payloads, as known by ``through`` (UTC).
+
+    The first accepted value of a date is known when the registry's rule says; a different value in a later payload is
+    a new vintage, known when that payload was fetched.
+
+    Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
+    """
+    frames, unreadable = [], []
+    for number, payload in enumerate(payloads):
+        try:
+            rows = raw.adapter(spec).parse(payload, spec)
+        except (SchemaDrift, OSError) as error:
+            unreadable.append((payload, str(error)))
+            continue
+        frames.append(rows.assign(payload=payload.name, order=number, fetched_at=payload.fetched_at, day_only=payload.day_known_only))
+    refused = [_whole_payload(source, payload, reason) for payload, reason in unreadable]
+    if not frames:
+        return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
+    rows = pd.concat(frames, ignore_index=True)
+    cells = _cells(rows.astype({"series": "category", "payload": "category"}), spec)
+    cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
+    cells = _judge_jumps(cells, spec)
+    cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
+    cells = cells.assign(source=source, unit=_units(cells, spec))
+    accepted = _vintages(cells[cells["rule"] == ""])
+    accepted = accepted[accepted["available_at"] <= through]
+    return _finish([accepted], OBSERVATIONS), _finish([*refused, _refusals(cells[cells["rule"] != ""])], QUARANTINE)
+
+
+def _cells(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
+    """One row a cell with its verdict and the instant its date's release was due."""
+    screened = screen(rows, spec)
+    fields = [field for field in spec.fields if field in screened.columns]
+    count = len(screened)
+    known = pd.Series(pd.NaT, index=screened.index, dtype="datetime64[us, UTC]")
+    for series, part in screened.groupby("series", observed=True, sort=False):
+        dated = part["observation_date"].notna()
+        dates = pd.DatetimeIndex(part.loc[dated, "observation_date"])
+        availability = spec.series[str(series)].availability or spec.availability
+        known.loc[part.index[dated]] = known_at(dates, availability)
+    shared = {name: screened[name] for name in ("series", "observation_date", "row", "payload", "order", "fetched_at", "day_only")}
+    shared["known_at"] = known
+    for field in ("low", "high"):
+        if field in fields:
+            shared[f"bar_{field}"] = screened[field].where(screened[f"{field}__rule"] == "")
+    wide = pd.DataFrame(shared)
+    parts = [
+        wide.assign(field=field, value=screened[field], rule=screened[f"{field}__rule"]) for field in fields
+    ]
+    cells = pd.concat(parts, ignore_index=True)
+    cells["field"] = pd.Categorical.from_codes(np.repeat(np.arange(len(fields)), count), categories=fields)
+    if spec.missing_marker:
+        cells = cells[cells["rule"] != "null"]
+    return cells.assign(confirmed=pd.NaT, detail="")
+
+
+def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
+    """Refuse the price cells of bars whose close jumped unconfirmed; delay those that the next bar confirmed."""
+    key = key_field(spec)
+    cells = cells.copy()
+    for series, entry in spec.series.items():
+        if entry.jump is None:
+            continue
+        usable = cells[(cells["series"] == series) & (cells["field"] == key) & (cells["rule"] == "")]
+        usable = usable.sort_values(["observation_date", "fetched_at", "order"])
+        if usable.empty:
+            continue
+        closes = pd.DataFrame(
+            {
+                "observation_date": usable["observation_date"],
+                "value": usable["value"],
+                "low": usable.get("bar_low", np.nan),
+                "high": usable.get("bar_high", np.nan),
+                "first": ~usable.duplicated("observation_date"),
+            }
+        )
+        verdict = unconfirmed_jumps(closes, entry.jump)
+        noticed = verdict[verdict["refused"] | verdict["confirmed_by"].notna()]
+        for index, found in noticed.iterrows():
+            bar = (
+                (cells["series"] == series)
+                & (cells["payload"] == cells.at[index, "payload"])
+                & (cells["observation_date"] == cells.at[index, "observation_date"])
+                & cells["field"].isin(PRICES + (key,))
+            )
+            if found["refused"]:
+                cells.loc[bar & (cells["rule"] == ""), "rule"] = "jump"
+                cells.loc[bar, "detail"] = f": moved {found['move']:+.1%}, limit {found['threshold']:.1%}"
+            else:
+                availability = entry.availability or spec.availability
+                cells.loc[bar, "known_at"] = known_at(pd.DatetimeIndex([found["confirmed_by"]]), availability)[0]
+    return cells
+
+
+def _vintages(cells: pd.DataFrame) -> pd.DataFrame:
+    """Number the distinct values of each cell in the order they were served."""
+    ordered = cells.sort_values(["series", "field", "observation_date", "fetched_at", "order"], kind="stable")
+    key = ["series", "field", "observation_date"]
+    first = ~ordered.duplicated(key).to_numpy()
+    before = ordered["value"].shift().to_numpy()
+    value = ordered["value"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        changed = ~(np.abs(value - before) <= SAME_VALUE * np.abs(before) + 1e-12)
+    kept = ordered[first | changed].copy()
+    vintage = kept.groupby(key, observed=True, sort=False).cumcount().to_numpy() + 1
+    seen = kept["fetched_at"] + pd.to_timedelta(kept["day_only"].astype("int64"), unit="D")
+    revised = seen.where(seen > kept["known_at"], kept["known_at"])
+    return kept.assign(vintage=vintage, available_at=kept["known_at"].where(vintage == 1, revised))
+
+
+def _refusals(cells: pd.DataFrame) -> pd.DataFrame:
+    reasons = cells["rule"].map(REASONS).astype("string").fillna("") + cells["detail"]
+    return cells.assign(vintage=0, available_at=cells["known_at"], reason=reasons)
+
+
+def _units(cells: pd.DataFrame, spec: SourceSpec) -> pd.Series:
+    units = cells["series"].map({name: entry.unit for name, entry in spec.series.items()}).astype(object)
+    for name, entry in spec.series.items():
+        for field, unit in entry.units.items():
+            units[(cells["series"] == name) & (cells["field"] == field)] = unit
+    return units.mask(cells["field"] == "volume", "contracts")
+
+
+def _whole_payload(source: str, payload: Payload, reason: str) -> pd.DataFrame:
+    row = {
+        "source": source,
+        "series": payload.series,
+        "observation_date": pd.NaT,
+        "field": "",
+        "value": np.nan,
+        "unit": "",
+        "available_at": pd.NaT,
+        "fetched_at": payload.fetched_at,
+        "vintage": 0,
+        "rule": "payload",
+        "reason": reason,
+        "payload": payload.name,
+        "row": 0,
+    }
+    return pd.DataFrame([row])
+
+
+def _empty(columns: list[str]) -> pd.DataFrame:
+    return _finish([pd.DataFrame(columns=columns)], columns)
+
+
+def _finish(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    """Concatenate, fix the types and the order: equal content is an equal file."""
+    frame = pd.concat([part[columns] for part in parts], ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    types = {
+        "observation_date": "datetime64[us]",
+        "value": "float64",
+        "available_at": "datetime64[us, UTC]",
+        "fetched_at": "datetime64[us, UTC]",
+        "vintage": "int32",
+        "row": "int64",
+    }
+    text = {name: "category" for name in columns if name not in types}
+    frame = frame.astype({name: kind for name, kind in types.items() if name in columns} | text)
+    order = [name for name in ("series", "field", "observation_date", "vintage", "payload", "row") if name in columns]
+    sortable = frame.assign(series=frame["series"].astype(str), field=frame["field"].astype(str))
+    if "payload" in columns:
+        sortable["payload"] = frame["payload"].astype(str)
+    return frame.loc[sortable[order].sort_values(order, kind="stable").index].reset_index(drop=True)
+
+
+def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Timestamp, code: str) -> Staged:
+    """Stage what raw/ holds of a source, cut at ``as_of`` (a date); an unchanged state is read, not made again.
+
+    Staging never shrinks: after a run as of a later date, an earlier one reads the same files through its own cut.
+    """
+    target, refused = zones.staging / source / "observations.parquet", zones.quarantine / source / "cells.parquet"
+    state_path = zones.staging / source / "manifest.json"
+    through = as_of_instant(as_of)
+    with exclusive(zones, f"staging-{source}"):
+        sweep_temporary(target.parent)
+        sweep_temporary(refused.parent)
+        held = raw.landed(zones, source)
+        inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in held], spec.model_dump(mode="json"), code)
+        state = read_json(state_path) or {}
+        if state.get("inputs") == inputs and pd.Timestamp(state["through"]) >= through:
+            try:
+                return Staged(source, read_parquet(target), read_parquet(refused), len(held), changed=False)
+            except CbiError:
+                state = {}
+        if state.get("inputs") == inputs or state.get("through"):
+            through = max(through, pd.Timestamp(state["through"]))
+        observations, quarantine = stage_payloads(source, spec, held, through=through)
+        write_parquet(refused, quarantine)
+        write_parquet(target, observations)
+        write_json(state_path, {"inputs": inputs, "through": through.isoformat(), "observations": len(observations), "quarantined": len(quarantine)})
+        return Staged(source, observations, quarantine, len(held), changed=True)
+
+
+def known_by(frame: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
+    """The rows of staging or quarantine that were known at 18:00 Chicago of ``as_of``."""
+    return frame[frame["available_at"] <= as_of_instant(as_of)]
+
+
+def staged_paths(zones: Zones, sources: Iterable[str]) -> list[Path]:
+    """The observation files of ``sources`` that exist."""
+    return [path for source in sources if (path := zones.staging / source / "observations.parquet").exists()]
