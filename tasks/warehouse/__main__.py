@@ -1,0 +1,98 @@
+"""Ask the published warehouse: `python -m tasks.warehouse "SELECT ..."`; without SQL, what there is to ask."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.errors import CbiError
+from tasks.settings import load_settings
+from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.protocol import Warehouse
+from tasks.warehouse.tables import tables
+from tasks.zones import Zones
+
+
+def _cell(value: object) -> str:
+    if value is None or value is pd.NaT or value != value:  # NaN is not itself
+        return "NULL"
+    if isinstance(value, pd.Timestamp):
+        return (
+            f"{value:%Y-%m-%d}"
+            if value.tzinfo is None and value == value.normalize()
+            else f"{value:%Y-%m-%d %H:%M:%S%z}"
+        )
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _widths(texts: pd.DataFrame) -> list[int]:
+    """What each column takes on the screen, its right border included."""
+    return [max([len(str(name)), *texts[name].str.len()]) + 3 for name in texts]
+
+
+def _print_table(frame: pd.DataFrame, rows: int) -> None:
+    shown = frame.head(rows)
+    texts = pd.DataFrame({name: [_cell(value) for value in shown[name]] for name in shown}, dtype="object")
+    edges = [1 + sum(_widths(texts)[: count + 1]) for count in range(texts.shape[1])]
+    console = Console()
+    columns = texts.shape[1]
+    if console.is_terminal:
+        columns = max(1, sum(edge <= console.width for edge in edges))
+    else:  # a pipe has no width: there nothing is squeezed
+        console = Console(width=max([console.width, *edges]))
+    table = Table()
+    for name in texts.columns[:columns]:
+        right = pd.api.types.is_numeric_dtype(frame[name]) and not pd.api.types.is_bool_dtype(frame[name])
+        table.add_column(escape(str(name)), justify="right" if right else "left", overflow="fold")
+    for row in texts.iloc[:, :columns].itertuples(index=False):
+        table.add_row(*(escape(text) for text in row))
+    console.print(table)
+    cut = []
+    if len(frame) > rows:
+        cut.append(f"the first {rows} of {len(frame):,} rows (--rows N shows more)")
+    if columns < texts.shape[1]:
+        cut.append(f"the first {columns} of {texts.shape[1]} columns (what fits)")
+    if cut:
+        console.print(f"Cut for the terminal: {' and '.join(cut)}. --csv gives everything.", soft_wrap=True)
+
+
+def _contents(warehouse: Warehouse) -> pd.DataFrame:
+    counts = warehouse.row_counts()
+    kinds = ["table" if name in tables() else "view" for name in counts]
+    return pd.DataFrame({"name": list(counts), "kind": kinds, "rows": list(counts.values())})
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.warehouse", description=__doc__)
+    parser.add_argument("sql", nargs="?", help="one SELECT, BigQuery dialect; without it, tables and views are listed")
+    parser.add_argument("--rows", type=int, default=50, metavar="N", help="rows shown in the terminal (default 50)")
+    parser.add_argument("--csv", action="store_true", help="print everything as CSV")
+    given = parser.parse_args(arguments)
+    try:
+        warehouse = DuckDbWarehouse(Zones(load_settings().home))
+        frame = warehouse.query(given.sql) if given.sql else _contents(warehouse)
+    except CbiError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        if given.csv:
+            frame.to_csv(sys.stdout, index=False)
+        else:
+            _print_table(frame, max(0, given.rows) if given.sql else len(frame))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough; nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

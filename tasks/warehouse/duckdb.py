@@ -1,0 +1,367 @@
+"""The warehouse as DuckDB files: one that publishing writes, and published snapshots of it that everybody reads.
+
+DuckDB lets one process with a write handle shut out all others, readers too. So the writer's file is opened only
+under the lock and only while it is merged into, and readers open a copy whose name is in `published/CURRENT`.
+
+Invariants: the writer's file counts its own changes (`main.publication`), in the transaction that makes them. A
+publish that was killed after its commit left a revision that no snapshot bears; the next publish sees that.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import sqlglot
+from duckdb import DuckDBPyConnection
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
+
+from tasks.calendar import as_of_instant
+from tasks.errors import WarehouseError
+from tasks.warehouse.frames import check, column_type, conform
+from tasks.warehouse.protocol import Published
+from tasks.warehouse.tables import DATASETS, STAMP, Table, table_named, tables
+from tasks.warehouse.views import views
+from tasks.zones import Zones, exclusive, fingerprint, sweep_temporary, write_atomically, write_bytes
+
+DUCKDB_TYPES = {
+    "DATE": "DATE",
+    "STRING": "VARCHAR",
+    "FLOAT64": "DOUBLE",
+    "INT64": "BIGINT",
+    "BOOL": "BOOLEAN",
+    "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
+}
+OBSERVATIONS = {
+    "source": "VARCHAR",
+    "series": "VARCHAR",
+    "observation_date": "DATE",
+    "field": "VARCHAR",
+    "value": "DOUBLE",
+    "unit": "VARCHAR",
+    "available_at": "TIMESTAMPTZ",
+    "fetched_at": "TIMESTAMPTZ",
+    "vintage": "BIGINT",
+}
+REFUSED_CELLS = {**OBSERVATIONS, "rule": "VARCHAR", "reason": "VARCHAR", "payload": "VARCHAR", "row": "BIGINT"}
+SNAPSHOTS_KEPT = 2
+OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": "false"}
+
+
+def _quoted(*names: str) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for name in names for part in name.split("."))
+
+
+def _column(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: object) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def one_line(error: Exception) -> str:
+    """An engine's message without the picture of the statement under it."""
+    return " ".join(str(error).split("\n\nLINE ")[0].split())
+
+
+def _duckdb_query(sql: str) -> str:
+    """One BigQuery SELECT in DuckDB's dialect."""
+    try:
+        statements = [s for s in sqlglot.parse(sql, read="bigquery") if s is not None]
+        if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+            raise WarehouseError(f"one SELECT at a time, and nothing that writes: {' '.join(sql.split())[:120]!r}")
+        return statements[0].sql("duckdb", unsupported_level=ErrorLevel.RAISE)
+    except ParseError as error:
+        found = error.errors[0]
+        raise WarehouseError(
+            f"SQL does not parse as BigQuery's dialect: {found['description'].rstrip('.')} "
+            f"at {found['highlight']!r} (line {found['line']}, column {found['col']})"
+        ) from None
+    except SqlglotError as error:
+        raise WarehouseError(f"SQL cannot run here: {one_line(error)}") from None
+
+
+class DuckDbWarehouse:
+    """The warehouse under one CBI_HOME (`tasks.warehouse.protocol.Warehouse`)."""
+
+    def __init__(self, zones: Zones) -> None:
+        self._zones = zones
+        self._file = zones.warehouse / "cbi.duckdb"
+        self._folder = zones.warehouse / "published"
+        self._pointer = self._folder / "CURRENT"
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    def migrate(self) -> None:
+        """Create the datasets and fixed tables that are missing, and columns added to them since."""
+        with self._writer() as connection:
+            connection.begin()
+            self._migrate(connection)
+            connection.commit()
+
+    def publish(self, tables: Mapping[str, pd.DataFrame], *, as_of: str | pd.Timestamp, staging: Path) -> Published:
+        """Merge all frames in one transaction, then switch readers to a snapshot of the result.
+
+        Raises:
+            WarehouseError: a frame does not fit its table (nothing was written), or the file is not usable.
+        """
+        for name, frame in tables.items():
+            if len(frame):
+                check(table_named(name), frame)
+            else:
+                table_named(name)
+        with self._writer() as connection:
+            sweep_temporary(self._folder)
+            connection.begin()
+            self._migrate(connection)
+            changed = {
+                name: self._merge(connection, table_named(name), frame) if len(frame) else 0
+                for name, frame in tables.items()
+            }
+            wanted = self._views(connection, as_of=as_of, staging=staging)
+            snapshot = self._commit(connection, any(changed.values()), wanted)
+            switched = snapshot != self._current()
+            if switched:
+                self._copy(connection, snapshot)
+                write_bytes(self._pointer, f"{snapshot}\n".encode())
+                self._drop_old_snapshots(snapshot)
+        return Published(changed=changed, snapshot=snapshot, switched=switched)
+
+    @contextmanager
+    def _writer(self) -> Iterator[DuckDBPyConnection]:
+        """The write handle, under the lock. What is not committed when it closes never was."""
+        with exclusive(self._zones, "warehouse"):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                connection = duckdb.connect(str(self._file), config=OFFLINE)
+            except duckdb.Error as error:
+                if "lock on file" in str(error):
+                    raise WarehouseError(
+                        f"{self._file} is open in another program; close it and run again ({one_line(error)}). "
+                        'To look, use `python -m tasks.warehouse "SELECT ..."`: it never takes that lock'
+                    ) from None
+                raise WarehouseError(self._unreadable(error)) from None
+            try:
+                connection.execute("SET TimeZone = 'UTC'")
+                yield connection
+            except duckdb.Error as error:
+                if "corrupt" in str(error).casefold() or isinstance(error, duckdb.IOException):
+                    raise WarehouseError(self._unreadable(error)) from None
+                raise WarehouseError(f"{self._file}: {one_line(error)}. Readers keep the last snapshot") from None
+            finally:
+                connection.close()
+
+    def _unreadable(self, error: Exception) -> str:
+        current = self._current()
+        remedy = (
+            f"go back to what was last published with `rm -f {self._file}.wal && cp {self._folder / current} "
+            f"{self._file}`, then run `python -m flows.daily`"
+            if current
+            else f"move it away with `mv {self._file} {self._file}.bad`, then run `make demo`"
+        )
+        return f"{self._file} cannot be used ({one_line(error)}). Readers are not affected. If it stays so, {remedy}"
+
+    def _columns(self, connection: DuckDBPyConnection) -> dict[str, dict[str, str]]:
+        """Every base table's columns and their BigQuery types."""
+        kinds = {duck: kind for kind, duck in DUCKDB_TYPES.items()}
+        held: dict[str, dict[str, str]] = {}
+        for dataset, name, column, kind in connection.execute(
+            "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() JOIN duckdb_tables() "
+            "USING (database_name, schema_name, table_name) WHERE database_name = current_database() "
+            "AND schema_name <> 'main' ORDER BY schema_name, table_name, column_index"
+        ).fetchall():
+            held.setdefault(f"{dataset}.{name}", {})[column] = kinds[kind]
+        return held
+
+    def _migrate(self, connection: DuckDBPyConnection) -> None:
+        for dataset in DATASETS:
+            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(dataset)}")
+        held = self._columns(connection)
+        for table in tables().values():
+            if not table.wide:
+                self._ensure(connection, table, table.columns, held.get(table.name, {}))
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS main.publication (database VARCHAR, revision BIGINT, views VARCHAR)"
+        )
+        if not connection.execute("SELECT 1 FROM main.publication").fetchall():
+            connection.execute("INSERT INTO main.publication VALUES (?, 0, '')", [secrets.token_hex(4)])
+
+    def _ensure(
+        self, connection: DuckDBPyConnection, table: Table, columns: Mapping[str, str], held: Mapping[str, str]
+    ) -> None:
+        """Create the table, or add the columns it lacks."""
+        if not held:
+            listed = ", ".join(
+                f"{_column(name)} {DUCKDB_TYPES[kind]}{' NOT NULL' if name in table.key else ''}"
+                for name, kind in columns.items()
+            )
+            connection.execute(f"CREATE TABLE {_quoted(table.name)} ({listed})")
+            return
+        for name, kind in columns.items():
+            if name not in held:
+                connection.execute(f"ALTER TABLE {_quoted(table.name)} ADD COLUMN {_column(name)} {DUCKDB_TYPES[kind]}")
+
+    def _merge(self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame) -> int:
+        """Insert new keys, update rows whose content differs; the number of rows touched."""
+        held = self._columns(connection).get(table.name, {})
+        types = table.columns or {str(name): held.get(str(name)) or column_type(frame[name]) for name in frame}
+        self._ensure(connection, table, types, held)
+        rest = [column for column in types if column not in table.key]
+        content = [column for column in rest if column != STAMP]
+        on = " AND ".join(f"t.{_column(c)} = s.{_column(c)}" for c in table.key)
+        differs = " OR ".join(f"t.{_column(c)} IS DISTINCT FROM s.{_column(c)}" for c in content)
+        update = ", ".join(f"{_column(c)} = s.{_column(c)}" for c in rest)
+        matched = f"WHEN MATCHED AND ({differs}) THEN UPDATE SET {update} " if content else ""
+        connection.register("incoming", conform(table, frame, types))
+        try:
+            touched = connection.execute(
+                f"MERGE INTO {_quoted(table.name)} AS t USING incoming AS s ON {on} {matched}"  # noqa: S608 quoted names
+                f"WHEN NOT MATCHED THEN INSERT ({', '.join(map(_column, types))}) "
+                f"VALUES ({', '.join('s.' + _column(c) for c in types)})"
+            ).fetchall()
+        finally:
+            connection.unregister("incoming")
+        return int(touched[0][0])
+
+    # -- views and revisions ------------------------------------------------------------------------------------
+
+    def _views(self, connection: DuckDBPyConnection, *, as_of: str | pd.Timestamp, staging: Path) -> dict[str, str]:
+        """Every view that can be made now, by name. One waits until the tables it reads have been published."""
+        known_by = f"available_at <= TIMESTAMPTZ {_literal(as_of_instant(as_of).isoformat())}"
+        observations = _over_files(staging, "observations.parquet", OBSERVATIONS, known_by)
+        refused = _over_files(self._zones.quarantine, "cells.parquet", REFUSED_CELLS, "TRUE")
+        wanted = {
+            "staging.observations": f"CREATE VIEW staging.observations AS {observations}",
+            "staging.quarantine": f"CREATE VIEW staging.quarantine AS {refused}",
+        }
+        held = set(self._columns(connection))
+        for view in views():
+            if view.reads <= held | set(wanted):
+                wanted[view.name] = view.statement.sql("duckdb", comments=False)
+        return wanted
+
+    def _commit(self, connection: DuckDBPyConnection, changed: bool, wanted: dict[str, str]) -> str:
+        """Commit, with the views made anew, if anything is new; the name of the snapshot that shows this state."""
+        row = connection.execute("SELECT database, revision, views FROM main.publication").fetchall()[0]
+        database, revision, views_held = row
+        # A view made of `SELECT *` must be made again when its table gains a column.
+        views_now = fingerprint(wanted, self._columns(connection))
+        if changed or views_now != views_held:
+            revision += 1
+            if views_now != views_held:
+                self._make_views(connection, wanted)
+            connection.execute("UPDATE main.publication SET revision = ?, views = ?", [revision, views_now])
+            connection.commit()
+        else:
+            connection.rollback()
+        return f"{database}-{revision:06d}.duckdb"
+
+    def _make_views(self, connection: DuckDBPyConnection, wanted: dict[str, str]) -> None:
+        for dataset, name in connection.execute(
+            "SELECT schema_name, view_name FROM duckdb_views() "
+            "WHERE database_name = current_database() AND NOT internal"
+        ).fetchall():
+            connection.execute(f"DROP VIEW {_quoted(dataset, name)}")
+        for name, statement in wanted.items():
+            try:
+                connection.execute(statement)
+            except duckdb.Error as error:
+                raise WarehouseError(f"view {name} cannot be made: {one_line(error)}. Nothing was written") from None
+
+    # -- snapshots ----------------------------------------------------------------------------------------------
+
+    def _current(self) -> str | None:
+        """Name of the snapshot readers see, if it is there."""
+        try:
+            name = self._pointer.read_text().strip()
+        except FileNotFoundError:
+            return None
+        return name if name and (self._folder / name).is_file() else None
+
+    def _copy(self, connection: DuckDBPyConnection, snapshot: str) -> None:
+        """A compact copy; reading every block for it also proves them sound before readers get them."""
+
+        def copy_to(temporary: Path) -> None:
+            connection.execute(f"ATTACH {_literal(temporary)} AS snapshot")
+            connection.execute("COPY FROM DATABASE cbi TO snapshot")
+            connection.execute("DETACH snapshot")
+
+        write_atomically(self._folder / snapshot, copy_to)
+
+    def _drop_old_snapshots(self, current: str) -> None:
+        """Keep the newest ones. A process that has an older one open goes on reading it."""
+        others = [path for path in self._folder.glob("*.duckdb") if path.name != current]
+        for path in sorted(others, key=lambda p: p.stat().st_mtime_ns)[: -(SNAPSHOTS_KEPT - 1)]:
+            path.unlink()
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def query(self, sql: str) -> pd.DataFrame:
+        """Rows of one SELECT (BigQuery dialect) over the published snapshot.
+
+        Raises:
+            WarehouseError: nothing is published yet, or the SQL does not run; one clear line.
+        """
+        translated = _duckdb_query(sql)
+        with self._reader() as connection:
+            try:
+                return connection.execute(translated).df()
+            except duckdb.Error as error:
+                raise WarehouseError(one_line(error)) from None
+
+    def row_counts(self) -> dict[str, int]:
+        """Rows of every published table and view, by ``dataset.name``."""
+        counts = {}
+        with self._reader() as connection:
+            names = connection.execute(
+                "SELECT table_schema || '.' || table_name FROM information_schema.tables "
+                "WHERE table_schema <> 'main' ORDER BY ALL"
+            ).fetchall()
+            for (name,) in names:
+                try:
+                    counts[name] = int(connection.execute(f"SELECT COUNT(*) FROM {_quoted(name)}").fetchall()[0][0])  # noqa: S608
+                except duckdb.Error as error:
+                    raise WarehouseError(f"{name}: {one_line(error)}. Run `python -m flows.daily`") from None
+        return counts
+
+    @contextmanager
+    def _reader(self) -> Iterator[DuckDBPyConnection]:
+        connection = self._open_snapshot()
+        try:
+            connection.execute("SET TimeZone = 'UTC'")
+            yield connection
+        finally:
+            connection.close()
+
+    def _open_snapshot(self) -> DuckDBPyConnection:
+        reason = "no snapshot"
+        for _ in range(5):  # between reading the pointer and opening, publishes may have dropped that snapshot
+            name = self._current()
+            if name is None:
+                if not self._pointer.exists():
+                    raise WarehouseError(f"nothing is published under {self._zones.home} yet; run `make demo`")
+                continue
+            try:
+                return duckdb.connect(str(self._folder / name), read_only=True, config=OFFLINE)
+            except duckdb.Error as error:
+                reason = one_line(error)
+        raise WarehouseError(
+            f"the snapshot that {self._pointer} names cannot be read ({reason}); "
+            f"delete {self._pointer} and run `python -m flows.daily`"
+        )
+
+
+def _over_files(folder: Path, file: str, columns: Mapping[str, str], where: str) -> str:
+    """SELECT of a zone's parquet files, one a source; with no file yet, the same columns and no row."""
+    if not any(folder.glob(f"*/{file}")):
+        listed = ", ".join(f"CAST(NULL AS {kind}) AS {_column(name)}" for name, kind in columns.items())
+        return f"SELECT {listed} WHERE FALSE"
+    listed = ", ".join(f"CAST({_column(name)} AS {kind}) AS {_column(name)}" for name, kind in columns.items())
+    files = _literal(folder.resolve() / "*" / file)
+    return f"SELECT {listed} FROM read_parquet({files}, union_by_name = true) WHERE {where}"  # noqa: S608

@@ -1,0 +1,111 @@
+"""Frames on their way in: keys checked, columns brought to the table's types. What does not fit is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from tasks.errors import WarehouseError
+from tasks.warehouse.tables import Table
+
+ARROW: dict[str, pa.DataType] = {
+    "DATE": pa.date32(),
+    "STRING": pa.string(),
+    "FLOAT64": pa.float64(),
+    "INT64": pa.int64(),
+    "BOOL": pa.bool_(),
+    "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+}
+
+
+def _example(row: Mapping[Hashable, Any]) -> str:
+    return ", ".join(
+        f"{k}={v.date() if isinstance(v, pd.Timestamp) and v == v.normalize() else v}" for k, v in row.items()
+    )
+
+
+def check(table: Table, frame: pd.DataFrame) -> None:
+    """Refuse a frame that cannot be merged on the table's key.
+
+    Raises:
+        WarehouseError: naming table, column, count and an example.
+    """
+    names = pd.Series([str(column) for column in frame.columns])
+    doubled = names[names.str.casefold().duplicated(keep=False)].tolist()
+    if doubled:
+        raise WarehouseError(f"{table.name}: columns {doubled} differ at most in case, which SQL does not see; rename")
+    missing = [column for column in table.columns or table.key if column not in frame]
+    if missing:
+        raise WarehouseError(f"{table.name}: {len(missing)} columns missing from the frame: {', '.join(missing)}")
+    unknown = [] if table.wide else [name for name in names if name not in table.columns]
+    if unknown:
+        raise WarehouseError(
+            f"{table.name}: {len(unknown)} unknown columns: {', '.join(unknown)}; declare them in "
+            f"tasks/warehouse/schema/{table.name.split('.')[0]}.sql or leave them out"
+        )
+    key = list(table.key)
+    for column in key:
+        empty = frame[column].isna()
+        if empty.any():
+            raise WarehouseError(
+                f"{table.name}: key column {column} is NULL in {int(empty.sum())} of {len(frame)} rows, "
+                f"e.g. row {int(empty.to_numpy().argmax())}: {_example(frame.loc[empty, key].iloc[0].to_dict())}"
+            )
+    repeated = frame.duplicated(key)
+    if repeated.any():
+        raise WarehouseError(
+            f"{table.name}: {int(repeated.sum())} of {len(frame)} rows repeat a key ({', '.join(key)}), "
+            f"e.g. {_example(frame.loc[repeated, key].iloc[0].to_dict())}; publish each key once"
+        )
+
+
+def column_type(series: pd.Series) -> str:
+    """The BigQuery type of a wide table's new column. Every number is FLOAT64: tomorrow's frame may hold a gap."""
+    kind = pa.Array.from_pandas(series).type
+    if pa.types.is_boolean(kind):
+        return "BOOL"
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return "FLOAT64"
+    if pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and kind.tz is None):
+        return "DATE"
+    return "TIMESTAMP" if pa.types.is_timestamp(kind) else "STRING"
+
+
+def _converted(series: pd.Series, kind: str) -> pa.Array:
+    """``series`` as ``kind``; what Arrow would round, cut or guess without a word is a ValueError here."""
+    if series.isna().all():
+        return pa.nulls(len(series), ARROW[kind])
+    dtype = series.dtype
+    zoned = isinstance(dtype, pd.DatetimeTZDtype)
+    instants = zoned or pd.api.types.is_datetime64_dtype(dtype)
+    if kind == "DATE" and instants:
+        if zoned:
+            raise ValueError("has a time zone; a DATE is a naive midnight")
+        held = series.dropna()
+        odd = held[held != held.dt.normalize()]
+        if len(odd):
+            raise ValueError(f"{len(odd)} values have a time of day, e.g. {odd.iloc[0]}")
+    if kind == "TIMESTAMP" and instants and not zoned:
+        raise ValueError("has no time zone; give instants in UTC")
+    if kind == "BOOL" and pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
+        raise ValueError(f"{dtype} values are no truth values, e.g. {series.dropna().iloc[0]}")
+    return pa.Array.from_pandas(series, type=ARROW[kind], safe=True)
+
+
+def conform(table: Table, frame: pd.DataFrame, types: Mapping[str, str]) -> pa.Table:
+    """The frame as Arrow in the table's types. NaN and NaT become NULL.
+
+    Raises:
+        WarehouseError: a value does not fit its column's type.
+    """
+    arrays = {}
+    for column, kind in types.items():
+        if column in frame:
+            try:
+                arrays[column] = _converted(frame[column], kind)
+            except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+                raise WarehouseError(f"{table.name}.{column} is {kind}, the frame does not fit: {error}") from None
+    return pa.table(arrays)

@@ -1,0 +1,45 @@
+-- Forecasts and their reasons, one row per session, horizon and model version (or feature).
+CREATE TABLE IF NOT EXISTS forecasts.zl_forecasts_daily (
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  model_version STRING NOT NULL,
+  target_date DATE,
+  last_price FLOAT64,
+  point FLOAT64,
+  p05 FLOAT64,
+  p10 FLOAT64,
+  p25 FLOAT64,
+  p50 FLOAT64,
+  p75 FLOAT64,
+  p90 FLOAT64,
+  p95 FLOAT64,
+  direction_probability FLOAT64,
+  family STRING,
+  is_baseline BOOL,
+  degraded BOOL,
+  degraded_reason STRING,
+  regime STRING,
+  conviction FLOAT64,
+  confidence FLOAT64,
+  data_snapshot STRING,
+  code_version STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, horizon, model_version) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY horizon;
+
+CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  feature STRING NOT NULL,
+  `group` STRING,
+  shap_cents_lb FLOAT64,
+  feature_value FLOAT64,
+  family STRING,
+  served BOOL,
+  model_version STRING,
+  PRIMARY KEY (as_of, horizon, feature) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY horizon, `group`;

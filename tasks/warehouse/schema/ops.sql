@@ -1,0 +1,65 @@
+-- What the runs did: intake, gates, refused cells, alerts.
+CREATE TABLE IF NOT EXISTS ops.ingest_runs (
+  run STRING NOT NULL,
+  source STRING NOT NULL,
+  as_of DATE,
+  origin STRING,
+  status STRING,  -- ok, stale or failed
+  payloads INT64,
+  new_payloads INT64,
+  observations INT64,
+  quarantined INT64,
+  series INT64,
+  first_date DATE,
+  last_date DATE,
+  message STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (run, source) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY source;
+
+CREATE TABLE IF NOT EXISTS ops.gate_results (
+  run STRING NOT NULL,
+  gate STRING NOT NULL,
+  suite STRING NOT NULL,
+  expectation STRING NOT NULL,
+  column_name STRING NOT NULL,  -- '' for an expectation about the whole table: a key has no NULL
+  as_of DATE,
+  on_fail STRING,
+  success BOOL,
+  unexpected_count INT64,
+  element_count INT64,
+  examples STRING,
+  reason STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (run, gate, suite, expectation, column_name) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY gate;
+
+CREATE TABLE IF NOT EXISTS ops.quarantine_summary (
+  as_of DATE NOT NULL,
+  source STRING NOT NULL,
+  series STRING NOT NULL,
+  field STRING NOT NULL,
+  rule STRING NOT NULL,
+  cells INT64,
+  first_date DATE,
+  last_date DATE,
+  reason STRING,
+  PRIMARY KEY (as_of, source, series, field, rule) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY source;
+
+CREATE TABLE IF NOT EXISTS ops.alerts (
+  as_of DATE NOT NULL,
+  kind STRING NOT NULL,
+  subject STRING NOT NULL,
+  level STRING,
+  message STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, kind, subject) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH);

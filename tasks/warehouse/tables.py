@@ -1,0 +1,75 @@
+"""The warehouse's tables: names, natural keys, columns. Fixed tables are written once, in schema/*.sql.
+
+The columns of a wide table come from the frames published to it; a new column is added, none is ever dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+
+from tasks.errors import WarehouseError
+
+SCHEMA = Path(__file__).parent / "schema"
+HORIZONS = ("1w", "1m", "3m", "6m", "12m")
+DATASETS = ("staging", "features", "training", "forecasts", "predictions", "performance", "ops", "api")
+STAMP = "created_at"
+"""Says when a row's content was written; a rerun that brings the same content does not touch it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table. ``columns`` maps a column to its BigQuery type; a wide table has none fixed."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def wide(self) -> bool:
+        """Whether the columns come from the frame."""
+        return not self.columns
+
+
+def _wide() -> list[Table]:
+    names = ["features.zl_daily_v1", *(f"training.zl_training_prod_allhistory_{h}" for h in HORIZONS)]
+    return [Table(name, ("date",)) for name in names]
+
+
+def _declared(path: Path) -> list[Table]:
+    declared = []
+    for create in sqlglot.parse(path.read_text(), read="bigquery"):
+        if not isinstance(create, exp.Create):
+            continue
+        key = create.find(exp.PrimaryKey)
+        if key is None:
+            raise WarehouseError(f"{path}: {create.this.this.sql()} has no PRIMARY KEY; a merge needs one")
+        columns = {
+            column.name: column.kind.sql("bigquery")
+            for column in create.this.expressions
+            if isinstance(column, exp.ColumnDef) and column.kind
+        }
+        declared.append(Table(create.this.this.sql(), tuple(part.name for part in key.expressions), columns))
+    return declared
+
+
+@cache
+def tables() -> dict[str, Table]:
+    """Every table by ``dataset.table``."""
+    fixed = [table for path in sorted(SCHEMA.glob("*.sql")) for table in _declared(path)]
+    return {table.name: table for table in [*fixed, *_wide()]}
+
+
+def table_named(name: str) -> Table:
+    """One table.
+
+    Raises:
+        WarehouseError: no such table; the message lists those there are.
+    """
+    if name not in tables():
+        raise WarehouseError(f"unknown table {name}; known: {', '.join(sorted(tables()))} (tasks/warehouse/schema)")
+    return tables()[name]

@@ -1,0 +1,53 @@
+-- What a dashboard reads.
+
+-- The newest session's forecast, one row a horizon: where two model versions forecast it, the one written last.
+CREATE OR REPLACE VIEW api.vw_latest_forecast AS
+SELECT
+  as_of,
+  horizon,
+  CASE horizon WHEN '1w' THEN 1 WHEN '1m' THEN 2 WHEN '3m' THEN 3 WHEN '6m' THEN 4 WHEN '12m' THEN 5 END
+    AS horizon_order,
+  target_date,
+  last_price,
+  point,
+  100 * (point / NULLIF(last_price, 0) - 1) AS expected_change_pct,
+  p05, p10, p25, p50, p75, p90, p95,
+  p10 AS lower_80,
+  p90 AS upper_80,
+  direction_probability,
+  family,
+  model_version,
+  is_baseline,
+  degraded,
+  degraded_reason,
+  regime,
+  conviction,
+  confidence,
+  data_snapshot,
+  code_version,
+  created_at
+FROM forecasts.zl_forecasts_daily
+WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
+QUALIFY ROW_NUMBER() OVER (PARTITION BY horizon ORDER BY created_at DESC, is_baseline, model_version DESC) = 1
+ORDER BY horizon_order;
+
+-- Every session's forecast by the names older readers know.
+CREATE OR REPLACE VIEW predictions.zl_predictions AS
+SELECT as_of AS date, horizon, point AS predicted_price, confidence
+FROM forecasts.zl_forecasts_daily
+WHERE TRUE  -- BigQuery wants a WHERE before QUALIFY
+QUALIFY ROW_NUMBER() OVER (PARTITION BY as_of, horizon ORDER BY created_at DESC, is_baseline, model_version DESC) = 1;
+
+-- Cents per pound that each group of features moves the forecast.
+CREATE OR REPLACE VIEW api.vw_explainer_groups AS
+SELECT as_of, horizon, `group`, SUM(shap_cents_lb) AS shap_cents_lb, served, family
+FROM forecasts.zl_explainers_daily
+GROUP BY as_of, horizon, `group`, served, family;
+
+-- Every alert, newest first. Current: raised on the session of the newest forecast, or since.
+CREATE OR REPLACE VIEW api.vw_alerts AS
+SELECT
+  as_of, level, kind, subject, message, created_at,
+  as_of >= COALESCE((SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily), as_of) AS is_current
+FROM ops.alerts
+ORDER BY as_of DESC, kind, subject;
