@@ -1,0 +1,189 @@
+"""Suites: which expectations a table must meet at a gate, read from expectations/<gate>/<table>.json.
+
+Only loading and checking of the files belongs here. Every model forbids unknown keys, and an unknown expectation
+type is refused: Great Expectations itself only logs it and drops it, so the check would silently be lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from tasks.errors import RegistryError
+from tasks.registry import Entry
+
+if TYPE_CHECKING:
+    from great_expectations.expectations.expectation import Expectation
+
+OnFail = Literal["block", "warn"]
+
+COLUMN_KWARGS = ("column", "column_A", "column_B", "limit")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate: where its suites are, and what a person does when it stops a run."""
+
+    folder: str
+    next_step: str
+
+
+GATES = {
+    "POST_STAGING": Gate(
+        "staging",
+        "Look at the refused cells in quarantine/, then refetch with `python -m flows.ingest <source>`; if the source "
+        "itself is wrong, mend its range or rule in registry/data_sources.yaml",
+    ),
+    "POST_FEATURES": Gate(
+        "features",
+        "Mend the feature in tasks/features/, or the series it reads (`formula` and `sources` in "
+        "registry/feature_registry.yaml), then run `python -m flows.daily`",
+    ),
+    "POST_ASSEMBLY": Gate(
+        "assembly",
+        "Mend the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
+        "`python -m flows.daily`",
+    ),
+}
+
+
+class Meta(Entry):
+    """What a failure means."""
+
+    on_fail: OnFail
+    reason: str = Field(min_length=10, description="what goes wrong later if this is let through")
+
+
+class Check(Entry):
+    """One expectation as written in a suite."""
+
+    type: str = Field(pattern="^expect_[a-z0-9_]+$")
+    kwargs: dict[str, Any]
+    meta: Meta
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns its arguments name."""
+        named = [str(self.kwargs[key]) for key in COLUMN_KWARGS if self.kwargs.get(key) is not None]
+        return named + [str(name) for name in self.kwargs.get("column_list", ()) if self.type.endswith("unique")]
+
+    @property
+    def column_name(self) -> str:
+        """The column it is about; empty for the table."""
+        return str(self.kwargs["column"]) if "column" in self.kwargs else ", ".join(self.columns)
+
+
+class Suite(Entry):
+    """The expectations on one table."""
+
+    name: str
+    table: str
+    expectations: tuple[Check, ...] = Field(min_length=1)
+
+    def names(self) -> list[str]:
+        """The expectations' names, distinct within a column: a repeated one carries the arguments that differ.
+
+        Raises:
+            RegistryError: the same expectation is there twice with the same arguments.
+        """
+        groups: dict[tuple[str, str], list[Check]] = defaultdict(list)
+        for check in self.expectations:
+            groups[check.type, check.column_name].append(check)
+        names = []
+        for check in self.expectations:
+            group = groups[check.type, check.column_name]
+            every = sorted({key for other in group for key in other.kwargs})
+            differ = [key for key in every if len({json.dumps(other.kwargs.get(key)) for other in group}) > 1]
+            said = ",".join(f"{key}={json.dumps(check.kwargs.get(key), separators=(',', ':'))}" for key in differ)
+            names.append(f"{check.type}[{said}]" if differ else check.type)
+        keys = [(name, check.column_name) for name, check in zip(names, self.expectations, strict=True)]
+        double = sorted({name for name, column in keys if keys.count((name, column)) > 1})
+        if double:
+            raise RegistryError(f"the same expectation twice: {', '.join(double)}; delete one")
+        return names
+
+
+def gate_named(name: str) -> Gate:
+    """One gate.
+
+    Raises:
+        RegistryError: no such gate; the message lists those there are.
+    """
+    if name not in GATES:
+        raise RegistryError(f"unknown gate `{name}`; known: {', '.join(GATES)} (tasks/gates/suites.py)")
+    return GATES[name]
+
+
+def suite_path(gate: str, table: str, expectations: Path) -> Path:
+    """The file of a table's suite."""
+    return expectations / gate_named(gate).folder / f"{table}.json"
+
+
+def load_suites(gate: str, expectations: Path) -> dict[str, Suite]:
+    """The suites of a gate by table.
+
+    Raises:
+        RegistryError: no suites, or one that is not a suite; the message names the file and the key.
+    """
+    folder = expectations / gate_named(gate).folder
+    suites: dict[str, Suite] = {}
+    for path in sorted(folder.glob("*.json")):
+        suite = _load(path)
+        if suite.table != path.stem:
+            raise RegistryError(f"{path}: its table is `{suite.table}`; name the file {suite.table}.json")
+        if suite.name in {other.name for other in suites.values()}:
+            raise RegistryError(f"{path}: another suite of {gate} has the name `{suite.name}`; choose another")
+        suites[suite.table] = suite
+    if not suites:
+        raise RegistryError(f"{gate}: no suites in {folder}; restore them with `git checkout expectations`")
+    return suites
+
+
+def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
+    """The suite's Great Expectations objects, in its order; the place is in their meta.
+
+    Raises:
+        RegistryError: an unknown type or a bad argument; the message names the file and the entry.
+    """
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import, which also takes seconds
+    from great_expectations.compatibility.pydantic import ValidationError as BadArguments
+    from great_expectations.exceptions import ExpectationNotFoundError, InvalidExpectationConfigurationError
+    from great_expectations.expectations.registry import get_expectation_impl
+
+    import tasks.gates.expectations  # noqa: F401 registers ours
+
+    built = []
+    for place, check in enumerate(suite.expectations):
+        entry = f"{path}: expectations[{place}] {check.type}"
+        try:
+            built.append(get_expectation_impl(check.type)(**check.kwargs, meta={"place": place}))
+        except ExpectationNotFoundError:
+            raise RegistryError(
+                f"{entry}: no such expectation; mend the name, or add it to tasks/gates/expectations.py"
+            ) from None
+        except BadArguments as error:
+            problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+            raise RegistryError(f"{entry}: {problems}. Mend its kwargs") from None
+        except (InvalidExpectationConfigurationError, TypeError, ValueError) as error:
+            raise RegistryError(f"{entry}: {error}. Mend its kwargs") from None
+    return built
+
+
+def _load(path: Path) -> Suite:
+    try:
+        suite = Suite.model_validate(json.loads(path.read_text()))
+        suite.names()
+    except json.JSONDecodeError as error:
+        raise RegistryError(f"{path} is not JSON: {error}") from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise RegistryError(f"{path}: {problems}") from None
+    except RegistryError as error:
+        raise RegistryError(f"{path}: {error}") from None
+    return suite
