@@ -1,0 +1,66 @@
+"""`python -m tasks.warehouse`, as a person runs it."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def ask(zones):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CBI_")} | {"CBI_HOME": str(zones.home)}
+        command = [sys.executable, "-m", "tasks.warehouse", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
+
+    return run
+
+
+def test_rows_are_shown_and_a_cut_is_said(ask, publish, features):
+    publish({"features.zl_daily_v1": features.assign(**{f"feature_number_{i}": 1.0 for i in range(20)})})
+    answer = ask("SELECT * FROM features.zl_daily_v1 ORDER BY date", "--rows", "2")
+    assert answer.returncode == 0, answer.stderr
+    assert "2023-12-29" in answer.stdout
+    assert "2024-01-02" not in answer.stdout
+    assert "feature_number_19" in answer.stdout
+    assert "NULL" in answer.stdout
+    assert "the first 2 of 3 rows (--rows N shows more). --csv gives everything." in answer.stdout
+
+
+def test_csv_is_everything(ask, publish):
+    dates = pd.date_range("2023-01-01", periods=80)
+    publish({"features.zl_daily_v1": pd.DataFrame({"date": dates, "close": range(80)})})
+    answer = ask("SELECT * FROM features.zl_daily_v1 ORDER BY date", "--csv")
+    held = pd.read_csv(io.StringIO(answer.stdout), parse_dates=["date"])
+    assert held["close"].tolist() == list(range(80))
+    assert held["date"].tolist() == dates.tolist()
+
+
+def test_without_sql_tables_and_views_are_listed(ask, publish, features):
+    publish({"features.zl_daily_v1": features})
+    lines = [[cell.strip() for cell in line.split("│")] for line in ask().stdout.splitlines()]
+    assert ["", "features.zl_daily_v1", "table", "3", ""] in lines
+    assert ["", "api.vw_alerts", "view", "0", ""] in lines
+
+
+def test_errors_are_one_line_and_exit_2(ask, publish):
+    nothing = ask("SELECT 1")
+    publish({})
+    for answer, said in [
+        (nothing, "nothing is published under"),
+        (ask("SELEC 1"), "SQL does not parse as BigQuery's dialect"),
+        (ask("SELECT nope FROM ops.alerts"), '"nope" not found'),
+    ]:
+        assert answer.returncode == 2
+        assert answer.stdout == ""
+        assert said in answer.stderr
+        assert len(answer.stderr.splitlines()) == 1
+    assert "run `make demo`" in nothing.stderr
