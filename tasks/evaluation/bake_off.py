@@ -1,0 +1,168 @@
+"""The bake-off: every family at every horizon on the same folds, calibrated, measured, stored; the best is champion."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import TrainingFailed
+from tasks.evaluation.calibration import calibrate_out_of_fold
+from tasks.evaluation.metrics import measure
+from tasks.model_store.store import ModelStore, Version
+from tasks.models.forecaster import BASELINE, FAMILIES
+from tasks.registry import Horizons
+from tasks.settings import PROJECT
+from tasks.zones import fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
+
+CODE = ("tasks/models", "tasks/evaluation", "tasks/registry.py")
+
+
+@dataclass(frozen=True)
+class BakeOff:
+    """What one training run measured."""
+
+    run: str
+    leaderboard: pd.DataFrame
+    champions: dict[str, Version]
+
+
+def code_fingerprint(*places: str) -> str:
+    """Hash of the source files that decide a result: a change of code is a change of inputs."""
+    paths = sorted(p for place in places for p in ([PROJECT / place] if place.endswith(".py") else (PROJECT / place).rglob("*.py")))
+    return fingerprint([(str(path.relative_to(PROJECT)), sha256_of(path)) for path in paths])
+
+
+def train_and_compare(
+    exports: Path,
+    store: ModelStore,
+    horizons: Horizons,
+    columns: list[str],
+    *,
+    as_of: pd.Timestamp,
+    workers: int,
+    progress: Callable[[int, int, str], None],
+) -> BakeOff:
+    """Fit what is not in the store yet, judge all on the origins they share, promote the best of each horizon.
+
+    Champion is the family with the lowest pinball loss over the scored folds; the baseline where nothing beats it, and
+    where there was no fold to measure.
+
+    Args:
+        exports: folder of the training files. columns: the production features. progress: called with (done, of, what).
+
+    Raises:
+        TrainingFailed: a family's process failed; versions already stored stay, so a rerun goes on from there.
+    """
+    code = code_fingerprint(*CODE)
+    jobs = []
+    for name, horizon in horizons.horizons.items():
+        training_file = exports / f"zl_training_prod_allhistory_{name}.parquet"
+        data = sha256_of(training_file)
+        for family in FAMILIES:
+            job = {
+                "family": family,
+                "horizon": name,
+                "sessions": horizon.sessions,
+                "quantiles": list(horizons.quantiles),
+                "plan": horizons.walk_forward.model_dump(),
+                "training_file": str(training_file),
+                "columns": columns,
+            }
+            identity = fingerprint({k: v for k, v in job.items() if k != "training_file"}, data, code)
+            jobs.append(job | {"identity": identity, "data_snapshot": data})
+    run = fingerprint([job["identity"] for job in jobs])
+    missing = [job for job in jobs if store.find(str(job["family"]), str(job["horizon"]), str(job["identity"])) is None]
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        running = [pool.submit(_fit_and_store, job, store, horizons, as_of) for job in missing]
+        for done, future in enumerate(as_completed(running), start=1):
+            version = future.result()
+            progress(done, len(running), version.name)
+    versions = [_stored(store, job) for job in jobs]
+    leaderboard = compare(versions, run=run, as_of=as_of)
+    champions = {}
+    for name in horizons.horizons:
+        winner = leaderboard[(leaderboard["horizon"] == name) & leaderboard["champion"]]["family"].item()
+        champions[name] = next(v for v in versions if v.horizon == name and v.family == winner)
+        store.promote(champions[name], run=run)
+    return BakeOff(run, leaderboard, champions)
+
+
+def _stored(store: ModelStore, job: dict[str, object]) -> Version:
+    version = store.find(str(job["family"]), str(job["horizon"]), str(job["identity"]))
+    if version is None:
+        raise TrainingFailed(f"{job['family']}/{job['horizon']} was fitted but is not in {store.folder}; run again")
+    return version
+
+
+def _fit_and_store(job: dict[str, object], store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> Version:
+    """Run one worker process, calibrate and measure its out-of-fold forecasts, store the version."""
+    with tempfile.TemporaryDirectory(prefix="cbi-fit-") as folder:
+        out = Path(folder)
+        write_json(out / "job.json", job)
+        command = [sys.executable, "-m", "tasks.models.worker", str(out / "job.json")]
+        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        if ended.returncode or read_json(out / "done.json") is None:
+            last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+            raise TrainingFailed(
+                f"{job['family']}/{job['horizon']}: its process ended with {ended.returncode}: {last}. "
+                f"Fits already stored are kept; run `python -m flows.training` again"
+            )
+        levels, sessions = tuple(horizons.quantiles), int(str(job["sessions"]))
+        oof = read_parquet(out / "oof.parquet")
+        metrics: dict[str, object] = {}
+        shift = np.zeros(len(levels))
+        if len(oof):
+            table = read_parquet(Path(str(job["training_file"])), columns=list(job["columns"]))  # type: ignore[call-overload]
+            step = horizons.walk_forward.origin_step_sessions
+            oof, shift = calibrate_out_of_fold(oof, table.loc[oof["row"]], levels, horizon=sessions, step=step)
+            scored = oof[oof["scored"]]
+            metrics = dict(measure(scored, levels)) if len(scored) else {}
+            write_parquet(out / "oof.parquet", oof)
+        write_json(out / "calibration.json", {"shift": shift.tolist(), "quantiles": list(levels)})
+        for name in ("job.json", "done.json"):
+            (out / name).unlink()
+        metadata = {
+            "family": job["family"],
+            "horizon": job["horizon"],
+            "sessions": sessions,
+            "identity": job["identity"],
+            "data_snapshot": job["data_snapshot"],
+            "trained_as_of": f"{as_of:%Y-%m-%d}",
+            "columns": job["columns"],
+            "dtype": "float64",
+        }
+        return store.add(out, metadata, metrics)
+
+
+def compare(versions: list[Version], *, run: str, as_of: pd.Timestamp) -> pd.DataFrame:
+    """The leaderboard: one row a family and horizon, skill against the no-change forecast of the same origins."""
+    rows = []
+    baselines = {v.horizon: v.metrics.get("pinball_log_return") for v in versions if v.family == BASELINE}
+    for version in versions:
+        base, own = baselines[version.horizon], version.metrics.get("pinball_log_return")
+        skill = 100 * (1 - float(str(own)) / float(str(base))) if base and own else np.nan
+        rows.append(
+            {
+                "run": run,
+                "trained_as_of": as_of,
+                "horizon": version.horizon,
+                "family": version.family,
+                "model_version": version.name,
+                "skill_over_no_change_pct": skill,
+                **version.metrics,
+            }
+        )
+    board = pd.DataFrame(rows)
+    if "pinball_log_return" not in board:
+        return board.assign(champion=board["family"] == BASELINE)
+    best = board.groupby("horizon")["pinball_log_return"].transform("min")
+    wins = (board["pinball_log_return"] == best) & ((board["skill_over_no_change_pct"] > 0) | (board["family"] == BASELINE))
+    return board.assign(champion=wins | (board["pinball_log_return"].isna() & (board["family"] == BASELINE)))

@@ -1,0 +1,91 @@
+"""Ten training files and their manifest: features and targets of every session, per surface and horizon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.errors import ManifestMismatch
+from tasks.registry import FeatureRegistry, Horizons
+from tasks.zones import read_json, sha256_of, write_json, write_parquet
+
+SURFACES = ("prod", "full")
+
+
+def training_table(
+    features: pd.DataFrame, labels: pd.DataFrame, regimes: pd.DataFrame, *, horizon: str, columns: list[str]
+) -> pd.DataFrame:
+    """Features, then target, weight and regime of one horizon; one row a session.
+
+    ``training_weight`` and ``regime`` come from the dated calendar: they weight and slice, they are no features.
+    """
+    target = labels.loc[labels["horizon"] == horizon, ["date", "target_log_return", "target_price", "target_date"]]
+    table = features[["date", *columns]].merge(target, on="date", how="left", validate="one_to_one")
+    calendar = regimes.sort_values("start")
+    dated = pd.merge_asof(
+        table[["date"]], calendar.astype({"start": "datetime64[us]", "end": "datetime64[us]"}), left_on="date", right_on="start"
+    )
+    inside = dated["date"] <= dated["end"]
+    return table.assign(
+        training_weight=dated["training_weight"].where(inside).astype("float64"),
+        regime=dated["regime"].where(inside).astype("string"),
+    )
+
+
+def write_exports(
+    folder: Path,
+    features: pd.DataFrame,
+    labels: pd.DataFrame,
+    regimes: pd.DataFrame,
+    *,
+    registry: FeatureRegistry,
+    horizons: Horizons,
+    as_of: pd.Timestamp,
+    inputs: str,
+) -> dict[str, object]:
+    """Write the ten files and, last, ``manifest.json``; an export already made from these inputs is left alone."""
+    path = folder / "manifest.json"
+    held = read_json(path)
+    if held and held["inputs"] == inputs and all((folder / name).exists() for name in held["files"]):
+        return held
+    files = {}
+    for surface in SURFACES:
+        columns = registry.production() if surface == "prod" else list(registry.features)
+        for horizon in horizons.horizons:
+            table = training_table(features, labels, regimes, horizon=horizon, columns=columns)
+            name = f"zl_training_{surface}_allhistory_{horizon}.parquet"
+            target = write_parquet(folder / name, table)
+            files[name] = {
+                "sha256": sha256_of(target),
+                "rows": len(table),
+                "columns": len(table.columns),
+                "targets": int(table["target_log_return"].notna().sum()),
+                "first_date": f"{table['date'].iloc[0]:%Y-%m-%d}",
+                "last_date": f"{table['date'].iloc[-1]:%Y-%m-%d}",
+            }
+    manifest = {"as_of": f"{as_of:%Y-%m-%d}", "inputs": inputs, "files": files}
+    write_json(path, manifest)
+    return manifest
+
+
+def check_exports(folder: Path) -> dict[str, object]:
+    """The manifest, after every file was found to be the one it describes.
+
+    Raises:
+        ManifestMismatch: naming each file that is missing or altered, and any that is not listed.
+    """
+    manifest = read_json(folder / "manifest.json")
+    if manifest is None:
+        raise ManifestMismatch(f"{folder / 'manifest.json'} is missing; run `python -m flows.daily`")
+    problems = []
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        if not path.exists():
+            problems.append(f"{name} is missing")
+        elif sha256_of(path) != entry["sha256"]:
+            problems.append(f"{name} is not the file that was exported")
+    problems += [f"{p.name} is not listed" for p in sorted(folder.glob("*.parquet")) if p.name not in manifest["files"]]
+    if problems:
+        raise ManifestMismatch(f"{folder}: {'; '.join(problems)}. Delete the folder and run `python -m flows.daily`")
+    return manifest

@@ -1,0 +1,52 @@
+"""Trailing-window arithmetic shared by the feature modules. Every window ends at its own row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+SESSIONS_A_YEAR = 252
+
+
+def log_return(price: pd.Series, sessions: int) -> pd.Series:
+    """ln(p_t / p_{t-n}); missing where either price is missing or not positive."""
+    log_price = np.log(price.where(price > 0))
+    return log_price - log_price.shift(sessions)
+
+
+def z_score(values: pd.Series, window: int = SESSIONS_A_YEAR) -> pd.Series:
+    """Distance from the trailing mean in trailing standard deviations; missing where the window does not move."""
+    rolling = values.rolling(window, min_periods=window // 2)
+    spread = rolling.std()
+    return (values - rolling.mean()) / spread.where(spread > 1e-12)
+
+
+def percentile(values: pd.Series, window: int) -> pd.Series:
+    """Rank within the trailing window, in (0, 1]."""
+    return values.rolling(window, min_periods=window // 2).rank(pct=True)
+
+
+def annualised_pct(daily_returns: pd.Series, window: int) -> pd.Series:
+    """Standard deviation of daily log returns, annualised, in percent."""
+    return daily_returns.rolling(window, min_periods=max(3, window * 2 // 3)).std() * np.sqrt(SESSIONS_A_YEAR) * 100
+
+
+def ewma_volatility(daily_returns: pd.Series, decay: float) -> pd.Series:
+    """RiskMetrics volatility of daily log returns (square root of the exponentially weighted mean square), a day."""
+    return np.sqrt((daily_returns**2).ewm(alpha=1 - decay, min_periods=20, ignore_na=True).mean())
+
+
+def rolling_correlation(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
+    """Pearson correlation over the trailing window, where two thirds of its rows have both values.
+
+    Computed from sums of products, so that a row never depends on where the series starts or ends.
+    """
+    both = left.notna() & right.notna()
+    x, y = left.where(both), right.where(both)
+    rolling = {"window": window, "min_periods": window * 2 // 3}
+    mean_x, mean_y = x.rolling(**rolling).mean(), y.rolling(**rolling).mean()
+    covariance = (x * y).rolling(**rolling).mean() - mean_x * mean_y
+    variance_x = (x * x).rolling(**rolling).mean() - mean_x**2
+    variance_y = (y * y).rolling(**rolling).mean() - mean_y**2
+    scale = np.sqrt(variance_x * variance_y)
+    return (covariance / scale.where(scale > 1e-12)).clip(-1, 1)

@@ -1,0 +1,35 @@
+"""How much ZL moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
+
+
+def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
+    """Realised, exponentially weighted and range-based volatility (annualised, %), its shape and its own moves."""
+    returns = log_return(panel["zl_last"], 1)
+    out = {f"zl_volatility_{window}d_pct": annualised_pct(returns, window) for window in (5, 10, 21, 63, 126, 252)}
+    for decay in (94, 97, 99):
+        daily = ewma_volatility(returns, decay / 100)
+        out[f"zl_ewma_volatility_{decay}_pct"] = daily * np.sqrt(SESSIONS_A_YEAR) * 100
+    out["zl_volatility_ratio_21_63"] = out["zl_volatility_21d_pct"] / out["zl_volatility_63d_pct"]
+    out["zl_volatility_ratio_63_252"] = out["zl_volatility_63d_pct"] / out["zl_volatility_252d_pct"]
+    out["zl_volatility_percentile_1260d"] = percentile(out["zl_volatility_63d_pct"], 1260)
+    out["zl_volatility_of_volatility_63d"] = np.log(out["zl_ewma_volatility_94_pct"]).diff().rolling(63, min_periods=42).std()
+    falls = returns.clip(upper=0) ** 2
+    out["zl_downside_volatility_63d_pct"] = np.sqrt(falls.rolling(63, min_periods=42).mean() * SESSIONS_A_YEAR) * 100
+    out["zl_parkinson_21d_pct"] = parkinson_pct(panel["zl_high"], panel["zl_low"], 21)
+    out["zl_skew_126d"] = returns.rolling(126, min_periods=84).skew()
+    out["zl_kurtosis_126d"] = returns.rolling(126, min_periods=84).kurt()
+    out["zl_largest_move_21d"] = returns.abs().rolling(21, min_periods=14).max()
+    return out
+
+
+def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> pd.Series:
+    """Range volatility, annualised %: sqrt(mean(ln(H/L)^2) / (4 ln 2)) (Parkinson 1980); over valid bars only."""
+    squared = np.log(high / low) ** 2
+    daily = np.sqrt(squared.rolling(window, min_periods=window * 2 // 3).mean() / (4 * np.log(2)))
+    return daily * np.sqrt(SESSIONS_A_YEAR) * 100

@@ -1,0 +1,157 @@
+"""From the champion to the forecast of a day: calibrated quantiles of the price, direction, and whether to trust it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tasks.calendar import sessions
+from tasks.errors import CbiError, StaleSource
+from tasks.evaluation.calibration import apply
+from tasks.features.regimes import regime_name
+from tasks.labels import target_date
+from tasks.model_store.store import ModelStore, Version
+from tasks.models.forecaster import BASELINE, Forecaster, Problem, column, horizon_scale
+from tasks.registry import FeatureRegistry, Horizons
+from tasks.zones import read_json
+
+EXPLAINED_BY = "lightgbm"
+MISSING_INPUTS = 0.2  # share of a model's features that may be missing before its forecast is marked degraded
+
+
+def problem_of(name: str, horizons: Horizons) -> Problem:
+    """The forecasting problem of a horizon."""
+    return Problem(name, horizons.horizons[name].sessions, tuple(horizons.quantiles))
+
+
+def forecast_day(
+    features: pd.DataFrame,
+    panel: pd.DataFrame,
+    store: ModelStore,
+    *,
+    registry: FeatureRegistry,
+    horizons: Horizons,
+    as_of: pd.Timestamp,
+    data_snapshot: str,
+    code_version: str,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The forecasts of ``as_of`` at every horizon, and their explanation.
+
+    Args:
+        features: the feature table to ``as_of``. panel: the panel to ``as_of``.
+
+    Returns:
+        rows of ``forecasts.zl_forecasts_daily`` and of ``forecasts.zl_explainers_daily`` (without ``created_at``).
+        Prices in cents/lb; price quantiles are exact transforms of the log-return quantiles.
+
+    Raises:
+        StaleSource: there is no ZL price recent enough to start from.
+    """
+    row = features.iloc[[-1]]
+    last_price, price_age = float(panel["zl_last"].iloc[-1]), float(panel["zl_last__age_days"].iloc[-1])
+    if np.isnan(last_price):
+        raise StaleSource(
+            f"yahoo: ZL=F: newest close is {price_age:.0f} days before {as_of:%Y-%m-%d}. Run `python -m flows.ingest yahoo`, "
+            f"or see docs/runbook.md#stale-source"
+        )
+    forecasts, explained = [], []
+    for name in horizons.horizons:
+        problem = problem_of(name, horizons)
+        version, model, reasons = _serving_model(store, problem, row, horizons, as_of)
+        if price_age > 0:
+            reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
+        shift = np.asarray((read_json(version.folder / "calibration.json") or {}).get("shift", np.nan))
+        raw = model.predict_quantiles(row)
+        quantiles = apply(raw, horizon_scale(row, problem.sessions), shift)
+        up = float(model.direction_probability(quantiles)[0])
+        median = float(np.exp(quantiles[0, problem.quantiles.index(0.5)]))
+        forecasts.append(
+            {
+                "as_of": as_of,
+                "horizon": name,
+                "model_version": version.name,
+                "target_date": target_date(as_of, problem.sessions),
+                "last_price": last_price,
+                "point": last_price * median,
+                **{column(p): last_price * float(np.exp(q)) for p, q in zip(problem.quantiles, quantiles[0], strict=True)},
+                "direction_probability": up,
+                "family": version.family,
+                "is_baseline": version.family == BASELINE,
+                "degraded": bool(reasons),
+                "degraded_reason": "; ".join(reasons) or None,
+                "regime": regime_name(row.iloc[0]),
+                "conviction": abs(2 * up - 1),
+                "confidence": version.metrics.get("coverage_80", np.nan),
+                "data_snapshot": data_snapshot,
+                "code_version": code_version,
+            }
+        )
+        explained.append(_explain(store, problem, row, version, registry, last_price, as_of))
+    return pd.DataFrame(forecasts), pd.concat(explained, ignore_index=True)
+
+
+def _serving_model(
+    store: ModelStore, problem: Problem, row: pd.DataFrame, horizons: Horizons, as_of: pd.Timestamp
+) -> tuple[Version, Forecaster, list[str]]:
+    """The champion, or the baseline trained beside it when the champion cannot serve; and what is wrong, if anything."""
+    champion = store.champion(problem.horizon, as_of)
+    if champion is None:
+        raise StaleSource(f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `python -m flows.training`")
+    reasons = []
+    age = len(sessions(champion.trained_as_of, as_of)) - 1
+    if age > horizons.champion_max_age_sessions:
+        reasons.append(f"the model was trained {age} sessions ago (limit {horizons.champion_max_age_sessions})")
+    try:
+        model = champion.load(problem)
+        columns = list(champion.metadata["columns"])  # type: ignore[call-overload]
+        absent = [c for c in columns if c not in row]
+        if absent:
+            raise CbiError(f"the feature table no longer has {absent[:3]}")
+        missing = float(row[columns].isna().mean(axis=1).iloc[0])
+        if champion.family != BASELINE and missing > MISSING_INPUTS:
+            reasons.append(f"{missing:.0%} of the model's inputs are missing today")
+        return champion, model, reasons
+    except CbiError as error:
+        fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
+        if champion.family == BASELINE or not fallbacks:
+            raise
+        return fallbacks[-1], fallbacks[-1].load(problem), [*reasons, f"{champion.name} cannot serve: {error}"]
+
+
+def _explain(
+    store: ModelStore,
+    problem: Problem,
+    row: pd.DataFrame,
+    served: Version,
+    registry: FeatureRegistry,
+    last_price: float,
+    as_of: pd.Timestamp,
+) -> pd.DataFrame:
+    """Contributions in cents/lb of the served model, or of the challenger when the baseline is served.
+
+    The baseline has no reasons to give. What the challenger sees is then shown as such (``served`` false). Log-return
+    contributions are additive; they are brought to cents in proportion, so that they add up to the move in cents.
+    """
+    version = served
+    if served.family == BASELINE:
+        trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
+        if not trained:
+            return pd.DataFrame()
+        version = trained[-1]
+    contributions = version.load(problem).explain(row).iloc[0]
+    total = float(contributions.sum())
+    cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
+    features = contributions.drop("base")
+    return pd.DataFrame(
+        {
+            "as_of": as_of,
+            "horizon": problem.horizon,
+            "feature": features.index,
+            "group": [registry.category_of.get(name, "unregistered") for name in features.index],
+            "shap_cents_lb": features.to_numpy() * cents_a_unit,
+            "feature_value": row[list(features.index)].iloc[0].to_numpy(),
+            "family": version.family,
+            "served": version.name == served.name,
+            "model_version": version.name,
+        }
+    )

@@ -1,0 +1,94 @@
+"""What every model family is: it learns quantiles of the log return to a horizon, and can be saved as plain files.
+
+Model files are text and JSON, never pickles: a file from the store is data, not code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import RegistryError
+
+FAMILIES = ("no_change", "lightgbm")
+BASELINE = "no_change"
+SCALE = "zl_ewma_volatility_99_pct"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be forecast: quantiles of the log return ``sessions`` ahead."""
+
+    horizon: str
+    sessions: int
+    quantiles: tuple[float, ...]
+
+
+def column(level: float) -> str:
+    """The name of a quantile's column: 0.05 is `p05`."""
+    return f"p{round(level * 100):02d}"
+
+
+class Forecaster(Protocol):
+    """One family at one horizon."""
+
+    family: ClassVar[str]
+    problem: Problem
+
+    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+        """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast."""
+
+    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
+        """Log-return quantiles, rows x quantiles, never crossing; NaN rows where an input without which it cannot work is missing."""
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """Probability that the price is higher at the horizon, for rows of (calibrated) quantiles."""
+
+    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Contributions to the median log return, rows x features; empty when the family has no reasons to give."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model's files into an existing folder."""
+
+    @classmethod
+    def load(cls, folder: Path, problem: Problem) -> Forecaster:
+        """Read what ``save`` wrote."""
+
+
+def forecaster(family: str) -> type[Forecaster]:
+    """The class of a family.
+
+    Raises:
+        RegistryError: no such family.
+    """
+    if family not in FAMILIES:
+        raise RegistryError(f"unknown model family `{family}`; known: {', '.join(FAMILIES)}")
+    return import_module(f"tasks.models.{family}").Model  # type: ignore[no-any-return]
+
+
+def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:
+    """Standard deviation of the log return over ``sessions``, from the exponentially weighted daily volatility.
+
+    Square-root-of-time scaling of the RiskMetrics volatility with decay 0.99, which of the decays 0.94, 0.97, 0.99 and
+    their mixtures with the long run served every horizon best (docs/decisions/0004-baseline.md).
+    """
+    return features[SCALE].to_numpy(dtype="float64") / 100 * np.sqrt(sessions / 252)
+
+
+def probability_above_zero(quantiles: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    """1 - F(0) for rows of quantiles: linear between them, and beyond the outermost along the last piece's slope."""
+    out = np.full(len(quantiles), np.nan)
+    p = np.asarray(levels)
+    for i, row in enumerate(quantiles):
+        if np.isnan(row).any():
+            continue
+        k = int(np.clip(np.searchsorted(row, 0.0) - 1, 0, len(row) - 2))
+        width = row[k + 1] - row[k]
+        below = p[k] + (0.0 - row[k]) / width * (p[k + 1] - p[k]) if width > 0 else float(row[k] < 0)
+        out[i] = 1 - np.clip(below, 0.0, 1.0)
+    return out
