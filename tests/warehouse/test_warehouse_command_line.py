@@ -11,6 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.warehouse.__main__ import main
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -35,11 +37,12 @@ def test_rows_are_shown_and_a_cut_is_said(ask, publish, features):
     assert "the first 2 of 3 rows (--rows N shows more). --csv gives everything." in answer.stdout
 
 
-def test_csv_is_everything(ask, publish):
+def test_csv_is_everything(publish, zones, monkeypatch, capsys):
     dates = pd.date_range("2023-01-01", periods=80)
     publish({"features.zl_daily_v1": pd.DataFrame({"date": dates, "close": range(80)})})
-    answer = ask("SELECT * FROM features.zl_daily_v1 ORDER BY date", "--csv")
-    held = pd.read_csv(io.StringIO(answer.stdout), parse_dates=["date"])
+    monkeypatch.setenv("CBI_HOME", str(zones.home))
+    assert main(["SELECT * FROM features.zl_daily_v1 ORDER BY date", "--csv"]) == 0
+    held = pd.read_csv(io.StringIO(capsys.readouterr().out), parse_dates=["date"])
     assert held["close"].tolist() == list(range(80))
     assert held["date"].tolist() == dates.tolist()
 
@@ -51,16 +54,23 @@ def test_without_sql_tables_and_views_are_listed(ask, publish, features):
     assert ["", "api.vw_alerts", "view", "0", ""] in lines
 
 
-def test_errors_are_one_line_and_exit_2(ask, publish):
-    nothing = ask("SELECT 1")
+def test_without_a_snapshot_one_line_says_what_to_run(ask):
+    answer = ask()
+    assert answer.returncode == 2
+    assert answer.stdout == ""
+    assert answer.stderr.startswith("nothing is published under")
+    assert answer.stderr.endswith("run `make demo`\n")
+    assert answer.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "sql, said", [("SELEC 1", "SQL does not parse as BigQuery's"), ("SELECT nope FROM ops.alerts", '"nope" not found')]
+)
+def test_an_sql_error_is_one_line_and_exit_2(sql, said, publish, zones, monkeypatch, capsys):
     publish({})
-    for answer, said in [
-        (nothing, "nothing is published under"),
-        (ask("SELEC 1"), "SQL does not parse as BigQuery's dialect"),
-        (ask("SELECT nope FROM ops.alerts"), '"nope" not found'),
-    ]:
-        assert answer.returncode == 2
-        assert answer.stdout == ""
-        assert said in answer.stderr
-        assert len(answer.stderr.splitlines()) == 1
-    assert "run `make demo`" in nothing.stderr
+    monkeypatch.setenv("CBI_HOME", str(zones.home))
+    assert main([sql]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert printed.err.count("\n") == 1

@@ -29,8 +29,8 @@ def die_while_copying():
     module.write_atomically = lambda path, write: copy(path, lambda temporary: (write(temporary), die()))
 
 def frames(shift):
-    dates = pd.date_range("2010-01-01", periods=2000, unit="us")
-    values = np.arange(2000 * 40, dtype=float).reshape(2000, 40) + shift
+    dates = pd.date_range("2010-01-01", periods=1000, unit="us")
+    values = np.arange(1000 * 40, dtype=float).reshape(1000, 40) + shift
     wide = pd.DataFrame(values, columns=[f"f{i}" for i in range(40)])
     wide.insert(0, "date", dates)
     regimes = pd.DataFrame({"regime": ["a"], "start_date": dates[:1], "end_date": dates[-1:]})
@@ -139,7 +139,7 @@ def test_killed_at_a_step_then_run_again(point, killer, undisturbed, tmp_path):
 
 def test_killed_at_any_moment_then_run_again(killer, undisturbed, tmp_path):
     killed = 0
-    for number, after_ms in enumerate((5, 30, 60, 90, 120, 160, 220)):
+    for number, after_ms in enumerate((5, 40, 80, 120, 160, 220)):
         home = tmp_path / str(number)
         killed += killer(home, 1, after_ms=after_ms) == -9
         assert killer(home, 1) == 0
