@@ -6,9 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.context import Run
 from tasks.errors import ManifestMismatch
-from tasks.registry import FeatureRegistry, Horizons
-from tasks.zones import read_json, sha256_of, write_json, write_parquet
+from tasks.registry import FeatureRegistry, Horizons, load_regime_calendar
+from tasks.zones import (
+    Identity,
+    exclusive,
+    fingerprint,
+    read_json,
+    sha256_of,
+    sweep_temporary,
+    write_identified,
+    write_json,
+    write_parquet,
+)
 
 SURFACES = ("prod", "full")
 
@@ -24,7 +35,10 @@ def training_table(
     table = features[["date", *columns]].merge(target, on="date", how="left", validate="one_to_one")
     calendar = regimes.sort_values("start")
     dated = pd.merge_asof(
-        table[["date"]], calendar.astype({"start": "datetime64[us]", "end": "datetime64[us]"}), left_on="date", right_on="start"
+        table[["date"]],
+        calendar.astype({"start": "datetime64[us]", "end": "datetime64[us]"}),
+        left_on="date",
+        right_on="start",
     )
     inside = dated["date"] <= dated["end"]
     return table.assign(
@@ -89,3 +103,38 @@ def check_exports(folder: Path) -> dict[str, object]:
     if problems:
         raise ManifestMismatch(f"{folder}: {'; '.join(problems)}. Delete the folder and run `python -m flows.daily`")
     return manifest
+
+
+def write_zone_files(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
+    """Panel, features, labels and exports of a run; files made from the same snapshot are left alone.
+
+    Returns:
+        the data snapshot: a hash of the panel's content, so that it names what was known, not when it was computed.
+    """
+    content = pd.util.hash_pandas_object(panel, index=False).to_numpy().tobytes().hex()
+    snapshot = fingerprint(f"{run.as_of:%Y-%m-%d}", content)
+    inputs = fingerprint(snapshot, run.code_version)
+    work = run.work
+    with exclusive(run.zones, "panel"):
+        for folder, name, frame in (
+            (work.panel, "panel", panel),
+            (work.features, "features", features),
+            (work.labels, "labels", labels),
+        ):
+            sweep_temporary(folder)
+            path = folder / f"{name}.parquet"
+            held = Identity.of(path)
+            if held is None or held.inputs != inputs:
+                write_identified(path, frame, inputs=inputs)
+        sweep_temporary(work.exports)
+        write_exports(
+            work.exports,
+            features,
+            labels,
+            load_regime_calendar(run.settings.registry),
+            registry=run.features,
+            horizons=run.horizons,
+            as_of=run.as_of,
+            inputs=inputs,
+        )
+    return snapshot

@@ -113,7 +113,9 @@ class Http:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._client.close()
 
     def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
@@ -151,7 +153,9 @@ class Http:
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > self.limits.max_bytes:
-                    raise SourceUnavailable(f"{self.source}: more than {self.limits.max_bytes} bytes from {redact(url)}")
+                    raise SourceUnavailable(
+                        f"{self.source}: more than {self.limits.max_bytes} bytes from {redact(url)}"
+                    )
                 if time.monotonic() - started > self.limits.total_s:
                     raise TooLong(f"still sending after {self.limits.total_s:.0f} s")
         return bytes(body)
@@ -166,7 +170,9 @@ class Http:
     def _say(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait_s = state.next_action.sleep if state.next_action else 0.0
-        log.warning("%s: attempt %d: %s; again in %.1f s", self.source, state.attempt_number, self._describe(error), wait_s)
+        log.warning(
+            "%s: attempt %d: %s; again in %.1f s", self.source, state.attempt_number, self._describe(error), wait_s
+        )
 
     def _describe(self, error: BaseException | None) -> str:
         if isinstance(error, httpx.HTTPStatusError):

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,18 +24,11 @@ from tasks.zones import fingerprint, read_json, read_parquet, sha256_of, write_j
 CODE = ("tasks/models", "tasks/evaluation", "tasks/registry.py")
 
 
-@dataclass(frozen=True)
-class BakeOff:
-    """What one training run measured."""
-
-    run: str
-    leaderboard: pd.DataFrame
-    champions: dict[str, Version]
-
-
 def code_fingerprint(*places: str) -> str:
     """Hash of the source files that decide a result: a change of code is a change of inputs."""
-    paths = sorted(p for place in places for p in ([PROJECT / place] if place.endswith(".py") else (PROJECT / place).rglob("*.py")))
+    paths = sorted(
+        p for place in places for p in ([PROJECT / place] if place.endswith(".py") else (PROJECT / place).rglob("*.py"))
+    )
     return fingerprint([(str(path.relative_to(PROJECT)), sha256_of(path)) for path in paths])
 
 
@@ -49,10 +41,10 @@ def train_and_compare(
     as_of: pd.Timestamp,
     workers: int,
     progress: Callable[[int, int, str], None],
-) -> BakeOff:
+) -> pd.DataFrame:
     """Fit what is not in the store yet, judge all on the origins they share, promote the best of each horizon.
 
-    Champion is the family with the lowest pinball loss over the scored folds; the baseline where nothing beats it, and
+    Returns the leaderboard. Champion is the family with the lowest pinball loss over the scored folds; the baseline where nothing beats it, and
     where there was no fold to measure.
 
     Args:
@@ -79,6 +71,7 @@ def train_and_compare(
             identity = fingerprint({k: v for k, v in job.items() if k != "training_file"}, data, code)
             jobs.append(job | {"identity": identity, "data_snapshot": data})
     run = fingerprint([job["identity"] for job in jobs])
+    jobs = [job | {"run": run} for job in jobs]
     missing = [job for job in jobs if store.find(str(job["family"]), str(job["horizon"]), str(job["identity"])) is None]
     with ThreadPoolExecutor(max_workers=workers) as pool:
         running = [pool.submit(_fit_and_store, job, store, horizons, as_of) for job in missing]
@@ -86,13 +79,31 @@ def train_and_compare(
             version = future.result()
             progress(done, len(running), version.name)
     versions = [_stored(store, job) for job in jobs]
-    leaderboard = compare(versions, run=run, as_of=as_of)
-    champions = {}
-    for name in horizons.horizons:
-        winner = leaderboard[(leaderboard["horizon"] == name) & leaderboard["champion"]]["family"].item()
-        champions[name] = next(v for v in versions if v.horizon == name and v.family == winner)
-        store.promote(champions[name], run=run)
-    return BakeOff(run, leaderboard, champions)
+    leaderboard = compare(versions)
+    champions = leaderboard[leaderboard["champion"]]["model_version"].to_list()
+    for version in versions:
+        if version.name in champions:
+            store.promote(version, run=run)
+    return leaderboard
+
+
+def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> dict[str, Version]:
+    """The champion of each horizon that has one trained by ``as_of``."""
+    found = {name: store.champion(name, as_of) for name in horizons.horizons}
+    return {name: version for name, version in found.items() if version is not None}
+
+
+def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFrame:
+    """The leaderboard of the training runs that the champions came from, read back from the store."""
+    runs = {str(version.metadata["run"]) for version in champions.values()}
+    versions = [
+        v
+        for name in champions
+        for family in FAMILIES
+        for v in store.versions(family, name)
+        if v.metadata["run"] in runs
+    ]
+    return compare(versions)
 
 
 def _stored(store: ModelStore, job: dict[str, object]) -> Version:
@@ -134,6 +145,7 @@ def _fit_and_store(job: dict[str, object], store: ModelStore, horizons: Horizons
             "horizon": job["horizon"],
             "sessions": sessions,
             "identity": job["identity"],
+            "run": job["run"],
             "data_snapshot": job["data_snapshot"],
             "trained_as_of": f"{as_of:%Y-%m-%d}",
             "columns": job["columns"],
@@ -142,17 +154,17 @@ def _fit_and_store(job: dict[str, object], store: ModelStore, horizons: Horizons
         return store.add(out, metadata, metrics)
 
 
-def compare(versions: list[Version], *, run: str, as_of: pd.Timestamp) -> pd.DataFrame:
+def compare(versions: list[Version]) -> pd.DataFrame:
     """The leaderboard: one row a family and horizon, skill against the no-change forecast of the same origins."""
     rows = []
-    baselines = {v.horizon: v.metrics.get("pinball_log_return") for v in versions if v.family == BASELINE}
+    baselines = {_contest(v): v.metrics.get("pinball_log_return") for v in versions if v.family == BASELINE}
     for version in versions:
-        base, own = baselines[version.horizon], version.metrics.get("pinball_log_return")
+        base, own = baselines[_contest(version)], version.metrics.get("pinball_log_return")
         skill = 100 * (1 - float(str(own)) / float(str(base))) if base and own else np.nan
         rows.append(
             {
-                "run": run,
-                "trained_as_of": as_of,
+                "run": version.metadata["run"],
+                "trained_as_of": version.trained_as_of,
                 "horizon": version.horizon,
                 "family": version.family,
                 "model_version": version.name,
@@ -163,6 +175,12 @@ def compare(versions: list[Version], *, run: str, as_of: pd.Timestamp) -> pd.Dat
     board = pd.DataFrame(rows)
     if "pinball_log_return" not in board:
         return board.assign(champion=board["family"] == BASELINE)
-    best = board.groupby("horizon")["pinball_log_return"].transform("min")
-    wins = (board["pinball_log_return"] == best) & ((board["skill_over_no_change_pct"] > 0) | (board["family"] == BASELINE))
+    best = board.groupby(["run", "horizon"])["pinball_log_return"].transform("min")
+    wins = (board["pinball_log_return"] == best) & (
+        (board["skill_over_no_change_pct"] > 0) | (board["family"] == BASELINE)
+    )
     return board.assign(champion=wins | (board["pinball_log_return"].isna() & (board["family"] == BASELINE)))
+
+
+def _contest(version: Version) -> tuple[str, str]:
+    return str(version.metadata["run"]), version.horizon

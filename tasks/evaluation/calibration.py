@@ -10,9 +10,7 @@ from tasks.models.forecaster import column, horizon_scale
 FULL_TRUST = 20  # independent past outcomes at which half of the measured correction is applied
 
 
-def corrections(
-    scores: np.ndarray, levels: tuple[float, ...], *, origins_a_horizon: float
-) -> np.ndarray:
+def corrections(scores: np.ndarray, levels: tuple[float, ...], *, origins_a_horizon: float) -> np.ndarray:
     """Shift of each quantile, in units of the row's scale.
 
     Args:

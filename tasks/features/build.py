@@ -23,7 +23,9 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
         made = import_module(f"tasks.features.{category}").features(panel)
         if list(made) != list(entries):
             unregistered, unbuilt = sorted(set(made) - set(entries)), sorted(set(entries) - set(made))
-            problem = f"not registered: {unregistered}; not built: {unbuilt}" if unregistered or unbuilt else "order differs"
+            problem = (
+                f"not registered: {unregistered}; not built: {unbuilt}" if unregistered or unbuilt else "order differs"
+            )
             raise RegistryError(f"registry/feature_registry.yaml and tasks/features/{category}.py disagree: {problem}")
         built |= made
     return pd.DataFrame({"date": panel["date"]} | {name: column.astype("float64") for name, column in built.items()})

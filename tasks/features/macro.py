@@ -10,7 +10,16 @@ from tasks.features.rolling import log_return, percentile, z_score
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Levels and changes. Rates change in points, never in percent: they touch zero and spreads go negative."""
     out = {}
-    for name in ("dff_pct", "dgs2_pct", "dgs10_pct", "dgs30_pct", "t10y2y_pct", "t10y3m_pct", "t5yie_pct", "t10yie_pct"):
+    for name in (
+        "dff_pct",
+        "dgs2_pct",
+        "dgs10_pct",
+        "dgs30_pct",
+        "t10y2y_pct",
+        "t10y3m_pct",
+        "t5yie_pct",
+        "t10yie_pct",
+    ):
         out[name] = panel[name]
     for name in ("dff_pct", "dgs2_pct", "dgs10_pct", "t10y2y_pct", "t10yie_pct"):
         out[f"{name.removesuffix('_pct')}_change_63d_points"] = panel[name] - panel[name].shift(63)
@@ -34,7 +43,13 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["gas_spot_z_252d"] = z_score(panel["dhhngsp"])
     out["nfci"] = panel["nfci"]
     out["stlfsi4"] = panel["stlfsi4"]
-    for name, column in {"cpi": "cpiaucsl", "core_cpi": "cpilfesl", "pce_prices": "pcepi", "m2": "m2sl", "gdp": "gdp"}.items():
+    for name, column in {
+        "cpi": "cpiaucsl",
+        "core_cpi": "cpilfesl",
+        "pce_prices": "pcepi",
+        "m2": "m2sl",
+        "gdp": "gdp",
+    }.items():
         out[f"{name}_change_252d"] = log_return(panel[column], 252)
     for name, column in {"payrolls": "payems", "industrial_production": "indpro", "retail_sales": "rsafs"}.items():
         out[f"{name}_change_252d"] = log_return(panel[column], 252)

@@ -19,7 +19,9 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
         "regime_stressed": (rank >= STRESSED).astype(float).where(rank.notna()),
         "regime_uptrend": (trend > 0.05).astype(float).where(trend.notna()),
         "regime_downtrend": (trend < -0.05).astype(float).where(trend.notna()),
-        "regime_risk_off": (percentile(panel["vix_last"], 756) >= STRESSED).astype(float).where(panel["vix_last"].notna()),
+        "regime_risk_off": (percentile(panel["vix_last"], 756) >= STRESSED)
+        .astype(float)
+        .where(panel["vix_last"].notna()),
     }
 
 

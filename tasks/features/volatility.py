@@ -18,7 +18,9 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["zl_volatility_ratio_21_63"] = out["zl_volatility_21d_pct"] / out["zl_volatility_63d_pct"]
     out["zl_volatility_ratio_63_252"] = out["zl_volatility_63d_pct"] / out["zl_volatility_252d_pct"]
     out["zl_volatility_percentile_1260d"] = percentile(out["zl_volatility_63d_pct"], 1260)
-    out["zl_volatility_of_volatility_63d"] = np.log(out["zl_ewma_volatility_94_pct"]).diff().rolling(63, min_periods=42).std()
+    out["zl_volatility_of_volatility_63d"] = (
+        np.log(out["zl_ewma_volatility_94_pct"]).diff().rolling(63, min_periods=42).std()
+    )
     falls = returns.clip(upper=0) ** 2
     out["zl_downside_volatility_63d_pct"] = np.sqrt(falls.rolling(63, min_periods=42).mean() * SESSIONS_A_YEAR) * 100
     out["zl_parkinson_21d_pct"] = parkinson_pct(panel["zl_high"], panel["zl_low"], 21)

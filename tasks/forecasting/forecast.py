@@ -73,7 +73,10 @@ def forecast_day(
                 "target_date": target_date(as_of, problem.sessions),
                 "last_price": last_price,
                 "point": last_price * median,
-                **{column(p): last_price * float(np.exp(q)) for p, q in zip(problem.quantiles, quantiles[0], strict=True)},
+                **{
+                    column(p): last_price * float(np.exp(q))
+                    for p, q in zip(problem.quantiles, quantiles[0], strict=True)
+                },
                 "direction_probability": up,
                 "family": version.family,
                 "is_baseline": version.family == BASELINE,
@@ -96,7 +99,9 @@ def _serving_model(
     """The champion, or the baseline trained beside it when the champion cannot serve; and what is wrong, if anything."""
     champion = store.champion(problem.horizon, as_of)
     if champion is None:
-        raise StaleSource(f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `python -m flows.training`")
+        raise StaleSource(
+            f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `python -m flows.training`"
+        )
     reasons = []
     age = len(sessions(champion.trained_as_of, as_of)) - 1
     if age > horizons.champion_max_age_sessions:

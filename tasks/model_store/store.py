@@ -56,7 +56,9 @@ class Version:
         for name, digest in dict(self.metadata["files"]).items():  # type: ignore[call-overload]
             path = self.folder / name
             if not path.exists() or sha256_of(path) != digest:
-                raise ModelStoreError(f"{path} is not the file that was stored; delete {self.folder} and run `python -m flows.training`")
+                raise ModelStoreError(
+                    f"{path} is not the file that was stored; delete {self.folder} and run `python -m flows.training`"
+                )
         return forecaster(self.family).load(self.folder, problem)
 
 

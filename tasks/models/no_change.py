@@ -48,7 +48,11 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """One JSON file."""
-        content = {"quantiles": list(self.problem.quantiles), "scaled": self.scaled_quantiles.tolist(), "up_share": self.up_share}
+        content = {
+            "quantiles": list(self.problem.quantiles),
+            "scaled": self.scaled_quantiles.tolist(),
+            "up_share": self.up_share,
+        }
         write_json(folder / "model.json", content)
 
     @classmethod
@@ -56,7 +60,9 @@ class Model:
         """Read it back."""
         content = read_json(folder / "model.json")
         if not content or content["quantiles"] != list(problem.quantiles):
-            raise ModelStoreError(f"{folder}: no model for quantiles {list(problem.quantiles)}; run `python -m flows.training`")
+            raise ModelStoreError(
+                f"{folder}: no model for quantiles {list(problem.quantiles)}; run `python -m flows.training`"
+            )
         model = cls(problem)
         model.scaled_quantiles, model.up_share = np.asarray(content["scaled"]), content["up_share"]
         return model

@@ -32,6 +32,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
     date_name = next((name for name in DATE_NAMES if name in served.columns), None)
     if date_name is None or payload.series not in served.columns:
-        raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:8]}, expected observation_date and {payload.series}")
+        raise SchemaDrift(
+            f"{payload.name}: columns {list(served.columns)[:8]}, expected observation_date and {payload.series}"
+        )
     rows = {"series": payload.series, "observation_date": served[date_name], "row": served.index + 2}
     return pd.DataFrame(rows | {"value": served[payload.series]})

@@ -90,7 +90,9 @@ def adapter(spec: SourceSpec) -> Adapter:
         raise RegistryError(f"module `{spec.module}`: there is no tasks/sources/{spec.module}.py") from None
 
 
-def land(zones: Zones, source: str, fetched: Fetched, *, fetched_at: pd.Timestamp, secrets: tuple[str, ...] = ()) -> Payload:
+def land(
+    zones: Zones, source: str, fetched: Fetched, *, fetched_at: pd.Timestamp, secrets: tuple[str, ...] = ()
+) -> Payload:
     """Store a live payload and then its sidecar. The same bytes as the newest payload held are not stored again."""
     folder = zones.raw / source / fetched.series
     stamp = fetched_at.tz_convert("UTC").strftime("%Y-%m-%dT%H%M%SZ")
@@ -121,33 +123,55 @@ def land_recorded(zones: Zones, origin: Path, source: str, spec: SourceSpec) -> 
         OriginError: the folder is not laid out like a raw zone.
         ManifestMismatch: a file is not the one MANIFEST.csv describes.
     """
-    if not origin.is_dir():
-        raise OriginError(f"origin {origin} is not a folder; set CBI_ARCHIVE, or use `--origin live`")
     manifest = _manifest(origin)
     payloads = []
     for series in spec.series:
-        for path in sorted((origin / source / series).glob("*")):
-            if not RECORDED_ON.match(path.stem):
-                continue
-            sidecar_path = zones.raw / source / series / f"recorded-{path.name}.sidecar.json"
-            digest = sha256_of(path)
-            recorded = manifest.get(f"{source}/{series}/{path.name}")
-            if recorded and recorded["sha256"] != digest:
-                raise ManifestMismatch(f"{path}: sha256 {digest[:12]} is not the {recorded['sha256'][:12]} of MANIFEST.csv; restore the file")
+        for recorded in recorded_files(origin, source, series):
+            path = recorded.path
+            listed = manifest.get(f"{source}/{series}/{path.name}")
+            if listed and listed["sha256"] != recorded.sha256:
+                raise ManifestMismatch(
+                    f"{path}: sha256 {recorded.sha256[:12]} is not the {listed['sha256'][:12]} of MANIFEST.csv; restore the file"
+                )
             sidecar = {
                 "source": source,
                 "series": series,
                 "file": str(path.resolve()),
-                "url": recorded["endpoint"] if recorded else "",
-                "fetched_at": f"{path.stem}T00:00:00+00:00",
+                "url": listed["endpoint"] if listed else "",
+                "fetched_at": recorded.fetched_at.isoformat(),
                 "day_known_only": True,
-                "sha256": digest,
-                "bytes": path.stat().st_size,
+                "sha256": recorded.sha256,
+                "bytes": recorded.bytes,
             }
+            sidecar_path = zones.raw / source / series / f"recorded-{path.name}.sidecar.json"
             if read_json(sidecar_path) != sidecar:
                 write_json(sidecar_path, sidecar)
             payloads.append(_from_sidecar(sidecar_path))
     return payloads
+
+
+def recorded_files(origin: Path, source: str, series: str) -> list[Payload]:
+    """The payloads of one series in a folder of recorded data: ``<source>/<series>/<fetched_on>.<ext>``.
+
+    Raises:
+        OriginError: there is no such folder.
+    """
+    if not origin.is_dir():
+        raise OriginError(f"origin {origin} is not a folder; set CBI_ARCHIVE, or use `--origin live`")
+    return [
+        Payload(
+            source=source,
+            series=series,
+            path=path,
+            sha256=sha256_of(path),
+            bytes=path.stat().st_size,
+            url="",
+            fetched_at=pd.Timestamp(path.stem, tz="UTC"),
+            day_known_only=True,
+        )
+        for path in sorted((origin / source / series).glob("*"))
+        if RECORDED_ON.match(path.stem)
+    ]
 
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:

@@ -66,4 +66,3 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:8]} have no Date with Close or Adj Close")
     rows = {"series": payload.series, "observation_date": served[names["date"]], "row": served.index + 2}
     return pd.DataFrame(rows | {field: served[column] for field, column in found.items()})
-

@@ -16,7 +16,16 @@ from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.staging.availability import known_at
 from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
-from tasks.zones import Zones, exclusive, fingerprint, read_json, read_parquet, sweep_temporary, write_json, write_parquet
+from tasks.zones import (
+    Zones,
+    exclusive,
+    fingerprint,
+    read_json,
+    read_parquet,
+    sweep_temporary,
+    write_json,
+    write_parquet,
+)
 
 OBSERVATIONS = [
     "source",
@@ -61,7 +70,11 @@ def stage_payloads(
         except (SchemaDrift, OSError) as error:
             unreadable.append((payload, str(error)))
             continue
-        frames.append(rows.assign(payload=payload.name, order=number, fetched_at=payload.fetched_at, day_only=payload.day_known_only))
+        frames.append(
+            rows.assign(
+                payload=payload.name, order=number, fetched_at=payload.fetched_at, day_only=payload.day_known_only
+            )
+        )
     refused = [_whole_payload(source, payload, reason) for payload, reason in unreadable]
     if not frames:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
@@ -87,15 +100,16 @@ def _cells(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
         dates = pd.DatetimeIndex(part.loc[dated, "observation_date"])
         availability = spec.series[str(series)].availability or spec.availability
         known.loc[part.index[dated]] = known_at(dates, availability)
-    shared = {name: screened[name] for name in ("series", "observation_date", "row", "payload", "order", "fetched_at", "day_only")}
+    shared = {
+        name: screened[name]
+        for name in ("series", "observation_date", "row", "payload", "order", "fetched_at", "day_only")
+    }
     shared["known_at"] = known
     for field in ("low", "high"):
         if field in fields:
             shared[f"bar_{field}"] = screened[field].where(screened[f"{field}__rule"] == "")
     wide = pd.DataFrame(shared)
-    parts = [
-        wide.assign(field=field, value=screened[field], rule=screened[f"{field}__rule"]) for field in fields
-    ]
+    parts = [wide.assign(field=field, value=screened[field], rule=screened[f"{field}__rule"]) for field in fields]
     cells = pd.concat(parts, ignore_index=True)
     cells["field"] = pd.Categorical.from_codes(np.repeat(np.arange(len(fields)), count), categories=fields)
     if spec.missing_marker:
@@ -237,7 +251,15 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         observations, quarantine = stage_payloads(source, spec, held, through=through)
         write_parquet(refused, quarantine)
         write_parquet(target, observations)
-        write_json(state_path, {"inputs": inputs, "through": through.isoformat(), "observations": len(observations), "quarantined": len(quarantine)})
+        write_json(
+            state_path,
+            {
+                "inputs": inputs,
+                "through": through.isoformat(),
+                "observations": len(observations),
+                "quarantined": len(quarantine),
+            },
+        )
         return Staged(source, observations, quarantine, len(held), changed=True)
 
 

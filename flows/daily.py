@@ -1,0 +1,257 @@
+"""``python -m flows.daily``: ingest → gate → assemble → features → forecast → publish → report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+
+from flows.ingest import ingest_flow
+from flows.report import publish_artifacts
+from flows.runtime import as_task, prefect_at_home
+from flows.training import training
+from tasks.errors import CbiError, StaleSource
+from tasks.settings import load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.context import Run
+    from tasks.gates.run import GateReport
+    from tasks.reporting.summary import RunSummary
+    from tasks.sources.ingest import Ingested
+    from tasks.staging.stage import Staged
+
+
+@flow(name="daily", persist_result=False)
+def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
+    """From payloads to a published forecast, as of one session."""
+    run = open_daily_run(origin, as_of)
+    ingested, staged = ingest_side_by_side(run)
+    observations, quarantine, series = as_task(gather_known, "gather")(run, staged)
+    gates = [as_task(gate_staging, "gate POST_STAGING", tags=("gate",))(run, observations, series)]
+    panel, panel_summary = as_task(assemble, "assemble panel")(run, observations)
+    features = as_task(build_features, "build features")(run, panel)
+    gates.append(as_task(gate_features, "gate POST_FEATURES", tags=("gate",))(run, features))
+    labels = as_task(build_labels, "build labels")(run, panel)
+    gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY", tags=("gate",))(run, panel, panel_summary, labels))
+    data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
+    trained = needs_training(run)
+    if trained:
+        training(run)
+    forecasts, explainers, leaderboard = as_task(forecast, "forecast")(run, features, panel, data_snapshot)
+    summary = as_task(publish, "publish")(
+        run,
+        data_snapshot,
+        panel,
+        features,
+        labels,
+        forecasts,
+        explainers,
+        leaderboard,
+        ingested,
+        series,
+        quarantine,
+        gates,
+        trained,
+    )
+    as_task(publish_artifacts, "report")(summary)
+    return summary
+
+
+def open_daily_run(origin: str, as_of: str | None) -> Run:
+    """Settings, registry and session of this run."""
+    from tasks.context import open_run
+
+    return open_run(load_settings(), origin=origin, as_of=as_of)
+
+
+def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:
+    """Every source at once, each in its own flow. A source that fails leaves what is held of it and is reported."""
+    asked = {source: as_task(ingest_flow(source), f"ingest {source}").submit(run) for source in run.sources.sources}
+    done = [_settle(run, source, future) for source, future in asked.items()]
+    return [came for came, _ in done], [staged for _, staged in done]
+
+
+def _settle(run: Run, source: str, future: PrefectFuture[tuple[Ingested, Staged]]) -> tuple[Ingested, Staged]:
+    from flows.ingest import stage
+    from tasks.sources.ingest import Ingested
+
+    future.wait()
+    outcome = future.result(raise_on_failure=False)
+    if isinstance(outcome, BaseException):
+        if not isinstance(outcome, CbiError):
+            raise outcome
+        return Ingested(source, "failed", 0, 0, {source: str(outcome)}), stage(run, source)
+    return outcome
+
+
+def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """All observations, all refused cells and a line a series, as known at the session."""
+    from tasks.staging.gather import gather
+    from tasks.staging.summary import summarise_series
+
+    observations, quarantine = gather(staged, as_of=run.as_of)
+    series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
+    missing = series[series["critical"] & (series["observations"] == 0)]
+    if len(missing):
+        raise StaleSource(
+            f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
+            f"Check the network and run `python -m flows.ingest {missing['source'].iloc[0]}`, or use `make demo`"
+        )
+    return observations, quarantine, series
+
+
+def gate_staging(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> GateReport:
+    """POST_STAGING."""
+    from tasks.staging.summary import positioning
+
+    return _gate(
+        run,
+        "POST_STAGING",
+        {"observations": observations, "series_summary": series, "positioning": positioning(observations)},
+    )
+
+
+def assemble(run: Run, observations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The point-in-time panel and a line a column."""
+    from tasks.panel.join import build_panel, summarise_panel
+
+    panel = build_panel(observations, run.joins, as_of=run.as_of)
+    return panel, summarise_panel(panel, run.joins, observations)
+
+
+def build_features(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
+    """The feature table."""
+    from tasks.features.build import build_features
+
+    return build_features(panel, run.features)
+
+
+def gate_features(run: Run, features: pd.DataFrame) -> GateReport:
+    """POST_FEATURES."""
+    return _gate(run, "POST_FEATURES", {"features": features})
+
+
+def build_labels(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
+    """Targets at every horizon."""
+    from tasks.labels import build_labels
+
+    return build_labels(panel, run.horizons)
+
+
+def gate_assembly(run: Run, panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> GateReport:
+    """POST_ASSEMBLY."""
+    return _gate(run, "POST_ASSEMBLY", {"panel": panel, "panel_summary": panel_summary, "labels": labels})
+
+
+def _gate(run: Run, gate: str, tables: dict[str, pd.DataFrame]) -> GateReport:
+    from tasks.gates.run import run_gate
+
+    report = run_gate(gate, tables, expectations=run.settings.expectations)
+    report.require()
+    return report
+
+
+def export(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
+    """Write panel, features, labels and the ten training files; returns the snapshot they were made from."""
+    from tasks.exports import write_zone_files
+
+    return write_zone_files(run, panel, features, labels)
+
+
+def needs_training(run: Run) -> bool:
+    """Whether some horizon has no champion that was trained by this session."""
+    from tasks.evaluation.bake_off import champions_of
+    from tasks.model_store.store import ModelStore
+
+    return len(champions_of(ModelStore(run.zones.models), run.horizons, run.as_of)) < len(run.horizons.horizons)
+
+
+def forecast(
+    run: Run, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Forecasts, their explanation, and what was measured of the models behind them."""
+    from tasks.evaluation.bake_off import champions_of, measured_with
+    from tasks.forecasting.forecast import forecast_day
+    from tasks.model_store.store import ModelStore
+
+    store = ModelStore(run.zones.models)
+    forecasts, explainers = forecast_day(
+        features,
+        panel,
+        store,
+        registry=run.features,
+        horizons=run.horizons,
+        as_of=run.as_of,
+        data_snapshot=data_snapshot,
+        code_version=run.code_version,
+    )
+    return forecasts, explainers, measured_with(store, champions_of(store, run.horizons, run.as_of))
+
+
+def publish(
+    run: Run,
+    data_snapshot: str,
+    panel: pd.DataFrame,
+    features: pd.DataFrame,
+    labels: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    explainers: pd.DataFrame,
+    leaderboard: pd.DataFrame,
+    ingested: list[Ingested],
+    series: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    gates: list[GateReport],
+    trained: bool,
+) -> RunSummary:
+    """Merge everything into the warehouse at once, draw the chart, and say what the run came to."""
+    from tasks.reporting.publication import publish_run
+
+    return publish_run(
+        run,
+        data_snapshot=data_snapshot,
+        panel=panel,
+        features=features,
+        labels=labels,
+        forecasts=forecasts,
+        explainers=explainers,
+        leaderboard=leaderboard,
+        ingested=ingested,
+        series=series,
+        quarantine=quarantine,
+        gates=[report.frame() for report in gates],
+        trained=trained,
+    )
+
+
+def main() -> int:
+    """Command line. Ends with 1 and one clear line when the run had to stop."""
+    from rich.console import Console
+
+    from tasks.reporting.terminal import print_summary
+
+    parser = argparse.ArgumentParser(prog="python -m flows.daily", description=__doc__)
+    parser.add_argument(
+        "--origin", default="live", help="`live`, or a folder of recorded payloads such as ../shared/archive"
+    )
+    parser.add_argument("--as-of", help="date; everything known later is left out (default: the newest session)")
+    given = parser.parse_args()
+    try:
+        with prefect_at_home(load_settings()):
+            summary = daily(given.origin, given.as_of)
+    except CbiError as error:
+        print(
+            f"\n{type(error).__name__}: {error}\nNothing was published; earlier forecasts stay as they were.",
+            file=sys.stderr,
+        )
+        return 1
+    print_summary(summary, Console())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

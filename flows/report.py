@@ -1,0 +1,22 @@
+"""A run's outcome as Prefect artifacts: what the terminal shows, in the UI."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+if TYPE_CHECKING:
+    from tasks.reporting.summary import RunSummary
+
+
+def publish_artifacts(summary: RunSummary) -> None:
+    """The forecast table, the whole report, and the fan chart (inline, so that the UI needs no file server)."""
+    from tasks.reporting.terminal import markdown
+
+    picture = base64.b64encode(summary.chart.read_bytes()).decode()
+    title = f"ZL as of {summary.as_of:%Y-%m-%d}"
+    create_table_artifact(key="zl-forecast", table=summary.forecast_table().to_dict("records"), description=title)
+    create_markdown_artifact(key="zl-report", markdown=markdown(summary), description=title)
+    create_image_artifact(key="zl-fan-chart", image_url=f"data:image/png;base64,{picture}", description=title)

@@ -1,0 +1,96 @@
+"""A plain function becomes a Prefect task here: name, tags, log bridge, progress. Nothing else knows how."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+from prefect import Task, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_LOGGING_EXTRA_LOGGERS,
+    PREFECT_LOGGING_LEVEL,
+    PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_LOGGING_LEVEL,
+    temporary_settings,
+)
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tasks.settings import Settings
+
+ARTIFACT_EVERY_S = 1.0
+
+
+@contextmanager
+def prefect_at_home(settings: Settings) -> Iterator[None]:
+    """Keep Prefect's database, results and logs under CBI_HOME, and its server quiet and private.
+
+    A server named in the environment (PREFECT_API_URL) is used; without one the run starts its own.
+    """
+    os.environ["DO_NOT_TRACK"] = "1"
+    home = settings.home / "prefect"
+    home.mkdir(parents=True, exist_ok=True)
+    ours = {
+        PREFECT_HOME: home,
+        PREFECT_SERVER_ANALYTICS_ENABLED: False,
+        PREFECT_LOGGING_EXTRA_LOGGERS: "tasks",
+        PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
+        PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
+    }
+    with temporary_settings(updates={key: value for key, value in ours.items() if key.name not in os.environ}):
+        yield
+
+
+def has_server() -> bool:
+    """Whether a Prefect server was named, so that the run will be seen in its UI."""
+    return bool(PREFECT_API_URL.value())
+
+
+def as_task(function: Callable[..., Any], name: str, *, tags: tuple[str, ...] = ()) -> Task[..., Any]:
+    """``function`` as a Prefect task. No retries (they live at the HTTP edge), no cache (files carry their identity)."""
+    return task(function, name=name, tags=set(tags), cache_policy=NO_CACHE, persist_result=False)
+
+
+class Steps:
+    """A progress bar: a Prefect artifact of the running task, and a line in a terminal."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._artifact: UUID | None = None
+        self._sent = 0.0
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self._row = self._bar.add_task(what, total=None)
+
+    def __enter__(self) -> Callable[[int, int, str], None]:
+        self._bar.start()
+        return self.move
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def move(self, done: int, total: int, item: str) -> None:
+        """``done`` of ``total`` are finished, ``item`` the last of them."""
+        self._bar.update(self._row, completed=done, total=total, description=f"{self.what}: {item}")
+        inside = FlowRunContext.get() or TaskRunContext.get()
+        if not inside or (done < total and time.monotonic() - self._sent < ARTIFACT_EVERY_S):
+            return
+        self._sent = time.monotonic()
+        share = 100.0 * done / max(total, 1)
+        if self._artifact is None:
+            made = create_progress_artifact(
+                progress=share, key=f"{self.what.replace(' ', '-')}-progress", description=f"{self.what}: {item}"
+            )
+            self._artifact = made if isinstance(made, UUID) else None
+        else:
+            update_progress_artifact(artifact_id=self._artifact, progress=share, description=f"{self.what}: {item}")

@@ -1,0 +1,72 @@
+"""``python -m flows.training``: the bake-off on the exported training files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from prefect import flow
+
+from flows.runtime import Steps, as_task, prefect_at_home
+from tasks.errors import CbiError
+from tasks.settings import load_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from tasks.context import Run
+
+
+def bake_off(run: Run) -> pd.DataFrame:
+    """Train and compare every family at every horizon; promote the best of each. Returns the leaderboard."""
+    from tasks.evaluation.bake_off import train_and_compare
+    from tasks.exports import check_exports
+    from tasks.model_store.store import ModelStore
+    from tasks.zones import exclusive
+
+    check_exports(run.work.exports)
+    with exclusive(run.zones, "models", wait_s=3600), Steps("fit") as progress:
+        return train_and_compare(
+            run.work.exports,
+            ModelStore(run.zones.models),
+            run.horizons,
+            run.features.production(),
+            as_of=run.as_of,
+            workers=run.settings.workers,
+            progress=progress,
+        )
+
+
+@flow(name="training", validate_parameters=False, persist_result=False)
+def training(run: Run) -> pd.DataFrame:
+    """The bake-off as of one session."""
+    return as_task(bake_off, "bake-off", tags=("training",))(run)
+
+
+def main() -> int:
+    """Command line."""
+    from tasks.context import open_run
+    from tasks.errors import ManifestMismatch
+    from tasks.zones import Zones, read_json
+
+    parser = argparse.ArgumentParser(prog="python -m flows.training", description=__doc__)
+    parser.parse_args()
+    try:
+        settings = load_settings()
+        held = read_json(Zones(settings.home).exports / "manifest.json")
+        if held is None:
+            raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
+        run = open_run(settings, origin="live", as_of=held["as_of"])
+        with prefect_at_home(settings):
+            board = training(run)
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    columns = ["horizon", "family", "pinball_log_return", "skill_over_no_change_pct", "coverage_80", "champion"]
+    print(board.reindex(columns=columns).to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""What a run has to say, gathered once: the terminal, the artifacts and the chart show the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.sources.ingest import Ingested
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """The outcome of one daily run. Prices in cents/lb."""
+
+    as_of: pd.Timestamp
+    origin: str
+    forecasts: pd.DataFrame
+    explainers: pd.DataFrame
+    leaderboard: pd.DataFrame
+    series: pd.DataFrame
+    quarantine: pd.DataFrame
+    gates: pd.DataFrame
+    ingested: list[Ingested]
+    alerts: pd.DataFrame
+    trained: bool
+    changed_rows: int
+    chart: Path
+
+    def forecast_table(self) -> pd.DataFrame:
+        """One row a horizon, as a reader wants it."""
+        board = self.leaderboard.set_index(["horizon", "family"])
+        rows = []
+        for f in self.forecasts.itertuples():
+            measured = board.loc[(f.horizon, f.family)]
+            rivals = board.loc[f.horizon].drop(index=f.family)["skill_over_no_change_pct"].dropna()
+            rows.append(
+                {
+                    "horizon": f.horizon,
+                    "target date": f"{f.target_date:%Y-%m-%d}",
+                    "forecast": f"{f.point:.2f}",
+                    "80% band": f"{f.p10:.2f} to {f.p90:.2f}",
+                    "P(higher)": f"{f.direction_probability:.0%}",
+                    "model": f.family + (" (degraded)" if f.degraded else ""),
+                    "80% band held": _share(measured.get("coverage_80")),
+                    "MAPE": _percent(measured.get("mape_pct")),
+                    "skill over no-change": _signed(measured["skill_over_no_change_pct"]),
+                    "best rival's": _signed(rivals.max()) if len(rivals) else "not measured",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def driver_table(self, groups: int = 4) -> pd.DataFrame:
+        """The largest contributions by group at each horizon, in cents/lb."""
+        if self.explainers.empty:
+            return pd.DataFrame()
+        by_group = self.explainers.groupby(["horizon", "group"])["shap_cents_lb"].sum().reset_index()
+        rows = []
+        for horizon in self.forecasts["horizon"]:
+            part = by_group[by_group["horizon"] == horizon]
+            top = part.reindex(part["shap_cents_lb"].abs().sort_values(ascending=False).index).head(groups)
+            told = ", ".join(f"{r.group} {r.shap_cents_lb:+.2f}" for r in top.itertuples())
+            rows.append({"horizon": horizon, "drivers, cents/lb": told})
+        return pd.DataFrame(rows)
+
+    @property
+    def drivers_are_served(self) -> bool:
+        """Whether the drivers explain the served forecasts, not a challenger that lost to the baseline."""
+        return bool(len(self.explainers)) and bool(self.explainers["served"].all())
+
+    def freshness_table(self) -> pd.DataFrame:
+        """One row a source: what came, how new it is, what is stale, what was refused."""
+        refused = self.quarantine.groupby("source")["cells"].sum() if len(self.quarantine) else pd.Series(dtype="int64")
+        rows = []
+        for source, part in self.series.groupby("source", sort=False):
+            came = next((i for i in self.ingested if i.source == source), None)
+            stale = part[(part["age_days"] > part["stale_limit_days"]) | part["age_days"].isna()]
+            shown = ", ".join(stale["series"].head(4)) + (f" and {len(stale) - 4} more" if len(stale) > 4 else "")
+            rows.append(
+                {
+                    "source": source,
+                    "status": came.status if came else "not asked",
+                    "payloads": came.payloads if came else 0,
+                    "series": len(part),
+                    "observations": f"{part['observations'].sum():,}",
+                    "newest value": f"{part['last_date'].max():%Y-%m-%d}"
+                    if part["last_date"].notna().any()
+                    else "none",
+                    "stale series": f"{len(stale)}: {shown}" if len(stale) else "none",
+                    "cells refused": f"{refused.get(source, 0):,}",
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def quarantine_table(self) -> pd.DataFrame:
+        """Refused cells by rule."""
+        if self.quarantine.empty:
+            return pd.DataFrame(columns=["rule", "cells", "series", "why"])
+        by_rule = self.quarantine.groupby("rule").agg(
+            cells=("cells", "sum"), series=("series", "nunique"), why=("reason", "first")
+        )
+        return by_rule.sort_values("cells", ascending=False).reset_index()
+
+    def gate_table(self) -> pd.DataFrame:
+        """Each gate with the number of its expectations that were met."""
+        rows = []
+        for gate, part in self.gates.groupby("gate", sort=False):
+            warned = part[~part["success"]]
+            rows.append(
+                {
+                    "gate": gate,
+                    "met": f"{int(part['success'].sum())} of {len(part)}",
+                    "warnings": "; ".join(
+                        f"{r.expectation} ({r.suite}: {r.unexpected_count} of {r.element_count})"
+                        for r in warned.itertuples()
+                    )
+                    or "none",
+                }
+            )
+        return pd.DataFrame(rows)
+
+
+def _share(value: float | None) -> str:
+    return "not measured" if value is None or pd.isna(value) else f"{value:.0%} of the time"
+
+
+def _percent(value: float | None) -> str:
+    return "not measured" if value is None or pd.isna(value) else f"{value:.1f}%"
+
+
+def _signed(value: float | None) -> str:
+    return "not measured" if value is None or pd.isna(value) else f"{value:+.1f}%"

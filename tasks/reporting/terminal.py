@@ -1,0 +1,93 @@
+"""The end of a run in a terminal, and the same as Markdown for artifacts."""
+
+from __future__ import annotations
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from tasks.reporting.summary import RunSummary
+
+
+def print_summary(summary: RunSummary, console: Console) -> None:
+    """The forecast first, then why, then how far to trust it, then the state of the data."""
+    last = summary.forecasts["last_price"].iloc[0]
+    console.print()
+    console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] as of {summary.as_of:%Y-%m-%d}, 18:00 Chicago")
+    _print(console, "Forecast, cents/lb", summary.forecast_table())
+    for note in notes(summary):
+        console.print(f"  {note}")
+    drivers = summary.driver_table()
+    if len(drivers):
+        _print(console, drivers_title(summary), drivers)
+    _print(console, "Data", summary.freshness_table())
+    _print(console, "Refused cells (quarantine)", summary.quarantine_table())
+    _print(console, "Gates", summary.gate_table())
+    for alert in summary.alerts.itertuples():
+        console.print(f"[yellow]{alert.kind}[/] {alert.subject}: {alert.message}")
+    console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
+
+
+def notes(summary: RunSummary) -> list[str]:
+    """What the table does not say by itself."""
+    measured = summary.leaderboard.dropna(subset=["skill_over_no_change_pct"])
+    out = []
+    if len(measured):
+        first, last = measured["first_origin"].min(), measured["last_origin"].max()
+        out.append(f"Measured on purged walk-forward folds, origins {first} to {last}; skill is in pinball loss.")
+    else:
+        out.append("No fold could be measured yet: the baseline is served, its skill and coverage are unknown.")
+    served = summary.forecasts[~summary.forecasts["is_baseline"]]
+    if served.empty:
+        out.append("No model beat the no-change forecast, so the price is forecast to stay and only its range is told.")
+    for row in summary.forecasts[summary.forecasts["degraded"]].itertuples():
+        out.append(f"{row.horizon} is degraded: {row.degraded_reason}")
+    return out
+
+
+def drivers_title(summary: RunSummary) -> str:
+    """Whose reasons these are."""
+    if summary.drivers_are_served:
+        return "Drivers (SHAP by group, against the average)"
+    return "What the LightGBM challenger sees (SHAP by group; it lost to the baseline where that is served)"
+
+
+def markdown(summary: RunSummary) -> str:
+    """The same for a Prefect artifact."""
+    last = summary.forecasts["last_price"].iloc[0]
+    parts = [
+        f"# Soybean oil: {last:.2f} cents/lb as of {summary.as_of:%Y-%m-%d}",
+        _markdown(summary.forecast_table()),
+        "\n".join(f"- {note}" for note in notes(summary)),
+        f"## {drivers_title(summary)}",
+        _markdown(summary.driver_table()),
+        "## Data",
+        _markdown(summary.freshness_table()),
+        "## Refused cells (quarantine)",
+        _markdown(summary.quarantine_table()),
+        "## Gates",
+        _markdown(summary.gate_table()),
+        f"Fan chart: `{summary.chart}`",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _print(console: Console, title: str, frame: pd.DataFrame) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for name in frame.columns:
+        number = frame[name].map(lambda value: str(value)[:1].isdigit() or str(value)[:1] in "+-").all()
+        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(str(value) for value in row))
+    console.print(table)
+
+
+def _markdown(frame: pd.DataFrame) -> str:
+    if frame.empty:
+        return ""
+    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
+    lines += [
+        "| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |"
+        for row in frame.itertuples(index=False)
+    ]
+    return "\n".join(lines)

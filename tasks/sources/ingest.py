@@ -1,0 +1,92 @@
+"""Land what a source has, from wherever the origin says: the live endpoint, or a folder of recorded payloads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.errors import SourceUnavailable
+from tasks.http import Http, Limits
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import LIVE, Payload, Window, adapter, land, land_recorded, landed
+from tasks.zones import Zones, exclusive, sweep_temporary
+
+log = logging.getLogger(__name__)
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What one source brought. ``status`` is ok, partial (some series failed) or failed (none came)."""
+
+    source: str
+    status: str
+    payloads: int
+    new_payloads: int
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """What went wrong, shortest first; empty when nothing did."""
+        return "; ".join(f"{series}: {why}" for series, why in self.failures.items())
+
+
+def ingest_source(
+    zones: Zones,
+    source: str,
+    spec: SourceSpec,
+    *,
+    origin: str | Path,
+    as_of: date,
+    progress: Progress,
+    limits: Limits | None = None,
+) -> Ingested:
+    """Land every series of a source. What was held before stays, whatever happens now.
+
+    Raises:
+        OriginError, ManifestMismatch: the folder of recorded payloads is not usable.
+    """
+    with exclusive(zones, f"raw-{source}"):
+        sweep_temporary(zones.raw / source)
+        before = {payload.sha256 for payload in landed(zones, source)}
+        failures = {} if origin == LIVE else _replay(zones, source, spec, Path(origin))
+        if origin == LIVE:
+            failures = _ask(zones, source, spec, as_of=as_of, progress=progress, limits=limits)
+        held = landed(zones, source)
+    new = sum(payload.sha256 not in before for payload in held)
+    status = "ok" if not failures else "failed" if len(failures) == len(spec.series) else "partial"
+    return Ingested(source, status, len(held), new, failures)
+
+
+def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path) -> dict[str, str]:
+    found = {payload.series for payload in land_recorded(zones, origin, source, spec)}
+    return {series: f"no payload in {origin}" for series in spec.series if series not in found}
+
+
+def _ask(
+    zones: Zones, source: str, spec: SourceSpec, *, as_of: date, progress: Progress, limits: Limits | None
+) -> dict[str, str]:
+    """Fetch each series' missing window and the part that the source may have rewritten."""
+    failures = {}
+    with Http(source, per_minute=spec.rate_limit_per_minute, limits=limits) as http:
+        for number, series in enumerate(spec.series, start=1):
+            start = _window_start(landed(zones, source, series), spec)
+            try:
+                for fetched in adapter(spec).fetch(series, Window(start, as_of), spec, http):
+                    land(zones, source, fetched, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=http.secrets)
+            except SourceUnavailable as error:
+                failures[series] = str(error)
+                log.warning("%s", error)
+            progress(number, len(spec.series), series)
+    return failures
+
+
+def _window_start(held: list[Payload], spec: SourceSpec) -> date:
+    if not held:
+        return spec.first_date
+    return max(spec.first_date, held[-1].fetched_at.date() - timedelta(days=max(spec.refetch_days, 7)))

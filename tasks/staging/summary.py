@@ -1,0 +1,82 @@
+"""What staging holds, in small tables: freshness of every series, refused cells by rule, positioning for its gate."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.calendar import as_of_instant
+from tasks.registry import DataSources
+from tasks.staging.rules import key_field
+
+
+def summarise_series(
+    sources: DataSources, observations: pd.DataFrame, quarantine: pd.DataFrame, *, as_of: pd.Timestamp
+) -> pd.DataFrame:
+    """One row a registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
+
+    ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload.
+    Weekend rows are no key dates: no session is held then.
+    """
+    instant = as_of_instant(as_of)
+    rows = []
+    accepted = dict(list(observations.groupby(["source", "series"], observed=True)))
+    refused = dict(list(quarantine[quarantine["rule"] != "weekend"].groupby(["source", "series"], observed=True)))
+    for source, spec in sources.sources.items():
+        key = key_field(spec)
+        for series, entry in spec.series.items():
+            held = accepted.get((source, series))
+            last = held["observation_date"].max() if held is not None else pd.NaT
+            good = set(held.loc[held["field"] == key, "observation_date"]) if held is not None else set()
+            if not good and held is not None:
+                good = set(held["observation_date"])
+            bad = refused.get((source, series))
+            lost = set(bad.loc[bad["field"] == key, "observation_date"].dropna()) - good if bad is not None else set()
+            dates = len(good) + len(lost)
+            rows.append(
+                {
+                    "source": source,
+                    "series": series,
+                    "priority": spec.priority,
+                    "critical": entry.critical,
+                    "observations": 0 if held is None else len(held),
+                    "first_date": held["observation_date"].min() if held is not None else pd.NaT,
+                    "last_date": last,
+                    "last_available_at": held["available_at"].max() if held is not None else pd.NaT,
+                    "as_of_instant": instant,
+                    "age_days": (as_of - last).days if pd.notna(last) else None,
+                    "stale_limit_days": entry.stale_limit_days,
+                    "key_dates": dates,
+                    "refused_dates": len(lost),
+                    "refused_share": len(lost) / dates if dates else None,
+                    "max_refused_share": spec.max_quarantine_share,
+                }
+            )
+    frame = pd.DataFrame(rows)
+    dates_of = {name: "datetime64[us]" for name in ("first_date", "last_date")}
+    return frame.astype(
+        dates_of | {"age_days": "float64", "refused_share": "float64", "last_available_at": "datetime64[us, UTC]"}
+    )
+
+
+def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:
+    """Refused cells by source, series, field and rule: rows of ``ops.quarantine_summary``."""
+    keys = ["source", "series", "field", "rule"]
+    grouped = quarantine.assign(**{name: quarantine[name].astype(str) for name in keys}).groupby(keys)
+    summary = grouped.agg(
+        cells=("row", "size"),
+        first_date=("observation_date", "min"),
+        last_date=("observation_date", "max"),
+        reason=("reason", "first"),
+    )
+    return summary.reset_index().assign(as_of=as_of, reason=lambda frame: frame["reason"].astype(str))
+
+
+def positioning(observations: pd.DataFrame) -> pd.DataFrame:
+    """Commitments of traders, one row a report, newest vintage, for the check that longs equal open interest."""
+    reports = observations[observations["source"] == "cftc"]
+    newest = reports.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
+    wide = newest.assign(series=newest["series"].astype(str), field=newest["field"].astype(str)).pivot(
+        index=["series", "observation_date"], columns="field", values="value"
+    )
+    wide.columns.name = None
+    return wide.reset_index()

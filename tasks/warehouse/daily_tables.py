@@ -1,0 +1,104 @@
+"""The rows one daily run has for the warehouse, table by table."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.context import Run
+from tasks.exports import training_table
+from tasks.registry import load_regime_calendar
+from tasks.sources.ingest import Ingested
+from tasks.zones import fingerprint
+
+MEASURED = [
+    "run",
+    "trained_as_of",
+    "horizon",
+    "family",
+    "model_version",
+    "folds",
+    "origins",
+    "first_origin",
+    "last_origin",
+    "pinball_log_return",
+    "skill_over_no_change_pct",
+    "mape_pct",
+    "coverage_50",
+    "coverage_80",
+    "coverage_90",
+    "direction_hit_rate",
+    "champion",
+]
+
+
+def daily_tables(
+    run: Run,
+    *,
+    data_snapshot: str,
+    features: pd.DataFrame,
+    labels: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    explainers: pd.DataFrame,
+    leaderboard: pd.DataFrame,
+    ingested: list[Ingested],
+    series: pd.DataFrame,
+    gates: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    alerts: pd.DataFrame,
+    now: pd.Timestamp,
+) -> dict[str, pd.DataFrame]:
+    """Frames by ``dataset.table``. ``now`` becomes ``created_at`` of rows that are new or changed.
+
+    A replay of an earlier session leaves the feature and training tables alone: they hold what is known as of the
+    newest session, targets included, and an earlier run knows less.
+    """
+    identity = fingerprint("daily", run.as_of, run.origin, data_snapshot, run.code_version)
+    regimes = load_regime_calendar(run.settings.registry)
+    tables = {
+        "forecasts.zl_forecasts_daily": forecasts.assign(created_at=now),
+        "forecasts.zl_explainers_daily": explainers,
+        "performance.leaderboard": _leaderboard(leaderboard).assign(created_at=now),
+        "ops.ingest_runs": _ingest_runs(run, ingested, series, quarantine).assign(run=identity, created_at=now),
+        "ops.gate_results": gates.assign(run=identity, as_of=run.as_of, created_at=now),
+        "ops.quarantine_summary": quarantine,
+        "ops.alerts": alerts.assign(as_of=run.as_of, created_at=now),
+        "training.regime_calendar": regimes.rename(columns={"start": "start_date", "end": "end_date"}),
+    }
+    if not run.is_replay:
+        production = run.features.production()
+        tables["features.zl_daily_v1"] = features
+        for horizon in run.horizons.horizons:
+            tables[f"training.zl_training_prod_allhistory_{horizon}"] = training_table(
+                features, labels, regimes, horizon=horizon, columns=production
+            )
+    return tables
+
+
+def _leaderboard(board: pd.DataFrame) -> pd.DataFrame:
+    out = board.reindex(columns=MEASURED)
+    dates = {name: "datetime64[us]" for name in ("trained_as_of", "first_origin", "last_origin")}
+    return out.astype(dates | {"folds": "Int64", "origins": "Int64", "champion": "bool"})
+
+
+def _ingest_runs(run: Run, ingested: list[Ingested], series: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
+    refused = quarantine.groupby("source")["cells"].sum() if len(quarantine) else pd.Series(dtype="int64")
+    rows = []
+    for came in ingested:
+        part = series[series["source"] == came.source]
+        rows.append(
+            {
+                "source": came.source,
+                "as_of": run.as_of,
+                "origin": run.origin,
+                "status": came.status,
+                "payloads": came.payloads,
+                "new_payloads": came.new_payloads,
+                "observations": int(part["observations"].sum()),
+                "quarantined": int(refused.get(came.source, 0)),
+                "series": len(part),
+                "first_date": part["first_date"].min(),
+                "last_date": part["last_date"].max(),
+                "message": came.message or None,
+            }
+        )
+    return pd.DataFrame(rows)
