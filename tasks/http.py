@@ -19,6 +19,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_at
 from tasks.errors import SourceUnavailable
 
 log = logging.getLogger(__name__)
+# httpx logs every URL with its parameters, keys included, at INFO
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 SECRET_PARAMETERS = re.compile(r"(?i)\b(api_?key|registrationkey|key|token|apikey)=[^&\s\"']+")
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
@@ -154,7 +156,7 @@ class Http:
                 body += chunk
                 if len(body) > self.limits.max_bytes:
                     raise SourceUnavailable(
-                        f"{self.source}: more than {self.limits.max_bytes} bytes from {redact(url)}"
+                        f"{self.source}: more than {self.limits.max_bytes} bytes from {redact(url, self.secrets)}"
                     )
                 if time.monotonic() - started > self.limits.total_s:
                     raise TooLong(f"still sending after {self.limits.total_s:.0f} s")

@@ -5,8 +5,15 @@ Everything here is session-scoped and read-only: a test that changes a frame or 
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pandas as pd
 import pytest
@@ -107,3 +114,79 @@ def features(panel: pd.DataFrame, registry: Registry) -> pd.DataFrame:
 @pytest.fixture(scope="session")
 def labels(panel: pd.DataFrame, registry: Registry) -> pd.DataFrame:
     return build_labels(panel, registry.horizons)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the local server was asked, and when (monotonic seconds)."""
+
+    path: str
+    query: dict[str, str]
+    at: float
+
+
+class LocalServer:
+    """A real HTTP server on a free loopback port. ``script`` holds the answers in order; the last one repeats.
+
+    An answer is ``(status, body)``, ``(status, body, headers)``, or a function of the request handler for the rest.
+    ``by_request`` comes first: it may choose an answer by what was asked.
+    """
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.script: list[Any] = [(404, b"nothing scripted")]
+        self.by_request: Callable[[Request], Any] | None = None
+        self.ending = threading.Event()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self.ending.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+
+    def _handler(outer) -> type[BaseHTTPRequestHandler]:
+        class Handler(BaseHTTPRequestHandler):
+            ending = outer.ending
+
+            def do_GET(self) -> None:
+                parts = urlsplit(self.path)
+                request = Request(unquote(parts.path), dict(parse_qsl(parts.query)), time.monotonic())
+                outer.requests.append(request)
+                answer = outer.by_request(request) if outer.by_request else None
+                if answer is None:
+                    answer = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
+                with suppress(ConnectionError):  # the client may have given up, which is what some tests want
+                    if callable(answer):
+                        answer(self)
+                    else:
+                        status, body, *headers = answer
+                        self.send_response(status)
+                        for name, value in (headers[0] if headers else {}).items():
+                            self.send_header(name, value)
+                        self.send_header("Content-Length", str(len(body)))
+                        self.end_headers()
+                        self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        return Handler
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    local = LocalServer()
+    yield local
+    local.close()
+
+
+@pytest.fixture
+def zones(tmp_path: Path) -> Zones:
+    return Zones(tmp_path / "home")

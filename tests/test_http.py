@@ -1,0 +1,187 @@
+"""The HTTP client against a real server: what it retries, how long it waits, what it never says."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from tasks.errors import SourceUnavailable
+from tasks.http import Http, Limits, redact
+
+SECRET = "s3cr3t-key-1234"
+QUICK = Limits(attempts=3, connect_s=1, read_s=0.3, total_s=0.5, max_bytes=2000, first_wait_s=0.01, longest_wait_s=0.05)
+
+
+def client(limits: Limits = QUICK, **given) -> Http:
+    return Http("somewhere", limits=limits, **{"per_minute": 60_000, **given})
+
+
+def gaps(server) -> list[float]:
+    at = [request.at for request in server.requests]
+    return [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+
+
+def test_the_body_comes_back_whole(server):
+    server.script = [(200, b"x" * 1999)]
+    with client() as http:
+        assert http.get(server.url + "/data", {"id": "DFF"}) == b"x" * 1999
+    assert [(r.path, r.query) for r in server.requests] == [("/data", {"id": "DFF"})]
+
+
+def test_retry_after_in_seconds_is_obeyed(server):
+    server.script = [(429, b"", {"Retry-After": "1"}), (200, b"ok")]
+    with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=5)) as http:
+        assert http.get(server.url) == b"ok"
+    assert 1.0 <= gaps(server)[0] < 1.9
+
+
+def test_retry_after_as_a_date_is_obeyed(server):
+    until = datetime.now(UTC) + timedelta(seconds=2)
+    server.script = [(503, b"", {"Retry-After": format_datetime(until, usegmt=True)}), (200, b"ok")]
+    with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=5)) as http:
+        assert http.get(server.url) == b"ok"
+    assert 0.9 <= gaps(server)[0] < 2.5, "the date has whole seconds, so up to one is lost"
+
+
+def test_retry_after_never_waits_longer_than_the_longest_wait(server):
+    server.script = [(429, b"", {"Retry-After": "86400"}), (200, b"ok")]
+    with client() as http:
+        assert http.get(server.url) == b"ok"
+    assert gaps(server)[0] < 1
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_what_can_pass_is_retried(server, status):
+    server.script = [(status, b"busy"), (status, b"busy"), (200, b"ok")]
+    with client() as http:
+        assert http.get(server.url) == b"ok"
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_after_all_attempts_the_source_is_unavailable_and_the_message_says_what_to_do(server, status):
+    server.script = [(status, b"busy")]
+    with client() as http, pytest.raises(SourceUnavailable) as raised:
+        http.get(server.url + "/data")
+    assert len(server.requests) == 3
+    for part in ("somewhere", "/data", f"HTTP {status}", "3 attempt", "What is held stays", "flows.ingest somewhere"):
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+def test_what_a_retry_cannot_mend_is_asked_once(server, status):
+    server.script = [(status, b"no")]
+    with client() as http, pytest.raises(SourceUnavailable, match=f"HTTP {status} after 1 attempt"):
+        http.get(server.url)
+    assert len(server.requests) == 1
+
+
+def test_a_server_that_never_answers_meets_the_read_limit(server):
+    server.script = [lambda handler: handler.ending.wait(5)]
+    started = time.monotonic()
+    with client() as http, pytest.raises(SourceUnavailable, match="ReadTimeout"):
+        http.get(server.url)
+    assert len(server.requests) == 3
+    assert time.monotonic() - started < 2
+
+
+def test_a_slow_drip_meets_the_total_limit_although_no_read_is_late(server):
+    def drip(handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        for _ in range(50):
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            if handler.ending.wait(0.1):
+                return
+
+    server.script = [drip]
+    started = time.monotonic()
+    with client(Limits(attempts=1, read_s=0.4, total_s=0.5)) as http, pytest.raises(SourceUnavailable, match="TooLong"):
+        http.get(server.url)
+    assert time.monotonic() - started < 1.5
+
+
+def test_a_truncated_body_is_never_taken_for_a_whole_one(server):
+    def truncated(handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(b"DATE,DFF\n2020-01-01,1.55\n")
+
+    server.script = [truncated, (200, b"whole")]
+    with client() as http:
+        assert http.get(server.url) == b"whole"
+    server.script = [truncated]
+    with client() as http, pytest.raises(SourceUnavailable):
+        http.get(server.url)
+
+
+def test_too_large_a_body_is_refused_at_once_and_not_read_to_its_end(server):
+    sent = []
+
+    def endless(handler) -> None:
+        handler.send_response(200)
+        handler.end_headers()
+        for _ in range(2000):
+            handler.wfile.write(b"x" * 10_000)
+            sent.append(10_000)
+
+    server.script = [endless]
+    with client() as http, pytest.raises(SourceUnavailable, match="more than 2000 bytes"):
+        http.get(server.url)
+    assert len(server.requests) == 1
+    server.close()
+    assert sum(sent) < 20_000_000
+
+
+def test_nobody_listening_is_unavailable():
+    with client() as http, pytest.raises(SourceUnavailable, match="ConnectError"):
+        http.get("http://127.0.0.1:9/")
+
+
+def test_requests_are_spaced_by_the_rate_limit_after_the_burst(server):
+    server.script = [(200, b"ok")]
+    with client(per_minute=600) as http:
+        for _ in range(9):
+            http.get(server.url)
+    spaced = gaps(server)[4:]
+    assert len(spaced) == 4 and min(spaced) > 0.06 and sum(spaced) > 0.3
+
+
+def test_retries_count_against_the_rate_limit(server):
+    server.script = [(503, b"")]
+    with client(Limits(attempts=9, first_wait_s=0, longest_wait_s=0), per_minute=600) as http:
+        with pytest.raises(SourceUnavailable):
+            http.get(server.url)
+    assert sum(gaps(server)[4:]) > 0.3
+
+
+def oversized(handler) -> None:
+    handler.send_response(200)
+    handler.end_headers()
+    handler.wfile.write(b"x" * 5000)
+
+
+@pytest.mark.parametrize(
+    "answer", [(503, b"busy"), (404, b"no"), oversized, lambda handler: handler.ending.wait(1)],
+    ids=["retried", "refused", "too large", "hanging"],
+)  # fmt: skip
+def test_a_secret_is_in_no_message_and_no_log(server, caplog, answer):
+    caplog.set_level(logging.DEBUG)
+    server.script = [answer]
+    with client(Limits(attempts=2, read_s=0.2, max_bytes=2000, longest_wait_s=0.01), secrets=(SECRET,)) as http:
+        with pytest.raises(SourceUnavailable) as raised:
+            http.get(f"{server.url}/{SECRET}/data", {"api_key": SECRET, "id": "DFF"})
+    assert server.requests[0].query["api_key"] == SECRET, "the server does get it"
+    assert SECRET not in str(raised.value)
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["api_key", "apikey", "API_KEY", "registrationkey", "key", "token"])
+def test_a_parameter_named_like_a_secret_is_redacted_unasked(name):
+    assert redact(f"https://x.test/a?{name}=abc123&id=DFF") == f"https://x.test/a?{name}=***&id=DFF"
