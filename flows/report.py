@@ -17,6 +17,10 @@ def publish_artifacts(summary: RunSummary) -> None:
 
     picture = base64.b64encode(summary.chart.read_bytes()).decode()
     title = f"ZL as of {summary.as_of:%Y-%m-%d}"
-    create_table_artifact(key="zl-forecast", table=summary.forecast_table().to_dict("records"), description=title)
+    create_table_artifact(
+        key="zl-forecast",
+        table=[{str(k): v for k, v in row.items()} for row in summary.forecast_table().to_dict("records")],
+        description=title,
+    )
     create_markdown_artifact(key="zl-report", markdown=markdown(summary), description=title)
     create_image_artifact(key="zl-fan-chart", image_url=f"data:image/png;base64,{picture}", description=title)

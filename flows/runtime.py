@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol, cast
 from uuid import UUID
 
-from prefect import Task, task
+from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.futures import PrefectFuture
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_HOME,
@@ -56,9 +57,20 @@ def has_server() -> bool:
     return bool(PREFECT_API_URL.value())
 
 
-def as_task(function: Callable[..., Any], name: str, *, tags: tuple[str, ...] = ()) -> Task[..., Any]:
-    """``function`` as a Prefect task. No retries (they live at the HTTP edge), no cache (files carry their identity)."""
-    return task(function, name=name, tags=set(tags), cache_policy=NO_CACHE, persist_result=False)
+class Step(Protocol):
+    """A task as flows use it: call it, or submit it to run beside others."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it now."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+        """Run it on the task runner."""
+
+
+def as_task(function: Callable[..., Any], name: str, *, tags: tuple[str, ...] = ()) -> Step:
+    """``function`` as a Prefect task. Retries live at the HTTP edge; files carry their identity, so no cache."""
+    made: Any = Task(function, name=name, tags=set(tags), cache_policy=NO_CACHE, persist_result=False)
+    return cast(Step, made)
 
 
 class Steps:

@@ -78,7 +78,7 @@ def write_exports(
                 "first_date": f"{table['date'].iloc[0]:%Y-%m-%d}",
                 "last_date": f"{table['date'].iloc[-1]:%Y-%m-%d}",
             }
-    manifest = {"as_of": f"{as_of:%Y-%m-%d}", "inputs": inputs, "files": files}
+    manifest: dict[str, object] = {"as_of": f"{as_of:%Y-%m-%d}", "inputs": inputs, "files": files}
     write_json(path, manifest)
     return manifest
 

@@ -178,5 +178,6 @@ class Http:
 
     def _describe(self, error: BaseException | None) -> str:
         if isinstance(error, httpx.HTTPStatusError):
-            return f"HTTP {error.response.status_code} after {self.limits.attempts if is_transient(error) else 1} attempt(s)"
+            attempts = self.limits.attempts if is_transient(error) else 1
+            return f"HTTP {error.response.status_code} after {attempts} attempt(s)"
         return redact(f"{type(error).__name__}: {error}", self.secrets)

@@ -44,8 +44,8 @@ def train_and_compare(
 ) -> pd.DataFrame:
     """Fit what is not in the store yet, judge all on the origins they share, promote the best of each horizon.
 
-    Returns the leaderboard. Champion is the family with the lowest pinball loss over the scored folds; the baseline where nothing beats it, and
-    where there was no fold to measure.
+    Returns the leaderboard. Champion is the family with the lowest pinball loss over the scored folds; the baseline
+    where nothing beats it, and where there was no fold to measure.
 
     Args:
         exports: folder of the training files. columns: the production features. progress: called with (done, of, what).

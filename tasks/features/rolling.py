@@ -39,14 +39,16 @@ def ewma_volatility(daily_returns: pd.Series, decay: float) -> pd.Series:
 def rolling_correlation(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
     """Pearson correlation over the trailing window, where two thirds of its rows have both values.
 
-    Computed from sums of products, so that a row never depends on where the series starts or ends.
+    Computed from trailing means of products, so that a row never depends on later ones.
     """
     both = left.notna() & right.notna()
     x, y = left.where(both), right.where(both)
-    rolling = {"window": window, "min_periods": window * 2 // 3}
-    mean_x, mean_y = x.rolling(**rolling).mean(), y.rolling(**rolling).mean()
-    covariance = (x * y).rolling(**rolling).mean() - mean_x * mean_y
-    variance_x = (x * x).rolling(**rolling).mean() - mean_x**2
-    variance_y = (y * y).rolling(**rolling).mean() - mean_y**2
+    covariance = _mean(x * y, window) - _mean(x, window) * _mean(y, window)
+    variance_x = _mean(x * x, window) - _mean(x, window) ** 2
+    variance_y = _mean(y * y, window) - _mean(y, window) ** 2
     scale = np.sqrt(variance_x * variance_y)
     return (covariance / scale.where(scale > 1e-12)).clip(-1, 1)
+
+
+def _mean(values: pd.Series, window: int) -> pd.Series:
+    return values.rolling(window, min_periods=window * 2 // 3).mean()

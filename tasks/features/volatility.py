@@ -32,6 +32,6 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> pd.Series:
     """Range volatility, annualised %: sqrt(mean(ln(H/L)^2) / (4 ln 2)) (Parkinson 1980); over valid bars only."""
-    squared = np.log(high / low) ** 2
+    squared = pd.Series(np.log(high / low) ** 2)
     daily = np.sqrt(squared.rolling(window, min_periods=window * 2 // 3).mean() / (4 * np.log(2)))
     return daily * np.sqrt(SESSIONS_A_YEAR) * 100

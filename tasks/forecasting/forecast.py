@@ -51,8 +51,8 @@ def forecast_day(
     last_price, price_age = float(panel["zl_last"].iloc[-1]), float(panel["zl_last__age_days"].iloc[-1])
     if np.isnan(last_price):
         raise StaleSource(
-            f"yahoo: ZL=F: newest close is {price_age:.0f} days before {as_of:%Y-%m-%d}. Run `python -m flows.ingest yahoo`, "
-            f"or see docs/runbook.md#stale-source"
+            f"yahoo: ZL=F: newest close is {price_age:.0f} days before {as_of:%Y-%m-%d}. "
+            f"Run `python -m flows.ingest yahoo`, or see docs/runbook.md#stale-source"
         )
     forecasts, explained = [], []
     for name in horizons.horizons:
@@ -96,7 +96,7 @@ def forecast_day(
 def _serving_model(
     store: ModelStore, problem: Problem, row: pd.DataFrame, horizons: Horizons, as_of: pd.Timestamp
 ) -> tuple[Version, Forecaster, list[str]]:
-    """The champion, or the baseline trained beside it when the champion cannot serve; and what is wrong, if anything."""
+    """The champion, or the baseline trained beside it when it cannot serve; and what is wrong, if anything."""
     champion = store.champion(problem.horizon, as_of)
     if champion is None:
         raise StaleSource(

@@ -44,7 +44,7 @@ class Forecaster(Protocol):
         """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast."""
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """Log-return quantiles, rows x quantiles, never crossing; NaN rows where an input without which it cannot work is missing."""
+        """Log-return quantiles, rows x quantiles, never crossing; NaN where a vital input is missing."""
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
         """Probability that the price is higher at the horizon, for rows of (calibrated) quantiles."""
@@ -68,7 +68,7 @@ def forecaster(family: str) -> type[Forecaster]:
     """
     if family not in FAMILIES:
         raise RegistryError(f"unknown model family `{family}`; known: {', '.join(FAMILIES)}")
-    return import_module(f"tasks.models.{family}").Model  # type: ignore[no-any-return]
+    return import_module(f"tasks.models.{family}").Model
 
 
 def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:

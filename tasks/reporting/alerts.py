@@ -26,8 +26,8 @@ def raise_alerts(ingested: list[Ingested], series: pd.DataFrame, forecasts: pd.D
                     "message": f"{len(stale)} of {len(part)} series have nothing new or nothing at all: {names}",
                 }
             )
-    for row in forecasts[forecasts["degraded"]].itertuples():
+    for row in forecasts[forecasts["degraded"]].to_dict("records"):
         rows.append(
-            {"kind": "degraded", "subject": str(row.horizon), "level": "warning", "message": str(row.degraded_reason)}
+            {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}
         )
     return pd.DataFrame(rows, columns=["kind", "subject", "level", "message"])

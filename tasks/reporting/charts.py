@@ -48,19 +48,13 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame) -> Path
         markersize=3.5,
         label="forecast",
     )
-    for row in forecasts.itertuples():
-        axes.annotate(
-            f"{row.horizon}\n{row.p10:.0f} to {row.p90:.0f}",
-            (row.target_date, row.p95),
-            xytext=(0, 5),
-            textcoords="offset points",
-            ha="center",
-            fontsize=8,
-            color=BAND,
-        ) if row.horizon in ("3m", "6m", "12m") else None
+    for row in forecasts[forecasts["horizon"].isin(["3m", "6m", "12m"])].to_dict("records"):
+        told, at = f"{row['horizon']}: {row['p10']:.0f} to {row['p90']:.0f}", (row["target_date"], row["p90"])
+        axes.annotate(told, at, xytext=(-6, 4), textcoords="offset points", ha="right", fontsize=9, color=BAND)
     far = forecasts.sort_values("target_date").iloc[-1]
     axes.set_title(
-        f"Soybean oil at {last:.2f} cents/lb on {day:%Y-%m-%d}: in {far['horizon']} between {far['p10']:.0f} and {far['p90']:.0f} with 80% probability",
+        f"Soybean oil at {last:.2f} cents/lb on {day:%Y-%m-%d}: "
+        f"in {far['horizon']} between {far['p10']:.0f} and {far['p90']:.0f} with 80% probability",
         loc="left",
         fontsize=12,
     )

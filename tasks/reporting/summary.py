@@ -30,23 +30,35 @@ class RunSummary:
 
     def forecast_table(self) -> pd.DataFrame:
         """One row a horizon, as a reader wants it."""
-        board = self.leaderboard.set_index(["horizon", "family"])
         rows = []
-        for f in self.forecasts.itertuples():
-            measured = board.loc[(f.horizon, f.family)]
-            rivals = board.loc[f.horizon].drop(index=f.family)["skill_over_no_change_pct"].dropna()
+        for row in self.forecasts.to_dict("records"):
             rows.append(
                 {
-                    "horizon": f.horizon,
-                    "target date": f"{f.target_date:%Y-%m-%d}",
-                    "forecast": f"{f.point:.2f}",
-                    "80% band": f"{f.p10:.2f} to {f.p90:.2f}",
-                    "P(higher)": f"{f.direction_probability:.0%}",
-                    "model": f.family + (" (degraded)" if f.degraded else ""),
-                    "80% band held": _share(measured.get("coverage_80")),
-                    "MAPE": _percent(measured.get("mape_pct")),
-                    "skill over no-change": _signed(measured["skill_over_no_change_pct"]),
-                    "best rival's": _signed(rivals.max()) if len(rivals) else "not measured",
+                    "horizon": row["horizon"],
+                    "target date": f"{row['target_date']:%Y-%m-%d}",
+                    "forecast": f"{row['point']:.2f}",
+                    "80% band": f"{row['p10']:.2f} to {row['p90']:.2f}",
+                    "P(higher)": f"{row['direction_probability']:.0%}",
+                    "model": row["family"] + (" (degraded)" if row["degraded"] else ""),
+                }
+            )
+        return pd.DataFrame(rows)
+
+    def skill_table(self) -> pd.DataFrame:
+        """How the served model and its best rival did on origins they had not seen."""
+        rows = []
+        for row in self.forecasts.to_dict("records"):
+            board = self.leaderboard[self.leaderboard["horizon"] == row["horizon"]].set_index("family")
+            served, rivals = board.loc[row["family"]], board.drop(index=row["family"])
+            best = rivals["skill_over_no_change_pct"].dropna().sort_values().tail(1)
+            rows.append(
+                {
+                    "horizon": row["horizon"],
+                    "80% band held": _told(served.get("coverage_80"), "{:.0%}"),
+                    "MAPE": _told(served.get("mape_pct"), "{:.1f}%"),
+                    "skill over no-change": _told(served.get("skill_over_no_change_pct"), "{:+.1f}%"),
+                    "best rival": ", ".join(f"{name} {skill:+.1f}%" for name, skill in best.items()) or "not measured",
+                    "origins": _told(served.get("origins"), "{:.0f}"),
                 }
             )
         return pd.DataFrame(rows)
@@ -60,7 +72,7 @@ class RunSummary:
         for horizon in self.forecasts["horizon"]:
             part = by_group[by_group["horizon"] == horizon]
             top = part.reindex(part["shap_cents_lb"].abs().sort_values(ascending=False).index).head(groups)
-            told = ", ".join(f"{r.group} {r.shap_cents_lb:+.2f}" for r in top.itertuples())
+            told = ", ".join(f"{r['group']} {r['shap_cents_lb']:+.2f}" for r in top.to_dict("records"))
             rows.append({"horizon": horizon, "drivers, cents/lb": told})
         return pd.DataFrame(rows)
 
@@ -106,28 +118,14 @@ class RunSummary:
         """Each gate with the number of its expectations that were met."""
         rows = []
         for gate, part in self.gates.groupby("gate", sort=False):
-            warned = part[~part["success"]]
-            rows.append(
-                {
-                    "gate": gate,
-                    "met": f"{int(part['success'].sum())} of {len(part)}",
-                    "warnings": "; ".join(
-                        f"{r.expectation} ({r.suite}: {r.unexpected_count} of {r.element_count})"
-                        for r in warned.itertuples()
-                    )
-                    or "none",
-                }
-            )
+            warned = part[~part["success"]].to_dict("records")
+            told = [
+                f"{r['expectation']} ({r['suite']}: {r['unexpected_count']} of {r['element_count']})" for r in warned
+            ]
+            met = f"{len(part) - len(warned)} of {len(part)}"
+            rows.append({"gate": gate, "met": met, "warnings": "; ".join(told) or "none"})
         return pd.DataFrame(rows)
 
 
-def _share(value: float | None) -> str:
-    return "not measured" if value is None or pd.isna(value) else f"{value:.0%} of the time"
-
-
-def _percent(value: float | None) -> str:
-    return "not measured" if value is None or pd.isna(value) else f"{value:.1f}%"
-
-
-def _signed(value: float | None) -> str:
-    return "not measured" if value is None or pd.isna(value) else f"{value:+.1f}%"
+def _told(value: object, form: str) -> str:
+    return "not measured" if value is None or pd.isna(value) else form.format(value)  # type: ignore[call-overload]

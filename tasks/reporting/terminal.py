@@ -15,6 +15,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     console.print()
     console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] as of {summary.as_of:%Y-%m-%d}, 18:00 Chicago")
     _print(console, "Forecast, cents/lb", summary.forecast_table())
+    _print(console, "Measured on past origins the models had not seen", summary.skill_table())
     for note in notes(summary):
         console.print(f"  {note}")
     drivers = summary.driver_table()
@@ -23,8 +24,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     _print(console, "Data", summary.freshness_table())
     _print(console, "Refused cells (quarantine)", summary.quarantine_table())
     _print(console, "Gates", summary.gate_table())
-    for alert in summary.alerts.itertuples():
-        console.print(f"[yellow]{alert.kind}[/] {alert.subject}: {alert.message}")
+    for alert in summary.alerts.to_dict("records"):
+        console.print(f"[yellow]{alert['kind']}[/] {alert['subject']}: {alert['message']}", highlight=False)
     console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
 
 
@@ -40,8 +41,8 @@ def notes(summary: RunSummary) -> list[str]:
     served = summary.forecasts[~summary.forecasts["is_baseline"]]
     if served.empty:
         out.append("No model beat the no-change forecast, so the price is forecast to stay and only its range is told.")
-    for row in summary.forecasts[summary.forecasts["degraded"]].itertuples():
-        out.append(f"{row.horizon} is degraded: {row.degraded_reason}")
+    for row in summary.forecasts[summary.forecasts["degraded"]].to_dict("records"):
+        out.append(f"{row['horizon']} is degraded: {row['degraded_reason']}")
     return out
 
 
@@ -58,6 +59,8 @@ def markdown(summary: RunSummary) -> str:
     parts = [
         f"# Soybean oil: {last:.2f} cents/lb as of {summary.as_of:%Y-%m-%d}",
         _markdown(summary.forecast_table()),
+        "## Measured on past origins the models had not seen",
+        _markdown(summary.skill_table()),
         "\n".join(f"- {note}" for note in notes(summary)),
         f"## {drivers_title(summary)}",
         _markdown(summary.driver_table()),

@@ -25,7 +25,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     code = series.split(".")[-1]
     rows: list[dict[str, str]] = []
     while True:
-        params = {
+        params: dict[str, str | int] = {
             "$where": f"{CODE}='{code}' AND {DATE} between '{window.start}' and '{window.end}'",
             "$order": DATE,
             "$limit": PAGE,

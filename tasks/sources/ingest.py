@@ -17,6 +17,7 @@ from tasks.sources.payloads import LIVE, Payload, Window, adapter, land, land_re
 from tasks.zones import Zones, exclusive, sweep_temporary
 
 log = logging.getLogger(__name__)
+GIVE_UP_AFTER = 2  # series that fail before any came
 Progress = Callable[[int, int, str], None]
 
 
@@ -71,10 +72,16 @@ def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path) -> dict[s
 def _ask(
     zones: Zones, source: str, spec: SourceSpec, *, as_of: date, progress: Progress, limits: Limits | None
 ) -> dict[str, str]:
-    """Fetch each series' missing window and the part that the source may have rewritten."""
-    failures = {}
+    """Fetch each series' missing window and the part that the source may have rewritten.
+
+    When nothing answers, the source is down: the rest is not asked, each with its own retries, in vain.
+    """
+    failures: dict[str, str] = {}
     with Http(source, per_minute=spec.rate_limit_per_minute, limits=limits) as http:
         for number, series in enumerate(spec.series, start=1):
+            if number == len(failures) + 1 > GIVE_UP_AFTER:
+                failures[series] = f"not asked: {source} did not answer for the series before"
+                continue
             start = _window_start(landed(zones, source, series), spec)
             try:
                 for fetched in adapter(spec).fetch(series, Window(start, as_of), spec, http):

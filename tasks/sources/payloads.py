@@ -83,7 +83,7 @@ def adapter(spec: SourceSpec) -> Adapter:
         RegistryError: there is no such module in tasks/sources.
     """
     try:
-        return import_module(f"tasks.sources.{spec.module}")  # type: ignore[return-value]
+        return import_module(f"tasks.sources.{spec.module}")
     except ModuleNotFoundError as error:
         if error.name != f"tasks.sources.{spec.module}":
             raise
@@ -131,7 +131,8 @@ def land_recorded(zones: Zones, origin: Path, source: str, spec: SourceSpec) -> 
             listed = manifest.get(f"{source}/{series}/{path.name}")
             if listed and listed["sha256"] != recorded.sha256:
                 raise ManifestMismatch(
-                    f"{path}: sha256 {recorded.sha256[:12]} is not the {listed['sha256'][:12]} of MANIFEST.csv; restore the file"
+                    f"{path}: sha256 {recorded.sha256[:12]} is not the "
+                    f"{listed['sha256'][:12]} of MANIFEST.csv; restore the file"
                 )
             sidecar = {
                 "source": source,

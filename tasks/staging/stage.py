@@ -111,10 +111,10 @@ def _cells(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
     wide = pd.DataFrame(shared)
     parts = [wide.assign(field=field, value=screened[field], rule=screened[f"{field}__rule"]) for field in fields]
     cells = pd.concat(parts, ignore_index=True)
-    cells["field"] = pd.Categorical.from_codes(np.repeat(np.arange(len(fields)), count), categories=fields)
+    cells["field"] = pd.Categorical.from_codes(np.repeat(np.arange(len(fields)), count), categories=pd.Index(fields))
     if spec.missing_marker:
         cells = cells[cells["rule"] != "null"]
-    return cells.assign(confirmed=pd.NaT, detail="")
+    return cells.assign(detail="")
 
 
 def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
@@ -144,7 +144,7 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
                 (cells["series"] == series)
                 & (cells["payload"] == cells.at[index, "payload"])
                 & (cells["observation_date"] == cells.at[index, "observation_date"])
-                & cells["field"].isin(PRICES + (key,))
+                & cells["field"].isin((*PRICES, key))
             )
             if found["refused"]:
                 cells.loc[bar & (cells["rule"] == ""), "rule"] = "jump"

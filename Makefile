@@ -1,0 +1,61 @@
+# Each target prepares what it needs. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+CBI_HOME ?= $(CURDIR)/var
+ARCHIVE := $(or $(CBI_ARCHIVE),$(CURDIR)/../shared/archive)
+PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false $(VENV)/bin/prefect --no-prompt
+UI_PORT ?= 4200
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo daily train test lint bench ui lock lock-check clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: $(VENV)/installed ## create .venv with every version pinned
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup ## the daily run on the recorded archive (no keys, no network)
+	@if [ -d "$(ARCHIVE)" ]; then $(RUN) -m flows.daily --origin "$(ARCHIVE)"; \
+	else echo "no recorded archive at $(ARCHIVE) (set CBI_ARCHIVE): asking the keyless sources live instead"; \
+	$(RUN) -m flows.daily --origin live || { echo "neither archive nor network: set CBI_ARCHIVE to a recorded archive, or connect to the internet and run 'make demo' again"; exit 1; }; fi
+
+daily: setup ## the daily run on the live sources
+	@$(RUN) -m flows.daily --origin live
+
+train: setup ## the bake-off on the exported training files
+	@$(RUN) -m flows.training
+
+test: setup ## every test
+	@$(RUN) -m pytest
+
+lint: setup ## ruff and mypy
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy
+
+bench: setup ## measure, and write docs/results/bench.md
+	@$(RUN) -m bench
+
+ui: setup ## Prefect's server and UI on http://127.0.0.1:4200
+	@echo "UI: http://127.0.0.1:$(UI_PORT)  (a run against it: PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api make demo)"
+	@$(PREFECT) server start --host 127.0.0.1 --port $(UI_PORT)
+
+lock: setup ## resolve constraints.txt anew from pyproject.toml
+	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
+	  --no-annotate --no-header --upgrade pyproject.toml --output-file constraints.txt
+
+lock-check: setup ## prove that constraints.txt resolves for macOS 14 arm64 and Linux x86-64
+	@for platform in aarch64-apple-darwin x86_64-unknown-linux-gnu; do \
+	  MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --python-platform $$platform --python-version 3.11 --only-binary :all: \
+	  --all-extras --constraint constraints.txt --no-annotate --no-header pyproject.toml --output-file $(VENV)/resolved-$$platform.txt || exit 1; \
+	  loose=$$(cut -d' ' -f1 $(VENV)/resolved-$$platform.txt | grep -vxFf <(cut -d' ' -f1 constraints.txt)); \
+	  if [ -n "$$loose" ]; then echo "$$platform: not pinned in constraints.txt: $$loose (run make lock)"; exit 1; fi; \
+	  echo "$$platform: $$(wc -l < $(VENV)/resolved-$$platform.txt) packages, every one pinned, every one a wheel"; done
+
+clean: ## delete .venv (CBI_HOME stays)
+	@rm -rf $(VENV)
