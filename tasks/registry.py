@@ -243,9 +243,20 @@ class Horizons(Entry):
 Model = TypeVar("Model", bound=Entry)
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML that refuses a key written twice; YAML itself lets the last one win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        double = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if double:
+            raise yaml.MarkedYAMLError(problem=f"written twice: {', '.join(double)}", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
 def _load(path: Path, model: type[Model]) -> Model:
     try:
-        raw = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe
+        raw = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 it is a safe one
     except FileNotFoundError:
         raise RegistryError(f"{path} is missing; restore it with `git checkout {path.name}`") from None
     except yaml.YAMLError as error:
@@ -270,6 +281,10 @@ def load_join_spec(folder: Path, sources: DataSources) -> JoinSpec:
     """registry/join_spec.yaml, checked against the sources it names."""
     spec = _load(folder / "join_spec.yaml", JoinSpec)
     for join in spec.joins:
+        if join.source not in sources.sources:
+            raise RegistryError(
+                f"{folder / 'join_spec.yaml'}: no source {join.source}; known: {', '.join(sources.sources)}"
+            )
         source = sources.source(join.source)
         for column, target in join.columns.items():
             series, _, field = target.rpartition(".")

@@ -6,6 +6,7 @@ import logging
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 
 import pytest
 
@@ -22,7 +23,7 @@ def client(limits: Limits = QUICK, **given) -> Http:
 
 def gaps(server) -> list[float]:
     at = [request.at for request in server.requests]
-    return [later - earlier for earlier, later in zip(at, at[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(at)]
 
 
 def test_the_body_comes_back_whole(server):
@@ -155,9 +156,9 @@ def test_requests_are_spaced_by_the_rate_limit_after_the_burst(server):
 
 def test_retries_count_against_the_rate_limit(server):
     server.script = [(503, b"")]
-    with client(Limits(attempts=9, first_wait_s=0, longest_wait_s=0), per_minute=600) as http:
-        with pytest.raises(SourceUnavailable):
-            http.get(server.url)
+    patient = Limits(attempts=9, first_wait_s=0, longest_wait_s=0)
+    with client(patient, per_minute=600) as http, pytest.raises(SourceUnavailable):
+        http.get(server.url)
     assert sum(gaps(server)[4:]) > 0.3
 
 
@@ -174,9 +175,9 @@ def oversized(handler) -> None:
 def test_a_secret_is_in_no_message_and_no_log(server, caplog, answer):
     caplog.set_level(logging.DEBUG)
     server.script = [answer]
-    with client(Limits(attempts=2, read_s=0.2, max_bytes=2000, longest_wait_s=0.01), secrets=(SECRET,)) as http:
-        with pytest.raises(SourceUnavailable) as raised:
-            http.get(f"{server.url}/{SECRET}/data", {"api_key": SECRET, "id": "DFF"})
+    limits = Limits(attempts=2, read_s=0.2, max_bytes=2000, longest_wait_s=0.01)
+    with client(limits, secrets=(SECRET,)) as http, pytest.raises(SourceUnavailable) as raised:
+        http.get(f"{server.url}/{SECRET}/data", {"api_key": SECRET, "id": "DFF"})
     assert server.requests[0].query["api_key"] == SECRET, "the server does get it"
     assert SECRET not in str(raised.value)
     assert SECRET not in caplog.text

@@ -20,7 +20,15 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
     """
     built: dict[str, pd.Series] = {}
     for category, entries in registry.categories.items():
-        made = import_module(f"tasks.features.{category}").features(panel)
+        try:
+            module = import_module(f"tasks.features.{category}")
+        except ModuleNotFoundError as error:
+            if error.name != f"tasks.features.{category}":
+                raise
+            raise RegistryError(
+                f"registry/feature_registry.yaml: {category}: there is no tasks/features/{category}.py"
+            ) from None
+        made = module.features(panel)
         if list(made) != list(entries):
             unregistered, unbuilt = sorted(set(made) - set(entries)), sorted(set(entries) - set(made))
             problem = (

@@ -1,0 +1,174 @@
+"""A typo in registry/ is an error that names the file and the entry, never a default."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.errors import RegistryError
+from tasks.features.build import build_features
+from tasks.registry import FeatureEntry, FeatureRegistry, load_features, load_horizons, load_join_spec, load_sources
+from tasks.sources.payloads import adapter
+
+
+@pytest.fixture
+def folder(registry, tmp_path) -> Path:
+    return Path(shutil.copytree(registry.folder, tmp_path / "registry"))
+
+
+def mend(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"the test no longer fits {path.name}"
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("refetch_days: 30", "refetch_day: 30", ["yahoo", "refetch_day"]),
+        ('"ZS=F": {title', '"ZS=F": {titel', ["yahoo", "ZS=F", "titel"]),
+        ("range: [5, 150], stale", "range: [150, 5], stale", ["yahoo", "ZL=F", "150"]),
+        ("rule: same_day", "rule: sameday", ["yahoo", "availability", "rule"]),
+        ("min_abs_return: 0.25", "min_abs_return: -1", ["yahoo", "jump"]),
+        ("ranges: {total:", "ranges: {totl:", ["noaa", "totl"]),
+        ("weekday: friday\n", "weekday: caturday\n", ["cftc", "weekday"]),
+        ("kind: bars", "kind: bras", ["yahoo", "kind"]),
+    ],
+)
+def test_a_mistake_in_a_source_names_the_file_and_the_entry(folder, old, new, named):
+    mend(folder / "data_sources.yaml", old, new)
+    with pytest.raises(RegistryError) as raised:
+        load_sources(folder)
+    for part in ["data_sources.yaml", *named]:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("zs_last: ZS=F.close", "zs_last: ZSS=F.close", ["zs_last", "ZSS=F.close", "yahoo"]),
+        ("zs_last: ZS=F.close", "zs_last: ZS=F.clos", ["zs_last", "ZS=F.clos", "yahoo"]),
+        ("zm_last: ZM=F.close", "zs_last: ZM=F.close", ["zs_last"]),
+        ("max_age_days: 45", "max_age_day: 45", ["max_age_day"]),
+        ("- source: noaa", "- source: nooa", ["nooa"]),
+        ("zm_last: ZM=F.close", "zl_last: ZM=F.close", ["zl_last"]),
+    ],
+)
+def test_a_mistake_in_a_join_names_the_file_and_the_column(folder, registry, old, new, named):
+    mend(folder / "join_spec.yaml", old, new)
+    with pytest.raises(RegistryError) as raised:
+        load_join_spec(folder, registry.sources)
+    for part in ["join_spec.yaml", *named]:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ('formula: "last ZL close known"', 'formla: "last ZL close known"', ["zl_close_cents_lb", "formla"]),
+        ("point_in_time: lagged", "point_in_time: sometimes", ["zl_close_cents_lb", "point_in_time"]),
+        ("max_missing_share: 0.01", "max_missing_share: 1.01", ["zl_close_cents_lb", "max_missing_share"]),
+        ("zl_return_2d:", "zl_return_1d:", ["zl_return_1d"]),
+    ],
+)
+def test_a_mistake_in_a_feature_names_the_file_and_the_feature(folder, old, new, named):
+    mend(folder / "feature_registry.yaml", old, new)
+    with pytest.raises(RegistryError) as raised:
+        load_features(folder)
+    for part in ["feature_registry.yaml", *named]:
+        assert part in str(raised.value)
+
+
+def test_a_bad_quantile_and_a_missing_file_are_named(folder):
+    mend(folder / "horizons.yaml", "0.05,", "1.05,")
+    with pytest.raises(RegistryError, match=r"horizons\.yaml: quantiles\.0"):
+        load_horizons(folder)
+    (folder / "horizons.yaml").write_text("quantiles: [0.5\n")
+    with pytest.raises(RegistryError, match=r"horizons\.yaml is not YAML"):
+        load_horizons(folder)
+    (folder / "horizons.yaml").unlink()
+    with pytest.raises(RegistryError, match=r"horizons\.yaml is missing"):
+        load_horizons(folder)
+
+
+def test_an_unknown_source_or_module_lists_what_there_is(registry):
+    with pytest.raises(RegistryError, match="unknown source `yaho`; known: cftc, fred, noaa, yahoo"):
+        registry.sources.source("yaho")
+    spec = registry.sources.source("fred").model_copy(update={"module": "fredd"})
+    with pytest.raises(RegistryError, match=r"tasks/sources/fredd\.py"):
+        adapter(spec)
+
+
+ENTRY = FeatureEntry(formula="x", unit="x", sources=("x",), point_in_time="lagged", sign="?", max_missing_share=0)
+
+
+def changed(registry, category: str, entries: dict[str, FeatureEntry]) -> FeatureRegistry:
+    return FeatureRegistry(categories=registry.features.categories | {category: entries})
+
+
+def test_an_entry_without_a_feature_is_refused_by_name(registry, panel):
+    entries = registry.features.categories["price"] | {"zl_magic": ENTRY}
+    with pytest.raises(RegistryError, match=r"tasks/features/price\.py disagree: .*not built: \['zl_magic'\]"):
+        build_features(panel.tail(300), changed(registry, "price", entries))
+
+
+def test_a_feature_without_an_entry_is_refused_by_name(registry, panel):
+    entries = {k: v for k, v in registry.features.categories["price"].items() if k != "zl_return_21d"}
+    with pytest.raises(RegistryError, match=r"tasks/features/price\.py disagree: not registered: \['zl_return_21d'\]"):
+        build_features(panel.tail(300), changed(registry, "price", entries))
+
+
+def test_entries_in_another_order_are_refused(registry, panel):
+    entries = dict(reversed(registry.features.categories["price"].items()))
+    with pytest.raises(RegistryError, match="order differs"):
+        build_features(panel.tail(300), changed(registry, "price", entries))
+
+
+def test_a_category_without_a_module_is_refused_by_name(registry, panel):
+    with pytest.raises(RegistryError, match=r"tasks/features/wether\.py"):
+        build_features(panel.tail(300), changed(registry, "wether", {"rain": ENTRY}))
+
+
+def test_every_feature_says_its_formula_unit_and_sources(registry, features):
+    entries = registry.features.features
+    assert list(features.columns) == ["date", *entries]
+    assert len(entries) > 150
+    for name, entry in entries.items():
+        assert len(entry.formula) > 5 and entry.unit and entry.sources, name
+
+
+def test_no_production_feature_looks_at_a_revised_series(registry, panel, features):
+    """Proved on the values: with every column of a revised series blanked, no production feature changes."""
+    sources = registry.sources.sources
+    revised = [
+        column
+        for join in registry.joins.joins
+        for column, target in join.columns.items()
+        if sources[join.source].series[target.rpartition(".")[0]].point_in_time == "revised"
+    ]
+    assert {"nfci", "oni_degc", "payems"} <= set(revised)
+    blanked = panel.assign(**{name: float("nan") for column in revised for name in (column, f"{column}__age_days")})
+    without = build_features(blanked, registry.features)
+    production = registry.features.production()
+    pd.testing.assert_frame_equal(without[production], features[production], check_exact=True)
+    changed = [name for name in registry.features.features if not without[name].equals(features[name])]
+    assert set(changed) == set(registry.features.features) - set(production), "and every revised one does look at one"
+
+
+def test_every_source_named_by_a_feature_exists(registry):
+    sources = registry.sources.sources
+    for name, entry in registry.features.features.items():
+        for text in entry.sources:
+            source, _, series = text.partition(" ")
+            assert source == "calendar" or (source in sources and (not series or series in sources[source].series)), (
+                name
+            )
+
+
+def test_every_registered_series_has_a_recorded_payload(registry, archive):
+    for name, spec in registry.sources.sources.items():
+        for series in spec.series:
+            assert list((archive / name / series).glob("20??-??-??.*")), f"{name}/{series}"
