@@ -33,7 +33,7 @@ from tasks.registry import (
     load_sources,
 )
 from tasks.settings import PROJECT, load_settings
-from tasks.sources.payloads import land_recorded
+from tasks.sources.ingest import ingest_source
 from tasks.staging.stage import Staged, stage_source
 from tasks.zones import Zones
 
@@ -86,7 +86,7 @@ def staged(archive: Path, registry: Registry, tmp_path_factory: pytest.TempPathF
     """Every registered source landed and staged as of 2023-12-29."""
     zones, by_source = Zones(tmp_path_factory.mktemp("archive") / "home"), {}
     for name, spec in registry.sources.sources.items():
-        land_recorded(zones, archive, name, spec)
+        ingest_source(zones, name, spec, origin=archive, as_of=AS_OF.date(), progress=lambda *step: None)
         by_source[name] = stage_source(zones, name, spec, as_of=AS_OF, code="tests")
     return StagedArchive(
         zones,

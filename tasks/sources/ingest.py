@@ -54,19 +54,24 @@ def ingest_source(
     """
     with exclusive(zones, f"raw-{source}"):
         sweep_temporary(zones.raw / source)
-        before = {payload.sha256 for payload in landed(zones, source)}
-        failures = {} if origin == LIVE else _replay(zones, source, spec, Path(origin))
+        before = {(payload.path, payload.sha256) for payload in landed(zones, source)}
         if origin == LIVE:
             failures = _ask(zones, source, spec, as_of=as_of, progress=progress, limits=limits)
+        else:
+            failures = _replay(zones, source, spec, Path(origin), progress)
         held = landed(zones, source)
-    new = sum(payload.sha256 not in before for payload in held)
+    new = sum((payload.path, payload.sha256) not in before for payload in held)
     status = "ok" if not failures else "failed" if len(failures) == len(spec.series) else "partial"
     return Ingested(source, status, len(held), new, failures)
 
 
-def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path) -> dict[str, str]:
-    found = {payload.series for payload in land_recorded(zones, origin, source, spec)}
-    return {series: f"no payload in {origin}" for series in spec.series if series not in found}
+def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path, progress: Progress) -> dict[str, str]:
+    failures = {}
+    for number, series in enumerate(spec.series, start=1):
+        if not land_recorded(zones, origin, source, series):
+            failures[series] = f"no payload in {origin}"
+        progress(number, len(spec.series), series)
+    return failures
 
 
 def _ask(
@@ -94,6 +99,8 @@ def _ask(
 
 
 def _window_start(held: list[Payload], spec: SourceSpec) -> date:
-    if not held:
+    """Where the newest live payload may have been rewritten; a recorded one may end long before it was fetched."""
+    live = [payload for payload in held if not payload.day_known_only]
+    if not live:
         return spec.first_date
-    return max(spec.first_date, held[-1].fetched_at.date() - timedelta(days=max(spec.refetch_days, 7)))
+    return max(spec.first_date, live[-1].fetched_at.date() - timedelta(days=max(spec.refetch_days, 7)))

@@ -6,10 +6,12 @@ A live payload is stored in raw/. A recorded one stays where it is: its sidecar 
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -95,13 +97,13 @@ def land(
 ) -> Payload:
     """Store a live payload and then its sidecar. The same bytes as the newest payload held are not stored again."""
     folder = zones.raw / source / fetched.series
-    stamp = fetched_at.tz_convert("UTC").strftime("%Y-%m-%dT%H%M%SZ")
+    digest = hashlib.sha256(fetched.content).hexdigest()
     held = landed(zones, source, fetched.series)
-    path = write_bytes(folder / f"{stamp}.{fetched.extension}", fetched.content)
-    digest = sha256_of(path)
     if held and held[-1].sha256 == digest:
-        path.unlink()
         return held[-1]
+    # microseconds keep two fetches of one second apart: a landed file is never written over
+    name = f"{fetched_at.tz_convert('UTC'):%Y-%m-%dT%H%M%S.%fZ}.{fetched.extension}"
+    path = write_bytes(folder / name, fetched.content)
     sidecar = {
         "source": source,
         "series": fetched.series,
@@ -116,8 +118,8 @@ def land(
     return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
 
 
-def land_recorded(zones: Zones, origin: Path, source: str, spec: SourceSpec) -> list[Payload]:
-    """Land a sidecar for every recorded payload of a source's series; the files are read in place.
+def land_recorded(zones: Zones, origin: Path, source: str, series: str) -> list[Payload]:
+    """Land a sidecar for every recorded payload of a series; the files are read in place.
 
     Raises:
         OriginError: the folder is not laid out like a raw zone.
@@ -125,29 +127,28 @@ def land_recorded(zones: Zones, origin: Path, source: str, spec: SourceSpec) -> 
     """
     manifest = _manifest(origin)
     payloads = []
-    for series in spec.series:
-        for recorded in recorded_files(origin, source, series):
-            path = recorded.path
-            listed = manifest.get(f"{source}/{series}/{path.name}")
-            if listed and listed["sha256"] != recorded.sha256:
-                raise ManifestMismatch(
-                    f"{path}: sha256 {recorded.sha256[:12]} is not the "
-                    f"{listed['sha256'][:12]} of MANIFEST.csv; restore the file"
-                )
-            sidecar = {
-                "source": source,
-                "series": series,
-                "file": str(path.resolve()),
-                "url": listed["endpoint"] if listed else "",
-                "fetched_at": recorded.fetched_at.isoformat(),
-                "day_known_only": True,
-                "sha256": recorded.sha256,
-                "bytes": recorded.bytes,
-            }
-            sidecar_path = zones.raw / source / series / f"recorded-{path.name}.sidecar.json"
-            if read_json(sidecar_path) != sidecar:
-                write_json(sidecar_path, sidecar)
-            payloads.append(_from_sidecar(sidecar_path))
+    for recorded in recorded_files(origin, source, series):
+        path = recorded.path
+        listed = manifest.get(f"{source}/{series}/{path.name}")
+        if listed and listed["sha256"] != recorded.sha256:
+            raise ManifestMismatch(
+                f"{path}: sha256 {recorded.sha256[:12]} is not the {listed['sha256'][:12]} of MANIFEST.csv; "
+                f"restore the file"
+            )
+        sidecar = {
+            "source": source,
+            "series": series,
+            "file": str(path.resolve()),
+            "url": listed["endpoint"] if listed else "",
+            "fetched_at": recorded.fetched_at.isoformat(),
+            "day_known_only": True,
+            "sha256": recorded.sha256,
+            "bytes": recorded.bytes,
+        }
+        sidecar_path = zones.raw / source / series / f"recorded-{path.name}.sidecar.json"
+        if read_json(sidecar_path) != sidecar:
+            write_json(sidecar_path, sidecar)
+        payloads.append(_from_sidecar(sidecar_path))
     return payloads
 
 
@@ -202,6 +203,7 @@ def _from_sidecar(path: Path) -> Payload:
     )
 
 
+@lru_cache(maxsize=4)
 def _manifest(origin: Path) -> dict[str, dict[str, str]]:
     path = origin / "MANIFEST.csv"
     if not path.exists():

@@ -46,7 +46,8 @@ def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
         )
     except YFRateLimitError as error:
         raise httpx.TransportError(f"Yahoo limits the rate: {error}") from error
-    except (YFException, RequestException, ValueError) as error:
+    except (YFException, RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
+        # the last three: yfinance walks an answer of an unknown shape without looking
         raise httpx.TransportError(f"{type(error).__name__}: {error}") from error
     if history.empty:
         raise httpx.TransportError("Yahoo answered with no rows")

@@ -1,0 +1,188 @@
+"""Ingest: one source's series from the live endpoint or the archive; what is held stays, whatever happens now."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.errors import ManifestMismatch, OriginError
+from tasks.http import Limits
+from tasks.registry import SourceSpec
+from tasks.sources.ingest import ingest_source
+from tasks.sources.payloads import Fetched, land, landed
+from tasks.staging.stage import stage_source
+
+SECRET = "s3cr3t-key-1234"
+QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+AS_OF = date(2023, 12, 29)
+
+
+def csv(series: str, *rows: str) -> bytes:
+    return "\n".join([f"observation_date,{series}", *rows, ""]).encode()
+
+
+@pytest.fixture
+def fred(registry, server) -> SourceSpec:
+    """Three FRED series, served locally."""
+    spec = registry.sources.source("fred")
+    series = {name: spec.series[name] for name in ("DFF", "DGS10", "TEDRATE")}
+    return spec.model_copy(update={"endpoint": f"{server.url}/graph/fredgraph.csv", "series": series})
+
+
+@pytest.fixture
+def ingest(zones):
+    def run(spec: SourceSpec, **given):
+        defaults = {"origin": "live", "as_of": AS_OF, "limits": QUICK, "progress": lambda *step: None}
+        return ingest_source(zones, "fred", spec, **(defaults | given))
+
+    return run
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def answers(**bodies: bytes | tuple):
+    def choose(request):
+        body = bodies.get(request.query["id"], (404, b"no"))
+        return body if isinstance(body, tuple) else (200, body)
+
+    return choose
+
+
+ALL = {name: csv(name, "2023-12-27,1.5", "2023-12-28,1.6") for name in ("DFF", "DGS10", "TEDRATE")}
+
+
+def test_every_series_lands_once_with_a_sidecar_that_describes_it(fred, ingest, server, zones):
+    server.by_request = answers(**ALL)
+    steps = []
+    done = ingest(fred, progress=lambda *step: steps.append(step))
+    assert (done.status, done.payloads, done.new_payloads, done.failures) == ("ok", 3, 3, {})
+    assert steps == [(1, 3, "DFF"), (2, 3, "DGS10"), (3, 3, "TEDRATE")]
+    (payload,) = landed(zones, "fred", "DFF")
+    assert payload.path.read_bytes() == ALL["DFF"]
+    sidecar = json.loads(next(payload.path.parent.glob("*.sidecar.json")).read_text())
+    assert (sidecar["bytes"], sidecar["sha256"]) == (len(ALL["DFF"]), payload.sha256)
+    assert abs(pd.Timestamp.now(tz="UTC") - payload.fetched_at) < pd.Timedelta(minutes=1)
+    assert {r.query["cosd"] for r in server.requests} == {"1990-01-01"}, "nothing held: all of it is asked for"
+
+
+def test_the_same_bytes_again_land_nothing_and_touch_nothing(fred, ingest, server, zones):
+    server.by_request = answers(**ALL)
+    ingest(fred)
+    before = tree(zones.raw)
+    again = ingest(fred)
+    assert (again.status, again.payloads, again.new_payloads) == ("ok", 3, 0)
+    assert tree(zones.raw) == before
+
+
+def test_one_series_failing_is_partial_and_the_others_land(fred, ingest, server, zones):
+    server.by_request = answers(**ALL | {"DGS10": (503, b"busy")})
+    done = ingest(fred)
+    assert (done.status, done.payloads, list(done.failures)) == ("partial", 2, ["DGS10"])
+    assert "503" in done.message and "DGS10" in done.message
+
+
+def test_all_failing_is_failed_and_what_is_held_stays_byte_for_byte(fred, ingest, server, zones):
+    server.by_request = answers(**ALL)
+    ingest(fred)
+    before = tree(zones.raw)
+    server.by_request = lambda request: (200, b"<html>maintenance</html>")
+    done = ingest(fred)
+    assert (done.status, done.payloads, done.new_payloads) == ("failed", 3, 0)
+    assert set(done.failures) == {"DFF", "DGS10", "TEDRATE"}
+    assert tree(zones.raw) == before
+
+
+def test_a_source_that_is_down_is_not_asked_for_every_series(registry, ingest, server):
+    spec = registry.sources.source("fred").model_copy(update={"endpoint": server.url})
+    server.script = [(503, b"busy")]
+    done = ingest(spec)
+    assert done.status == "failed" and len(done.failures) == len(spec.series)
+    assert len(server.requests) <= 3 * QUICK.attempts
+
+
+def test_a_renamed_column_goes_to_quarantine_and_the_good_data_stays(fred, ingest, server, zones):
+    server.by_request = answers(**ALL)
+    ingest(fred)
+    held = stage_source(zones, "fred", fred, as_of=pd.Timestamp(AS_OF), code="t").observations
+    drifted = ALL["DFF"].replace(b",DFF", b",EFFR").replace(b"1.6", b"1.7")
+    server.by_request = answers(**ALL | {"DFF": drifted})
+    assert ingest(fred).status == "ok"
+    staged = stage_source(zones, "fred", fred, as_of=pd.Timestamp(AS_OF), code="t")
+    assert staged.changed
+    pd.testing.assert_frame_equal(staged.observations, held)
+    (entry,) = staged.quarantine.to_dict("records")
+    assert (entry["rule"], entry["series"], entry["source"]) == ("payload", "DFF", "fred")
+    assert "EFFR" in entry["reason"] and "expected observation_date and DFF" in entry["reason"]
+
+
+def test_the_next_run_asks_back_as_far_as_the_source_rewrites_itself(fred, ingest, server, zones):
+    server.by_request = answers(**ALL)
+    ingest(fred)
+    server.requests.clear()
+    today = pd.Timestamp.now(tz="UTC").date()
+    ingest(fred, as_of=today)
+    assert {r.query["cosd"] for r in server.requests} == {f"{pd.Timestamp(today) - pd.Timedelta(days=400):%Y-%m-%d}"}
+
+
+def test_after_a_replay_of_the_archive_the_live_window_leaves_no_gap(fred, ingest, server, archive):
+    """A recorded payload may end long before the day it was fetched: DFF of 2026-01-29 ends in 2023."""
+    assert ingest(fred, origin=archive).status == "ok"
+    server.by_request = answers(**ALL)
+    ingest(fred, as_of=date(2026, 6, 1))
+    assert {r.query["cosd"] for r in server.requests} == {"1990-01-01"}
+
+
+def test_two_fetches_of_one_second_are_two_payloads_and_neither_is_lost(zones):
+    moment = pd.Timestamp("2024-01-02 15:00:00.1", tz="UTC")
+    for number, content in enumerate([b"one", b"two", b"two", b"one"]):
+        fetched = Fetched(series="DFF", extension="csv", content=content, url="https://x.test")
+        land(zones, "fred", fetched, fetched_at=moment + pd.Timedelta(milliseconds=number))
+    assert [payload.path.read_bytes() for payload in landed(zones, "fred", "DFF")] == [b"one", b"two", b"one"]
+
+
+def test_no_secret_is_in_a_sidecar_or_anything_else_under_raw(zones):
+    url = f"https://x.test/{SECRET}/v2?api_key={SECRET}&id=DFF&token=other-secret"
+    fetched = Fetched(series="DFF", extension="csv", content=b"x", url=url)
+    payload = land(zones, "fred", fetched, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=(SECRET,))
+    assert "id=DFF" in payload.url
+    for name, content in tree(zones.raw).items():
+        assert SECRET.encode() not in content and b"other-secret" not in content and SECRET not in name
+
+
+def test_a_run_logs_its_failures_without_the_urls_parameters(fred, ingest, server, caplog):
+    caplog.set_level(logging.INFO)
+    server.script = [(503, b"busy")]
+    ingest(fred)
+    assert "HTTP 503" in caplog.text and "cosd=" not in caplog.text
+
+
+def test_a_replay_reads_in_place_and_says_what_the_archive_has_not(fred, ingest, archive, zones):
+    spec = fred.model_copy(update={"series": {**fred.series, "NOPE": fred.series["DFF"]}})
+    done = ingest(spec, origin=archive)
+    assert done.status == "partial" and list(done.failures) == ["NOPE"]
+    again = ingest(spec, origin=archive)
+    assert (again.payloads, again.new_payloads) == (done.payloads, 0)
+    assert not [path for path in zones.raw.rglob("*") if path.is_file() and path.suffix != ".json"], "nothing copied"
+
+
+def test_an_altered_recorded_file_and_a_missing_folder_are_refused_by_name(fred, ingest, archive, tmp_path):
+    copy = tmp_path / "archive"
+    for series in fred.series:
+        for path in (archive / "fred" / series).iterdir():
+            target = copy / "fred" / series / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (copy / "MANIFEST.csv").write_bytes((archive / "MANIFEST.csv").read_bytes())
+    assert ingest(fred, origin=copy).status == "ok"
+    target.write_bytes(target.read_bytes() + b"\n")
+    with pytest.raises(ManifestMismatch, match=rf"{target.name}: sha256 .* is not the .* of MANIFEST\.csv"):
+        ingest(fred, origin=copy)
+    with pytest.raises(OriginError, match="set CBI_ARCHIVE"):
+        ingest(fred, origin=tmp_path / "nowhere")

@@ -1,0 +1,120 @@
+"""Every recorded payload of a registered series parses whole; a damaged one is refused as drift, never half-read."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.errors import SchemaDrift
+from tasks.sources.payloads import Payload, adapter, landed, recorded_files
+from tasks.staging.rules import screen
+
+
+def every_payload(staged, registry) -> Iterator[Payload]:
+    for source in registry.sources.sources:
+        yield from landed(staged.zones, source)
+
+
+def test_every_recorded_payload_has_the_rows_and_dates_of_the_manifest(staged, registry, archive):
+    with (archive / "MANIFEST.csv").open(newline="") as handle:
+        listed = {row["file"]: row for row in csv.DictReader(handle)}
+    wrong, seen = {}, 0
+    for payload in every_payload(staged, registry):
+        spec = registry.sources.source(payload.source)
+        rows = adapter(spec).parse(payload, spec)
+        entry = listed[payload.name]
+        assert list(rows.columns[:3]) == ["series", "observation_date", "row"]
+        assert set(rows.columns[3:]) <= set(spec.fields) and len(rows.columns) > 3
+        assert rows["row"].is_unique
+        if len(rows) != int(entry["rows"]):
+            wrong[payload.name] = (len(rows), entry["rows"], entry["note"])
+        dates = rows["observation_date"].dropna().astype(str)
+        if payload.source != "noaa" and (dates.iloc[0], dates.iloc[-1]) != (entry["first_date"], entry["last_date"]):
+            wrong[payload.name + " dates"] = (dates.iloc[0], dates.iloc[-1], entry["first_date"], entry["last_date"])
+        seen += 1
+    assert wrong == {}
+    assert seen == sum(row["file"].startswith(tuple(registered(registry))) for row in listed.values())
+
+
+def registered(registry) -> list[str]:
+    return [f"{name}/{series}/" for name, spec in registry.sources.sources.items() for series in spec.series]
+
+
+SMALL = {"yahoo": "SB=F", "fred": "UMCSENT", "cftc": "6dca-aqww.007601", "noaa": "oni.ascii"}
+
+
+@pytest.mark.parametrize("source", SMALL)
+def test_a_damaged_payload_is_drift_or_rows_but_never_another_error(source, registry, archive, tmp_path):
+    """Cut at random places, bytes flipped, lines doubled: whatever comes, staging can quarantine it."""
+    spec, chance = registry.sources.source(source), random.Random(f"damage {source}")
+    whole = recorded_files(archive, source, SMALL[source])[0]
+    content = whole.path.read_bytes()
+    content = json.dumps(json.loads(content)[:8]).encode() if source == "cftc" else content[:8000]
+    drifted = 0
+    for number in range(150):
+        damaged = bytearray(content)
+        if number % 3 == 0:
+            del damaged[chance.randrange(len(damaged)) :]
+        elif number % 3 == 1:
+            for _ in range(20):
+                damaged[chance.randrange(len(damaged))] = chance.randrange(256)
+        else:
+            at = chance.randrange(len(damaged))
+            damaged[at:at] = chance.choice([b"\x00" * 50, b'"', b",,,,,,,,,,,,", b"<html>", b"\n\n", damaged[:500]])
+        path = Path(tmp_path / f"{number}{whole.path.suffix}")
+        path.write_bytes(damaged)
+        try:
+            rows = adapter(spec).parse(dataclasses.replace(whole, path=path), spec)
+        except SchemaDrift as error:
+            assert path.name in str(error)
+            drifted += 1
+        else:
+            assert {"series", "observation_date", "row"} <= set(rows.columns)
+            screen(rows.assign(payload=path.name, fetched_at=whole.fetched_at), spec)
+    assert 0 < drifted < 150
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"<html><body>down</body></html>", b"null", b"[]", b"[1, 2]", b"{}"])
+@pytest.mark.parametrize("source", SMALL)
+def test_something_else_altogether_is_drift(source, content, registry, archive, tmp_path):
+    spec = registry.sources.source(source)
+    whole = recorded_files(archive, source, SMALL[source])[0]
+    path = Path(tmp_path / whole.path.name)
+    path.write_bytes(content)
+    with pytest.raises(SchemaDrift, match=SMALL[source]):
+        adapter(spec).parse(dataclasses.replace(whole, path=path), spec)
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        ("yahoo", b"Close", b"Last"),
+        ("fred", b"UMCSENT", b"UMCSENT2"),
+        ("cftc", b"noncomm_postions_spread_all", b"noncomm_positions_spread_all"),
+        ("noaa", b"ANOM", b"ANOMALY"),
+    ],
+)
+def test_a_renamed_column_is_drift_that_says_what_is_missing(source, old, new, registry, archive, tmp_path):
+    spec = registry.sources.source(source)
+    whole = recorded_files(archive, source, SMALL[source])[0]
+    path = Path(tmp_path / whole.path.name)
+    path.write_bytes(whole.path.read_bytes().replace(old, new))
+    with pytest.raises(SchemaDrift) as raised:
+        adapter(spec).parse(dataclasses.replace(whole, path=path), spec)
+    assert old.decode() in str(raised.value)
+
+
+def test_the_second_header_row_of_old_yahoo_files_is_a_row_of_text_not_a_column(registry, archive, tmp_path):
+    spec = registry.sources.source("yahoo")
+    whole = recorded_files(archive, "yahoo", "ZW=F")[0]
+    path = tmp_path / "2020-12-29.csv"
+    path.write_bytes(b"Date,Close,Open\n,ZW=F,ZW=F\n2020-01-02,560.25,558\n")
+    rows = adapter(spec).parse(dataclasses.replace(whole, path=path), spec)
+    assert rows["row"].tolist() == [2, 3] and rows["close"].tolist() == ["ZW=F", "560.25"]

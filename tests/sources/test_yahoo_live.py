@@ -1,0 +1,150 @@
+"""The real yfinance client against a local server in Yahoo's place, with a small chart answer written by hand."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import date
+from importlib import import_module
+
+import pandas as pd
+import pytest
+
+from tasks.errors import SourceUnavailable
+from tasks.http import Http, Limits
+from tasks.registry import SourceSpec
+from tasks.sources import yahoo
+from tasks.sources.payloads import Window, land
+from tasks.staging.stage import stage_payloads
+
+WINDOW = Window(date(2022, 4, 25), date(2022, 4, 28))
+BARS = {
+    "2022-04-25": (79.5, 80.1, 78.0, 79.83, 51000),
+    "2022-04-26": (80.0, 85.5, 79.9, 84.97, 61000),
+    "2022-04-27": (85.0, 87.0, 84.1, 86.69, 62000),
+    "2022-04-28": (87.0, 90.9, 86.5, 90.6, 63000),
+}
+
+
+def chart(bars: dict[str, tuple], *, symbol: str = "ZL=F", zone: str = "America/New_York") -> bytes:
+    """A v8 chart answer; stamps are midnight in the exchange's zone."""
+    names = ("open", "high", "low", "close", "volume")
+    meta = {
+        "currency": "USX",
+        "symbol": symbol,
+        "instrumentType": "FUTURE",
+        "exchangeTimezoneName": zone,
+        "timezone": "EDT",
+        "gmtoffset": -14400,
+        "dataGranularity": "1d",
+        "range": "",
+        "validRanges": ["1d", "5d", "max"],
+    }
+    quote = {name: [bar[i] for bar in bars.values()] for i, name in enumerate(names)}
+    result = {
+        "meta": meta,
+        "timestamp": [int(pd.Timestamp(day, tz=zone).timestamp()) for day in bars],
+        "indicators": {"quote": [quote], "adjclose": [{"adjclose": quote["close"]}]},
+    }
+    return json.dumps({"chart": {"result": [result], "error": None}}).encode()
+
+
+@pytest.fixture(scope="module")
+def cache_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("yfinance")
+
+
+@pytest.fixture
+def yahoo_at(server, monkeypatch, cache_folder) -> SourceSpec:
+    """yfinance asks the local server; whatever else it wants of the internet meets a proxy that refuses."""
+    data = import_module("yfinance.data")
+    monkeypatch.setattr(data.SingletonMeta, "_instances", {})
+    monkeypatch.setattr(tempfile, "tempdir", str(cache_folder))
+    for name in ("yfinance.base", "yfinance.scrapers.history"):
+        monkeypatch.setattr(import_module(name), "_BASE_URL_", server.url)
+    data.YfConfig.network.proxy = {"https": server.url}
+    data.YfData.cache_get.cache_clear()
+    yield server
+    data.YfConfig.network.proxy = None
+
+
+@pytest.fixture
+def ask(registry, yahoo_at):
+    def run(attempts: int = 1):
+        limits = Limits(attempts=attempts, read_s=2, first_wait_s=0, longest_wait_s=0)
+        with Http("yahoo", per_minute=60_000, limits=limits) as http:
+            return list(yahoo.fetch("ZL=F", WINDOW, registry.sources.source("yahoo"), http))
+
+    return run
+
+
+def test_the_history_csv_has_the_sites_header_and_the_bars_of_the_window(ask, server):
+    server.script = [(200, chart(BARS))]
+    (fetched,) = ask()
+    lines = fetched.content.decode().splitlines()
+    assert lines[0] == "Date,Open,High,Low,Close,Adj Close,Volume"
+    assert lines[-1] == "2022-04-28,87.0,90.9,86.5,90.6,90.6,63000"
+    assert len(lines) == 5
+    asked = server.requests[-1]
+    assert asked.path == "/v8/finance/chart/ZL=F"
+    assert asked.query["interval"] == "1d"
+    days = [
+        pd.Timestamp(int(asked.query[p]), unit="s", tz="UTC").tz_convert("America/New_York")
+        for p in ("period1", "period2")
+    ]
+    assert [f"{day:%Y-%m-%d %H:%M}" for day in days] == ["2022-04-25 00:00", "2022-04-29 00:00"], "the end is inclusive"
+
+
+def test_what_was_fetched_parses_and_stages(ask, server, registry, zones):
+    server.script = [(200, chart(BARS))]
+    (fetched,) = ask()
+    now = pd.Timestamp("2022-04-29 12:00", tz="UTC")
+    payload = land(zones, "yahoo", fetched, fetched_at=now)
+    observations, quarantine = stage_payloads("yahoo", registry.sources.source("yahoo"), [payload], through=now)
+    closes = observations[observations["field"] == "close"].set_index("observation_date")["value"]
+    assert closes.to_dict() == {pd.Timestamp(day): bar[3] for day, bar in BARS.items()}
+    assert quarantine.empty
+
+
+def test_a_rate_limit_is_retried_and_then_said(ask, server):
+    server.script = [(429, b"Too Many Requests")]
+    with pytest.raises(SourceUnavailable, match=r"yahoo: .*ZL=F.*limits the rate"):
+        ask(attempts=2)
+    assert len(server.requests) >= 2
+
+
+def test_a_rate_limit_that_passes_is_survived(ask, server):
+    server.script = [(429, b"Too Many Requests"), (429, b"Too Many Requests"), (200, chart(BARS))]
+    (fetched,) = ask(attempts=2)
+    assert fetched.content.count(b"\n") == 5
+
+
+ERROR = {
+    "chart": {"result": None, "error": {"code": "Not Found", "description": "No data found, symbol may be delisted"}}
+}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b'{"chart": {"result": [], "error": null}}'),
+        (200, b'{"chart": {"result": null, "error": null}}'),
+        (200, chart({})),
+        (404, json.dumps(ERROR).encode()),
+        (200, b"<html>Will be right back...</html>"),
+        (200, b"<html>something else</html>"),
+        (200, b""),
+        (200, b"{}"),
+        (200, b"[]"),
+        (200, chart(BARS).replace(b'"quote"', b'"quotes"')),
+        (200, chart(BARS).replace(b'"close"', b'"clos"')),
+        (200, chart(BARS).replace(b'"timestamp"', b'"timestamps"')),
+        (200, chart(BARS)[:200]),
+        (500, b"oops"),
+    ],
+    ids=lambda answer: str(answer[0]) + " " + answer[1][:40].decode(),
+)
+def test_no_bars_are_no_payload(ask, server, answer):
+    server.script = [answer]
+    with pytest.raises(SourceUnavailable, match=r"yahoo: .*ZL=F"):
+        ask()
