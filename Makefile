@@ -43,7 +43,7 @@ bench: setup ## measure, and write docs/results/bench.md
 
 ui: setup ## Prefect's server and UI on http://127.0.0.1:4200
 	@echo "UI: http://127.0.0.1:$(UI_PORT)  (a run against it: PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api make demo)"
-	@$(PREFECT) server start --host 127.0.0.1 --port $(UI_PORT)
+	@PREFECT_UI_API_URL=http://127.0.0.1:$(UI_PORT)/api $(PREFECT) server start --host 127.0.0.1 --port $(UI_PORT)
 
 lock: setup ## resolve constraints.txt anew from pyproject.toml
 	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tasks.staging.stage import Staged
 
 
-@flow(name="daily", persist_result=False)
+@flow(name="daily", flow_run_name="daily {as_of} {origin}", persist_result=False)
 def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     """From payloads to a published forecast, as of one session."""
     run = open_daily_run(origin, as_of)

@@ -41,7 +41,7 @@ def stage(run: Run, source: str) -> Staged:
 def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
     """The flow ``ingest-<source>``: land, then stage."""
 
-    @flow(name=f"ingest-{source}", validate_parameters=False, persist_result=False)
+    @flow(name=f"ingest-{source}", flow_run_name=f"ingest-{source}", validate_parameters=False, persist_result=False)
     def ingest(run: Run) -> tuple[Ingested, Staged]:
         came = as_task(land, "land", tags=(source,))(run, source)
         staged = as_task(stage, "stage", tags=(source,))(run, source)

@@ -7,12 +7,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
 
+import psutil
 from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.settings import (
@@ -28,6 +31,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tasks.settings import Settings
+from tasks.zones import read_json, write_json
 
 ARTIFACT_EVERY_S = 1.0
 
@@ -48,13 +52,47 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
         PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
     }
-    with temporary_settings(updates={key: value for key, value in ours.items() if key.name not in os.environ}):
+    unset = {key: value for key, value in ours.items() if key.name not in os.environ}
+    with temporary_settings(updates=unset), _own_server(home / "temporary-servers"):
         yield
 
 
-def has_server() -> bool:
-    """Whether a Prefect server was named, so that the run will be seen in its UI."""
-    return bool(PREFECT_API_URL.value())
+@contextmanager
+def _own_server(notes: Path) -> Iterator[None]:
+    """Without a server named, start Prefect's temporary one and note whose it is; end those whose run was killed and left them behind."""
+    if PREFECT_API_URL.value():
+        yield
+        return
+    for note in notes.glob("*.json"):
+        held = read_json(note) or {}
+        if not _alive(held.get("run")):
+            for left in held.get("servers", []):
+                if _alive(left):
+                    psutil.Process(left["pid"]).terminate()
+            note.unlink(missing_ok=True)
+    get_client(sync_client=True)
+    me = psutil.Process()
+    servers = [child for child in me.children() if "prefect.server.api.server:create_app" in child.cmdline()]
+    note = notes / f"{me.pid}.json"
+    write_json(note, {"run": _identity(me), "servers": [_identity(child) for child in servers]})
+    try:
+        yield
+    finally:
+        note.unlink(missing_ok=True)
+
+
+def _identity(process: psutil.Process) -> dict[str, float]:
+    return {"pid": process.pid, "started": process.create_time()}
+
+
+def _alive(noted: dict[str, Any] | None) -> bool:
+    """Whether exactly that process still runs: a process id is used again, its start time is not."""
+    if not noted or not psutil.pid_exists(noted["pid"]):
+        return False
+    try:
+        return psutil.Process(noted["pid"]).create_time() == noted["started"]
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Step(Protocol):

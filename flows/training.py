@@ -38,7 +38,7 @@ def bake_off(run: Run) -> pd.DataFrame:
         )
 
 
-@flow(name="training", validate_parameters=False, persist_result=False)
+@flow(name="training", flow_run_name="training", validate_parameters=False, persist_result=False)
 def training(run: Run) -> pd.DataFrame:
     """The bake-off as of one session."""
     return as_task(bake_off, "bake-off", tags=("training",))(run)

@@ -50,7 +50,9 @@ def drivers_title(summary: RunSummary) -> str:
     """Whose reasons these are."""
     if summary.drivers_are_served:
         return "Drivers (SHAP by group, against the average)"
-    return "What the LightGBM challenger sees (SHAP by group; it lost to the baseline where that is served)"
+    served = [h for h in summary.forecasts["horizon"] if (summary.explainers.query("horizon == @h")["served"]).all()]
+    where = f"served at {', '.join(served)}; elsewhere it" if served else "it"
+    return f"What LightGBM sees (SHAP by group; {where} lost to the baseline and is not served)"
 
 
 def markdown(summary: RunSummary) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tasks.calendar import as_of_instant
+from tasks.calendar import as_of_instant, sessions
 from tasks.registry import DataSources
 from tasks.staging.rules import key_field
 
@@ -15,12 +15,13 @@ def summarise_series(
     """One row a registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
 
     ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload.
-    Weekend rows are no key dates: no session is held then.
+    Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
     """
     instant = as_of_instant(as_of)
     rows = []
     accepted = dict(list(observations.groupby(["source", "series"], observed=True)))
-    refused = dict(list(quarantine[quarantine["rule"] != "weekend"].groupby(["source", "series"], observed=True)))
+    refused = dict(list(quarantine.groupby(["source", "series"], observed=True)))
+    traded = set(sessions(last=as_of))
     for source, spec in sources.sources.items():
         key = key_field(spec)
         for series, entry in spec.series.items():
@@ -31,6 +32,7 @@ def summarise_series(
                 good = set(held["observation_date"])
             bad = refused.get((source, series))
             lost = set(bad.loc[bad["field"] == key, "observation_date"].dropna()) - good if bad is not None else set()
+            lost &= traded if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
             rows.append(
                 {

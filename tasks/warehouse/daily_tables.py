@@ -92,7 +92,6 @@ def _ingest_runs(run: Run, ingested: list[Ingested], series: pd.DataFrame, quara
                 "origin": run.origin,
                 "status": came.status,
                 "payloads": came.payloads,
-                "new_payloads": came.new_payloads,
                 "observations": int(part["observations"].sum()),
                 "quarantined": int(refused.get(came.source, 0)),
                 "series": len(part),

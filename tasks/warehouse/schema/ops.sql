@@ -6,7 +6,6 @@ CREATE TABLE IF NOT EXISTS ops.ingest_runs (
   origin STRING,
   status STRING,  -- ok, stale or failed
   payloads INT64,
-  new_payloads INT64,
   observations INT64,
   quarantined INT64,
   series INT64,
