@@ -108,15 +108,14 @@ def _out_of_range(values: np.ndarray, field: str, series: pd.Series, spec: Sourc
 def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of equal repeats all but the first; of contradicting ones every one, since none can be preferred."""
     key = ["payload", "series", "observation_date"]
-    none = np.zeros(len(rows), dtype=bool)
     repeated = rows.duplicated(key, keep=False).to_numpy() & rows["observation_date"].notna().to_numpy()
-    broken = {field: none.copy() for field in values}
+    broken = {field: np.zeros(len(rows), dtype=bool) for field in values}
     if repeated.any():
-        later = rows.duplicated(key, keep="first").to_numpy() & repeated
-        part = rows.loc[repeated, key]
         for field, array in values.items():
-            spread = part.assign(v=array[repeated]).groupby(key, observed=True)["v"].transform("nunique").to_numpy()
-            broken[field][repeated] = (spread > 1) | later[repeated]
+            known = repeated & ~np.isnan(array)
+            part = rows.loc[known, key].assign(v=array[known])
+            spread = part.groupby(key, observed=True)["v"].transform("nunique").to_numpy()
+            broken[field][known] = (spread > 1) | part.duplicated(key).to_numpy()
     return broken
 
 
@@ -175,8 +174,8 @@ def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump) -> pd.DataFrame:
         jump: the registry's limits.
 
     Returns:
-        columns ``refused`` (bool), ``confirmed_by`` (date of the confirming observation or NaT), ``threshold`` and
-        ``move`` (simple return from the close before), indexed like ``closes``.
+        columns ``refused`` and ``waits`` (bool: the next observation decides), ``decided_by`` (its date, or NaT while
+        there is none), ``threshold`` and ``move`` (simple return from the close before), indexed like ``closes``.
     """
     path = closes.loc[closes["first"]].set_index("observation_date")["value"]
     returns = path.diff() / path.shift().abs()
@@ -199,11 +198,12 @@ def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump) -> pd.DataFrame:
     gap = np.where(move > 0, closes["low"] - here["before"], here["before"] - closes["high"]) / here["before"].abs()
     traded_through = pd.Series(gap, index=closes.index) <= here["threshold"]
     stays = ((here["next"] - value) / value.abs()).abs() <= here["threshold"]
-    late = suspect & ~traded_through & stays
+    waits = suspect & ~traded_through
     return pd.DataFrame(
         {
-            "refused": suspect & ~traded_through & ~stays,
-            "confirmed_by": here["next_date"].where(late),
+            "refused": waits & ~stays,
+            "waits": waits,
+            "decided_by": here["next_date"],
             "threshold": here["threshold"],
             "move": move,
         }

@@ -138,20 +138,25 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
             }
         )
         verdict = unconfirmed_jumps(closes, entry.jump)
-        noticed = verdict[verdict["refused"] | verdict["confirmed_by"].notna()]
-        for index, found in noticed.iterrows():
-            bar = (
+        for index, found in verdict[verdict["waits"]].iterrows():
+            date = (
                 (cells["series"] == series)
-                & (cells["payload"] == cells.at[index, "payload"])
                 & (cells["observation_date"] == cells.at[index, "observation_date"])
                 & cells["field"].isin((*PRICES, key))
+                & (cells["rule"] == "")
             )
             if found["refused"]:
-                cells.loc[bar & (cells["rule"] == ""), "rule"] = "jump"
+                bar = date & (cells["payload"] == cells.at[index, "payload"])
+                cells.loc[bar, "rule"] = "jump"
                 cells.loc[bar, "detail"] = f": moved {found['move']:+.1%}, limit {found['threshold']:.1%}"
+            # what a later payload says of that date replaces or revises it: known once it is decided, no earlier
+            later = date & (cells["rule"] == "") & (cells["order"] >= cells.at[index, "order"])
+            if pd.isna(found["decided_by"]):
+                cells.loc[later, "rule"] = "jump"
+                cells.loc[later, "detail"] = " yet"
             else:
                 availability = entry.availability or spec.availability
-                cells.loc[bar, "known_at"] = known_at(pd.DatetimeIndex([found["confirmed_by"]]), availability)[0]
+                cells.loc[later, "known_at"] = known_at(pd.DatetimeIndex([found["decided_by"]]), availability)[0]
     return cells
 
 
@@ -200,7 +205,7 @@ def _whole_payload(source: str, payload: Payload, reason: str) -> pd.DataFrame:
         "payload": payload.name,
         "row": 0,
     }
-    return pd.DataFrame([row])
+    return pd.DataFrame([row]).assign(available_at=pd.DatetimeIndex([pd.NaT], tz="UTC"))
 
 
 def _empty(columns: list[str]) -> pd.DataFrame:
