@@ -1,0 +1,237 @@
+"""The daily run end to end on the recorded archive."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.calendar import as_of_instant, sessions
+from tasks.errors import GateFailed, StaleSource
+from tasks.exports import check_exports
+from tasks.model_store.store import ModelStore
+from tasks.reporting.summary import RunSummary
+from tasks.settings import PROJECT
+from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.zones import Zones
+from tests.flows.conftest import EARLY, FinishedRun, tables_of
+
+pytestmark = pytest.mark.slow
+LEVELS = ["p05", "p10", "p25", "p50", "p75", "p90", "p95"]
+
+
+def archive_without(archive: Path, *left_out: str, to: Path) -> Path:
+    """The archive again as links, less some `source` or `source/series` folders."""
+    for series in archive.glob("*/*"):
+        name = f"{series.parent.name}/{series.name}"
+        if series.is_dir() and name not in left_out and series.parent.name not in left_out:
+            (to / series.parent.name).mkdir(parents=True, exist_ok=True)
+            (to / name).symlink_to(series)
+    return to
+
+
+def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_price(first_run: FinishedRun) -> None:
+    published = DuckDbWarehouse(Zones(first_run.home)).query("SELECT * FROM api.vw_latest_forecast")
+    assert list(published["horizon"]) == ["1w", "1m", "3m", "6m", "12m"]
+    assert (np.diff(published[LEVELS].to_numpy(dtype=float), axis=1) > 0).all()
+    # ZL closed at 52.09 on 2011-12-30 (yahoo/ZL=F)
+    assert published["last_price"].astype(float).round(2).unique().tolist() == [52.09]
+    widths = (published["p90"] - published["p10"]).to_numpy(dtype=float)
+    assert (np.diff(widths) > 0).all(), "a longer horizon is less certain"
+    ahead = [list(sessions(first=EARLY)).index(pd.Timestamp(day)) for day in published["target_date"]]
+    assert ahead == [5, 21, 63, 126, 252]
+    assert published["direction_probability"].between(0, 1).all()
+    assert (published["is_baseline"] == (published["family"] == "no_change")).all()
+
+
+def test_the_family_with_the_lowest_pinball_serves_and_the_baseline_where_none_beats_it(first_run: FinishedRun) -> None:
+    board = first_run.summary.leaderboard
+    served = first_run.summary.forecasts.set_index("horizon")["family"]
+    for horizon, part in board.groupby("horizon"):
+        best = part.loc[part["pinball_log_return"].idxmin()]
+        assert served[horizon] == best["family"]
+        assert best["family"] == "no_change" or best["skill_over_no_change_pct"] > 0
+    assert set(served) == {"no_change", "lightgbm"}, "this early both serve somewhere, so both ways are exercised"
+
+
+def test_drivers_say_whether_they_explain_what_is_served(first_run: FinishedRun) -> None:
+    explained = first_run.summary.explainers
+    served = first_run.summary.forecasts.set_index("horizon")["family"] == "lightgbm"
+    told = explained.groupby("horizon")["served"].agg(["min", "max"]).reindex(served.index)
+    assert (told["min"] == served).all()
+    assert (told["max"] == served).all()
+    assert explained["group"].nunique() >= 8
+    assert not (explained["group"] == "unregistered").any()
+
+
+def test_nothing_known_after_the_session_is_in_any_zone(first_run: FinishedRun) -> None:
+    instant, day = as_of_instant(EARLY), pd.Timestamp(EARLY)
+    staged = sorted(first_run.home.glob("staging/*/observations.parquet"))
+    assert len(staged) == 4
+    for path in staged:
+        held = pd.read_parquet(path)
+        assert held["available_at"].max() <= instant
+        assert held["observation_date"].max() <= day
+    for path in [*first_run.home.glob("panel/*.parquet"), *first_run.home.glob("features/*.parquet")]:
+        assert pd.read_parquet(path)["date"].max() == day
+    labels = pd.read_parquet(first_run.home / "labels" / "labels.parquet")
+    known = labels.dropna(subset=["target_log_return"])
+    assert known["target_date"].max() <= day
+    shown = DuckDbWarehouse(Zones(first_run.home)).query("SELECT max(available_at) AS a FROM staging.observations")
+    assert pd.Timestamp(shown["a"].iloc[0]) <= instant
+
+
+def test_ten_exports_and_their_manifest(first_run: FinishedRun) -> None:
+    folder = first_run.home / "exports"
+    manifest = check_exports(folder)
+    assert len(manifest["files"]) == 10  # type: ignore[arg-type]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*manifest["files"], "manifest.json"])  # type: ignore[misc]
+
+
+def test_a_second_run_changes_no_row_and_fits_nothing(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path
+) -> None:
+    before, counts = tables_of(copied_home), DuckDbWarehouse(Zones(copied_home)).row_counts()
+    models = {path: path.stat().st_mtime_ns for path in (copied_home / "models").rglob("*")}
+    again = run_daily(copied_home, first_run.archive)
+    assert not again.trained
+    assert again.changed_rows == 0
+    assert DuckDbWarehouse(Zones(copied_home)).row_counts() == counts
+    assert {path: path.stat().st_mtime_ns for path in (copied_home / "models").rglob("*")} == models
+    for name, frame in tables_of(copied_home).items():
+        pd.testing.assert_frame_equal(frame, before[name], obj=name)
+
+
+def test_an_earlier_session_is_a_replay_that_leaves_the_current_files_and_uses_no_later_model(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path
+) -> None:
+    exports, training = check_exports(copied_home / "exports"), tables_of(copied_home)
+    replay = run_daily(copied_home, first_run.archive, "2008-06-30")
+    assert check_exports(copied_home / "exports") == exports
+    after = tables_of(copied_home)
+    for name in ("features.zl_daily_v1", "training.zl_training_prod_allhistory_12m"):
+        pd.testing.assert_frame_equal(after[name], training[name], obj=name)
+    versions = {version.name: version for h in ("1w", "12m") for version in _versions(copied_home, h)}
+    used = replay.forecasts.set_index("horizon")["model_version"]
+    assert all(versions[used[h]].trained_as_of == pd.Timestamp("2008-06-30") for h in ("1w", "12m"))
+    latest = DuckDbWarehouse(Zones(copied_home)).query("SELECT DISTINCT as_of FROM api.vw_latest_forecast")
+    assert [f"{day:%Y-%m-%d}" for day in pd.to_datetime(latest["as_of"])] == [EARLY]
+    # before the first scored fold nothing is measured, and the baseline is served without a claim
+    assert replay.forecasts["is_baseline"].all()
+    assert replay.forecasts["confidence"].isna().all()
+
+
+def _versions(home: Path, horizon: str) -> list:
+    store = ModelStore(home / "models")
+    return [*store.versions("no_change", horizon), *store.versions("lightgbm", horizon)]
+
+
+def test_a_source_that_fails_degrades_the_run_visibly_and_what_is_held_of_it_serves(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+) -> None:
+    origin = archive_without(first_run.archive, "cftc", to=tmp_path / "origin")
+    summary = run_daily(copied_home, origin)
+    status = {came.source: came.status for came in summary.ingested}
+    assert status == {"yahoo": "ok", "fred": "ok", "cftc": "failed", "noaa": "ok"}
+    assert summary.alerts.set_index("kind").loc["source", "subject"] == "cftc"
+    pd.testing.assert_series_equal(summary.forecasts["p10"], first_run.summary.forecasts["p10"])
+    stored = DuckDbWarehouse(Zones(copied_home)).query("SELECT message FROM ops.ingest_runs WHERE status = 'failed'")
+    assert "no payload in" in stored["message"].iloc[0]
+
+
+def test_without_the_zl_price_the_run_stops_before_anything_is_published(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, tmp_path: Path
+) -> None:
+    origin = archive_without(first_run.archive, "yahoo/ZL=F", to=tmp_path / "origin")
+    with pytest.raises(StaleSource, match=r"nothing is held of ZL=F.*make demo"):
+        run_daily(tmp_path / "home", origin)
+    assert not (tmp_path / "home" / "warehouse").exists()
+    assert not (tmp_path / "home" / "exports").exists()
+
+
+def test_a_swapped_unit_is_refused_at_the_gate_and_earlier_outputs_stay(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+) -> None:
+    """A later ZL payload in USD/lb instead of cents/lb adds nothing; a registry that expects USD/lb stops the run."""
+    registry = Path(shutil.copytree(PROJECT / "registry", tmp_path / "registry"))
+    sources = registry / "data_sources.yaml"
+    sources.write_text(re.sub(r'("ZL=F": .*?)range: \[5, 150\]', r"\1range: [0.05, 1.5]", sources.read_text()))
+    before, pointer = tables_of(copied_home), (copied_home / "warehouse/published/CURRENT").read_text()
+    with pytest.raises((GateFailed, StaleSource), match=r"ZL=F"):
+        run_daily(copied_home, first_run.archive, CBI_REGISTRY=str(registry))
+    assert (copied_home / "warehouse/published/CURRENT").read_text() == pointer
+    for name, frame in tables_of(copied_home).items():
+        pd.testing.assert_frame_equal(frame, before[name], obj=name)
+    check_exports(copied_home / "exports")
+
+
+def test_a_gate_names_itself_the_column_the_count_and_examples(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+) -> None:
+    """A price of palm oil that stood still for years: every palm feature is constant there, the gate says which."""
+    expectations = Path(shutil.copytree(PROJECT / "expectations", tmp_path / "expectations"))
+    suite = expectations / "assembly" / "panel.json"
+    planted = (
+        '{"type": "expect_column_values_to_be_between", "kwargs": {"column": "zl_close", "max_value": 60}, '
+        '"meta": {"on_fail": "block", "reason": "planted by the test"}},'
+    )
+    suite.write_text(suite.read_text().replace('"expectations": [', '"expectations": [' + planted, 1))
+    with pytest.raises(GateFailed) as stopped:
+        run_daily(copied_home, first_run.archive, CBI_EXPECTATIONS=str(expectations))
+    close = pd.read_parquet(copied_home / "panel" / "panel.parquet")["zl_close"]
+    message = str(stopped.value)
+    assert "POST_ASSEMBLY" in message
+    assert "zl_close" in message
+    assert f"{int((close > 60).sum())} of " in message
+    assert message.count('"zl_close":') == 3, "three example rows"
+
+
+def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedRun) -> None:
+    from rich.console import Console
+
+    from tasks.reporting.terminal import print_summary
+
+    assert first_run.summary.chart.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_summary(first_run.summary, console)
+    told = console.export_text()
+    for words in (
+        "52.09 cents/lb",
+        "80% band",
+        "P(higher)",
+        "skill over no-change",
+        "positioning",
+        "impossible_ohlc",
+        "POST_ASSEMBLY",
+    ):
+        assert words in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["flows.daily", "--origin", "/no/such/folder"], "OriginError: origin /no/such/folder is not a folder"),
+        (["flows.daily", "--as-of", "soon", "--origin", "/tmp"], "OriginError: --as-of 'soon' is not a date"),
+        (
+            ["flows.ingest", "yaho", "--as-of", "2020-01-02"],
+            "RegistryError: unknown source `yaho`; known: cftc, fred, noaa, yahoo",
+        ),
+    ],
+)
+def test_a_bad_argument_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+    import os
+
+    environment = {**os.environ, "CBI_HOME": str(tmp_path / "home")}
+    ended = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == 1
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
