@@ -1,0 +1,74 @@
+"""Where and when a run was measured."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from tasks.settings import PROJECT
+
+DECIDES = ("bench", "tasks", "flows", "registry", "expectations", "pyproject.toml", "constraints.txt")
+"""Paths whose uncommitted changes can change a figure."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The header of the report."""
+
+    cpu: str
+    cores: int
+    memory_gb: float
+    system: str
+    python: str
+    commit: str
+    date: str
+    load: str
+
+
+def this_machine() -> Machine:
+    """Read it off; call it before anything is measured, so that the load is the others'."""
+    return Machine(
+        cpu=_cpu(),
+        cores=os.cpu_count() or 1,
+        memory_gb=psutil.virtual_memory().total / 2**30,
+        system=_system(),
+        python=platform.python_version(),
+        commit=_commit(),
+        date=f"{pd.Timestamp.now(tz='UTC'):%Y-%m-%d %H:%M} UTC",
+        load=f"{os.getloadavg()[0]:.1f}",
+    )
+
+
+def _cpu() -> str:
+    if platform.system() == "Darwin":
+        return _said("sysctl", "-n", "machdep.cpu.brand_string")
+    listed = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = [line.partition(":")[2].strip() for line in listed.splitlines() if line.startswith("model name")]
+    return models[0] if models else platform.machine()
+
+
+def _system() -> str:
+    if platform.system() != "Linux":
+        return platform.platform(terse=True)
+    try:
+        return f"{platform.freedesktop_os_release()['PRETTY_NAME']}, Linux {platform.release()}"
+    except OSError:
+        return platform.platform(terse=True)
+
+
+def _commit() -> str:
+    changed = _said("git", "status", "--porcelain", "--", *DECIDES)
+    return _said("git", "rev-parse", "--short", "HEAD") + (" with uncommitted changes" if changed else "")
+
+
+def _said(*command: str) -> str:
+    try:
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
