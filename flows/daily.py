@@ -241,6 +241,7 @@ def main() -> int:
     parser.add_argument("--as-of", help="date; everything known later is left out (default: the newest session)")
     given = parser.parse_args()
     try:
+        open_daily_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
         with prefect_at_home(load_settings()):
             summary = daily(given.origin, given.as_of)
     except CbiError as error:

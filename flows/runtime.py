@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -18,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
+from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_HOME,
@@ -30,6 +32,7 @@ from prefect.settings import (
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tasks.errors import CbiError
 from tasks.settings import Settings
 from tasks.zones import read_json, write_json
 
@@ -52,14 +55,22 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
         PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
     }
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(_told_at_the_end)
     unset = {key: value for key, value in ours.items() if key.name not in os.environ}
     with temporary_settings(updates=unset), _own_server(home / "temporary-servers"):
         yield
 
 
+def _told_at_the_end(record: logging.LogRecord) -> bool:
+    """Drop the stack traces of our own errors from the console: the command line ends with their one clear line."""
+    return not (record.exc_info and isinstance(record.exc_info[1], CbiError))
+
+
 @contextmanager
 def _own_server(notes: Path) -> Iterator[None]:
-    """Without a server named, start Prefect's temporary one and note whose it is; end those whose run was killed and left them behind."""
+    """Without a server named, start Prefect's temporary one and note whose it is; end those that killed runs left."""
     if PREFECT_API_URL.value():
         yield
         return

@@ -54,10 +54,14 @@ def summarise_series(
                 }
             )
     frame = pd.DataFrame(rows)
-    dates_of = {name: "datetime64[us]" for name in ("first_date", "last_date")}
-    return frame.astype(
-        dates_of | {"age_days": "float64", "refused_share": "float64", "last_available_at": "datetime64[us, UTC]"}
-    )
+    frame["last_available_at"] = pd.to_datetime(frame["last_available_at"], utc=True).astype("datetime64[us, UTC]")
+    kinds = {
+        "first_date": "datetime64[us]",
+        "last_date": "datetime64[us]",
+        "age_days": "float64",
+        "refused_share": "float64",
+    }
+    return frame.astype(kinds)
 
 
 def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:

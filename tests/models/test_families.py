@@ -49,7 +49,9 @@ def test_a_saved_model_gives_the_same_forecast_and_two_fits_are_equal(
         forecaster(family).load(tmp_path / "nowhere", PROBLEM)
 
 
-def test_the_no_change_median_is_the_last_price_and_its_width_follows_volatility(rows: tuple[pd.DataFrame, pd.Series]) -> None:
+def test_the_no_change_median_is_the_last_price_and_its_width_follows_volatility(
+    rows: tuple[pd.DataFrame, pd.Series],
+) -> None:
     table, target = rows
     model = forecaster("no_change")(PROBLEM)  # type: ignore[call-arg]
     model.fit(table, target)
@@ -77,7 +79,9 @@ def test_a_fold_never_trains_on_a_target_that_lies_in_its_test_year(registry: Re
         for fold in folds:
             last_target = dates[fold.train[-1] + horizon.sessions]
             assert last_target < dates[fold.test[0]]
-            assert dates[fold.train[-1] + horizon.sessions + 1] == dates[fold.test[0]], "and no more is purged than must be"
+            assert dates[fold.train[-1] + horizon.sessions + 1] == dates[fold.test[0]], (
+                "and no more is purged than must be"
+            )
 
 
 def test_pinball_by_hand() -> None:
@@ -138,7 +142,14 @@ def test_the_figures_of_the_leaderboard_by_hand() -> None:
             "last_price": [50.0, 50.0],
             "target_log_return": [np.log(1.1), np.log(0.9)],
             "direction_probability": [0.6, 0.6],
-            **{name: [value] * 2 for name, value in zip(("p05", "p10", "p25", "p50", "p75", "p90", "p95"), (-0.3, -0.2, -0.1, 0, 0.096, 0.2, 0.3), strict=True)},
+            **{
+                name: [value] * 2
+                for name, value in zip(
+                    ("p05", "p10", "p25", "p50", "p75", "p90", "p95"),
+                    (-0.3, -0.2, -0.1, 0, 0.096, 0.2, 0.3),
+                    strict=True,
+                )
+            },
         }
     )
     found = measure(oof, LEVELS)
@@ -147,8 +158,16 @@ def test_the_figures_of_the_leaderboard_by_hand() -> None:
     assert (found["folds"], found["origins"]) == (2, 2)
 
 
-def fake_version(store: ModelStore, files: Path, family: str, *, loss: float, identity: str, day: str = "2020-01-02") -> Version:
-    metadata: dict[str, object] = {"family": family, "horizon": "1w", "identity": identity, "run": "r", "trained_as_of": day}
+def fake_version(
+    store: ModelStore, files: Path, family: str, *, loss: float, identity: str, day: str = "2020-01-02"
+) -> Version:
+    metadata: dict[str, object] = {
+        "family": family,
+        "horizon": "1w",
+        "identity": identity,
+        "run": "r",
+        "trained_as_of": day,
+    }
     return store.add(files, metadata, {"pinball_log_return": loss})
 
 
