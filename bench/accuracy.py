@@ -20,10 +20,10 @@ from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones, read_parquet
 
 NOTE = (
-    "Out-of-fold forecasts of purged walk-forward folds. Pinball loss is the mean over the published quantiles: lower is "
-    "better. The ratio is the family's loss over that of unscaled historical quantiles of the same folds at the same "
-    "origins. The targets of neighbouring origins overlap, so at twelve months few of them are independent. There is no "
-    "limit: it is reported as it is."
+    "Out-of-fold forecasts of purged walk-forward folds. Pinball loss is the mean over the published quantiles: lower "
+    "is better. The ratio is the family's loss over that of unscaled historical quantiles of the same folds at the "
+    "same origins. The targets of neighbouring origins overlap, so at twelve months few of them are independent. There "
+    "is no limit: it is reported as it is."
 )
 
 
