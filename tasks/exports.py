@@ -99,7 +99,8 @@ def check_exports(folder: Path) -> dict[str, object]:
             problems.append(f"{name} is missing")
         elif sha256_of(path) != entry["sha256"]:
             problems.append(f"{name} is not the file that was exported")
-    problems += [f"{p.name} is not listed" for p in sorted(folder.glob("*.parquet")) if p.name not in manifest["files"]]
+    listed = {"manifest.json", *manifest["files"]}
+    problems += [f"{path.name} is not listed" for path in sorted(folder.iterdir()) if path.name not in listed]
     if problems:
         raise ManifestMismatch(f"{folder}: {'; '.join(problems)}. Delete the folder and run `python -m flows.daily`")
     return manifest

@@ -28,7 +28,8 @@ def build_labels(panel: pd.DataFrame, horizons: Horizons) -> pd.DataFrame:
     for name, horizon in horizons.horizons.items():
         h = horizon.sessions
         ahead = np.full(len(close), np.nan)
-        ahead[: len(close) - h] = close[h:] if h < len(close) else []
+        if h < len(close):
+            ahead[:-h] = close[h:]
         reachable = ~np.isnan(ahead) & ~np.isnan(close)
         parts.append(
             pd.DataFrame(

@@ -13,15 +13,14 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Volatility regime by its five-year percentile, trend regime by the 200-session mean."""
     close = panel["zl_last"]
     rank = percentile(annualised_pct(log_return(close, 1), 63), 1260)
+    fear = percentile(panel["vix_last"], 756)
     trend = close / close.rolling(200, min_periods=150).mean() - 1
     return {
         "regime_calm": (rank <= CALM).astype(float).where(rank.notna()),
         "regime_stressed": (rank >= STRESSED).astype(float).where(rank.notna()),
         "regime_uptrend": (trend > 0.05).astype(float).where(trend.notna()),
         "regime_downtrend": (trend < -0.05).astype(float).where(trend.notna()),
-        "regime_risk_off": (percentile(panel["vix_last"], 756) >= STRESSED)
-        .astype(float)
-        .where(panel["vix_last"].notna()),
+        "regime_risk_off": (fear >= STRESSED).astype(float).where(fear.notna()),
     }
 
 

@@ -79,7 +79,10 @@ def stage_payloads(
     if not frames:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
     rows = pd.concat(frames, ignore_index=True)
-    cells = _cells(rows.astype({"series": "category", "payload": "category"}), spec)
+    served = {
+        field: [str(part["payload"].iat[0]) for part in frames if len(part) and field in part] for field in spec.fields
+    }
+    cells = _cells(rows.astype({"series": "category", "payload": "category"}), spec, served)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
     cells = _judge_jumps(cells, spec)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
@@ -89,11 +92,13 @@ def stage_payloads(
     return _finish([accepted], OBSERVATIONS), _finish([*refused, _refusals(cells[cells["rule"] != ""])], QUARANTINE)
 
 
-def _cells(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
-    """One row a cell with its verdict and the instant its date's release was due."""
+def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -> pd.DataFrame:
+    """One row a cell with its verdict and the instant its date's release was due.
+
+    ``served`` names the payloads that have a field: the others have no such cells, not empty ones.
+    """
     screened = screen(rows, spec)
     fields = [field for field in spec.fields if field in screened.columns]
-    count = len(screened)
     known = pd.Series(pd.NaT, index=screened.index, dtype="datetime64[us, UTC]")
     for series, part in screened.groupby("series", observed=True, sort=False):
         dated = part["observation_date"].notna()
@@ -109,9 +114,13 @@ def _cells(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
         if field in fields:
             shared[f"bar_{field}"] = screened[field].where(screened[f"{field}__rule"] == "")
     wide = pd.DataFrame(shared)
-    parts = [wide.assign(field=field, value=screened[field], rule=screened[f"{field}__rule"]) for field in fields]
+    parts = []
+    for field in fields:
+        here = screened["payload"].isin(served[field])
+        parts.append(wide[here].assign(value=screened.loc[here, field], rule=screened.loc[here, f"{field}__rule"]))
     cells = pd.concat(parts, ignore_index=True)
-    cells["field"] = pd.Categorical.from_codes(np.repeat(np.arange(len(fields)), count), categories=pd.Index(fields))
+    codes = np.concatenate([np.full(len(part), number, dtype=np.int64) for number, part in enumerate(parts)])
+    cells["field"] = pd.Categorical.from_codes(codes, categories=fields)
     if spec.missing_marker:
         cells = cells[cells["rule"] != "null"]
     return cells.assign(detail="")
@@ -215,6 +224,16 @@ def _empty(columns: list[str]) -> pd.DataFrame:
 def _finish(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
     """Concatenate, fix the types and the order: equal content is an equal file."""
     frame = pd.concat([part[columns] for part in parts], ignore_index=True) if parts else pd.DataFrame(columns=columns)
+    frame = _typed(frame)
+    order = [name for name in ("series", "field", "observation_date", "vintage", "payload", "row") if name in columns]
+    sortable = frame.assign(series=frame["series"].astype(str), field=frame["field"].astype(str))
+    if "payload" in columns:
+        sortable["payload"] = frame["payload"].astype(str)
+    return frame.loc[sortable[order].sort_values(order, kind="stable").index].reset_index(drop=True)
+
+
+def _typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Fix the types; those of an empty frame do not survive parquet."""
     types = {
         "observation_date": "datetime64[us]",
         "value": "float64",
@@ -223,13 +242,7 @@ def _finish(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
         "vintage": "int32",
         "row": "int64",
     }
-    text = {name: "category" for name in columns if name not in types}
-    frame = frame.astype({name: kind for name, kind in types.items() if name in columns} | text)
-    order = [name for name in ("series", "field", "observation_date", "vintage", "payload", "row") if name in columns]
-    sortable = frame.assign(series=frame["series"].astype(str), field=frame["field"].astype(str))
-    if "payload" in columns:
-        sortable["payload"] = frame["payload"].astype(str)
-    return frame.loc[sortable[order].sort_values(order, kind="stable").index].reset_index(drop=True)
+    return frame.astype({name: types.get(name, "category") for name in frame.columns})
 
 
 def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Timestamp, code: str) -> Staged:
@@ -248,7 +261,8 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         state = read_json(state_path) or {}
         if state.get("inputs") == inputs and pd.Timestamp(state["through"]) >= through:
             try:
-                return Staged(source, read_parquet(target), read_parquet(refused), len(held), changed=False)
+                observations, quarantine = _typed(read_parquet(target)), _typed(read_parquet(refused))
+                return Staged(source, observations, quarantine, len(held), changed=False)
             except CbiError:
                 state = {}
         if state.get("inputs") == inputs or state.get("through"):

@@ -1,0 +1,110 @@
+"""When a value became known. Late is a loss, early is a leak."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.panel.join import as_known_at
+from tasks.registry import Availability
+from tasks.staging.availability import known_at
+
+
+def known(registry, source: str, series: str, day: str, zone: str = "America/New_York") -> str:
+    spec = registry.sources.source(source)
+    rule = spec.series[series].availability or spec.availability
+    return f"{known_at(pd.DatetimeIndex([day]), rule)[0].tz_convert(zone):%Y-%m-%d %H:%M}"
+
+
+COT = "6dca-aqww.007601"
+
+
+@pytest.mark.parametrize(
+    ("source", "series", "day", "expected"),
+    [
+        ("cftc", COT, "2022-04-26", "2022-04-29 15:30"),  # Tuesday, Friday
+        ("cftc", COT, "2022-11-22", "2022-11-28 15:30"),  # Thanksgiving on Thursday: Monday
+        ("cftc", COT, "2022-11-08", "2022-11-14 15:30"),  # Veterans Day on Friday: Monday
+        ("cftc", COT, "2018-12-24", "2019-03-08 15:30"),  # shutdown
+        ("cftc", COT, "2019-01-29", "2019-03-08 15:30"),
+        ("cftc", COT, "2018-12-18", "2018-12-21 15:30"),  # the last report before it
+        ("cftc", COT, "2019-03-05", "2019-03-08 15:30"),
+        ("cftc", COT, "2023-02-07", "2023-03-24 15:30"),
+        ("fred", "DGS10", "2022-04-27", "2022-04-28 09:00"),
+        ("fred", "DGS10", "2022-04-29", "2022-05-02 09:00"),  # Friday, Monday
+        ("fred", "DFF", "2022-04-30", "2022-05-02 09:00"),  # Saturday
+        ("fred", "DGS10", "2022-07-01", "2022-07-05 09:00"),  # over Independence Day
+        ("fred", "DGS10", "2022-03-11", "2022-03-14 09:00"),  # over the clock change
+        ("fred", "CPIAUCSL", "2022-03-01", "2022-04-15 08:30"),
+        ("fred", "CPIAUCSL", "2022-12-01", "2023-01-15 08:30"),
+        ("fred", "PCEPI", "2022-03-01", "2022-05-01 08:30"),
+        ("fred", "NFCI", "2022-04-22", "2022-04-27 08:30"),
+        ("fred", "ICSA", "2022-04-23", "2022-04-28 08:30"),
+        ("noaa", "oni.ascii", "2022-01-01", "2022-03-10 09:00"),  # DJF ends in February
+    ],
+)
+def test_a_value_is_known_when_its_release_was(registry, source, series, day, expected):
+    assert known(registry, source, series, day) == expected
+
+
+@pytest.mark.parametrize(
+    ("day", "utc"),
+    [("2022-03-11", "2022-03-12 00:00"), ("2022-03-14", "2022-03-14 23:00"), ("2022-11-07", "2022-11-08 00:00")],
+)
+def test_a_bar_is_known_at_18_00_chicago_in_winter_and_in_summer(registry, day, utc):
+    assert known(registry, "yahoo", "ZL=F", day, "UTC") == utc
+
+
+def test_a_tuesday_report_is_unknown_until_friday_15_30_new_york(staged):
+    cot = staged.observations[(staged.observations["series"] == COT)]
+    before = as_known_at(cot, pd.Timestamp("2022-04-29 15:29:59", tz="America/New_York"))
+    after = as_known_at(cot, pd.Timestamp("2022-04-29 15:30", tz="America/New_York"))
+    assert before["observation_date"].max() == pd.Timestamp("2022-04-19")
+    assert after["observation_date"].max() == pd.Timestamp("2022-04-26")
+
+
+def test_cpi_of_a_month_is_unknown_in_that_month(staged):
+    held = staged.observations
+    cpi = held[(held["series"] == "CPIAUCSL") & (held["vintage"] == 1)]
+    month_end = (cpi["observation_date"] + pd.offsets.MonthEnd()).dt.tz_localize("UTC")
+    assert (cpi["available_at"] > month_end + pd.Timedelta(days=10)).all()
+
+
+WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday"]
+RULES = st.one_of(
+    st.builds(lambda time: {"rule": "next_business_day", "time": time}, st.sampled_from(["00:00", "09:00"])),
+    st.builds(
+        lambda day, least, time: {"rule": "weekday_after", "weekday": day, "min_days": least, "time": time},
+        st.sampled_from(WEEKDAYS),
+        st.integers(1, 9),
+        st.sampled_from(["02:30", "15:30"]),
+    ),
+    st.builds(
+        lambda months, day: {"rule": "day_of_month", "months_after": months, "day": day, "time": "08:30"},
+        st.integers(1, 3),
+        st.integers(1, 28),
+    ),
+)
+
+
+@given(RULES, st.dates(pd.Timestamp("1990-01-01").date(), pd.Timestamp("2030-12-31").date()))
+def test_no_rule_makes_a_value_known_on_its_own_date_or_on_a_weekend(rule, day):
+    rule = Availability(timezone="America/New_York", **rule)
+    days = pd.date_range(day, periods=10, unit="us")
+    at = known_at(days, rule)
+    assert (at >= (days + pd.Timedelta(days=1)).tz_localize("America/New_York")).all()
+    if rule.rule != "day_of_month":
+        local = at.tz_convert("America/New_York")
+        assert (local.dayofweek < 5).all()
+
+
+def test_every_registered_rule_is_later_than_the_value_it_dates(registry):
+    days = pd.date_range("2000-01-01", "2023-12-31", unit="us")
+    for source in registry.sources.sources.values():
+        for name, spec in source.series.items():
+            rule = spec.availability or source.availability
+            at = known_at(days, rule)
+            floor = days + (pd.Timedelta(hours=18) if rule.rule == "same_day" else pd.Timedelta(days=1))
+            assert (at >= floor.tz_localize(rule.timezone)).all(), name
