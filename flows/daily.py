@@ -250,7 +250,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    print_summary(summary, Console())
+    print_summary(summary, Console(width=max(100, Console().width)))
     return 0
 
 

@@ -38,6 +38,11 @@ def notes(summary: RunSummary) -> list[str]:
         out.append(f"Measured on purged walk-forward folds, origins {first} to {last}; skill is in pinball loss.")
     else:
         out.append("No fold could be measured yet: the baseline is served, its skill and coverage are unknown.")
+    month = summary.forecasts[summary.forecasts["horizon"] == "1m"].iloc[0]
+    out.append(
+        f"Waiting a month: one chance in ten to pay more than {month['p90']:.2f}, one in ten to pay less than "
+        f"{month['p10']:.2f} cents/lb."
+    )
     served = summary.forecasts[~summary.forecasts["is_baseline"]]
     if served.empty:
         out.append("No model beat the no-change forecast, so the price is forecast to stay and only its range is told.")
