@@ -119,8 +119,8 @@ def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -
         here = screened["payload"].isin(served[field])
         parts.append(wide[here].assign(value=screened.loc[here, field], rule=screened.loc[here, f"{field}__rule"]))
     cells = pd.concat(parts, ignore_index=True)
-    codes = np.concatenate([np.full(len(part), number, dtype=np.int64) for number, part in enumerate(parts)])
-    cells["field"] = pd.Categorical.from_codes(codes, categories=fields)
+    codes = np.concatenate([np.full(len(part), number) for number, part in enumerate(parts)])
+    cells["field"] = pd.Categorical.from_codes(codes, categories=pd.Index(fields))
     if spec.missing_marker:
         cells = cells[cells["rule"] != "null"]
     return cells.assign(detail="")

@@ -70,20 +70,20 @@ def assert_cut_equals_restaged(full: pd.DataFrame, cut: pd.DataFrame, through: p
     pd.testing.assert_frame_equal(left, right, check_exact=True)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_staging_cut_at_any_time_is_the_full_staging_of_then(payload, stage, data):
     """Random payloads over the same days: revisions, spikes, level shifts, late and early fetches."""
-    price = st.sampled_from(["40.5", "40.6", "40.7", "70", "71", "20", "null"])
+    price = st.sampled_from(["40.5", "40.6", "70", "71", "null"])
     made = []
-    for number in range(data.draw(st.integers(1, 3))):
-        first = data.draw(st.integers(0, 8))
-        lines = [line(day, data.draw(price)) for day in DAYS[first : first + data.draw(st.integers(1, 8))]]
-        fetched = pd.Timestamp("2020-03-09 01:00") + pd.Timedelta(hours=data.draw(st.integers(0, 900)), minutes=number)
+    for number in range(data.draw(st.integers(2, 3))):
+        first = data.draw(st.integers(0, 2))
+        lines = [line(day, data.draw(price)) for day in DAYS[first : first + data.draw(st.integers(2, 5))]]
+        fetched = pd.Timestamp("2020-03-04 01:00") + pd.Timedelta(hours=data.draw(st.integers(0, 200)), minutes=number)
         made.append(payload(str(fetched), *lines, header="Date,Close"))
     made.sort(key=lambda item: item.fetched_at)
     full, _ = stage(*made)
-    through = as_of_instant(data.draw(st.sampled_from(DAYS))) + pd.Timedelta(hours=data.draw(st.integers(-9, 9)))
+    through = as_of_instant(data.draw(st.sampled_from(DAYS[:8]))) + pd.Timedelta(hours=data.draw(st.integers(-9, 9)))
     assert_cut_equals_restaged(full, stage(*made, through=through)[0], through)
 
 
