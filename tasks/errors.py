@@ -23,6 +23,10 @@ class SourceUnavailable(CbiError):
     """A source did not answer usefully; what is held stays in place."""
 
 
+class SourceDown(SourceUnavailable):
+    """Nothing answered at all, so asking for the next series is vain."""
+
+
 class SchemaDrift(CbiError):
     """A payload does not have the columns its adapter knows."""
 

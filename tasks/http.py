@@ -16,7 +16,7 @@ from typing import Self
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
-from tasks.errors import SourceUnavailable
+from tasks.errors import SourceDown, SourceUnavailable
 
 log = logging.getLogger(__name__)
 # httpx logs every URL with its parameters, keys included, at INFO
@@ -142,7 +142,8 @@ class Http:
                     self._bucket.take()
                     return call()
         except httpx.HTTPError as error:
-            raise SourceUnavailable(
+            failure = SourceUnavailable if isinstance(error, httpx.HTTPStatusError) else SourceDown
+            raise failure(
                 f"{self.source}: {redact(shown, self.secrets)}: {self._describe(error)}. What is held stays; "
                 f"try `python -m flows.ingest {self.source}` later"
             ) from None

@@ -19,7 +19,8 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
         out[f"zl_range_position_{sessions}d"] = (close - low) / (high - low).where(high > low)
     out["zl_drawdown_252d_pct"] = 100 * (close / close.rolling(252, min_periods=126).max() - 1)
     out["zl_percentile_1260d"] = percentile(close, 1260)
-    out["zl_up_days_21d"] = (log_return(close, 1) > 0).where(close.notna()).rolling(21, min_periods=14).mean()
+    daily = out["zl_return_1d"]
+    out["zl_up_days_21d"] = (daily > 0).astype(float).where(daily.notna()).rolling(21, min_periods=14).mean()
     out["zl_open_gap_pct"] = 100 * (panel["zl_open"] / close.shift() - 1)
     out["zl_bar_age_days"] = panel["zl_last__age_days"].where(close.notna())
     return out

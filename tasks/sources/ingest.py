@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.errors import SourceUnavailable
+from tasks.errors import SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import LIVE, Payload, Window, adapter, land, land_recorded, landed
 from tasks.zones import Zones, exclusive, sweep_temporary
 
 log = logging.getLogger(__name__)
-GIVE_UP_AFTER = 2  # series that fail before any came
+GIVE_UP_AFTER = 2  # series in a row for which nothing answered
 Progress = Callable[[int, int, str], None]
 
 
@@ -82,16 +82,19 @@ def _ask(
     When nothing answers, the source is down: the rest is not asked, each with its own retries, in vain.
     """
     failures: dict[str, str] = {}
+    vain = 0
     with Http(source, per_minute=spec.rate_limit_per_minute, limits=limits) as http:
         for number, series in enumerate(spec.series, start=1):
-            if number == len(failures) + 1 > GIVE_UP_AFTER:
+            if vain >= GIVE_UP_AFTER:
                 failures[series] = f"not asked: {source} did not answer for the series before"
                 continue
             start = _window_start(landed(zones, source, series), spec)
             try:
                 for fetched in adapter(spec).fetch(series, Window(start, as_of), spec, http):
                     land(zones, source, fetched, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=http.secrets)
+                vain = 0
             except SourceUnavailable as error:
+                vain = vain + 1 if isinstance(error, SourceDown) else 0
                 failures[series] = str(error)
                 log.warning("%s", error)
             progress(number, len(spec.series), series)

@@ -13,7 +13,7 @@ from datetime import timedelta
 import httpx
 import pandas as pd
 
-from tasks.errors import SchemaDrift
+from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
@@ -46,11 +46,13 @@ def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
         )
     except YFRateLimitError as error:
         raise httpx.TransportError(f"Yahoo limits the rate: {error}") from error
-    except (YFException, RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
-        # the last three: yfinance walks an answer of an unknown shape without looking
+    except RequestException as error:
         raise httpx.TransportError(f"{type(error).__name__}: {error}") from error
+    except (YFException, ValueError, LookupError, TypeError, AttributeError) as error:
+        # the last three: yfinance walks an answer of an unknown shape without looking
+        raise SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {error}") from error
     if history.empty:
-        raise httpx.TransportError("Yahoo answered with no rows")
+        raise SourceUnavailable(f"yahoo: {series}: answered with no rows; is the symbol still listed?")
     history.index = pd.DatetimeIndex(history.index).tz_localize(None).strftime("%Y-%m-%d")
     return history[[c for c in COLUMNS if c in history]].to_csv(index_label="Date").encode()
 

@@ -122,7 +122,7 @@ def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, 
 def _impossible(values: dict[str, np.ndarray], verdicts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A close or open outside high/low convicts the high or the low; a high below the low convicts both.
 
-    The close is what a session is settled at and what the other payloads agree on: it stays. 841 bars of ZL to 2011
+    The close is what a session is settled at and what the other payloads agree on: it stays. 840 bars of one ZL payload to 2011
     have such a high or low.
     """
     if not {"open", "high", "low", "close"} <= set(values):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import shutil
 import subprocess
@@ -199,7 +201,7 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
     from tasks.reporting.terminal import print_summary
 
     assert first_run.summary.chart.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console = Console(width=100, record=True, file=io.StringIO())
     print_summary(first_run.summary, console)
     told = console.export_text()
     for words in (
@@ -226,8 +228,6 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
     ],
 )
 def test_a_bad_argument_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
-    import os
-
     environment = {**os.environ, "CBI_HOME": str(tmp_path / "home")}
     ended = subprocess.run(
         [sys.executable, "-m", *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120
