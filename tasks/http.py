@@ -142,9 +142,10 @@ class Http:
                     self._bucket.take()
                     return call()
         except httpx.HTTPError as error:
-            failure = SourceUnavailable if isinstance(error, httpx.HTTPStatusError) else SourceDown
+            failure = SourceDown if is_transient(error) else SourceUnavailable
+            attempts = f" after {self.limits.attempts} attempts" if is_transient(error) else ""
             raise failure(
-                f"{self.source}: {redact(shown, self.secrets)}: {self._describe(error)}. What is held stays; "
+                f"{self.source}: {redact(shown, self.secrets)}: {self._describe(error)}{attempts}. What is held stays; "
                 f"try `python -m flows.ingest {self.source}` later"
             ) from None
         raise AssertionError("unreachable")
@@ -179,6 +180,5 @@ class Http:
 
     def _describe(self, error: BaseException | None) -> str:
         if isinstance(error, httpx.HTTPStatusError):
-            attempts = self.limits.attempts if is_transient(error) else 1
-            return f"HTTP {error.response.status_code} after {attempts} attempt(s)"
+            return f"HTTP {error.response.status_code}"
         return redact(f"{type(error).__name__}: {error}", self.secrets)
