@@ -122,8 +122,8 @@ def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, 
 def _impossible(values: dict[str, np.ndarray], verdicts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """A close or open outside high/low convicts the high or the low; a high below the low convicts both.
 
-    The close is what a session is settled at and what the other payloads agree on: it stays. 840 bars of one ZL payload to 2011
-    have such a high or low.
+    The close is what a session is settled at and what the other payloads agree on: it stays. One ZL payload
+    has 840 such bars to 2011.
     """
     if not {"open", "high", "low", "close"} <= set(values):
         return {}
