@@ -75,7 +75,7 @@ def test_after_all_attempts_the_source_is_unavailable_and_the_message_says_what_
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
 def test_what_a_retry_cannot_mend_is_asked_once(server, status):
     server.script = [(status, b"no")]
-    with client() as http, pytest.raises(SourceUnavailable, match=f"HTTP {status}\. What is held stays"):
+    with client() as http, pytest.raises(SourceUnavailable, match=rf"HTTP {status}\. What is held stays"):
         http.get(server.url)
     assert len(server.requests) == 1
 
