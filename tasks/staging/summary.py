@@ -8,6 +8,8 @@ from tasks.calendar import as_of_instant, sessions
 from tasks.registry import DataSources
 from tasks.staging.rules import key_field
 
+HOLDERS = ("noncommercial", "commercial", "nonreportable")
+
 
 def summarise_series(
     sources: DataSources, observations: pd.DataFrame, quarantine: pd.DataFrame, *, as_of: pd.Timestamp
@@ -27,11 +29,11 @@ def summarise_series(
         for series, entry in spec.series.items():
             held = accepted.get((source, series))
             last = held["observation_date"].max() if held is not None else pd.NaT
-            good = set(held.loc[held["field"] == key, "observation_date"]) if held is not None else set()
-            if not good and held is not None:
-                good = set(held["observation_date"])
             bad = refused.get((source, series))
-            lost = set(bad.loc[bad["field"] == key, "observation_date"].dropna()) - good if bad is not None else set()
+            good = _dates(held, key)
+            lost = _dates(bad, key) - good
+            if not good | lost:  # some payloads hold no key field at all, such as a fund's adjusted closes
+                good = _dates(held, None)
             lost &= traded if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
             rows.append(
@@ -80,9 +82,20 @@ def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd
 def positioning(observations: pd.DataFrame) -> pd.DataFrame:
     """Commitments of traders, one row a report, newest vintage, for the check that longs equal open interest."""
     reports = observations[observations["source"] == "cftc"]
+    fields = [
+        "open_interest",
+        *(f"{who}_{side}" for who in HOLDERS for side in ("long", "short")),
+        "noncommercial_spread",
+    ]
     newest = reports.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
     wide = newest.assign(series=newest["series"].astype(str), field=newest["field"].astype(str)).pivot(
         index=["series", "observation_date"], columns="field", values="value"
     )
     wide.columns.name = None
-    return wide.reset_index()
+    return wide.reindex(columns=fields).astype("float64").reset_index()
+
+
+def _dates(cells: pd.DataFrame | None, field: str | None) -> set[pd.Timestamp]:
+    if cells is None:
+        return set()
+    return set((cells if field is None else cells[cells["field"] == field])["observation_date"].dropna())

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tasks.settings import PROJECT
-from tests.flows.conftest import EARLY, FinishedRun, tables_of
+from tests.conftest import EARLY, FinishedRun, tables_of
 
 pytestmark = pytest.mark.slow
 
