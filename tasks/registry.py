@@ -39,11 +39,11 @@ class Delay(Entry):
 class Availability(Entry):
     """When an observation became known, computed from its date (tasks/staging/availability.py)."""
 
-    rule: Literal["same_day", "next_business_day", "weekday_after", "day_of_month"]
+    rule: Literal["same_day", "next_business_day", "weekday_after", "day_of_month", "recorded", "days_after"]
     time: str = Field(pattern=r"^\d\d:\d\d$")
     timezone: str
     weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday"] | None = None
-    min_days: int = Field(default=1, ge=0, description="weekday_after: at least so many days after the date")
+    min_days: int = Field(default=1, ge=0, description="weekday_after, days_after: so many days after the date")
     months_after: int = Field(default=0, ge=0, description="day_of_month: months after the observation's month")
     day: int = Field(default=1, ge=1, le=28)
     delays: tuple[Delay, ...] = ()
@@ -116,7 +116,13 @@ class SourceSpec(Entry):
     max_quarantine_share: float = Field(gt=0, le=1)
     missing_marker: bool = Field(default=False, description="an empty value is how the source says 'none that day'")
     weekends: bool = Field(default=False, description="the source has true values on Saturdays and Sundays")
+    feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
     series: dict[str, SeriesSpec]
+
+    @property
+    def fetched(self) -> tuple[str, ...]:
+        """What is asked for and landed, one at a time: the feeds, or each series by itself."""
+        return self.feeds or tuple(self.series)
 
     @model_validator(mode="before")
     @classmethod

@@ -61,16 +61,16 @@ def ingest_source(
             failures = _replay(zones, source, spec, Path(origin), progress)
         held = landed(zones, source)
     new = sum((payload.path, payload.sha256) not in before for payload in held)
-    status = "ok" if not failures else "failed" if len(failures) == len(spec.series) else "partial"
+    status = "ok" if not failures else "failed" if len(failures) == len(spec.fetched) else "partial"
     return Ingested(source, status, len(held), new, failures)
 
 
 def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path, progress: Progress) -> dict[str, str]:
     failures = {}
-    for number, series in enumerate(spec.series, start=1):
+    for number, series in enumerate(spec.fetched, start=1):
         if not land_recorded(zones, origin, source, series):
             failures[series] = f"no payload in {origin}"
-        progress(number, len(spec.series), series)
+        progress(number, len(spec.fetched), series)
     return failures
 
 
@@ -84,7 +84,7 @@ def _ask(
     failures: dict[str, str] = {}
     vain = 0
     with Http(source, per_minute=spec.rate_limit_per_minute, limits=limits) as http:
-        for number, series in enumerate(spec.series, start=1):
+        for number, series in enumerate(spec.fetched, start=1):
             if vain >= GIVE_UP_AFTER:
                 failures[series] = f"not asked: {source} did not answer for the series before"
                 continue
@@ -97,7 +97,7 @@ def _ask(
                 vain = vain + 1 if isinstance(error, SourceDown) else 0
                 failures[series] = str(error)
                 log.warning("%s", error)
-            progress(number, len(spec.series), series)
+            progress(number, len(spec.fetched), series)
     return failures
 
 

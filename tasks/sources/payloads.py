@@ -73,6 +73,8 @@ class Adapter(Protocol):
     def parse(self, payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         """Tidy rows ``series, observation_date, row`` and one column a field, as served: no cleaning.
 
+        Registered series only. A source that says when each value was released adds ``released_at`` (UTC).
+
         Raises:
             SchemaDrift: the payload is not of the shape this adapter knows.
         """

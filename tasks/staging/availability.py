@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.calendar import at_clock, us_federal_holidays
+from tasks.errors import RegistryError
 from tasks.registry import Availability
 
 WEEKDAYS = {"monday": 0, "tuesday": 1, "wednesday": 2, "thursday": 3, "friday": 4}
@@ -27,8 +28,12 @@ def known_at(dates: pd.DatetimeIndex, rule: Availability) -> pd.DatetimeIndex:
 def _release_dates(dates: pd.DatetimeIndex, rule: Availability) -> pd.DatetimeIndex:
     days = dates.to_numpy().astype("datetime64[D]")
     holidays = us_federal_holidays()
+    if rule.rule == "recorded":
+        raise RegistryError("availability `recorded`: the payload itself must say when each value was released")
     if rule.rule == "same_day":
         return dates
+    if rule.rule == "days_after":
+        return dates + pd.Timedelta(days=rule.min_days)
     if rule.rule == "next_business_day":
         return pd.DatetimeIndex(np.busday_offset(days, 1, roll="backward", holidays=holidays)).as_unit("us")
     if rule.rule == "day_of_month":

@@ -107,7 +107,7 @@ def _out_of_range(values: np.ndarray, field: str, series: pd.Series, spec: Sourc
 
 def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Of equal repeats all but the first; of contradicting ones every one, since none can be preferred."""
-    key = ["payload", "series", "observation_date"]
+    key = [name for name in ("payload", "series", "observation_date", "released_at") if name in rows.columns]
     repeated = rows.duplicated(key, keep=False).to_numpy() & rows["observation_date"].notna().to_numpy()
     broken = {field: np.zeros(len(rows), dtype=bool) for field in values}
     if repeated.any():

@@ -59,7 +59,8 @@ def stage_payloads(
     """Observations and quarantine of one source, from payloads, as known by ``through`` (UTC).
 
     The first accepted value of a date is known when the registry's rule says; a different value in a later payload is
-    a new vintage, known when that payload was fetched.
+    a new vintage, known when that payload was fetched. Where the source records each value's release (WASDE), every
+    vintage is known exactly then, whichever payload brought it.
 
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
@@ -104,12 +105,17 @@ def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -
         dated = part["observation_date"].notna()
         dates = pd.DatetimeIndex(part.loc[dated, "observation_date"])
         availability = spec.series[str(series)].availability or spec.availability
-        known.loc[part.index[dated]] = known_at(dates, availability)
+        if availability.rule == "recorded":
+            known.loc[part.index] = part["released_at"]
+        else:
+            known.loc[part.index[dated]] = known_at(dates, availability)
     shared = {
         name: screened[name]
         for name in ("series", "observation_date", "row", "payload", "order", "fetched_at", "day_only")
     }
     shared["known_at"] = known
+    none = pd.Series(pd.NaT, index=screened.index, dtype="datetime64[us, UTC]")
+    shared["released_at"] = screened.get("released_at", none)
     for field in ("low", "high"):
         if field in fields:
             shared[f"bar_{field}"] = screened[field].where(screened[f"{field}__rule"] == "")
@@ -171,7 +177,9 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
 
 def _vintages(cells: pd.DataFrame) -> pd.DataFrame:
     """Number the distinct values of each cell in the order they were served."""
-    ordered = cells.sort_values(["series", "field", "observation_date", "fetched_at", "order"], kind="stable")
+    ordered = cells.sort_values(
+        ["series", "field", "observation_date", "released_at", "fetched_at", "order"], kind="stable"
+    )
     key = ["series", "field", "observation_date"]
     first = ~ordered.duplicated(key).to_numpy()
     before = ordered["value"].shift().to_numpy()
@@ -180,7 +188,9 @@ def _vintages(cells: pd.DataFrame) -> pd.DataFrame:
         changed = ~(np.abs(value - before) <= SAME_VALUE * np.abs(before) + 1e-12)
     kept = ordered[first | changed].copy()
     vintage = kept.groupby(key, observed=True, sort=False).cumcount().to_numpy() + 1
-    seen = kept["fetched_at"] + pd.to_timedelta(kept["day_only"].astype("int64"), unit="D")
+    fetched = kept["fetched_at"] + pd.to_timedelta(kept["day_only"].astype("int64"), unit="D")
+    reissued = kept.duplicated([*key, "released_at"])
+    seen = kept["released_at"].fillna(fetched).where(~reissued, fetched)
     revised = seen.where(seen > kept["known_at"], kept["known_at"])
     return kept.assign(vintage=vintage, available_at=kept["known_at"].where(vintage == 1, revised))
 
