@@ -13,7 +13,7 @@ from flows.ingest import ingest_flow
 from flows.report import publish_artifacts
 from flows.runtime import as_task, prefect_at_home
 from flows.training import training
-from tasks.errors import CbiError, StaleSource
+from tasks.errors import CbiError, SourceDown, StaleSource
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     panel, panel_summary = as_task(assemble, "assemble panel")(run, observations)
     features = as_task(build_features, "build features")(run, panel)
     gates.append(as_task(gate_features, "gate POST_FEATURES", tags=("gate",))(run, features))
-    labels = as_task(build_labels, "build labels")(run, panel)
+    labels = as_task(build_labels, "build labels")(run, panel, observations)
     gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY", tags=("gate",))(run, panel, panel_summary, labels))
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
     trained = needs_training(run)
@@ -70,9 +70,15 @@ def open_daily_run(origin: str, as_of: str | None) -> Run:
 
 
 def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:
-    """Every source at once, each in its own flow. A source that fails leaves what is held of it and is reported."""
+    """Every source at once, each in its own flow. A source that fails leaves what is held of it and is reported.
+
+    A critical series that does not come stops the run: yesterday's price is no price of today.
+    """
+    from tasks.sources.ingest import require_critical
+
     asked = {source: as_task(ingest_flow(source), f"ingest {source}").submit(run) for source in run.sources.sources}
     done = [_settle(run, source, future) for source, future in asked.items()]
+    require_critical(run.sources, [came for came, _ in done])
     return [came for came, _ in done], [staged for _, staged in done]
 
 
@@ -136,11 +142,11 @@ def gate_features(run: Run, features: pd.DataFrame) -> GateReport:
     return _gate(run, "POST_FEATURES", {"features": features})
 
 
-def build_labels(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
+def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
     """Targets at every horizon."""
-    from tasks.labels import build_labels
+    from tasks.labels import build_labels, with_settled_closes
 
-    return build_labels(panel, run.horizons)
+    return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
 
 
 def gate_assembly(run: Run, panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> GateReport:
@@ -229,7 +235,7 @@ def publish(
 
 
 def main() -> int:
-    """Command line. Ends with 1 and one clear line when the run had to stop."""
+    """Command line. Ends with one clear line and 1 when the run had to stop, 3 when a critical source is down."""
     from rich.console import Console
 
     from tasks.reporting.terminal import print_summary
@@ -241,15 +247,15 @@ def main() -> int:
     parser.add_argument("--as-of", help="date; everything known later is left out (default: the newest session)")
     given = parser.parse_args()
     try:
-        open_daily_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
-        with prefect_at_home(load_settings()):
-            summary = daily(given.origin, given.as_of)
+        run = open_daily_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
+        with prefect_at_home(run.settings):
+            summary = daily(run.origin, f"{run.as_of:%Y-%m-%d}")
     except CbiError as error:
         print(
             f"\n{type(error).__name__}: {error}\nNothing was published; earlier forecasts stay as they were.",
             file=sys.stderr,
         )
-        return 1
+        return 3 if isinstance(error, SourceDown) else 1
     print_summary(summary, Console(width=max(100, Console().width)))
     return 0
 

@@ -10,7 +10,7 @@ from prefect import Flow, flow
 
 from flows.runtime import Steps, as_task, prefect_at_home
 from tasks.errors import CbiError, SourceUnavailable
-from tasks.settings import load_settings
+from tasks.settings import PROJECT, load_settings
 
 if TYPE_CHECKING:
     from tasks.context import Run
@@ -31,10 +31,12 @@ def land(run: Run, source: str) -> Ingested:
 
 def stage(run: Run, source: str) -> Staged:
     """Stage what raw holds of the source."""
-    from tasks.evaluation.bake_off import code_fingerprint
     from tasks.staging.stage import stage_source
+    from tasks.zones import code_fingerprint
 
-    code = code_fingerprint("tasks/staging", "tasks/sources", "tasks/calendar.py")
+    code = code_fingerprint(
+        PROJECT / "tasks" / "staging", PROJECT / "tasks" / "sources", PROJECT / "tasks" / "calendar.py"
+    )
     return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -16,16 +16,15 @@ import psutil
 from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
-    PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_LOGGING_EXTRA_LOGGERS,
     PREFECT_LOGGING_LEVEL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
@@ -34,7 +33,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tasks.errors import CbiError
 from tasks.settings import Settings
-from tasks.zones import read_json, write_json
 
 ARTIFACT_EVERY_S = 1.0
 
@@ -54,12 +52,14 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
         PREFECT_LOGGING_EXTRA_LOGGERS: "tasks",
         PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # a busy machine takes more than the usual 20
     }
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.addFilter(_told_at_the_end)
     unset = {key: value for key, value in ours.items() if key.name not in os.environ}
-    with temporary_settings(updates=unset), _own_server(home / "temporary-servers"):
+    _end_orphaned_servers(home)
+    with temporary_settings(updates=unset):
         yield
 
 
@@ -68,42 +68,16 @@ def _told_at_the_end(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], CbiError))
 
 
-@contextmanager
-def _own_server(notes: Path) -> Iterator[None]:
-    """Without a server named, start Prefect's temporary one and note whose it is; end those that killed runs left."""
-    if PREFECT_API_URL.value():
-        yield
-        return
-    for note in notes.glob("*.json"):
-        held = read_json(note) or {}
-        if not _alive(held.get("run")):
-            for left in held.get("servers", []):
-                if _alive(left):
-                    psutil.Process(left["pid"]).terminate()
-            note.unlink(missing_ok=True)
-    get_client(sync_client=True)
-    me = psutil.Process()
-    servers = [child for child in me.children() if "prefect.server.api.server:create_app" in child.cmdline()]
-    note = notes / f"{me.pid}.json"
-    write_json(note, {"run": _identity(me), "servers": [_identity(child) for child in servers]})
-    try:
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-
-
-def _identity(process: psutil.Process) -> dict[str, float]:
-    return {"pid": process.pid, "started": process.create_time()}
-
-
-def _alive(noted: dict[str, Any] | None) -> bool:
-    """Whether exactly that process still runs: a process id is used again, its start time is not."""
-    if not noted or not psutil.pid_exists(noted["pid"]):
-        return False
-    try:
-        return psutil.Process(noted["pid"]).create_time() == noted["started"]
-    except psutil.NoSuchProcess:
-        return False
+def _end_orphaned_servers(home: Path) -> None:
+    """End the temporary servers on this home whose run was killed: their parent is no Python process any more."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "prefect.server.api.server:create_app" not in process.cmdline():
+                continue
+            parent = process.parent()
+            orphaned = parent is None or not any("python" in word or "prefect" in word for word in parent.cmdline())
+            if orphaned and process.environ().get("PREFECT_HOME") == str(home):
+                process.terminate()
 
 
 class Step(Protocol):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.calendar import last_finished_session, session_on_or_before
-from tasks.errors import OriginError
+from tasks.calendar import FIRST_SESSION, last_finished_session, session_on_or_before
+from tasks.errors import OriginError, SchemaDrift
 from tasks.registry import (
     DataSources,
     FeatureRegistry,
@@ -19,9 +19,9 @@ from tasks.registry import (
     load_join_spec,
     load_sources,
 )
-from tasks.settings import Settings
+from tasks.settings import PROJECT, Settings
 from tasks.sources.payloads import LIVE, adapter, recorded_files
-from tasks.zones import Zones, fingerprint, read_json, sha256_of
+from tasks.zones import Zones, code_fingerprint, read_json
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
         RegistryError, OriginError: with what to mend.
     """
     sources = load_sources(settings.registry)
+    if origin != LIVE:
+        origin = str(Path(origin).expanduser().resolve())
+        if not Path(origin).is_dir():
+            raise OriginError(f"origin {origin} is not a folder; set CBI_ARCHIVE, or use `--origin live`")
     session = _session(sources, origin, as_of)
     zones = Zones(settings.home)
     newest = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
@@ -76,27 +80,32 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
 
 
 def code_version(settings: Settings) -> str:
-    """Hash of every source file and registry entry: which code and which rules made a number."""
-    project = Path(__file__).resolve().parent.parent
-    files = [p for folder in ("tasks", "flows") for p in (project / folder).rglob("*.py")]
-    files += [p for folder in (settings.registry, settings.expectations) for p in folder.rglob("*") if p.is_file()]
-    return fingerprint([(path.name, sha256_of(path)) for path in sorted(files)])[:12]
+    """Which code and which rules made a number."""
+    return code_fingerprint(PROJECT / "tasks", PROJECT / "flows", settings.registry, settings.expectations)[:12]
 
 
 def _session(sources: DataSources, origin: str, as_of: str | None) -> pd.Timestamp:
+    newest = last_finished_session()
     if as_of is not None:
-        try:
-            return session_on_or_before(pd.Timestamp(as_of))
-        except ValueError:
-            raise OriginError(f"--as-of {as_of!r} is not a date; write it as 2023-12-29") from None
+        asked = pd.to_datetime(as_of, format="%Y-%m-%d", errors="coerce")
+        if pd.isna(asked):
+            raise OriginError(f"--as-of {as_of!r} is not a date; write it as 2023-12-29")
+        if not pd.Timestamp(FIRST_SESSION) <= asked <= newest:
+            raise OriginError(
+                f"--as-of {as_of}: sessions run from {FIRST_SESSION} to {newest:%Y-%m-%d}, the last one finished"
+            )
+        return session_on_or_before(asked)
     if origin == LIVE:
-        return last_finished_session()
-    newest = []
+        return newest
+    held = []
     for source, spec in sources.sources.items():
         for series in (name for name, entry in spec.series.items() if entry.critical):
             for payload in recorded_files(Path(origin), source, series):
-                dates = pd.to_datetime(adapter(spec).parse(payload, spec)["observation_date"], errors="coerce")
-                newest.append(min(dates.max(), payload.fetched_at.tz_localize(None)))
-    if not newest:
-        raise OriginError(f"{origin} holds no payload of a critical series; see docs/runbook.md#origins")
-    return session_on_or_before(max(newest))
+                try:
+                    dates = pd.to_datetime(adapter(spec).parse(payload, spec)["observation_date"], errors="coerce")
+                except SchemaDrift:
+                    continue  # staging puts it in quarantine with the reason
+                held += list(dates[dates < payload.fetched_at.tz_localize(None)].nlargest(1))
+    if not held:
+        raise OriginError(f"{origin} holds no readable payload of a critical series; see docs/runbook.md#origins")
+    return min(session_on_or_before(max(held)), newest)

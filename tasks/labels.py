@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks.calendar import sessions
+from tasks.calendar import as_of_instant, sessions
+from tasks.panel.join import as_known_at
 from tasks.registry import Horizons
 
 
@@ -46,6 +47,17 @@ def build_labels(panel: pd.DataFrame, horizons: Horizons) -> pd.DataFrame:
             )
         )
     return pd.concat(parts, ignore_index=True)
+
+
+def with_settled_closes(panel: pd.DataFrame, observations: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:
+    """The panel with each session's ZL close as it stands now, not as it was first served that evening.
+
+    A forecast starts from the price known then; it is judged by the price that proved true. A bar served wrong at
+    18:00 and mended the next day must not stay in the targets.
+    """
+    closes = observations[(observations["series"] == "ZL=F") & (observations["field"] == "close")]
+    settled = as_known_at(closes, as_of_instant(as_of)).set_index("observation_date")["value"]
+    return panel.assign(zl_close=settled.reindex(panel["date"]).to_numpy())
 
 
 def target_date(as_of: pd.Timestamp, sessions_ahead: int) -> pd.Timestamp:

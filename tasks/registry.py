@@ -100,6 +100,7 @@ class SourceSpec(Entry):
     endpoint: str
     kind: Literal["bars", "values"]
     fields: dict[str, str] = Field(description="field as staged: its name in the payload")
+    field_units: dict[str, str] = Field(default={}, description="unit of a field that is not its series' unit")
     schedule: Schedule
     first_date: date
     refetch_days: int = Field(ge=0, description="how far back a source rewrites itself")
@@ -148,7 +149,7 @@ class SourceSpec(Entry):
     def unit_of(self, series: str, field: str) -> str:
         """The unit of one field of one series."""
         spec = self.series[series]
-        return spec.units.get(field, spec.unit)
+        return spec.units.get(field, self.field_units.get(field, spec.unit))
 
 
 class DataSources(Entry):

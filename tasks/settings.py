@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from dotenv import dotenv_values
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -16,7 +17,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 class Settings(BaseSettings):
     """Everything that may differ between two machines running the same commit."""
 
-    model_config = SettingsConfigDict(env_prefix="CBI_", env_file=".env", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CBI_", env_file=".env", extra="ignore", frozen=True)
 
     home: Path = Field(default=PROJECT / "var", description="all state: zones, warehouse, models, Prefect's database")
     archive: Path = Field(default=PROJECT.parent / "shared" / "archive", description="recorded source data")
@@ -33,7 +34,8 @@ def load_settings() -> Settings:
         SettingsError: an unknown ``CBI_`` variable or a value that does not fit, with its name.
     """
     known = {f"CBI_{name.upper()}" for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith("CBI_") and name not in known)
+    given = {*os.environ, *dotenv_values(".env")}
+    unknown = sorted(name for name in given if name.startswith("CBI_") and name not in known)
     if unknown:
         raise SettingsError(
             f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))} (see .env.example)"

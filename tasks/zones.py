@@ -149,6 +149,13 @@ def fingerprint(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
+def code_fingerprint(*places: Path) -> str:
+    """Hash of source files and folders that decide a result: a change of code or rules is a change of inputs."""
+    files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
+    kept = [file for file in files if file.is_file() and "__pycache__" not in file.parts]
+    return fingerprint([(file.name, sha256_of(file)) for file in kept])
+
+
 def sweep_temporary(folder: Path) -> None:
     """Remove what a killed writer left in ``folder``. Call it under the folder's lock."""
     if folder.is_dir():

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tasks.calendar import sessions
-from tasks.labels import build_labels
+from tasks.labels import build_labels, with_settled_closes
 
 
 @pytest.mark.parametrize("name", ["1w", "1m", "3m", "6m", "12m"])
@@ -57,3 +57,23 @@ def test_a_panel_shorter_than_a_horizon_has_no_targets_there(panel, registry, ro
     short = build_labels(panel.tail(rows).reset_index(drop=True), registry.horizons)
     known = short.groupby("horizon")["reachable"].sum()
     assert known["12m"] == max(0, rows - 252) and known["1w"] == max(0, rows - 5)
+
+
+def test_a_close_mended_the_next_day_does_not_stay_wrong_in_the_targets(panel):
+    """Served at 18:30 as 61.99, settled as 67.73: the panel of that evening keeps what was known, the target the truth."""
+    days = list(sessions("2022-09-06", "2022-09-08"))
+    known = ["2022-09-06 23:00", "2022-09-07 23:00", "2022-09-08 15:00", "2022-09-08 23:00"]
+    observations = pd.DataFrame(
+        {
+            "source": "yahoo",
+            "series": "ZL=F",
+            "field": "close",
+            "observation_date": [days[0], days[1], days[1], days[2]],
+            "value": [68.96, 61.99, 67.73, 67.0],
+            "available_at": pd.DatetimeIndex(known, tz="UTC"),
+            "vintage": [1, 1, 2, 1],
+        }
+    )
+    evening = pd.DataFrame({"date": days, "zl_close": [68.96, 61.99, 67.0]})
+    assert list(with_settled_closes(evening, observations, as_of=days[2])["zl_close"]) == [68.96, 67.73, 67.0]
+    assert list(with_settled_closes(evening[:2], observations, as_of=days[1])["zl_close"]) == [68.96, 61.99]

@@ -19,17 +19,9 @@ from tasks.model_store.store import ModelStore, Version
 from tasks.models.forecaster import BASELINE, FAMILIES
 from tasks.registry import Horizons
 from tasks.settings import PROJECT
-from tasks.zones import fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
+from tasks.zones import code_fingerprint, fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
 
-CODE = ("tasks/models", "tasks/evaluation", "tasks/registry.py")
-
-
-def code_fingerprint(*places: str) -> str:
-    """Hash of the source files that decide a result: a change of code is a change of inputs."""
-    paths = sorted(
-        p for place in places for p in ([PROJECT / place] if place.endswith(".py") else (PROJECT / place).rglob("*.py"))
-    )
-    return fingerprint([(str(path.relative_to(PROJECT)), sha256_of(path)) for path in paths])
+CODE = (PROJECT / "tasks" / "models", PROJECT / "tasks" / "evaluation", PROJECT / "tasks" / "registry.py")
 
 
 def train_and_compare(

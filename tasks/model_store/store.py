@@ -111,13 +111,18 @@ class ModelStore:
             "run": run,
         }
         history = self.history()
-        if entry not in history:
+        contest = [line for line in history if self._same_contest(line, entry)]
+        if not contest or contest[-1] != entry:
             lines = "".join(json.dumps(line, sort_keys=True) + "\n" for line in [*history, entry])
             write_bytes(self.folder / "history.jsonl", lines.encode())
         champions = read_json(self.folder / "champions.json") or {}
         held = champions.get(version.horizon)
         if not held or held["trained_as_of"] <= entry["trained_as_of"]:
             write_json(self.folder / "champions.json", {**champions, version.horizon: entry})
+
+    @staticmethod
+    def _same_contest(left: dict[str, str], right: dict[str, str]) -> bool:
+        return all(left[key] == right[key] for key in ("horizon", "trained_as_of"))
 
     def history(self) -> list[dict[str, str]]:
         """Every promotion, oldest first."""
@@ -126,7 +131,8 @@ class ModelStore:
 
     def champion(self, horizon: str, as_of: pd.Timestamp) -> Version | None:
         """The newest champion that was trained by ``as_of``: a model that has seen later data must not forecast it."""
-        for entry in sorted(self.history(), key=lambda line: line["trained_as_of"], reverse=True):
+        newest_first = sorted(reversed(self.history()), key=lambda line: line["trained_as_of"], reverse=True)
+        for entry in newest_first:
             if entry["horizon"] != horizon or pd.Timestamp(entry["trained_as_of"]) > as_of:
                 continue
             path = self.folder / entry["family"] / horizon / entry["version"]

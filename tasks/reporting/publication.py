@@ -51,7 +51,9 @@ def publish_run(
         now=pd.Timestamp.now(tz="UTC").floor("s"),
     )
     newest = pd.Timestamp((read_json(run.zones.exports / "manifest.json") or {}).get("as_of", run.as_of))
-    published = DuckDbWarehouse(run.zones).publish(tables, as_of=max(newest, run.as_of), staging=run.zones.staging)
+    published = DuckDbWarehouse(run.zones).publish(
+        tables, as_of=max(newest, run.as_of), staging=run.zones.staging, session=run.as_of
+    )
     chart = fan_chart(run.work.reports / f"zl_fan_{run.as_of:%Y-%m-%d}.png", panel[["date", "zl_close"]], forecasts)
     return RunSummary(
         as_of=run.as_of,

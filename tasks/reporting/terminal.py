@@ -46,6 +46,8 @@ def notes(summary: RunSummary) -> list[str]:
     served = summary.forecasts[~summary.forecasts["is_baseline"]]
     if served.empty:
         out.append("No model beat the no-change forecast, so the price is forecast to stay and only its range is told.")
+    if summary.forecasts["is_baseline"].any():
+        out.append("P(higher) of no_change is the share of past moves that were up: it has no other view of direction.")
     for row in summary.forecasts[summary.forecasts["degraded"]].to_dict("records"):
         out.append(f"{row['horizon']} is degraded: {row['degraded_reason']}")
     return out

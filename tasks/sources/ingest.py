@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
 
-from tasks.errors import SourceDown, SourceUnavailable
+from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
-from tasks.registry import SourceSpec
+from tasks.registry import DataSources, SourceSpec
 from tasks.sources.payloads import LIVE, Payload, Window, adapter, land, land_recorded, landed
 from tasks.zones import Zones, exclusive, sweep_temporary
 
@@ -102,8 +102,34 @@ def _ask(
 
 
 def _window_start(held: list[Payload], spec: SourceSpec) -> date:
-    """Where the newest live payload may have been rewritten; a recorded one may end long before it was fetched."""
-    live = [payload for payload in held if not payload.day_known_only]
-    if not live:
-        return spec.first_date
-    return max(spec.first_date, live[-1].fetched_at.date() - timedelta(days=max(spec.refetch_days, 7)))
+    """As far back as the source may have rewritten itself, counted from the newest value held: no gap is left.
+
+    What a payload was asked for or when says nothing: it may be unreadable, or end long before it was fetched.
+    """
+    newest = [pd.Timestamp(spec.first_date)]
+    for payload in held:
+        try:
+            rows = adapter(spec).parse(payload, spec)
+        except (SchemaDrift, OSError):
+            continue
+        told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
+        dates = pd.to_datetime(rows.loc[told, "observation_date"], errors="coerce").dropna()
+        newest += list(dates[dates <= payload.fetched_at.tz_localize(None)].nlargest(1))
+    start = max(newest) - pd.Timedelta(days=max(spec.refetch_days, 7))
+    return max(spec.first_date, start.date())
+
+
+def require_critical(sources: DataSources, ingested: list[Ingested]) -> None:
+    """Stop a run that did not get a series without which there is no honest forecast.
+
+    Raises:
+        SourceDown: nothing of the source came. SourceUnavailable: the series did not.
+    """
+    for came in ingested:
+        spec = sources.source(came.source)
+        critical = [name for name, entry in spec.series.items() if entry.critical]
+        missing = [name for name in critical if name in came.failures or came.source in came.failures]
+        if missing:
+            why = came.failures.get(missing[0], came.message)
+            failure = SourceDown if came.status == "failed" else SourceUnavailable
+            raise failure(f"{came.source}: {', '.join(missing)} did not come, and it is critical: {why}")

@@ -147,7 +147,9 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str) -> list[
             "sha256": recorded.sha256,
             "bytes": recorded.bytes,
         }
-        sidecar_path = zones.raw / source / series / f"recorded-{path.name}.sidecar.json"
+        sidecar_path = (
+            zones.raw / source / series / f"recorded-{path.stem}-{recorded.sha256[:8]}{path.suffix}.sidecar.json"
+        )
         if read_json(sidecar_path) != sidecar:
             write_json(sidecar_path, sidecar)
         payloads.append(_from_sidecar(sidecar_path))
@@ -183,6 +185,19 @@ def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload
     pattern = f"{_escape(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
     payloads = [_from_sidecar(path) for path in (zones.raw / source).glob(pattern)]
     return sorted(payloads, key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
+
+
+def verify(payload: Payload) -> None:
+    """Refuse a file that is not the one that was landed.
+
+    Raises:
+        ManifestMismatch: its hash differs from the sidecar's.
+    """
+    digest = sha256_of(payload.path)
+    if digest != payload.sha256:
+        raise ManifestMismatch(
+            f"{payload.path}: sha256 {digest[:12]}, landed as {payload.sha256[:12]}; the file was altered, restore it"
+        )
 
 
 def _escape(series: str) -> str:

@@ -31,10 +31,12 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
     import yfinance
     from curl_cffi.requests.exceptions import RequestException
-    from yfinance.exceptions import YFException, YFRateLimitError
+    from yfinance.data import YfData
+    from yfinance.exceptions import YFDataException, YFException, YFRateLimitError
 
     # yfinance remembers time zones in a SQLite file in the user's cache folder; keep it out of there
     yfinance.set_tz_cache_location(os.path.join(tempfile.gettempdir(), "cbi-yfinance"))  # noqa: PTH118
+    YfData.cache_get.cache_clear()  # it remembers answers, a passing 500 among them
     try:
         history = yfinance.Ticker(series).history(
             start=window.start.isoformat(),
@@ -46,9 +48,10 @@ def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
         )
     except YFRateLimitError as error:
         raise httpx.TransportError(f"Yahoo limits the rate: {error}") from error
-    except RequestException as error:
+    except (RequestException, YFDataException, ValueError) as error:
+        # yfinance hides the status of a 5xx: what is left of it is a page that is no JSON, or "currently down"
         raise httpx.TransportError(f"{type(error).__name__}: {error}") from error
-    except (YFException, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (YFException, LookupError, TypeError, AttributeError) as error:
         # the last three: yfinance walks an answer of an unknown shape without looking
         raise SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {error}") from error
     if history.empty:

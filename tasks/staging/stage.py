@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.calendar import as_of_instant
-from tasks.errors import CbiError, SchemaDrift
+from tasks.errors import CbiError, ManifestMismatch, SchemaDrift
 from tasks.registry import SourceSpec
 from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
@@ -67,8 +67,9 @@ def stage_payloads(
     frames, unreadable = [], []
     for number, payload in enumerate(payloads):
         try:
+            raw.verify(payload)
             rows = raw.adapter(spec).parse(payload, spec)
-        except (SchemaDrift, OSError) as error:
+        except (SchemaDrift, ManifestMismatch, OSError) as error:
             unreadable.append((payload, str(error)))
             continue
         frames.append(
@@ -201,11 +202,12 @@ def _refusals(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _units(cells: pd.DataFrame, spec: SourceSpec) -> pd.Series:
-    units = cells["series"].map({name: entry.unit for name, entry in spec.series.items()}).astype(object)
-    for name, entry in spec.series.items():
-        for field, unit in entry.units.items():
-            units[(cells["series"] == name) & (cells["field"] == field)] = unit
-    return units.mask(cells["field"] == "volume", "contracts")
+    named = {name: {field: spec.unit_of(name, field) for field in spec.fields} for name in spec.series}
+    units = pd.Series("", index=cells.index, dtype=object)
+    for field in cells["field"].cat.categories:
+        here = cells["field"] == field
+        units[here] = cells.loc[here, "series"].map({name: of[field] for name, of in named.items()}).astype(object)
+    return units
 
 
 def _whole_payload(source: str, payload: Payload, reason: str) -> pd.DataFrame:
@@ -274,8 +276,8 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 observations, quarantine = _typed(read_parquet(target)), _typed(read_parquet(refused))
                 return Staged(source, observations, quarantine, len(held), changed=False)
             except CbiError:
-                state = {}
-        if state.get("inputs") == inputs or state.get("through"):
+                pass  # a killed or damaged write: made again below
+        if state.get("through"):
             through = max(through, pd.Timestamp(state["through"]))
         observations, quarantine = stage_payloads(source, spec, held, through=through)
         write_parquet(refused, quarantine)

@@ -25,7 +25,7 @@ from tasks.calendar import as_of_instant
 from tasks.errors import WarehouseError
 from tasks.warehouse.frames import check, column_type, conform
 from tasks.warehouse.protocol import Published
-from tasks.warehouse.tables import DATASETS, STAMP, Table, table_named, tables
+from tasks.warehouse.tables import DATASETS, STAMP, STATED, Table, table_named, tables
 from tasks.warehouse.views import views
 from tasks.zones import Zones, exclusive, fingerprint, sweep_temporary, write_atomically, write_bytes
 
@@ -105,7 +105,14 @@ class DuckDbWarehouse:
             self._migrate(connection)
             connection.commit()
 
-    def publish(self, tables: Mapping[str, pd.DataFrame], *, as_of: str | pd.Timestamp, staging: Path) -> Published:
+    def publish(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        *,
+        as_of: str | pd.Timestamp,
+        staging: Path,
+        session: str | pd.Timestamp | None = None,
+    ) -> Published:
         """Merge all frames in one transaction, then switch readers to a snapshot of the result.
 
         Raises:
@@ -124,6 +131,9 @@ class DuckDbWarehouse:
                 name: self._merge(connection, table_named(name), frame) if len(frame) else 0
                 for name, frame in tables.items()
             }
+            if session is not None:
+                for name in (name for name in STATED if name in tables):
+                    changed[name] += self._withdraw(connection, table_named(name), tables[name], pd.Timestamp(session))
             wanted = self._views(connection, as_of=as_of, staging=staging)
             snapshot = self._commit(connection, any(changed.values()), wanted)
             switched = snapshot != self._current()
@@ -228,6 +238,23 @@ class DuckDbWarehouse:
         finally:
             connection.unregister("incoming")
         return int(touched[0][0])
+
+    def _withdraw(
+        self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame, session: pd.Timestamp
+    ) -> int:
+        """Delete the session's rows that ``frame`` does not state any more; how many they were."""
+        stated = "TRUE"
+        if len(frame):
+            connection.register("stated", conform(table, frame, table.columns))
+            on = " AND ".join(f"t.{_column(c)} = s.{_column(c)}" for c in table.key)
+            stated = f"NOT EXISTS (SELECT 1 FROM stated AS s WHERE {on})"  # noqa: S608 quoted names
+        gone = connection.execute(
+            f"DELETE FROM {_quoted(table.name)} AS t WHERE t.as_of = ? AND {stated}",  # noqa: S608 quoted names
+            [session.date()],
+        ).fetchall()
+        if len(frame):
+            connection.unregister("stated")
+        return int(gone[0][0])
 
     # -- views and revisions ------------------------------------------------------------------------------------
 

@@ -29,16 +29,25 @@ class Warehouse(Protocol):
         """Create the datasets and fixed tables that are missing, and columns added to them since."""
         ...
 
-    def publish(self, tables: Mapping[str, pd.DataFrame], *, as_of: str | pd.Timestamp, staging: Path) -> Published:
+    def publish(
+        self,
+        tables: Mapping[str, pd.DataFrame],
+        *,
+        as_of: str | pd.Timestamp,
+        staging: Path,
+        session: str | pd.Timestamp | None = None,
+    ) -> Published:
         """Merge every frame into its table on the natural key, in one transaction, then switch readers to it.
 
-        Invariants: all tables change or none; no row is ever deleted; the same content again changes nothing,
+        Invariants: all tables change or none; no row is deleted but those of ``session`` in the tables of ``STATED``
+            that the frame no longer has; the same content again changes nothing,
         ``created_at`` included; readers see the state before or after, never between.
 
         Args:
             tables: frames by ``dataset.table``. A frame without rows is nothing to do.
             as_of: the run's session; ``staging.observations`` shows what was known at 18:00 Chicago of it.
             staging: the staging zone that view reads.
+            session: the session whose alerts, refused cells and drivers the frames state completely.
 
         Raises:
             WarehouseError: an unknown table, a missing or unknown column, a NULL or duplicate key, a value

@@ -21,6 +21,10 @@ STAMP = "created_at"
 """Says when a row's content was written; a rerun that brings the same content does not touch it."""
 
 
+# What a run says of its session as a whole: what a rerun no longer says is no longer so.
+STATED = ("ops.alerts", "ops.quarantine_summary", "forecasts.zl_explainers_daily")
+
+
 @dataclass(frozen=True)
 class Table:
     """One table. ``columns`` maps a column to its BigQuery type; a wide table has none fixed."""

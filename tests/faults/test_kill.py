@@ -17,7 +17,7 @@ import pytest
 from tasks.settings import PROJECT
 from tests.conftest import EARLY, FinishedRun, tables_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
 def start(home: Path, archive: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -41,22 +41,34 @@ def servers_of(home: Path) -> list[psutil.Process]:
     return found
 
 
+# a line of the run's own log, then up to so many seconds more: in the ingest, in the training, around the publishing
+PHASES = (("Beginning flow run 'daily", 6.0), ("Beginning subflow run 'training'", 8.0), ("Task run 'forecast", 2.5))
+
+
+def kill_in(phase: tuple[str, float], home: Path, archive: Path, log: Path) -> str:
+    """Start a run and kill it at a random moment of a phase; says when."""
+    marker, up_to = phase
+    seen = log.stat().st_size if log.exists() else 0
+    running = start(home, archive, log)
+    deadline = time.monotonic() + 150
+    while marker not in log.read_text()[seen:]:
+        assert running.poll() is None, f"ended before {marker!r}: {log.read_text()[-2000:]}"
+        assert time.monotonic() < deadline, f"{marker!r} never came"
+        time.sleep(0.05)
+    moment = random.uniform(0, up_to)
+    time.sleep(moment)
+    assert running.poll() is None, f"ended within {moment:.1f} s of {marker!r}"
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    return f"{moment:.1f} s after {marker!r}"
+
+
 @pytest.mark.timeout(400)
 def test_a_run_killed_three_times_ends_like_an_undisturbed_one(first_run: FinishedRun, tmp_path: Path) -> None:
-    home, log, killed = tmp_path / "home", tmp_path / "log", []
-    for _ in range(3):
-        running = start(home, first_run.archive, log)
-        moment = random.uniform(9, 30)
-        try:
-            running.wait(timeout=moment)
-        except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGKILL)
-            running.wait()
-            killed.append(round(moment, 1))
+    home, log = tmp_path / "home", tmp_path / "log"
+    killed = [kill_in(phase, home, first_run.archive, log) for phase in PHASES]
     last = start(home, first_run.archive, log)
     assert last.wait(timeout=200) == 0, log.read_text()[-3000:]
-    print(f"killed after {killed} s")
-    assert killed, "no run lived long enough to be killed"
     time.sleep(1)
     assert servers_of(home) == [], "the servers that killed runs left behind are ended by the next run"
     undisturbed, survived = tables_of(first_run.home), tables_of(home)

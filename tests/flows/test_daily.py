@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from tasks.calendar import as_of_instant, sessions
-from tasks.errors import GateFailed, StaleSource
+from tasks.errors import GateFailed, SourceUnavailable
 from tasks.exports import check_exports
 from tasks.model_store.store import ModelStore
 from tasks.reporting.summary import RunSummary
@@ -25,7 +25,7 @@ from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones
 from tests.conftest import EARLY, FinishedRun, tables_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 LEVELS = ["p05", "p10", "p25", "p50", "p75", "p90", "p95"]
 
 
@@ -152,7 +152,7 @@ def test_without_the_zl_price_the_run_stops_before_anything_is_published(
     run_daily: Callable[..., RunSummary], first_run: FinishedRun, tmp_path: Path
 ) -> None:
     origin = archive_without(first_run.archive, "yahoo/ZL=F", to=tmp_path / "origin")
-    with pytest.raises(StaleSource, match=r"nothing is held of ZL=F.*make demo"):
+    with pytest.raises(SourceUnavailable, match=r"ZL=F did not come, and it is critical: no payload in"):
         run_daily(tmp_path / "home", origin)
     assert not (tmp_path / "home" / "warehouse").exists()
     assert not (tmp_path / "home" / "exports").exists()
@@ -221,6 +221,8 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
     [
         (["flows.daily", "--origin", "/no/such/folder"], "OriginError: origin /no/such/folder is not a folder"),
         (["flows.daily", "--as-of", "soon", "--origin", "/tmp"], "OriginError: --as-of 'soon' is not a date"),
+        (["flows.daily", "--as-of", "1999-01-04"], "OriginError: --as-of 1999-01-04: sessions run from 2000-01-03 to "),
+        (["flows.daily", "--as-of", "2101-01-03"], "OriginError: --as-of 2101-01-03: sessions run from 2000-01-03 to "),
         (
             ["flows.ingest", "yaho", "--as-of", "2020-01-02"],
             "RegistryError: unknown source `yaho`; known: cftc, fred, noaa, yahoo",
@@ -235,3 +237,23 @@ def test_a_bad_argument_is_one_clear_line(arguments: list[str], message: str, tm
     assert ended.returncode == 1
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_a_home_full_of_data_does_not_make_up_for_todays_missing_price(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+) -> None:
+    origin = archive_without(first_run.archive, "yahoo/ZL=F", to=tmp_path / "origin")
+    before = (copied_home / "warehouse/published/CURRENT").read_text()
+    with pytest.raises(SourceUnavailable, match=r"ZL=F did not come, and it is critical"):
+        run_daily(copied_home, origin)
+    assert (copied_home / "warehouse/published/CURRENT").read_text() == before
+
+
+def test_an_alert_that_no_longer_holds_is_withdrawn(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+) -> None:
+    run_daily(copied_home, archive_without(first_run.archive, "noaa", to=tmp_path / "origin"))
+    failed = "SELECT subject FROM ops.alerts WHERE kind = 'source'"
+    assert list(DuckDbWarehouse(Zones(copied_home)).query(failed)["subject"]) == ["noaa"]
+    run_daily(copied_home, first_run.archive)
+    assert DuckDbWarehouse(Zones(copied_home)).query(failed).empty

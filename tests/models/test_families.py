@@ -189,7 +189,7 @@ def test_the_store_keeps_one_version_an_identity_and_serves_none_trained_later(t
     assert fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="a").folder == old.folder
     new = fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="b", day="2021-01-04")
     assert [v.folder.name for v in store.versions("no_change", "1w")] == ["v0001", "v0002"]
-    for version in (new, old, new):
+    for version in (new, old, new, new):
         store.promote(version, run="r")
     assert len(store.history()) == 2
     found = {day: store.champion("1w", pd.Timestamp(day)) for day in ("2019-06-03", "2020-06-01", "2022-01-03")}
@@ -199,3 +199,14 @@ def test_the_store_keeps_one_version_an_identity_and_serves_none_trained_later(t
     (new.folder / "model.json").write_text('{"tampered": 1}')
     with pytest.raises(ModelStoreError, match=r"model\.json is not the file that was stored"):
         new.load(Problem("1w", 5, LEVELS))
+
+
+def test_of_two_champions_of_one_day_the_later_promotion_serves(tmp_path: Path) -> None:
+    """Trained again on the same data by other code; and promoting the first again is a rollback."""
+    (tmp_path / "files").mkdir()
+    store, day = ModelStore(tmp_path / "store"), pd.Timestamp("2020-01-02")
+    first, second = (fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity=i) for i in "ab")
+    for version in (first, second, first):
+        store.promote(version, run="r")
+        assert store.champion("1w", day).folder == version.folder  # type: ignore[union-attr]
+        assert f'"version": "{version.folder.name}"' in (tmp_path / "store" / "champions.json").read_text()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.errors import ManifestMismatch, OriginError
+from tasks.errors import ManifestMismatch, OriginError, SourceDown, SourceUnavailable
 from tasks.http import Limits
 from tasks.registry import SourceSpec
-from tasks.sources.ingest import ingest_source
+from tasks.sources.ingest import Ingested, ingest_source, require_critical
 from tasks.sources.payloads import Fetched, land, landed
 from tasks.staging.stage import stage_source
 
@@ -122,21 +122,74 @@ def test_a_renamed_column_goes_to_quarantine_and_the_good_data_stays(fred, inges
     assert "EFFR" in entry["reason"] and "expected observation_date and DFF" in entry["reason"]
 
 
-def test_the_next_run_asks_back_as_far_as_the_source_rewrites_itself(fred, ingest, server, zones):
+def asked_from(server) -> dict[str, str]:
+    return {request.query["id"]: request.query["cosd"] for request in server.requests}
+
+
+def test_the_next_run_asks_back_from_the_newest_value_held_and_leaves_no_gap(fred, ingest, server, zones):
+    """Not from the day of the fetch: a run as of 2023 that is followed by one of today must ask for all between."""
     server.by_request = answers(**ALL)
     ingest(fred)
+    newest = {}
+    for payload in landed(zones, "fred"):
+        newest[payload.series] = payload.path.read_text().split()[-1].split(",")[0]
     server.requests.clear()
-    today = pd.Timestamp.now(tz="UTC").date()
-    ingest(fred, as_of=today)
-    assert {r.query["cosd"] for r in server.requests} == {f"{pd.Timestamp(today) - pd.Timedelta(days=400):%Y-%m-%d}"}
+    ingest(fred, as_of=pd.Timestamp.now(tz="UTC").date())
+    expected = {name: f"{pd.Timestamp(day) - pd.Timedelta(days=400):%Y-%m-%d}" for name, day in newest.items()}
+    assert asked_from(server) == {name: max(day, "1990-01-01") for name, day in expected.items()}
 
 
 def test_after_a_replay_of_the_archive_the_live_window_leaves_no_gap(fred, ingest, server, archive):
-    """A recorded payload may end long before the day it was fetched: DFF of 2026-01-29 ends in 2023."""
+    """A recorded payload may end long before the day it was fetched: DFF of 2026-01-29 ends on 2023-12-31."""
     assert ingest(fred, origin=archive).status == "ok"
     server.by_request = answers(**ALL)
     ingest(fred, as_of=date(2026, 6, 1))
-    assert {r.query["cosd"] for r in server.requests} == {"1990-01-01"}
+    assert asked_from(server)["DFF"] == f"{pd.Timestamp('2023-12-31') - pd.Timedelta(days=400):%Y-%m-%d}"
+
+
+def test_a_payload_that_cannot_be_read_is_no_reason_to_ask_for_less(fred, ingest, server):
+    server.by_request = answers(**{name: body.replace(b"," + name.encode(), b",RENAMED") for name, body in ALL.items()})
+    ingest(fred)
+    server.requests.clear()
+    server.by_request = answers(**ALL)
+    ingest(fred, as_of=pd.Timestamp.now(tz="UTC").date())
+    assert set(asked_from(server).values()) == {"1990-01-01"}
+
+
+def test_another_folder_with_the_same_file_names_replaces_nothing(fred, ingest, archive, zones, tmp_path):
+    ingest(fred, origin=archive)
+    held = landed(zones, "fred", "DFF")
+    damaged = tmp_path / "fred" / "DFF" / held[-1].path.name
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("observation_date,DFF\n2020-01-02,1.55\n")
+    ingest(fred, origin=tmp_path)
+    assert {p.sha256 for p in held} < {p.sha256 for p in landed(zones, "fred", "DFF")}
+
+
+def test_a_landed_file_that_was_altered_is_refused_with_its_hash(fred, ingest, server, zones):
+    server.by_request = answers(**ALL)
+    ingest(fred)
+    payload = landed(zones, "fred", "DFF")[0]
+    payload.path.write_bytes(payload.path.read_bytes().replace(b"1.6", b"9.6"))
+    staged = stage_source(zones, "fred", fred, as_of=pd.Timestamp(AS_OF), code="t")
+    assert "DFF" not in set(staged.observations["series"])
+    (entry,) = staged.quarantine.to_dict("records")
+    assert entry["rule"] == "payload" and "the file was altered" in entry["reason"]
+
+
+def test_a_critical_series_that_does_not_come_stops_the_run(registry):
+    came = [
+        Ingested("fred", "failed", 9, 0, {"DFF": "HTTP 500"}),
+        Ingested("yahoo", "partial", 5, 0, {"ZC=F": "no rows"}),
+    ]
+    require_critical(registry.sources, came)
+    for failures, status, kind in (
+        ({"ZL=F": "no rows"}, "partial", SourceUnavailable),
+        ({"ZL=F": "no answer", "ZS=F": "not asked"}, "failed", SourceDown),
+    ):
+        with pytest.raises(SourceUnavailable, match=r"ZL=F did not come, and it is critical: no ") as stopped:
+            require_critical(registry.sources, [*came, Ingested("yahoo", status, 5, 0, failures)])
+        assert type(stopped.value) is kind
 
 
 def test_two_fetches_of_one_second_are_two_payloads_and_neither_is_lost(zones):

@@ -148,3 +148,11 @@ def test_no_bars_are_no_payload(ask, server, answer):
     server.script = [answer]
     with pytest.raises(SourceUnavailable, match=r"yahoo: .*ZL=F"):
         ask()
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_an_outage_that_passes_is_survived(ask, server, status):
+    """yfinance hides the status and asks a second time by itself; what is left is a page that is no JSON."""
+    server.script = [(status, b"<html>busy</html>")] * 4 + [(200, chart(BARS))]
+    (fetched,) = ask(attempts=5)
+    assert fetched.content.count(b"\n") == 5

@@ -29,8 +29,8 @@ def warehouse(zones: Zones) -> DuckDbWarehouse:
 
 @pytest.fixture
 def publish(warehouse: DuckDbWarehouse, zones: Zones):
-    def run(frames: dict[str, pd.DataFrame], as_of: str = "2024-01-02"):
-        return warehouse.publish(frames, as_of=as_of, staging=zones.staging)
+    def run(frames: dict[str, pd.DataFrame], as_of: str = "2024-01-02", session: str | None = None):
+        return warehouse.publish(frames, as_of=as_of, staging=zones.staging, session=session)
 
     return run
 

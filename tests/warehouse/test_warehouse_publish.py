@@ -227,3 +227,20 @@ def test_a_query_is_one_select(sql, publish, warehouse):
     publish({})
     with pytest.raises(WarehouseError, match="one SELECT at a time, and nothing that writes"):
         warehouse.query(sql)
+
+
+def test_what_a_rerun_no_longer_says_of_its_session_is_withdrawn_and_other_sessions_stay(publish, warehouse):
+    def alerts(day, *subjects):
+        rows = [
+            {"as_of": pd.Timestamp(day), "kind": "source", "subject": s, "level": "warning", "message": "failed"}
+            for s in subjects
+        ]
+        return pd.DataFrame(rows, columns=["as_of", "kind", "subject", "level", "message"]).assign(created_at=LATER)
+
+    publish({"ops.alerts": alerts("2024-01-02", "cftc")})
+    publish({"ops.alerts": alerts("2024-01-03", "cftc", "noaa")})
+    publish({"ops.alerts": alerts("2024-01-03", "noaa")}, session="2024-01-03")
+    held = warehouse.query("SELECT as_of, subject FROM ops.alerts ORDER BY as_of, subject")
+    assert list(held["subject"]) == ["cftc", "noaa"]
+    assert publish({"ops.alerts": alerts("2024-01-03")}, session="2024-01-03").changed == {"ops.alerts": 1}
+    assert list(warehouse.query("SELECT subject FROM ops.alerts")["subject"]) == ["cftc"]
