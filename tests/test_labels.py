@@ -60,7 +60,7 @@ def test_a_panel_shorter_than_a_horizon_has_no_targets_there(panel, registry, ro
 
 
 def test_a_close_mended_the_next_day_does_not_stay_wrong_in_the_targets(panel):
-    """Served at 18:30 as 61.99, settled as 67.73: the panel of that evening keeps what was known, the target the truth."""
+    """Served at 18:30 as 61.99, settled as 67.73: that evening's panel keeps what was known, the target the truth."""
     days = list(sessions("2022-09-06", "2022-09-08"))
     known = ["2022-09-06 23:00", "2022-09-07 23:00", "2022-09-08 15:00", "2022-09-08 23:00"]
     observations = pd.DataFrame(
