@@ -2,8 +2,9 @@
 
 Both parse to one daily schema. A day of an automatic station is the 24 readings stamped 00 to 23 UTC of its date;
 INMET stamps the end of the hour measured, so it reaches from 23:00 UTC of the evening before to 23:00 UTC. A field
-with fewer than 20 of them is missing that day: a partial sum would pass for a dry day. A conventional station is read
-twice a day and dated as served: rain (of the 24 h before) and minimum at 12 UTC, the maximum of the past day at 00 UTC.
+with fewer than 20 of them is missing that day: a partial sum would pass for a dry day. A conventional station has two
+rows a day, dated as served: at 12 UTC rain (of the 24 h before) and minimum; at 00 UTC the maximum, which is that
+date's own, not that of the day before (measured against the automatic station next to it, tests/sources/test_inmet.py).
 """
 
 from __future__ import annotations
@@ -143,8 +144,15 @@ def _table(payload: Payload, member: zipfile.ZipInfo, content: bytes, spec: Sour
             f"{payload.name}: {member.filename}: line {where + above + 2}: no date and hour in "
             f"{served[date].iloc[where]!r}, {served[hour].iloc[where]!r}"
         )
-    values = {field: pd.to_numeric(served[name], errors="coerce") for field, name in wanted.items()}
+    values = {field: _numbers(served[name]) for field, name in wanted.items()}
     return pd.DataFrame({"moment": moment, "row": served.index + above + 2} | values)
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    """As numbers; where one cell is none, pandas has left the others as text with their comma."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column
+    return pd.to_numeric(column.astype("string").str.replace(",", "."), errors="coerce").astype("float64")
 
 
 def _hour(text: object) -> float | None:
