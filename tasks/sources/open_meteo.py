@@ -1,6 +1,6 @@
 """Open-Meteo's archive API: reanalysis by day at a grid point, complete where stations are not.
 
-A point is its series' `location` in the registry; the answer names the grid cell it is of, and a distant one is refused.
+A point is the `location` of its series in the registry; the answer names its grid cell, and a distant one is refused.
 """
 
 from __future__ import annotations

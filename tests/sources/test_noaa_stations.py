@@ -30,7 +30,8 @@ def written(staged, tmp_path):
     def make(source: str, series: str, content: bytes, extension: str):
         path = tmp_path / f"2020-04-05.{extension}"
         path.write_bytes(content)
-        return dataclasses.replace(landed(staged.zones, source, series)[0], path=path)
+        payload = landed(staged.zones, source, series)[0]
+        return dataclasses.replace(payload, path=path, fetched_at=pd.Timestamp("2022-10-05", tz="UTC"))
 
     return make
 
@@ -53,7 +54,7 @@ def test_every_day_of_the_file_is_there_in_millimetres_and_degrees(staged, regis
                 if value != "-9999":
                     by_hand[f"{line[11:15]}-{line[15:17]}-{day + 1:02d}", line[17:21]] = int(value) / 10
     rows = ghcnd.parse(payload, spec).set_index("observation_date")
-    held = rows[FIELDS].set_axis(["PRCP", "TMAX", "TMIN"], axis=1).stack().astype("float64")
+    held = rows[FIELDS].set_axis(["PRCP", "TMAX", "TMIN"], axis=1).stack().dropna().astype("float64")
     assert held.to_dict() == pytest.approx(by_hand) and len(held) > 63_000
     assert (rows.index.min(), rows.index.max()) == ("1958-11-01", "2016-10-21")
 

@@ -15,7 +15,6 @@ from tasks.errors import SchemaDrift
 from tasks.sources.payloads import Payload, adapter, landed, recorded_files
 from tasks.staging.rules import screen
 
-
 MANY_ROWS_A_LINE = {"inmet", "mei", "ghcnd"}  # hours become days, months become days: counted in tests of their own
 
 
