@@ -76,6 +76,7 @@ class SeriesSpec(Entry):
     stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
     jump: Jump | None = None
     critical: bool = Field(default=False, description="P0: without it the run stops")
+    location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
 
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
@@ -118,6 +119,7 @@ class SourceSpec(Entry):
     missing_marker: bool = Field(default=False, description="an empty value is how the source says 'none that day'")
     weekends: bool = Field(default=False, description="the source has true values on Saturdays and Sundays")
     feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
+    recorded_in: str | None = Field(default=None, description="its folder in a recorded archive, if not its name")
     series: dict[str, SeriesSpec]
 
     @property

@@ -68,7 +68,7 @@ def ingest_source(
 def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path, progress: Progress) -> dict[str, str]:
     failures = {}
     for number, series in enumerate(spec.fetched, start=1):
-        if not land_recorded(zones, origin, source, series):
+        if not land_recorded(zones, origin, source, series, folder=spec.recorded_in):
             failures[series] = f"no payload in {origin}"
         progress(number, len(spec.fetched), series)
     return failures

@@ -120,8 +120,10 @@ def land(
     return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
 
 
-def land_recorded(zones: Zones, origin: Path, source: str, series: str) -> list[Payload]:
+def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folder: str | None = None) -> list[Payload]:
     """Land a sidecar for every recorded payload of a series; the files are read in place.
+
+    ``folder`` is the source's in the origin, where that is not its name.
 
     Raises:
         OriginError: the folder is not laid out like a raw zone.
@@ -129,9 +131,9 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str) -> list[
     """
     manifest = _manifest(origin)
     payloads = []
-    for recorded in recorded_files(origin, source, series):
+    for recorded in recorded_files(origin, folder or source, series):
         path = recorded.path
-        listed = manifest.get(f"{source}/{series}/{path.name}")
+        listed = manifest.get(recorded.name)
         if listed and listed["sha256"] != recorded.sha256:
             raise ManifestMismatch(
                 f"{path}: sha256 {recorded.sha256[:12]} is not the {listed['sha256'][:12]} of MANIFEST.csv; "

@@ -15,6 +15,8 @@ from tasks.errors import SchemaDrift
 from tasks.sources.payloads import Payload, adapter, landed, recorded_files
 from tasks.staging.rules import screen
 
+MANY_ROWS_A_LINE = {"inmet", "mei", "ghcnd"}  # hours become days, months become days: counted in tests of their own
+
 
 def every_payload(staged, registry) -> Iterator[Payload]:
     for source in registry.sources.sources:
@@ -28,22 +30,28 @@ def test_every_recorded_payload_has_the_rows_and_dates_of_the_manifest(staged, r
     for payload in every_payload(staged, registry):
         spec = registry.sources.source(payload.source)
         rows = adapter(spec).parse(payload, spec)
-        entry = listed[payload.name]
+        entry = listed[payload.name.replace(payload.source, spec.recorded_in or payload.source, 1)]
         assert list(rows.columns[:3]) == ["series", "observation_date", "row"]
         assert set(rows.columns[3:]) <= set(spec.fields) and len(rows.columns) > 3
         assert rows["row"].is_unique
+        seen += 1
+        if payload.source in MANY_ROWS_A_LINE:
+            continue
         if len(rows) != int(entry["rows"]):
             wrong[payload.name] = (len(rows), entry["rows"], entry["note"])
         dates = rows["observation_date"].dropna().astype(str)
         if payload.source != "noaa" and (dates.iloc[0], dates.iloc[-1]) != (entry["first_date"], entry["last_date"]):
             wrong[payload.name + " dates"] = (dates.iloc[0], dates.iloc[-1], entry["first_date"], entry["last_date"])
-        seen += 1
     assert wrong == {}
     assert seen == sum(row["file"].startswith(tuple(registered(registry))) for row in listed.values())
 
 
 def registered(registry) -> list[str]:
-    return [f"{name}/{series}/" for name, spec in registry.sources.sources.items() for series in spec.series]
+    return [
+        f"{spec.recorded_in or name}/{folder}/"
+        for name, spec in registry.sources.sources.items()
+        for folder in spec.fetched
+    ]
 
 
 SMALL = {"yahoo": "SB=F", "fred": "UMCSENT", "cftc": "6dca-aqww.007601", "noaa": "oni.ascii"}
