@@ -165,7 +165,8 @@ class ExpectNoInfiniteValues(FrameExpectation):
 class ExpectColumnNotAboveColumn(FrameExpectation):
     """``column`` <= ``limit`` on the rows where the columns of ``where`` have the values given.
 
-    Rows where a column of ``unless`` has one of its values are not asked. A row where either is missing is a fault only with ``missing_fails``. Naive dates stand for their UTC midnight.
+    Rows where a column of ``unless`` has one of its values are not asked. A row where either is missing is a fault only
+    with ``missing_fails``. Naive dates stand for their UTC midnight.
     """
 
     column: str

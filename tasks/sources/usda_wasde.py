@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date
 
@@ -71,7 +72,7 @@ ATTRIBUTES = {
     "domestic": "domestic_use",
     "domestic disappearance": "domestic_use",
     "domestic total": "domestic_use",
-    # one row of the table under the names it had over time
+    # one row of the table under the names it had over time; the reports of May to October 2012 lack it
     "for methyl ester": "biofuel_use",
     "methyl ester": "biofuel_use",
     "biodiesel": "biofuel_use",
@@ -93,37 +94,38 @@ FOOTNOTE = re.compile(r"(\s+\d+/)+$")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """Every file of a feed whose reports fall into the window, re-issues (`v2`) after what they replace."""
+    """Every file of a feed whose reports fall into the window, a re-issue (`v2`) after what it replaces."""
     if series == CSV_FEED:
-        folder = f"{spec.endpoint}/sites/default/files/documents/{CSV_FEED}"
         for first, last, years in BUNDLES:
             if window.start <= last and window.end >= first:
-                url = f"{folder}-{years}.zip"
+                url = f"{spec.endpoint}/sites/default/files/documents/{CSV_FEED}-{years}.zip"
                 yield Fetched(series, "zip", _expected(http.get(url), (ZIP,), url), url)
-    found, missed, why = 0, 0, ""
-    for month in pd.period_range(max(window.start, MONTHLY_FROM), window.end, freq="M"):
-        if series == CSV_FEED:
-            names, extension, marks = (f"{month:%Y-%m}.csv", f"{month:%Y-%m}-V2.csv"), "csv", CSV
-            urls = [f"{folder}-{name}" for name in names]
-        else:
-            names, extension, marks = (f"{month:%m%y}.xls", f"{month:%m%y}v2.xls"), "xls", (XLS,)
-            urls = [f"{spec.endpoint}/oce/commodity/wasde/wasde{name}" for name in names]
+    missed, why = 0, ""
+    months = pd.period_range(max(window.start, MONTHLY_FROM), window.end, freq="M")
+    for month in months:
         here = 0
-        for url in urls:
+        for url in _urls(series, spec.endpoint, month):
             try:
-                content = _expected(http.get(url), marks, url)
+                content = _expected(http.get(url), (XLS,) if series == XLS_FEED else CSV, url)
             except SourceDown:
                 raise
             except SourceUnavailable as error:
                 why = str(error)
                 continue
             here += 1
-            yield Fetched(series, extension, content, url)
-        found, missed = found + here, 0 if here else missed + 1
-        if missed >= GIVE_UP_AFTER:
-            raise SourceUnavailable(f"usda_wasde: {series}: not found for {missed} months to {month}; last: {why}")
-    if missed and not found:
-        raise SourceUnavailable(f"usda_wasde: {series}: no report from {window.start} to {window.end}; last: {why}")
+            yield Fetched(series, url.rpartition(".")[2], content, url)
+        missed = 0 if here else missed + 1
+        if missed >= min(GIVE_UP_AFTER, len(months)):
+            raise SourceUnavailable(f"usda_wasde: {series}: no report of the {missed} months to {month}; last: {why}")
+
+
+def _urls(series: str, endpoint: str, month: pd.Period) -> tuple[str, str]:
+    """Where a month's report is, and its re-issue."""
+    if series == XLS_FEED:
+        folder = f"{endpoint}/oce/commodity/wasde"
+        return f"{folder}/wasde{month:%m%y}.xls", f"{folder}/wasde{month:%m%y}v2.xls"
+    folder = f"{endpoint}/sites/default/files/documents"
+    return f"{folder}/{CSV_FEED}-{month:%Y-%m}.csv", f"{folder}/{CSV_FEED}-{month:%Y-%m}-V2.csv"
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -180,9 +182,7 @@ def _unpacked(payload: Payload, content: bytes) -> bytes:
             if len(names) != 1:
                 raise SchemaDrift(f"{payload.name}: {len(names)} CSV files in the bundle, expected one")
             return bundle.read(names[0])
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise SchemaDrift(f"{payload.name}: not a whole zip ({error})") from None
-    except zipfile.zlib.error as error:  # type: ignore[attr-defined]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
         raise SchemaDrift(f"{payload.name}: not a whole zip ({error})") from None
 
 
@@ -240,7 +240,9 @@ def _whole(payload: Payload, report: pd.Series, table: pd.Series) -> None:
     tables = table.groupby(report).nunique()
     short = tables[tables < 1 + len(WORLD_TABLES)]
     if tables.empty or len(short):
-        raise SchemaDrift(f"{payload.name}: soybean tables missing ({', '.join(map(str, short.index)) or 'all'}), a report has four")
+        raise SchemaDrift(
+            f"{payload.name}: soybean tables missing ({', '.join(map(str, short.index)) or 'all'}), a report has four"
+        )
 
 
 def _of_workbook(payload: Payload, content: bytes) -> pd.DataFrame:
@@ -270,7 +272,7 @@ def _is_table(title: str) -> bool:
 
 
 def _release_of_workbook(payload: Payload, report_month: str) -> pd.Timestamp:
-    """A workbook names its month only. A recorded one was fetched on its release day; a live one was known by its fetch.
+    """A workbook names its month only; a recorded one was fetched on its release day, a live one is known by its fetch.
 
     Of a live one fetched later, the 15th is the latest day on which a report of that month has come.
     """
@@ -288,7 +290,8 @@ def _release_of_workbook(payload: Payload, report_month: str) -> pd.Timestamp:
 
 def _of_us_sheet(grid: list[list[object]], report_month: str) -> Iterator[dict[str, object]]:
     """Commodities below each other, marketing years in columns, the last year twice: last month's and this month's."""
-    commodity, unit, years = "", "", {}
+    commodity, unit = "", ""
+    years: dict[int, str] = {}
     for at, row in enumerate(grid):
         label, cells = _plain(row[0]), [str(cell).strip() for cell in row]
         if label in COMMODITIES and any(MARKETING_YEAR.match(cell) for cell in cells[1:]):
@@ -302,13 +305,14 @@ def _of_us_sheet(grid: list[list[object]], report_month: str) -> Iterator[dict[s
         elif _plain(joined := " ".join(cells[1:])) in UNITS:
             unit = joined
         series = _series(commodity, "us", ATTRIBUTES.get(label))
-        for column, year in years.items() if series else ():
-            yield _number(series, year, row[column], unit, at, column)
+        for column, begun in years.items() if series else ():
+            yield _number(series, begun, row[column], unit, at, column)
 
 
 def _of_world_sheet(grid: list[list[object]], title: str) -> Iterator[dict[str, object]]:
     """Marketing years below each other, attributes in columns; the last year has a row for each of two months."""
-    month, year, region, attributes = str(grid[0][0])[:3], "", "", {}
+    month, year, region = str(grid[0][0])[:3], "", ""
+    attributes: dict[int, str] = {}
     unit = next((str(row[0]) for row in grid[:8] if _plain(row[0]) in UNITS), "")
     for at, row in enumerate(grid):
         if begun := MARKETING_YEAR.match(str(row[0]).strip()):
