@@ -94,17 +94,22 @@ FOOTNOTE = re.compile(r"(\s+\d+/)+$")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """Every file of a feed whose reports fall into the window, a re-issue (`v2`) after what it replaces."""
+    """Every file of a feed whose reports fall into the window, or none: the next window begins at what has landed."""
+    yield from list(_files(series, window, spec.endpoint, http))
+
+
+def _files(series: str, window: Window, endpoint: str, http: Http) -> Iterator[Fetched]:
+    """Oldest first, a re-issue (`v2`) after what it replaces."""
     if series == CSV_FEED:
         for first, last, years in BUNDLES:
             if window.start <= last and window.end >= first:
-                url = f"{spec.endpoint}/sites/default/files/documents/{CSV_FEED}-{years}.zip"
+                url = f"{endpoint}/sites/default/files/documents/{CSV_FEED}-{years}.zip"
                 yield Fetched(series, "zip", _expected(http.get(url), (ZIP,), url), url)
     missed, why = 0, ""
     months = pd.period_range(max(window.start, MONTHLY_FROM), window.end, freq="M")
     for month in months:
         here = 0
-        for url in _urls(series, spec.endpoint, month):
+        for url in _urls(series, endpoint, month):
             try:
                 content = _expected(http.get(url), (XLS,) if series == XLS_FEED else CSV, url)
             except SourceDown:

@@ -19,7 +19,8 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.settings import PROJECT
 from tasks.sources import usda_wasde
-from tasks.sources.payloads import Payload, Window, recorded_files
+from tasks.sources.ingest import ingest_source
+from tasks.sources.payloads import Payload, Window, landed, recorded_files
 from tasks.staging.stage import stage_payloads
 
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
@@ -426,3 +427,23 @@ def test_a_server_that_errs_is_down_at_once_not_a_missing_month(ask, server):
     with pytest.raises(SourceUnavailable, match="503"):
         ask(XLS_FEED, date(2023, 1, 1), date(2023, 12, 31))
     assert len(server.requests) == QUICK.attempts
+
+
+def test_a_fetch_that_breaks_off_lands_nothing_so_that_the_next_one_asks_again(zones, spec, server):
+
+    def served(request):
+        return bundle((request.path, b"")) if request.path.endswith("zip") else HEADER.encode() + request.path.encode()
+
+    server.by_request = lambda request: (200, served(request)) if request.path.endswith("zip") else (404, b"")
+    here = spec.model_copy(update={"endpoint": server.url, "feeds": (CSV_FEED,), "rate_limit_per_minute": 60_000})
+
+    def run():
+        as_of = date(2021, 4, 20)
+        return ingest_source(
+            zones, "usda_wasde", here, origin="live", as_of=as_of, progress=lambda *step: None, limits=QUICK
+        )
+
+    broken = run()
+    assert (broken.status, broken.payloads) == ("failed", 0) and "no report of the 3 months" in broken.message
+    server.by_request = lambda request: (200, served(request))
+    assert (run().status, len(landed(zones, "usda_wasde"))) == ("ok", 2 + 2 * 4)
