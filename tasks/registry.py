@@ -118,6 +118,7 @@ class SourceSpec(Entry):
     max_quarantine_share: float = Field(gt=0, le=1)
     missing_marker: bool = Field(default=False, description="an empty value is how the source says 'none that day'")
     weekends: bool = Field(default=False, description="the source has true values on Saturdays and Sundays")
+    projected_days: int = Field(default=0, ge=0, description="how far ahead of its payload a projection may be dated")
     feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
     recorded_in: str | None = Field(default=None, description="its folder in a recorded archive, if not its name")
     series: dict[str, SeriesSpec]

@@ -76,11 +76,13 @@ def test_the_sunday_bar_of_2002_is_in_quarantine(staged):
     assert set(sunday["rule"]) <= {"weekend"} and len(sunday)
 
 
-def test_no_accepted_value_is_missing_infinite_or_early(staged):
+def test_no_accepted_value_is_missing_infinite_or_early(staged, registry):
     held = staged.observations
     assert held["value"].notna().all() and held["value"].abs().max() < 1e12
     assert held["available_at"].notna().all()
-    assert (held["available_at"] > held["observation_date"].dt.tz_localize("UTC")).all()
+    ahead = {name: spec.projected_days for name, spec in registry.sources.sources.items()}
+    allowed = pd.to_timedelta(held["source"].astype(str).map(ahead), unit="D")
+    assert (held["available_at"] + allowed > held["observation_date"].dt.tz_localize("UTC")).all()
     assert held["available_at"].max() <= pd.Timestamp("2023-12-30 00:00", tz="UTC")
 
 
