@@ -107,7 +107,7 @@ def test_a_suppressed_value_is_missing(spec, archive, tmp_path):
     [
         ("fut_disagg_txt", "Swap__Positions_Short_All", "Swap_Sellers", "swap__positions_short_all"),
         ("fut_disagg_txt", "CFTC_Contract_Market_Code", "Code", "cftc_contract_market_code"),
-        ("fut_disagg_txt", "Open_Interest_Old", "Open_Interest_All", "two columns of one name"),
+        ("fut_disagg_txt", "Swap_Positions_Long_Old", "Swap_Positions_Long", "two columns of one name"),
         ("newcot.f_disagg", ",", ";", "columns, expected more than 23"),
     ],
 )
