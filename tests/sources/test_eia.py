@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from datetime import date
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tasks.errors import SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.reporting.alerts import raise_alerts
+from tasks.reporting.summary import RunSummary
 from tasks.sources import eia
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Window, landed
@@ -112,6 +114,12 @@ def test_without_its_key_the_source_is_disabled_asks_nothing_and_raises_no_alert
     series = pd.DataFrame({"source": ["eia"], "series": [CRUDE], "age_days": [float("nan")], "stale_limit_days": [14]})
     none = pd.DataFrame({"degraded": pd.Series(dtype=bool)})
     assert raise_alerts([done], series, none).empty
+    shown = SimpleNamespace(
+        quarantine=pd.DataFrame(),
+        ingested=[done],
+        series=series.assign(observations=0, last_date=pd.Series([pd.NaT], dtype="datetime64[us]")),
+    )
+    assert RunSummary.freshness_table(shown)["status"].tolist() == ["disabled: needs EIA_API_KEY"]
     assert len(raise_alerts([done], series.assign(age_days=90.0), none)) == 1, "what was held once does grow stale"
     assert ingest(origin=archive).status == "ok", "a folder needs no key"
     assert ingest().payloads == 1, "and what is held stays"
