@@ -172,11 +172,9 @@ def test_every_source_named_by_a_feature_exists(registry):
 LIVE_ONLY = {"open_meteo": 10, "ghcnd": 8}  # series that the archive has no payload of
 
 
-def test_every_registered_series_or_feed_has_a_recorded_payload_but_for_those_named(registry, archive):
+def test_every_payload_folder_of_a_source_is_recorded_but_for_those_named(registry, archive):
     missing = {
-        name: sum(
-            not list((archive / (spec.recorded_in or name) / folder).glob("20??-??-??.*")) for folder in spec.fetched
-        )
+        name: sum(not list((archive / (spec.folder or name) / part).glob("20??-??-??.*")) for part in spec.replayed)
         for name, spec in registry.sources.sources.items()
     }
     assert {name: count for name, count in missing.items() if count} == LIVE_ONLY

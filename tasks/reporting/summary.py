@@ -92,7 +92,7 @@ class RunSummary:
             rows.append(
                 {
                     "source": source,
-                    "status": came.status if came else "not asked",
+                    "status": (came.message if came.disabled else came.status) if came else "not asked",
                     "payloads": came.payloads if came else 0,
                     "series": len(part),
                     "observations": f"{part['observations'].sum():,}",

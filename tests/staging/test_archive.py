@@ -86,7 +86,9 @@ def test_no_accepted_value_is_missing_infinite_or_early(staged, registry):
     assert held["available_at"].max() <= pd.Timestamp("2023-12-30 00:00", tz="UTC")
 
 
-@pytest.mark.parametrize("source", ["yahoo", "fred", "cftc", "noaa", "inmet", "ghcnd"])
+@pytest.mark.parametrize(
+    "source", ["yahoo", "fred", "cftc", "cftc_disagg", "noaa", "inmet", "ghcnd", "eia", "sina", "freight"]
+)
 def test_every_cell_served_is_accepted_refused_or_an_empty_marker(staged, registry, source):
     """Counted by payload, series, date and field: accepted (equal repeats of a value once) or in quarantine."""
     spec, served = registry.sources.source(source), []
