@@ -1,7 +1,6 @@
 # Each target prepares what it needs. `make help` lists them.
 SHELL := /bin/bash
 -include .env
-export CBI_HOME CBI_ARCHIVE
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
