@@ -88,18 +88,16 @@ class RunSummary:
         for source, part in self.series.groupby("source", sort=False):
             came = next((i for i in self.ingested if i.source == source), None)
             stale = part[(part["age_days"] > part["stale_limit_days"]) | part["age_days"].isna()]
-            shown = ", ".join(stale["series"].head(4)) + (f" and {len(stale) - 4} more" if len(stale) > 4 else "")
             rows.append(
                 {
                     "source": source,
                     "status": (came.message if came.disabled else came.status) if came else "not asked",
                     "payloads": came.payloads if came else 0,
-                    "series": len(part),
                     "observations": f"{part['observations'].sum():,}",
                     "newest value": f"{part['last_date'].max():%Y-%m-%d}"
                     if part["last_date"].notna().any()
                     else "none",
-                    "stale series": f"{len(stale)}: {shown}" if len(stale) else "none",
+                    "stale series": f"{len(stale)} of {len(part)}",
                     "cells refused": f"{refused.get(source, 0):,}",
                 }
             )

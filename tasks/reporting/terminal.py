@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -25,7 +27,9 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     _print(console, "Refused cells (quarantine)", summary.quarantine_table())
     _print(console, "Gates", summary.gate_table())
     for alert in summary.alerts.to_dict("records"):
-        console.print(f"[yellow]{alert['kind']}[/] {alert['subject']}: {alert['message']}", highlight=False)
+        console.print(
+            f"[yellow]{alert['kind']}[/] {alert['subject']}: {shorten(alert['message'], 150)}", highlight=False
+        )
     console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
 
 
