@@ -181,10 +181,11 @@ def recorded_files(origin: Path, source: str, series: str) -> list[Payload]:
 
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
-    """Every payload held of a source (or of one series), oldest fetch first."""
+    """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
     pattern = f"{_escape(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
     payloads = [_from_sidecar(path) for path in (zones.raw / source).glob(pattern)]
-    return sorted(payloads, key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
+    distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
+    return sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
 
 
 def verify(payload: Payload) -> None:

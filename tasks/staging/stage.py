@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,10 @@ def stage_payloads(
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
     frames, unreadable = [], []
+    payloads = list(payloads)
+    shared = Counter(payload.name for payload in payloads)  # two folders may hold files of one name
     for number, payload in enumerate(payloads):
+        name = payload.name if shared[payload.name] == 1 else f"{payload.name}#{payload.sha256[:8]}"
         try:
             raw.verify(payload)
             rows = raw.adapter(spec).parse(payload, spec)
@@ -73,9 +77,7 @@ def stage_payloads(
             unreadable.append((payload, str(error)))
             continue
         frames.append(
-            rows.assign(
-                payload=payload.name, order=number, fetched_at=payload.fetched_at, day_only=payload.day_known_only
-            )
+            rows.assign(payload=name, order=number, fetched_at=payload.fetched_at, day_only=payload.day_known_only)
         )
     refused = [_whole_payload(source, payload, reason) for payload, reason in unreadable]
     if not frames:

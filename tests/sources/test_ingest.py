@@ -162,8 +162,12 @@ def test_another_folder_with_the_same_file_names_replaces_nothing(fred, ingest, 
     damaged = tmp_path / "fred" / "DFF" / held[-1].path.name
     damaged.parent.mkdir(parents=True)
     damaged.write_text("observation_date,DFF\n2020-01-02,1.55\n")
+    before = stage_source(zones, "fred", fred, as_of=pd.Timestamp(AS_OF), code="t").observations
     ingest(fred, origin=tmp_path)
     assert {p.sha256 for p in held} < {p.sha256 for p in landed(zones, "fred", "DFF")}
+    after = stage_source(zones, "fred", fred, as_of=pd.Timestamp(AS_OF), code="t")
+    pd.testing.assert_frame_equal(after.observations, before)
+    assert not (after.quarantine["rule"] == "duplicate").any()
 
 
 def test_a_landed_file_that_was_altered_is_refused_with_its_hash(fred, ingest, server, zones):
