@@ -177,7 +177,7 @@ def test_a_swapped_unit_is_refused_at_the_gate_and_earlier_outputs_stay(
 def test_a_gate_names_itself_the_column_the_count_and_examples(
     run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
 ) -> None:
-    """A price of palm oil that stood still for years: every palm feature is constant there, the gate says which."""
+    """A planted expectation that the real closes break."""
     expectations = Path(shutil.copytree(PROJECT / "expectations", tmp_path / "expectations"))
     suite = expectations / "assembly" / "panel.json"
     planted = (
