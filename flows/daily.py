@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from prefect import flow
 from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ingest import ingest_flow
 from flows.report import publish_artifacts
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
     from tasks.staging.stage import Staged
 
 
-@flow(name="daily", flow_run_name="daily {as_of} {origin}", persist_result=False)
+# more than a few subflows at once wait for each other's writes in Prefect's SQLite database
+@flow(
+    name="daily",
+    flow_run_name="daily {as_of} {origin}",
+    persist_result=False,
+    task_runner=ThreadPoolTaskRunner(max_workers=4),
+)
 def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     """From payloads to a published forecast, as of one session."""
     run = open_daily_run(origin, as_of)

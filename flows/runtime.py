@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -123,9 +124,8 @@ class Steps:
         self._sent = time.monotonic()
         share = 100.0 * done / max(total, 1)
         if self._artifact is None:
-            made = create_progress_artifact(
-                progress=share, key=f"{self.what.replace(' ', '-')}-progress", description=f"{self.what}: {item}"
-            )
+            key = re.sub(r"[^a-z0-9]+", "-", f"{self.what} progress".lower())  # Prefect refuses any other character
+            made = create_progress_artifact(progress=share, key=key, description=f"{self.what}: {item}")
             self._artifact = made if isinstance(made, UUID) else None
         else:
             update_progress_artifact(artifact_id=self._artifact, progress=share, description=f"{self.what}: {item}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
@@ -103,10 +103,12 @@ class Http:
         *,
         per_minute: int,
         secrets: tuple[str, ...] = (),
+        keys: Mapping[str, str] | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.source = source
-        self.secrets = secrets
+        self.keys = dict(keys or {})
+        self.secrets = (*secrets, *self.keys.values())
         self.limits = limits or Limits()
         self._bucket = TokenBucket(per_minute)
         timeout = httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s)
@@ -120,13 +122,21 @@ class Http:
     ) -> None:
         self._client.close()
 
+    def secret(self, name: str) -> str | None:
+        """The key of that environment name; None where an optional one is not set."""
+        return self.keys.get(name)
+
     def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
         """The body of a 2xx answer, complete.
 
         Raises:
             SourceUnavailable: after all attempts, or at once for what a retry cannot mend. Secrets are redacted.
         """
-        return self.retrying(lambda: self._once(url, params), shown=url)
+        return self.retrying(lambda: self._once("GET", url, params=dict(params or {})), shown=url)
+
+    def post(self, url: str, body: Mapping[str, object]) -> bytes:
+        """The same for a query that is sent as a JSON body; asking it twice must change nothing at the source."""
+        return self.retrying(lambda: self._once("POST", url, json=dict(body)), shown=url)
 
     def retrying(self, call: Callable[[], bytes], *, shown: str) -> bytes:
         """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages."""
@@ -150,9 +160,9 @@ class Http:
             ) from None
         raise AssertionError("unreachable")
 
-    def _once(self, url: str, params: Mapping[str, str | int] | None) -> bytes:
+    def _once(self, method: str, url: str, **asked: Any) -> bytes:
         started, body = time.monotonic(), bytearray()
-        with self._client.stream("GET", url, params=dict(params or {})) as response:
+        with self._client.stream(method, url, **asked) as response:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 body += chunk

@@ -76,6 +76,7 @@ class SeriesSpec(Entry):
     stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
     jump: Jump | None = None
     critical: bool = Field(default=False, description="P0: without it the run stops")
+    location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
 
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
@@ -105,7 +106,9 @@ class SourceSpec(Entry):
     first_date: date
     refetch_days: int = Field(ge=0, description="how far back a source rewrites itself")
     rate_limit_per_minute: int = Field(gt=0)
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = Field(default=(), description="environment names without which it cannot be asked")
+    optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
+    disabled: str = Field(default="", description="why there is nothing to ask live; recorded payloads still serve it")
     licence: str
     reliability: str
     priority: Literal["P0", "P1"]
@@ -117,13 +120,23 @@ class SourceSpec(Entry):
     max_quarantine_share: float = Field(gt=0, le=1)
     missing_marker: bool = Field(default=False, description="an empty value is how the source says 'none that day'")
     weekends: bool = Field(default=False, description="the source has true values on Saturdays and Sundays")
+    projected_days: int = Field(default=0, ge=0, description="how far ahead of its payload a projection may be dated")
     feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
+    recorded: tuple[str, ...] = Field(
+        default=(), description="payload folders of an archive, where not those asked live"
+    )
+    folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
     series: dict[str, SeriesSpec]
 
     @property
     def fetched(self) -> tuple[str, ...]:
         """What is asked for and landed, one at a time: the feeds, or each series by itself."""
         return self.feeds or tuple(self.series)
+
+    @property
+    def replayed(self) -> tuple[str, ...]:
+        """The payload folders that a recorded origin has of this source."""
+        return self.recorded or self.fetched
 
     @model_validator(mode="before")
     @classmethod

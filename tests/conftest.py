@@ -129,6 +129,7 @@ class Request:
     path: str
     query: dict[str, str]
     at: float
+    body: bytes = b""
 
 
 class LocalServer:
@@ -163,7 +164,8 @@ class LocalServer:
 
             def do_GET(self) -> None:
                 parts = urlsplit(self.path)
-                request = Request(unquote(parts.path), dict(parse_qsl(parts.query)), time.monotonic())
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                request = Request(unquote(parts.path), dict(parse_qsl(parts.query)), time.monotonic(), body)
                 outer.requests.append(request)
                 answer = outer.by_request(request) if outer.by_request else None
                 if answer is None:
@@ -179,6 +181,8 @@ class LocalServer:
                         self.send_header("Content-Length", str(len(body)))
                         self.end_headers()
                         self.wfile.write(body)
+
+            do_POST = do_GET
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

@@ -165,22 +165,26 @@ class ExpectNoInfiniteValues(FrameExpectation):
 class ExpectColumnNotAboveColumn(FrameExpectation):
     """``column`` <= ``limit`` on the rows where the columns of ``where`` have the values given.
 
-    A row where either is missing is a fault only with ``missing_fails``. Naive dates stand for their UTC midnight.
+    Rows where a column of ``unless`` has one of its values are not asked. A row where either is missing is a fault only
+    with ``missing_fails``. Naive dates stand for their UTC midnight.
     """
 
     column: str
     limit: str
     where: dict[str, Any] | None = None
+    unless: dict[str, list[Any]] | None = None
     missing_fails: bool = False
 
     def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column, self.limit, *(self.where or {}))
+        return (self.column, self.limit, *(self.where or {}), *(self.unless or {}))
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         left, right = _comparable(frame[self.column]), _comparable(frame[self.limit])
         chosen = np.ones(len(frame), dtype=bool)
         for name, value in (self.where or {}).items():
             chosen &= (frame[name] == value).to_numpy(dtype=bool, na_value=False)
+        for name, values in (self.unless or {}).items():
+            chosen &= ~frame[name].isin(values).to_numpy(dtype=bool)
         unknown = (left.isna() | right.isna()).to_numpy(dtype=bool)
         above = ~(left <= right).to_numpy(dtype=bool, na_value=False)
         fault = chosen & np.where(unknown, self.missing_fails, above)

@@ -1,4 +1,4 @@
-"""What a person should hear about: sources that failed, critical series that age, forecasts that are degraded."""
+"""What a person should hear about: sources that failed, series that age, forecasts that are degraded."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ def raise_alerts(ingested: list[Ingested], series: pd.DataFrame, forecasts: pd.D
     rows = [
         {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
         for came in ingested
-        if came.status != "ok"
+        if came.status not in ("ok", "disabled")
     ]
+    disabled = {came.source for came in ingested if came.status == "disabled"}
     for source, part in series.groupby("source", sort=False):
+        if source in disabled and part["age_days"].isna().all():
+            continue
         stale = part[(part["age_days"] > part["stale_limit_days"]) | part["age_days"].isna()]
         if len(stale):
             names = ", ".join(stale["series"])

@@ -91,7 +91,7 @@ class RunSummary:
             rows.append(
                 {
                     "source": source,
-                    "status": came.status if came else "not asked",
+                    "status": (came.message if came.disabled else came.status) if came else "not asked",
                     "payloads": came.payloads if came else 0,
                     "observations": f"{part['observations'].sum():,}",
                     "newest value": f"{part['last_date'].max():%Y-%m-%d}"

@@ -1,11 +1,13 @@
-"""Commitments of Traders, legacy futures-only, from CFTC's Socrata service (dataset 6dca-aqww).
+"""Commitments of Traders, futures-only: the legacy report (6dca-aqww) and the disaggregated one (72hh-3qpy).
 
-Markets are taken by contract code: their names change. Values are strings; `.` is missing.
+Markets are taken by contract code: their names change. Values are space-padded strings; `.` is missing. Live they come
+from CFTC's Socrata service; recorded ones also as yearly files and as the week's file, which has no header.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pandas as pd
@@ -18,11 +20,47 @@ from tasks.sources.payloads import Fetched, Payload, Window
 PAGE = 5000
 DATE = "report_date_as_yyyy_mm_dd"
 CODE = "cftc_contract_market_code"
+# the first columns of the week's files, as the field list on cftc.gov has them
+MARKET = ("market_and_exchange_names", "as_of_date_in_form_yymmdd", DATE, CODE, "market", "region", "commodity")
+WEEKS_FILE = {
+    "newcot.deafut": (
+        *MARKET,
+        "open_interest_all",
+        "noncomm_positions_long_all",
+        "noncomm_positions_short_all",
+        "noncomm_postions_spread_all",
+        "comm_positions_long_all",
+        "comm_positions_short_all",
+        "tot_rept_positions_long_all",
+        "tot_rept_positions_short",
+        "nonrept_positions_long_all",
+        "nonrept_positions_short_all",
+    ),
+    "newcot.f_disagg": (
+        *MARKET,
+        "open_interest_all",
+        "prod_merc_positions_long",
+        "prod_merc_positions_short",
+        "swap_positions_long_all",
+        "swap__positions_short_all",
+        "swap__positions_spread_all",
+        "m_money_positions_long_all",
+        "m_money_positions_short_all",
+        "m_money_positions_spread",
+        "other_rept_positions_long",
+        "other_rept_positions_short",
+        "other_rept_positions_spread",
+        "tot_rept_positions_long_all",
+        "tot_rept_positions_short",
+        "nonrept_positions_long_all",
+        "nonrept_positions_short_all",
+    ),
+}
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """All weekly reports of one market in the window, page by page, as one JSON array."""
-    code = series.split(".")[-1]
+    code = _code(series)
     rows: list[dict[str, str]] = []
     while True:
         params: dict[str, str | int] = {
@@ -37,32 +75,63 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         except ValueError:
             page = None
         if not isinstance(page, list):
-            raise SourceUnavailable(f"cftc: {series}: not the JSON array asked for but {body[:60]!r}")
+            raise SourceUnavailable(f"{http.source}: {series}: not the JSON array asked for but {body[:60]!r}")
         rows += page
         if len(page) < PAGE:
             break
     if not rows:
-        raise SourceUnavailable(f"cftc: {series}: no report between {window.start} and {window.end}")
+        raise SourceUnavailable(f"{http.source}: {series}: no report between {window.start} and {window.end}")
     url = f"{spec.endpoint}?{CODE}={code}"
     yield Fetched(series=series, extension="json", content=json.dumps(rows).encode(), url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Reports as served, the registry's fields only, dated at their as-of Tuesday."""
-    try:
-        reports = json.loads(payload.path.read_bytes())
-    except ValueError as error:
-        raise SchemaDrift(f"{payload.name}: not JSON ({error})") from None
-    if not isinstance(reports, list) or not reports or not isinstance(reports[0], dict):
-        raise SchemaDrift(f"{payload.name}: not an array of reports")
-    served = pd.DataFrame(reports)
-    missing = [name for name in (DATE, CODE, *spec.fields.values()) if name not in served.columns]
+    """Reports of registered markets as served, the registry's fields only, dated at their as-of Tuesday."""
+    served = _table(payload)
+    served.columns = pd.Index([_plain(name) for name in served.columns])
+    plain = {field: _plain(name) for field, name in spec.fields.items()}
+    missing = [name for name in (DATE, CODE, *spec.fields.values()) if _plain(name) not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another dataset")
-    code = payload.series.split(".")[-1]
-    served = served.assign(row=served.index + 1)[served[CODE].astype(str).str.strip() == code]
-    rows = {"series": payload.series, "observation_date": served[DATE].str.slice(0, 10), "row": served["row"]}
-    return pd.DataFrame(rows | {field: _stripped(served[name]) for field, name in spec.fields.items()})
+    if not served.columns.is_unique:
+        raise SchemaDrift(f"{payload.name}: two columns of one name")
+    asked = [payload.series] if payload.series in spec.series else list(spec.series)
+    market = served[_plain(CODE)].astype(str).str.strip().map({_code(series): series for series in asked})
+    served = served.assign(row=served.index + 1, series=market)[market.notna()]
+    dates = served[_plain(DATE)].astype("string").str.strip().str.slice(0, 10)
+    rows = {"series": served["series"], "observation_date": dates, "row": served["row"]}
+    return pd.DataFrame(rows | {field: _stripped(served[name]) for field, name in plain.items()})
+
+
+def _table(payload: Payload) -> pd.DataFrame:
+    """The payload's rows, all values text. Lines of a text file are numbered as they stand in it."""
+    if payload.path.suffix == ".json":
+        try:
+            reports = json.loads(payload.path.read_bytes())
+        except ValueError as error:
+            raise SchemaDrift(f"{payload.name}: not JSON ({error})") from None
+        if not isinstance(reports, list) or not reports or not isinstance(reports[0], dict):
+            raise SchemaDrift(f"{payload.name}: not an array of reports")
+        return pd.DataFrame(reports)
+    names = WEEKS_FILE.get(payload.series)
+    try:
+        served = pd.read_csv(payload.path, dtype=str, keep_default_na=False, header=None if names else 0)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    if names is None:
+        return served.set_axis(served.index + 1, axis=0)
+    if len(served.columns) <= len(names):
+        raise SchemaDrift(f"{payload.name}: {len(served.columns)} columns, expected more than {len(names)}")
+    return served.iloc[:, : len(names)].set_axis(list(names), axis=1)
+
+
+def _plain(name: object) -> str:
+    """One spelling for all dialects: `Swap__Positions_Short_All` and `swap_positions_short` are the same column."""
+    return re.sub(r"[^a-z0-9]+", "_", str(name).lower().replace("__", "_")).removesuffix("_all")
+
+
+def _code(series: str) -> str:
+    return series.split(".")[-1]
 
 
 def _stripped(column: pd.Series) -> pd.Series:

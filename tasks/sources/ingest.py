@@ -13,6 +13,7 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
+from tasks.secrets import find_secret
 from tasks.sources.payloads import LIVE, Payload, Window, adapter, land, land_recorded, landed
 from tasks.zones import Zones, exclusive, sweep_temporary
 
@@ -23,17 +24,20 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one source brought. ``status`` is ok, partial (some series failed) or failed (none came)."""
+    """What one source brought. ``status`` is ok, partial (some series failed), failed (none came) or disabled."""
 
     source: str
     status: str
     payloads: int
     new_payloads: int
     failures: dict[str, str] = field(default_factory=dict)
+    disabled: str = ""
 
     @property
     def message(self) -> str:
-        """What went wrong, shortest first; empty when nothing did."""
+        """What went wrong, or why the source was not asked; empty when all is well."""
+        if self.disabled:
+            return f"disabled: {self.disabled}"
         return "; ".join(f"{series}: {why}" for series, why in self.failures.items())
 
 
@@ -55,22 +59,32 @@ def ingest_source(
     with exclusive(zones, f"raw-{source}"):
         sweep_temporary(zones.raw / source)
         before = {(payload.path, payload.sha256) for payload in landed(zones, source)}
+        disabled = why_disabled(spec) if origin == LIVE else ""
+        if disabled:
+            return Ingested(source, "disabled", len(before), 0, disabled=disabled)
         if origin == LIVE:
             failures = _ask(zones, source, spec, as_of=as_of, progress=progress, limits=limits)
         else:
             failures = _replay(zones, source, spec, Path(origin), progress)
         held = landed(zones, source)
     new = sum((payload.path, payload.sha256) not in before for payload in held)
-    status = "ok" if not failures else "failed" if len(failures) == len(spec.fetched) else "partial"
+    asked = spec.fetched if origin == LIVE else spec.replayed
+    status = "ok" if not failures else "failed" if len(failures) == len(asked) else "partial"
     return Ingested(source, status, len(held), new, failures)
+
+
+def why_disabled(spec: SourceSpec) -> str:
+    """Why the live source cannot be asked: no endpoint of its own, or keys that are not set; empty when it can."""
+    missing = [name for name in spec.secrets if find_secret(name) is None]
+    return spec.disabled or (f"needs {', '.join(missing)}" if missing else "")
 
 
 def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path, progress: Progress) -> dict[str, str]:
     failures = {}
-    for number, series in enumerate(spec.fetched, start=1):
-        if not land_recorded(zones, origin, source, series):
+    for number, series in enumerate(spec.replayed, start=1):
+        if not land_recorded(zones, origin, source, series, folder=spec.folder):
             failures[series] = f"no payload in {origin}"
-        progress(number, len(spec.fetched), series)
+        progress(number, len(spec.replayed), series)
     return failures
 
 
@@ -83,7 +97,8 @@ def _ask(
     """
     failures: dict[str, str] = {}
     vain = 0
-    with Http(source, per_minute=spec.rate_limit_per_minute, limits=limits) as http:
+    keys = {name: value for name in (*spec.secrets, *spec.optional_secrets) if (value := find_secret(name))}
+    with Http(source, per_minute=spec.rate_limit_per_minute, keys=keys, limits=limits) as http:
         for number, series in enumerate(spec.fetched, start=1):
             if vain >= GIVE_UP_AFTER:
                 failures[series] = f"not asked: {source} did not answer for the series before"

@@ -120,8 +120,10 @@ def land(
     return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
 
 
-def land_recorded(zones: Zones, origin: Path, source: str, series: str) -> list[Payload]:
+def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
     """Land a sidecar for every recorded payload of a series; the files are read in place.
+
+    ``folder`` is the source's name in the origin, where that is another than ours.
 
     Raises:
         OriginError: the folder is not laid out like a raw zone.
@@ -129,9 +131,9 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str) -> list[
     """
     manifest = _manifest(origin)
     payloads = []
-    for recorded in recorded_files(origin, source, series):
+    for recorded in recorded_files(origin, source, series, folder=folder):
         path = recorded.path
-        listed = manifest.get(f"{source}/{series}/{path.name}")
+        listed = manifest.get(f"{folder or source}/{series}/{path.name}")
         if listed and listed["sha256"] != recorded.sha256:
             raise ManifestMismatch(
                 f"{path}: sha256 {recorded.sha256[:12]} is not the {listed['sha256'][:12]} of MANIFEST.csv; "
@@ -156,7 +158,7 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str) -> list[
     return payloads
 
 
-def recorded_files(origin: Path, source: str, series: str) -> list[Payload]:
+def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
     """The payloads of one series in a folder of recorded data: ``<source>/<series>/<fetched_on>.<ext>``.
 
     Raises:
@@ -175,7 +177,7 @@ def recorded_files(origin: Path, source: str, series: str) -> list[Payload]:
             fetched_at=pd.Timestamp(path.stem, tz="UTC"),
             day_known_only=True,
         )
-        for path in sorted((origin / source / series).glob("*"))
+        for path in sorted((origin / (folder or source) / series).glob("*"))
         if RECORDED_ON.match(path.stem)
     ]
 

@@ -87,7 +87,8 @@ def _row_rules(rows: pd.DataFrame, spec: SourceSpec) -> dict[str, np.ndarray]:
     if spec.kind == "bars":
         closes = pd.Series(as_of_instants(pd.DatetimeIndex(dates.fillna(pd.Timestamp("1970-01-01")))), index=rows.index)
         rules["provisional"] = (closes > fetched).to_numpy()
-    rules["future_date"] = (dates > fetched.dt.tz_localize(None)).to_numpy()
+    ahead = pd.Timedelta(days=spec.projected_days)
+    rules["future_date"] = (dates > fetched.dt.tz_localize(None) + ahead).to_numpy()
     if not spec.weekends:
         rules["weekend"] = (dates.dt.dayofweek >= 5).to_numpy()
     rules["bad_date"] = dates.isna().to_numpy()

@@ -103,6 +103,13 @@ CASES: dict[str, tuple[pd.DataFrame, tuple[str, dict[str, Any]], Break, int, dic
         N,
         {"series": "zl", "day": "2020-01-02", "at": "2020-01-01T00:00:00+00:00"},
     ),
+    "a value known before its date beside projections": (
+        INSTANTS.assign(at=INSTANTS["at"] - pd.Timedelta(days=9), kind="projection"),
+        ("expect_column_not_above_column", {"column": "day", "limit": "at", "unless": {"kind": ["projection"]}}),
+        put("kind", [3, 4], "daily"),
+        2,
+        {"series": "zl"},
+    ),
     "a critical series without observations": (
         SERIES,
         ("expect_critical_series_present", {}),

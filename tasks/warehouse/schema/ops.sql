@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS ops.ingest_runs (
   source STRING NOT NULL,
   as_of DATE,
   origin STRING,
-  status STRING,  -- ok, partial or failed
+  status STRING,  -- ok, partial, failed or disabled
   payloads INT64,
   observations INT64,
   quarantined INT64,

@@ -1,0 +1,115 @@
+"""GHCN-Daily stations: `.dly` files (fixed width, tenths, a quality flag a value) and NCEI's JSON in metric units.
+
+A value that failed NOAA's quality checks is returned as `30.6 flag D`, so that staging refuses and records it. The
+JSON comes without such values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+DAYS = range(1, 32)
+LINE = 21 + 8 * len(DAYS)  # station 11, year 4, month 2, element 4, then value 5 and three flags for each day
+MISSING = -9999
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """The days of one station in the window."""
+    station = _station(series)
+    params = {
+        "dataset": "daily-summaries",
+        "stations": station,
+        "startDate": window.start.isoformat(),
+        "endDate": window.end.isoformat(),
+        "dataTypes": ",".join(spec.fields.values()),
+        "format": "json",
+        "units": "metric",
+    }
+    content = http.get(spec.endpoint, params)
+    try:
+        days = json.loads(content)
+    except ValueError:
+        days = None
+    if not isinstance(days, list):
+        raise SourceUnavailable(f"ghcnd: {series}: not the JSON array asked for but {content[:60]!r}")
+    if not days:
+        raise SourceUnavailable(f"ghcnd: {series}: no day between {window.start} and {window.end}")
+    url = f"{spec.endpoint}?dataset=daily-summaries&stations={station}"
+    yield Fetched(series=series, extension="json", content=content, url=url)
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Days as served in mm and degrees Celsius; flagged values as text that says so."""
+    return _parse_json(payload, spec) if payload.path.suffix == ".json" else _parse_dly(payload, spec)
+
+
+def _parse_json(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    try:
+        days = json.loads(payload.path.read_bytes())
+    except ValueError as error:
+        raise SchemaDrift(f"{payload.name}: not JSON ({error})") from None
+    if not isinstance(days, list) or not days or not all(isinstance(day, dict) for day in days):
+        raise SchemaDrift(f"{payload.name}: not an array of days")
+    served = pd.DataFrame(days)
+    # an element that the station did not measure in the window is left out of every day
+    if not {"DATE", "STATION"} <= set(served) or not set(spec.fields.values()) & set(served):
+        raise SchemaDrift(f"{payload.name}: columns {list(served)[:8]}, expected STATION, DATE and an element")
+    station = _station(payload.series)
+    served = served.assign(row=served.index + 1)[served["STATION"] == station]
+    if served.empty:
+        raise SchemaDrift(f"{payload.name}: no day of station {station}")
+    rows = {"series": payload.series, "observation_date": served["DATE"].astype("string"), "row": served["row"]}
+    # "     3.3": numbers come padded
+    values = {field: served[name].astype("string").str.strip() for field, name in spec.fields.items() if name in served}
+    return pd.DataFrame(rows | values)
+
+
+def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    station, wanted = _station(payload.series), {name: field for field, name in spec.fields.items()}
+    lines = payload.path.read_bytes().decode("latin-1").splitlines()
+    cells: dict[str, dict[str, str | None]] = {}
+    first_line: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.startswith(station) or not line[11:17].isdigit() or len(line.rstrip()) > LINE:
+            raise SchemaDrift(f"{payload.name}: line {number}: {line[:30]!r} is no month of {station}")
+        if (field := wanted.get(line[17:21])) is None:
+            continue
+        for day in DAYS:
+            value, flag = _value(payload, number, line[13 + 8 * day : 21 + 8 * day])
+            if value is not None:
+                date = f"{line[11:15]}-{line[15:17]}-{day:02d}"
+                first_line.setdefault(date, number)
+                held = cells.setdefault(date, {})
+                if field in held:
+                    raise SchemaDrift(f"{payload.name}: line {number}: {date} has a second {line[17:21]}")
+                held[field] = f"{value / 10:g}" + (f" flag {flag}" if flag.strip() else "")
+    if not cells:
+        raise SchemaDrift(f"{payload.name}: no {', '.join(wanted)} in {len(lines)} lines")
+    dates = sorted(cells)
+    rows = {
+        "series": payload.series,
+        "observation_date": dates,
+        "row": [32 * first_line[date] + int(date[-2:]) for date in dates],  # cells: a line holds a month
+    }
+    return pd.DataFrame(rows | {field: [cells[date].get(field) for date in dates] for field in spec.fields})
+
+
+def _value(payload: Payload, number: int, cell: str) -> tuple[int | None, str]:
+    """A day's tenths and its quality flag: `value 5, measurement flag, quality flag, source flag`."""
+    try:
+        value = int(cell[:5])
+    except ValueError:
+        raise SchemaDrift(f"{payload.name}: line {number}: {cell!r} is no value and flags") from None
+    return (None if value == MISSING else value), cell[6:7]
+
+
+def _station(series: str) -> str:
+    return series.removeprefix("ghcnd.")

@@ -1,0 +1,53 @@
+"""Multivariate ENSO index MEI.v2: a line a year, a column a two-month season, and a footer in words.
+
+A season is dated at the first day of its second month: DJ 2020 is January 2020.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+NOT_YET = "-999.00"
+SPAN = re.compile(r"^\s*(\d{4})\s+(\d{4})\s*$")  # the first line: first and last year
+YEAR = re.compile(r"^\s*(\d{4})((?:\s+\S+){12})\s*$")
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """The whole table: NOAA serves no part of it, and rewrites it."""
+    content = http.get(spec.endpoint)
+    if not SPAN.match(content.split(b"\n", 1)[0].decode("latin-1")):
+        raise SourceUnavailable(f"mei: {series}: not the table asked for but {content[:60]!r}")
+    yield Fetched(series=series, extension="txt", content=content, url=spec.endpoint)
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Seasons as served, without those to come (-999); every year that the first line announces must be there."""
+    lines = payload.path.read_bytes().decode("latin-1").splitlines()
+    span = SPAN.match(lines[0]) if lines else None
+    if span is None:
+        raise SchemaDrift(f"{payload.name}: begins with {lines[:1]}, expected the first and last year")
+    years = [(number, found) for number, line in enumerate(lines[1:], start=1) if (found := YEAR.match(line))]
+    announced = list(range(int(span[1]), int(span[2]) + 1))
+    if not announced or [int(found[1]) for _, found in years] != announced:
+        raise SchemaDrift(f"{payload.name}: {len(years)} years of 12 seasons, expected {span[1]} to {span[2]}")
+    (field,) = spec.fields
+    rows = [
+        {
+            "series": payload.series,
+            "observation_date": f"{found[1]}-{month:02d}-01",
+            "row": 12 * number + month,  # cells, line by line: a line holds twelve
+            field: value,
+        }
+        for number, found in years
+        for month, value in enumerate(found[2].split(), start=1)
+        if value != NOT_YET
+    ]
+    return pd.DataFrame(rows)
