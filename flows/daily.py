@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.ingest import ingest_flow
+from flows.ingest import ingest
 from flows.report import publish_artifacts
 from flows.runtime import as_task, prefect_at_home
 from flows.training import training
@@ -19,6 +19,7 @@ from tasks.settings import load_settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from prefect.task_runners import TaskRunner
 
     from tasks.context import Run
     from tasks.gates.run import GateReport
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
     from tasks.sources.ingest import Ingested
     from tasks.staging.stage import Staged
 
+# threads that wait for a server cost nothing; more of them than this wait for each other when they parse
+SOURCES_AT_ONCE = 4
 
-# more than a few subflows at once wait for each other's writes in Prefect's SQLite database
+
 @flow(
     name="daily",
     flow_run_name="daily {as_of} {origin}",
     persist_result=False,
-    task_runner=ThreadPoolTaskRunner(max_workers=4),
+    task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=SOURCES_AT_ONCE)),
 )
 def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     """From payloads to a published forecast, as of one session."""
@@ -77,13 +80,16 @@ def open_daily_run(origin: str, as_of: str | None) -> Run:
 
 
 def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:
-    """Every source at once, each in its own flow. A source that fails leaves what is held of it and is reported.
+    """Every source in a task of its own, a few at once. One that fails leaves what is held of it and is reported.
 
     A critical series that does not come stops the run: yesterday's price is no price of today.
     """
     from tasks.sources.ingest import require_critical
 
-    asked = {source: as_task(ingest_flow(source), f"ingest {source}").submit(run) for source in run.sources.sources}
+    asked = {
+        source: as_task(ingest, f"ingest {source}", tags=(source,)).submit(run, source)
+        for source in run.sources.sources
+    }
     done = [_settle(run, source, future) for source, future in asked.items()]
     require_critical(run.sources, [came for came, _ in done])
     return [came for came, _ in done], [staged for _, staged in done]

@@ -40,16 +40,21 @@ def stage(run: Run, source: str) -> Staged:
     return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 
 
+def ingest(run: Run, source: str) -> tuple[Ingested, Staged]:
+    """Land, then stage: what the daily run does of each source, in one task."""
+    return land(run, source), stage(run, source)
+
+
 def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
     """The flow ``ingest-<source>``: land, then stage."""
 
     @flow(name=f"ingest-{source}", flow_run_name=f"ingest-{source}", validate_parameters=False, persist_result=False)
-    def ingest(run: Run) -> tuple[Ingested, Staged]:
+    def alone(run: Run) -> tuple[Ingested, Staged]:
         came = as_task(land, "land", tags=(source,))(run, source)
         staged = as_task(stage, "stage", tags=(source,))(run, source)
         return came, staged
 
-    return ingest
+    return alone
 
 
 def main() -> int:

@@ -126,13 +126,15 @@ class Http:
         """The key of that environment name; None where an optional one is not set."""
         return self.keys.get(name)
 
-    def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
-        """The body of a 2xx answer, complete.
+    def get(
+        self, url: str, params: Mapping[str, str | int] | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The body of a 2xx answer, complete. A key that goes in a header is never part of a message.
 
         Raises:
             SourceUnavailable: after all attempts, or at once for what a retry cannot mend. Secrets are redacted.
         """
-        return self.retrying(lambda: self._once("GET", url, params=dict(params or {})), shown=url)
+        return self.retrying(lambda: self._once("GET", url, params=dict(params or {}), headers=headers), shown=url)
 
     def post(self, url: str, body: Mapping[str, object]) -> bytes:
         """The same for a query that is sent as a JSON body; asking it twice must change nothing at the source."""
