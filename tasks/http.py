@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import re
 import threading
@@ -10,13 +12,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from tasks.errors import SourceDown, SourceUnavailable
+
+Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
 # httpx logs every URL with its parameters, keys included, at INFO
@@ -43,6 +48,8 @@ class Limits:
     read_s: float = 30.0
     total_s: float = 180.0
     max_bytes: int = 200 * 2**20
+    download_total_s: float = 900.0
+    max_download_bytes: int = 2 * 2**30
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
 
@@ -105,8 +112,11 @@ class Http:
         secrets: tuple[str, ...] = (),
         keys: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        downloads: Path | None = None,
     ) -> None:
+        """``downloads`` is the folder for large files on their way; what a killed run left there is gone on with."""
         self.source = source
+        self.downloads = downloads
         self.keys = dict(keys or {})
         self.secrets = (*secrets, *self.keys.values())
         self.limits = limits or Limits()
@@ -140,7 +150,19 @@ class Http:
         """The same for a query that is sent as a JSON body; asking it twice must change nothing at the source."""
         return self.retrying(lambda: self._once("POST", url, json=dict(body)), shown=url)
 
-    def retrying(self, call: Callable[[], bytes], *, shown: str) -> bytes:
+    def download(self, url: str) -> Path:
+        """A large file, streamed to disk. A cut transfer goes on where it stopped when the server can resume it.
+
+        Raises:
+            SourceUnavailable: as for ``get``; what has come so far waits for the next try.
+        """
+        if self.downloads is None:
+            raise ValueError("this client has no folder for downloads")
+        self.downloads.mkdir(parents=True, exist_ok=True)
+        part = self.downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
+        return self.retrying(lambda: self._once_to_disk(url, part), shown=url)
+
+    def retrying(self, call: Callable[[], Answer], *, shown: str) -> Answer:
         """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages."""
         try:
             for attempt in Retrying(
@@ -175,6 +197,38 @@ class Http:
                 if time.monotonic() - started > self.limits.total_s:
                     raise TooLong(f"still sending after {self.limits.total_s:.0f} s")
         return bytes(body)
+
+    def _once_to_disk(self, url: str, part: Path) -> Path:
+        """Ask for what is missing of ``part``; its validator, kept beside it, says that it is still the same file."""
+        note = part.with_suffix(".json")
+        validator = json.loads(note.read_text())["validator"] if note.exists() and part.exists() else ""
+        done = part.stat().st_size if validator else 0
+        asked = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
+        started = time.monotonic()
+        with self._client.stream("GET", url, headers={"Accept-Encoding": "identity", **asked}) as response:
+            if response.status_code == 416:  # nothing is left, or it is another file: ask for the whole of it
+                part.unlink()
+                raise TooLong("the server has nothing after what is held; all of it is asked for again")
+            response.raise_for_status()
+            if response.status_code != 206 or not response.headers.get("content-range", "").startswith(
+                f"bytes {done}-"
+            ):
+                done = 0
+            etag = response.headers.get("etag", "")
+            strong = etag if not etag.startswith("W/") else response.headers.get("last-modified", "")
+            note.write_text(json.dumps({"validator": strong}))
+            with part.open("ab" if done else "wb") as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
+                    if file.tell() > self.limits.max_download_bytes:
+                        raise SourceUnavailable(
+                            f"{self.source}: more than {self.limits.max_download_bytes} bytes from "
+                            f"{redact(url, self.secrets)}"
+                        )
+                    if time.monotonic() - started > self.limits.download_total_s:
+                        raise TooLong(f"still sending after {self.limits.download_total_s:.0f} s")
+        note.unlink()
+        return part.replace(part.with_suffix(".whole"))
 
     def _wait(self, state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None

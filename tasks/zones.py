@@ -86,19 +86,33 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def write_bytes(path: Path, content: bytes) -> Path:
     """Write ``content`` atomically."""
     return write_atomically(path, lambda temporary: temporary.write_bytes(content))
+
+
+def move_into(file: Path, path: Path) -> Path:
+    """Make ``file`` durable and rename it to ``path``, which is on the same file system."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("rb+") as handle:
+        os.fsync(handle.fileno())
+    file.replace(path)
+    _sync_folder(path.parent)
+    return path
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from tasks.errors import SourceUnavailable
+from tasks.errors import SourceDown, SourceUnavailable
 from tasks.http import Http, Limits, redact
 
 SECRET = "s3cr3t-key-1234"
@@ -186,3 +186,74 @@ def test_a_secret_is_in_no_message_and_no_log(server, caplog, answer):
 @pytest.mark.parametrize("name", ["api_key", "apikey", "API_KEY", "registrationkey", "key", "token"])
 def test_a_parameter_named_like_a_secret_is_redacted_unasked(name):
     assert redact(f"https://x.test/a?{name}=abc123&id=DFF") == f"https://x.test/a?{name}=***&id=DFF"
+
+
+def ranged(content: bytes, cut_at: list[int], *, etag: str = '"v1"', seen: list[str] | None = None):
+    """Answers with the part asked for, as a server does that can resume; the first answers break off after so many."""
+
+    def answer(request):
+        def serve(handler) -> None:
+            asked, condition = handler.headers.get("Range", ""), handler.headers.get("If-Range", "")
+            if seen is not None:
+                seen.append(asked)
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and condition == etag else 0
+            handler.send_response(206 if start else 200)
+            if start:
+                handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            handler.send_header("ETag", etag)
+            handler.send_header("Content-Length", str(len(content) - start))
+            handler.end_headers()
+            end = start + cut_at.pop(0) if cut_at else len(content)
+            handler.wfile.write(content[start:end])
+            handler.close_connection = True
+
+        return serve
+
+    return answer
+
+
+PATIENT = Limits(attempts=5, first_wait_s=0.01, longest_wait_s=0.05)
+BIG = bytes(range(256)) * 4000
+
+
+def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path):
+    seen: list[str] = []
+    server.by_request = ranged(BIG, [300_000, 400_000], seen=seen)
+    with client(PATIENT, downloads=tmp_path) as http:
+        file = http.download(f"{server.url}/big.zip")
+    assert file.read_bytes() == BIG
+    assert seen[0] == "" and len(seen) == 3 and all(s.startswith("bytes=") for s in seen[1:])
+    assert [path for path in tmp_path.iterdir()] == [file], "nothing else is left"
+
+
+def test_a_later_run_goes_on_with_what_an_earlier_one_got_unless_the_file_has_changed(server, tmp_path):
+    url, seen = f"{server.url}/big.zip", []
+    with client(Limits(attempts=1), downloads=tmp_path) as http:
+        server.by_request = ranged(BIG, [300_000])
+        with pytest.raises(SourceDown):
+            http.download(url)
+        server.by_request = ranged(BIG[::-1], [], etag='"v2"', seen=seen)
+        assert http.download(url).read_bytes() == BIG[::-1]
+    assert seen == [seen[0]] and seen[0].startswith("bytes=")
+
+
+def test_a_server_that_cannot_resume_is_asked_for_the_whole_again(server, tmp_path):
+    def cut(handler) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(BIG)))
+        handler.end_headers()
+        handler.wfile.write(BIG[:1000])
+        handler.close_connection = True
+
+    server.script = [cut, (200, BIG)]
+    with client(PATIENT, downloads=tmp_path) as http:
+        assert http.download(f"{server.url}/big.zip").read_bytes() == BIG
+
+
+def test_a_download_beyond_the_limit_is_refused(server, tmp_path):
+    server.script = [(200, BIG)]
+    limits = Limits(attempts=2, first_wait_s=0, longest_wait_s=0, max_download_bytes=100_000)
+    with client(limits, downloads=tmp_path) as http, pytest.raises(SourceUnavailable) as told:
+        http.download(f"{server.url}/big.zip?api_key=s3cret")
+    assert "more than 100000 bytes" in str(told.value) and "s3cret" not in str(told.value)
+    assert len(server.requests) == 1

@@ -3,40 +3,55 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
+from tasks.errors import OriginError, RegistryError, SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import find_secret
-from tasks.sources.payloads import LIVE, Payload, Window, adapter, land, land_recorded, landed
-from tasks.zones import Zones, exclusive, sweep_temporary
+from tasks.sources.payloads import (
+    LIVE,
+    Payload,
+    Window,
+    adapter,
+    land,
+    land_recorded,
+    landed,
+    newest_value,
+)
+from tasks.zones import Zones, exclusive, sweep_temporary, write_json
 
 log = logging.getLogger(__name__)
-GIVE_UP_AFTER = 2  # series in a row for which nothing answered
+GIVE_UP_AFTER = 2  # requests in a row that nothing answered
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one source brought. ``status`` is ok, partial (some series failed), failed (none came) or disabled."""
+    """What one source brought.
+
+    ``status`` is ok, partial (some series failed), failed (none came), disabled (it cannot be asked), or not recorded
+    (the folder has nothing of it, and nothing is held). ``disabled`` says why the live source cannot be asked, on any
+    run; ``not_recorded`` names the series of which a folder never had a payload.
+    """
 
     source: str
     status: str
     payloads: int
     new_payloads: int
     failures: dict[str, str] = field(default_factory=dict)
+    not_recorded: tuple[str, ...] = ()
     disabled: str = ""
 
     @property
     def message(self) -> str:
-        """What went wrong, or why the source was not asked; empty when all is well."""
-        if self.disabled:
+        """What went wrong, or why nothing was asked; empty when all is well."""
+        if self.status == "disabled":
             return f"disabled: {self.disabled}"
         return "; ".join(f"{series}: {why}" for series, why in self.failures.items())
 
@@ -50,27 +65,59 @@ def ingest_source(
     as_of: date,
     progress: Progress,
     limits: Limits | None = None,
+    series: Iterable[str] = (),
+    window: Window | None = None,
 ) -> Ingested:
-    """Land every series of a source. What was held before stays, whatever happens now.
+    """Land a source's series: the missing part of each and the part that it may have rewritten.
+
+    What was held before stays, whatever happens now.
+
+    Args:
+        series: only these (of a feed that carries them, the whole feed); empty for all.
+        window: ask for exactly these dates, whatever is held. A folder's payloads always land whole.
 
     Raises:
         OriginError, ManifestMismatch: the folder of recorded payloads is not usable.
+        RegistryError: the source has no such series.
     """
+    chosen = which(spec, source, series, live=origin == LIVE)
+    disabled = why_disabled(spec)
+    if window and origin != LIVE:
+        raise OriginError(f"{source}: payloads in {origin} land whole; --start and --end go with `--origin live`")
     with exclusive(zones, f"raw-{source}"):
         sweep_temporary(zones.raw / source)
         before = {(payload.path, payload.sha256) for payload in landed(zones, source)}
-        disabled = why_disabled(spec) if origin == LIVE else ""
-        if disabled:
+        if origin == LIVE and disabled:
             return Ingested(source, "disabled", len(before), 0, disabled=disabled)
         if origin == LIVE:
-            failures = _ask(zones, source, spec, as_of=as_of, progress=progress, limits=limits)
+            absent: tuple[str, ...] = ()
+            failures = _ask(zones, source, spec, chosen, window=window, as_of=as_of, progress=progress, limits=limits)
         else:
-            failures = _replay(zones, source, spec, Path(origin), progress)
+            absent, failures = _replay(zones, source, spec, chosen, Path(origin), progress)
         held = landed(zones, source)
     new = sum((payload.path, payload.sha256) not in before for payload in held)
-    asked = spec.fetched if origin == LIVE else spec.replayed
-    status = "ok" if not failures else "failed" if len(failures) == len(asked) else "partial"
-    return Ingested(source, status, len(held), new, failures)
+    if not held and len(absent) == len(chosen):
+        status = "not recorded"
+    else:
+        status = "ok" if not failures else "failed" if len(failures) + len(absent) == len(chosen) else "partial"
+    return Ingested(source, status, len(held), new, failures, absent, disabled)
+
+
+def which(spec: SourceSpec, source: str, series: Iterable[str], *, live: bool) -> tuple[str, ...]:
+    """The payload folders to ask for, given series or folders by name; all of them when none is named.
+
+    Raises:
+        RegistryError: the source has none of that name.
+    """
+    folders, asked = (spec.fetched if live else spec.replayed), tuple(series)
+    unknown = [name for name in asked if name not in folders and name not in spec.series]
+    if unknown:
+        raise RegistryError(
+            f"{source}: no series {', '.join(unknown)}; known: {', '.join(dict.fromkeys((*spec.series, *folders)))}"
+        )
+    if not asked or any(name not in folders for name in asked):  # a feed carries it, and nothing says which
+        return folders
+    return tuple(name for name in folders if name in asked)
 
 
 def why_disabled(spec: SourceSpec) -> str:
@@ -79,59 +126,137 @@ def why_disabled(spec: SourceSpec) -> str:
     return spec.disabled or (f"needs {', '.join(missing)}" if missing else "")
 
 
-def _replay(zones: Zones, source: str, spec: SourceSpec, origin: Path, progress: Progress) -> dict[str, str]:
-    failures = {}
-    for number, series in enumerate(spec.replayed, start=1):
+def _replay(
+    zones: Zones, source: str, spec: SourceSpec, chosen: tuple[str, ...], origin: Path, progress: Progress
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Series the folder never had, and series it lacks although payloads of them are held."""
+    absent, failures = [], {}
+    for number, series in enumerate(chosen, start=1):
         if not land_recorded(zones, origin, source, series, folder=spec.folder):
-            failures[series] = f"no payload in {origin}"
-        progress(number, len(spec.replayed), series)
-    return failures
+            if landed(zones, source, series):
+                failures[series] = f"no payload in {origin}"
+            else:
+                absent.append(series)
+        progress(number, len(chosen), series)
+    return tuple(absent), failures
 
 
 def _ask(
-    zones: Zones, source: str, spec: SourceSpec, *, as_of: date, progress: Progress, limits: Limits | None
+    zones: Zones,
+    source: str,
+    spec: SourceSpec,
+    chosen: tuple[str, ...],
+    *,
+    window: Window | None,
+    as_of: date,
+    progress: Progress,
+    limits: Limits | None,
 ) -> dict[str, str]:
-    """Fetch each series' missing window and the part that the source may have rewritten.
-
-    When nothing answers, the source is down: the rest is not asked, each with its own retries, in vain.
-    """
+    """When nothing answers, the source is down: the rest is not asked, each with its own retries, in vain."""
     failures: dict[str, str] = {}
     vain = 0
-    keys = {name: value for name in (*spec.secrets, *spec.optional_secrets) if (value := find_secret(name))}
-    with Http(source, per_minute=spec.rate_limit_per_minute, keys=keys, limits=limits) as http:
-        for number, series in enumerate(spec.fetched, start=1):
+    with client(zones, source, spec, limits) as http:
+        for number, series in enumerate(chosen, start=1):
             if vain >= GIVE_UP_AFTER:
                 failures[series] = f"not asked: {source} did not answer for the series before"
                 continue
-            start = _window_start(landed(zones, source, series), spec)
             try:
-                for fetched in adapter(spec).fetch(series, Window(start, as_of), spec, http):
-                    land(zones, source, fetched, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=http.secrets)
+                wanted = window or Window(_window_start(landed(zones, source, series), spec), as_of)
+                fetch_window(zones, source, spec, series, wanted, http)
                 vain = 0
             except SourceUnavailable as error:
                 vain = vain + 1 if isinstance(error, SourceDown) else 0
                 failures[series] = str(error)
                 log.warning("%s", error)
-            progress(number, len(spec.fetched), series)
+            progress(number, len(chosen), series)
     return failures
 
 
-def _window_start(held: list[Payload], spec: SourceSpec) -> date:
-    """As far back as the source may have rewritten itself, counted from the newest value held: no gap is left.
+def client(zones: Zones, source: str, spec: SourceSpec, limits: Limits | None = None) -> Http:
+    """The source's HTTP client, with its keys, its rate limit and a folder for large files on their way."""
+    keys = {name: value for name in (*spec.secrets, *spec.optional_secrets) if (value := find_secret(name))}
+    downloads = zones.raw / source / ".downloads"
+    return Http(source, per_minute=spec.rate_limit_per_minute, keys=keys, limits=limits, downloads=downloads)
 
-    What a payload was asked for or when says nothing: it may be unreadable, or end long before it was fetched.
+
+def fetch_window(zones: Zones, source: str, spec: SourceSpec, series: str, window: Window, http: Http) -> int:
+    """Ask for one series' dates and land what comes; returns the number of payloads.
+
+    Raises:
+        SourceUnavailable: it did not come whole; what came of it before is landed.
     """
-    newest = [pd.Timestamp(spec.first_date)]
-    for payload in held:
-        try:
-            rows = adapter(spec).parse(payload, spec)
-        except (SchemaDrift, OSError):
-            continue
-        told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
-        dates = pd.to_datetime(rows.loc[told, "observation_date"], errors="coerce").dropna()
-        newest += list(dates[dates <= payload.fetched_at.tz_localize(None)].nlargest(1))
-    start = max(newest) - pd.Timedelta(days=max(spec.refetch_days, 7))
-    return max(spec.first_date, start.date())
+    payloads = 0
+    for fetched in adapter(spec).fetch(series, window, spec, http):
+        land(zones, source, fetched, spec, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=http.secrets)
+        payloads += 1
+    return payloads
+
+
+def _window_start(held: list[Payload], spec: SourceSpec) -> date:
+    """As far back as the source may have rewritten itself, counted from the newest value held: no gap is left."""
+    told = [newest_value(payload, spec) if payload.day_known_only else payload.newest for payload in held]
+    newest = max([spec.first_date, *(day for day in told if day)])
+    return max(spec.first_date, newest - timedelta(days=max(spec.refetch_days, 7)))
+
+
+@dataclass(frozen=True)
+class Backfilled:
+    """Chunks of a backfill: how many there are, how many an earlier try had finished, and which did not come."""
+
+    source: str
+    chunks: int
+    done_before: int
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def backfill_source(
+    zones: Zones,
+    source: str,
+    spec: SourceSpec,
+    *,
+    window: Window,
+    chunk_days: int,
+    series: Iterable[str] = (),
+    progress: Progress,
+    limits: Limits | None = None,
+) -> Backfilled:
+    """Fetch a range of dates in chunks. A finished chunk leaves a mark, so that the same command goes on after a kill.
+
+    Raises:
+        SourceUnavailable: the source is disabled. RegistryError: it has no such series.
+    """
+    chosen = which(spec, source, series, live=True)
+    if why := why_disabled(spec):
+        raise SourceUnavailable(f"{source} is disabled: {why}")
+    todo = [(name, chunk) for name in chosen for chunk in chunks(window, chunk_days)]
+    failures: dict[str, str] = {}
+    done_before = vain = 0
+    with client(zones, source, spec, limits) as http:
+        for number, (name, chunk) in enumerate(todo, start=1):
+            mark = zones.raw / source / name / f"backfilled-{chunk.start}-{chunk.end}.json"
+            if mark.exists():
+                done_before += 1
+            elif vain >= GIVE_UP_AFTER:
+                failures[f"{name} {chunk}"] = f"not asked: {source} did not answer for the chunks before"
+            else:
+                try:
+                    with exclusive(zones, f"raw-{source}"):
+                        payloads = fetch_window(zones, source, spec, name, chunk, http)
+                        if chunk.end < pd.Timestamp.now(tz="UTC").date():  # a day that runs is not finished
+                            write_json(mark, {"payloads": payloads})
+                    vain = 0
+                except SourceUnavailable as error:
+                    vain = vain + 1 if isinstance(error, SourceDown) else 0
+                    failures[f"{name} {chunk}"] = str(error)
+                    log.warning("%s", error)
+            progress(number, len(todo), f"{name} {chunk}")
+    return Backfilled(source, len(todo), done_before, failures)
+
+
+def chunks(window: Window, days: int) -> list[Window]:
+    """``window`` in pieces of ``days`` days, in order, none overlapping and none left out."""
+    starts = [window.start + timedelta(days=n) for n in range(0, (window.end - window.start).days + 1, days)]
+    return [Window(start, min(start + timedelta(days=days - 1), window.end)) for start in starts]
 
 
 def require_critical(sources: DataSources, ingested: list[Ingested]) -> None:
@@ -143,8 +268,9 @@ def require_critical(sources: DataSources, ingested: list[Ingested]) -> None:
     for came in ingested:
         spec = sources.source(came.source)
         critical = [name for name, entry in spec.series.items() if entry.critical]
-        missing = [name for name in critical if name in came.failures or came.source in came.failures]
+        lost = {*came.failures, *came.not_recorded}
+        missing = [name for name in critical if name in lost or came.source in came.failures]
         if missing:
-            why = came.failures.get(missing[0], came.message)
+            why = came.failures.get(missing[0]) or came.message or "no payload in the origin, and none is held"
             failure = SourceDown if came.status == "failed" else SourceUnavailable
             raise failure(f"{came.source}: {', '.join(missing)} did not come, and it is critical: {why}")

@@ -18,10 +18,10 @@ from typing import Protocol
 
 import pandas as pd
 
-from tasks.errors import ManifestMismatch, OriginError, RegistryError
+from tasks.errors import ManifestMismatch, OriginError, RegistryError, SchemaDrift
 from tasks.http import Http, redact
 from tasks.registry import SourceSpec
-from tasks.zones import Zones, read_json, sha256_of, write_bytes, write_json
+from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
 
 LIVE = "live"
 RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d$")
@@ -34,20 +34,26 @@ class Window:
     start: date
     end: date
 
+    def __str__(self) -> str:
+        return f"{self.start} to {self.end}"
+
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch brought, before it is landed."""
+    """What a fetch brought, before it is landed: the bytes, or a large file that was streamed to disk."""
 
     series: str
     extension: str
-    content: bytes
+    content: bytes | Path
     url: str
 
 
 @dataclass(frozen=True)
 class Payload:
-    """One landed payload. ``fetched_at`` is UTC; ``day_known_only`` says that its time of day is not."""
+    """One landed payload. ``fetched_at`` is UTC; ``day_known_only`` says that its time of day is not.
+
+    ``newest`` is the newest date it has a value of; None where none could be read, or nobody looked (recorded ones).
+    """
 
     source: str
     series: str
@@ -57,6 +63,7 @@ class Payload:
     url: str
     fetched_at: pd.Timestamp
     day_known_only: bool
+    newest: date | None = None
 
     @property
     def name(self) -> str:
@@ -95,29 +102,59 @@ def adapter(spec: SourceSpec) -> Adapter:
 
 
 def land(
-    zones: Zones, source: str, fetched: Fetched, *, fetched_at: pd.Timestamp, secrets: tuple[str, ...] = ()
+    zones: Zones,
+    source: str,
+    fetched: Fetched,
+    spec: SourceSpec,
+    *,
+    fetched_at: pd.Timestamp,
+    secrets: tuple[str, ...] = (),
 ) -> Payload:
     """Store a live payload and then its sidecar. The same bytes as the newest payload held are not stored again."""
     folder = zones.raw / source / fetched.series
-    digest = hashlib.sha256(fetched.content).hexdigest()
+    content = fetched.content
+    digest = sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
     held = landed(zones, source, fetched.series)
     if held and held[-1].sha256 == digest:
+        if isinstance(content, Path):
+            content.unlink()
         return held[-1]
     # microseconds keep two fetches of one second apart: a landed file is never written over
-    name = f"{fetched_at.tz_convert('UTC'):%Y-%m-%dT%H%M%S.%fZ}.{fetched.extension}"
-    path = write_bytes(folder / name, fetched.content)
+    path = folder / f"{fetched_at.tz_convert('UTC'):%Y-%m-%dT%H%M%S.%fZ}.{fetched.extension}"
+    if isinstance(content, Path):
+        move_into(content, path)
+    else:
+        write_bytes(path, content)
+    url = redact(fetched.url, secrets)
+    payload = Payload(source, fetched.series, path, digest, path.stat().st_size, url, fetched_at, False)
     sidecar = {
         "source": source,
         "series": fetched.series,
         "file": path.name,
-        "url": redact(fetched.url, secrets),
+        "url": url,
         "fetched_at": fetched_at.isoformat(),
         "day_known_only": False,
         "sha256": digest,
-        "bytes": len(fetched.content),
+        "bytes": payload.bytes,
+        "newest": newest_value(payload, spec),
     }
     write_json(path.with_name(path.name + ".sidecar.json"), sidecar)
     return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
+
+
+def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
+    """The newest date, not after its fetch, of which the payload tells a value; None when there is none to read.
+
+    What a payload was asked for or when says nothing: it may be unreadable, or end long before it was fetched.
+    """
+    try:
+        rows = adapter(spec).parse(payload, spec)
+    except (SchemaDrift, OSError):
+        return None
+    told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
+    dates = pd.to_datetime(rows.loc[told, "observation_date"], errors="coerce").dropna()
+    newest = dates[dates <= payload.fetched_at.tz_localize(None)].max()
+    return None if pd.isna(newest) else newest.date()
 
 
 def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
@@ -220,6 +257,7 @@ def _from_sidecar(path: Path) -> Payload:
         url=sidecar["url"],
         fetched_at=pd.Timestamp(sidecar["fetched_at"]),
         day_known_only=sidecar["day_known_only"],
+        newest=date.fromisoformat(sidecar["newest"]) if sidecar.get("newest") else None,
     )
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.errors import ManifestMismatch, OriginError, SourceDown, SourceUnavailable
+from tasks.errors import ManifestMismatch, OriginError, RegistryError, SourceDown, SourceUnavailable
 from tasks.http import Limits
 from tasks.registry import SourceSpec
 from tasks.sources.ingest import Ingested, ingest_source, require_critical
-from tasks.sources.payloads import Fetched, land, landed
+from tasks.sources.payloads import Fetched, Window, land, landed
 from tasks.staging.stage import stage_source
 
 SECRET = "s3cr3t-key-1234"
@@ -196,18 +196,18 @@ def test_a_critical_series_that_does_not_come_stops_the_run(registry):
         assert type(stopped.value) is kind
 
 
-def test_two_fetches_of_one_second_are_two_payloads_and_neither_is_lost(zones):
+def test_two_fetches_of_one_second_are_two_payloads_and_neither_is_lost(zones, fred):
     moment = pd.Timestamp("2024-01-02 15:00:00.1", tz="UTC")
     for number, content in enumerate([b"one", b"two", b"two", b"one"]):
         fetched = Fetched(series="DFF", extension="csv", content=content, url="https://x.test")
-        land(zones, "fred", fetched, fetched_at=moment + pd.Timedelta(milliseconds=number))
+        land(zones, "fred", fetched, fred, fetched_at=moment + pd.Timedelta(milliseconds=number))
     assert [payload.path.read_bytes() for payload in landed(zones, "fred", "DFF")] == [b"one", b"two", b"one"]
 
 
-def test_no_secret_is_in_a_sidecar_or_anything_else_under_raw(zones):
+def test_no_secret_is_in_a_sidecar_or_anything_else_under_raw(zones, fred):
     url = f"https://x.test/{SECRET}/v2?api_key={SECRET}&id=DFF&token=other-secret"
     fetched = Fetched(series="DFF", extension="csv", content=b"x", url=url)
-    payload = land(zones, "fred", fetched, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=(SECRET,))
+    payload = land(zones, "fred", fetched, fred, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=(SECRET,))
     assert "id=DFF" in payload.url
     for name, content in tree(zones.raw).items():
         assert SECRET.encode() not in content and b"other-secret" not in content and SECRET not in name
@@ -223,7 +223,7 @@ def test_a_run_logs_its_failures_without_the_urls_parameters(fred, ingest, serve
 def test_a_replay_reads_in_place_and_says_what_the_archive_has_not(fred, ingest, archive, zones):
     spec = fred.model_copy(update={"series": {**fred.series, "NOPE": fred.series["DFF"]}})
     done = ingest(spec, origin=archive)
-    assert done.status == "partial" and list(done.failures) == ["NOPE"]
+    assert (done.status, done.failures, done.not_recorded) == ("ok", {}, ("NOPE",))
     again = ingest(spec, origin=archive)
     assert (again.payloads, again.new_payloads) == (done.payloads, 0)
     assert not [path for path in zones.raw.rglob("*") if path.is_file() and path.suffix != ".json"], "nothing copied"
@@ -243,3 +243,38 @@ def test_an_altered_recorded_file_and_a_missing_folder_are_refused_by_name(fred,
         ingest(fred, origin=copy)
     with pytest.raises(OriginError, match="set CBI_ARCHIVE"):
         ingest(fred, origin=tmp_path / "nowhere")
+
+
+def test_a_folder_that_lost_what_is_held_of_it_is_a_failure_and_one_that_never_had_it_is_not(
+    fred, ingest, archive, tmp_path
+):
+    (tmp_path / "empty").mkdir()
+    nothing = ingest(fred, origin=tmp_path / "empty")
+    assert (nothing.status, nothing.failures, set(nothing.not_recorded)) == ("not recorded", {}, set(fred.series))
+    ingest(fred, origin=archive)
+    lost = ingest(fred, origin=tmp_path / "empty")
+    assert (lost.status, set(lost.failures), lost.not_recorded) == ("failed", set(fred.series), ())
+
+
+def test_only_the_series_and_dates_asked_for_are_fetched(fred, ingest, server):
+    server.by_request = answers(**ALL)
+    done = ingest(fred, series=["DGS10"], window=Window(date(2020, 1, 1), date(2020, 6, 30)))
+    assert done.status == "ok"
+    assert [(r.query["id"], r.query["cosd"], r.query["coed"]) for r in server.requests] == [
+        ("DGS10", "2020-01-01", "2020-06-30")
+    ]
+    with pytest.raises(RegistryError, match=r"fred: no series DGS11; known: DFF, DGS10, TEDRATE"):
+        ingest(fred, series=["DGS11"])
+
+
+def test_dates_cannot_be_asked_of_a_folder(fred, ingest, archive):
+    with pytest.raises(OriginError, match="land whole"):
+        ingest(fred, origin=archive, window=Window(date(2020, 1, 1), date(2020, 6, 30)))
+
+
+def test_the_next_run_asks_for_the_missing_days_and_the_refetch_window_only(fred, ingest, server):
+    server.by_request = answers(**ALL)
+    ingest(fred.model_copy(update={"refetch_days": 40}))
+    server.requests.clear()
+    ingest(fred.model_copy(update={"refetch_days": 40}))
+    assert {r.query["cosd"] for r in server.requests} == {"2023-11-18"}, "40 days before 2023-12-28, the newest value"

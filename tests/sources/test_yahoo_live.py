@@ -99,8 +99,9 @@ def test_what_was_fetched_parses_and_stages(ask, server, registry, zones):
     server.script = [(200, chart(BARS))]
     (fetched,) = ask()
     now = pd.Timestamp("2022-04-29 12:00", tz="UTC")
-    payload = land(zones, "yahoo", fetched, fetched_at=now)
-    observations, quarantine = stage_payloads("yahoo", registry.sources.source("yahoo"), [payload], through=now)
+    spec = registry.sources.source("yahoo")
+    payload = land(zones, "yahoo", fetched, spec, fetched_at=now)
+    observations, quarantine = stage_payloads("yahoo", spec, [payload], through=now)
     closes = observations[observations["field"] == "close"].set_index("observation_date")["value"]
     assert closes.to_dict() == {pd.Timestamp(day): bar[3] for day, bar in BARS.items()}
     assert quarantine.empty
