@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import random
 import sys
+import time
+from datetime import date
 from typing import TYPE_CHECKING
 
 from prefect import Flow, flow
 
 from flows.runtime import Steps, as_task, prefect_at_home
-from tasks.errors import CbiError, SourceUnavailable
+from tasks.errors import CbiError, OriginError, SourceUnavailable
 from tasks.settings import PROJECT, load_settings
 
 if TYPE_CHECKING:
     from tasks.context import Run
     from tasks.sources.ingest import Ingested
+    from tasks.sources.payloads import Window
     from tasks.staging.stage import Staged
 
 
-def land(run: Run, source: str) -> Ingested:
-    """Land the source's payloads; raises when none of its series came."""
+def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
+    """Land the source's payloads, or only those of some series or dates."""
     from tasks.sources.ingest import ingest_source
 
     with Steps(f"land {source}") as progress:
-        came = ingest_source(
-            run.zones, source, run.sources.source(source), origin=run.origin, as_of=run.as_of.date(), progress=progress
+        return ingest_source(
+            run.zones,
+            source,
+            run.sources.source(source),
+            origin=run.origin,
+            as_of=run.as_of.date(),
+            progress=progress,
+            series=series,
+            window=window,
         )
-    return came
 
 
 def stage(run: Run, source: str) -> Staged:
@@ -46,34 +56,72 @@ def ingest(run: Run, source: str) -> tuple[Ingested, Staged]:
 
 
 def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
-    """The flow ``ingest-<source>``: land, then stage."""
+    """The flow ``ingest-<source>``: land, then stage. Its parameters are plain values, as a deployment gives them."""
 
-    @flow(name=f"ingest-{source}", flow_run_name=f"ingest-{source}", validate_parameters=False, persist_result=False)
-    def alone(run: Run) -> tuple[Ingested, Staged]:
-        came = as_task(land, "land", tags=(source,))(run, source)
-        staged = as_task(stage, "stage", tags=(source,))(run, source)
-        return came, staged
+    @flow(name=f"ingest-{source}", flow_run_name=f"ingest-{source}", persist_result=False)
+    def alone(
+        origin: str = "live",
+        as_of: str | None = None,
+        series: list[str] | None = None,
+        start: str | None = None,
+        end: str | None = None,
+        spread_s: float = 0.0,
+    ) -> tuple[Ingested, Staged]:
+        time.sleep(random.uniform(0.0, spread_s))  # noqa: S311 so that scheduled runs do not all ask at one second
+        run = open_ingest_run(origin, as_of)
+        window = window_between(run, start, end)
+        came = as_task(land, "land", tags=(source,))(run, source, tuple(series or ()), window)
+        return came, as_task(stage, "stage", tags=(source,))(run, source)
 
     return alone
 
 
-def main() -> int:
-    """Command line."""
+def open_ingest_run(origin: str, as_of: str | None) -> Run:
+    """Settings, registry and session of an ingest."""
     from tasks.context import open_run
 
+    return open_run(load_settings(), origin=origin, as_of=as_of)
+
+
+def window_between(run: Run, start: str | None, end: str | None) -> Window | None:
+    """The dates asked for; from ``start`` to the run's session where no end is given, None where neither is.
+
+    Raises:
+        OriginError: a date that is none, an end alone, or an end before the start.
+    """
+    from tasks.sources.payloads import Window
+
+    if start is None and end is None:
+        return None
+    try:
+        window = Window(date.fromisoformat(start or ""), date.fromisoformat(end) if end else run.as_of.date())
+    except ValueError:
+        raise OriginError(f"--start {start} --end {end}: give dates as YYYY-MM-DD, the start at least") from None
+    if window.end < window.start:
+        raise OriginError(f"--start {start} is after the end, {window.end}")
+    return window
+
+
+def main() -> int:
+    """Command line."""
     parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
     parser.add_argument("source", help="a source of registry/data_sources.yaml")
     parser.add_argument("--origin", default="live", help="`live`, or a folder of recorded payloads")
     parser.add_argument("--as-of", help="date; everything known later is left out")
+    parser.add_argument("--series", nargs="+", help="only these (default: all of the source's)")
+    parser.add_argument("--start", help="ask for exactly these dates, whatever is held (default: what is missing)")
+    parser.add_argument("--end", help="(default: the newest session)")
     given = parser.parse_args()
     try:
-        settings = load_settings()
-        run = open_run(settings, origin=given.origin, as_of=given.as_of)
+        run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
         run.sources.source(given.source)
-        with prefect_at_home(settings):
-            came, staged = ingest_flow(given.source)(run)
-        if came.status == "failed":
-            raise SourceUnavailable(came.message)
+        window_between(run, given.start, given.end)
+        with prefect_at_home(run.settings):
+            came, staged = ingest_flow(given.source)(
+                run.origin, f"{run.as_of:%Y-%m-%d}", given.series, given.start, given.end
+            )
+        if came.status in ("failed", "disabled"):
+            raise SourceUnavailable(f"{came.source}: {came.message}")
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -81,6 +129,7 @@ def main() -> int:
         f"{came.source}: {came.status}; {came.payloads} payloads ({came.new_payloads} new), "
         f"{len(staged.observations):,} observations, {len(staged.quarantine):,} cells refused"
         + (f"; {came.message}" if came.message else "")
+        + (f"; never recorded: {', '.join(came.not_recorded)}" if came.not_recorded else "")
     )
     return 0
 

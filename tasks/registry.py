@@ -18,6 +18,7 @@ from tasks.errors import RegistryError
 if TYPE_CHECKING:
     import pandas as pd
 
+WHOLE_HISTORY_DAYS = 36500
 PointInTime = Literal["exact", "lagged", "revised"]
 
 
@@ -91,6 +92,7 @@ class Schedule(Entry):
 
     cron: str
     timezone: str
+    spread_s: int = Field(default=300, ge=0, description="a scheduled run starts up to so many seconds later")
 
 
 class SourceSpec(Entry):
@@ -104,7 +106,7 @@ class SourceSpec(Entry):
     field_units: dict[str, str] = Field(default={}, description="unit of a field that is not its series' unit")
     schedule: Schedule
     first_date: date
-    refetch_days: int = Field(ge=0, description="how far back a source rewrites itself")
+    refetch_days: int = Field(ge=0, description="how far back a source rewrites itself; 36500: it is served whole")
     rate_limit_per_minute: int = Field(gt=0)
     secrets: tuple[str, ...] = Field(default=(), description="environment names without which it cannot be asked")
     optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
@@ -127,6 +129,11 @@ class SourceSpec(Entry):
     )
     folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
     series: dict[str, SeriesSpec]
+
+    @property
+    def served_whole(self) -> bool:
+        """Whether every answer holds the whole history, whatever dates are asked for."""
+        return self.refetch_days >= WHOLE_HISTORY_DAYS
 
     @property
     def fetched(self) -> tuple[str, ...]:

@@ -12,23 +12,17 @@ def raise_alerts(ingested: list[Ingested], series: pd.DataFrame, forecasts: pd.D
     rows = [
         {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
         for came in ingested
-        if came.status not in ("ok", "disabled")
+        if came.status in ("partial", "failed")
     ]
-    disabled = {came.source for came in ingested if came.status == "disabled"}
+    # that a source is disabled or was never recorded is no news: the table of sources says so on every run
+    quiet = {came.source for came in ingested if came.status == "disabled" or came.not_recorded}
     for source, part in series.groupby("source", sort=False):
-        if source in disabled and part["age_days"].isna().all():
-            continue
-        stale = part[(part["age_days"] > part["stale_limit_days"]) | part["age_days"].isna()]
-        if len(stale):
-            names = ", ".join(stale["series"])
-            rows.append(
-                {
-                    "kind": "stale",
-                    "subject": str(source),
-                    "level": "warning",
-                    "message": f"{len(stale)} of {len(part)} series have nothing new or nothing at all: {names}",
-                }
-            )
+        stale = part[part["age_days"] > part["stale_limit_days"]]
+        unheld = part[(part["observations"] == 0) & (source not in quiet)]
+        for kind, found, what in (("stale", stale, "nothing new"), ("missing", unheld, "nothing at all")):
+            if len(found):
+                message = f"{len(found)} of {len(part)} series have {what}: {', '.join(found['series'])}"
+                rows.append({"kind": kind, "subject": str(source), "level": "warning", "message": message})
     for row in forecasts[forecasts["degraded"]].to_dict("records"):
         rows.append(
             {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}

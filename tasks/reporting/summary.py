@@ -82,35 +82,28 @@ class RunSummary:
         return bool(len(self.explainers)) and bool(self.explainers["served"].all())
 
     def freshness_table(self) -> pd.DataFrame:
-        """One row a source: what came, how new it is, what is stale, what was refused."""
-        refused = self.quarantine.groupby("source")["cells"].sum() if len(self.quarantine) else pd.Series(dtype="int64")
-        rows = []
-        for source, part in self.series.groupby("source", sort=False):
-            came = next((i for i in self.ingested if i.source == source), None)
-            stale = part[(part["age_days"] > part["stale_limit_days"]) | part["age_days"].isna()]
-            rows.append(
-                {
-                    "source": source,
-                    "status": (came.message if came.disabled else came.status) if came else "not asked",
-                    "payloads": came.payloads if came else 0,
-                    "observations": f"{part['observations'].sum():,}",
-                    "newest value": f"{part['last_date'].max():%Y-%m-%d}"
-                    if part["last_date"].notna().any()
-                    else "none",
-                    "stale series": f"{len(stale)} of {len(part)}",
-                    "cells refused": f"{refused.get(source, 0):,}",
-                }
-            )
-        return pd.DataFrame(rows)
+        """One row a source: what came, what is held, how new it is."""
+        status = {came.source: came.status for came in self.ingested}
+        payloads = {came.source: came.payloads for came in self.ingested}
+        table = source_table(self.series)
+        table.insert(1, "status", table["source"].map(status).fillna("not asked"))
+        table.insert(2, "payloads", table["source"].map(payloads).fillna(0).astype(int))
+        return table
+
+    def disabled_table(self) -> pd.DataFrame:
+        """Sources that cannot be asked live, and why."""
+        rows = [{"source": came.source, "cannot be asked live": came.disabled} for came in self.ingested]
+        return pd.DataFrame([row for row in rows if row["cannot be asked live"]])
 
     def quarantine_table(self) -> pd.DataFrame:
-        """Refused cells by rule."""
+        """Refused cells by source and rule."""
         if self.quarantine.empty:
-            return pd.DataFrame(columns=["rule", "cells", "series", "why"])
-        by_rule = self.quarantine.groupby("rule").agg(
+            return pd.DataFrame(columns=["source", "rule", "cells", "series", "why, for example"])
+        by_rule = self.quarantine.groupby(["source", "rule"], sort=False).agg(
             cells=("cells", "sum"), series=("series", "nunique"), why=("reason", "first")
         )
-        return by_rule.sort_values("cells", ascending=False).reset_index()
+        ordered = by_rule.reset_index().sort_values(["source", "cells"], ascending=[True, False])
+        return ordered.rename(columns={"why": "why, for example"})
 
     def gate_table(self) -> pd.DataFrame:
         """Each gate with the number of its expectations that were met."""
@@ -123,6 +116,25 @@ class RunSummary:
             met = f"{len(part) - len(warned)} of {len(part)}"
             rows.append({"gate": gate, "met": met, "warnings": "; ".join(told) or "none"})
         return pd.DataFrame(rows)
+
+
+def source_table(series: pd.DataFrame) -> pd.DataFrame:
+    """One row a source of the series summary: how much is held of it, from when to when, and what has grown old."""
+    rows = []
+    for source, part in series.groupby("source", sort=False):
+        held = part[part["observations"] > 0]
+        stale = held[held["age_days"] > held["stale_limit_days"]]
+        rows.append(
+            {
+                "source": source,
+                "observations": f"{part['observations'].sum():,}",
+                "series": f"{len(held)} of {len(part)}",
+                "first": f"{held['first_date'].min():%Y-%m-%d}" if len(held) else "none",
+                "last": f"{held['last_date'].max():%Y-%m-%d}" if len(held) else "none",
+                "stale": len(stale),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def _told(value: object, form: str) -> str:

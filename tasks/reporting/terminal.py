@@ -16,16 +16,19 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     last = summary.forecasts["last_price"].iloc[0]
     console.print()
     console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] as of {summary.as_of:%Y-%m-%d}, 18:00 Chicago")
-    _print(console, "Forecast, cents/lb", summary.forecast_table())
-    _print(console, "Measured on past origins the models had not seen", summary.skill_table())
+    print_table(console, "Forecast, cents/lb", summary.forecast_table())
+    print_table(console, "Measured on past origins the models had not seen", summary.skill_table())
     for note in notes(summary):
         console.print(f"  {note}")
     drivers = summary.driver_table()
     if len(drivers):
-        _print(console, drivers_title(summary), drivers)
-    _print(console, "Data", summary.freshness_table())
-    _print(console, "Refused cells (quarantine)", summary.quarantine_table())
-    _print(console, "Gates", summary.gate_table())
+        print_table(console, drivers_title(summary), drivers)
+    print_table(console, "Data", summary.freshness_table())
+    disabled = summary.disabled_table()
+    if len(disabled):
+        print_table(console, "Disabled sources", disabled)
+    print_table(console, "Refused cells (quarantine)", summary.quarantine_table())
+    print_table(console, "Gates", summary.gate_table())
     for alert in summary.alerts.to_dict("records"):
         console.print(
             f"[yellow]{alert['kind']}[/] {alert['subject']}: {shorten(alert['message'], 150)}", highlight=False
@@ -79,6 +82,8 @@ def markdown(summary: RunSummary) -> str:
         _markdown(summary.driver_table()),
         "## Data",
         _markdown(summary.freshness_table()),
+        "## Disabled sources",
+        _markdown(summary.disabled_table()) or "None.",
         "## Refused cells (quarantine)",
         _markdown(summary.quarantine_table()),
         "## Gates",
@@ -88,7 +93,8 @@ def markdown(summary: RunSummary) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _print(console: Console, title: str, frame: pd.DataFrame) -> None:
+def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
+    """A frame as a table; columns of numbers to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     for name in frame.columns:
         number = frame[name].map(lambda value: str(value)[:1].isdigit() or str(value)[:1] in "+-").all()

@@ -228,7 +228,8 @@ def backfill_source(
     chosen = which(spec, source, series, live=True)
     if why := why_disabled(spec):
         raise SourceUnavailable(f"{source} is disabled: {why}")
-    todo = [(name, chunk) for name in chosen for chunk in chunks(window, chunk_days)]
+    pieces = [window] if spec.served_whole else chunks(window, chunk_days)
+    todo = [(name, chunk) for name in chosen for chunk in pieces]
     failures: dict[str, str] = {}
     done_before = vain = 0
     with client(zones, source, spec, limits) as http:

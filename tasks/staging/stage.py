@@ -296,6 +296,20 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         return Staged(source, observations, quarantine, len(held), changed=True)
 
 
+def read_staged(zones: Zones, source: str) -> Staged | None:
+    """What is staged of a source already, or None; nothing is parsed or written."""
+    target, refused = zones.staging / source / "observations.parquet", zones.quarantine / source / "cells.parquet"
+    if not (target.exists() and refused.exists()):
+        return None
+    held = len(raw.landed(zones, source))
+    return Staged(source, _typed(read_parquet(target)), _typed(read_parquet(refused)), held, changed=False)
+
+
+def nothing_staged() -> Staged:
+    """No observation and no refused cell, in the right columns."""
+    return Staged("", _empty(OBSERVATIONS), _finish([], QUARANTINE), 0, changed=False)
+
+
 def known_by(frame: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
     """The rows of staging or quarantine that were known at 18:00 Chicago of ``as_of``."""
     return frame[frame["available_at"] <= as_of_instant(as_of)]

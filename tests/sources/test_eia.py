@@ -111,15 +111,22 @@ def test_without_its_key_the_source_is_disabled_asks_nothing_and_raises_no_alert
     done = ingest()
     assert (done.status, done.message, done.payloads) == ("disabled", "disabled: needs EIA_API_KEY", 0)
     assert server.requests == []
-    series = pd.DataFrame({"source": ["eia"], "series": [CRUDE], "age_days": [float("nan")], "stale_limit_days": [14]})
+    series = pd.DataFrame(
+        {
+            "source": ["eia"],
+            "series": [CRUDE],
+            "observations": [0],
+            "age_days": [float("nan")],
+            "stale_limit_days": [14],
+            "first_date": [pd.NaT],
+            "last_date": [pd.NaT],
+        }
+    )
     none = pd.DataFrame({"degraded": pd.Series(dtype=bool)})
     assert raise_alerts([done], series, none).empty
-    shown = SimpleNamespace(
-        quarantine=pd.DataFrame(),
-        ingested=[done],
-        series=series.assign(observations=0, last_date=pd.Series([pd.NaT], dtype="datetime64[us]")),
-    )
-    assert RunSummary.freshness_table(shown)["status"].tolist() == ["disabled: needs EIA_API_KEY"]
+    shown = SimpleNamespace(ingested=[done], series=series)
+    assert RunSummary.freshness_table(shown)["status"].tolist() == ["disabled"]
+    assert RunSummary.disabled_table(shown)["cannot be asked live"].tolist() == ["needs EIA_API_KEY"]
     assert len(raise_alerts([done], series.assign(age_days=90.0), none)) == 1, "what was held once does grow stale"
     assert ingest(origin=archive).status == "ok", "a folder needs no key"
     assert ingest().payloads == 1, "and what is held stays"

@@ -1,0 +1,82 @@
+"""``python -m flows.backfill SOURCE --start DATE``: dates in chunks; a rerun asks only for those missing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from prefect import flow
+
+from flows.ingest import open_ingest_run, stage, window_between
+from flows.runtime import Steps, as_task, prefect_at_home
+from tasks.errors import CbiError, OriginError, SourceUnavailable
+
+if TYPE_CHECKING:
+    from tasks.context import Run
+    from tasks.sources.ingest import Backfilled
+    from tasks.sources.payloads import Window
+    from tasks.staging.stage import Staged
+
+CHUNK_DAYS = 366
+
+
+@flow(name="backfill", flow_run_name="backfill {source} {start} to {end}", persist_result=False)
+def backfill(
+    source: str, start: str, end: str | None = None, series: list[str] | None = None, chunk_days: int = CHUNK_DAYS
+) -> tuple[Backfilled, Staged]:
+    """Fetch the range, chunk by chunk, then stage all that is held of the source."""
+    run = open_ingest_run("live", None)
+    window = window_between(run, start, end)
+    done = as_task(fetch_chunks, "fetch chunks", tags=(source,))(run, source, window, tuple(series or ()), chunk_days)
+    return done, as_task(stage, "stage", tags=(source,))(run, source)
+
+
+def fetch_chunks(run: Run, source: str, window: Window, series: tuple[str, ...], chunk_days: int) -> Backfilled:
+    """Land every chunk that no earlier try has finished."""
+    from tasks.sources.ingest import backfill_source
+
+    with Steps(f"backfill {source}") as progress:
+        return backfill_source(
+            run.zones,
+            source,
+            run.sources.source(source),
+            window=window,
+            chunk_days=chunk_days,
+            series=series,
+            progress=progress,
+        )
+
+
+def main() -> int:
+    """Command line. Ends with 1 when a chunk did not come; the same command again asks for that one only."""
+    parser = argparse.ArgumentParser(prog="python -m flows.backfill", description=__doc__)
+    parser.add_argument("source", help="a source of registry/data_sources.yaml")
+    parser.add_argument("--start", required=True, help="first date")
+    parser.add_argument("--end", help="last date (default: the newest session)")
+    parser.add_argument("--series", nargs="+", help="only these (default: all of the source's)")
+    parser.add_argument("--chunk-days", type=int, default=CHUNK_DAYS, help="days asked for at once (default: a year)")
+    given = parser.parse_args()
+    try:
+        run = open_ingest_run("live", None)
+        run.sources.source(given.source)
+        window_between(run, given.start, given.end)
+        if given.chunk_days < 1:
+            raise OriginError(f"--chunk-days {given.chunk_days}: at least 1")
+        with prefect_at_home(run.settings):
+            done, staged = backfill(given.source, given.start, given.end, given.series, given.chunk_days)
+        print(
+            f"{done.source}: {done.chunks} chunks, {done.done_before} done before, {len(done.failures)} failed; "
+            f"{len(staged.observations):,} observations held"
+        )
+        if done.failures:
+            first, why = next(iter(done.failures.items()))
+            raise SourceUnavailable(f"{len(done.failures)} chunks did not come; run it again. First: {first}: {why}")
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
