@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from bench import accuracy, daily, features, imports, panel, staging, warehouse
+from bench import accuracy, daily, features, imports, ingest, panel, staging, warehouse
 from bench.inputs import Inputs
 from bench.machine import this_machine
 from bench.measurement import BenchError, Measurement, Table
@@ -20,6 +20,7 @@ REPORT = PROJECT / "docs" / "results" / "bench.md"
 MEASURES: dict[str, Callable[[Inputs], Sequence[Measurement | Table]]] = {
     "daily": daily.measure,
     "imports": imports.measure,
+    "ingest": ingest.measure,
     "staging": staging.measure,
     "panel": panel.measure,
     "features": features.measure,

@@ -82,17 +82,17 @@ class Inputs:
         """registry/horizons.yaml."""
         return load_horizons(self.settings.registry)
 
-    def land(self, zones: Zones) -> list[Payload]:
-        """Land the archive's payloads of every source in a home."""
-        for source, spec in self.sources.sources.items():
+    def land(self, zones: Zones, sources: DataSources) -> list[Payload]:
+        """Land the archive's payloads of some sources in a home."""
+        for source, spec in sources.sources.items():
             ingest_source(zones, source, spec, origin=self.archive, as_of=AS_OF.date(), progress=lambda *_: None)
-        return [payload for source in self.sources.sources for payload in landed(zones, source)]
+        return [payload for source in sources.sources for payload in landed(zones, source)]
 
     @cached_property
     def observations(self) -> pd.DataFrame:
         """Every staged observation of the archive, as the daily run gathers it."""
         zones = Zones(self.folder / "staged")
-        self.land(zones)
+        self.land(zones, self.sources)
         staged = [
             stage_source(zones, source, spec, as_of=AS_OF, code="bench")
             for source, spec in self.sources.sources.items()
