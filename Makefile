@@ -10,7 +10,7 @@ PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYT
 UI_PORT ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train test lint bench ui lock lock-check clean
+.PHONY: help setup demo daily train test lint bench docs health new-source ui lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +41,15 @@ lint: setup ## ruff and mypy
 
 bench: setup ## measure, and write docs/results/bench.md
 	@$(RUN) -m bench
+
+docs: setup ## write docs/data_dictionary.md from the registry
+	@$(RUN) -m tasks.reporting.data_dictionary
+
+health: setup ## the state of every source
+	@$(RUN) -m flows.health
+
+new-source: setup ## write the skeleton of a source: make new-source NAME=my_source
+	@$(RUN) -m tasks.operations.new_source $(NAME)
 
 ui: setup ## Prefect's server and UI on http://127.0.0.1:4200
 	@echo "UI: http://127.0.0.1:$(UI_PORT)  (a run against it: PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api make demo)"

@@ -125,14 +125,16 @@ def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataF
 
 
 def gate_staging(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> GateReport:
-    """POST_STAGING."""
-    from tasks.staging.summary import positioning
+    """POST_STAGING: all cells, all series, and each source that has a suite of its own."""
+    from tasks.gates.suites import suite_path
+    from tasks.staging.summary import newest_values
 
-    return _gate(
-        run,
-        "POST_STAGING",
-        {"observations": observations, "series_summary": series, "positioning": positioning(observations)},
-    )
+    guarded = {
+        name: newest_values(observations, name, spec)
+        for name, spec in run.sources.sources.items()
+        if suite_path("POST_STAGING", name, run.settings.expectations).exists()
+    }
+    return _gate(run, "POST_STAGING", {"observations": observations, "series_summary": series, **guarded})
 
 
 def assemble(run: Run, observations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:

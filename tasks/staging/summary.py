@@ -1,14 +1,12 @@
-"""What staging holds, in small tables: freshness of every series, refused cells by rule, positioning for its gate."""
+"""What staging holds, in small tables: freshness of every series, refused cells by rule, a source's newest values."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from tasks.calendar import as_of_instant, sessions
-from tasks.registry import DataSources
+from tasks.registry import DataSources, SourceSpec
 from tasks.staging.rules import key_field
-
-HOLDERS = ("noncommercial", "commercial", "nonreportable")
 
 
 def summarise_series(
@@ -79,20 +77,15 @@ def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd
     return summary.reset_index().assign(as_of=as_of, reason=lambda frame: frame["reason"].astype(str))
 
 
-def positioning(observations: pd.DataFrame) -> pd.DataFrame:
-    """Commitments of traders, one row a report, newest vintage, for the check that longs equal open interest."""
-    reports = observations[observations["source"] == "cftc"]
-    fields = [
-        "open_interest",
-        *(f"{who}_{side}" for who in HOLDERS for side in ("long", "short")),
-        "noncommercial_spread",
-    ]
-    newest = reports.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
+def newest_values(observations: pd.DataFrame, source: str, spec: SourceSpec) -> pd.DataFrame:
+    """One row a series and date of a source, newest vintage, one column a field: what the source's own suite guards."""
+    held = observations[observations["source"] == source]
+    newest = held.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
     wide = newest.assign(series=newest["series"].astype(str), field=newest["field"].astype(str)).pivot(
         index=["series", "observation_date"], columns="field", values="value"
     )
     wide.columns.name = None
-    return wide.reindex(columns=fields).astype("float64").reset_index()
+    return wide.reindex(columns=list(spec.fields)).astype("float64").reset_index()
 
 
 def _dates(cells: pd.DataFrame | None, field: str | None) -> set[pd.Timestamp]:

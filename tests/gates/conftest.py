@@ -62,7 +62,7 @@ def staging() -> dict[str, pd.DataFrame]:
             "nonreportable_short": 5.0,
         }
     )
-    return {"observations": observations, "series_summary": series_summary, "positioning": positioning}
+    return {"observations": observations, "series_summary": series_summary, "cftc": positioning}
 
 
 @pytest.fixture

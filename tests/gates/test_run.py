@@ -80,7 +80,7 @@ def test_all_faults_are_reported_at_once(staging: Tables) -> None:
     staging["observations"].loc[3, "value"] = np.inf
     staging["observations"].loc[4, "vintage"] = 0
     staging["series_summary"].loc[0, "age_days"] = 9
-    staging["positioning"]["commercial_long"] = 0.0
+    staging["cftc"]["commercial_long"] = 0.0
     message = refused(run_gate("POST_STAGING", staging, expectations=EXPECTATIONS))
     assert "4 of " in message.splitlines()[0]
     for part in ("no_infinite_values", "column `vintage`", "column `age_days`", "longs_equal_open_interest"):

@@ -14,7 +14,7 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import cftc
 from tasks.sources.payloads import Window, recorded_files
-from tasks.staging.summary import positioning
+from tasks.staging.summary import newest_values
 
 QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
 CODES = {"007601", "005602", "026603", "002602", "001602", "067651"}
@@ -125,6 +125,6 @@ def test_the_legacy_week_without_a_header_belongs_to_the_legacy_source(registry,
     rows = cftc.parse(payload, legacy)
     assert set(rows["series"]) == set(legacy.series) and set(rows["observation_date"]) == {"2026-05-12"}
     cells = rows.drop(columns="row").melt(["series", "observation_date"], var_name="field")
-    report = positioning(cells.assign(source="cftc", vintage=1, value=cells["value"].astype(float)))
+    report = newest_values(cells.assign(source="cftc", vintage=1, value=cells["value"].astype(float)), "cftc", legacy)
     longs = report["noncommercial_long"] + report["noncommercial_spread"] + report["commercial_long"]
     assert (longs + report["nonreportable_long"] == report["open_interest"]).all() and len(report) == 5

@@ -1,0 +1,110 @@
+"""``python -m tasks.reporting.data_dictionary``: docs/data_dictionary.md, made from the registry and nothing else."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tasks.registry import Availability, DataSources, FeatureRegistry, SourceSpec, load_features, load_sources
+from tasks.settings import PROJECT
+from tasks.zones import write_bytes
+
+PATH = PROJECT / "docs" / "data_dictionary.md"
+
+
+def render(sources: DataSources, features: FeatureRegistry) -> str:
+    """The dictionary as Markdown: a chapter a source, then the features by category."""
+    series = sum(len(spec.series) for spec in sources.sources.values())
+    parts = [
+        "# Data dictionary",
+        "Generated from `registry/` by `make docs`; a test fails when it is out of date. "
+        f"{len(sources.sources)} sources, {series} series, {len(features.features)} features.",
+        "`point in time`: *exact*, the source says when each value was released; *lagged*, a rule of the release "
+        "calendar that is never early; *revised*, the history is rewritten and no vintages are held: never in the "
+        "production features.",
+        "## Sources",
+        *(_source(name, spec) for name, spec in sources.sources.items()),
+        "## Features",
+        *(_features(category, features) for category in features.categories),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def known_when(rule: Availability) -> str:
+    """An availability rule in words."""
+    clock = f"{rule.time} {rule.timezone}"
+    days = f"{rule.min_days} day{'s' if rule.min_days != 1 else ''}"
+    told = {
+        "same_day": f"the same day, {clock}",
+        "next_business_day": f"the next business day, {clock}",
+        "weekday_after": f"the first {(rule.weekday or '').capitalize()} at least {days} after, {clock}",
+        "day_of_month": f"by day {rule.day} of the {_ordinal(rule.months_after)} month after, {clock}",
+        "recorded": "when the source released it, as it says itself",
+        "days_after": f"{days} after, {clock}",
+    }[rule.rule]
+    return told + (f"; {len(rule.delays)} dated delays" if rule.delays else "")
+
+
+def _ordinal(number: int) -> str:
+    return {0: "same", 1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
+
+
+def _source(name: str, spec: SourceSpec) -> str:
+    keys = [f"needs {', '.join(spec.secrets)}"] if spec.secrets else []
+    keys += [f"takes {', '.join(spec.optional_secrets)}"] if spec.optional_secrets else []
+    facts = [
+        f"- Asked at: {spec.endpoint}" + (f" ({'; '.join(keys)})" if keys else ""),
+        f"- Schedule: `{spec.schedule.cron}` {spec.schedule.timezone}; "
+        + ("served whole each time" if spec.served_whole else f"the last {spec.refetch_days} days are asked for again")
+        + f"; at most {spec.rate_limit_per_minute} requests a minute; priority {spec.priority}",
+        f"- Known: {known_when(spec.availability)}; point in time: {spec.point_in_time}",
+        f"- Reliability: {spec.reliability}",
+        f"- Licence: {spec.licence}",
+        f"- Fields: {', '.join(_field(spec, field) for field in spec.fields)}",
+    ]
+    if spec.disabled:
+        facts.insert(1, f"- Disabled live: {spec.disabled}")
+    rows = ["| series | what | unit | allowed | known | point in time | stale after |", "|---|---|---|---|---|---|---|"]
+    for series, entry in spec.series.items():
+        rule = entry.availability
+        known = "as the source" if rule is None or rule == spec.availability else known_when(rule)
+        low, high = entry.range
+        cells = [
+            f"`{series}`",
+            entry.title,
+            entry.unit,
+            f"{low:g} to {high:g}",
+            known,
+            str(entry.point_in_time or spec.point_in_time),
+            f"{entry.stale_limit_days or spec.stale_limit_days} days",
+        ]
+        rows.append(_row(cells))
+    return "\n".join([f"### {name}: {spec.title}", "", *facts, "", *rows])
+
+
+def _field(spec: SourceSpec, field: str) -> str:
+    return f"`{field}` ({spec.field_units[field]})" if field in spec.field_units else f"`{field}`"
+
+
+def _features(category: str, features: FeatureRegistry) -> str:
+    rows = ["| feature | formula | unit | from | sign for ZL | point in time |", "|---|---|---|---|---|---|"]
+    for name, entry in features.categories[category].items():
+        cells = [f"`{name}`", entry.formula, entry.unit, ", ".join(entry.sources), entry.sign, entry.point_in_time]
+        rows.append(_row(cells))
+    return "\n".join([f"### {category}", "", *rows])
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def main() -> int:
+    """Write the file."""
+    registry = PROJECT / "registry"
+    write_bytes(PATH, render(load_sources(registry), load_features(registry)).encode())
+    print(Path(PATH).relative_to(PROJECT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""A payload that is one CSV with a row a date: what most sources serve, read by column name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift
+from tasks.sources.payloads import Payload
+
+
+def read_rows(
+    payload: Payload, *, date: str, columns: Mapping[str, str], missing: Sequence[str] = ("",)
+) -> pd.DataFrame:
+    """Rows ``series, observation_date, row`` and a column a field, all text as served; ``row`` is the line in the file.
+
+    Args:
+        date: the name of the date's column.
+        columns: field: the name of its column.
+        missing: how this source writes that there is no value.
+
+    Raises:
+        SchemaDrift: not a CSV, or a column is not there.
+    """
+    try:
+        served = pd.read_csv(payload.path, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    absent = [name for name in (date, *columns.values()) if name not in served.columns]
+    if absent:
+        raise SchemaDrift(f"{payload.name}: no column {', '.join(absent)} among {list(served.columns)[:8]}")
+    rows = {"series": payload.series, "observation_date": served[date], "row": served.index + 2}
+    values = {field: served[name].mask(served[name].isin(list(missing))) for field, name in columns.items()}
+    return pd.DataFrame(rows | values)
