@@ -109,7 +109,10 @@ def _settle(run: Run, source: str, future: PrefectFuture[tuple[Ingested, Staged]
 
 
 def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """All observations, all refused cells and a line a series, as known at the session."""
+    """All observations, derived ones among them, all refused cells and a line a series, as known at the session."""
+    import pandas as pd
+
+    from tasks.panel.derived import summarise_derived, with_derived
     from tasks.staging.gather import gather
     from tasks.staging.summary import summarise_series
 
@@ -121,7 +124,9 @@ def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataF
             f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
             f"Check the network and run `python -m flows.ingest {missing['source'].iloc[0]}`, or use `make demo`"
         )
-    return observations, quarantine, series
+    observations = with_derived(observations, run.derived, as_of=run.as_of)
+    derived = summarise_derived(observations, run.derived, as_of=run.as_of)
+    return observations, quarantine, pd.concat([series, derived], ignore_index=True)
 
 
 def gate_staging(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> GateReport:

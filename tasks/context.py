@@ -11,9 +11,11 @@ from tasks.calendar import FIRST_SESSION, last_finished_session, session_on_or_b
 from tasks.errors import OriginError, SchemaDrift
 from tasks.registry import (
     DataSources,
+    DerivedSeries,
     FeatureRegistry,
     Horizons,
     JoinSpec,
+    load_derived,
     load_features,
     load_horizons,
     load_join_spec,
@@ -37,6 +39,7 @@ class Run:
     work: Zones
     sources: DataSources
     joins: JoinSpec
+    derived: DerivedSeries
     features: FeatureRegistry
     horizons: Horizons
     origin: str
@@ -70,6 +73,7 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
         work=Zones(settings.home / "replays" / f"{session:%Y-%m-%d}") if is_replay else zones,
         sources=sources,
         joins=load_join_spec(settings.registry, sources),
+        derived=load_derived(settings.registry, sources),
         features=load_features(settings.registry),
         horizons=load_horizons(settings.registry),
         origin=origin,

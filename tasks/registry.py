@@ -196,6 +196,7 @@ class Join(Entry):
     source: str
     columns: dict[str, str] = Field(description="panel column: `series.field`")
     max_age_days: int = Field(ge=0, description="calendar days after which the last known value is missing")
+    in_force: bool = Field(default=False, description="a value announced for a later date waits for that date")
 
 
 class JoinSpec(Entry):
@@ -209,6 +210,32 @@ class JoinSpec(Entry):
         double = sorted({name for name in names if names.count(name) > 1})
         if double:
             raise ValueError(f"columns declared twice: {double}")
+        return self
+
+
+class DerivedEntry(Entry):
+    """One series that is computed from others."""
+
+    title: str
+    unit: str
+    range: tuple[float, float]
+    inputs: tuple[str, ...]
+    formula: str
+
+
+class DerivedSeries(Entry):
+    """registry/derived_series.yaml: inputs, the series made of them, and what cannot be had with the reason."""
+
+    inputs: tuple[Join, ...]
+    series: dict[str, DerivedEntry]
+    missing: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _inputs_known(self) -> DerivedSeries:
+        given = {column for join in self.inputs for column in join.columns}
+        for name, entry in self.series.items():
+            if unknown := set(entry.inputs) - given:
+                raise ValueError(f"series {name}: unknown input {sorted(unknown)}; inputs: {sorted(given)}")
         return self
 
 
@@ -305,19 +332,35 @@ def load_sources(folder: Path) -> DataSources:
 
 
 def load_join_spec(folder: Path, sources: DataSources) -> JoinSpec:
-    """registry/join_spec.yaml, checked against the sources it names."""
+    """registry/join_spec.yaml, checked against the sources and derived series it names."""
     spec = _load(folder / "join_spec.yaml", JoinSpec)
+    derived = load_derived(folder, sources)
     for join in spec.joins:
-        if join.source not in sources.sources:
-            raise RegistryError(
-                f"{folder / 'join_spec.yaml'}: no source {join.source}; known: {', '.join(sources.sources)}"
-            )
-        source = sources.source(join.source)
-        for column, target in join.columns.items():
-            series, _, field = target.rpartition(".")
-            if series not in source.series or field not in source.fields:
-                raise RegistryError(f"{folder / 'join_spec.yaml'}: {column}: no `{target}` in source {join.source}")
+        if join.source == "derived":
+            unknown = [t for t in join.columns.values() if t.removesuffix(".value") not in derived.series]
+            if unknown:
+                raise RegistryError(f"{folder / 'join_spec.yaml'}: no derived series {', '.join(unknown)}")
+        else:
+            _check_join(join, sources, folder / "join_spec.yaml")
     return spec
+
+
+def load_derived(folder: Path, sources: DataSources) -> DerivedSeries:
+    """registry/derived_series.yaml, checked against the sources its inputs name."""
+    spec = _load(folder / "derived_series.yaml", DerivedSeries)
+    for join in spec.inputs:
+        _check_join(join, sources, folder / "derived_series.yaml")
+    return spec
+
+
+def _check_join(join: Join, sources: DataSources, path: Path) -> None:
+    if join.source not in sources.sources:
+        raise RegistryError(f"{path}: no source {join.source}; known: {', '.join(sources.sources)}")
+    source = sources.source(join.source)
+    for column, target in join.columns.items():
+        series, _, field = target.rpartition(".")
+        if series not in source.series or field not in source.fields:
+            raise RegistryError(f"{path}: {column}: no `{target}` in source {join.source}")
 
 
 def load_features(folder: Path) -> FeatureRegistry:

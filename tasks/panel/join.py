@@ -74,7 +74,7 @@ def build_panel(observations: pd.DataFrame, spec: JoinSpec, *, as_of: pd.Timesta
     for join in spec.joins:
         for column, target in join.columns.items():
             series, _, field = target.rpartition(".")
-            held = by_series.get((join.source, series, field))
+            held = by_series.get((join.source, series, field, join.in_force))
             if held is None:
                 columns[column], ages[column + AGE] = np.full(len(days), np.nan), np.full(len(days), np.nan)
                 continue
@@ -87,22 +87,23 @@ def build_panel(observations: pd.DataFrame, spec: JoinSpec, *, as_of: pd.Timesta
 
 def _arrays(
     observations: pd.DataFrame, spec: JoinSpec, *, until: int
-) -> dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each wanted series' (observed, available, values), ordered by publication."""
+) -> dict[tuple[str, str, str, bool], tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Each wanted series' (observed, available, values), ordered by publication, or by its date if that is later."""
     if observations["available_at"].dt.unit != "us" or observations["observation_date"].dt.unit != "us":
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
-    wanted = {(join.source, *_split(target)) for join in spec.joins for target in join.columns.values()}
+    wanted = {(join.source, *_split(target), join.in_force) for join in spec.joins for target in join.columns.values()}
     held = {}
     for (source, series), part in observations.groupby(["source", "series"], observed=True, sort=False):
-        fields = {field for s, name, field in wanted if s == source and name == series}
-        for field in fields:
+        fields = {(field, in_force) for s, name, field, in_force in wanted if s == source and name == series}
+        for field, in_force in fields:
             rows = part[(part["field"] == field).to_numpy()]
             available = rows["available_at"].astype("int64").to_numpy()
             observed = rows["observation_date"].astype("int64").to_numpy()
+            available = np.maximum(available, observed) if in_force else available
             order = np.lexsort((rows["vintage"].to_numpy(), observed, available))
             order = order[available[order] <= until]
             if len(order):
-                held[(str(source), str(series), field)] = (
+                held[(str(source), str(series), field, in_force)] = (
                     observed[order],
                     available[order],
                     rows["value"].to_numpy()[order],

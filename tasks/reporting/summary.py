@@ -86,7 +86,7 @@ class RunSummary:
         status = {came.source: came.status for came in self.ingested}
         payloads = {came.source: came.payloads for came in self.ingested}
         table = source_table(self.series)
-        table.insert(1, "status", table["source"].map(status).fillna("not asked"))
+        table.insert(1, "status", table["source"].map(status).fillna("computed"))
         table.insert(2, "payloads", table["source"].map(payloads).fillna(0).astype(int))
         return table
 

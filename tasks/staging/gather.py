@@ -17,13 +17,13 @@ def gather(staged: Iterable[Staged], *, as_of: pd.Timestamp) -> tuple[pd.DataFra
     Quarantine entries of a whole payload carry no date and stay.
     """
     parts = sorted(staged, key=lambda part: part.source)
-    observations = _stack([known_by(part.observations, as_of) for part in parts])
+    observations = stack([known_by(part.observations, as_of) for part in parts])
     undated = [part.quarantine[part.quarantine["available_at"].isna()] for part in parts]
-    quarantine = _stack([known_by(part.quarantine, as_of) for part in parts] + undated)
+    quarantine = stack([known_by(part.quarantine, as_of) for part in parts] + undated)
     return observations, quarantine
 
 
-def _stack(parts: list[pd.DataFrame]) -> pd.DataFrame:
+def stack(parts: list[pd.DataFrame]) -> pd.DataFrame:
     """Concatenate without turning categories into text: a million rows repeat a hundred names."""
     parts = [part for part in parts if len(part)] or parts[:1]
     text = [name for name in TEXT if name in parts[0].columns]
