@@ -25,7 +25,7 @@ MORNINGS = range(1995, 2013)  # years of the 08:30 release; 15:00 is no earlier 
 
 @dataclass(frozen=True)
 class Balance:
-    """``numbers``: ``commodity, above, label, market_year, value, unit, row``, as printed; ``row`` is line and column."""
+    """``numbers`` has commodity, above, label, market_year, value, unit and row (line and column), as printed."""
 
     released_at: pd.Timestamp
     numbers: pd.DataFrame
