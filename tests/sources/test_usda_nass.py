@@ -142,7 +142,7 @@ def test_half_the_rows_or_something_else_is_unavailable_and_tells_no_key(ask, se
 
 def test_the_key_is_in_no_payload_sidecar_log_or_message(ingest, server, zones, caplog):
     caplog.set_level(logging.DEBUG)
-    echoed = row(PLANTED, "53", week="2023-05-21", url=f"/api?key={SECRET}")
+    echoed = row(PLANTED, "53", week="2023-05-21", asked_by=SECRET)
     server.script = [(503, SECRET.encode()), (200, b'{"count": 1}'), (200, data(echoed)), (500, SECRET.encode())]
     assert ingest().status == "ok"
     done = ingest()
