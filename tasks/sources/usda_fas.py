@@ -3,9 +3,9 @@
 Live it is JSON, a row a country and week, in tonnes, asked by marketing year: `marketYear` is the year in which one
 ends. Rows do not name it, so the document stored does. A week belongs to the marketing year in which it ends; the
 closing rows of the old year in the week that begins a new one are left out. `all` is the sum over countries, which is
-a total only where every country that the year has shown before has a row: else it is missing, and so is a country
-without a row, for the API nowhere says that it leaves out zeros. Recorded it is the weekly summary in XML, totals only.
-An outage answers 200 with an `<ERROR>` element.
+a total only where every country has a row whose last one in that year had shipments or open sales: else it is missing,
+and so is China without a row, for the API nowhere says that it leaves out zeros. Recorded it is the weekly summary in
+XML, totals only. An outage answers 200 with an `<ERROR>` element.
 """
 
 from __future__ import annotations
@@ -121,14 +121,14 @@ def _of_api(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
 def _totals(rows: pd.DataFrame, fields: list[str]) -> pd.DataFrame:
     """The sum over countries, week by week of one marketing year; missing in a week that lacks a country or a value."""
     found: list[dict[str, object]] = []
-    known: set[str] = set()
+    known: set[str] = set()  # countries that still have something to report
     for day, week in rows.groupby("observation_date"):
         whole = known <= set(week["country"]) and week["country"].is_unique
         sums = week[fields].sum(skipna=False).round(6)
         told = {field: sums[field] if whole else None for field in fields}
         found.append({"observation_date": day, "row": week["row"].iat[0], **told})
         traded = (week[["accumulated_exports", "outstanding_sales"]] != 0).any(axis=1)
-        known |= set(week.loc[traded, "country"])
+        known = known - set(week["country"]) | set(week.loc[traded, "country"])
     return pd.DataFrame(found)
 
 

@@ -206,6 +206,14 @@ def test_a_total_without_a_country_or_a_value_is_missing_and_so_is_a_country_wit
         assert ("902.china", "2023-10-19") not in rows.index or rows_2024 is korea_gone
 
 
+def test_a_country_whose_sales_were_all_cancelled_may_go_without_breaking_the_total(document, spec):
+    cancelled = row(KOREA, "2023-10-12", 0, 0, outstandingSales=0)
+    later = [row(CHINA, "2023-10-19", 7, 1007), row(MEXICO, "2023-10-19", 7, 1007)]
+    rows_2024 = [*YEAR_2024[:2], row(KOREA, "2023-10-05", 0, 0), *YEAR_2024[2:4], cancelled, *later]
+    rows = usda_fas.parse(document(years(rows_2024=rows_2024)), spec).set_index(["series", "observation_date"])
+    assert rows.loc[("902.all", "2023-10-19"), "weekly_exports"] == 0.014
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
