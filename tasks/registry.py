@@ -127,6 +127,9 @@ class SourceSpec(Entry):
     recorded: tuple[str, ...] = Field(
         default=(), description="payload folders of an archive, where not those asked live"
     )
+    samples: dict[str, str] = Field(
+        default={}, description="payload folders of an archive that are not landed: what each is a sample of"
+    )
     folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
     series: dict[str, SeriesSpec]
 

@@ -169,7 +169,7 @@ def test_every_source_named_by_a_feature_exists(registry):
             )
 
 
-LIVE_ONLY = {"open_meteo": 10, "ghcnd": 8}  # series that the archive has no payload of
+LIVE_ONLY = {"open_meteo": 10, "ghcnd": 8, "usda_psd": 1}  # series that the archive has no payload of
 
 
 def test_every_payload_folder_of_a_source_is_recorded_but_for_those_named(registry, archive):
@@ -178,3 +178,17 @@ def test_every_payload_folder_of_a_source_is_recorded_but_for_those_named(regist
         for name, spec in registry.sources.sources.items()
     }
     assert {name: count for name, count in missing.items() if count} == LIVE_ONLY
+
+
+USDA = ("usda_ers", "usda_fas", "usda_nass", "usda_wasde")
+
+
+def test_every_folder_of_usda_in_the_archive_is_landed_or_a_named_sample(registry, archive):
+    listed = pd.read_csv(archive / "MANIFEST.csv")
+    listed = listed[listed["source"].isin(USDA)]
+    assert set(listed["source"]) == set(USDA)
+    for name, folders in listed.groupby("source")["series"]:
+        spec = registry.sources.source(str(name))
+        assert set(folders) == set(spec.replayed) | set(spec.samples), name
+        assert not set(spec.replayed) & set(spec.samples), f"{name}: a sample is not landed"
+        assert all(len(told) > 20 for told in spec.samples.values()), "and says of what it is a sample"

@@ -1,7 +1,8 @@
 """USDA WASDE: the monthly balance sheets of soybeans, soybean oil and soybean meal, as each report printed them.
 
-Two feeds: CSV (bundles of years as zip, single months as CSV) and the monthly workbook. A report prints each marketing
-year again: an observation is dated at the first day of its marketing year, and every report is a vintage of it.
+Two feeds: CSV (bundles of years as zip, single months as CSV) and the monthly workbook; recorded ones also as text. A
+report prints each marketing year again: an observation is dated at the first day of its marketing year, and every
+report is a vintage of it.
 US series come from the domestic table alone, the others from the world tables alone, so no number is taken twice.
 """
 
@@ -21,8 +22,9 @@ from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.wasde_text import us_balance
 
-CSV_FEED, XLS_FEED = "oce-wasde-report-data", "wasde-xls"
+CSV_FEED, XLS_FEED, TEXT = "oce-wasde-report-data", "wasde-xls", "wasde-txt"
 ZIP, XLS, CSV = b"PK\x03\x04", b"\xd0\xcf\x11\xe0", (b"WasdeNumber", b"\xef\xbb\xbfWasdeNumber")
 BUNDLES = (
     (date(2010, 4, 1), date(2015, 12, 31), "2010-04-to-2015-12"),
@@ -64,6 +66,7 @@ ATTRIBUTES = {
     "area planted": "area_planted",
     "area harvested": "area_harvested",
     "yield per harvested acre": "yield",
+    "yield per harv. unit": "yield",
     "beginning stocks": "beginning_stocks",
     "production": "production",
     "imports": "imports",
@@ -84,6 +87,7 @@ ATTRIBUTES = {
 UNITS = {
     "million acres": "million acres",
     "bushels": "bu/acre",
+    "bushels/acre": "bu/acre",
     "million bushels": "million bu",
     "million pounds": "million lb",
     "thousand short tons": "thousand short tons",
@@ -138,6 +142,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     content = payload.path.read_bytes()
     if payload.series == XLS_FEED:
         numbers = _of_workbook(payload, content)
+    elif payload.series == TEXT:
+        numbers = _of_text(payload, content, spec)
     else:
         numbers = _of_csv(payload, _unpacked(payload, content) if content.startswith(ZIP) else content)
     numbers = numbers[numbers["series"].isin(spec.series)].reset_index(drop=True)
@@ -248,6 +254,19 @@ def _whole(payload: Payload, report: pd.Series, table: pd.Series) -> None:
         raise SchemaDrift(
             f"{payload.name}: soybean tables missing ({', '.join(map(str, short.index)) or 'all'}), a report has four"
         )
+
+
+def _of_text(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
+    """The US table only. Until the reports of 2010 it has no use for biofuel, so that is no sign of damage."""
+    balance = us_balance(payload, content)
+    numbers = balance.numbers.assign(released_at=balance.released_at)
+    attribute = numbers["label"].map(ATTRIBUTES).fillna((numbers["above"] + " " + numbers["label"]).map(ATTRIBUTES))
+    numbers["series"] = (numbers["commodity"].map(COMMODITIES) + ".us." + attribute).fillna("")
+    expected = {name for name in spec.series if ".us." in name and not name.endswith(".biofuel_use")}
+    missing = sorted(expected - set(numbers["series"]))
+    if missing:
+        raise SchemaDrift(f"{payload.name}: no row for {', '.join(missing[:5])} in the US soybean table")
+    return numbers
 
 
 def _of_workbook(payload: Payload, content: bytes) -> pd.DataFrame:

@@ -70,6 +70,8 @@ SMALL = {
     "sina": "B0",
     "bls": "timeseries",
     "freight": "baltic-dry-index",
+    "usda_fas": "esr-weekly-summary",
+    "usda_nass": "crop-progress-soybeans-2018",
 }
 
 
@@ -87,7 +89,7 @@ def a_few_rows(source: str, content: bytes) -> bytes:
     if source == "sina":
         bars = json.loads(content[content.index(b"[") : content.rindex(b"]") + 1])
         return b"var x = " + json.dumps(bars[:8]).encode() + b";"
-    return content if source == "bls" else content[:8000]
+    return content if source in ("bls", "usda_fas") else content[:8000]
 
 
 @pytest.mark.parametrize("source", SMALL)
@@ -142,6 +144,8 @@ def test_something_else_altogether_is_drift(source, content, registry, archive, 
         ("sina", b"settle", b"settlement"),
         ("bls", b"year", b"jahr"),
         ("freight", b"Value", b"Close"),
+        ("usda_fas", b"NetSales", b"Net"),
+        ("usda_nass", b"WEEK ENDING", b"WEEK"),
     ],
 )
 def test_a_renamed_column_is_drift_that_says_what_is_missing(source, old, new, registry, archive, tmp_path):

@@ -22,6 +22,7 @@ from tasks.sources import usda_wasde
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, Window, landed, recorded_files
 from tasks.staging.stage import stage_payloads
+from tasks.zones import sha256_of
 
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 MINUTE = pd.Timedelta(minutes=1)
@@ -100,7 +101,7 @@ def report(tmp_path) -> Callable[..., Payload]:
         path = tmp_path / name
         path.write_text("\n".join([HEADER, *lines, ""]))
         moment = pd.Timestamp(fetched_at, tz="UTC")
-        return Payload("usda_wasde", CSV_FEED, path, "", 0, "", moment, day_known_only=False)
+        return Payload("usda_wasde", CSV_FEED, path, sha256_of(path), 0, "", moment, day_known_only=False)
 
     return make
 

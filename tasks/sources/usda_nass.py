@@ -1,0 +1,195 @@
+"""USDA NASS: soybean progress and condition by week, crush and oil stocks by month, stocks by quarter; US totals.
+
+Live it is Quick Stats: JSON, long format, at most 50,000 rows a call, so rows are counted before they are asked for.
+Recorded it is the wide CSV of one year's crop progress, a line a week. Weeks end on Sundays. Values are strings with
+thousands separators; blanks, `(D)`, `(NA)` and the like are missing. The five-year average is a comparison that the
+report prints beside its own numbers: of Quick Stats a feed of its own, in the CSV a column. Months are dated at their
+first day, stocks at the day they are of.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http, redact
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+KEY = "NASS_API_KEY"
+MOST_ROWS = 50_000
+MISSING = re.compile(r"^\s*(\([A-Z]+\))?\s*$")
+MONTHS = {name.upper(): number for number, name in enumerate(calendar.month_abbr) if name}
+PROGRESS = re.compile(r"^(?:SOYBEANS - )?PROGRESS(?P<average>, 5 YEAR AVG)?(?:, MEASURED)? in PCT (?P<stage>.+)$", re.I)
+CONDITION = re.compile(r"^SOYBEANS - CONDITION, MEASURED IN PCT (?P<grade>.+)$")
+OTHERS = {
+    "SOYBEANS - CRUSHED, MEASURED IN TONS": "soybeans.crush",
+    "SOYBEANS - STOCKS, MEASURED IN BU": "soybeans.stocks",
+    "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB": "soybean_oil.crude_stocks",
+}
+# crude oil at crushers, refiners and warehouses together; its other rows are parts of it
+WHOLE = ("TOTAL", "CRUSHER OR REFINER OR WAREHOUSE")
+
+
+@dataclass(frozen=True)
+class Query:
+    """What Quick Stats is asked for one feed."""
+
+    commodity: str
+    statistic: str
+    item: str = ""
+
+
+QUERIES = {
+    "quickstats.progress": Query("SOYBEANS", "PROGRESS"),
+    "quickstats.progress-5-year-avg": Query("SOYBEANS", "PROGRESS, 5 YEAR AVG"),
+    "quickstats.condition": Query("SOYBEANS", "CONDITION"),
+    "quickstats.crush": Query("SOYBEANS", "CRUSHED"),
+    "quickstats.stocks": Query("SOYBEANS", "STOCKS", "SOYBEANS - STOCKS, MEASURED IN BU"),
+    "quickstats.oil-stocks": Query("OIL", "STOCKS", "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB"),
+}
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """All national rows of a feed in the window's years as one document, or none."""
+    rows = _ask(series, window.start.year, window.end.year, spec, http)
+    if not rows:
+        raise SourceUnavailable(
+            f"{http.source}: {series}: no rows from {window.start.year} to {window.end.year}; "
+            f"the item may have been renamed"
+        )
+    content = redact(json.dumps({"data": rows}), http.secrets).encode()
+    yield Fetched(series=series, extension="json", content=content, url=f"{spec.endpoint}/api_GET/")
+
+
+def _ask(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> list[dict[str, object]]:
+    """The rows of those years, in as many calls as their number asks for; every row counted must come."""
+    query = QUERIES[series]
+    asked: dict[str, str | int] = {
+        "key": http.secret(KEY) or "",
+        "source_desc": "SURVEY",
+        "commodity_desc": query.commodity,
+        "statisticcat_desc": query.statistic,
+        "agg_level_desc": "NATIONAL",
+        "year__GE": first,
+        "year__LE": last,
+    }
+    asked |= {"short_desc": query.item} if query.item else {}
+    count = _answer(http.get(f"{spec.endpoint}/get_counts/", asked), "count", series, http)
+    if not str(count).isdigit():
+        raise SourceUnavailable(f"{http.source}: {series}: a count of rows that is no number: {str(count)[:60]!r}")
+    rows_counted = int(str(count))
+    if rows_counted > MOST_ROWS:
+        if first == last:
+            raise SourceUnavailable(f"{http.source}: {series}: {rows_counted} rows in {first}, at most {MOST_ROWS}")
+        middle = (first + last) // 2
+        return _ask(series, first, middle, spec, http) + _ask(series, middle + 1, last, spec, http)
+    if rows_counted == 0:
+        return []
+    rows = _answer(http.get(f"{spec.endpoint}/api_GET/", {**asked, "format": "JSON"}), "data", series, http)
+    if not isinstance(rows, list) or len(rows) != rows_counted:
+        came = len(rows) if isinstance(rows, list) else "no"
+        raise SourceUnavailable(f"{http.source}: {series}: {came} of {rows_counted} rows from {first} to {last}")
+    return rows
+
+
+def _answer(body: bytes, name: str, series: str, http: Http) -> object:
+    try:
+        return json.loads(body)[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        shown = redact(body[:200].decode(errors="replace"), http.secrets)
+        raise SourceUnavailable(f"{http.source}: {series}: no `{name}` but {shown!r}") from None
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Registered series as served, without thousands separators."""
+    rows = _of_year(payload) if payload.path.suffix == ".csv" else _of_quick_stats(payload)
+    return rows[rows["series"].isin(spec.series)].reset_index(drop=True)
+
+
+def _of_year(payload: Payload) -> pd.DataFrame:
+    """Crop progress of one year: a line a week, stages side by side."""
+    try:
+        served = pd.read_csv(payload.path, dtype="str", keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    stages: dict[str, dict[str, str]] = {}
+    for name in served.columns:
+        if found := PROGRESS.match(str(name)):
+            field = "five_year_average" if found["average"] else "value"
+            stages.setdefault(_series("progress", found["stage"]), {})[field] = str(name)
+    missing = [name for name in ("LOCATION", "COMMODITY", "WEEK ENDING") if name not in served.columns]
+    missing += [] if any("value" in columns for columns in stages.values()) else ["PROGRESS in PCT ..."]
+    if missing:
+        raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another table")
+    if set(served["LOCATION"]) != {"US TOTAL"} or set(served["COMMODITY"]) != {"SOYBEANS"}:
+        raise SchemaDrift(f"{payload.name}: lines of another LOCATION than US TOTAL or another COMMODITY than SOYBEANS")
+    parts = []
+    for series, columns in stages.items():
+        values = {field: _numbers(served[name]) for field, name in columns.items()}
+        line = {"series": series, "observation_date": served["WEEK ENDING"], "row": served.index + 2}
+        parts.append(pd.DataFrame(line | values))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _of_quick_stats(payload: Payload) -> pd.DataFrame:
+    try:
+        served = pd.DataFrame(json.loads(payload.path.read_bytes())["data"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise SchemaDrift(f"{payload.name}: not a document with rows under data") from None
+    needed = (
+        "short_desc",
+        "agg_level_desc",
+        "domain_desc",
+        "domaincat_desc",
+        "year",
+        "reference_period_desc",
+        "week_ending",
+        "Value",
+    )
+    missing = [name for name in needed if name not in served.columns]
+    if missing:
+        raise SchemaDrift(f"{payload.name}: no {missing} in its rows, but {list(served.columns)[:8]}")
+    text = served[list(needed)].astype("str")
+    field = "five_year_average" if payload.series.endswith("5-year-avg") else "value"
+    whole = (text["domain_desc"] == WHOLE[0]) | text["domaincat_desc"].str.contains(WHOLE[1], regex=False)
+    rows = pd.DataFrame(
+        {
+            "series": text["short_desc"].map({item: _named(item, field) for item in text["short_desc"].unique()}),
+            "observation_date": [_dated(*names) for names in zip(*(text[name] for name in needed[4:7]), strict=True)],
+            "row": served.index + 1,
+            field: _numbers(text["Value"]),
+        }
+    )
+    return rows[(text["agg_level_desc"] == "NATIONAL") & whole & (rows["observation_date"] != "")]
+
+
+def _named(item: str, field: str) -> str:
+    """The series of a data item; empty where it is none of ours."""
+    if found := PROGRESS.match(item):
+        return _series("progress", found["stage"]) if (field == "value") == (found["average"] is None) else ""
+    if found := CONDITION.match(item):
+        return _series("condition", found["grade"])
+    return OTHERS.get(item, "")
+
+
+def _series(statistic: str, part: str) -> str:
+    return f"soybeans.{statistic}.{part.strip().lower().replace(' ', '_')}"
+
+
+def _dated(year: str, period: str, week_ending: str) -> str:
+    """A week's Sunday, a month's first day or the day of a stock; empty for years and other periods."""
+    if re.match(r"^\d{4}-\d\d-\d\d", week_ending):
+        return week_ending[:10]
+    month = MONTHS.get(period.removeprefix("FIRST OF ").strip())
+    return f"{year}-{month:02d}-01" if month else ""
+
+
+def _numbers(column: pd.Series) -> pd.Series:
+    return column.mask(column.str.match(MISSING)).str.replace(",", "").astype(object)

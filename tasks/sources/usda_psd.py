@@ -1,0 +1,131 @@
+"""USDA FAS Production, Supply and Distribution (PSD): soybeans and four vegetable oils by country and marketing year.
+
+One zip with one CSV holds all that is current of all years; history is rewritten in place. Each row says the calendar
+year and month of its last change (month 00: not known): it counts as known at the end of that month, or when fetched
+if that is earlier; what it said before is in the payloads fetched before. There is no row for the world: `world` is
+the sum over countries, known with the last of them, and missing in years that hold the EU in two compositions.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+ZIP = b"PK\x03\x04"
+MAX_UNPACKED = 256 * 2**20
+COMMODITIES = {
+    2222000: "soybeans",
+    4232000: "soybean_oil",
+    4236000: "sunflowerseed_oil",
+    4239100: "rapeseed_oil",
+    4243000: "palm_oil",
+}
+COUNTRIES = {"AR": "argentina", "BR": "brazil", "CH": "china", "ID": "indonesia", "MY": "malaysia", "US": "us"}
+EUROPEAN_UNIONS = ("E2", "E3", "E4")
+ATTRIBUTES = {
+    "Production": "production",
+    "Imports": "imports",
+    "Crush": "crush",
+    "Domestic Consumption": "domestic_use",
+    "Exports": "exports",
+    "Ending Stocks": "ending_stocks",
+}
+UNIT = "(1000 MT)"
+COLUMNS = [
+    "Commodity_Code",
+    "Country_Code",
+    "Market_Year",
+    "Calendar_Year",
+    "Month",
+    "Attribute_Description",
+    "Unit_Description",
+    "Value",
+]
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """The whole file: it has no parts, and any year in it may have been rewritten."""
+    content = http.get(spec.endpoint)
+    if not content.startswith(ZIP):
+        raise SourceUnavailable(f"{http.source}: {series}: not the zip asked for but {content[:60]!r}")
+    yield Fetched(series=series, extension="zip", content=content, url=spec.endpoint)
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Marketing years as served, dated at their first day: 1 September for US soybeans, else 1 October."""
+    served = _table(payload)
+    commodity = pd.to_numeric(served["Commodity_Code"], errors="coerce").map(COMMODITIES)
+    attribute = served["Attribute_Description"].str.strip().map(ATTRIBUTES)
+    rows = served.assign(commodity=commodity, attribute=attribute)[commodity.notna() & attribute.notna()]
+    absent = sorted({*COMMODITIES.values(), *ATTRIBUTES.values()} - {*rows["commodity"], *rows["attribute"]})
+    if absent:
+        raise SchemaDrift(f"{payload.name}: no rows for {', '.join(absent)}; the source renamed or moved it")
+    other = rows[rows["Unit_Description"].str.strip() != UNIT]
+    if len(other):
+        raise SchemaDrift(f"{payload.name}: line {other.index[0] + 2} is in {other['Unit_Description'].iat[0]!r}")
+    rows = rows.assign(row=rows.index + 2, released_at=_known(payload, rows))
+    rows = pd.concat([rows.assign(region=rows["Country_Code"].str.strip().map(COUNTRIES)), _world(rows)])
+    rows["series"] = rows["commodity"] + "." + rows["region"] + "." + rows["attribute"]
+    rows = rows[rows["series"].isin(spec.series)]
+    begins = rows["series"].str.startswith("soybeans.us.").map({True: "-09-01", False: "-10-01"})
+    found = rows.assign(observation_date=rows["Market_Year"] + begins, value=rows["Value"])
+    return found[["series", "observation_date", "row", "value", "released_at"]].reset_index(drop=True)
+
+
+def _known(payload: Payload, rows: pd.DataFrame) -> pd.Series:
+    """Noon in New York on the last day of the month of the last change, or the fetch where that came first."""
+    year = rows["Calendar_Year"].str.strip()
+    month = rows["Month"].str.strip().str.zfill(2).replace("00", "12")
+    day = pd.to_datetime(year + "-" + month, format="%Y-%m", errors="coerce")
+    if day.isna().any():
+        raise SchemaDrift(f"{payload.name}: line {day[day.isna()].index[0] + 2} has no Calendar_Year and Month")
+    last = (day + pd.offsets.MonthEnd(0) + pd.Timedelta(hours=12)).dt.tz_localize("America/New_York")
+    fetched = payload.fetched_at + pd.Timedelta(days=int(payload.day_known_only))
+    last = last.dt.tz_convert("UTC")
+    return last.where(last < fetched, fetched).astype("datetime64[us, UTC]")
+
+
+def _world(rows: pd.DataFrame) -> pd.DataFrame:
+    """The sum over countries of a commodity, attribute and marketing year."""
+    value = pd.to_numeric(rows["Value"], errors="coerce")
+    union = rows["Country_Code"].where(rows["Country_Code"].isin(EUROPEAN_UNIONS) & (value != 0))
+    groups = rows.assign(number=value, union=union).groupby(["commodity", "attribute", "Market_Year"], as_index=False)
+    world = groups.agg(
+        Value=("number", lambda numbers: numbers.sum(skipna=False)),
+        row=("row", "first"),
+        released_at=("released_at", "max"),
+        unions=("union", "nunique"),
+    )
+    return world.assign(region="world", Value=world["Value"].where(world["unions"] <= 1)).drop(columns="unions")
+
+
+def _table(payload: Payload) -> pd.DataFrame:
+    content = payload.path.read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            size = sum(member.file_size for member in packed.infolist())
+            if size > MAX_UNPACKED:
+                raise SchemaDrift(f"{payload.name}: unpacks to {size} bytes, more than the {MAX_UNPACKED} allowed")
+            names = [member.filename for member in packed.infolist() if member.filename.lower().endswith(".csv")]
+            if len(names) != 1:
+                raise SchemaDrift(f"{payload.name}: {len(names)} CSV files in the zip, expected one")
+            table = packed.read(names[0])
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
+        raise SchemaDrift(f"{payload.name}: not a whole zip ({error})") from None
+    try:
+        served = pd.read_csv(io.BytesIO(table), dtype="str", keep_default_na=False, encoding="utf-8-sig")
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    missing = [name for name in COLUMNS if name not in served.columns]
+    if missing:
+        raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another table")
+    return served[COLUMNS].fillna("")
