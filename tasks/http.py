@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import re
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -114,9 +115,13 @@ class Http:
         limits: Limits | None = None,
         downloads: Path | None = None,
     ) -> None:
-        """``downloads`` is the folder for large files on their way; what a killed run left there is gone on with."""
+        """``downloads`` is the folder for large files on their way; what a killed run left there is gone on with.
+
+        Without one they go to a temporary folder that ends with the client.
+        """
         self.source = source
-        self.downloads = downloads
+        self._temporary = None if downloads else tempfile.TemporaryDirectory(prefix="cbi-downloads-")
+        self.downloads = downloads or Path(self._temporary.name)  # type: ignore[union-attr]
         self.keys = dict(keys or {})
         self.secrets = (*secrets, *self.keys.values())
         self.limits = limits or Limits()
@@ -131,6 +136,8 @@ class Http:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+        if self._temporary:
+            self._temporary.cleanup()
 
     def secret(self, name: str) -> str | None:
         """The key of that environment name; None where an optional one is not set."""
@@ -156,8 +163,6 @@ class Http:
         Raises:
             SourceUnavailable: as for ``get``; what has come so far waits for the next try.
         """
-        if self.downloads is None:
-            raise ValueError("this client has no folder for downloads")
         self.downloads.mkdir(parents=True, exist_ok=True)
         part = self.downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
         return self.retrying(lambda: self._once_to_disk(url, part), shown=url)
@@ -186,7 +191,8 @@ class Http:
 
     def _once(self, method: str, url: str, **asked: Any) -> bytes:
         started, body = time.monotonic(), bytearray()
-        with self._client.stream(method, url, **asked) as response:
+        # a redirect would carry a header's key to wherever it points
+        with self._client.stream(method, url, follow_redirects=not asked.get("headers"), **asked) as response:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 body += chunk

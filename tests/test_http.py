@@ -257,3 +257,10 @@ def test_a_download_beyond_the_limit_is_refused(server, tmp_path):
         http.download(f"{server.url}/big.zip?api_key=s3cret")
     assert "more than 100000 bytes" in str(told.value) and "s3cret" not in str(told.value)
     assert len(server.requests) == 1
+
+
+def test_a_key_in_a_header_does_not_follow_a_redirect(server):
+    server.script = [(302, b"", {"Location": f"{server.url}/elsewhere"}), (200, b"caught")]
+    with client() as http, pytest.raises(SourceUnavailable, match="HTTP 302"):
+        http.get(server.url, headers={"API_KEY": SECRET})
+    assert [request.path for request in server.requests] == ["/"]

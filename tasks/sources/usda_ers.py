@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import calendar
-import io
 import re
-import zipfile
 from collections.abc import Iterator
 from urllib.parse import urljoin
 
@@ -16,6 +14,7 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.zipped import open_zip
 
 ZIP = b"PK\x03\x04"
 LINK = re.compile(rb"href=[\"']([^\"']*oil[^\"']*\.xlsx[^\"']*)[\"']", re.IGNORECASE)
@@ -85,13 +84,10 @@ def _name(above: str, cell: str) -> str:
 
 def _table(payload: Payload) -> list[list[str]]:
     """The sheet of the monthly table as text."""
-    content = payload.path.read_bytes()
+    with open_zip(payload, max_bytes=MAX_UNPACKED):
+        pass  # a workbook is a zip; what it would unpack to is looked at first
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            size = sum(member.file_size for member in packed.infolist())
-        if size > MAX_UNPACKED:
-            raise SchemaDrift(f"{payload.name}: unpacks to {size} bytes, more than the {MAX_UNPACKED} allowed")
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        book = openpyxl.load_workbook(payload.path, read_only=True, data_only=True)
         for sheet in book.worksheets:
             rows = sheet.iter_rows(values_only=True)
             first = next(rows, ())
@@ -99,8 +95,6 @@ def _table(payload: Payload) -> list[list[str]]:
                 grid = [["" if cell is None else str(cell).strip() for cell in row] for row in (first, *rows)]
                 width = max(map(len, grid))
                 return [row + [""] * (width - len(row)) for row in grid]
-    except SchemaDrift:
-        raise
     except Exception as error:  # openpyxl meets damage with whatever error comes first
         raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None
     raise SchemaDrift(f"{payload.name}: no sheet with the monthly table of soybean oil")

@@ -9,18 +9,16 @@ the sum over countries, known with the last of them, and missing in years that h
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Iterator
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.errors import SchemaDrift
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.zipped import only_csv, require_zip
 
-ZIP = b"PK\x03\x04"
 MAX_UNPACKED = 256 * 2**20
 COMMODITIES = {
     2222000: "soybeans",
@@ -54,10 +52,8 @@ COLUMNS = [
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """The whole file: it has no parts, and any year in it may have been rewritten."""
-    content = http.get(spec.endpoint)
-    if not content.startswith(ZIP):
-        raise SourceUnavailable(f"{http.source}: {series}: not the zip asked for but {content[:60]!r}")
-    yield Fetched(series=series, extension="zip", content=content, url=spec.endpoint)
+    file = require_zip(http.download(spec.endpoint), spec.endpoint)
+    yield Fetched(series=series, extension="zip", content=file, url=spec.endpoint)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -109,18 +105,7 @@ def _world(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table(payload: Payload) -> pd.DataFrame:
-    content = payload.path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            size = sum(member.file_size for member in packed.infolist())
-            if size > MAX_UNPACKED:
-                raise SchemaDrift(f"{payload.name}: unpacks to {size} bytes, more than the {MAX_UNPACKED} allowed")
-            names = [member.filename for member in packed.infolist() if member.filename.lower().endswith(".csv")]
-            if len(names) != 1:
-                raise SchemaDrift(f"{payload.name}: {len(names)} CSV files in the zip, expected one")
-            table = packed.read(names[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        raise SchemaDrift(f"{payload.name}: not a whole zip ({error})") from None
+    table = only_csv(payload, max_bytes=MAX_UNPACKED)
     try:
         served = pd.read_csv(io.BytesIO(table), dtype="str", keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

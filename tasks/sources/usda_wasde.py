@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import io
 import re
-import zipfile
-import zlib
 from collections.abc import Iterator
 from datetime import date
 
@@ -23,6 +21,7 @@ from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
 from tasks.sources.wasde_text import us_balance
+from tasks.sources.zipped import only_csv, require_zip
 
 CSV_FEED, XLS_FEED, TEXT = "oce-wasde-report-data", "wasde-xls", "wasde-txt"
 ZIP, XLS, CSV = b"PK\x03\x04", b"\xd0\xcf\x11\xe0", (b"WasdeNumber", b"\xef\xbb\xbfWasdeNumber")
@@ -108,7 +107,7 @@ def _files(series: str, window: Window, endpoint: str, http: Http) -> Iterator[F
         for first, last, years in BUNDLES:
             if window.start <= last and window.end >= first:
                 url = f"{endpoint}/sites/default/files/documents/{CSV_FEED}-{years}.zip"
-                yield Fetched(series, "zip", _expected(http.get(url), (ZIP,), url), url)
+                yield Fetched(series, "zip", require_zip(http.download(url), url), url)
     missed, why = 0, ""
     months = pd.period_range(max(window.start, MONTHLY_FROM), window.end, freq="M")
     for month in months:
@@ -145,7 +144,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     elif payload.series == TEXT:
         numbers = _of_text(payload, content, spec)
     else:
-        numbers = _of_csv(payload, _unpacked(payload, content) if content.startswith(ZIP) else content)
+        numbers = _of_csv(payload, only_csv(payload, max_bytes=MAX_UNPACKED) if content.startswith(ZIP) else content)
     numbers = numbers[numbers["series"].isin(spec.series)].reset_index(drop=True)
     asked = numbers["series"].map({name: entry.unit for name, entry in spec.series.items()})
     other = numbers[numbers["unit"].map(_plain).map(UNITS) != asked]
@@ -179,22 +178,6 @@ def _first_days(series: pd.Series, market_year: pd.Series) -> pd.Series:
     year = market_year.str.extract(MARKETING_YEAR, expand=False)
     september = series.str.startswith("soybeans.us.")
     return (year + september.map({True: "-09-01", False: "-10-01"})).fillna(market_year)
-
-
-def _unpacked(payload: Payload, content: bytes) -> bytes:
-    """The one CSV of a bundle, in memory; refused where it would unpack to more than any bundle is."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as bundle:
-            members = bundle.infolist()
-            size = sum(member.file_size for member in members)
-            if size > MAX_UNPACKED:
-                raise SchemaDrift(f"{payload.name}: unpacks to {size} bytes, more than the {MAX_UNPACKED} allowed")
-            names = [member.filename for member in members if member.filename.lower().endswith(".csv")]
-            if len(names) != 1:
-                raise SchemaDrift(f"{payload.name}: {len(names)} CSV files in the bundle, expected one")
-            return bundle.read(names[0])
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as error:
-        raise SchemaDrift(f"{payload.name}: not a whole zip ({error})") from None
 
 
 def _of_csv(payload: Payload, content: bytes) -> pd.DataFrame:

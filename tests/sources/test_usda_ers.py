@@ -15,6 +15,7 @@ from tasks.http import Http, Limits
 from tasks.sources import usda_ers
 from tasks.sources.payloads import Payload, Window, recorded_files
 from tasks.staging.stage import stage_payloads
+from tasks.zones import sha256_of
 
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
@@ -41,7 +42,8 @@ def altered(yearbook, tmp_path):
         for name, value in cells.items():
             book["tab8"][name] = value
         book.save(tmp_path / yearbook.path.name)
-        return dataclasses.replace(yearbook, path=tmp_path / yearbook.path.name)
+        path = tmp_path / yearbook.path.name
+        return dataclasses.replace(yearbook, path=path, sha256=sha256_of(path))
 
     return make
 

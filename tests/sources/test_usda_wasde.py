@@ -352,8 +352,8 @@ def bundle(*members: tuple[str, bytes]) -> bytes:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (bundle(("a.csv", b"0" * 3_000_000)), "unpacks to 3000000 bytes, more than the 2000000 allowed"),
-        (bundle(("a.csv", b"0" * 1_500_000), ("b.bin", b"0" * 1_500_000)), "unpacks to 3000000 bytes"),
+        (bundle(("a.csv", b"0" * 3_000_000)), "unpack to 3000000 bytes, more than the 2000000 allowed"),
+        (bundle(("a.csv", b"0" * 1_500_000), ("b.bin", b"0" * 1_500_000)), "unpack to 3000000 bytes"),
         (bundle(("a.csv", b"x\n"), ("b.csv", b"x\n")), "2 CSV files"),
         (bundle(("../readme.txt", b"x")), "0 CSV files"),
     ],
