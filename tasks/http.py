@@ -102,6 +102,7 @@ class Http:
         source: str,
         *,
         per_minute: int,
+        burst: int = 5,
         secrets: tuple[str, ...] = (),
         keys: Mapping[str, str] | None = None,
         limits: Limits | None = None,
@@ -110,7 +111,7 @@ class Http:
         self.keys = dict(keys or {})
         self.secrets = (*secrets, *self.keys.values())
         self.limits = limits or Limits()
-        self._bucket = TokenBucket(per_minute)
+        self._bucket = TokenBucket(per_minute, burst)
         timeout = httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s)
         self._client = httpx.Client(timeout=timeout, follow_redirects=True, headers={"User-Agent": "cbi/0.1"})
 
