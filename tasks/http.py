@@ -128,7 +128,10 @@ class Http:
         return self.keys.get(name)
 
     def get(
-        self, url: str, params: Mapping[str, str | int] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        params: Mapping[str, str | int | list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """The body of a 2xx answer, complete. A key that goes in a header is never part of a message.
 

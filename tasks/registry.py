@@ -389,6 +389,10 @@ def read_table(path: Path, model: type[Model]) -> list[tuple[int, Model]]:
     try:
         with path.open(newline="", encoding="utf-8") as handle:
             reader = csv.DictReader(handle, strict=True)
+            header = set(reader.fieldnames or ())
+            needed = {name for name, column in model.model_fields.items() if column.is_required()}
+            if wrong := (header - set(model.model_fields)) | (needed - header):
+                raise RegistryError(f"{path}:1: columns {sorted(wrong)} are unknown or missing")
             for cells in reader:
                 named = {str(name): value for name, value in cells.items() if value != ""}
                 try:

@@ -12,7 +12,6 @@ import json
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
-from urllib.parse import urlencode
 
 import pandas as pd
 
@@ -83,16 +82,16 @@ def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) 
 def _page(
     query: str, first: date, last: date, page: int, spec: SourceSpec, http: Http
 ) -> tuple[int, int, list[dict[str, Any]]]:
-    asked = [
-        ("conditions[term]", query),
-        ("conditions[publication_date][gte]", str(first)),
-        ("conditions[publication_date][lte]", str(last)),
-        *(("fields[]", name) for name in COLUMNS),
-        ("per_page", str(PAGE)),
-        ("page", str(page)),
-        ("order", "newest"),
-    ]
-    body = http.get(f"{spec.endpoint}?{urlencode(asked)}")
+    asked: dict[str, str | int | list[str]] = {
+        "conditions[term]": query,
+        "conditions[publication_date][gte]": str(first),
+        "conditions[publication_date][lte]": str(last),
+        "fields[]": list(COLUMNS),
+        "per_page": PAGE,
+        "page": page,
+        "order": "newest",
+    }
+    body = http.get(spec.endpoint, asked)
     try:
         answer = json.loads(body)
         total, results = int(answer["count"]), answer.get("results", [])  # no documents, no `results`

@@ -54,7 +54,10 @@ def entries(payload: Payload, key: str, columns: tuple[str, ...]) -> list[dict[s
         odd = [name for name in columns if not isinstance(entry[name], str | None)]
         if odd:
             raise SchemaDrift(f"{payload.name}: {odd} in entry {number} of `{key}` is no text")
-    return found
+    # half a surrogate pair, which JSON can spell, is no text that a file can hold
+    return [
+        {name: entry[name] and entry[name].encode(errors="replace").decode() for name in columns} for entry in found
+    ]
 
 
 def counted(documents: pd.DataFrame, field: str) -> pd.DataFrame:

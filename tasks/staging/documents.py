@@ -96,24 +96,19 @@ def _judged(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
         known.loc[dated] = known_at(pd.DatetimeIndex(dates[dated]), availability)
     if "released_at" in rows:
         known = rows["released_at"]
-    text = {
-        # half a surrogate pair is no text that a file can hold
-        name: rows[name].map(lambda value: value.encode(errors="replace").decode(), na_action="ignore")
-        for name in ("document_id", "title", "abstract", "url", "publisher")
-    }
     seen_by = rows["fetched_at"] + pd.to_timedelta(rows["day_only"].astype("int64"), unit="D")
     rule = np.select(
         [
             dates.isna() | known.isna(),
             (dates > rows["fetched_at"].dt.tz_localize(None)) | (("released_at" in rows) & (known > seen_by)),
             dates.dt.dayofweek.ge(5) & (not spec.weekends),
-            text["title"].fillna("").str.strip() == "",
-            text["document_id"].fillna("").str.strip() == "",
+            rows["title"].fillna("").str.strip() == "",
+            rows["document_id"].fillna("").str.strip() == "",
         ],
         ["bad_date", "future_date", "weekend", "empty_title", "no_id"],
         default="",
     )
-    return rows.assign(**text, published=dates, known_at=known, seen_by=seen_by, rule=rule)
+    return rows.assign(published=dates, known_at=known, seen_by=seen_by, rule=rule)
 
 
 def _vintages(rows: pd.DataFrame) -> pd.DataFrame:
