@@ -83,7 +83,8 @@ def test_a_day_is_asked_for_with_the_documented_parameters(ask, server, spec):
 
 def test_a_full_answer_is_split_until_every_article_is_there_once(ask, server, monkeypatch):
     monkeypatch.setattr(gdelt, "FULL", 4)
-    stamps = [f"20231220T{hour:02d}0000Z" for hour in range(24)]
+    noon = ["20231220T115959Z"]  # where the day's first half ends
+    stamps = sorted([f"20231220T{hour:02d}0000Z" for hour in range(24)] + noon)
 
     def answered(request):
         low, high = request.query["startdatetime"], request.query["enddatetime"]
