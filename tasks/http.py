@@ -110,6 +110,7 @@ class Http:
         source: str,
         *,
         per_minute: int,
+        burst: int = 5,
         secrets: tuple[str, ...] = (),
         keys: Mapping[str, str] | None = None,
         limits: Limits | None = None,
@@ -125,7 +126,7 @@ class Http:
         self.keys = dict(keys or {})
         self.secrets = (*secrets, *self.keys.values())
         self.limits = limits or Limits()
-        self._bucket = TokenBucket(per_minute)
+        self._bucket = TokenBucket(per_minute, burst)
         timeout = httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s)
         self._client = httpx.Client(timeout=timeout, follow_redirects=True, headers={"User-Agent": "cbi/0.1"})
 
@@ -144,7 +145,10 @@ class Http:
         return self.keys.get(name)
 
     def get(
-        self, url: str, params: Mapping[str, str | int] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        params: Mapping[str, str | int | list[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
         """The body of a 2xx answer, complete. A key that goes in a header is never part of a message.
 

@@ -5,6 +5,7 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 
 from __future__ import annotations
 
+import csv
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +79,10 @@ class SeriesSpec(Entry):
     jump: Jump | None = None
     critical: bool = Field(default=False, description="P0: without it the run stops")
     location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
+    query: str = Field(default="", description="documents: what is asked for, in the source's own search language")
+    terms: tuple[str, ...] = Field(
+        default=(), description="documents: words or phrases of which one in title or abstract makes it this topic"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
@@ -101,13 +106,15 @@ class SourceSpec(Entry):
     module: str
     title: str
     endpoint: str
-    kind: Literal["bars", "values"]
+    kind: Literal["bars", "values", "documents"]
     fields: dict[str, str] = Field(description="field as staged: its name in the payload")
     field_units: dict[str, str] = Field(default={}, description="unit of a field that is not its series' unit")
     schedule: Schedule
     first_date: date
     refetch_days: int = Field(ge=0, description="how far back a source rewrites itself; 36500: it is served whole")
     rate_limit_per_minute: int = Field(gt=0)
+    burst: int = Field(default=5, ge=1, description="requests that may be made at once before the rate limit bites")
+    days_at_once: int = Field(default=36525, gt=7, description="days asked for in one run; the next run goes on")
     secrets: tuple[str, ...] = Field(default=(), description="environment names without which it cannot be asked")
     optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
     disabled: str = Field(default="", description="why there is nothing to ask live; recorded payloads still serve it")
@@ -131,6 +138,9 @@ class SourceSpec(Entry):
         default={}, description="payload folders of an archive that are not landed: what each is a sample of"
     )
     folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
+    tables: dict[str, date] = Field(
+        default={}, description="registry/<name>.csv that are the source, with the day each was last edited"
+    )
     series: dict[str, SeriesSpec]
 
     @property
@@ -140,8 +150,8 @@ class SourceSpec(Entry):
 
     @property
     def fetched(self) -> tuple[str, ...]:
-        """What is asked for and landed, one at a time: the feeds, or each series by itself."""
-        return self.feeds or tuple(self.series)
+        """What is asked for and landed, one at a time: the feeds, the tables, or each series by itself."""
+        return self.feeds or tuple(self.tables) or tuple(self.series)
 
     @property
     def replayed(self) -> tuple[str, ...]:
@@ -381,3 +391,80 @@ def load_regime_calendar(folder: Path) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_csv(folder / "regime_calendar.csv", parse_dates=["start", "end"])
+
+
+class PolicyEvent(Entry):
+    """One line of registry/policy_events.csv: something decided or done that moves soybean oil."""
+
+    announced: date
+    known_time: str | None = Field(
+        default=None, pattern=r"^\d\d:\d\d$", description="New York time, where it was later than the source's rule"
+    )
+    effective: date | None = None
+    kind: Literal["tariff", "mandate", "tax", "lcfs", "export_ban", "conflict", "trade_deal"]
+    direction_for_zl: Literal["up", "neutral", "down"]
+    title: str = Field(min_length=1)
+    detail: str = ""
+
+
+class TariffStep(Entry):
+    """One line of registry/tariff_timeline.csv: China's added tariff on US soybeans from ``effective`` on."""
+
+    announced: date
+    effective: date
+    added_tariff_pct: float = Field(ge=0, le=200)
+    why: str = Field(min_length=1)
+
+
+class MandateVolume(Entry):
+    """One line of registry/mandate_volumes.csv: the biomass-based diesel volume of one year's final rule."""
+
+    year: int = Field(ge=2006, le=2100)
+    announced: date
+    billion_gallons: float = Field(gt=0, le=100)
+    why: str = Field(min_length=1)
+
+
+POLICY_TABLES: dict[str, type[PolicyEvent] | type[TariffStep] | type[MandateVolume]] = {
+    "policy_events": PolicyEvent,
+    "tariff_timeline": TariffStep,
+    "mandate_volumes": MandateVolume,
+}
+
+
+def read_table(path: Path, model: type[Model]) -> list[tuple[int, Model]]:
+    """The rows of a dated table, each with the line it ends on.
+
+    Raises:
+        RegistryError: naming file, line and column of a row that does not fit or stands there twice.
+    """
+    rows: list[tuple[int, Model]] = []
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle, strict=True)
+            header = set(reader.fieldnames or ())
+            needed = {name for name, column in model.model_fields.items() if column.is_required()}
+            if wrong := (header - set(model.model_fields)) | (needed - header):
+                raise RegistryError(f"{path}:1: columns {sorted(wrong)} are unknown or missing")
+            for cells in reader:
+                named = {str(name): value for name, value in cells.items() if value != ""}
+                try:
+                    row = model.model_validate(named)
+                except ValidationError as error:
+                    problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                    raise RegistryError(f"{path}:{reader.line_num}: {problems}") from None
+                if any(row == earlier for _, earlier in rows):
+                    raise RegistryError(f"{path}:{reader.line_num}: this row stands in the table already")
+                rows.append((reader.line_num, row))
+    except FileNotFoundError:
+        raise RegistryError(f"{path} is missing; restore it with `git checkout {path.name}`") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise RegistryError(f"{path} is not a CSV: {error}") from None
+    if not rows:
+        raise RegistryError(f"{path} has no rows")
+    return rows
+
+
+def load_policy_events(folder: Path) -> list[PolicyEvent]:
+    """registry/policy_events.csv, checked row by row."""
+    return [event for _, event in read_table(folder / "policy_events.csv", PolicyEvent)]

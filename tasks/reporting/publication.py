@@ -9,6 +9,7 @@ from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import fan_chart
 from tasks.reporting.summary import RunSummary
 from tasks.sources.ingest import Ingested
+from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
 from tasks.warehouse.daily_tables import daily_tables
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -48,6 +49,7 @@ def publish_run(
         gates=results,
         quarantine=refused,
         alerts=alerts,
+        documents=documents_known_by(run.zones, run.sources, as_of=run.as_of),
         now=pd.Timestamp.now(tz="UTC").floor("s"),
     )
     newest = pd.Timestamp((read_json(run.zones.exports / "manifest.json") or {}).get("as_of", run.as_of))

@@ -19,6 +19,7 @@ from tasks.sources.payloads import (
     Payload,
     Window,
     adapter,
+    digest_of,
     land,
     land_recorded,
     landed,
@@ -89,8 +90,10 @@ def ingest_source(
         before = {(payload.path, payload.sha256) for payload in landed(zones, source)}
         if origin == LIVE and disabled:
             return Ingested(source, "disabled", len(before), 0, disabled=disabled)
-        if origin == LIVE:
-            absent: tuple[str, ...] = ()
+        absent: tuple[str, ...] = ()
+        if spec.tables:
+            failures = _land_tables(zones, source, spec, as_of=as_of, progress=progress)
+        elif origin == LIVE:
             failures = _ask(zones, source, spec, chosen, window=window, as_of=as_of, progress=progress, limits=limits)
         else:
             absent, failures = _replay(zones, source, spec, chosen, Path(origin), progress)
@@ -141,6 +144,30 @@ def _replay(
     return tuple(absent), failures
 
 
+def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, progress: Progress) -> dict[str, str]:
+    """Land the registry's own tables, the same from every origin: there is nobody else to ask.
+
+    The registry says when a table was last edited; its rows count as fetched by the end of that day.
+
+    Raises:
+        RegistryError: a table was edited and its date was not.
+    """
+    with Http(source, per_minute=spec.rate_limit_per_minute) as http:
+        for number, (table, edited) in enumerate(spec.tables.items(), start=1):
+            fetched_at = pd.Timestamp(edited, tz="UTC") + pd.Timedelta(days=1)
+            held = [payload for payload in landed(zones, source, table) if payload.fetched_at == fetched_at]
+            for fetched in adapter(spec).fetch(table, Window(spec.first_date, as_of), spec, http):
+                if not held:
+                    land(zones, source, fetched, spec, fetched_at=fetched_at)
+                elif held[0].sha256 != digest_of(fetched):
+                    raise RegistryError(
+                        f"{source}: {fetched.url} was edited after {edited}; give its new date under "
+                        f"`tables` of {source} in registry/data_sources.yaml"
+                    )
+            progress(number, len(spec.tables), table)
+    return {}
+
+
 def _ask(
     zones: Zones,
     source: str,
@@ -176,7 +203,14 @@ def client(zones: Zones, source: str, spec: SourceSpec, limits: Limits | None = 
     """The source's HTTP client, with its keys, its rate limit and a folder for large files on their way."""
     keys = {name: value for name in (*spec.secrets, *spec.optional_secrets) if (value := find_secret(name))}
     downloads = zones.raw / source / ".downloads"
-    return Http(source, per_minute=spec.rate_limit_per_minute, keys=keys, limits=limits, downloads=downloads)
+    return Http(
+        source,
+        per_minute=spec.rate_limit_per_minute,
+        burst=spec.burst,
+        keys=keys,
+        limits=limits,
+        downloads=downloads,
+    )
 
 
 def fetch_window(zones: Zones, source: str, spec: SourceSpec, series: str, window: Window, http: Http) -> int:

@@ -101,6 +101,12 @@ def adapter(spec: SourceSpec) -> Adapter:
         raise RegistryError(f"module `{spec.module}`: there is no tasks/sources/{spec.module}.py") from None
 
 
+def digest_of(fetched: Fetched) -> str:
+    """The sha256 of what came."""
+    content = fetched.content
+    return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+
+
 def land(
     zones: Zones,
     source: str,
@@ -112,8 +118,7 @@ def land(
 ) -> Payload:
     """Store a live payload and then its sidecar. The same bytes as the newest payload held are not stored again."""
     folder = zones.raw / source / fetched.series
-    content = fetched.content
-    digest = sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
+    content, digest = fetched.content, digest_of(fetched)
     held = landed(zones, source, fetched.series)
     if held and held[-1].sha256 == digest:
         if isinstance(content, Path):

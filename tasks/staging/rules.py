@@ -13,7 +13,7 @@ from tasks.calendar import as_of_instants
 from tasks.registry import Jump, SourceSpec
 
 PRICES = ("open", "high", "low", "close", "adj_close")
-KEY_FIELD = {"bars": "close", "values": "value"}
+KEY_FIELD = {"bars": "close", "values": "value", "documents": "documents"}
 TRAILING = 60
 REASONS = {
     "bad_date": "the date cannot be read",
@@ -27,6 +27,8 @@ REASONS = {
     "impossible_ohlc": "the bar's prices contradict each other",
     "stale_run": "the same bar too many times in a row",
     "jump": "a jump that nothing confirms",
+    "empty_title": "the document has no title",
+    "no_id": "the document has no identifier",
 }
 
 

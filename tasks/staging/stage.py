@@ -16,6 +16,7 @@ from tasks.registry import SourceSpec
 from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.staging.availability import known_at
+from tasks.staging.documents import stage_documents, typed
 from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
 from tasks.zones import (
     Zones,
@@ -52,6 +53,7 @@ class Staged:
     quarantine: pd.DataFrame
     payloads: int
     changed: bool
+    documents: pd.DataFrame | None = None
 
 
 def stage_payloads(
@@ -66,10 +68,7 @@ def stage_payloads(
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
     frames, unreadable = [], []
-    payloads = list(payloads)
-    shared = Counter(payload.name for payload in payloads)  # two folders may hold files of one name
-    for number, payload in enumerate(payloads):
-        name = payload.name if shared[payload.name] == 1 else f"{payload.name}#{payload.sha256[:8]}"
+    for number, (name, payload) in enumerate(_named(payloads)):
         try:
             raw.verify(payload)
             rows = raw.adapter(spec).parse(payload, spec)
@@ -94,6 +93,13 @@ def stage_payloads(
     accepted = _vintages(cells[cells["rule"] == ""])
     accepted = accepted[accepted["available_at"] <= through]
     return _finish([accepted], OBSERVATIONS), _finish([*refused, _refusals(cells[cells["rule"] != ""])], QUARANTINE)
+
+
+def _named(payloads: Iterable[Payload]) -> list[tuple[str, Payload]]:
+    """Payloads by a name of their own; two folders may hold files of one name."""
+    payloads = list(payloads)
+    shared = Counter(payload.name for payload in payloads)
+    return [(p.name if shared[p.name] == 1 else f"{p.name}#{p.sha256[:8]}", p) for p in payloads]
 
 
 def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -> pd.DataFrame:
@@ -265,7 +271,7 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
     Staging never shrinks: after a run as of a later date, an earlier one reads the same files through its own cut.
     """
     target, refused = zones.staging / source / "observations.parquet", zones.quarantine / source / "cells.parquet"
-    state_path = zones.staging / source / "manifest.json"
+    texts, state_path = zones.staging / source / "documents.parquet", zones.staging / source / "manifest.json"
     through = as_of_instant(as_of)
     with exclusive(zones, f"staging-{source}"):
         sweep_temporary(target.parent)
@@ -276,12 +282,18 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         if state.get("inputs") == inputs and pd.Timestamp(state["through"]) >= through:
             try:
                 observations, quarantine = _typed(read_parquet(target)), _typed(read_parquet(refused))
-                return Staged(source, observations, quarantine, len(held), changed=False)
+                documents = typed(read_parquet(texts)) if spec.kind == "documents" else None
+                return Staged(source, observations, quarantine, len(held), changed=False, documents=documents)
             except CbiError:
                 pass  # a killed or damaged write: made again below
         if state.get("through"):
             through = max(through, pd.Timestamp(state["through"]))
         observations, quarantine = stage_payloads(source, spec, held, through=through)
+        documents = None
+        if spec.kind == "documents":
+            documents, unfit = stage_documents(source, spec, _named(held), through=through)
+            quarantine = _finish([quarantine, unfit] if len(unfit) else [quarantine], QUARANTINE)
+            write_parquet(texts, documents)
         write_parquet(refused, quarantine)
         write_parquet(target, observations)
         write_json(
@@ -293,7 +305,7 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 "quarantined": len(quarantine),
             },
         )
-        return Staged(source, observations, quarantine, len(held), changed=True)
+        return Staged(source, observations, quarantine, len(held), changed=True, documents=documents)
 
 
 def read_staged(zones: Zones, source: str) -> Staged | None:

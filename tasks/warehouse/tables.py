@@ -16,7 +16,17 @@ from tasks.errors import WarehouseError
 
 SCHEMA = Path(__file__).parent / "schema"
 HORIZONS = ("1w", "1m", "3m", "6m", "12m")
-DATASETS = ("staging", "features", "training", "forecasts", "predictions", "performance", "ops", "api")
+DATASETS = (
+    "raw_intelligence",
+    "staging",
+    "features",
+    "training",
+    "forecasts",
+    "predictions",
+    "performance",
+    "ops",
+    "api",
+)
 STAMP = "created_at"
 """Says when a row's content was written; a rerun that brings the same content does not touch it."""
 

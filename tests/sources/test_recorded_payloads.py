@@ -72,6 +72,7 @@ SMALL = {
     "freight": "baltic-dry-index",
     "usda_fas": "esr-weekly-summary",
     "usda_nass": "crop-progress-soybeans-2018",
+    "federal_register": "documents",
 }
 
 
@@ -86,6 +87,9 @@ def a_few_rows(source: str, content: bytes) -> bytes:
         document = json.loads(content)
         document["response"]["data"] = document["response"]["data"][:8]
         return json.dumps(document).encode()
+    if source == "federal_register":
+        answer = json.loads(content)
+        return json.dumps(answer | {"results": answer["results"][:8]}).encode()
     if source == "sina":
         bars = json.loads(content[content.index(b"[") : content.rindex(b"]") + 1])
         return b"var x = " + json.dumps(bars[:8]).encode() + b";"
@@ -146,6 +150,7 @@ def test_something_else_altogether_is_drift(source, content, registry, archive, 
         ("freight", b"Value", b"Close"),
         ("usda_fas", b"NetSales", b"Net"),
         ("usda_nass", b"WEEK ENDING", b"WEEK"),
+        ("federal_register", b"publication_date", b"published_on"),
     ],
 )
 def test_a_renamed_column_is_drift_that_says_what_is_missing(source, old, new, registry, archive, tmp_path):

@@ -1,0 +1,104 @@
+"""Federal Register documents: title, abstract, date and link, newest first.
+
+One payload is one mixed feed (`results[]`), whatever was asked for: a document belongs to every topic of which a
+registered term stands in its title or abstract, and to `other` where none does (the search also looks into the full
+text). So a topic means the same in a recorded feed and in a live answer. At most 2,000 results come of one query: it
+is split by date. Document numbers were reused before 2016: the date is part of a document's identifier.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pandas as pd
+
+from tasks.errors import SourceUnavailable
+from tasks.http import Http
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.texts import DOCUMENT, counted, entries, topics_of
+
+COLUMNS = ("document_number", "title", "abstract", "publication_date", "html_url")
+PAGE, CAP = 1000, 2000
+PUBLISHER = "Federal Register"
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """Every document of the window that any topic's query finds, each once, as one page of the API's answer."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for query in sorted({entry.query for entry in spec.series.values() if entry.query}):
+        for result in _results(query, window.start, window.end, spec, http):
+            found[str(result.get("publication_date")), str(result.get("document_number"))] = result
+    if not found:
+        raise SourceUnavailable(f"{http.source}: {series}: no document between {window.start} and {window.end}")
+    page = {"count": len(found), "total_pages": 1, "results": [found[key] for key in sorted(found, reverse=True)]}
+    yield Fetched(series=series, extension="json", content=json.dumps(page).encode(), url=spec.endpoint)
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Documents a topic and publication day, for the days of the payload that have any."""
+    return counted(documents(payload, spec), next(iter(spec.fields)))
+
+
+def documents(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """The documents as served, one row a topic."""
+    rows = []
+    for number, served in enumerate(entries(payload, "results", COLUMNS), start=1):
+        day, name = served["publication_date"], served["document_number"]
+        for topic in topics_of(f"{served['title'] or ''}\n{served['abstract'] or ''}", spec):
+            identity = f"{day}/{name}" if name else None
+            rows.append(
+                [topic, identity, day, served["title"], served["abstract"], served["html_url"], PUBLISHER, number]
+            )
+    return pd.DataFrame(rows, columns=DOCUMENT)
+
+
+def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) -> list[dict[str, Any]]:
+    """Every result of one query; where the cap would cut it, of its two halves."""
+    found: list[dict[str, Any]] = []
+    page = 1
+    while True:
+        total, pages, results = _page(query, first, last, page, spec, http)
+        if total > CAP:
+            if first == last:
+                raise SourceUnavailable(f"{http.source}: {total} documents on {first} for {query}, {CAP} can be had")
+            middle = first + (last - first) // 2
+            later = _results(query, middle + timedelta(days=1), last, spec, http)
+            return later + _results(query, first, middle, spec, http)
+        found += results
+        if page >= pages:
+            break
+        page += 1
+    if len(found) != total:
+        raise SourceUnavailable(
+            f"{http.source}: {len(found)} of {total} documents from {first} to {last} for {query}; ask again"
+        )
+    return found
+
+
+def _page(
+    query: str, first: date, last: date, page: int, spec: SourceSpec, http: Http
+) -> tuple[int, int, list[dict[str, Any]]]:
+    asked: dict[str, str | int | list[str]] = {
+        "conditions[term]": query,
+        "conditions[publication_date][gte]": str(first),
+        "conditions[publication_date][lte]": str(last),
+        "fields[]": list(COLUMNS),
+        "per_page": PAGE,
+        "page": page,
+        "order": "newest",
+    }
+    body = http.get(spec.endpoint, asked)
+    try:
+        answer = json.loads(body)
+        total, results = int(answer["count"]), answer.get("results", [])  # no documents, no `results`
+        pages = int(answer.get("total_pages", 1))
+        good = (total == 0 or "results" in answer) and all(isinstance(one, dict) for one in results)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        good = False
+    if not good:
+        raise SourceUnavailable(f"{http.source}: not the documents asked for but {body[:80]!r}")
+    return total, pages, results

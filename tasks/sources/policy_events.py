@@ -1,0 +1,66 @@
+"""Policy events, China's tariff on US soybeans and biomass-based diesel volumes: dated tables of the registry itself.
+
+The payload is registry/<table>.csv, landed as it is. Events are counted by kind on the day they were announced. A
+tariff stands at the day it takes effect and a volume at the first day of its year, and both are known when they were
+announced: often before the date they stand at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from tasks.calendar import at_clock
+from tasks.errors import RegistryError, SchemaDrift
+from tasks.http import Http
+from tasks.registry import POLICY_TABLES, MandateVolume, PolicyEvent, SourceSpec, TariffStep, read_table
+from tasks.settings import load_settings
+from tasks.sources.payloads import Fetched, Payload, Window
+
+TARIFF, MANDATE = "tariff.china_us_soybeans", "mandate.biomass_based_diesel"
+DIRECTION = {"up": 1, "neutral": 0, "down": -1}
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """One table of the registry, whole; a table with a bad row is refused with the row's line."""
+    path = load_settings().registry / f"{series}.csv"
+    read_table(path, POLICY_TABLES[series])
+    yield Fetched(series=series, extension="csv", content=path.read_bytes(), url=f"registry/{path.name}")
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Rows of the registered series, each with the instant it was known: a clock of the day it was announced."""
+    if payload.series not in POLICY_TABLES:
+        raise SchemaDrift(f"{payload.name}: no table of the registry; known: {', '.join(POLICY_TABLES)}")
+    try:
+        found = read_table(payload.path, POLICY_TABLES[payload.series])
+    except RegistryError as error:
+        raise SchemaDrift(f"{payload.name}: {error}") from None
+    rows = pd.DataFrame([_row(line, entry, spec.availability.time) for line, entry in found])
+    rows["released_at"] = [
+        at_clock(pd.DatetimeIndex([day]), clock, spec.availability.timezone)[0]
+        for day, clock in zip(rows["announced"], rows["clock"], strict=True)
+    ]
+    if payload.series == "policy_events":
+        days = rows.groupby(["series", "observation_date"], sort=False)
+        rows = days.agg(
+            row=("row", "min"),
+            events=("row", "size"),
+            direction=("direction", "sum"),
+            released_at=("released_at", "max"),
+        ).reset_index()
+    rows = rows.drop(columns=["announced", "clock"], errors="ignore")
+    return rows[rows["series"].isin(spec.series)].reset_index(drop=True)
+
+
+def _row(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str) -> dict[str, object]:
+    shared = {"row": line, "announced": pd.Timestamp(entry.announced), "clock": clock}
+    if isinstance(entry, TariffStep):
+        named: dict[str, object] = {"series": TARIFF, "observation_date": str(entry.effective)}
+        return named | shared | {"added_tariff_pct": entry.added_tariff_pct}
+    if isinstance(entry, MandateVolume):
+        named = {"series": MANDATE, "observation_date": f"{entry.year}-01-01"}
+        return named | shared | {"billion_gallons": entry.billion_gallons}
+    named = {"series": f"event.{entry.kind}", "observation_date": str(entry.announced)}
+    return named | shared | {"clock": entry.known_time or clock, "direction": DIRECTION[entry.direction_for_zl]}

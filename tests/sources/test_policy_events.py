@@ -1,0 +1,155 @@
+"""Policy tables: kept by hand in the registry, refused by line, the same from every origin, known when announced."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.errors import RegistryError
+from tasks.registry import POLICY_TABLES, MandateVolume, TariffStep, load_policy_events, read_table
+from tasks.sources.ingest import ingest_source
+from tasks.sources.payloads import landed
+from tasks.staging.stage import known_by, stage_payloads, stage_source
+
+AS_OF = pd.Timestamp("2023-12-29")
+LATER = pd.Timestamp("2030-01-01", tz="UTC")
+TARIFF, MANDATE = "tariff.china_us_soybeans", "mandate.biomass_based_diesel"
+NEXT_YEAR = {name: date(2027, 1, 1) for name in POLICY_TABLES}
+
+
+@pytest.fixture
+def spec(registry):
+    return registry.sources.source("policy_events")
+
+
+@pytest.fixture
+def folder(registry, tmp_path, monkeypatch) -> Path:
+    """The registry again, for a test that edits it."""
+    monkeypatch.setenv("CBI_REGISTRY", str(tmp_path / "registry"))
+    return Path(shutil.copytree(registry.folder, tmp_path / "registry"))
+
+
+@pytest.fixture
+def ingest(zones):
+    def run(spec, origin: str | Path = "live"):
+        return ingest_source(zones, "policy_events", spec, origin=origin, as_of=AS_OF.date(), progress=lambda *a: None)
+
+    return run
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text, f"the test no longer fits {path.name}"
+    path.write_text(text.replace(old, new, 1))
+
+
+def at(series: str, staged) -> pd.DataFrame:
+    held = staged.by_source["policy_events"].observations
+    return held[held["series"] == series].set_index(held["observation_date"][held["series"] == series].astype(str))
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "named"),
+    [
+        ("policy_events", "2018-07-06,2018-07-06,tariff", "2018-17-06,2018-07-06,tariff", [":4: ", "announced"]),
+        ("policy_events", "2018-07-06,tariff,down", "2018-07-06,tarif,down", [":4: ", "kind"]),
+        ("policy_events", "2018-07-06,tariff,down", "2018-07-06,tariff,sideways", [":4: ", "direction_for_zl"]),
+        ("policy_events", "effective,kind", "efective,kind", [":1: ", "efective"]),
+        ("policy_events", "announced,", "announced_on,", [":1: ", "announced_on"]),
+        ("tariff_timeline", ",why", "", [":1: ", "why"]),
+        ("policy_events", "goods,23:59", "goods,late", [":6: ", "known_time"]),
+        ("tariff_timeline", "2018-07-06,25", "2018-07-06,-25", [":2: ", "added_tariff_pct"]),
+        ("mandate_volumes", "2018,2016-11-23,2.1", "2018,2016-11-23,2.1,x", [":3: "]),
+        ("mandate_volumes", "\n2018,", "\n2017,2015-11-30,2.0,EPA final RFS 2014-2016\n2018,", [":3: ", "already"]),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_refused_with_its_file_line_and_column_and_nothing_lands(
+    folder, spec, ingest, zones, table, old, new, named
+):
+    edit(folder / f"{table}.csv", old, new)
+    only = spec.model_copy(update={"tables": {table: spec.tables[table]}})
+    with pytest.raises(RegistryError) as raised:
+        ingest(only)
+    for part in [f"{table}.csv", *named]:
+        assert part in str(raised.value)
+    assert landed(zones, "policy_events") == []
+
+
+def test_the_tables_land_from_the_registry_whatever_the_origin_and_only_once(spec, ingest, archive, zones, registry):
+    assert (ingest(spec).status, ingest(spec, archive).new_payloads) == ("ok", 0)
+    held = landed(zones, "policy_events")
+    assert [payload.series for payload in held] == ["mandate_volumes", "policy_events", "tariff_timeline"]
+    for payload in held:
+        assert payload.path.read_bytes() == (registry.folder / f"{payload.series}.csv").read_bytes()
+        assert payload.fetched_at.date() > spec.tables[payload.series], "known to us by the end of that day"
+
+
+def test_a_table_that_was_edited_under_its_old_date_is_refused(folder, spec, ingest):
+    ingest(spec)
+    edit(folder / "policy_events.csv", "conflict,up", "conflict,down")
+    with pytest.raises(RegistryError, match=r"policy_events.csv was edited after .*data_sources.yaml"):
+        ingest(spec)
+
+
+def test_a_judgement_changed_later_is_a_new_vintage_and_does_not_reach_back(folder, spec, ingest, zones):
+    ingest(spec)
+    edit(folder / "policy_events.csv", "2022-02-24,2022-02-24,conflict,up", "2022-02-24,2022-02-24,conflict,down")
+    moved = spec.model_copy(update={"tables": NEXT_YEAR})
+    assert ingest(moved).new_payloads == 1, "the other tables are as they were"
+    held, refused = stage_payloads("policy_events", moved, landed(zones, "policy_events"), through=LATER)
+    invaded = held[(held["observation_date"] == "2022-02-24") & (held["field"] == "direction")]
+    assert refused.empty and invaded["value"].tolist() == [1, -1]
+    assert [f"{known:%Y-%m-%d %H:%M}" for known in invaded["available_at"]] == ["2022-02-24 23:00", "2027-01-02 00:00"]
+
+
+def test_events_are_counted_by_kind_and_known_at_six_in_the_evening_unless_told_later(staged, registry):
+    held = staged.by_source["policy_events"].observations
+    events = load_policy_events(registry.folder)
+    assert staged.by_source["policy_events"].quarantine.empty
+    assert held[held["field"] == "events"]["value"].sum() == len(events) == 35
+    assert held[held["field"] == "direction"].groupby("series", observed=True)["value"].sum().to_dict() == {
+        "event.conflict": 1, "event.export_ban": 0, "event.lcfs": 2, "event.mandate": 4, "event.tariff": -3,
+        "event.tax": 2, "event.trade_deal": 1,
+    }  # fmt: skip
+    known = held["available_at"].dt.tz_convert("America/New_York").dt.strftime("%H:%M")
+    late = held["observation_date"] == "2018-09-17"
+    assert set(known[late]) == {"23:59"} and set(known[~late]) == {"18:00"}
+    assert "event.mandate" in set(known_by(held, pd.Timestamp("2007-12-19"))["series"].astype(str))
+
+
+def test_a_tariff_stands_at_the_day_it_takes_effect_and_is_known_from_its_announcement(staged):
+    steps = at(TARIFF, staged)
+    assert steps["value"].to_dict() == {"2018-07-06": 25, "2019-09-01": 30, "2020-02-14": 27.5}
+    assert set(steps["unit"].astype(str)) == {"%"}
+    before = known_by(steps, pd.Timestamp("2019-08-22"))["value"].tolist()
+    after = known_by(steps, pd.Timestamp("2019-08-23"))["value"].tolist()
+    assert (before, after) == ([25], [25, 30])
+
+
+def test_a_years_volume_is_known_from_its_final_rule_and_not_before(staged):
+    volumes = at(MANDATE, staged)
+    assert volumes["value"].tolist() == [2.0, 2.1, 2.1, 2.43, 2.43, 2.76, 2.82, 3.04, 3.35]
+    assert known_by(volumes, pd.Timestamp("2023-06-20")).index[-1] == "2022-01-01"
+    assert known_by(volumes, pd.Timestamp("2023-06-21")).index[-1] == "2025-01-01"
+
+
+def test_every_step_and_volume_rests_on_an_announced_event(registry):
+    announced = {(event.announced, event.kind) for event in load_policy_events(registry.folder)}
+    steps = read_table(registry.folder / "tariff_timeline.csv", TariffStep)
+    volumes = read_table(registry.folder / "mandate_volumes.csv", MandateVolume)
+    assert {(step.announced, "tariff") for _, step in steps} <= announced
+    assert {(volume.announced, "mandate") for _, volume in volumes} <= announced
+
+
+def test_staged_as_of_an_earlier_day_the_tables_tell_what_was_known_then(spec, ingest, zones, staged, tmp_path):
+    ingest(spec)
+    early = pd.Timestamp("2019-08-30")
+    held = stage_source(zones, "policy_events", spec, as_of=early, code="t").observations
+    cut = known_by(staged.by_source["policy_events"].observations, early)
+    assert 0 < len(held) < 82
+    columns = ["series", "observation_date", "field", "value", "available_at", "vintage"]
+    pd.testing.assert_frame_equal(held[columns], cut[columns].reset_index(drop=True), check_categorical=False)
