@@ -34,7 +34,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         if window.start > spec.first_date and _events(history, since=new):
             asked = Window(spec.first_date, window.end)
             history = _history(series, asked, http.limits.read_s)
-        dates = history.index.strftime("%Y-%m-%d")
+        dates = pd.DatetimeIndex(history.index).strftime("%Y-%m-%d")
         return history[[c for c in COLUMNS if c in history]].set_axis(dates).to_csv(index_label="Date").encode()
 
     url = f"{spec.endpoint}/v8/finance/chart/{series}?interval=1d&period1="
