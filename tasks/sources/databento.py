@@ -83,7 +83,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     bars = served[["instrument_id", *spec.fields.values()]].set_axis(["instrument_id", *spec.fields], axis=1)
     bars = bars.astype(object)  # as served: a bar of Sunday and Monday goes in beside text that is no number
     sunday = days.dt.dayofweek == 6
-    bars["series"] = _series(served["symbol"].astype(str), days, payload, spec)
+    bars["series"] = _series(served["symbol"].fillna("").astype(str), days, payload, spec)
     bars["day"] = days + pd.to_timedelta(sunday.astype("int64"), unit="D")
     bars["observation_date"] = bars["day"].dt.strftime("%Y-%m-%d").fillna(served["ts_event"].astype(str))
     bars["row"] = served.index + 2

@@ -70,6 +70,7 @@ SMALL = {
     "sina": "B0",
     "bls": "timeseries",
     "freight": "baltic-dry-index",
+    "dce": "daily-quotes",
 }
 
 
@@ -142,6 +143,7 @@ def test_something_else_altogether_is_drift(source, content, registry, archive, 
         ("sina", b"settle", b"settlement"),
         ("bls", b"year", b"jahr"),
         ("freight", b"Value", b"Close"),
+        ("dce", b"Turnover", b"Amount"),
     ],
 )
 def test_a_renamed_column_is_drift_that_says_what_is_missing(source, old, new, registry, archive, tmp_path):
