@@ -181,7 +181,12 @@ class SourceSpec(Entry):
                 for k in ("point_in_time", "availability", "stale_limit_days", "stale_run", "jump")
                 if k in raw
             }
-            letter = (raw.get("roll") or "")[:1]
+            named = [name for name in (*raw["series"], *raw.get("feeds", ())) if "{roll}" in name]
+            if named and not raw.get("roll"):
+                raise ValueError(f"{named[0]}: needs `roll`, calendar or volume")
+            if raw.get("contracts") and not raw.get("contract_name"):
+                raise ValueError("`contracts` needs `contract_name`, such as {product}{code}{year:02d}")
+            letter = str(raw.get("roll") or "")[:1]
             own = {name.replace("{roll}", letter): spec for name, spec in raw["series"].items()}
             for product, listed in (raw.get("contracts") or {}).items():
                 own |= Contracts.model_validate(listed).series(product, raw["contract_name"])

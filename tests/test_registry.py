@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from tasks.errors import RegistryError
 from tasks.features.build import build_features
@@ -184,3 +185,23 @@ def test_every_payload_folder_of_a_source_is_recorded_but_for_those_named(regist
         for name, spec in registry.sources.sources.items()
     }
     assert {name: count for name, count in missing.items() if count} == LIVE_ONLY
+
+
+def test_contracts_become_series_by_delivery_month_each_with_its_last_day(registry):
+    dalian, chicago = registry.sources.source("dce"), registry.sources.source("databento")
+    assert {name[1:] for name in dalian.series if name[0] == "y" and name[1:3] == "22"} == {
+        f"22{month:02d}" for month in (1, 3, 5, 7, 8, 9, 11, 12)
+    }
+    assert "".join(name[2] for name in chicago.series if name.startswith("ZL") and name.endswith("24")) == "FHKNQUVZ"
+    soybean_oil = dalian.series["y2209"]
+    assert (soybean_oil.title, str(soybean_oil.ends)) == ("Soybean oil, Dalian, Sep 2022", "2022-09-30")
+    assert dalian.unit_of("y2209", "open_interest") == "contracts" and dalian.unit_of("y2209", "settle") == "CNY/t"
+
+
+@pytest.mark.parametrize("lacking", ["roll", "contract_name"])
+def test_a_name_with_nothing_to_fill_it_is_refused(registry, tmp_path, lacking):
+    entries = yaml.safe_load((registry.folder / "data_sources.yaml").read_text())
+    entries["sources"]["databento"].pop(lacking)
+    (tmp_path / "data_sources.yaml").write_text(yaml.safe_dump(entries))
+    with pytest.raises(RegistryError, match=rf"databento.*{lacking}"):
+        load_sources(tmp_path)

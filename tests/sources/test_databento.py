@@ -184,6 +184,7 @@ def test_every_contract_of_a_parent_is_a_series_and_a_spread_is_none(parse, spec
         "ZL.FUT",
         bars(
             bar("2013-12-30", "40,41,39,40", symbol="ZLF4", instrument=1),
+            bar("2013-12-30", "40,41,39,40.5", symbol="ZLF3", instrument=9),  # last January's has expired
             bar("2023-12-28", "48,49,47,48", symbol="ZLF4", instrument=2),
             bar("2023-12-28", "48,49,47,48.2", symbol="ZLZ3", instrument=3),
             bar("2023-12-28", "48,49,47,48.4", symbol="ZLH30", instrument=4),
@@ -193,6 +194,7 @@ def test_every_contract_of_a_parent_is_a_series_and_a_spread_is_none(parse, spec
     )
     assert dict(zip(rows["series"], rows["close"], strict=True)) == {
         "ZLF14": 40.0,
+        "ZLF23": 40.5,
         "ZLF24": 48.0,
         "ZLZ23": 48.2,
         "ZLH30": 48.4,

@@ -87,7 +87,7 @@ def test_no_accepted_value_is_missing_infinite_or_early(staged, registry):
 
 
 @pytest.mark.parametrize(
-    "source", ["yahoo", "fred", "cftc", "cftc_disagg", "noaa", "inmet", "ghcnd", "eia", "sina", "freight", "dce"]
+    "source", ["yahoo", "fred", "cftc", "cftc_disagg", "noaa", "inmet", "ghcnd", "eia", "sina", "freight"]
 )
 def test_every_cell_served_is_accepted_refused_or_an_empty_marker(staged, registry, source):
     """Counted by payload, series, date and field: accepted (equal repeats of a value once) or in quarantine."""
