@@ -5,6 +5,7 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 
 from __future__ import annotations
 
+import calendar
 import csv
 from datetime import date
 from functools import cached_property
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WHOLE_HISTORY_DAYS = 36500
+MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
 PointInTime = Literal["exact", "lagged", "revised"]
 
 
@@ -83,6 +85,7 @@ class SeriesSpec(Entry):
     terms: tuple[str, ...] = Field(
         default=(), description="documents: words or phrases of which one in title or abstract makes it this topic"
     )
+    ends: date | None = Field(default=None, description="nothing comes after it: a contract's last day at the latest")
 
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
@@ -90,6 +93,31 @@ class SeriesSpec(Entry):
             if low >= high:
                 raise ValueError(f"{name}: {low} is not below {high}")
         return self
+
+
+class Contracts(Entry):
+    """The contracts of one product, a series each: every delivery month of every year."""
+
+    title: str
+    unit: str
+    range: tuple[float, float]
+    units: dict[str, str] = {}
+    ranges: dict[str, tuple[float, float]] = {}
+    months: tuple[Annotated[int, Field(ge=1, le=12)], ...]
+    years: tuple[int, int] = Field(description="first and last delivery year")
+
+    def series(self, product: str, name: str) -> dict[str, dict[str, Any]]:
+        """What each contract's series has of its own; ``name`` is a pattern of product, month, year and code."""
+        shared = self.model_dump(exclude={"title", "months", "years"}) | {"jump": None, "stale_run": None}
+        return {
+            name.format(product=product, month=month, year=year % 100, code=MONTH_CODES[month - 1]): {
+                **shared,
+                "title": f"{self.title}, {calendar.month_abbr[month]} {year}",
+                "ends": date(year, month, calendar.monthrange(year, month)[1]),
+            }
+            for year in range(self.years[0], self.years[1] + 1)
+            for month in self.months
+        }
 
 
 class Schedule(Entry):
@@ -141,6 +169,11 @@ class SourceSpec(Entry):
     tables: dict[str, date] = Field(
         default={}, description="registry/<name>.csv that are the source, with the day each was last edited"
     )
+    roll: Literal["calendar", "volume"] | None = Field(
+        default=None, description="when a continuous contract moves on: `{roll}` in names is its letter, c or v"
+    )
+    contracts: dict[str, Contracts] = Field(default={}, description="product: its contracts, each becomes a series")
+    contract_name: str = Field(default="", description="pattern of product, month, year (two digits) and code")
     series: dict[str, SeriesSpec]
 
     @property
@@ -168,7 +201,18 @@ class SourceSpec(Entry):
                 for k in ("point_in_time", "availability", "stale_limit_days", "stale_run", "jump")
                 if k in raw
             }
-            raw = {**raw, "series": {name: {**shared, **(spec or {})} for name, spec in raw["series"].items()}}
+            named = [name for name in (*raw["series"], *raw.get("feeds", ())) if "{roll}" in name]
+            if named and not raw.get("roll"):
+                raise ValueError(f"{named[0]}: needs `roll`, calendar or volume")
+            if raw.get("contracts") and not raw.get("contract_name"):
+                raise ValueError("`contracts` needs `contract_name`, such as {product}{code}{year:02d}")
+            letter = str(raw.get("roll") or "")[:1]
+            own = {name.replace("{roll}", letter): spec for name, spec in raw["series"].items()}
+            for product, listed in (raw.get("contracts") or {}).items():
+                own |= Contracts.model_validate(listed).series(product, raw["contract_name"])
+            raw = {**raw, "series": {name: {**shared, **(spec or {})} for name, spec in own.items()}}
+            if "feeds" in raw:
+                raw["feeds"] = [name.replace("{roll}", letter) for name in raw["feeds"]]
         return raw
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from tasks.errors import RegistryError
 from tasks.features.build import build_features
@@ -169,7 +170,16 @@ def test_every_source_named_by_a_feature_exists(registry):
             )
 
 
-LIVE_ONLY = {"open_meteo": 10, "ghcnd": 8, "usda_psd": 1, "gdelt": 3}  # series that the archive has no payload of
+# series that the archive has no payload of
+LIVE_ONLY = {
+    "yahoo": 37,
+    "open_meteo": 10,
+    "ghcnd": 8,
+    "usda_psd": 1,
+    "gdelt": 3,
+    "databento": 12,
+    "alphavantage": 40,
+}
 
 
 def test_every_payload_folder_of_a_source_is_recorded_but_for_those_named(registry, archive):
@@ -192,3 +202,23 @@ def test_every_row_of_the_manifest_is_landed_or_a_named_sample(registry, archive
     assert rows - landed - set(samples) == set(), "neither consumed nor a named sample"
     assert set(samples) <= rows and not landed & set(samples), "a sample is not landed"
     assert all(len(told) > 20 for told in samples.values()), "and says of what it is a sample"
+
+
+def test_contracts_become_series_by_delivery_month_each_with_its_last_day(registry):
+    dalian, chicago = registry.sources.source("dce"), registry.sources.source("databento")
+    assert {name[1:] for name in dalian.series if name[0] == "y" and name[1:3] == "22"} == {
+        f"22{month:02d}" for month in (1, 3, 5, 7, 8, 9, 11, 12)
+    }
+    assert "".join(name[2] for name in chicago.series if name.startswith("ZL") and name.endswith("24")) == "FHKNQUVZ"
+    soybean_oil = dalian.series["y2209"]
+    assert (soybean_oil.title, str(soybean_oil.ends)) == ("Soybean oil, Dalian, Sep 2022", "2022-09-30")
+    assert dalian.unit_of("y2209", "open_interest") == "contracts" and dalian.unit_of("y2209", "settle") == "CNY/t"
+
+
+@pytest.mark.parametrize("lacking", ["roll", "contract_name"])
+def test_a_name_with_nothing_to_fill_it_is_refused(registry, tmp_path, lacking):
+    entries = yaml.safe_load((registry.folder / "data_sources.yaml").read_text())
+    entries["sources"]["databento"].pop(lacking)
+    (tmp_path / "data_sources.yaml").write_text(yaml.safe_dump(entries))
+    with pytest.raises(RegistryError, match=rf"databento.*{lacking}"):
+        load_sources(tmp_path)

@@ -1,6 +1,8 @@
-"""Daily bars of futures, indices and currencies from Yahoo Finance, as history CSV.
+"""Daily bars of futures, indices, currencies, equities and funds from Yahoo Finance, as history CSV.
 
 Yahoo refuses plain HTTP clients, so the `yfinance` package asks; what is stored is the CSV its site served.
+A split rescales every price and volume before it, a dividend every adjusted close: after either the whole history is
+asked for again, or values of two scales would stand side by side.
 """
 
 from __future__ import annotations
@@ -22,13 +24,31 @@ COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """One symbol's bars of the window."""
-    url = f"{spec.endpoint}/v8/finance/chart/{series}?interval=1d&period1={window.start}&period2={window.end}"
-    content = http.retrying(lambda: _history_csv(series, window, http.limits.read_s), shown=url)
-    yield Fetched(series=series, extension="csv", content=content, url=url)
+    """One symbol's bars of the window; all its bars where a split or dividend came since the last one held."""
+    asked = window
+    new = pd.Timestamp(window.start) + timedelta(days=spec.refetch_days)
+
+    def ask() -> bytes:
+        nonlocal asked
+        history = _history(series, window, http.limits.read_s)
+        if window.start > spec.first_date and _events(history, since=new):
+            asked = Window(spec.first_date, window.end)
+            history = _history(series, asked, http.limits.read_s)
+        dates = pd.DatetimeIndex(history.index).strftime("%Y-%m-%d")
+        return history[[c for c in COLUMNS if c in history]].set_axis(dates).to_csv(index_label="Date").encode()
+
+    url = f"{spec.endpoint}/v8/finance/chart/{series}?interval=1d&period1="
+    content = http.retrying(ask, shown=f"{url}{window.start}&period2={window.end}")
+    yield Fetched(series=series, extension="csv", content=content, url=f"{url}{asked.start}&period2={asked.end}")
 
 
-def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
+def _events(history: pd.DataFrame, *, since: pd.Timestamp) -> bool:
+    """Whether a split or dividend came on or after ``since``."""
+    named = [name for name in ("Dividends", "Stock Splits", "Capital Gains") if name in history]
+    return bool((history.loc[history.index >= since, named] != 0).any(axis=None))
+
+
+def _history(series: str, window: Window, timeout_s: float) -> pd.DataFrame:
     import yfinance
     from curl_cffi.requests.exceptions import RequestException
     from yfinance.data import YfData
@@ -42,7 +62,7 @@ def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
             start=window.start.isoformat(),
             end=(window.end + timedelta(days=1)).isoformat(),
             auto_adjust=False,
-            actions=False,
+            actions=True,
             raise_errors=True,
             timeout=timeout_s,
         )
@@ -56,8 +76,7 @@ def _history_csv(series: str, window: Window, timeout_s: float) -> bytes:
         raise SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {error}") from error
     if history.empty:
         raise SourceUnavailable(f"yahoo: {series}: answered with no rows; is the symbol still listed?")
-    history.index = pd.DatetimeIndex(history.index).tz_localize(None).strftime("%Y-%m-%d")
-    return history[[c for c in COLUMNS if c in history]].to_csv(index_label="Date").encode()
+    return history.set_axis(pd.DatetimeIndex(history.index).tz_localize(None))
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:

@@ -28,6 +28,9 @@ def summarise_series(
             held = accepted.get((source, series))
             last = held["observation_date"].max() if held is not None else pd.NaT
             bad = refused.get((source, series))
+            if entry.ends and held is None and bad is None:
+                continue  # a contract not listed yet, or gone before the source was first asked
+            until = min(as_of, pd.Timestamp(entry.ends or as_of))  # one that expired ages no more
             good = _dates(held, key)
             lost = _dates(bad, key) - good
             if not good | lost:  # some payloads hold no key field at all, such as a fund's adjusted closes
@@ -45,7 +48,7 @@ def summarise_series(
                     "last_date": last,
                     "last_available_at": held["available_at"].max() if held is not None else pd.NaT,
                     "as_of_instant": instant,
-                    "age_days": (as_of - last).days if pd.notna(last) else None,
+                    "age_days": (until - last).days if pd.notna(last) else None,
                     "stale_limit_days": entry.stale_limit_days,
                     "key_dates": dates,
                     "refused_dates": len(lost),

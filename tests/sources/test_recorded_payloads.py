@@ -73,6 +73,7 @@ SMALL = {
     "usda_fas": "esr-weekly-summary",
     "usda_nass": "crop-progress-soybeans-2018",
     "federal_register": "documents",
+    "dce": "daily-quotes",
 }
 
 
@@ -151,6 +152,7 @@ def test_something_else_altogether_is_drift(source, content, registry, archive, 
         ("usda_fas", b"NetSales", b"Net"),
         ("usda_nass", b"WEEK ENDING", b"WEEK"),
         ("federal_register", b"publication_date", b"published_on"),
+        ("dce", b"Turnover", b"Amount"),
     ],
 )
 def test_a_renamed_column_is_drift_that_says_what_is_missing(source, old, new, registry, archive, tmp_path):

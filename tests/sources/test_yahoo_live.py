@@ -6,6 +6,7 @@ import json
 import tempfile
 from datetime import date
 from importlib import import_module
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,8 +15,9 @@ from tasks.errors import SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import SourceSpec
 from tasks.sources import yahoo
-from tasks.sources.payloads import Window, land
+from tasks.sources.payloads import Payload, Window, land
 from tasks.staging.stage import stage_payloads
+from tasks.zones import sha256_of
 
 WINDOW = Window(date(2022, 4, 25), date(2022, 4, 28))
 BARS = {
@@ -26,7 +28,9 @@ BARS = {
 }
 
 
-def chart(bars: dict[str, tuple], *, symbol: str = "ZL=F", zone: str = "America/New_York") -> bytes:
+def chart(
+    bars: dict[str, tuple], *, symbol: str = "ZL=F", zone: str = "America/New_York", events: dict | None = None
+) -> bytes:
     """A v8 chart answer; stamps are midnight in the exchange's zone."""
     names = ("open", "high", "low", "close", "volume")
     meta = {
@@ -45,7 +49,7 @@ def chart(bars: dict[str, tuple], *, symbol: str = "ZL=F", zone: str = "America/
         "meta": meta,
         "timestamp": [int(pd.Timestamp(day, tz=zone).timestamp()) for day in bars],
         "indicators": {"quote": [quote], "adjclose": [{"adjclose": quote["close"]}]},
-    }
+    } | ({"events": events} if events else {})
     return json.dumps({"chart": {"result": [result], "error": None}}).encode()
 
 
@@ -70,10 +74,10 @@ def yahoo_at(server, monkeypatch, cache_folder) -> SourceSpec:
 
 @pytest.fixture
 def ask(registry, yahoo_at):
-    def run(attempts: int = 1):
+    def run(attempts: int = 1, series: str = "ZL=F", window: Window = WINDOW):
         limits = Limits(attempts=attempts, read_s=2, first_wait_s=0, longest_wait_s=0)
         with Http("yahoo", per_minute=60_000, limits=limits) as http:
-            return list(yahoo.fetch("ZL=F", WINDOW, registry.sources.source("yahoo"), http))
+            return list(yahoo.fetch(series, window, registry.sources.source("yahoo"), http))
 
     return run
 
@@ -157,3 +161,61 @@ def test_an_outage_that_passes_is_survived(ask, server, status):
     server.script = [(status, b"<html>busy</html>")] * 4 + [(200, chart(BARS))]
     (fetched,) = ask(attempts=5)
     assert fetched.content.count(b"\n") == 5
+
+
+def a_split_on(day: str) -> dict:
+    stamp = int(pd.Timestamp(f"{day} 09:30", tz="America/New_York").timestamp())
+    return {"splits": {str(stamp): {"date": stamp, "numerator": 1, "denominator": 8, "splitRatio": "1:8"}}}
+
+
+def a_dividend_on(day: str) -> dict:
+    stamp = int(pd.Timestamp(f"{day} 09:30", tz="America/New_York").timestamp())
+    return {"dividends": {str(stamp): {"date": stamp, "amount": 0.4}}}
+
+
+@pytest.mark.parametrize("event", [a_split_on, a_dividend_on])
+@pytest.mark.parametrize(("day", "whole"), [("2022-04-27", True), ("2022-04-25", False)])
+def test_a_split_or_dividend_since_the_newest_bar_held_brings_the_whole_history_on_one_scale(
+    ask, server, event, day, whole
+):
+    """The window goes 30 days back from the newest bar held: what is older was seen with that bar."""
+    server.script = [(200, chart(BARS, symbol="USO", events=event(day)))]
+    (fetched,) = ask(series="USO", window=Window(date(2022, 3, 27), date(2022, 4, 28)))
+    starts = [pd.Timestamp(int(r.query["period1"]), unit="s").year for r in server.requests if "period1" in r.query]
+    assert starts[-1] == (2000 if whole else 2022)
+    assert ("period1=2000-01-01" in fetched.url) is whole, "the sidecar says what was asked"
+    assert fetched.content.startswith(b"Date,Open,High,Low,Close,Adj Close,Volume\n")
+
+
+def test_a_rewritten_history_is_a_new_vintage_not_a_jump(registry, tmp_path):
+    """A fund's reverse split: the same days come again eight times as high, and none of them is refused."""
+    days, payloads = pd.bdate_range("2020-03-02", periods=40), []
+    for number, (factor, fetched) in enumerate([(1, "2020-04-28"), (8, "2020-04-30")]):
+        path = tmp_path / f"{number}.csv"
+        rows = [f"{day:%Y-%m-%d},{2.5 * factor}" for day in days]
+        path.write_text("Date,Close\n" + "\n".join(rows))
+        payload = land_as("USO", path, pd.Timestamp(fetched, tz="UTC"))
+        payloads.append(payload)
+    through = pd.Timestamp("2020-05-01", tz="UTC")
+    observations, quarantine = stage_payloads("yahoo", registry.sources.source("yahoo"), payloads, through=through)
+    assert quarantine.empty
+    assert observations.groupby("vintage")["value"].unique().explode().to_dict() == {1: 2.5, 2: 20.0}
+
+
+def land_as(series: str, path: Path, fetched_at: pd.Timestamp) -> Payload:
+    return Payload("yahoo", series, path, sha256_of(path), path.stat().st_size, "", fetched_at, False)
+
+
+EQUITIES = ["ADM", "BG", "DBA", "USO", "CORN", "MOO", "SOYB", "WEAT"]
+
+
+def test_the_recorded_equities_and_funds_stage_whole_and_are_marked_revised(staged, registry):
+    held, spec = staged.by_source["yahoo"], registry.sources.source("yahoo")
+    assert {spec.series[name].point_in_time for name in EQUITIES} == {"revised"}
+    counts = held.observations.groupby("series", observed=True).size()
+    rows = {"ADM": 6037, "BG": 5638, "DBA": 4276, "USO": 4462}
+    closes = {"CORN": 3414, "MOO": 4109, "SOYB": 3091, "WEAT": 3091}  # only adjusted closes were kept
+    assert counts[EQUITIES].to_dict() == {name: 6 * count for name, count in rows.items()} | closes
+    assert not held.quarantine["series"].isin(EQUITIES).any()
+    volume = held.observations.query("series == 'ADM' and field == 'volume'")
+    assert set(volume["unit"]) == {"shares"}

@@ -1,0 +1,89 @@
+"""Alpha Vantage: daily bars of funds and indicators calculated there, as CSV, newest first.
+
+A series is named `SYMBOL.FUNCTION`, with its time period where the function has one: `SOYB.RSI.14`. The indicators are
+stored as they come and never calculated again. Traps: a refusal comes as 200 with JSON (`Note`, `Information`,
+`Error Message`) that may repeat the key; adjusted closes, and what is calculated from them, are rewritten at splits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import httpx
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http, redact
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+KEY = "ALPHAVANTAGE_API_KEY"
+BARS = "TIME_SERIES_DAILY_ADJUSTED"
+OF_CLOSES = {"RSI", "MACD", "BBANDS", "SMA", "EMA"}  # ADX and ATR are calculated from whole bars
+REFUSALS = ("Note", "Information", "Error Message")
+PASSING = re.compile(r"(?i)per (second|minute)")  # a quota of the day does not pass by waiting
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """The whole history: indicators are served no other way, and a split rewrites all of it."""
+    symbol, function, *period = series.split(".")
+    asked = {"function": function, "symbol": symbol}
+    if function == BARS:
+        asked["outputsize"] = "full"
+    else:
+        asked["interval"] = "daily"
+    if period:
+        asked["time_period"] = period[0]
+    if function in OF_CLOSES:
+        asked["series_type"] = "close"
+    asked["datatype"] = "csv"
+
+    def ask() -> bytes:
+        content = http.get(spec.endpoint, asked | {"apikey": http.secret(KEY) or ""})
+        if content.startswith((b"timestamp,", b"time,")):
+            return content
+        kind, told = _refusal(content)
+        told = redact(told, http.secrets)[:200]
+        if kind == "Note" or (kind == "Information" and PASSING.search(told)):
+            raise httpx.TransportError(f"{kind}: {told}")
+        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: {told!r}")
+
+    query = "&".join(f"{name}={value}" for name, value in asked.items())
+    content = http.retrying(ask, shown=f"{spec.endpoint}?{query}")
+    yield Fetched(series=series, extension="csv", content=content, url=f"{spec.endpoint}?{query}")
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Days as served, with the columns of the function asked."""
+    try:
+        served = pd.read_csv(payload.path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    day = next((name for name in ("timestamp", "time") if name in served.columns), None)
+    expected = _columns(payload.series)
+    missing = [name for name in expected if name not in served.columns]
+    if day is None or missing:
+        raise SchemaDrift(f"{payload.name}: no {missing or 'timestamp'} in columns {list(served.columns)[:9]}")
+    rows = {"series": payload.series, "observation_date": served[day], "row": served.index + 2}
+    return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items() if name in expected})
+
+
+def _columns(series: str) -> list[str]:
+    """What the function of a series answers besides the day."""
+    function = series.split(".")[1]
+    return {
+        BARS: ["open", "high", "low", "close", "adjusted_close", "volume", "dividend_amount", "split_coefficient"],
+        "MACD": ["MACD", "MACD_Hist", "MACD_Signal"],
+        "BBANDS": ["Real Lower Band", "Real Middle Band", "Real Upper Band"],
+    }.get(function, [function])
+
+
+def _refusal(content: bytes) -> tuple[str, str]:
+    """What kind of refusal it is, and its words."""
+    try:
+        answer = json.loads(content)
+        return next((name, str(answer[name])) for name in REFUSALS if name in answer)
+    except (ValueError, TypeError, StopIteration, RecursionError):
+        return "something else", content[:200].decode(errors="replace")

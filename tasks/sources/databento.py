@@ -1,0 +1,135 @@
+"""Databento GLBX.MDP3 daily bars (schema ohlcv-1d) over HTTP, as CSV: continuous contracts, and every contract.
+
+Relied on of the documented API: basic auth with the key as user name and no password; `timeseries.get_range` with an
+inclusive `start` and an exclusive `end`, refused with 422 when `end` is past what `metadata.get_dataset_range` names
+for this account and schema; `pretty_px` gives decimals in place of integers in units of 1e-9, `pretty_ts` ISO times;
+`map_symbols` adds a column `symbol`: for a continuous symbol the symbol asked, for a parent (`ZL.FUT`) each contract's
+own (`ZLF4`, with two digits ten years ahead; spreads such as `ZLF4-ZLH4` come too and are left out). Continuous prices
+are the contract's own, never back-adjusted: `ZL.c.0` is the next to expire, `ZL.v.0` the most traded the day before.
+
+A bar is a UTC day dated at its start. What trades on a Sunday evening belongs to Monday's session: the two are one bar.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http
+from tasks.registry import MONTH_CODES, SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+KEY = "DATABENTO_API_KEY"
+ASKED = {"dataset": "GLBX.MDP3", "schema": "ohlcv-1d"}
+TOLD = ("open", "high", "low", "close", "volume")
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """One continuous symbol, or all contracts of a parent, to the last UTC day that is over."""
+    headers = {"Authorization": "Basic " + base64.b64encode(f"{http.secret(KEY) or ''}:".encode()).decode()}
+    start = window.start - timedelta(days=window.start.weekday() == 0)  # a Monday is read with its Sunday
+    end = min(window.end + timedelta(days=1), _available(spec, http, headers))
+    if end <= start:
+        return
+    asked = ASKED | {
+        "symbols": series,
+        "stype_in": "parent" if series.endswith(".FUT") else "continuous",
+        "start": start.isoformat(),
+        "end": end.isoformat(),
+        "encoding": "csv",
+        "compression": "none",
+        "pretty_px": "true",
+        "pretty_ts": "true",
+        "map_symbols": "true",
+    }
+    url = f"{spec.endpoint}/timeseries.get_range"
+    content = http.get(url, asked, headers)
+    if not content.startswith(b"ts_event,"):
+        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {content[:60]!r}")
+    query = "&".join(f"{name}={value}" for name, value in asked.items())
+    yield Fetched(series=series, extension="csv", content=content, url=f"{url}?{query}")
+
+
+def _available(spec: SourceSpec, http: Http, headers: dict[str, str]) -> date:
+    """The day before which this account may ask; a day that is not over is not part of it."""
+    content = http.get(f"{spec.endpoint}/metadata.get_dataset_range", {"dataset": ASKED["dataset"]}, headers)
+    try:
+        answer = json.loads(content)
+        end = answer.get("schema", {}).get(ASKED["schema"], answer)["end"]
+        return date.fromisoformat(end[:10])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise SourceUnavailable(f"{http.source}: no available range but {content[:60]!r}") from None
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Sessions of the registered series, the bars as served but for Sunday's, which are part of Monday's."""
+    try:
+        served = pd.read_csv(payload.path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    missing = [name for name in ("ts_event", "instrument_id", *TOLD, "symbol") if name not in served.columns]
+    if missing:
+        raise SchemaDrift(f"{payload.name}: no {missing} in columns {list(served.columns)[:10]}")
+    days = pd.to_datetime(served["ts_event"].astype(str).str[:10], format="%Y-%m-%d", errors="coerce")
+    if len(served) and days.isna().all():
+        raise SchemaDrift(f"{payload.name}: no ISO time in ts_event, such as {served['ts_event'].iloc[0]!r}")
+    bars = served[["instrument_id", *spec.fields.values()]].set_axis(["instrument_id", *spec.fields], axis=1)
+    bars = bars.astype(object)  # as served: a bar of Sunday and Monday goes in beside text that is no number
+    sunday = days.dt.dayofweek == 6
+    bars["series"] = _series(served["symbol"].fillna("").astype(str), days, payload, spec)
+    bars["day"] = days + pd.to_timedelta(sunday.astype("int64"), unit="D")
+    bars["observation_date"] = bars["day"].dt.strftime("%Y-%m-%d").fillna(served["ts_event"].astype(str))
+    bars["row"] = served.index + 2
+    known = bars["series"].isin(spec.series)
+    bars = _with_sundays(bars[known], sunday[known])
+    return bars[["series", "observation_date", "row", *spec.fields]].sort_values("row", ignore_index=True)
+
+
+def _series(symbols: pd.Series, days: pd.Series, payload: Payload, spec: SourceSpec) -> list[str]:
+    """The registered name of each row's symbol; of a contract `ZLF4` by the first such delivery not yet past."""
+    product, _, kind = payload.series.partition(".")
+    if kind != "FUT":
+        return [payload.series if symbol == payload.series else "" for symbol in symbols]
+    contract = re.compile(rf"{re.escape(product)}([{MONTH_CODES}])(\d\d?)$")
+    names = []
+    for symbol, day in zip(symbols, days, strict=True):
+        found = contract.match(symbol)
+        if found is None or pd.isna(day):
+            names.append("")
+            continue
+        month, digits = MONTH_CODES.index(found[1]) + 1, found[2]
+        year = 2000 + int(digits) if len(digits) == 2 else day.year + (int(digits) - day.year) % 10
+        if len(digits) == 1 and (year, month) < (day.year, day.month):
+            year += 10
+        names.append(spec.contract_name.format(product=product, month=month, year=year % 100, code=found[1]))
+    return names
+
+
+def _with_sundays(bars: pd.DataFrame, sunday: pd.Series) -> pd.DataFrame:
+    """Sunday's evening and Monday as one bar, where they are of one contract; after a roll Monday stands alone."""
+    key = ["series", "day", "instrument_id"]
+    evening = bars[sunday]
+    if evening.empty:
+        return bars
+    rest = bars[~sunday]
+    merged = rest.merge(evening[[*key, *TOLD]].drop_duplicates(key), on=key, how="left", suffixes=("", "_evening"))
+    both = merged["close_evening"].notna()
+    if both.any():
+        part = merged[both]
+        merged.loc[both, "open"] = part["open_evening"]
+        merged.loc[both, "high"] = np.maximum(*_numbers(part, "high"))
+        merged.loc[both, "low"] = np.minimum(*_numbers(part, "low"))
+        merged.loc[both, "volume"] = np.add(*_numbers(part, "volume"))
+    alone = ~pd.MultiIndex.from_frame(evening[key[:2]]).isin(pd.MultiIndex.from_frame(rest[key[:2]]))
+    return pd.concat([merged[bars.columns], evening[alone]])
+
+
+def _numbers(bars: pd.DataFrame, field: str) -> tuple[pd.Series, pd.Series]:
+    return pd.to_numeric(bars[field], errors="coerce"), pd.to_numeric(bars[f"{field}_evening"], errors="coerce")
