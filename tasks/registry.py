@@ -76,6 +76,10 @@ class SeriesSpec(Entry):
     stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
     jump: Jump | None = None
     critical: bool = Field(default=False, description="P0: without it the run stops")
+    ended: date | None = Field(
+        default=None, description="its last observation: the source stopped it; never stale after"
+    )
+    query: dict[str, str] = Field(default={}, description="what to ask for, where that is more than the series' name")
     location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
 
     @model_validator(mode="after")
@@ -99,6 +103,7 @@ class SourceSpec(Entry):
     module: str
     title: str
     endpoint: str
+    keyed_endpoint: str = Field(default="", description="asked instead where an optional secret is set")
     kind: Literal["bars", "values"]
     fields: dict[str, str] = Field(description="field as staged: its name in the payload")
     field_units: dict[str, str] = Field(default={}, description="unit of a field that is not its series' unit")

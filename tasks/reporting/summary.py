@@ -88,6 +88,7 @@ class RunSummary:
         for source, part in self.series.groupby("source", sort=False):
             came = next((i for i in self.ingested if i.source == source), None)
             stale = part[(part["age_days"] > part["stale_limit_days"]) | part["age_days"].isna()]
+            ended = int(part["ended"].sum())
             rows.append(
                 {
                     "source": source,
@@ -97,7 +98,7 @@ class RunSummary:
                     "newest value": f"{part['last_date'].max():%Y-%m-%d}"
                     if part["last_date"].notna().any()
                     else "none",
-                    "stale series": f"{len(stale)} of {len(part)}",
+                    "stale series": f"{len(stale)} of {len(part)}" + (f", {ended} ended" if ended else ""),
                     "cells refused": f"{refused.get(source, 0):,}",
                 }
             )

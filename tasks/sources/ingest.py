@@ -103,7 +103,7 @@ def _ask(
             if vain >= GIVE_UP_AFTER:
                 failures[series] = f"not asked: {source} did not answer for the series before"
                 continue
-            start = _window_start(landed(zones, source, series), spec)
+            start = _window_start(_continued(landed(zones, source, series), spec, http), spec)
             try:
                 for fetched in adapter(spec).fetch(series, Window(start, as_of), spec, http):
                     land(zones, source, fetched, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=http.secrets)
@@ -114,6 +114,12 @@ def _ask(
                 log.warning("%s", error)
             progress(number, len(spec.fetched), series)
     return failures
+
+
+def _continued(held: list[Payload], spec: SourceSpec, http: Http) -> list[Payload]:
+    """The payloads from which a fetch goes on: all, unless the adapter says that one lacks what is now asked for."""
+    continues = getattr(adapter(spec), "continues", None)
+    return held if continues is None else [payload for payload in held if continues(payload, spec, http)]
 
 
 def _window_start(held: list[Payload], spec: SourceSpec) -> date:

@@ -16,6 +16,7 @@ def summarise_series(
 ) -> pd.DataFrame:
     """One row a registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
 
+    A series of which the last observation is held that its source ever made has ``ended``: no limit makes it stale.
     ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload.
     Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
     """
@@ -36,6 +37,7 @@ def summarise_series(
                 good = _dates(held, None)
             lost &= traded if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
+            ended = entry.ended is not None and pd.notna(last) and last >= pd.Timestamp(entry.ended)
             rows.append(
                 {
                     "source": source,
@@ -48,7 +50,8 @@ def summarise_series(
                     "last_available_at": held["available_at"].max() if held is not None else pd.NaT,
                     "as_of_instant": instant,
                     "age_days": (as_of - last).days if pd.notna(last) else None,
-                    "stale_limit_days": entry.stale_limit_days,
+                    "stale_limit_days": None if ended else entry.stale_limit_days,
+                    "ended": ended,
                     "key_dates": dates,
                     "refused_dates": len(lost),
                     "refused_share": len(lost) / dates if dates else None,
@@ -61,6 +64,7 @@ def summarise_series(
         "first_date": "datetime64[us]",
         "last_date": "datetime64[us]",
         "age_days": "float64",
+        "stale_limit_days": "float64",
         "refused_share": "float64",
     }
     return frame.astype(kinds)

@@ -112,6 +112,7 @@ def test_without_its_key_the_source_is_disabled_asks_nothing_and_raises_no_alert
     assert (done.status, done.message, done.payloads) == ("disabled", "disabled: needs EIA_API_KEY", 0)
     assert server.requests == []
     series = pd.DataFrame({"source": ["eia"], "series": [CRUDE], "age_days": [float("nan")], "stale_limit_days": [14]})
+    series["ended"] = False
     none = pd.DataFrame({"degraded": pd.Series(dtype=bool)})
     assert raise_alerts([done], series, none).empty
     shown = SimpleNamespace(
