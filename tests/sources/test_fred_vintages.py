@@ -214,11 +214,13 @@ def test_a_csv_alone_falls_under_the_lag_rule(payload, stage):
     assert stage(payload("2023-04-01", "2023-01-01,155060")) == [("2023-01", 155060, 1, "2023-02-12 08:30")]
 
 
-@pytest.mark.parametrize("fetched", ["2023-03-31", "2023-05-01"])
+@pytest.mark.parametrize(("fetched", "recorded"), [("2023-03-31", True), ("2023-05-01", True), ("2023-03-31", False)])
 @pytest.mark.parametrize("hindsight", ["155060", "154999"])
-def test_a_recorded_csv_of_the_same_dates_changes_nothing_about_them(payload, stage, fetched, hindsight):
+def test_a_csv_of_dates_whose_vintages_are_held_changes_nothing_about_them(
+    payload, stage, fetched, recorded, hindsight
+):
     """The lag rule would make today's value of January known on 12 February."""
-    csv = payload(fetched, f"2023-01-01,{hindsight}", "2023-02-01,155350", day_only=True)
+    csv = payload(fetched, f"2023-01-01,{hindsight}", "2023-02-01,155350", day_only=recorded)
     assert stage(csv, payload("2023-04-01", FIRST, REVISED, SECOND)) == EXACT
 
 
