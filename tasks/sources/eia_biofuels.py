@@ -88,7 +88,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     missing = [name for name in ("period", "series", "units", *spec.fields.values()) if name not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no {missing} in its rows, but {list(served.columns)[:8]}")
-    kinds = {name: sorted(served[name].astype(str).unique()) for name in ("series", "units")}
+    kinds = {name: sorted({str(cell) for cell in served[name]}) for name in ("series", "units")}
     if len(kinds["series"]) > 1 or kinds["units"] != [spec.series[payload.series].query["units"]]:
         raise SchemaDrift(
             f"{payload.name}: rows of {kinds['series'][:SHOWN]} in {kinds['units'][:SHOWN]}, expected one series in "

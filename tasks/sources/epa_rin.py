@@ -50,6 +50,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         served = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    if not isinstance(served.index, pd.RangeIndex):
+        raise SchemaDrift(f"{payload.name}: rows with more fields than headings")
     plain = [re.sub(r"[^a-z]", "", str(name).lower()) for name in served.columns]
     served.columns = pd.Index([OTHER_NAMES.get(name, name) for name in plain])
     missing = [name for name in (DATE, CODE, PRICE) if name not in served.columns]

@@ -99,6 +99,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         served = pd.read_csv(payload.path, na_values=MISSING, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    if not isinstance(served.index, pd.RangeIndex):
+        raise SchemaDrift(f"{payload.name}: rows with more fields than headings")
     date_name = next((name for name in DATE_NAMES if name in served.columns), None)
     if date_name is None or payload.series not in served.columns:
         raise SchemaDrift(

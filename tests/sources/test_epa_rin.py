@@ -135,11 +135,12 @@ def test_a_price_is_known_sixty_days_after_its_week_and_not_before(ingest, spec,
         (csv(*ROWS, head=HEAD.replace("RIN Price", "Average")), "rinprice"),
         (csv(*ROWS, head=HEAD.replace("RIN Year", "Price")), "two of one name"),
         (csv(ROWS[1]), "made in the year"),
+        (csv(ROWS[0] + ",1,2"), "more fields than headings"),
         (b"\xff\xfe\x00", "not a CSV"),
         (b"", "not a CSV"),
         (b"<html>down</html>", "no column"),
     ],
-    ids=["renamed", "doubled", "other years only", "bytes", "empty", "html"],
+    ids=["renamed", "doubled", "other years only", "wider rows", "bytes", "empty", "html"],
 )
 def test_another_table_is_drift_by_name(parsed, content, told):
     with pytest.raises(SchemaDrift, match=told) as raised:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
+import random
 from datetime import date
 
 import pandas as pd
@@ -305,3 +307,21 @@ def test_the_window_of_a_keyless_fetch_is_unchanged(spec, server):
     server.by_request = lambda request: (200, b"<html>")
     with Http("fred", per_minute=60_000, limits=QUICK) as http, pytest.raises(SourceUnavailable):
         list(fred.fetch(JOBS, Window(date(2023, 1, 1), date(2023, 1, 31)), spec, http))
+
+
+def test_a_damaged_vintage_payload_is_drift_or_rows_that_stage_but_never_another_error(payload, spec):
+    made, chance = payload("2023-04-01", FIRST, REVISED, SECOND), random.Random("damage")
+    whole, drifted = made.path.read_bytes(), 0
+    for number in range(200):
+        damaged = bytearray(whole)
+        if number % 2:
+            del damaged[chance.randrange(len(damaged)) :]
+        for _ in range(chance.choice([0, 1, 3])):
+            damaged[chance.randrange(len(damaged))] = chance.choice(b'0123456789-{}[],"n\x00')
+        made.path.write_bytes(damaged)
+        try:
+            fred.parse(made, spec)
+        except fred.SchemaDrift:
+            drifted += 1
+        stage_payloads("fred", spec, [dataclasses.replace(made, sha256=sha256_of(made.path))], through=LATER)
+    assert 0 < drifted < 200
