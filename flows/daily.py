@@ -51,7 +51,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
     trained = needs_training(run)
     if trained:
-        training(run)
+        training(f"{run.as_of:%Y-%m-%d}", run.origin)
     forecasts, explainers, leaderboard = as_task(forecast, "forecast")(run, features, panel, data_snapshot)
     summary = as_task(publish, "publish")(
         run,

@@ -38,15 +38,17 @@ def bake_off(run: Run) -> pd.DataFrame:
         )
 
 
-@flow(name="training", flow_run_name="training", validate_parameters=False, persist_result=False)
-def training(run: Run) -> pd.DataFrame:
+@flow(name="training", flow_run_name="training {as_of}", persist_result=False)
+def training(as_of: str, origin: str = "live") -> pd.DataFrame:
     """The bake-off as of one session."""
+    from tasks.context import open_run
+
+    run = open_run(load_settings(), origin=origin, as_of=as_of)
     return as_task(bake_off, "bake-off", tags=("training",))(run)
 
 
 def main() -> int:
     """Command line."""
-    from tasks.context import open_run
     from tasks.errors import ManifestMismatch
     from tasks.zones import Zones, read_json
 
@@ -57,9 +59,8 @@ def main() -> int:
         held = read_json(Zones(settings.home).exports / "manifest.json")
         if held is None:
             raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
-        run = open_run(settings, origin="live", as_of=held["as_of"])
         with prefect_at_home(settings):
-            board = training(run)
+            board = training(held["as_of"])
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

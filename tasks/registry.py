@@ -80,12 +80,13 @@ class SeriesSpec(Entry):
     stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
     jump: Jump | None = None
     critical: bool = Field(default=False, description="P0: without it the run stops")
+    ended: date | None = Field(default=None, description="nothing comes after it: discontinued, or a contract's end")
+    select: dict[str, str] = Field(default={}, description="what picks it out of the source, where no name does")
     location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
     query: str = Field(default="", description="documents: what is asked for, in the source's own search language")
     terms: tuple[str, ...] = Field(
         default=(), description="documents: words or phrases of which one in title or abstract makes it this topic"
     )
-    ends: date | None = Field(default=None, description="nothing comes after it: a contract's last day at the latest")
 
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
@@ -113,7 +114,7 @@ class Contracts(Entry):
             name.format(product=product, month=month, year=year % 100, code=MONTH_CODES[month - 1]): {
                 **shared,
                 "title": f"{self.title}, {calendar.month_abbr[month]} {year}",
-                "ends": date(year, month, calendar.monthrange(year, month)[1]),
+                "ended": date(year, month, calendar.monthrange(year, month)[1]),
             }
             for year in range(self.years[0], self.years[1] + 1)
             for month in self.months
@@ -134,6 +135,7 @@ class SourceSpec(Entry):
     module: str
     title: str
     endpoint: str
+    keyed_endpoint: str = Field(default="", description="asked instead where an optional secret is set")
     kind: Literal["bars", "values", "documents"]
     fields: dict[str, str] = Field(description="field as staged: its name in the payload")
     field_units: dict[str, str] = Field(default={}, description="unit of a field that is not its series' unit")

@@ -179,6 +179,11 @@ LIVE_ONLY = {
     "gdelt": 3,
     "databento": 12,
     "alphavantage": 40,
+    "fred": 19,
+    "eia_biofuels": 9,
+    "epa_rin": 1,
+    "carb_lcfs": 1,
+    "comtrade": 4,
 }
 
 
@@ -211,7 +216,7 @@ def test_contracts_become_series_by_delivery_month_each_with_its_last_day(regist
     }
     assert "".join(name[2] for name in chicago.series if name.startswith("ZL") and name.endswith("24")) == "FHKNQUVZ"
     soybean_oil = dalian.series["y2209"]
-    assert (soybean_oil.title, str(soybean_oil.ends)) == ("Soybean oil, Dalian, Sep 2022", "2022-09-30")
+    assert (soybean_oil.title, str(soybean_oil.ended)) == ("Soybean oil, Dalian, Sep 2022", "2022-09-30")
     assert dalian.unit_of("y2209", "open_interest") == "contracts" and dalian.unit_of("y2209", "settle") == "CNY/t"
 
 

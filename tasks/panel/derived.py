@@ -129,6 +129,7 @@ def summarise_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of:
         "as_of_instant": instant,
         "age_days": (as_of - last).dt.days.astype("float64").to_numpy(),
         "stale_limit_days": STALE_LIMIT_DAYS,
+        "ended": False,
         "key_dates": told["size"].fillna(0).astype("int64").to_numpy(),
         "refused_dates": 0,
         "refused_share": 0.0,

@@ -132,6 +132,7 @@ def source_table(series: pd.DataFrame) -> pd.DataFrame:
                 "first": f"{held['first_date'].min():%Y-%m-%d}" if len(held) else "none",
                 "last": f"{held['last_date'].max():%Y-%m-%d}" if len(held) else "none",
                 "stale": len(stale),
+                "ended": int(held["ended"].sum()),
             }
         )
     return pd.DataFrame(rows)

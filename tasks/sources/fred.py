@@ -1,22 +1,42 @@
-"""FRED series as the keyless CSV of its graph page: `observation_date,ID` (until late 2024 `DATE,ID`)."""
+"""FRED series: with a key every vintage of a revised series, else the keyless CSV of the graph page.
+
+CSV: `observation_date,ID` (until late 2024 `DATE,ID`), the values of today, which fall under the series' lag rule.
+JSON: `observations[]` of `{realtime_start, realtime_end, date, value}`, a row a value a period in which it was the
+newest. `realtime_start` is cut to the period asked for, so a part begins at a true vintage date, or where an earlier
+payload is held: the repeated value is then no vintage. One request may span 2000 vintage dates, and `vintage_date`
+(for `vintage_dates`) is silently ignored. A series that is not revised has no use for vintages: FRED began to keep
+them years after the series began, and before that its lag rule says better when a value was known.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
 
 import pandas as pd
 
+from tasks.calendar import at_clock
 from tasks.errors import SchemaDrift, SourceUnavailable
-from tasks.http import Http
+from tasks.http import Http, redact
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
 
+KEY = "FRED_API_KEY"
 DATE_NAMES = ("observation_date", "DATE")
 MISSING = [".", "", "#N/A"]  # the last as a spreadsheet left it in a file of 2018
+EARLIEST, LATEST = "1776-07-04", "9999-12-31"  # how FRED writes "ever"
+VINTAGES = 2000  # that one request may span
+ROWS, DATES = 100_000, 1000  # a page of observations, of vintage dates
+COLUMNS = ("realtime_start", "date", "value")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """One series of the window."""
+    """One series of the window: its vintages where they matter and a key is set, else its newest values."""
+    if http.secret(KEY) and spec.series[series].point_in_time == "revised":
+        yield _vintages(series, window, spec, http)
+        return
     params = {"id": series, "cosd": window.start.isoformat(), "coed": window.end.isoformat()}
     content = http.get(spec.endpoint, params)
     if not content.startswith(tuple(name.encode() for name in DATE_NAMES)):
@@ -24,12 +44,63 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     yield Fetched(series=series, extension="csv", content=content, url=f"{spec.endpoint}?id={series}")
 
 
+def continues(payload: Payload, spec: SourceSpec, http: Http) -> bool:
+    """Whether a fetch may go on from a held payload: vintages do not go on from a CSV, which has none."""
+    keyed = http.secret(KEY) and spec.series[payload.series].point_in_time == "revised"
+    return not keyed or payload.path.suffix == ".json"
+
+
+def _vintages(series: str, window: Window, spec: SourceSpec, http: Http) -> Fetched:
+    """Every vintage of the window's real time (of all time, the first time), all pages as one document."""
+    since = EARLIEST if window.start <= spec.first_date else window.start.isoformat()
+    asked: dict[str, str | int] = {"series_id": series, "api_key": http.secret(KEY) or "", "file_type": "json"}
+    known: dict[str, str | int] = {"realtime_start": since, "realtime_end": LATEST}
+    url = f"{spec.keyed_endpoint}/series/vintagedates"
+    dates = _pages(series, "vintage_dates", url, asked | known, DATES, http)
+    observed: dict[str, str | int] = {"observation_start": spec.first_date.isoformat(), "observation_end": LATEST}
+    url = f"{spec.keyed_endpoint}/series/observations"
+    rows: list[Any] = []
+    starts = [since, *dates[VINTAGES - 1 :: VINTAGES - 1]] if len(dates) >= VINTAGES else [since]
+    for start, following in zip(starts, [*starts[1:], None], strict=True):
+        end = LATEST if following is None else (date.fromisoformat(following) - timedelta(days=1)).isoformat()
+        period: dict[str, str | int] = {"realtime_start": start, "realtime_end": end}
+        rows += _pages(series, "observations", url, asked | observed | period, ROWS, http)
+    if not rows:
+        raise SourceUnavailable(f"{http.source}: {series}: no observations; the series may have been retired")
+    content = redact(json.dumps({"observations": rows}), http.secrets)
+    return Fetched(series=series, extension="json", content=content.encode(), url=f"{url}?series_id={series}")
+
+
+def _pages(series: str, what: str, url: str, asked: dict[str, str | int], limit: int, http: Http) -> list[Any]:
+    """All pages of a list; half of it is none."""
+    found: list[Any] = []
+    while True:
+        body = http.get(url, asked | {"limit": limit, "offset": len(found)})
+        try:
+            answer = json.loads(body)
+            page, count = answer[what], int(answer["count"])
+        except (ValueError, KeyError, TypeError):
+            page, count = None, 0
+        if not isinstance(page, list):
+            shown = redact(body.decode(errors="replace"), http.secrets)[:60]
+            raise SourceUnavailable(f"{http.source}: {series}: not the {what} asked for but {shown!r}")
+        found += page
+        if len(found) >= count:
+            return found
+        if not page:
+            raise SourceUnavailable(f"{http.source}: {series}: {len(found)} of {count} {what}, then an empty page")
+
+
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Values as served; `.` and the empty field are FRED's ways to say that there is none."""
+    if payload.path.suffix == ".json":
+        return _parse_vintages(payload, spec)
     try:
         served = pd.read_csv(payload.path, na_values=MISSING, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    if not isinstance(served.index, pd.RangeIndex):
+        raise SchemaDrift(f"{payload.name}: rows with more fields than headings")
     date_name = next((name for name in DATE_NAMES if name in served.columns), None)
     if date_name is None or payload.series not in served.columns:
         raise SchemaDrift(
@@ -37,3 +108,23 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         )
     rows = {"series": payload.series, "observation_date": served[date_name], "row": served.index + 2}
     return pd.DataFrame(rows | {"value": served[payload.series]})
+
+
+def _parse_vintages(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """A vintage is known on its date, at the clock time at which the series is released."""
+    try:
+        observations = json.loads(payload.path.read_bytes())["observations"]
+        served = pd.DataFrame([{name: row[name] for name in COLUMNS} for row in observations], columns=list(COLUMNS))
+        days = pd.to_datetime(served["realtime_start"], format="%Y-%m-%d").astype("datetime64[us]")
+    except KeyError as error:
+        raise SchemaDrift(f"{payload.name}: no {error} in it; FRED renamed it, or this is another document") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise SchemaDrift(f"{payload.name}: not a document of observations ({error})") from None
+    if served.empty or not served.map(lambda cell: isinstance(cell, str)).all(axis=None):
+        raise SchemaDrift(f"{payload.name}: no rows of text under observations")
+    rule = spec.series[payload.series].availability or spec.availability
+    rows = {"series": payload.series, "observation_date": served["date"], "row": served.index + 1}
+    value = served["value"].mask(served["value"].isin(MISSING))
+    return pd.DataFrame(
+        rows | {"value": value, "released_at": at_clock(pd.DatetimeIndex(days), rule.time, rule.timezone)}
+    )

@@ -188,7 +188,8 @@ def _ask(
                 failures[series] = f"not asked: {source} did not answer for the series before"
                 continue
             try:
-                wanted = window or Window(_window_start(landed(zones, source, series), spec), as_of)
+                held = _continued(landed(zones, source, series), spec, http)
+                wanted = window or Window(_window_start(held, spec), as_of)
                 fetch_window(zones, source, spec, series, wanted, http)
                 vain = 0
             except SourceUnavailable as error:
@@ -211,6 +212,12 @@ def client(zones: Zones, source: str, spec: SourceSpec, limits: Limits | None = 
         limits=limits,
         downloads=downloads,
     )
+
+
+def _continued(held: list[Payload], spec: SourceSpec, http: Http) -> list[Payload]:
+    """The payloads from which a fetch goes on: all, unless the adapter says that one lacks what is now asked for."""
+    continues = getattr(adapter(spec), "continues", None)
+    return held if continues is None else [payload for payload in held if continues(payload, spec, http)]
 
 
 def fetch_window(zones: Zones, source: str, spec: SourceSpec, series: str, window: Window, http: Http) -> int:

@@ -117,7 +117,7 @@ def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, 
         for field, array in values.items():
             known = repeated & ~np.isnan(array)
             part = rows.loc[known, key].assign(v=array[known])
-            spread = part.groupby(key, observed=True)["v"].transform("nunique").to_numpy()
+            spread = part.groupby(key, observed=True, dropna=False)["v"].transform("nunique").to_numpy()
             broken[field][known] = (spread > 1) | part.duplicated(key).to_numpy()
     return broken
 

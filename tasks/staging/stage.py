@@ -62,8 +62,8 @@ def stage_payloads(
     """Observations and quarantine of one source, from payloads, as known by ``through`` (UTC).
 
     The first accepted value of a date is known when the registry's rule says; a different value in a later payload is
-    a new vintage, known when that payload was fetched. Where the source records each value's release (WASDE), every
-    vintage is known exactly then, whichever payload brought it.
+    a new vintage, known when that payload was fetched. Where the payload says when each value was released (WASDE,
+    FRED's vintages), every vintage is known exactly then, and it alone speaks of its date: see ``_released``.
 
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
@@ -85,6 +85,7 @@ def stage_payloads(
     served = {
         field: [str(part["payload"].iat[0]) for part in frames if len(part) and field in part] for field in spec.fields
     }
+    rows = _released(rows)
     cells = _cells(rows.astype({"series": "category", "payload": "category"}), spec, served)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
     cells = _judge_jumps(cells, spec)
@@ -100,6 +101,26 @@ def _named(payloads: Iterable[Payload]) -> list[tuple[str, Payload]]:
     payloads = list(payloads)
     shared = Counter(payload.name for payload in payloads)
     return [(p.name if shared[p.name] == 1 else f"{p.name}#{p.sha256[:8]}", p) for p in payloads]
+
+
+def _released(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows that say when they were released, and of the others those that do not contradict them.
+
+    A payload without releases (FRED's keyless CSV) falls under the lag rule, but it holds today's values: of a date
+    whose vintages are held it says nothing, or a revision would count as known at the first release. Only what was
+    fetched after the series' newest vintages is news: known when it was fetched.
+
+    Invariants: no value of a date with vintages is known before the vintage that brought it.
+    """
+    if "released_at" not in rows or rows["released_at"].notna().all():
+        return rows
+    exact = rows[rows["released_at"].notna()]
+    dated = pd.MultiIndex.from_frame(exact[["series", "observation_date"]])
+    covered = pd.MultiIndex.from_frame(rows[["series", "observation_date"]]).isin(dated) & rows["released_at"].isna()
+    newest = rows["series"].map(exact.groupby("series")["fetched_at"].max())
+    news = covered & (rows["fetched_at"] > newest) & ~rows["day_only"].astype(bool)
+    released = rows["released_at"].where(~news, rows["fetched_at"]).astype("datetime64[us, UTC]")
+    return rows.assign(released_at=released)[news | ~covered].reset_index(drop=True)
 
 
 def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -> pd.DataFrame:
@@ -118,6 +139,8 @@ def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -
             known.loc[part.index] = part["released_at"]
         else:
             known.loc[part.index[dated]] = known_at(dates, availability)
+            if "released_at" in part:
+                known.loc[part.index] = part["released_at"].fillna(known.loc[part.index])
     shared = {
         name: screened[name]
         for name in ("series", "observation_date", "row", "payload", "order", "fetched_at", "day_only")

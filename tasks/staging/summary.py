@@ -14,6 +14,7 @@ def summarise_series(
 ) -> pd.DataFrame:
     """One row a registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
 
+    A series that its source stopped, or a contract past its month, has ``ended``: no limit makes it stale.
     ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload.
     Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
     """
@@ -28,15 +29,15 @@ def summarise_series(
             held = accepted.get((source, series))
             last = held["observation_date"].max() if held is not None else pd.NaT
             bad = refused.get((source, series))
-            if entry.ends and held is None and bad is None:
+            if entry.ended and held is None and bad is None:
                 continue  # a contract not listed yet, or gone before the source was first asked
-            until = min(as_of, pd.Timestamp(entry.ends or as_of))  # one that expired ages no more
             good = _dates(held, key)
             lost = _dates(bad, key) - good
             if not good | lost:  # some payloads hold no key field at all, such as a fund's adjusted closes
                 good = _dates(held, None)
             lost &= traded if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
+            ended = entry.ended is not None and as_of > pd.Timestamp(entry.ended)
             rows.append(
                 {
                     "source": source,
@@ -48,8 +49,9 @@ def summarise_series(
                     "last_date": last,
                     "last_available_at": held["available_at"].max() if held is not None else pd.NaT,
                     "as_of_instant": instant,
-                    "age_days": (until - last).days if pd.notna(last) else None,
-                    "stale_limit_days": entry.stale_limit_days,
+                    "age_days": (as_of - last).days if pd.notna(last) else None,
+                    "stale_limit_days": None if ended else entry.stale_limit_days,
+                    "ended": ended,
                     "key_dates": dates,
                     "refused_dates": len(lost),
                     "refused_share": len(lost) / dates if dates else None,
@@ -62,6 +64,7 @@ def summarise_series(
         "first_date": "datetime64[us]",
         "last_date": "datetime64[us]",
         "age_days": "float64",
+        "stale_limit_days": "float64",
         "refused_share": "float64",
     }
     return frame.astype(kinds)

@@ -42,6 +42,7 @@ def staging() -> dict[str, pd.DataFrame]:
             "as_of_instant": as_of_instant(LAST),
             "age_days": [0, 3],
             "stale_limit_days": [5, 7],
+            "ended": False,
             "key_dates": [len(days), 10],
             "refused_dates": [0, 0],
             "refused_share": [0.0, 0.0],

@@ -116,6 +116,7 @@ def test_without_its_key_the_source_is_disabled_asks_nothing_and_raises_no_alert
             "source": ["eia"],
             "series": [CRUDE],
             "observations": [0],
+            "ended": [False],
             "age_days": [float("nan")],
             "stale_limit_days": [14],
             "first_date": [pd.NaT],

@@ -1,0 +1,94 @@
+"""UN Comtrade: monthly trade in soybeans (HS 1201) and soybean oil (HS 1507), one reporter and flow a payload.
+
+Asked are `reporterCode`, `flowCode` (M imports, X exports), `partnerCode` (0 the world), `cmdCode`, `period` (YYYYMM)
+and the totals of every further breakdown: `partner2Code=0`, `customsCode=C00`, `motCode=0`. `data[]` answers with those
+names, `netWgt` (kg) and `primaryValue` (USD); a row of a breakdown would count trade twice and is not taken. Without a
+key the preview takes one period a request and cuts at 500 rows; with one (header, never the address) twelve periods. A
+month not reported yet has no row, and neither has one without trade. A weight of 0 beside a value is one not reported:
+out of range. Series are named `reporter.flow.partner.commodity`, their payload `reporter.flow`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http, redact
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+KEY, HEADER = "COMTRADE_API_KEY", "Ocp-Apim-Subscription-Key"
+PERIODS = {True: 12, False: 1}  # that one request may name, with a key and without
+CUT = 500  # rows after which the preview is silent
+KEYLESS_MONTHS = 24  # the preview is for samples: no history of decades a month at a time
+TOTALS: dict[str, str | int] = {"partner2Code": "0", "customsCode": "C00", "motCode": "0"}
+CODES = ("reporterCode", "flowCode", "partnerCode", "cmdCode")
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """All registered partners and commodities of one reporter and flow, all months as one document."""
+    key = http.secret(KEY)
+    reporter, flow = series.split(".")
+    named = [name.split(".") for name in spec.series if name.startswith(f"{series}.")]
+    asked: dict[str, str | int] = {
+        "reporterCode": reporter,
+        "flowCode": flow,
+        "partnerCode": ",".join(sorted({partner for _, _, partner, _ in named}, key=int)),
+        "cmdCode": ",".join(sorted({commodity for *_, commodity in named})),
+        **TOTALS,
+    }
+    months = [f"{month:%Y%m}" for month in pd.period_range(window.start, window.end, freq="M")]
+    months = months if key else months[-KEYLESS_MONTHS:]
+    url = spec.keyed_endpoint if key else spec.endpoint
+    headers = {HEADER: key} if key else None
+    rows: list[dict[str, Any]] = []
+    for at in range(0, len(months), PERIODS[key is not None]):
+        period = ",".join(months[at : at + PERIODS[key is not None]])
+        body = http.get(url, asked | {"period": period}, headers)
+        page = _rows(body)
+        if page is None:
+            shown = redact(body.decode(errors="replace"), http.secrets)[:120]
+            raise SourceUnavailable(f"{http.source}: {series}: {period}: not the trade asked for but {shown!r}")
+        if not key and len(page) >= CUT:
+            raise SourceUnavailable(f"{http.source}: {series}: {period}: cut at {CUT} rows; ask for less at a time")
+        rows += page
+    if not rows:
+        raise SourceUnavailable(f"{http.source}: {series}: no trade from {months[0]} to {months[-1]}")
+    content = redact(json.dumps({"data": rows}), http.secrets).encode()
+    yield Fetched(
+        series=series, extension="json", content=content, url=f"{url}?reporterCode={reporter}&flowCode={flow}"
+    )
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Months of registered series as served, dated at their first day."""
+    served = _rows(payload.path.read_bytes())
+    if not served:
+        raise SchemaDrift(f"{payload.name}: not a document with rows under data")
+    found: list[dict[str, object]] = []
+    for number, row in enumerate(served, start=1):
+        missing = [name for name in ("period", *CODES, *spec.fields.values()) if name not in row]
+        if missing:
+            raise SchemaDrift(f"{payload.name}: no {missing} in row {number}; Comtrade renamed it")
+        series = ".".join(str(row[name]) for name in CODES)
+        if series not in spec.series or any(str(row.get(name, total)) != total for name, total in TOTALS.items()):
+            continue
+        period = str(row["period"])
+        values = {field: row[name] for field, name in spec.fields.items()}
+        found.append({"series": series, "observation_date": f"{period[:4]}-{period[4:]}-01", "row": number} | values)
+    return pd.DataFrame(found, columns=["series", "observation_date", "row", *spec.fields])
+
+
+def _rows(body: bytes) -> list[dict[str, Any]] | None:
+    """The rows answered; None where it is something else."""
+    try:
+        answer = json.loads(body)
+        rows = answer["data"]
+        refused = answer.get("error") or ""
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return rows if not refused and isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None

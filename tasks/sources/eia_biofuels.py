@@ -1,0 +1,106 @@
+"""EIA monthly biofuels from API v2. No id is written down: it is looked up by its name, then asked for by its id.
+
+`/{route}/facet/{facet}` answers `response.facets[]` of `{id, name}`; `/{route}/data/` answers as the weekly series do,
+`response.data[]` of `{period: YYYY-MM, series, value, units, ...}`, paged by `total`, the api_key echoed: it is taken
+out. The registry's `select` of a series names route and facet, the `words` that its name has, those it is
+`without`, and its `units`. A name that none or several ids have is refused, and so are rows of several series or of another unit. A
+value of null is withheld to protect a company: missing, not zero.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http, redact
+from tasks.registry import SourceSpec
+from tasks.sources.eia import KEY, PAGE, _page, _without_key
+from tasks.sources.payloads import Fetched, Payload, Window
+
+SHOWN = 5  # names told in a refusal
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """All months of the window, all pages as one document."""
+    select = spec.series[series].select
+    key, route = {"api_key": http.secret(KEY) or ""}, f"{spec.endpoint}/{select['route']}"
+    found = _chosen(series, select, http.get(f"{route}/facet/{select['facet']}", key), http)
+    asked: dict[str, str | int] = {
+        **key,
+        "frequency": "monthly",
+        "data[0]": "value",
+        f"facets[{select['facet']}][]": found,
+        "start": f"{window.start:%Y-%m}",
+        "sort[0][column]": "period",
+        "sort[0][direction]": "asc",
+        "length": PAGE,
+    }
+    rows: list[dict[str, Any]] = []
+    while True:
+        body = http.get(f"{route}/data/", asked | {"offset": len(rows)})
+        page, total = _page(body)
+        if page is None:
+            raise SourceUnavailable(f"{http.source}: {series}: not the rows asked for but {_shown(body, http)!r}")
+        rows += page["response"]["data"]
+        if len(rows) >= total:
+            break
+        if not page["response"]["data"]:
+            raise SourceUnavailable(f"{http.source}: {series}: {len(rows)} of {total} rows, then an empty page")
+    if not rows:
+        raise SourceUnavailable(f"{http.source}: {series}: no months since {window.start} under {found}")
+    content = redact(json.dumps(_without_key({"response": {"total": len(rows), "data": rows}})), http.secrets)
+    url = f"{route}/data/?facets[{select['facet']}][]={found}"
+    yield Fetched(series=series, extension="json", content=content.encode(), url=url)
+
+
+def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str:
+    """The one id whose name has every word asked for and none of those excluded."""
+    try:
+        named = {str(facet["id"]): str(facet["name"]) for facet in json.loads(body)["response"]["facets"]}
+    except (ValueError, KeyError, TypeError):
+        raise SourceUnavailable(f"{http.source}: {series}: no facets but {_shown(body, http)!r}") from None
+    words, without = _words(select["words"]), _words(select.get("without", ""))
+    fitting = {found: name for found, name in named.items() if words <= _words(name) and not without & _words(name)}
+    if len(fitting) == 1:
+        return next(iter(fitting))
+    near = sorted(fitting or named, key=lambda found: -len(words & _words(named[found])))[:SHOWN]
+    told = "; ".join(f"{found}: {named[found]}" for found in near)
+    raise SourceUnavailable(
+        f"{http.source}: {series}: {len(fitting)} names of {select['route']} have the words {select['words']!r}, "
+        f"expected one ({told}). Mend `words` or `without` in registry/data_sources.yaml"
+    )
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Months as served, dated at their first day."""
+    try:
+        document, _ = _page(payload.path.read_bytes())
+    except RecursionError:
+        document = None
+    if document is None or not document["response"]["data"]:
+        raise SchemaDrift(f"{payload.name}: not a document with rows under response.data")
+    served = pd.DataFrame(document["response"]["data"])
+    missing = [name for name in ("period", "series", "units", *spec.fields.values()) if name not in served.columns]
+    if missing:
+        raise SchemaDrift(f"{payload.name}: no {missing} in its rows, but {list(served.columns)[:8]}")
+    kinds = {name: sorted({str(cell) for cell in served[name]}) for name in ("series", "units")}
+    if len(kinds["series"]) > 1 or kinds["units"] != [spec.series[payload.series].select["units"]]:
+        raise SchemaDrift(
+            f"{payload.name}: rows of {kinds['series'][:SHOWN]} in {kinds['units'][:SHOWN]}, expected one series in "
+            f"{spec.series[payload.series].select['units']}; nothing is added up or converted by guess"
+        )
+    rows = {"series": payload.series, "observation_date": served["period"].astype(str) + "-01", "row": served.index + 1}
+    return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()})
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z0-9][a-z0-9.]*", text.lower()))
+
+
+def _shown(body: bytes, http: Http) -> str:
+    return redact(body.decode(errors="replace"), http.secrets)[:60]

@@ -1,0 +1,83 @@
+"""EPA RIN prices: the table "RIN Price" behind EPA's RIN trades page, weekly averages by D code, as an exported CSV.
+
+One row a week, RIN year, D code and kind of quality assurance: `Transfer Date by Week` (MM/DD/YYYY), `RIN Year`,
+`Fuel (D Code)`, `QAP Service Type`, `RIN Price`. Of a week the row of RINs made in that same year without quality
+assurance (`Unverified`) is the market's; where an export lacks those two columns a week must have one row. Column names
+are taken without capitals, spaces and signs. EPA has no stable address for the file: the registry's endpoint is the
+CSV, or a page that links to one with `rin` in its name.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from urllib.parse import urljoin
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.http import Http
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Fetched, Payload, Window
+
+LINK = re.compile(rb"href=[\"']([^\"']*rin[^\"'/]*\.csv[^\"']*)[\"']", re.IGNORECASE)
+DATE, CODE, PRICE = "transferdatebyweek", "fueldcode", "rinprice"
+YEAR, ASSURANCE, PLAIN = "rinyear", "qapservicetype", "unverified"
+OTHER_NAMES = {"transferdate": DATE, "weekof": DATE, "dcode": CODE, "fuel": CODE, "price": PRICE, "qap": ASSURANCE}
+
+
+def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """The whole table; it holds all weeks since 2010."""
+    url, content = spec.endpoint, http.get(spec.endpoint)
+    links = sorted(set(LINK.findall(content))) if _is_page(content) else []
+    if len(links) == 1:
+        url = urljoin(url, links[0].decode())
+        content = http.get(url)
+    if _is_page(content) or not content.strip():
+        raise SourceUnavailable(
+            f"{http.source}: {series}: {url} is no CSV but {content[:60]!r}, with {len(links)} links to one; the page "
+            f"has moved. Find the CSV on EPA's RIN trades page and mend `endpoint` in registry/data_sources.yaml"
+        )
+    yield Fetched(series=series, extension="csv", content=content, url=url)
+
+
+def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """Prices as served, dated as EPA dates the week; its dates are turned into ours, one it does not know is kept."""
+    content = payload.path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+        served = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    if not isinstance(served.index, pd.RangeIndex):
+        raise SchemaDrift(f"{payload.name}: rows with more fields than headings")
+    plain = [re.sub(r"[^a-z]", "", str(name).lower()) for name in served.columns]
+    served.columns = pd.Index([OTHER_NAMES.get(name, name) for name in plain])
+    missing = [name for name in (DATE, CODE, PRICE) if name not in served.columns]
+    if missing or not served.columns.is_unique:
+        raise SchemaDrift(f"{payload.name}: no column like {missing}, or two of one name, in {plain[:8]}")
+    served = served.assign(row=served.index + 2).apply(
+        lambda column: column.str.strip() if column.name != "row" else column
+    )
+    dates = pd.to_datetime(served[DATE], format="%m/%d/%Y", errors="coerce")
+    served["series"] = "D" + served[CODE].str.extract(r"^D?\s*([3-7])\b", expand=False)
+    chosen = served["series"].isin(spec.series)
+    if YEAR in served:
+        chosen &= served[YEAR] == dates.dt.year.astype("Int64").astype(str)
+    if ASSURANCE in served:
+        chosen &= served[ASSURANCE].str.lower() == PLAIN
+    if not chosen.any():
+        raise SchemaDrift(f"{payload.name}: no row of {', '.join(spec.series)} made in the year of its transfer")
+    price = served[PRICE].str.replace(r"^\$", "", regex=True)
+    rows = {
+        "series": served["series"],
+        "observation_date": dates.dt.strftime("%Y-%m-%d").fillna(served[DATE]),
+        "row": served["row"],
+        "value": price.mask(price.isin(["", "-"])),
+    }
+    return pd.DataFrame(rows)[chosen].reset_index(drop=True)
+
+
+def _is_page(content: bytes) -> bool:
+    return content.lstrip()[:1] == b"<"
