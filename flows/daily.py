@@ -276,7 +276,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 3 if isinstance(error, SourceDown) else 1
-    print_summary(summary, Console(width=max(100, Console().width)))
+    print_summary(summary, Console(width=max(120, Console().width)))
     return 0
 
 

@@ -5,25 +5,39 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tasks.registry import Availability, DataSources, FeatureRegistry, SourceSpec, load_features, load_sources
+from tasks.registry import (
+    Availability,
+    DataSources,
+    DerivedSeries,
+    FeatureRegistry,
+    SourceSpec,
+    load_derived,
+    load_features,
+    load_sources,
+)
 from tasks.settings import PROJECT
 from tasks.zones import write_bytes
 
 PATH = PROJECT / "docs" / "data_dictionary.md"
 
 
-def render(sources: DataSources, features: FeatureRegistry) -> str:
-    """The dictionary as Markdown: a chapter a source, then the features by category."""
+def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegistry) -> str:
+    """The dictionary as Markdown: a chapter a source, then what is derived or missing, then the features."""
     series = sum(len(spec.series) for spec in sources.sources.values())
     parts = [
         "# Data dictionary",
         "Generated from `registry/` by `make docs`; a test fails when it is out of date. "
-        f"{len(sources.sources)} sources, {series} series, {len(features.features)} features.",
+        f"{len(sources.sources)} sources, {series} series (contracts included), {len(derived.series)} derived ones, "
+        f"{len(features.features)} features.",
         "`point in time`: *exact*, the source says when each value was released; *lagged*, a rule of the release "
         "calendar that is never early; *revised*, the history is rewritten and no vintages are held: never in the "
         "production features.",
         "## Sources",
         *(_source(name, spec) for name, spec in sources.sources.items()),
+        "## Derived series",
+        _derived(derived),
+        "## Missing, and why",
+        "\n".join(f"- `{name}`: {why}" for name, why in derived.missing.items()),
         "## Features",
         *(_features(category, features) for category in features.categories),
     ]
@@ -65,7 +79,15 @@ def _source(name: str, spec: SourceSpec) -> str:
     if spec.disabled:
         facts.insert(1, f"- Disabled live: {spec.disabled}")
     rows = ["| series | what | unit | allowed | known | point in time | stale after |", "|---|---|---|---|---|---|---|"]
+    contracts = {name for product, of in spec.contracts.items() for name in of.series(product, spec.contract_name)}
+    for product, of in spec.contracts.items():
+        names = list(of.series(product, spec.contract_name))
+        span, (low, high) = f"`{names[0]}` to `{names[-1]}`", of.range
+        told = f"{of.title}, {len(names)} contracts"
+        rows.append(_row([span, told, of.unit, f"{low:g} to {high:g}", "as the source", spec.point_in_time, "its end"]))
     for series, entry in spec.series.items():
+        if series in contracts:
+            continue
         rule = entry.availability
         known = "as the source" if rule is None or rule == spec.availability else known_when(rule)
         low, high = entry.range
@@ -76,7 +98,7 @@ def _source(name: str, spec: SourceSpec) -> str:
             f"{low:g} to {high:g}",
             known,
             str(entry.point_in_time or spec.point_in_time),
-            f"{entry.stale_limit_days or spec.stale_limit_days} days",
+            f"ended {entry.ended}" if entry.ended else f"{entry.stale_limit_days or spec.stale_limit_days} days",
         ]
         rows.append(_row(cells))
     return "\n".join([f"### {name}: {spec.title}", "", *facts, "", *rows])
@@ -84,6 +106,14 @@ def _source(name: str, spec: SourceSpec) -> str:
 
 def _field(spec: SourceSpec, field: str) -> str:
     return f"`{field}` ({spec.field_units[field]})" if field in spec.field_units else f"`{field}`"
+
+
+def _derived(derived: DerivedSeries) -> str:
+    rows = ["| series | what | unit | allowed | formula |", "|---|---|---|---|---|"]
+    for name, entry in derived.series.items():
+        low, high = entry.range
+        rows.append(_row([f"`{name}`", entry.title, entry.unit, f"{low:g} to {high:g}", entry.formula]))
+    return "\n".join(rows)
 
 
 def _features(category: str, features: FeatureRegistry) -> str:
@@ -101,7 +131,8 @@ def _row(cells: list[str]) -> str:
 def main() -> int:
     """Write the file."""
     registry = PROJECT / "registry"
-    write_bytes(PATH, render(load_sources(registry), load_features(registry)).encode())
+    sources = load_sources(registry)
+    write_bytes(PATH, render(sources, load_derived(registry, sources), load_features(registry)).encode())
     print(Path(PATH).relative_to(PROJECT))
     return 0
 

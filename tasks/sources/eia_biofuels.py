@@ -3,8 +3,8 @@
 `/{route}/facet/{facet}` answers `response.facets[]` of `{id, name}`; `/{route}/data/` answers as the weekly series do,
 `response.data[]` of `{period: YYYY-MM, series, value, units, ...}`, paged by `total`, the api_key echoed: it is taken
 out. The registry's `select` of a series names route and facet, the `words` that its name has, those it is
-`without`, and its `units`. A name that none or several ids have is refused, and so are rows of several series or of another unit. A
-value of null is withheld to protect a company: missing, not zero.
+`without`, and its `units`. A name that none or several ids have is refused, and so are rows of several series or of
+another unit. A value of null is withheld to protect a company: missing, not zero.
 """
 
 from __future__ import annotations
