@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -29,6 +30,7 @@ from prefect.settings import (
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
+from prefect.utilities.annotations import quote
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -84,17 +86,33 @@ def _end_orphaned_servers(home: Path) -> None:
 class Step(Protocol):
     """A task as flows use it: call it, or submit it to run beside others."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any) -> Any:
         """Run it now."""
 
-    def submit(self, *args: Any, **kwargs: Any) -> PrefectFuture[Any]:
+    def submit(self, *args: Any) -> PrefectFuture[Any]:
         """Run it on the task runner."""
+
+
+@dataclass(frozen=True)
+class _Opaque:
+    """A task to which dataclasses are passed as they are: Prefect would walk through every series of the registry."""
+
+    task: Any
+
+    def __call__(self, *args: Any) -> Any:
+        return self.task(*map(_opaque, args))
+
+    def submit(self, *args: Any) -> PrefectFuture[Any]:
+        return cast(PrefectFuture[Any], self.task.submit(*map(_opaque, args)))
+
+
+def _opaque(argument: Any) -> Any:
+    return quote(argument) if is_dataclass(argument) else argument
 
 
 def as_task(function: Callable[..., Any], name: str, *, tags: tuple[str, ...] = ()) -> Step:
     """``function`` as a Prefect task. Retries live at the HTTP edge; files carry their identity, so no cache."""
-    made: Any = Task(function, name=name, tags=set(tags), cache_policy=NO_CACHE, persist_result=False)
-    return cast(Step, made)
+    return _Opaque(Task(function, name=name, tags=set(tags), cache_policy=NO_CACHE, persist_result=False))
 
 
 class Steps:
@@ -103,7 +121,7 @@ class Steps:
     def __init__(self, what: str) -> None:
         self.what = what
         self._artifact: UUID | None = None
-        self._sent = 0.0
+        self._sent = time.monotonic()  # what takes no second needs no artifact
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
         self._row = self._bar.add_task(what, total=None)
@@ -119,7 +137,8 @@ class Steps:
         """``done`` of ``total`` are finished, ``item`` the last of them."""
         self._bar.update(self._row, completed=done, total=total, description=f"{self.what}: {item}")
         inside = FlowRunContext.get() or TaskRunContext.get()
-        if not inside or (done < total and time.monotonic() - self._sent < ARTIFACT_EVERY_S):
+        early = time.monotonic() - self._sent < ARTIFACT_EVERY_S
+        if not inside or (early and (done < total or self._artifact is None)):
             return
         self._sent = time.monotonic()
         share = 100.0 * done / max(total, 1)
