@@ -157,7 +157,7 @@ def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
     except (SchemaDrift, OSError):
         return None
     told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
-    dates = pd.to_datetime(rows.loc[told, "observation_date"], errors="coerce").dropna()
+    dates = pd.to_datetime(rows.loc[told, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
     newest = dates[dates <= payload.fetched_at.tz_localize(None)].max()
     return None if pd.isna(newest) else newest.date()
 

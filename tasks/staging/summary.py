@@ -14,7 +14,7 @@ def summarise_series(
 ) -> pd.DataFrame:
     """One row a registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
 
-    A series that its source stopped, or a contract past its month, has ``ended``: no limit makes it stale.
+    A series whose last observation is held, or a contract past its month, has ``ended``: no limit makes it stale.
     ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload.
     Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
     """
@@ -37,7 +37,8 @@ def summarise_series(
                 good = _dates(held, None)
             lost &= traded if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
-            ended = entry.ended is not None and as_of > pd.Timestamp(entry.ended)
+            end = pd.Timestamp(entry.ended) if entry.ended else pd.Timestamp.max
+            ended = as_of > end and (bool(spec.contracts) or last >= end)
             rows.append(
                 {
                     "source": source,

@@ -42,7 +42,7 @@ def servers_of(home: Path) -> list[psutil.Process]:
 
 
 # a line of the run's own log, then up to so many seconds more: in the ingest, in the training, around the publishing
-PHASES = (("Beginning flow run 'daily", 6.0), ("Beginning subflow run 'training'", 8.0), ("Task run 'forecast", 2.5))
+PHASES = (("Beginning flow run 'daily", 6.0), ("Beginning subflow run 'training", 8.0), ("Task run 'forecast", 2.5))
 
 
 def kill_in(phase: tuple[str, float], home: Path, archive: Path, log: Path) -> str:

@@ -50,7 +50,8 @@ def fred(registry, server) -> SourceSpec:
     server.by_request = answer
     spec = registry.sources.source("fred")
     series = {name: spec.series[name] for name in ("DFF", "DGS10")}
-    return spec.model_copy(update={"endpoint": f"{server.url}/graph/fredgraph.csv", "series": series})
+    local = {"endpoint": f"{server.url}/graph/fredgraph.csv", "series": series, "rate_limit_per_minute": 60_000}
+    return spec.model_copy(update=local)
 
 
 def run(zones: Zones, spec: SourceSpec, **given):
@@ -109,7 +110,8 @@ from tests.sources.test_backfill import run
 from tasks.zones import Zones
 spec = load_sources(Path("registry")).source("fred")
 series = {name: spec.series[name] for name in ("DFF", "DGS10")}
-spec = spec.model_copy(update={"endpoint": sys.argv[2] + "/graph/fredgraph.csv", "series": series})
+local = {"endpoint": sys.argv[2] + "/graph/fredgraph.csv", "series": series, "rate_limit_per_minute": 60_000}
+spec = spec.model_copy(update=local)
 run(Zones(Path(sys.argv[1])), spec)
 """
 

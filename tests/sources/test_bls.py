@@ -15,6 +15,7 @@ from tasks.sources import bls
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Window, landed, recorded_files
 from tasks.staging.stage import stage_payloads
+from tasks.zones import sha256_of
 
 QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
 SECRET = "s3cr3t-bls-key-1234"
@@ -115,7 +116,7 @@ def test_the_empty_response_is_no_rows_and_stages_as_nothing(staged, registry, a
 def test_a_dash_is_a_missing_month_that_the_quarantine_shows(registry, archive, tmp_path):
     path = tmp_path / "2026-01-15.json"
     path.write_bytes(answer(("2025", "M11", "324.122"), ("2025", "M10", "-"), ("2025", "M13", "320")))
-    payload = dataclasses.replace(recorded_files(archive, "bls", "timeseries")[0], path=path)
+    payload = dataclasses.replace(recorded_files(archive, "bls", "timeseries")[0], path=path, sha256=sha256_of(path))
     observations, quarantine = stage_payloads("bls", registry.sources.source("bls"), [payload], through=LATER)
     assert observations["value"].tolist() == [324.122]
     assert quarantine[["observation_date", "rule"]].astype(str).to_numpy().tolist() == [["2025-10-01", "null"]]

@@ -65,7 +65,7 @@ def ask(spec):
 @pytest.fixture
 def parse(spec, zones):
     def run(series: str, content: bytes) -> pd.DataFrame:
-        payload = land(zones, "databento", Fetched(series, "csv", content, "x"), fetched_at=NOW)
+        payload = land(zones, "databento", Fetched(series, "csv", content, "x"), spec, fetched_at=NOW)
         return databento.parse(payload, spec)
 
     return run
@@ -199,7 +199,7 @@ def test_every_contract_of_a_parent_is_a_series_and_a_spread_is_none(parse, spec
         "ZLZ23": 48.2,
         "ZLH30": 48.4,
     }
-    assert spec.series["ZLF24"].ends == date(2024, 1, 31) and spec.series["ZLF24"].unit == "cents/lb"
+    assert spec.series["ZLF24"].ended == date(2024, 1, 31) and spec.series["ZLF24"].unit == "cents/lb"
 
 
 def test_the_roll_rule_of_the_registry_says_which_continuous_contract_is_asked_for(registry):

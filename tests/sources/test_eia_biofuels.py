@@ -97,7 +97,7 @@ def test_a_name_that_none_or_several_have_is_refused_with_the_names_and_asks_for
 @pytest.mark.parametrize("series", ["biodiesel_production", "renewable_diesel_production"])
 def test_production_is_the_months_not_the_rate_a_day_and_the_nation_not_a_region(registry, series):
     """Words only: how EIA words these names is known from its pages, not from a recorded answer."""
-    query = registry.sources.source("eia_biofuels").series[series].query
+    select = registry.sources.source("eia_biofuels").series[series].select
     fuel = "Renewable Diesel Fuel" if series.startswith("renewable") else "Biodiesel"
     kind = "Plant Net Production of"
     named = {
@@ -105,7 +105,7 @@ def test_production_is_the_months_not_the_rate_a_day_and_the_nation_not_a_region
         "B": f"U.S. {kind} {fuel} (Thousand Barrels per Day)",
         "C": f"East Coast (PADD 1) {kind} {fuel} (Thousand Barrels)",
     }
-    assert eia_biofuels._chosen(series, query, facets(**named), None) == "A"
+    assert eia_biofuels._chosen(series, select, facets(**named), None) == "A"
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tasks.http import Http, Limits
 from tasks.sources import ghcnd, mei
 from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_payloads
+from tasks.zones import sha256_of
 
 WINDOW = Window(date(2020, 3, 1), date(2020, 3, 31))
 QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
@@ -31,7 +32,8 @@ def written(staged, tmp_path):
         path = tmp_path / f"2020-04-05.{extension}"
         path.write_bytes(content)
         payload = landed(staged.zones, source, series)[0]
-        return dataclasses.replace(payload, path=path, fetched_at=pd.Timestamp("2022-10-05", tz="UTC"))
+        day = pd.Timestamp("2022-10-05", tz="UTC")
+        return dataclasses.replace(payload, path=path, sha256=sha256_of(path), fetched_at=day)
 
     return make
 
