@@ -14,6 +14,7 @@ from tasks.registry import JoinSpec
 
 AGE = "__age_days"
 DAY_US = 86_400_000_000
+MORNING_US = DAY_US // 2  # noon UTC: within the date in Chicago, after the as-of of the evening before (00:00 UTC)
 
 
 def as_known_at(observations: pd.DataFrame, cutoff: pd.Timestamp) -> pd.DataFrame:
@@ -99,7 +100,7 @@ def _arrays(
             rows = part[(part["field"] == field).to_numpy()]
             available = rows["available_at"].astype("int64").to_numpy()
             observed = rows["observation_date"].astype("int64").to_numpy()
-            available = np.maximum(available, observed) if in_force else available
+            available = np.maximum(available, observed + MORNING_US) if in_force else available
             order = np.lexsort((rows["vintage"].to_numpy(), observed, available))
             order = order[available[order] <= until]
             if len(order):
