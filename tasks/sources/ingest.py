@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.errors import OriginError, RegistryError, SourceDown, SourceUnavailable
-from tasks.http import Http, Limits
+from tasks.http import Http, Limits, redact
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import find_secret
 from tasks.sources.payloads import (
@@ -194,8 +194,10 @@ def _ask(
                 vain = 0
             except SourceUnavailable as error:
                 vain = vain + 1 if isinstance(error, SourceDown) else 0
-                failures[series] = str(error)
-                log.warning("%s", error)
+                failures[series] = redact(
+                    str(error), http.secrets
+                )  # an adapter shows what came, and that may echo a key
+                log.warning("%s", failures[series])
             progress(number, len(chosen), series)
     return failures
 
@@ -289,8 +291,8 @@ def backfill_source(
                     vain = 0
                 except SourceUnavailable as error:
                     vain = vain + 1 if isinstance(error, SourceDown) else 0
-                    failures[f"{name} {chunk}"] = str(error)
-                    log.warning("%s", error)
+                    failures[f"{name} {chunk}"] = redact(str(error), http.secrets)
+                    log.warning("%s", failures[f"{name} {chunk}"])
             progress(number, len(todo), f"{name} {chunk}")
     return Backfilled(source, len(todo), done_before, failures)
 
