@@ -28,8 +28,8 @@ def backfill(
     """Fetch the range, chunk by chunk, then stage all that is held of the source."""
     run = open_ingest_run("live", None)
     window = window_between(run, start, end)
-    done = as_task(fetch_chunks, "fetch chunks", tags=(source,))(run, source, window, tuple(series or ()), chunk_days)
-    return done, as_task(stage, "stage", tags=(source,))(run, source)
+    done = as_task(fetch_chunks, "fetch chunks")(run, source, window, tuple(series or ()), chunk_days)
+    return done, as_task(stage, "stage")(run, source)
 
 
 def fetch_chunks(run: Run, source: str, window: Window, series: tuple[str, ...], chunk_days: int) -> Backfilled:

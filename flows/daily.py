@@ -42,12 +42,12 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     run = open_daily_run(origin, as_of)
     ingested, staged = ingest_side_by_side(run)
     observations, quarantine, series = as_task(gather_known, "gather")(run, staged)
-    gates = [as_task(gate_staging, "gate POST_STAGING", tags=("gate",))(run, observations, series)]
+    gates = [as_task(gate_staging, "gate POST_STAGING")(run, observations, series)]
     panel, panel_summary = as_task(assemble, "assemble panel")(run, observations)
     features = as_task(build_features, "build features")(run, panel)
-    gates.append(as_task(gate_features, "gate POST_FEATURES", tags=("gate",))(run, features))
+    gates.append(as_task(gate_features, "gate POST_FEATURES")(run, features))
     labels = as_task(build_labels, "build labels")(run, panel, observations)
-    gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY", tags=("gate",))(run, panel, panel_summary, labels))
+    gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, panel, panel_summary, labels))
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
     trained = needs_training(run)
     if trained:
@@ -86,10 +86,7 @@ def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:
     """
     from tasks.sources.ingest import require_critical
 
-    asked = {
-        source: as_task(ingest, f"ingest {source}", tags=(source,)).submit(run, source)
-        for source in run.sources.sources
-    }
+    asked = {source: as_task(ingest, f"ingest {source}").submit(run, source) for source in run.sources.sources}
     done = [_settle(run, source, future) for source, future in asked.items()]
     require_critical(run.sources, [came for came, _ in done])
     return [came for came, _ in done], [staged for _, staged in done]

@@ -70,8 +70,8 @@ def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
         time.sleep(random.uniform(0.0, spread_s))  # noqa: S311 so that scheduled runs do not all ask at one second
         run = open_ingest_run(origin, as_of)
         window = window_between(run, start, end)
-        came = as_task(land, "land", tags=(source,))(run, source, tuple(series or ()), window)
-        return came, as_task(stage, "stage", tags=(source,))(run, source)
+        came = as_task(land, "land")(run, source, tuple(series or ()), window)
+        return came, as_task(stage, "stage")(run, source)
 
     return alone
 

@@ -1,4 +1,4 @@
-"""A plain function becomes a Prefect task here: name, tags, log bridge, progress. Nothing else knows how."""
+"""A plain function becomes a Prefect task here: name, log bridge, progress. Nothing else knows how."""
 
 from __future__ import annotations
 
@@ -110,9 +110,12 @@ def _opaque(argument: Any) -> Any:
     return quote(argument) if is_dataclass(argument) else argument
 
 
-def as_task(function: Callable[..., Any], name: str, *, tags: tuple[str, ...] = ()) -> Step:
-    """``function`` as a Prefect task. Retries live at the HTTP edge; files carry their identity, so no cache."""
-    return _Opaque(Task(function, name=name, tags=set(tags), cache_policy=NO_CACHE, persist_result=False))
+def as_task(function: Callable[..., Any], name: str) -> Step:
+    """``function`` as a Prefect task. Retries live at the HTTP edge; files carry their identity, so no cache.
+
+    No tags: for each of them a task asks the server for a concurrency slot first, and waits its turn in the database.
+    """
+    return _Opaque(Task(function, name=name, cache_policy=NO_CACHE, persist_result=False))
 
 
 class Steps:

@@ -44,7 +44,7 @@ def training(as_of: str, origin: str = "live") -> pd.DataFrame:
     from tasks.context import open_run
 
     run = open_run(load_settings(), origin=origin, as_of=as_of)
-    return as_task(bake_off, "bake-off", tags=("training",))(run)
+    return as_task(bake_off, "bake-off")(run)
 
 
 def main() -> int:
