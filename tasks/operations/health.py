@@ -22,7 +22,7 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     """
     staged = [held for held in (read_staged(zones, name) for name in sources.sources) if held is not None]
     series = summarise_series(sources, *gather(staged or [nothing_staged()], as_of=as_of), as_of=as_of)
-    table = source_table(series).set_index("source").to_dict("index")
+    table = source_table(series, sources.sources).set_index("source").to_dict("index")
     lost = series[series["critical"] & ~(series["age_days"] <= series["stale_limit_days"])]
     rows = []
     for name, spec in sources.sources.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +86,8 @@ class RunSummary:
         """One row a source: what came, what is held, how new it is."""
         status = {came.source: came.status for came in self.ingested}
         payloads = {came.source: came.payloads for came in self.ingested}
-        table = source_table(self.series)
+        names = dict.fromkeys([*status, *self.series["source"]])
+        table = source_table(self.series, names)
         table.insert(1, "status", table["source"].map(status).fillna("computed"))
         table.insert(2, "payloads", table["source"].map(payloads).fillna(0).astype(int))
         return table
@@ -118,10 +120,11 @@ class RunSummary:
         return pd.DataFrame(rows)
 
 
-def source_table(series: pd.DataFrame) -> pd.DataFrame:
-    """One row a source of the series summary: how much is held of it, from when to when, and what has grown old."""
+def source_table(series: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
+    """One row a source, those with nothing too: how much is held of it, from when to when, what has grown old."""
     rows = []
-    for source, part in series.groupby("source", sort=False):
+    for source in sources:
+        part = series[series["source"] == source]
         held = part[part["observations"] > 0]
         stale = held[held["age_days"] > held["stale_limit_days"]]
         rows.append(
