@@ -6,7 +6,7 @@ The answer echoes the request, api_key included: it is taken out before anything
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -23,10 +23,19 @@ PAGE = 5000
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """The whole series, all pages as one document: EIA rewrites weeks long past without notice."""
     url = f"{spec.endpoint}/{series}"
+    yield Fetched(series=series, extension="json", content=all_pages(series, url, {}, http), url=url)
+
+
+def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http) -> bytes:
+    """Every row of a query as one document of API v2, the key taken out.
+
+    Raises:
+        SourceUnavailable: something else came, or fewer rows than announced.
+    """
     document: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     while True:
-        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, "offset": len(rows)})
+        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **asked, "offset": len(rows)})
         page, total = _page(body)
         if page is None:
             shown = redact(body.decode(errors="replace"), http.secrets)[:60]
@@ -40,12 +49,22 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     if not rows:
         raise SourceUnavailable(f"{http.source}: {series}: no rows; the series id may have been retired")
     document["response"]["data"] = rows
-    content = redact(json.dumps(_without_key(document)), http.secrets)
-    yield Fetched(series=series, extension="json", content=content.encode(), url=url)
+    return redact(json.dumps(_without_key(document)), http.secrets).encode()
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Weeks as served, dated at the Friday they end."""
+    served = served_rows(payload, ("period", *spec.fields.values()))
+    rows = {"series": payload.series, "observation_date": served["period"], "row": served.index + 1}
+    return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()})
+
+
+def served_rows(payload: Payload, columns: Iterable[str]) -> pd.DataFrame:
+    """The rows of a document of API v2.
+
+    Raises:
+        SchemaDrift: it is none, or lacks a column.
+    """
     try:
         document, _ = _page(payload.path.read_bytes())
     except RecursionError:
@@ -53,11 +72,10 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if document is None or not document["response"]["data"]:
         raise SchemaDrift(f"{payload.name}: not a document with rows under response.data")
     served = pd.DataFrame(document["response"]["data"])
-    missing = [name for name in ("period", *spec.fields.values()) if name not in served.columns]
+    missing = [name for name in columns if name not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no {missing} in its rows, but {list(served.columns)[:8]}")
-    rows = {"series": payload.series, "observation_date": served["period"], "row": served.index + 1}
-    return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()})
+    return served
 
 
 def _page(body: bytes) -> tuple[dict[str, Any] | None, int]:

@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, redact
 from tasks.registry import SourceSpec
-from tasks.sources.eia import KEY, PAGE, _page, _without_key
+from tasks.sources.eia import KEY, all_pages, served_rows
 from tasks.sources.payloads import Fetched, Payload, Window
 
 SHOWN = 5  # names told in a refusal
@@ -30,32 +29,17 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     select = spec.series[series].select
     key, route = {"api_key": http.secret(KEY) or ""}, f"{spec.endpoint}/{select['route']}"
     found = _chosen(series, select, http.get(f"{route}/facet/{select['facet']}", key), http)
-    asked: dict[str, str | int] = {
-        **key,
+    asked = {
         "frequency": "monthly",
         "data[0]": "value",
         f"facets[{select['facet']}][]": found,
         "start": f"{window.start:%Y-%m}",
         "sort[0][column]": "period",
         "sort[0][direction]": "asc",
-        "length": PAGE,
     }
-    rows: list[dict[str, Any]] = []
-    while True:
-        body = http.get(f"{route}/data/", asked | {"offset": len(rows)})
-        page, total = _page(body)
-        if page is None:
-            raise SourceUnavailable(f"{http.source}: {series}: not the rows asked for but {_shown(body, http)!r}")
-        rows += page["response"]["data"]
-        if len(rows) >= total:
-            break
-        if not page["response"]["data"]:
-            raise SourceUnavailable(f"{http.source}: {series}: {len(rows)} of {total} rows, then an empty page")
-    if not rows:
-        raise SourceUnavailable(f"{http.source}: {series}: no months since {window.start} under {found}")
-    content = redact(json.dumps(_without_key({"response": {"total": len(rows), "data": rows}})), http.secrets)
-    url = f"{route}/data/?facets[{select['facet']}][]={found}"
-    yield Fetched(series=series, extension="json", content=content.encode(), url=url)
+    url = f"{route}/data/"
+    content = all_pages(series, url, asked, http)
+    yield Fetched(series=series, extension="json", content=content, url=f"{url}?facets[{select['facet']}][]={found}")
 
 
 def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str:
@@ -78,16 +62,7 @@ def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Months as served, dated at their first day."""
-    try:
-        document, _ = _page(payload.path.read_bytes())
-    except RecursionError:
-        document = None
-    if document is None or not document["response"]["data"]:
-        raise SchemaDrift(f"{payload.name}: not a document with rows under response.data")
-    served = pd.DataFrame(document["response"]["data"])
-    missing = [name for name in ("period", "series", "units", *spec.fields.values()) if name not in served.columns]
-    if missing:
-        raise SchemaDrift(f"{payload.name}: no {missing} in its rows, but {list(served.columns)[:8]}")
+    served = served_rows(payload, ("period", "series", "units", *spec.fields.values()))
     kinds = {name: sorted({str(cell) for cell in served[name]}) for name in ("series", "units")}
     if len(kinds["series"]) > 1 or kinds["units"] != [spec.series[payload.series].select["units"]]:
         raise SchemaDrift(

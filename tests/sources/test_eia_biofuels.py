@@ -11,7 +11,7 @@ import pytest
 
 from tasks.errors import SchemaDrift
 from tasks.http import Limits
-from tasks.sources import eia_biofuels
+from tasks.sources import eia, eia_biofuels
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
@@ -55,7 +55,7 @@ def ingest(spec, zones):
 
 
 def test_the_id_is_found_by_its_name_and_all_pages_land_as_one_document(ingest, server, zones, monkeypatch):
-    monkeypatch.setattr(eia_biofuels, "PAGE", 2)
+    monkeypatch.setattr(eia, "PAGE", 2)
     months = [("2023-07", "690"), ("2023-08", "701"), ("2023-09", None)]
     server.script = [(200, facets(**NAMES)), (200, page(*months[:2], total=3)), (200, page(months[2], total=3))]
     assert ingest().status == "ok"
