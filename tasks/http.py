@@ -102,6 +102,10 @@ def retry_after_s(response: httpx.Response) -> float | None:
         return None
 
 
+def _asked_wait_s(error: BaseException | None) -> float | None:
+    return retry_after_s(error.response) if isinstance(error, httpx.HTTPStatusError) else None
+
+
 class Http:
     """A client for one source. Use it as a context manager."""
 
@@ -177,7 +181,7 @@ class Http:
             for attempt in Retrying(
                 stop=stop_after_attempt(self.limits.attempts),
                 wait=self._wait,
-                retry=retry_if_exception(is_transient),
+                retry=retry_if_exception(self._may_ask_again),
                 before_sleep=self._say,
                 reraise=True,
             ):
@@ -186,7 +190,9 @@ class Http:
                     return call()
         except httpx.HTTPError as error:
             failure = SourceDown if is_transient(error) else SourceUnavailable
-            attempts = f" after {self.limits.attempts} attempts" if is_transient(error) else ""
+            attempts = f" after {self.limits.attempts} attempts" if self._may_ask_again(error) else ""
+            if (wait_s := _asked_wait_s(error) or 0.0) > self.limits.longest_wait_s:
+                attempts = f"; it asks for {wait_s:.0f} s of patience, more than a run waits"
             raise failure(
                 f"{self.source}: {redact(shown, self.secrets)}: {self._describe(error)}{attempts}. What is held stays; "
                 f"try `python -m flows.ingest {self.source}` later"
@@ -240,11 +246,14 @@ class Http:
         note.unlink()
         return part.replace(part.with_suffix(".whole"))
 
+    def _may_ask_again(self, error: BaseException) -> bool:
+        """A transient fault, and the server does not ask for more patience than a run has."""
+        return is_transient(error) and (_asked_wait_s(error) or 0.0) <= self.limits.longest_wait_s
+
     def _wait(self, state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        asked = retry_after_s(error.response) if isinstance(error, httpx.HTTPStatusError) else None
+        asked = _asked_wait_s(state.outcome.exception() if state.outcome else None)
         if asked is not None:
-            return min(asked, self.limits.longest_wait_s)
+            return asked
         return wait_exponential_jitter(initial=self.limits.first_wait_s, max=self.limits.longest_wait_s)(state)
 
     def _say(self, state: RetryCallState) -> None:

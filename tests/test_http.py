@@ -48,11 +48,11 @@ def test_retry_after_as_a_date_is_obeyed(server):
     assert 0.9 <= gaps(server)[0] < 2.5, "the date has whole seconds, so up to one is lost"
 
 
-def test_retry_after_never_waits_longer_than_the_longest_wait(server):
+def test_more_patience_than_a_run_has_ends_it_at_once_and_says_how_much(server):
     server.script = [(429, b"", {"Retry-After": "86400"}), (200, b"ok")]
-    with client() as http:
-        assert http.get(server.url) == b"ok"
-    assert gaps(server)[0] < 1
+    with client() as http, pytest.raises(SourceDown, match="HTTP 429; it asks for 86400 s of patience"):
+        http.get(server.url)
+    assert len(server.requests) == 1, "asking before that would not obey it"
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
