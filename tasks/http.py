@@ -18,7 +18,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_after_delay,
+    wait_exponential_jitter,
+)
 
 from tasks.errors import SourceDown, SourceUnavailable
 
@@ -88,7 +95,8 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in TRANSIENT_STATUS
-    return isinstance(error, httpx.TransportError)
+    # LocalProtocolError: a header that cannot be sent will not be sent better the second time
+    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.LocalProtocolError)
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
@@ -173,13 +181,15 @@ class Http:
         """
         self.downloads.mkdir(parents=True, exist_ok=True)
         part = self.downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
-        return self.retrying(lambda: self._once_to_disk(url, part), shown=url)
+        longest_s = self.limits.download_total_s
+        return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
 
-    def retrying(self, call: Callable[[], Answer], *, shown: str) -> Answer:
+    def retrying(self, call: Callable[[], Answer], *, shown: str, longest_s: float | None = None) -> Answer:
         """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages."""
+        longest_s = self.limits.total_s if longest_s is None else longest_s
         try:
             for attempt in Retrying(
-                stop=stop_after_attempt(self.limits.attempts),
+                stop=stop_after_attempt(self.limits.attempts) | stop_after_delay(longest_s),
                 wait=self._wait,
                 retry=retry_if_exception(self._may_ask_again),
                 before_sleep=self._say,
@@ -201,8 +211,9 @@ class Http:
 
     def _once(self, method: str, url: str, **asked: Any) -> bytes:
         started, body = time.monotonic(), bytearray()
-        # a redirect would carry a header's key to wherever it points
-        with self._client.stream(method, url, follow_redirects=not asked.get("headers"), **asked) as response:
+        # a redirect would carry the key in a header or a body to wherever it points
+        carries = bool(asked.get("headers") or asked.get("json"))
+        with self._client.stream(method, url, follow_redirects=not carries, **asked) as response:
             response.raise_for_status()
             for chunk in response.iter_bytes():
                 body += chunk
@@ -266,4 +277,6 @@ class Http:
     def _describe(self, error: BaseException | None) -> str:
         if isinstance(error, httpx.HTTPStatusError):
             return f"HTTP {error.response.status_code}"
+        if isinstance(error, httpx.LocalProtocolError):  # it shows the header, escaped, key and all
+            return "LocalProtocolError: the request cannot be sent; is there a line break in a key?"
         return redact(f"{type(error).__name__}: {error}", self.secrets)

@@ -19,6 +19,6 @@ def _from_keychain(name: str) -> str | None:
     except ImportError:  # optional: only a machine with a keychain has use for it
         return None
     try:
-        return keyring.get_password(KEYCHAIN, name) or None
+        return (keyring.get_password(KEYCHAIN, name) or "").strip() or None
     except keyring.errors.KeyringError:  # locked, or no keychain on this machine
         return None

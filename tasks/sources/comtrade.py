@@ -42,6 +42,8 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         **TOTALS,
     }
     months = [f"{month:%Y%m}" for month in pd.period_range(window.start, window.end, freq="M")]
+    if not key and window.start > spec.first_date and len(months) > KEYLESS_MONTHS:
+        raise SourceUnavailable(f"{http.source}: {series}: {len(months)} months at once need {KEY}")
     months = months if key else months[-KEYLESS_MONTHS:]
     url = spec.keyed_endpoint if key else spec.endpoint
     headers = {HEADER: key} if key else None

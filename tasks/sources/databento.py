@@ -127,8 +127,9 @@ def _with_sundays(bars: pd.DataFrame, sunday: pd.Series) -> pd.DataFrame:
         merged.loc[both, "high"] = np.maximum(*_numbers(part, "high"))
         merged.loc[both, "low"] = np.minimum(*_numbers(part, "low"))
         merged.loc[both, "volume"] = np.add(*_numbers(part, "volume"))
+    # a Monday without a bar of its own was a holiday, unless the answer ends there: then it comes with the next one
     alone = ~pd.MultiIndex.from_frame(evening[key[:2]]).isin(pd.MultiIndex.from_frame(rest[key[:2]]))
-    return pd.concat([merged[bars.columns], evening[alone]])
+    return pd.concat([merged[bars.columns], evening[alone & (evening["day"] < bars["day"].max()).to_numpy()]])
 
 
 def _numbers(bars: pd.DataFrame, field: str) -> tuple[pd.Series, pd.Series]:

@@ -190,7 +190,8 @@ def _ask(
             try:
                 held = _continued(landed(zones, source, series), spec, http)
                 wanted = window or Window(_window_start(held, spec), as_of)
-                fetch_window(zones, source, spec, series, wanted, http)
+                if wanted.start <= wanted.end:  # an earlier session than what is held needs nothing
+                    fetch_window(zones, source, spec, series, wanted, http)
                 vain = 0
             except SourceUnavailable as error:
                 vain = vain + 1 if isinstance(error, SourceDown) else 0
@@ -230,13 +231,19 @@ def fetch_window(zones: Zones, source: str, spec: SourceSpec, series: str, windo
     """
     payloads = 0
     for fetched in adapter(spec).fetch(series, window, spec, http):
-        land(zones, source, fetched, spec, fetched_at=pd.Timestamp.now(tz="UTC"), secrets=http.secrets)
+        now = pd.Timestamp.now(tz="UTC")
+        land(zones, source, fetched, spec, fetched_at=now, asked_from=window.start, secrets=http.secrets)
         payloads += 1
     return payloads
 
 
 def _window_start(held: list[Payload], spec: SourceSpec) -> date:
-    """As far back as the source may have rewritten itself, counted from the newest value held: no gap is left."""
+    """As far back as the source may have rewritten itself, counted from the newest value held: no gap is left.
+
+    All of it while only some dates were asked for by hand; what an archive recorded counts as begun.
+    """
+    if not any(payload.day_known_only or payload.asked_from == spec.first_date for payload in held):
+        return spec.first_date
     told = [newest_value(payload, spec) if payload.day_known_only else payload.newest for payload in held]
     newest = max([spec.first_date, *(day for day in told if day)])
     return max(spec.first_date, newest - timedelta(days=max(spec.refetch_days, 7)))
@@ -271,7 +278,7 @@ def backfill_source(
     chosen = which(spec, source, series, live=True)
     if why := why_disabled(spec):
         raise SourceUnavailable(f"{source} is disabled: {why}")
-    pieces = [window] if spec.served_whole else chunks(window, chunk_days)
+    pieces = [window] if spec.served_whole else chunks(window, min(chunk_days, spec.days_at_once))
     todo = [(name, chunk) for name in chosen for chunk in pieces]
     failures: dict[str, str] = {}
     done_before = vain = 0

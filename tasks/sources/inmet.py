@@ -31,15 +31,14 @@ MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 64 * 2**20, 2 * 2**30  # a year of one stati
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The zip of each year of the window that belongs to this feed; years without a feed go with the newest one.
-
-    Feeds that are no yearly zip (a station's collected history, BDMEP) exist as recorded payloads only.
-    """
+    """The zip of each year of the window that belongs to this feed; years without a feed go with the newest one."""
     newest = max(feed for feed in spec.feeds if feed.startswith(YEARLY))
     for year in range(window.start.year, window.end.year + 1):
         folder = f"{YEARLY}{year}"
         if series != (folder if folder in spec.feeds else newest):
             continue
+        if window.start > spec.first_date and year < window.end.year - 1:
+            continue  # a closed year that is held; corrections come in the year after
         url = spec.endpoint.format(year=year)
         yield Fetched(series=folder, extension="zip", content=require_zip(http.download(url), url), url=url)
 

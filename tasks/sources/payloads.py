@@ -53,6 +53,7 @@ class Payload:
     """One landed payload. ``fetched_at`` is UTC; ``day_known_only`` says that its time of day is not.
 
     ``newest`` is the newest date it has a value of; None where none could be read, or nobody looked (recorded ones).
+    ``asked_from`` is the first date of the window it answers; None for a recorded one.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Payload:
     fetched_at: pd.Timestamp
     day_known_only: bool
     newest: date | None = None
+    asked_from: date | None = None
 
     @property
     def name(self) -> str:
@@ -114,23 +116,28 @@ def land(
     spec: SourceSpec,
     *,
     fetched_at: pd.Timestamp,
+    asked_from: date | None = None,
     secrets: tuple[str, ...] = (),
 ) -> Payload:
-    """Store a live payload and then its sidecar. The same bytes as the newest payload held are not stored again."""
+    """Store a live payload and then its sidecar.
+
+    The same bytes as the newest payload of the folder, or of the same address, are not stored again.
+    """
     folder = zones.raw / source / fetched.series
     content, digest = fetched.content, digest_of(fetched)
+    url = redact(fetched.url, secrets)
     held = landed(zones, source, fetched.series)
-    if held and held[-1].sha256 == digest:
-        if isinstance(content, Path):
-            content.unlink()
-        return held[-1]
+    for newest in (held[-1:], [payload for payload in held if payload.url == url][-1:]):
+        if newest and newest[0].sha256 == digest:
+            if isinstance(content, Path):
+                content.unlink()
+            return newest[0]
     # microseconds keep two fetches of one second apart: a landed file is never written over
     path = folder / f"{fetched_at.tz_convert('UTC'):%Y-%m-%dT%H%M%S.%fZ}.{fetched.extension}"
     if isinstance(content, Path):
         move_into(content, path)
     else:
         write_bytes(path, content)
-    url = redact(fetched.url, secrets)
     payload = Payload(source, fetched.series, path, digest, path.stat().st_size, url, fetched_at, False)
     sidecar = {
         "source": source,
@@ -142,6 +149,7 @@ def land(
         "sha256": digest,
         "bytes": payload.bytes,
         "newest": newest_value(payload, spec),
+        "asked_from": asked_from,
     }
     write_json(path.with_name(path.name + ".sidecar.json"), sidecar)
     return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
@@ -157,7 +165,10 @@ def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
     except (SchemaDrift, OSError):
         return None
     told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
-    dates = pd.to_datetime(rows.loc[told, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
+    if spec.projected_days:  # a marketing year is dated long before, or after, the report on it
+        dates = pd.DatetimeIndex(rows.loc[told, "released_at"].dropna()).tz_localize(None).to_series()
+    else:
+        dates = pd.to_datetime(rows.loc[told, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
     newest = dates[dates <= payload.fetched_at.tz_localize(None)].max()
     return None if pd.isna(newest) else newest.date()
 
@@ -262,8 +273,13 @@ def _from_sidecar(path: Path) -> Payload:
         url=sidecar["url"],
         fetched_at=pd.Timestamp(sidecar["fetched_at"]),
         day_known_only=sidecar["day_known_only"],
-        newest=date.fromisoformat(sidecar["newest"]) if sidecar.get("newest") else None,
+        newest=_date(sidecar.get("newest")),
+        asked_from=_date(sidecar.get("asked_from")),
     )
+
+
+def _date(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 @lru_cache(maxsize=4)

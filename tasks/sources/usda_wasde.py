@@ -279,9 +279,10 @@ def _is_table(title: str) -> bool:
 
 
 def _release_of_workbook(payload: Payload, report_month: str) -> pd.Timestamp:
-    """A workbook names its month only; a recorded one was fetched on its release day, a live one is known by its fetch.
+    """A workbook names its month only; a recorded one was fetched on its release day.
 
-    Of a live one fetched later, the 15th is the latest day on which a report of that month has come.
+    A live one may be a re-issue: known when it was fetched, not before the 15th, the latest day of any report. The
+    CSV of the same month, with the release in it, says the rest.
     """
     try:
         month = pd.to_datetime(report_month, format="%B %Y")
@@ -292,7 +293,7 @@ def _release_of_workbook(payload: Payload, report_month: str) -> pd.Timestamp:
         if (fetched.year, fetched.month) != (month.year, month.month):
             raise SchemaDrift(f"{payload.name}: the report of {report_month}, not of the month it is filed under")
         return _at_new_york(fetched.tz_localize(None).normalize() + pd.Timedelta(hours=12))
-    return min(fetched, _at_new_york(month + pd.Timedelta(days=14, hours=12)))
+    return max(fetched, _at_new_york(month + pd.Timedelta(days=14, hours=12)))
 
 
 def _of_us_sheet(grid: list[list[object]], report_month: str) -> Iterator[dict[str, object]]:

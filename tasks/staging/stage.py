@@ -300,6 +300,8 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         sweep_temporary(target.parent)
         sweep_temporary(refused.parent)
         held = raw.landed(zones, source)
+        if spec.tables:  # a table is whole: the newest edition says all, and what it dropped was wrong
+            held = list({payload.series: payload for payload in held}.values())
         inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in held], spec.model_dump(mode="json"), code)
         state = read_json(state_path) or {}
         if state.get("inputs") == inputs and pd.Timestamp(state["through"]) >= through:

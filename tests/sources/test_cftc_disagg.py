@@ -127,4 +127,4 @@ def test_the_legacy_week_without_a_header_belongs_to_the_legacy_source(registry,
     cells = rows.drop(columns="row").melt(["series", "observation_date"], var_name="field")
     report = newest_values(cells.assign(source="cftc", vintage=1, value=cells["value"].astype(float)), "cftc", legacy)
     longs = report["noncommercial_long"] + report["noncommercial_spread"] + report["commercial_long"]
-    assert (longs + report["nonreportable_long"] == report["open_interest"]).all() and len(report) == 5
+    assert (longs + report["nonreportable_long"] == report["open_interest"]).all() and len(report) == 7

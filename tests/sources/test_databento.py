@@ -163,12 +163,15 @@ def test_a_sunday_evening_is_part_of_mondays_session(parse):
             bar("2023-12-17", "71.6,74.5,71.4,71.9", volume=5),
             bar("2023-12-18", "72,74,71.5,73", volume=200),
             bar("2023-12-24", "73.5,73.6,73.4,73.5", volume=3),  # Christmas on Monday: no bar of its own
+            bar("2023-12-26", "73.5,75,73,74", volume=50),
+            bar("2023-12-31", "74,74.2,73.9,74.1", volume=4),  # its Monday is in the next answer, with it
         ),
     )
     assert rows.drop(columns=["series", "row"]).values.tolist() == [
         ["2023-12-15", 71, 72, 70, 71.5, 100],
         ["2023-12-18", 71.6, 74.5, 71.4, 73, 205],
         ["2023-12-25", 73.5, 73.6, 73.4, 73.5, 3],
+        ["2023-12-26", 73.5, 75, 73, 74, 50],
     ]
 
 

@@ -33,7 +33,7 @@ def spec(registry):
 
 @pytest.fixture(scope="module")
 def recorded(archive, spec):
-    return {feed: recorded_files(archive, "inmet", feed)[0] for feed in spec.feeds}
+    return {feed: recorded_files(archive, "inmet", feed)[0] for feed in spec.replayed}
 
 
 @pytest.fixture(scope="module")
@@ -313,21 +313,22 @@ def a_zip() -> bytes:
 
 
 def test_live_asks_for_the_zip_of_each_year_and_years_without_a_feed_go_with_the_newest(spec, server):
-    live = spec.model_copy(update={"endpoint": server.url + "/uploads/dadoshistoricos/{year}.zip"})
+    feeds = tuple(f"dadoshistoricos-{year}" for year in range(2020, 2024))
+    live = spec.model_copy(update={"endpoint": server.url + "/uploads/dadoshistoricos/{year}.zip", "feeds": feeds})
     server.script = [(200, a_zip())]
-    window = Window(date(2021, 6, 1), date(2024, 2, 1))
-    asked = {}
-    with Http("inmet", per_minute=60_000, limits=QUICK) as http:
-        for feed in spec.feeds:
-            asked[feed] = [fetched.series for fetched in inmet.fetch(feed, window, live, http)]
-    assert [feed for feed, folders in asked.items() if not folders] == [
-        "dadoshistoricos-2020",
-        "A807-curitiba",
-        "bdmep-parana",
-    ]
-    assert asked["dadoshistoricos-2022"] == ["dadoshistoricos-2022"]
-    assert asked["dadoshistoricos-2023"] == ["dadoshistoricos-2023", "dadoshistoricos-2024"]
-    assert [r.path for r in server.requests] == [f"/uploads/dadoshistoricos/{year}.zip" for year in range(2021, 2025)]
+
+    def ask(start: date) -> dict[str, list[str]]:
+        window = Window(start, date(2024, 2, 1))
+        with Http("inmet", per_minute=60_000, limits=QUICK) as http:
+            return {feed: [fetched.series for fetched in inmet.fetch(feed, window, live, http)] for feed in feeds}
+
+    first = ask(spec.first_date)
+    assert [folders for folders in first.values()][:3] == [[feed] for feed in feeds[:3]]
+    assert set(first[feeds[3]]) == {f"dadoshistoricos-{year}" for year in (*range(2003, 2020), 2023, 2024)}
+    server.requests.clear()
+    again = ask(date(2020, 11, 1))
+    assert again == {feeds[0]: [], feeds[1]: [], feeds[2]: [], feeds[3]: [feeds[3], "dadoshistoricos-2024"]}
+    assert [r.path for r in server.requests] == [f"/uploads/dadoshistoricos/{year}.zip" for year in (2023, 2024)]
 
 
 def test_a_page_in_place_of_a_zip_is_unavailable(spec, server):
