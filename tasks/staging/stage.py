@@ -91,7 +91,7 @@ def stage_payloads(
     cells = _judge_jumps(cells, spec)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
     cells = cells.assign(source=source, unit=_units(cells, spec))
-    accepted = _vintages(cells[cells["rule"] == ""])
+    accepted = _vintages(cells[cells["rule"] == ""], _live_spans(cells))
     accepted = accepted[accepted["available_at"] <= through]
     return _finish([accepted], OBSERVATIONS), _finish([*refused, _refusals(cells[cells["rule"] != ""])], QUARANTINE)
 
@@ -207,7 +207,30 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
     return cells
 
 
-def _vintages(cells: pd.DataFrame) -> pd.DataFrame:
+def _live_spans(cells: pd.DataFrame) -> pd.DataFrame:
+    """``series, order, fetched_at, first, last``: the dates each live payload served of a series, refused or not."""
+    live = cells[~cells["day_only"].astype(bool) & cells["observation_date"].notna()]
+    spans = live.groupby(["series", "order"], observed=True).agg(
+        fetched_at=("fetched_at", "first"), first=("observation_date", "min"), last=("observation_date", "max")
+    )
+    return spans.reset_index()
+
+
+def _came_late(firsts: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
+    """Whether a live payload fetched after a value was due had the dates around it, and not the value.
+
+    A station's report that comes weeks late, a withheld or refused value given later: it was not known on time.
+    """
+    begun = spans.groupby("series", observed=True)["order"].min()
+    later = firsts[firsts["order"] > firsts["series"].map(begun).astype("float64")].reset_index(names="at")
+    columns = ["at", "series", "order", "known_at", "observation_date"]
+    pairs = later[columns].merge(spans, on="series", suffixes=("", "_before"))
+    seen = pairs["observation_date"].between(pairs["first"], pairs["last"])
+    missed = (pairs["order_before"] < pairs["order"]) & (pairs["fetched_at"] >= pairs["known_at"]) & seen
+    return pd.Series(firsts.index.isin(pairs.loc[missed, "at"]), index=firsts.index)
+
+
+def _vintages(cells: pd.DataFrame, spans: pd.DataFrame) -> pd.DataFrame:
     """Number the distinct values of each cell in the order they were served."""
     ordered = cells.sort_values(
         ["series", "field", "observation_date", "released_at", "fetched_at", "order"], kind="stable"
@@ -224,7 +247,12 @@ def _vintages(cells: pd.DataFrame) -> pd.DataFrame:
     reissued = kept.duplicated([*key, "released_at"])
     seen = kept["released_at"].fillna(fetched).where(~reissued, fetched)
     revised = seen.where(seen > kept["known_at"], kept["known_at"])
-    return kept.assign(vintage=vintage, available_at=kept["known_at"].where(vintage == 1, revised))
+    available = kept["known_at"].where(vintage == 1, revised)
+    firsts = kept[(vintage == 1) & ~kept["day_only"].astype(bool) & kept["released_at"].isna()]
+    if len(firsts) and len(spans):
+        late = _came_late(firsts, spans)
+        available.loc[late.index[late]] = firsts.loc[late, "fetched_at"]
+    return kept.assign(vintage=vintage, available_at=available)
 
 
 def _refusals(cells: pd.DataFrame) -> pd.DataFrame:

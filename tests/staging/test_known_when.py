@@ -93,15 +93,3 @@ def test_no_value_is_known_before_its_own_date_but_projections_and_what_was_anno
             known_at = held.observations["available_at"].dt.tz_localize(None)
             early = held.observations[known_at < held.observations["observation_date"]]
             assert early.empty, f"{name}: {early.head(3)}"
-
-
-@A_FEW
-@given(session=st.sampled_from(list(SESSIONS)))
-@pytest.mark.parametrize("source", ["usda_wasde", "fred", "cftc"])
-def test_a_later_vintage_never_changes_what_was_known(of, source, session):
-    """As known at a session, from all of staging and from what was available by then: the same rows."""
-    instant, held = as_of_instant(session), of(source)
-    by_then = held[held["available_at"] <= instant]
-    columns = ["series", "field", "observation_date", "value"]
-    seen, expected = (known(frame, instant)[columns].astype({"series": str, "field": str}) for frame in (held, by_then))
-    assert seen.equals(expected)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tasks.calendar import as_of_instant, sessions
 from tasks.sources.payloads import landed
 from tasks.staging.stage import known_by, stage_payloads
+from tests.staging.conftest import bar
 
 DAYS = [f"{day:%Y-%m-%d}" for day in sessions("2020-03-02", "2020-03-31")]
 
@@ -121,3 +122,24 @@ def test_vintages_count_from_one_and_their_availability_never_goes_back(staged):
     assert (held["vintage"].to_numpy() == groups.cumcount().to_numpy() + 1).all()
     assert (groups["available_at"].diff().dropna() >= pd.Timedelta(0)).all()
     assert (groups["value"].diff().dropna() != 0).all()
+
+
+def test_a_value_that_came_late_was_not_known_on_time(payload, stage):
+    """The payload of the 6th has the days around the 4th and not the 4th: what a later one brings of it is news."""
+    early = payload("2024-01-06 12:00", bar("2024-01-03", 47.0), bar("2024-01-05", 47.2))
+    late = payload("2024-01-20 12:00", bar("2024-01-03", 47.0), bar("2024-01-04", 47.1), bar("2024-01-05", 47.2))
+    for first in (
+        early,
+        payload("2024-01-06 13:00", bar("2024-01-03", 47.0), bar("2024-01-04", "null"), bar("2024-01-05", 47.2)),
+    ):
+        held, _ = stage(first, late)
+        close = held[held["field"] == "close"].set_index("observation_date")["available_at"]
+        assert close["2024-01-04"] == pd.Timestamp("2024-01-20 12:00", tz="UTC")
+        assert close["2024-01-05"] == pd.Timestamp("2024-01-06 00:00", tz="UTC"), "18:00 in Chicago"
+
+
+def test_a_value_that_no_payload_could_have_had_yet_keeps_its_rule(payload, stage):
+    early = payload("2024-01-04 12:00", bar("2024-01-02", 47.0), bar("2024-01-03", 47.2))
+    held, _ = stage(early, payload("2024-01-20 12:00", bar("2024-01-03", 47.2), bar("2024-01-04", 47.1)))
+    close = held[held["field"] == "close"].set_index("observation_date")["available_at"]
+    assert close["2024-01-04"] == pd.Timestamp("2024-01-05 00:00", tz="UTC")
