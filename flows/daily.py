@@ -107,36 +107,23 @@ def _settle(run: Run, source: str, future: PrefectFuture[tuple[Ingested, Staged]
 
 def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """All observations, derived ones among them, all refused cells and a line a series, as known at the session."""
-    import pandas as pd
+    from tasks.gates.tables import known_at_session
 
-    from tasks.panel.derived import summarise_derived, with_derived
-    from tasks.staging.gather import gather
-    from tasks.staging.summary import summarise_series
-
-    observations, quarantine = gather(staged, as_of=run.as_of)
-    series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
+    observations, quarantine, series = known_at_session(run, staged)
     missing = series[series["critical"] & (series["observations"] == 0)]
     if len(missing):
         raise StaleSource(
             f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
             f"Check the network and run `python -m flows.ingest {missing['source'].iloc[0]}`, or use `make demo`"
         )
-    observations = with_derived(observations, run.derived, as_of=run.as_of)
-    derived = summarise_derived(observations, run.derived, as_of=run.as_of)
-    return observations, quarantine, pd.concat([series, derived], ignore_index=True)
+    return observations, quarantine, series
 
 
 def gate_staging(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> GateReport:
     """POST_STAGING: all cells, all series, and each source that has a suite of its own."""
-    from tasks.gates.suites import suite_path
-    from tasks.staging.summary import newest_values
+    from tasks.gates.tables import staging_tables
 
-    guarded = {
-        name: newest_values(observations, name, spec)
-        for name, spec in run.sources.sources.items()
-        if suite_path("POST_STAGING", name, run.settings.expectations).exists()
-    }
-    return _gate(run, "POST_STAGING", {"observations": observations, "series_summary": series, **guarded})
+    return _gate(run, "POST_STAGING", staging_tables(run, observations, series))
 
 
 def assemble(run: Run, observations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -156,7 +143,9 @@ def build_features(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
 
 def gate_features(run: Run, features: pd.DataFrame) -> GateReport:
     """POST_FEATURES."""
-    return _gate(run, "POST_FEATURES", {"features": features})
+    from tasks.gates.tables import features_tables
+
+    return _gate(run, "POST_FEATURES", features_tables(features))
 
 
 def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
@@ -168,7 +157,9 @@ def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> p
 
 def gate_assembly(run: Run, panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> GateReport:
     """POST_ASSEMBLY."""
-    return _gate(run, "POST_ASSEMBLY", {"panel": panel, "panel_summary": panel_summary, "labels": labels})
+    from tasks.gates.tables import assembly_tables
+
+    return _gate(run, "POST_ASSEMBLY", assembly_tables(panel, panel_summary, labels))
 
 
 def _gate(run: Run, gate: str, tables: dict[str, pd.DataFrame]) -> GateReport:
