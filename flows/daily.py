@@ -14,7 +14,7 @@ from flows.ingest import ingest
 from flows.report import publish_artifacts
 from flows.runtime import as_task, prefect_at_home
 from flows.training import training
-from tasks.errors import CbiError, SourceDown, StaleSource
+from tasks.errors import CbiError, GateFailed, SourceDown, StaleSource
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -263,6 +263,8 @@ def main() -> int:
             f"\n{type(error).__name__}: {error}\nNothing was published; earlier forecasts stay as they were.",
             file=sys.stderr,
         )
+        if isinstance(error, GateFailed):
+            print(f"To look again: `python -m flows.gates --as-of {run.as_of:%Y-%m-%d} --page`", file=sys.stderr)
         return 3 if isinstance(error, SourceDown) else 1
     print_summary(summary, Console(width=max(120, Console().width)))
     return 0

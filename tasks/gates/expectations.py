@@ -82,7 +82,6 @@ class FrameExpectation(BatchExpectation, ABC):
         result = {
             "element_count": finding.elements,
             "unexpected_count": finding.unexpected,
-            "unexpected_percent": 100 * finding.unexpected / max(1, finding.elements),  # Data Docs ask for it
             "examples": finding.examples,
             "columns": list(finding.columns),
         }

@@ -92,9 +92,7 @@ def _past(history: pd.DataFrame) -> dict[tuple[str, ...], tuple[str, str]]:
     return dict(zip(keys, zip(stated["state"], counts, strict=True), strict=True))
 
 
-def _squares(
-    row: dict[Any, Any], runs: pd.DataFrame, past: dict[tuple[str, ...], tuple[str, str]]
-) -> Iterator[Past]:
+def _squares(row: dict[Any, Any], runs: pd.DataFrame, past: dict[tuple[str, ...], tuple[str, str]]) -> Iterator[Past]:
     for one in runs.to_dict("records"):
         state, count = past.get((one["run"], *(row[name] for name in KEY)), ("absent", ""))
         day = f"{one['as_of']:%Y-%m-%d}"

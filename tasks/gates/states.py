@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas as pd
 
@@ -51,10 +52,14 @@ def result_table(results: pd.DataFrame) -> pd.DataFrame:
                 "column": row["column_name"],
                 "result": row["state"],
                 "count": counted(row["unexpected_count"], row["element_count"]),
-                "reason": "\n".join([row["reason"], *(json.dumps(one, ensure_ascii=False) for one in examples)]),
+                "reason": "\n".join([row["reason"], *map(_in_a_line, examples)]),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _in_a_line(example: dict[str, Any]) -> str:
+    return ", ".join(f"{name}: {'missing' if value is None else value}" for name, value in example.items())
 
 
 def counted(unexpected: int, elements: int) -> str:

@@ -16,6 +16,8 @@ from tasks.gates.suites import Check, load_suites
 Arguments = Mapping[str, Any]
 Say = Callable[[Arguments], str]
 LISTED = 12
+UNSPOKEN = {"mostly", "tolerance"}
+"""Arguments that a sentence below leaves out."""
 
 
 def _between(what: str) -> Say:
@@ -37,8 +39,15 @@ def _not_above(given: Arguments) -> str:
     return said + ("; missing is a failure" if given.get("missing_fails") else "")
 
 
+def _dtypes(given: Arguments) -> str:
+    others = f"; every other column is {given['others']}" if given.get("others") else ""
+    return ", ".join(f"{name} is {kind}" for name, kind in given["dtypes"].items()) + others
+
+
 SENTENCES: dict[str, Say] = {
-    "expect_table_columns_to_match_ordered_list": lambda g: f"The columns are, in this order: {_told(g['column_list'])}",
+    "expect_table_columns_to_match_ordered_list": lambda g: (
+        f"The columns are, in this order: {_told(g['column_list'])}"
+    ),
     "expect_table_row_count_to_be_between": _between("The number of rows is"),
     "expect_table_column_count_to_be_between": _between("The number of columns is"),
     "expect_column_values_to_not_be_null": lambda g: f"{g['column']} is never missing",
@@ -48,6 +57,10 @@ SENTENCES: dict[str, Say] = {
     "expect_column_values_to_be_in_set": lambda g: f"{g['column']} is one of {_told(g['value_set'])}",
     "expect_column_distinct_values_to_contain_set": lambda g: f"{g['column']} has each of {_told(g['value_set'])}",
     "expect_column_not_above_column": _not_above,
+    "expect_column_dtypes": _dtypes,
+    "expect_shorts_equal_open_interest": lambda g: (
+        "Every short of the COT report has an owner: the groups' shorts and spreads add up to open interest"
+    ),
 }
 
 
@@ -55,11 +68,18 @@ def rule_in_words(check: Check) -> str:
     """A sentence: one written here, or the first one of the expectation's own docstring with its arguments."""
     given = check.kwargs
     if check.type in SENTENCES:
-        said, spoken = SENTENCES[check.type](given), set(given) - {"mostly"}
+        said, spoken = SENTENCES[check.type](given), set(given) - UNSPOKEN
     else:
         said, spoken = _documented(check.type, given)
-    rest = [f"{name} {_told(value)}" for name, value in given.items() if name not in spoken]
+    rest = [_aside(name, value) for name, value in given.items() if name not in spoken]
     return said + (f" ({'; '.join(rest)})" if rest else "")
+
+
+def _aside(name: str, value: Any) -> str:
+    """An argument that the sentence does not speak."""
+    if name == "mostly":
+        return f"on at least {100 * value:.4g}% of rows"
+    return f"{name.replace('_', ' ')}: {_told(value)}"
 
 
 def _documented(kind: str, given: Arguments) -> tuple[str, set[str]]:

@@ -27,6 +27,7 @@ class RunSummary:
     trained: bool
     changed_rows: int
     chart: Path
+    gate_page: Path
 
     def forecast_table(self) -> pd.DataFrame:
         """One row a horizon, as a reader wants it."""
