@@ -107,7 +107,7 @@ def _settle(run: Run, source: str, future: PrefectFuture[tuple[Ingested, Staged]
 
 def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """All observations, derived ones among them, all refused cells and a line a series, as known at the session."""
-    from tasks.gates.tables import known_at_session
+    from tasks.gates.held import known_at_session
 
     observations, quarantine, series = known_at_session(run, staged)
     missing = series[series["critical"] & (series["observations"] == 0)]
@@ -121,9 +121,15 @@ def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataF
 
 def gate_staging(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> GateReport:
     """POST_STAGING: all cells, all series, and each source that has a suite of its own."""
-    from tasks.gates.tables import staging_tables
+    from tasks.gates.suites import suite_path
+    from tasks.staging.summary import newest_values
 
-    return _gate(run, "POST_STAGING", staging_tables(run, observations, series))
+    guarded = {
+        name: newest_values(observations, name, spec)
+        for name, spec in run.sources.sources.items()
+        if suite_path("POST_STAGING", name, run.settings.expectations).exists()
+    }
+    return _gate(run, "POST_STAGING", {"observations": observations, "series_summary": series, **guarded})
 
 
 def assemble(run: Run, observations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -143,9 +149,7 @@ def build_features(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
 
 def gate_features(run: Run, features: pd.DataFrame) -> GateReport:
     """POST_FEATURES."""
-    from tasks.gates.tables import features_tables
-
-    return _gate(run, "POST_FEATURES", features_tables(features))
+    return _gate(run, "POST_FEATURES", {"features": features})
 
 
 def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
@@ -157,9 +161,7 @@ def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> p
 
 def gate_assembly(run: Run, panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> GateReport:
     """POST_ASSEMBLY."""
-    from tasks.gates.tables import assembly_tables
-
-    return _gate(run, "POST_ASSEMBLY", assembly_tables(panel, panel_summary, labels))
+    return _gate(run, "POST_ASSEMBLY", {"panel": panel, "panel_summary": panel_summary, "labels": labels})
 
 
 def _gate(run: Run, gate: str, tables: dict[str, pd.DataFrame]) -> GateReport:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def open_held_run(as_of: str | None) -> Run:
     """The run as of a date, or of the newest session the home holds."""
     from tasks.context import open_run
-    from tasks.gates.tables import newest_session_held
+    from tasks.gates.held import newest_session_held
     from tasks.registry import load_sources
     from tasks.zones import Zones
 
@@ -34,10 +34,10 @@ def open_held_run(as_of: str | None) -> Run:
 
 def tables_of(run: Run, gate: str | None) -> tuple[dict[str, Tables], list[str]]:
     """Each gate's tables, and of a gate without them why it has none."""
-    from tasks.gates.tables import HELD, Held
+    from tasks.gates.held import HELD, Held
 
     if gate is not None and gate not in HELD:
-        raise RegistryError(f"unknown gate `{gate}`; known: {', '.join(HELD)} (tasks/gates/tables.py)")
+        raise RegistryError(f"unknown gate `{gate}`; known: {', '.join(HELD)} (tasks/gates/held.py)")
     held = Held(run)
     tables: dict[str, Tables] = {}
     absent = []

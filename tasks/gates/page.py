@@ -67,7 +67,6 @@ def _check(row: dict[Any, Any], squares: list[Past]) -> dict[str, Any]:
         "column": row["column_name"],
         "count": counted(row["unexpected_count"], row["element_count"]),
         "failures": int(row["unexpected_count"]),
-        "waived": row.get("waived") if row["state"] == "waived" else None,
         "headings": list(dict.fromkeys(name for example in examples for name in example)),
         "examples": examples,
         "squares": squares,

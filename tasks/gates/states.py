@@ -11,16 +11,15 @@ MET = "met"
 STATES = ("blocked", "quarantined", "warned", "waived", MET)
 """The worst first. Without a failure an expectation is met, whatever it would have done."""
 FAILED_AS = {"block": "blocked", "quarantine": "quarantined", "warn": "warned"}
+WAIVED = "waived until "
 KEY = ["gate", "suite", "expectation", "column_name"]
 
 
 def with_states(results: pd.DataFrame) -> pd.DataFrame:
-    """Gate results with a ``state``. A failure that names a waiver (a text in ``waived``) is waived."""
+    """Gate results with a ``state``. A failure whose waiver is in force only warns, and its reason begins so."""
     failed = results["on_fail"].map(FAILED_AS).where(~results["success"].astype(bool), MET)
-    if "waived" in results:
-        excused = results["waived"].notna() & ~results["waived"].isin(["", False]) & failed.ne(MET)
-        failed = failed.where(~excused, "waived")
-    return results.assign(state=failed.astype(str))
+    excused = failed.eq("warned") & results["reason"].str.startswith(WAIVED)
+    return results.assign(state=failed.mask(excused, "waived").astype(str))
 
 
 def worst_first(results: pd.DataFrame) -> pd.DataFrame:

@@ -1,38 +1,15 @@
-"""Which tables each gate looks at: made from the frames a run has in hand, or from what a home holds.
-
-A gate is one builder here, used by the daily run and by hand alike, and one entry of ``HELD``.
-"""
+"""The tables each gate looks at, made of what the run has: what a suite guards is decided here and nowhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-
 import pandas as pd
 
-from tasks.calendar import last_finished_session, session_on_or_before
 from tasks.context import Run
-from tasks.errors import NothingHeld
 from tasks.gates.suites import suite_path
-from tasks.panel.derived import summarise_derived, with_derived
-from tasks.panel.join import summarise_panel
-from tasks.registry import DataSources
-from tasks.staging.gather import gather
-from tasks.staging.stage import Staged, known_by, read_staged
-from tasks.staging.summary import newest_values, summarise_series
-from tasks.zones import Zones, read_json, read_parquet
+from tasks.registry import FeatureRegistry
+from tasks.staging.summary import newest_values
 
 Tables = dict[str, pd.DataFrame]
-
-
-def known_at_session(run: Run, staged: Iterable[Staged]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """All observations, derived ones among them, all refused cells and a line a series, as known at the session."""
-    observations, quarantine = gather(staged, as_of=run.as_of)
-    series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
-    observations = with_derived(observations, run.derived, as_of=run.as_of)
-    derived = summarise_derived(observations, run.derived, as_of=run.as_of)
-    return observations, quarantine, pd.concat([series, derived], ignore_index=True)
 
 
 def staging_tables(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> Tables:
@@ -45,7 +22,7 @@ def staging_tables(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -
     return {"observations": observations, "series_summary": series, **guarded}
 
 
-def features_tables(features: pd.DataFrame) -> Tables:
+def feature_tables(features: pd.DataFrame, panel: pd.DataFrame, registry: FeatureRegistry) -> Tables:
     """The feature table."""
     return {"features": features}
 
@@ -53,100 +30,3 @@ def features_tables(features: pd.DataFrame) -> Tables:
 def assembly_tables(panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> Tables:
     """The panel, a line a column of it, and the targets."""
     return {"panel": panel, "panel_summary": panel_summary, "labels": labels}
-
-
-@dataclass(frozen=True)
-class Held:
-    """What the home holds as of the run's session, each thing read once and only when a gate asks for it.
-
-    Raises:
-        NothingHeld: what is asked for has not been made; the message says with which command to make it.
-    """
-
-    run: Run
-
-    @cached_property
-    def known(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Observations, refused cells and a line a series."""
-        read = [read_staged(self.run.zones, name) for name in self.run.sources.sources]
-        staged = [held for held in read if held is not None]
-        if not staged:
-            raise _nothing_staged(self.run.zones)
-        return known_at_session(self.run, staged)
-
-    @cached_property
-    def panel(self) -> pd.DataFrame:  # noqa: D102
-        return self._table("panel")
-
-    @cached_property
-    def features(self) -> pd.DataFrame:  # noqa: D102
-        return self._table("features")
-
-    @cached_property
-    def labels(self) -> pd.DataFrame:  # noqa: D102
-        return self._table("labels")
-
-    def _table(self, name: str) -> pd.DataFrame:
-        """A zone's table, if it is the one of this session: that of another would be judged for it, silently."""
-        path = self.run.work.home / name / f"{name}.parquet"
-        remedy = f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
-        if not path.exists():
-            raise NothingHeld(f"{name}: {path} has not been made; {remedy}")
-        table = read_parquet(path)
-        last = table["date"].max()
-        if last != self.run.as_of:
-            raise NothingHeld(
-                f"{name}: {path} ends at {last:%Y-%m-%d}, asked for is {self.run.as_of:%Y-%m-%d}; "
-                f"{remedy}, or give `--as-of {last:%Y-%m-%d}`"
-            )
-        return table
-
-
-def _staging_held(held: Held) -> Tables:
-    observations, _, series = held.known
-    return staging_tables(held.run, observations, series)
-
-
-def _features_held(held: Held) -> Tables:
-    return features_tables(held.features)
-
-
-def _assembly_held(held: Held) -> Tables:
-    observations, _, _ = held.known
-    summary = summarise_panel(held.panel, held.run.joins, observations)
-    return assembly_tables(held.panel, summary, held.labels)
-
-
-HELD: Mapping[str, Callable[[Held], Tables]] = {
-    "POST_STAGING": _staging_held,
-    "POST_FEATURES": _features_held,
-    "POST_ASSEMBLY": _assembly_held,
-}
-
-
-def newest_session_held(zones: Zones, sources: DataSources) -> pd.Timestamp:
-    """The newest session anything critical is staged for, or the newest one exported, whichever is later.
-
-    Raises:
-        NothingHeld: no critical series is staged.
-    """
-    exported = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
-    sessions = [pd.Timestamp(exported)] if exported else []
-    newest = last_finished_session()
-    for name, spec in sources.sources.items():
-        critical = [series for series, entry in spec.series.items() if entry.critical]
-        staged = read_staged(zones, name) if critical else None
-        if staged is not None:
-            known = known_by(staged.observations, newest)
-            days = known.loc[known["series"].isin(critical), "observation_date"]
-            sessions += [session_on_or_before(min(days.max(), newest))] if len(days) else []
-    if not sessions:
-        raise _nothing_staged(zones)
-    return max(sessions)
-
-
-def _nothing_staged(zones: Zones) -> NothingHeld:
-    return NothingHeld(
-        f"nothing is staged under {zones.home}, so there is nothing to hold a gate against; run `make demo` or "
-        "`python -m flows.daily` first, or set CBI_HOME to where it ran"
-    )
