@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from tasks.gates.states import KEY, MET, STATES, count_states, counted, with_states, worst_first
 
 TEMPLATE = Path(__file__).with_name("page.html.jinja")
-RUNS_SHOWN = 30
+RUNS_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Past:
 
 
 def render_gate_page(reports: pd.DataFrame, history: pd.DataFrame, as_of: pd.Timestamp) -> str:
-    """The page as HTML text; the same frames give the same text, every value in it escaped.
+    """The page as HTML text, what was not met first; the same frames give the same text, every value in it escaped.
 
     Args:
         reports: results of this run (``tasks.gates.run.REPORT_COLUMNS``) with ``table`` and ``rule`` in words.
@@ -37,12 +37,19 @@ def render_gate_page(reports: pd.DataFrame, history: pd.DataFrame, as_of: pd.Tim
     """
     runs = _runs(history)
     past = _past(history)
-    gates = []
-    for counts in count_states(reports).to_dict("records"):
-        mine = worst_first(reports[reports["gate"] == counts["gate"]])
-        checks = [_check(row, list(_squares(row, runs, past))) for row in mine.to_dict("records")]
-        gates.append({"name": counts["gate"], "counts": counts, "checks": checks})
-    return _template().render(as_of=f"{as_of:%Y-%m-%d}", finding=_finding(reports), gates=gates, states=STATES)
+    checks = [_check(row, list(_squares(row, runs, past))) for row in worst_first(reports).to_dict("records")]
+    gates = [
+        {
+            "name": counts["gate"],
+            "counts": counts,
+            "met": [c for c in checks if c["gate"] == counts["gate"] and c["met"]],
+        }
+        for counts in count_states(reports).to_dict("records")
+    ]
+    failed = [check for check in checks if not check["met"]]
+    return _template().render(
+        as_of=f"{as_of:%Y-%m-%d}", finding=_finding(reports), failed=failed, gates=gates, states=STATES
+    )
 
 
 @cache
@@ -63,7 +70,8 @@ def _finding(reports: pd.DataFrame) -> str:
 def _check(row: dict[Any, Any], squares: list[Past]) -> dict[str, Any]:
     examples = json.loads(row["examples"])
     return {
-        **{name: row[name] for name in ("rule", "table", "expectation", "state", "reason", "on_fail")},
+        **{name: row[name] for name in ("gate", "rule", "table", "expectation", "state", "reason", "on_fail")},
+        "met": row["state"] == MET,
         "column": row["column_name"],
         "count": counted(row["unexpected_count"], row["element_count"]),
         "failures": int(row["unexpected_count"]),

@@ -144,7 +144,7 @@ def test_the_run_names_its_gate_page_in_terminal_and_artifact(first_run: Finishe
     told = page.read_text()
     for gate in set(first_run.summary.gates["gate"]):
         assert f'<h2 id="{gate}">' in told
-    assert f"{EARLY}, 1 run" in told, "the run itself is in its history"
+    assert f'title="{EARLY}: met (run at ' in told, "the run itself is in its history"
     console = Console(width=300, record=True, file=io.StringIO())
     print_summary(first_run.summary, console)
     assert f"Gate page: {page}" in console.export_text()

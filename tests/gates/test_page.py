@@ -118,7 +118,7 @@ def test_history_is_in_the_order_of_sessions_and_then_of_runs(reports: pd.DataFr
     assert [told[:10] for _, told in seen.squares] == [f"2002-06-{day}" for day in (25, 26, 27, 28, 28)]
     assert seen.squares[2][1] == "2002-06-27: warned, 7 of 110 (run at 2002-06-27 20:00 UTC)"
     assert seen.squares[0][1].startswith("2002-06-25: not asked")
-    assert "2002-06-25 to 2002-06-28, 5 runs" in page
+    assert "2002-06-25 to 2002-06-28" in page
     assert render_gate_page(now, pd.concat(history[::-1]), AS_OF) == page, "the order of rows says nothing"
 
 
@@ -146,7 +146,7 @@ def test_no_value_becomes_markup(text: str) -> None:
     page = render_gate_page(changed, past_run(changed, "2002-06-28"), AS_OF)
     extra = ["i", "div", "th", "td"]  # a square and its row, a second example column
     assert sorted(tag for tag in Seen(page).tags if tag not in extra) == sorted(t for t in sound.tags if t not in extra)
-    assert f"&lt;b&gt;{html.escape(text, quote=False)[:1]}" in page
+    assert "&lt;b&gt;" in page and "".join(Seen(page).text).count(text) >= 4
 
 
 def test_a_script_in_a_value_is_shown_as_text() -> None:
