@@ -79,7 +79,7 @@ class Held:
 
 def _staging_held(held: Held) -> Tables:
     observations, _, series = held.known
-    return staging_tables(held.run, observations, series)
+    return staging_tables(observations, series, held.run.sources, expectations=held.run.settings.expectations)
 
 
 def _features_held(held: Held) -> Tables:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
-from tasks.context import Run
 from tasks.gates.suites import suite_path
-from tasks.registry import FeatureRegistry
+from tasks.registry import DataSources, FeatureRegistry
 from tasks.staging.summary import newest_values
 
 Tables = dict[str, pd.DataFrame]
 
 
-def staging_tables(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> Tables:
+def staging_tables(
+    observations: pd.DataFrame, series: pd.DataFrame, sources: DataSources, *, expectations: Path
+) -> Tables:
     """All cells, all series, and each source that has a suite of its own."""
     guarded = {
         name: newest_values(observations, name, spec)
-        for name, spec in run.sources.sources.items()
-        if suite_path("POST_STAGING", name, run.settings.expectations).exists()
+        for name, spec in sources.sources.items()
+        if suite_path("POST_STAGING", name, expectations).exists()
     }
     return {"observations": observations, "series_summary": series, **guarded}
 
