@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.context import Run
+    from tasks.gates.held import Held
     from tasks.gates.tables import Tables
 
 
@@ -32,13 +33,12 @@ def open_held_run(as_of: str | None) -> Run:
     return open_run(settings, origin="live", as_of=newest)
 
 
-def tables_of(run: Run, gate: str | None) -> tuple[dict[str, Tables], list[str]]:
+def tables_of(held: Held, gate: str | None) -> tuple[dict[str, Tables], list[str]]:
     """Each gate's tables, and of a gate without them why it has none."""
-    from tasks.gates.held import HELD, Held
+    from tasks.gates.held import HELD
 
     if gate is not None and gate not in HELD:
         raise RegistryError(f"unknown gate `{gate}`; known: {', '.join(HELD)} (tasks/gates/held.py)")
-    held = Held(run)
     tables: dict[str, Tables] = {}
     absent = []
     for name in [gate] if gate else HELD:
@@ -49,20 +49,34 @@ def tables_of(run: Run, gate: str | None) -> tuple[dict[str, Tables], list[str]]
     return tables, absent
 
 
-def judge(run: Run, tables: dict[str, Tables]) -> pd.DataFrame:
-    """The results of every gate whose tables are given, with what each came to."""
+def judge(held: Held, tables: dict[str, Tables]) -> pd.DataFrame:
+    """The results of every gate whose tables are given, in the gates' order, with what each came to."""
     import pandas as pd
 
     from tasks.gates.run import run_gate
-    from tasks.gates.states import worst_first
+    from tasks.gates.states import with_states
+    from tasks.registry import load_waivers
 
-    reports = [run_gate(gate, held, expectations=run.settings.expectations) for gate, held in tables.items()]
-    return worst_first(pd.concat([report.frame() for report in reports], ignore_index=True))
+    settings = held.run.settings
+    waivers = load_waivers(settings.registry)
+    reports = [
+        run_gate(
+            gate,
+            given,
+            expectations=settings.expectations,
+            set_aside=held.set_aside.get(gate, ()),
+            waivers=waivers,
+        )
+        for gate, given in tables.items()
+    ]
+    return with_states(pd.concat([report.frame() for report in reports], ignore_index=True))
 
 
 def main() -> int:
     """Command line. Ends with 1 when something blocks, or a gate could not be run."""
     from rich.console import Console
+
+    from tasks.gates.held import Held
 
     parser = argparse.ArgumentParser(prog="python -m flows.gates", description=__doc__)
     parser.add_argument("gate", nargs="?", metavar="GATE", help="POST_STAGING, for example (default: all gates)")
@@ -73,16 +87,19 @@ def main() -> int:
     given = parser.parse_args()
     try:
         run = open_held_run(given.as_of)
-        tables, absent = tables_of(run, given.gate)
+        held = Held(run)
+        tables, absent = tables_of(held, given.gate)
         if not tables:
             raise NothingHeld("; ".join(absent))
-        results = judge(run, tables)
+        results = judge(held, tables)
         written = _write(run, tables, results, only=given.gate, page=given.page, data_docs=given.data_docs)
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     if given.json:
-        rows = results.assign(examples=results["examples"].map(json.loads)).to_dict("records")
+        from tasks.gates.states import worst_first
+
+        rows = worst_first(results).assign(examples=lambda frame: frame["examples"].map(json.loads)).to_dict("records")
         print(json.dumps(rows, default=str, indent=1, ensure_ascii=False))
     else:
         from tasks.reporting.terminal import print_gate_results

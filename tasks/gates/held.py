@@ -5,29 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 
 from tasks.calendar import last_finished_session, session_on_or_before
 from tasks.context import Run
 from tasks.errors import NothingHeld
-from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables
+from tasks.gates.quarantine import without_failing_rows
+from tasks.gates.run import GateResult
+from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables, training_tables
 from tasks.panel.derived import summarise_derived, with_derived
 from tasks.panel.join import summarise_panel
 from tasks.registry import DataSources
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, known_by, read_staged
 from tasks.staging.summary import summarise_series
-from tasks.zones import Zones, read_json, read_parquet
+from tasks.zones import Identity, Zones, read_json, read_parquet, write_identified
+
+Known = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]
 
 
-def known_at_session(run: Run, staged: Iterable[Staged]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """All observations, derived ones among them, all refused cells and a line a series, as known at the session."""
+def known_at_session(run: Run, staged: Iterable[Staged]) -> Known:
+    """All observations, derived ones among them, all refused cells and a line a series, as known at the session.
+
+    Rows that POST_STAGING sets aside are refused cells from here on; the last part says which expectations they failed.
+    """
     observations, quarantine = gather(staged, as_of=run.as_of)
+    observations, quarantine, set_aside = without_failing_rows(
+        observations, quarantine, expectations=run.settings.expectations
+    )
     series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
     observations = with_derived(observations, run.derived, as_of=run.as_of)
     derived = summarise_derived(observations, run.derived, as_of=run.as_of)
-    return observations, quarantine, pd.concat([series, derived], ignore_index=True)
+    return observations, quarantine, pd.concat([series, derived], ignore_index=True), set_aside
 
 
 @dataclass(frozen=True)
@@ -41,13 +52,23 @@ class Held:
     run: Run
 
     @cached_property
-    def known(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Observations, refused cells and a line a series."""
+    def known(self) -> Known:
+        """Observations, refused cells, a line a series, and what was set aside."""
         read = [read_staged(self.run.zones, name) for name in self.run.sources.sources]
         staged = [held for held in read if held is not None]
         if not staged:
             raise _nothing_staged(self.run.zones)
         return known_at_session(self.run, staged)
+
+    @property
+    def set_aside(self) -> dict[str, tuple[GateResult, ...]]:
+        """What rows were set aside for, by gate."""
+        return {"POST_STAGING": self.known[3]} if "known" in vars(self) else {}
+
+    @property
+    def remedy(self) -> str:
+        """How what is missing is made."""
+        return f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
 
     @cached_property
     def panel(self) -> pd.DataFrame:  # noqa: D102
@@ -64,21 +85,46 @@ class Held:
     def _table(self, name: str) -> pd.DataFrame:
         """A zone's table, if it is the one of this session: that of another would be judged for it, silently."""
         path = self.run.work.home / name / f"{name}.parquet"
-        remedy = f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
         if not path.exists():
-            raise NothingHeld(f"{name}: {path} has not been made; {remedy}")
+            raise NothingHeld(f"{name}: {path} has not been made; {self.remedy}")
         table = read_parquet(path)
         last = table["date"].max()
         if last != self.run.as_of:
             raise NothingHeld(
                 f"{name}: {path} ends at {last:%Y-%m-%d}, asked for is {self.run.as_of:%Y-%m-%d}; "
-                f"{remedy}, or give `--as-of {last:%Y-%m-%d}`"
+                f"{self.remedy}, or give `--as-of {last:%Y-%m-%d}`"
             )
         return table
 
 
+def keep_collection(run: Run, tables: Tables) -> None:
+    """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
+    write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
+
+
+def _collection(run: Run) -> Path:
+    return run.work.home / "collection" / "collection.parquet"
+
+
+def _collection_held(held: Held) -> Tables:
+    kept = Identity.of(_collection(held.run))
+    if kept is None or kept.inputs != f"{held.run.as_of:%Y-%m-%d}":
+        raise NothingHeld(f"collection: no run as of {held.run.as_of:%Y-%m-%d} was the last one here; {held.remedy}")
+    return {"collection": read_parquet(_collection(held.run))}
+
+
+def _training_held(held: Held) -> Tables:
+    exported = (read_json(held.run.work.exports / "manifest.json") or {}).get("as_of")
+    if exported != f"{held.run.as_of:%Y-%m-%d}":
+        raise NothingHeld(
+            f"exports: {held.run.work.exports} holds {f'those as of {exported}' if exported else 'none'}, asked for is "
+            f"{held.run.as_of:%Y-%m-%d}; {held.remedy}"
+        )
+    return training_tables(held.run.work.exports, held.run.features, held.run.horizons)
+
+
 def _staging_held(held: Held) -> Tables:
-    observations, _, series = held.known
+    observations, _, series, _ = held.known
     return staging_tables(observations, series, held.run.sources, expectations=held.run.settings.expectations)
 
 
@@ -87,15 +133,17 @@ def _features_held(held: Held) -> Tables:
 
 
 def _assembly_held(held: Held) -> Tables:
-    observations, _, _ = held.known
+    observations, *_ = held.known
     summary = summarise_panel(held.panel, held.run.joins, observations)
     return assembly_tables(held.panel, summary, held.labels)
 
 
 HELD: Mapping[str, Callable[[Held], Tables]] = {
+    "POST_COLLECTION": _collection_held,
     "POST_STAGING": _staging_held,
     "POST_FEATURES": _features_held,
     "POST_ASSEMBLY": _assembly_held,
+    "PRE_TRAINING": _training_held,
 }
 
 
