@@ -54,7 +54,11 @@ SENTENCES: dict[str, Say] = {
     "expect_column_values_to_be_unique": lambda g: f"{g['column']} has no value twice",
     "expect_compound_columns_to_be_unique": lambda g: f"No two rows have the same {', '.join(g['column_list'])}",
     "expect_column_values_to_be_between": lambda g: _between(f"{g['column']} is")(g),
-    "expect_column_values_to_be_in_set": lambda g: f"{g['column']} is one of {_told(g['value_set'])}",
+    "expect_table_row_count_to_equal": lambda g: f"The number of rows is {_told(g['value'])}",
+    "expect_column_pair_values_to_be_equal": lambda g: f"{g['column_A']} is the same as {g['column_B']}",
+    "expect_column_values_to_be_in_set": lambda g: (
+        f"{g['column']} is {'one of ' if len(g['value_set']) > 1 else ''}{_told(g['value_set'])}"
+    ),
     "expect_column_distinct_values_to_contain_set": lambda g: f"{g['column']} has each of {_told(g['value_set'])}",
     "expect_column_not_above_column": _not_above,
     "expect_column_dtypes": _dtypes,
@@ -102,6 +106,8 @@ def _told(value: object) -> str:
         return ", ".join(map(_told, value[:LISTED])) + more
     if isinstance(value, dict):
         return ", ".join(f"{name}: {_told(one)}" for name, one in value.items())
+    if value == "":
+        return "empty"
     return str(value) if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else json.dumps(value)
 
 
