@@ -50,14 +50,14 @@ def tables_of(run: Run, gate: str | None) -> tuple[dict[str, Tables], list[str]]
 
 
 def judge(run: Run, tables: dict[str, Tables]) -> pd.DataFrame:
-    """The results of every gate whose tables are given, with what each came to."""
+    """The results of every gate whose tables are given, in the gates' order, with what each came to."""
     import pandas as pd
 
     from tasks.gates.run import run_gate
-    from tasks.gates.states import worst_first
+    from tasks.gates.states import with_states
 
     reports = [run_gate(gate, held, expectations=run.settings.expectations) for gate, held in tables.items()]
-    return worst_first(pd.concat([report.frame() for report in reports], ignore_index=True))
+    return with_states(pd.concat([report.frame() for report in reports], ignore_index=True))
 
 
 def main() -> int:
@@ -82,7 +82,9 @@ def main() -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     if given.json:
-        rows = results.assign(examples=results["examples"].map(json.loads)).to_dict("records")
+        from tasks.gates.states import worst_first
+
+        rows = worst_first(results).assign(examples=lambda frame: frame["examples"].map(json.loads)).to_dict("records")
         print(json.dumps(rows, default=str, indent=1, ensure_ascii=False))
     else:
         from tasks.reporting.terminal import print_gate_results
