@@ -13,8 +13,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.ingest import ingest
 from flows.report import publish_artifacts
 from flows.runtime import as_task, prefect_at_home
-from flows.training import training
-from tasks.errors import CbiError, SourceDown, StaleSource
+from flows.training import gate_training, training
+from tasks.errors import CbiError, GateFailed, SourceDown, StaleSource
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from tasks.context import Run
-    from tasks.gates.run import GateReport
+    from tasks.gates.run import GateReport, GateResult
     from tasks.reporting.summary import RunSummary
     from tasks.sources.ingest import Ingested
     from tasks.staging.stage import Staged
@@ -41,17 +41,20 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     """From payloads to a published forecast, as of one session."""
     run = open_daily_run(origin, as_of)
     ingested, staged = ingest_side_by_side(run)
-    observations, quarantine, series = as_task(gather_known, "gather")(run, staged)
-    gates = [as_task(gate_staging, "gate POST_STAGING")(run, observations, series)]
+    gates = [as_task(gate_collection, "gate POST_COLLECTION")(run, ingested)]
+    observations, quarantine, series, set_aside = as_task(gather_known, "gather")(run, staged)
+    gates.append(as_task(gate_staging, "gate POST_STAGING")(run, observations, series, set_aside))
     panel, panel_summary = as_task(assemble, "assemble panel")(run, observations)
     features = as_task(build_features, "build features")(run, panel)
-    gates.append(as_task(gate_features, "gate POST_FEATURES")(run, features))
+    gates.append(as_task(gate_features, "gate POST_FEATURES")(run, features, panel))
     labels = as_task(build_labels, "build labels")(run, panel, observations)
     gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, panel, panel_summary, labels))
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
     trained = needs_training(run)
     if trained:
-        training(f"{run.as_of:%Y-%m-%d}", run.origin)
+        gates.append(training(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
+    else:
+        gates.append(as_task(gate_training, "gate PRE_TRAINING")(run))
     forecasts, explainers, leaderboard = as_task(forecast, "forecast")(run, features, panel, data_snapshot)
     summary = as_task(publish, "publish")(
         run,
@@ -105,38 +108,45 @@ def _settle(run: Run, source: str, future: PrefectFuture[tuple[Ingested, Staged]
     return outcome
 
 
-def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """All observations, derived ones among them, all refused cells and a line a series, as known at the session."""
-    import pandas as pd
+def gate_collection(run: Run, ingested: list[Ingested]) -> GateReport:
+    """POST_COLLECTION: what landed. (A critical series that did not come has stopped the run before.)"""
+    from tasks.gates.held import keep_collection
+    from tasks.gates.run import pass_gate
+    from tasks.gates.tables import collection_tables
 
-    from tasks.panel.derived import summarise_derived, with_derived
-    from tasks.staging.gather import gather
-    from tasks.staging.summary import summarise_series
+    tables = collection_tables(run.zones, run.sources, ingested, as_of=run.as_of)
+    keep_collection(run, tables)
+    return pass_gate(run, "POST_COLLECTION", tables)
 
-    observations, quarantine = gather(staged, as_of=run.as_of)
-    series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
+
+def gather_known(
+    run: Run, staged: list[Staged]
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]:
+    """All observations, derived ones among them, all refused cells and a line a series, as known at the session.
+
+    Rows that POST_STAGING sets aside are refused cells from here on; the last part says which expectations they failed.
+    """
+    from tasks.gates.held import known_at_session
+
+    observations, quarantine, series, set_aside = known_at_session(run, staged)
     missing = series[series["critical"] & (series["observations"] == 0)]
     if len(missing):
         raise StaleSource(
             f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
             f"Check the network and run `python -m flows.ingest {missing['source'].iloc[0]}`, or use `make demo`"
         )
-    observations = with_derived(observations, run.derived, as_of=run.as_of)
-    derived = summarise_derived(observations, run.derived, as_of=run.as_of)
-    return observations, quarantine, pd.concat([series, derived], ignore_index=True)
+    return observations, quarantine, series, set_aside
 
 
-def gate_staging(run: Run, observations: pd.DataFrame, series: pd.DataFrame) -> GateReport:
-    """POST_STAGING: all cells, all series, and each source that has a suite of its own."""
-    from tasks.gates.suites import suite_path
-    from tasks.staging.summary import newest_values
+def gate_staging(
+    run: Run, observations: pd.DataFrame, series: pd.DataFrame, set_aside: tuple[GateResult, ...]
+) -> GateReport:
+    """POST_STAGING: all cells, all series, all sources, and each source that has a suite of its own."""
+    from tasks.gates.run import pass_gate
+    from tasks.gates.tables import staging_tables
 
-    guarded = {
-        name: newest_values(observations, name, spec)
-        for name, spec in run.sources.sources.items()
-        if suite_path("POST_STAGING", name, run.settings.expectations).exists()
-    }
-    return _gate(run, "POST_STAGING", {"observations": observations, "series_summary": series, **guarded})
+    tables = staging_tables(observations, series, run.sources, expectations=run.settings.expectations)
+    return pass_gate(run, "POST_STAGING", tables, set_aside=set_aside)
 
 
 def assemble(run: Run, observations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -154,9 +164,12 @@ def build_features(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
     return build_features(panel, run.features)
 
 
-def gate_features(run: Run, features: pd.DataFrame) -> GateReport:
-    """POST_FEATURES."""
-    return _gate(run, "POST_FEATURES", {"features": features})
+def gate_features(run: Run, features: pd.DataFrame, panel: pd.DataFrame) -> GateReport:
+    """POST_FEATURES: the features, their order, and the crush beside the prices it is made of."""
+    from tasks.gates.run import pass_gate
+    from tasks.gates.tables import feature_tables
+
+    return pass_gate(run, "POST_FEATURES", feature_tables(features, panel, run.features))
 
 
 def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
@@ -167,16 +180,11 @@ def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> p
 
 
 def gate_assembly(run: Run, panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> GateReport:
-    """POST_ASSEMBLY."""
-    return _gate(run, "POST_ASSEMBLY", {"panel": panel, "panel_summary": panel_summary, "labels": labels})
+    """POST_ASSEMBLY: the panel, a line a column of it, and the labels."""
+    from tasks.gates.run import pass_gate
+    from tasks.gates.tables import assembly_tables
 
-
-def _gate(run: Run, gate: str, tables: dict[str, pd.DataFrame]) -> GateReport:
-    from tasks.gates.run import run_gate
-
-    report = run_gate(gate, tables, expectations=run.settings.expectations)
-    report.require()
-    return report
+    return pass_gate(run, "POST_ASSEMBLY", assembly_tables(panel, panel_summary, labels))
 
 
 def export(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
@@ -272,6 +280,8 @@ def main() -> int:
             f"\n{type(error).__name__}: {error}\nNothing was published; earlier forecasts stay as they were.",
             file=sys.stderr,
         )
+        if isinstance(error, GateFailed):
+            print(f"To look again: `python -m flows.gates --as-of {run.as_of:%Y-%m-%d} --page`", file=sys.stderr)
         return 3 if isinstance(error, SourceDown) else 1
     print_summary(summary, Console(width=max(120, Console().width)))
     return 0

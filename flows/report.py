@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def publish_artifacts(summary: RunSummary) -> None:
-    """The forecast table, the whole report, and the fan chart (inline, so that the UI needs no file server)."""
-    from tasks.reporting.terminal import markdown
+    """The forecast table, the whole report, the gates, and the fan chart (inline: the UI needs no file server)."""
+    from tasks.reporting.terminal import gates_markdown, markdown
 
     picture = base64.b64encode(summary.chart.read_bytes()).decode()
     title = f"ZL as of {summary.as_of:%Y-%m-%d}"
@@ -23,4 +23,5 @@ def publish_artifacts(summary: RunSummary) -> None:
         description=title,
     )
     create_markdown_artifact(key="zl-report", markdown=markdown(summary), description=title)
+    create_markdown_artifact(key="zl-gates", markdown=gates_markdown(summary), description=title)
     create_image_artifact(key="zl-fan-chart", image_url=f"data:image/png;base64,{picture}", description=title)

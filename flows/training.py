@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tasks.context import Run
+    from tasks.gates.run import GateReport
+
+
+def gate_training(run: Run) -> GateReport:
+    """PRE_TRAINING: the training files as they are on disk."""
+    from tasks.gates.run import pass_gate
+    from tasks.gates.tables import training_tables
+
+    return pass_gate(run, "PRE_TRAINING", training_tables(run.work.exports, run.features, run.horizons))
 
 
 def bake_off(run: Run) -> pd.DataFrame:
@@ -39,12 +48,13 @@ def bake_off(run: Run) -> pd.DataFrame:
 
 
 @flow(name="training", flow_run_name="training {as_of}", persist_result=False)
-def training(as_of: str, origin: str = "live") -> pd.DataFrame:
-    """The bake-off as of one session."""
+def training(as_of: str, origin: str = "live") -> tuple[pd.DataFrame, GateReport]:
+    """The bake-off as of one session, once its training files have passed the gate: leaderboard and gate."""
     from tasks.context import open_run
 
     run = open_run(load_settings(), origin=origin, as_of=as_of)
-    return as_task(bake_off, "bake-off")(run)
+    gate = as_task(gate_training, "gate PRE_TRAINING")(run)
+    return as_task(bake_off, "bake-off")(run), gate
 
 
 def main() -> int:
@@ -60,10 +70,12 @@ def main() -> int:
         if held is None:
             raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
         with prefect_at_home(settings):
-            board = training(held["as_of"])
+            board, gate = training(held["as_of"])
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    for warned in gate.failed("warn"):
+        print(f"{gate.gate}: {warned}", file=sys.stderr)
     columns = ["horizon", "family", "pinball_log_return", "skill_over_no_change_pct", "coverage_80", "champion"]
     print(board.reindex(columns=columns).to_string(index=False))
     return 0

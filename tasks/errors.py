@@ -35,6 +35,10 @@ class StaleSource(CbiError):
     """A critical series is older than its limit."""
 
 
+class NothingHeld(CbiError):
+    """What a command is to look at has not been made yet."""
+
+
 class GateFailed(CbiError):
     """A blocking expectation failed; nothing after the gate was written."""
 

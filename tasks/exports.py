@@ -22,6 +22,13 @@ from tasks.zones import (
 )
 
 SURFACES = ("prod", "full")
+# What stands in a training file beside the features.
+KEYS = ("date", "target_log_return", "target_price", "target_date", "training_weight", "regime")
+
+
+def file_name(surface: str, horizon: str) -> str:
+    """The training file of a surface and a horizon."""
+    return f"zl_training_{surface}_allhistory_{horizon}.parquet"
 
 
 def training_table(
@@ -68,7 +75,7 @@ def write_exports(
         columns = registry.production() if surface == "prod" else list(registry.features)
         for horizon in horizons.horizons:
             table = training_table(features, labels, regimes, horizon=horizon, columns=columns)
-            name = f"zl_training_{surface}_allhistory_{horizon}.parquet"
+            name = file_name(surface, horizon)
             target = write_parquet(folder / name, table)
             files[name] = {
                 "sha256": sha256_of(target),

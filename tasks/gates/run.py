@@ -1,15 +1,19 @@
 """Run a gate: every suite on its table, one report, one decision.
 
 A gate never stops at the first fault: a person mends them together. An expectation that cannot be answered (a column
-is missing, it raised) blocks, whatever its suite says: a check that did not run proves nothing.
+is missing, it raised) blocks, whatever its suite says: a check that did not run proves nothing. No waiver helps it.
+
+Rows of a table that can lose them are set aside before (tasks/gates/quarantine.py); a row that meets the gate and
+should have been blocks.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +21,15 @@ import pandas as pd
 
 from tasks.errors import GateFailed, RegistryError
 from tasks.gates.examples import EXAMPLES, example_rows
-from tasks.gates.suites import Check, OnFail, Suite, build_expectations, gate_named, load_suites, suite_path
+from tasks.gates.suites import GATES, Check, OnFail, Suite, build_expectations, gate_named, load_suites, suite_path
+from tasks.registry import GateWaiver, load_waivers
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
     from great_expectations.data_context import EphemeralDataContext
     from great_expectations.expectations.expectation import Expectation
+
+    from tasks.context import Run
 
 REPORT_COLUMNS = (
     "gate",
@@ -37,6 +44,7 @@ REPORT_COLUMNS = (
     "reason",
 )
 COLUMNS_NAMED = 5
+NOT_SET_ASIDE = "these rows were not set aside before the gate. "
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,12 @@ class GateResult:
     examples: tuple[dict[str, Any], ...]
     columns: tuple[str, ...]
     reason: str
+    answered: bool = True  # False: it could not be evaluated, and ``reason`` says why
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What it is known by, in ops.gate_results and in registry/gate_waivers.yaml."""
+        return self.gate, self.suite, self.expectation, self.column_name
 
     def __str__(self) -> str:
         """What a person reads: where, how much, why it matters, and example rows."""
@@ -73,7 +87,7 @@ class GateReport:
     results: tuple[GateResult, ...]
 
     def failed(self, on_fail: OnFail) -> list[GateResult]:
-        """The failures that block, or those that warn."""
+        """The failures that block, those whose rows were set aside, or those that warn."""
         return [result for result in self.results if not result.success and result.on_fail == on_fail]
 
     def require(self) -> None:
@@ -100,14 +114,29 @@ class GateReport:
         return pd.DataFrame(rows, columns=list(REPORT_COLUMNS))
 
 
-def run_gate(gate: str, tables: Mapping[str, pd.DataFrame], *, expectations: Path) -> GateReport:
+def run_gate(
+    gate: str,
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    expectations: Path,
+    set_aside: Sequence[GateResult] = (),
+    waivers: Sequence[GateWaiver] = (),
+    today: date | None = None,
+) -> GateReport:
     """Hold every table against its suite. Nothing is written, printed or sent.
 
+    Args:
+        set_aside: what ``tasks.gates.quarantine.set_aside`` found before; it is part of the report.
+        waivers: of any gate; one in force on ``today`` (default: the date in Chicago) makes a failure that blocks a
+            warning, one that is not is reported.
+
     Raises:
-        RegistryError: a suite is misspelt, or a table has none.
+        RegistryError: a suite is misspelt, a table has none, or a waiver names no blocking expectation.
         GateFailed: a suite's table was not given.
     """
     suites = load_suites(gate, expectations)
+    today = today or pd.Timestamp.now(tz="America/Chicago").date()
+    mine = _waivers_of(gate, suites, waivers)
     folder = expectations / gate_named(gate).folder
     unguarded = sorted(set(tables) - set(suites))
     if unguarded:
@@ -119,16 +148,97 @@ def run_gate(gate: str, tables: Mapping[str, pd.DataFrame], *, expectations: Pat
             "Give the table to run_gate, or delete the suite"
         )
     built = {table: build_expectations(suite, suite_path(gate, table, expectations)) for table, suite in suites.items()}
-    context = _context()
+    context = gate_context()
+    before = {result.key: result for result in set_aside}
     results = [
-        result
+        _with_waiver(before.get(result.key, result) if result.success else result, mine, today)
         for table, suite in suites.items()
-        for result in _run_suite(context, gate, suite, built[table], tables[table])
+        for result, _ in run_suite(context, gate, suite, built[table], tables[table])
     ]
-    return GateReport(gate, tuple(results))
+    idle = [_not_in_force(waiver) for waiver in mine.values() if not _in_force(waiver, today)]
+    return GateReport(gate, (*results, *idle))
 
 
-def _context() -> EphemeralDataContext:
+def pass_gate(
+    run: Run, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
+) -> GateReport:
+    """Hold a run's tables against a gate, with the suites and waivers of its settings; go on only when it is passed.
+
+    Raises:
+        GateFailed: every blocking failure at once. RegistryError: as ``run_gate``.
+    """
+    report = run_gate(
+        gate,
+        tables,
+        expectations=run.settings.expectations,
+        set_aside=set_aside,
+        waivers=load_waivers(run.settings.registry),
+    )
+    report.require()
+    return report
+
+
+def _waivers_of(
+    gate: str, suites: Mapping[str, Suite], waivers: Sequence[GateWaiver]
+) -> dict[tuple[str, str, str, str], GateWaiver]:
+    """The waivers of a gate by what they waive.
+
+    Raises:
+        RegistryError: one names no gate, or no blocking expectation of its gate.
+    """
+    blocking = {
+        (gate, suite.name, name, check.column_name)
+        for suite in suites.values()
+        for name, check in zip(suite.names(), suite.expectations, strict=True)
+        if check.meta.on_fail == "block"
+    }
+    lost = [w for w in waivers if w.gate not in GATES or (w.gate == gate and w.key not in blocking)]
+    if lost:
+        named = "; ".join(" ".join(waiver.key).strip() for waiver in lost)
+        raise RegistryError(
+            f"gate_waivers.yaml: no blocking expectation {named}; write gate, suite, expectation and column as the "
+            "gate's message and ops.gate_results do, or delete the entry"
+        )
+    return {waiver.key: waiver for waiver in waivers if waiver.gate == gate}
+
+
+def _in_force(waiver: GateWaiver, today: date) -> bool:
+    return waiver.granted <= today <= waiver.expires
+
+
+def _with_waiver(
+    result: GateResult, waivers: Mapping[tuple[str, str, str, str], GateWaiver], today: date
+) -> GateResult:
+    """A failure that a waiver covers only warns. What could not be evaluated is covered by none."""
+    waiver = waivers.get(result.key)
+    if waiver is None or result.success or result.on_fail != "block" or not result.answered:
+        return result
+    if _in_force(waiver, today):
+        said = f"waived until {waiver.expires}: {waiver.reason}. {result.reason}"
+        return replace(result, on_fail="warn", reason=said)
+    return replace(result, reason=f"{result.reason}. Its waiver is not in force: {waiver.granted} to {waiver.expires}")
+
+
+def _not_in_force(waiver: GateWaiver) -> GateResult:
+    """A waiver that waives nothing any more, as a warning of its own."""
+    _, suite, expectation, column = waiver.key
+    return GateResult(
+        gate=waiver.gate,
+        suite="registry.gate_waivers",
+        expectation="expect_waiver_in_force",
+        column_name=" ".join(part for part in (suite, expectation, column) if part),
+        on_fail="warn",
+        success=False,
+        unexpected_count=1,
+        element_count=1,
+        examples=({"granted": f"{waiver.granted}", "expires": f"{waiver.expires}", "reason": waiver.reason},),
+        columns=(),
+        reason="This waiver waives nothing: mend what it was for and delete it, or grant it anew with a new date",
+    )
+
+
+def gate_context() -> EphemeralDataContext:
+    """Great Expectations without files, progress bars or calls home."""
     from great_expectations import get_context
     from great_expectations.data_context.types.base import (
         DataContextConfig,
@@ -148,26 +258,44 @@ def _context() -> EphemeralDataContext:
     )
 
 
-def _run_suite(
-    context: EphemeralDataContext, gate: str, suite: Suite, built: list[Expectation], table: pd.DataFrame
-) -> Iterator[GateResult]:
+def run_suite(
+    context: EphemeralDataContext,
+    gate: str,
+    suite: Suite,
+    built: list[Expectation],
+    table: pd.DataFrame,
+    *,
+    losing_only: bool = False,
+) -> Iterator[tuple[GateResult, list[int]]]:
+    """What each expectation saw, and of those that set rows aside the places of all rows at fault.
+
+    ``losing_only``: ask those that set rows aside and no others.
+    """
     from great_expectations import ExpectationSuite
 
     frame = table.reset_index(drop=True)
     asset = context.data_sources.add_pandas(f"{gate}.{suite.name}").add_dataframe_asset(suite.table)
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
-    # SUMMARY, not COMPLETE: it gives the first places at fault without a list of a million others.
-    validated = batch.validate(
-        ExpectationSuite(name=suite.name, expectations=built),
-        result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES},
-    )
-    seen = {
-        (result.expectation_config.meta or {})["place"]: result
-        for result in validated.results
-        if result.expectation_config
-    }
+    loses = [check.meta.on_fail == "quarantine" for check in suite.expectations]
+    losing = [one for one, lost in zip(built, loses, strict=True) if lost]
+    others = [one for one, lost in zip(built, loses, strict=True) if not lost and not losing_only]
+    seen: dict[int, ExpectationValidationResult] = {}
+    # Only what sets rows aside needs them all; the others give the first places without a list of a million more.
+    for chosen, detail in ((losing, "COMPLETE"), (others, "SUMMARY")):
+        if chosen:
+            validated = batch.validate(
+                ExpectationSuite(name=f"{suite.name} {detail}", expectations=chosen),
+                result_format={"result_format": detail, "partial_unexpected_count": EXAMPLES},
+            )
+            seen |= {
+                (result.expectation_config.meta or {})["place"]: result
+                for result in validated.results
+                if result.expectation_config
+            }
     for place, (name, check) in enumerate(zip(suite.names(), suite.expectations, strict=True)):
-        yield _judge(gate, suite, name, check, seen[place], frame)
+        if place in seen:
+            rows = list(seen[place].result.get("unexpected_index_list") or []) if loses[place] else []
+            yield _judge(gate, suite, name, check, seen[place], frame), rows
 
 
 def _judge(
@@ -179,18 +307,20 @@ def _judge(
         unexpected, elements = int(result["unexpected_count"]), int(result["element_count"])
     else:
         unexpected, elements = int(not success), 1
+    met_here = NOT_SET_ASIDE if check.meta.on_fail == "quarantine" else ""
     return GateResult(
         gate=gate,
         suite=suite.name,
         expectation=name,
         column_name=check.column_name,
-        on_fail="block" if problem else check.meta.on_fail,
+        on_fail="block" if problem or (met_here and not success) else check.meta.on_fail,
         success=success,
         unexpected_count=unexpected,
         element_count=elements,
         examples=() if success and not unexpected else tuple(_examples(check, result, frame)),
         columns=tuple(result.get("columns", ())),
-        reason=problem or check.meta.reason,
+        reason=problem or (check.meta.reason if success else met_here + check.meta.reason),
+        answered=problem is None,
     )
 
 

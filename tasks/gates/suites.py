@@ -21,9 +21,12 @@ from tasks.registry import Entry
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
-OnFail = Literal["block", "warn"]
+OnFail = Literal["quarantine", "block", "warn"]
 
 COLUMN_KWARGS = ("column", "column_A", "column_B", "limit")
+# The tables whose rows can be set aside. A panel without a session, or labels without a row, would shift what counts
+# rows as sessions; a summary without its row would hide what it tells.
+LOSES_ROWS = {("POST_STAGING", "observations")}
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Gate:
 
 
 GATES = {
+    "POST_COLLECTION": Gate(
+        "collection",
+        "Read why each source failed under `Data`, mend its key, endpoint or network, and run "
+        "`python -m flows.ingest <source>`",
+    ),
     "POST_STAGING": Gate(
         "staging",
         "Look at the refused cells in quarantine/, then refetch with `python -m flows.ingest <source>`; if the source "
@@ -49,6 +57,11 @@ GATES = {
         "assembly",
         "Mend the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
         "`python -m flows.daily`",
+    ),
+    "PRE_TRAINING": Gate(
+        "training",
+        "Delete the folder exports/ and run `python -m flows.daily`, which writes the training files again; if they "
+        "come out the same, mend tasks/exports.py, tasks/labels.py or registry/regime_calendar.csv",
     ),
 }
 
@@ -137,12 +150,24 @@ def load_suites(gate: str, expectations: Path) -> dict[str, Suite]:
         suite = _load(path)
         if suite.table != path.stem:
             raise RegistryError(f"{path}: its table is `{suite.table}`; name the file {suite.table}.json")
+        _require_rows_to_lose(gate, suite, path)
         if suite.name in {other.name for other in suites.values()}:
             raise RegistryError(f"{path}: another suite of {gate} has the name `{suite.name}`; choose another")
         suites[suite.table] = suite
     if not suites:
         raise RegistryError(f"{gate}: no suites in {folder}; restore them with `git checkout expectations`")
     return suites
+
+
+def _require_rows_to_lose(gate: str, suite: Suite, path: Path) -> None:
+    """Refuse ``quarantine`` where a table cannot lose rows."""
+    wrong = [check.type for check in suite.expectations if check.meta.on_fail == "quarantine"]
+    if wrong and (gate, suite.table) not in LOSES_ROWS:
+        able = ", ".join(f"{table} at {gate}" for gate, table in sorted(LOSES_ROWS))
+        raise RegistryError(
+            f"{path}: {', '.join(wrong)}: on_fail `quarantine`, but {suite.table} cannot lose rows at {gate} "
+            f"(only {able} can); write `block` or `warn`"
+        )
 
 
 def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
@@ -154,6 +179,7 @@ def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read at import, which also takes seconds
     from great_expectations.compatibility.pydantic import ValidationError as BadArguments
     from great_expectations.exceptions import ExpectationNotFoundError, InvalidExpectationConfigurationError
+    from great_expectations.expectations.expectation import ColumnMapExpectation, MulticolumnMapExpectation
     from great_expectations.expectations.registry import get_expectation_impl
 
     import tasks.gates.expectations  # noqa: F401 registers ours
@@ -162,10 +188,16 @@ def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
     for place, check in enumerate(suite.expectations):
         entry = f"{path}: expectations[{place}] {check.type}"
         try:
-            built.append(get_expectation_impl(check.type)(**check.kwargs, meta={"place": place}))
+            kind = get_expectation_impl(check.type)
+            if check.meta.on_fail == "quarantine" and not (
+                getattr(kind, "finds_rows", False)
+                or issubclass(kind, (ColumnMapExpectation, MulticolumnMapExpectation))
+            ):
+                raise RegistryError(f"{entry}: on_fail `quarantine`, but it finds no rows; write `block` or `warn`")
+            built.append(kind(**check.kwargs, meta={"place": place}))
         except ExpectationNotFoundError:
             raise RegistryError(
-                f"{entry}: no such expectation; mend the name, or add it to tasks/gates/expectations.py"
+                f"{entry}: no such expectation; mend the name, or add it to tasks/gates/expectations/"
             ) from None
         except BadArguments as error:
             problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())

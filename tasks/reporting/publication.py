@@ -1,4 +1,4 @@
-"""The last step of a run: warehouse, chart, and the summary of what it came to."""
+"""The last step of a run: warehouse, chart, gate page, and the summary of what it came to."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 from tasks.context import Run
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import fan_chart
+from tasks.reporting.gate_page import write_gate_page
 from tasks.reporting.summary import RunSummary
 from tasks.sources.ingest import Ingested
 from tasks.staging.documents import documents_known_by
@@ -32,7 +33,7 @@ def publish_run(
     gates: list[pd.DataFrame],
     trained: bool,
 ) -> RunSummary:
-    """Publish all of a run's tables in one transaction and draw its fan chart."""
+    """Publish all of a run's tables in one transaction, draw its fan chart and write its gate page."""
     refused = summarise_quarantine(quarantine, as_of=run.as_of)
     results = pd.concat(gates, ignore_index=True)
     alerts = raise_alerts(ingested, series, forecasts)
@@ -71,4 +72,5 @@ def publish_run(
         trained=trained,
         changed_rows=sum(published.changed.values()),
         chart=chart,
+        gate_page=write_gate_page(run, results),
     )

@@ -28,6 +28,7 @@ class RunSummary:
     trained: bool
     changed_rows: int
     chart: Path
+    gate_page: Path
 
     def forecast_table(self) -> pd.DataFrame:
         """One row a horizon, as a reader wants it."""
@@ -108,15 +109,24 @@ class RunSummary:
         return ordered.rename(columns={"why": "why, for example"})
 
     def gate_table(self) -> pd.DataFrame:
-        """Each gate with the number of its expectations that were met."""
+        """Each gate with the number of its expectations that were met, the rows it set aside, and what it warns of."""
         rows = []
         for gate, part in self.gates.groupby("gate", sort=False):
-            warned = part[~part["success"]].to_dict("records")
+            failed = part[~part["success"]]
+            lost = failed[failed["on_fail"] == "quarantine"]
             told = [
-                f"{r['expectation']} ({r['suite']}: {r['unexpected_count']} of {r['element_count']})" for r in warned
+                f"{r['expectation']} ({r['suite']}: {r['unexpected_count']} of {r['element_count']})"
+                + (f", {r['reason'].split('. ')[0]}" if r["reason"].startswith("waived until") else "")
+                for r in failed[failed["on_fail"] != "quarantine"].to_dict("records")
             ]
-            met = f"{len(part) - len(warned)} of {len(part)}"
-            rows.append({"gate": gate, "met": met, "warnings": "; ".join(told) or "none"})
+            rows.append(
+                {
+                    "gate": gate,
+                    "met": f"{len(part) - len(failed)} of {len(part)}",
+                    "rows set aside": int(lost["unexpected_count"].sum()),
+                    "warnings": "; ".join(told) or "none",
+                }
+            )
         return pd.DataFrame(rows)
 
 

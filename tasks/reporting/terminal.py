@@ -5,10 +5,14 @@ from __future__ import annotations
 from textwrap import shorten
 
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, JustifyMethod
+from rich.markup import escape
 from rich.table import Table
 
+from tasks.gates.states import count_states, result_table
 from tasks.reporting.summary import RunSummary
+
+STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
@@ -34,6 +38,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
             f"[yellow]{alert['kind']}[/] {alert['subject']}: {shorten(alert['message'], 150)}", highlight=False
         )
     console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
+    console.print(f"Gate page: {summary.gate_page}", soft_wrap=True)
 
 
 def notes(summary: RunSummary) -> list[str]:
@@ -93,6 +98,34 @@ def markdown(summary: RunSummary) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def gates_markdown(summary: RunSummary) -> str:
+    """What each gate came to, what failed, and where the page with everything is."""
+    failed = result_table(summary.gates[~summary.gates["success"].astype(bool)])
+    parts = [
+        f"# Gates as of {summary.as_of:%Y-%m-%d}",
+        _markdown(count_states(summary.gates)),
+        _markdown(failed) or "Every expectation was met.",
+        f"Every rule with its reason, examples and history: `{summary.gate_page}`",
+    ]
+    return "\n\n".join(parts)
+
+
+def print_gate_results(results: pd.DataFrame, title: str, console: Console) -> None:
+    """Every result, failures first with their example rows, then how many came to what."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=True)
+    shown = result_table(results)
+    widths = {"suite": 4, "expectation": 5, "column": 3, "reason": 9}
+    for name in shown.columns:
+        side: JustifyMethod = "right" if name == "count" else "left"
+        table.add_column(name, justify=side, overflow="fold", no_wrap=name not in widths, ratio=widths.get(name))
+    for row in shown.to_dict("records"):
+        said = {name: escape(str(value)) for name, value in row.items()}
+        said["result"] = f"[{STATE_STYLES[row['result']]}]{row['result']}[/]"
+        table.add_row(*said.values())
+    console.print(table)
+    print_table(console, "In all", count_states(results))
+
+
 def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     """A frame as a table; columns of numbers to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
@@ -109,7 +142,7 @@ def _markdown(frame: pd.DataFrame) -> str:
         return ""
     lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
     lines += [
-        "| " + " | ".join(str(value).replace("|", "\\|") for value in row) + " |"
+        "| " + " | ".join(str(value).replace("|", "\\|").replace("\n", "<br>") for value in row) + " |"
         for row in frame.itertuples(index=False)
     ]
     return "\n".join(lines)

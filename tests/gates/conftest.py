@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.calendar import as_of_instant, as_of_instants, sessions
+from tasks.gates.tables import beside, summarise_refused
 from tasks.registry import load_horizons
 from tasks.settings import PROJECT
 
@@ -63,14 +64,27 @@ def staging() -> dict[str, pd.DataFrame]:
             "nonreportable_short": 5.0,
         }
     )
-    return {"observations": observations, "series_summary": series_summary, "cftc": positioning}
+    return {
+        "observations": observations,
+        "series_summary": series_summary,
+        "source_summary": summarise_refused(series_summary),
+        "cftc": positioning,
+    }
 
 
 @pytest.fixture
 def features() -> dict[str, pd.DataFrame]:
     days = sessions(last=LAST)
-    values = np.random.default_rng(7).normal(size=(len(days), 110))
-    return {"features": pd.DataFrame({"date": days} | {f"feature_{n}": values[:, n] for n in range(110)})}
+    values = np.random.default_rng(7).normal(size=(len(days), 160))
+    built = pd.DataFrame({"date": days} | {f"feature_{n}": values[:, n] for n in range(160)})
+    # 17 cents/lb of oil, 160 USD/t of meal, 500 cents/bu of beans
+    crush = pd.DataFrame({"date": days, "zl_last": 17.0, "zm_last": 160.0, "zs_last": 500.0})
+    names = list(built.columns[1:])
+    return {
+        "features": built,
+        "feature_columns": beside(names, names),
+        "board_crush": crush.assign(board_crush_usd_bu=1.87 + 3.52 - 5.0, oil_share=1.87 / 5.39),
+    }
 
 
 @pytest.fixture
@@ -82,15 +96,15 @@ def assembly() -> dict[str, pd.DataFrame]:
     )
     panel_summary = pd.DataFrame(
         {
-            "column": ["zl_close", "never_seen"],
-            "source": ["yahoo", "fred"],
-            "series": ["ZL=F", "GONE"],
-            "max_age_days": [0, 7],
-            "known": [len(days), 0],
-            "first_known": [days[0], pd.NaT],
-            "last_known": [days[-1], pd.NaT],
-            "last_age_days": [0.0, np.nan],
-            "latest_available_at": [as_of_instant(LAST), pd.NaT],
+            "column": ["zl_close", "zl_last", "zs_last", "zm_last", "zc_last", "cl_last"],
+            "source": "yahoo",
+            "series": ["ZL=F", "ZL=F", "ZS=F", "ZM=F", "ZC=F", "CL=F"],
+            "max_age_days": [0, 5, 5, 5, 5, 5],
+            "known": len(days),
+            "first_known": days[0],
+            "last_known": days[-1],
+            "last_age_days": 0.0,
+            "latest_available_at": as_of_instant(LAST),
             "as_of_instant": as_of_instant(LAST),
         }
     )

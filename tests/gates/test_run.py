@@ -64,7 +64,7 @@ def test_a_missing_price_is_reported_with_its_rows(staging: Tables) -> None:
 def test_a_feature_at_a_placeholder_is_named_with_its_value(features: Tables) -> None:
     features["features"].loc[:500, "feature_3"] = 0.5
     message = refused(run_gate("POST_FEATURES", features, expectations=EXPECTATIONS))
-    assert "features.features, column `feature_3`: 1 of 110 fail expect_no_placeholder" in message
+    assert "features.features, column `feature_3`: 1 of 160 fail expect_no_placeholder" in message
     assert '"value": 0.5' in message
 
 
@@ -150,7 +150,7 @@ def test_mostly_lets_its_share_pass_and_still_reports_the_rows(tmp_path: Path) -
 def test_a_table_without_a_suite_and_a_suite_without_its_table_are_refused(features: Tables) -> None:
     with pytest.raises(RegistryError, match=r"no suite for weather; write .*features/weather\.json"):
         run_gate("POST_FEATURES", features | {"weather": pd.DataFrame()}, expectations=EXPECTATIONS)
-    with pytest.raises(GateFailed, match="table features was not given"):
+    with pytest.raises(GateFailed, match="table board_crush, feature_columns, features was not given"):
         run_gate("POST_FEATURES", {}, expectations=EXPECTATIONS)
 
 
@@ -180,6 +180,9 @@ def test_a_failing_gate_prints_and_logs_nothing(
 
 def test_a_fresh_process_prints_nothing_and_writes_nothing(features: Tables, tmp_path: Path) -> None:
     features["features"].to_parquet(tmp_path / "features.parquet")
+    only = tmp_path / "expectations" / "features"
+    only.mkdir(parents=True)
+    (only / "features.json").write_bytes((EXPECTATIONS / "features" / "features.json").read_bytes())
     home = tmp_path / "home"
     home.mkdir()
     code = (
@@ -188,7 +191,7 @@ def test_a_fresh_process_prints_nothing_and_writes_nothing(features: Tables, tmp
         "run_gate('POST_FEATURES', {'features': pd.read_parquet(sys.argv[1])}, expectations=Path(sys.argv[2]))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "features.parquet"), str(EXPECTATIONS)],
+        [sys.executable, "-c", code, str(tmp_path / "features.parquet"), str(only.parent)],
         cwd=home,
         env={**os.environ, "HOME": str(home), "PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -84,7 +84,7 @@ def test_what_is_no_suite_is_refused_with_the_file(tmp_path: Path) -> None:
         load_suites("POST_FEATURES", folder)
     with pytest.raises(RegistryError, match="no suites in"):
         load_suites("POST_STAGING", folder)
-    with pytest.raises(RegistryError, match="unknown gate `POST_STAGEING`; known: POST_STAGING"):
+    with pytest.raises(RegistryError, match="unknown gate `POST_STAGEING`; known: POST_COLLECTION"):
         load_suites("POST_STAGEING", folder)
 
 

@@ -1,0 +1,166 @@
+"""Expectations on whole columns: types, infinities, constants, doubles, placeholders, gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.gates.examples import EXAMPLES, example_rows, plain
+from tasks.gates.expectations.frame import (
+    Finding,
+    FrameExpectation,
+    cells_at_fault,
+    columns_at_fault,
+    numeric_columns,
+    rows_at_fault,
+    rows_where,
+)
+
+
+class ExpectColumnDtypes(FrameExpectation):
+    """The columns have the dtypes given; ``others`` is the dtype of every column not named."""
+
+    dtypes: dict[str, str]
+    others: str | None = None
+
+    def needs(self) -> Iterable[str]:  # noqa: D102
+        return self.dtypes
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        faults = {}
+        for name, found in frame.dtypes.items():
+            expected = self.dtypes.get(str(name), self.others)
+            if expected is not None and str(found) != expected:
+                faults[str(name)] = {"expected": expected, "found": str(found)}
+        return columns_at_fault(faults, frame.shape[1])
+
+
+class ExpectNoInfiniteValues(FrameExpectation):
+    """No numeric cell is infinite. A missing value is no fault here."""
+
+    finds_rows = True
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        numbers = numeric_columns(frame)
+        return cells_at_fault(frame, {name: (np.isinf(values), [name]) for name, values in numbers.items()})
+
+
+class ExpectColumnsNotConstant(FrameExpectation):
+    """No numeric column has one value on all its known rows (two or more)."""
+
+    ignore: tuple[str, ...] = ()
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        numbers, faults = numeric_columns(frame, self.ignore), {}
+        for name, values in numbers.items():
+            known = values[~np.isnan(values)]
+            if len(known) > 1 and (known == known[0]).all():
+                faults[name] = {"value": plain(known[0]), "rows": len(known)}
+        return columns_at_fault(faults, len(numbers))
+
+
+class ExpectNoIdenticalColumns(FrameExpectation):
+    """No two numeric columns have the same values on the same rows. Columns without a value are no fault here."""
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        numbers, faults = numeric_columns(frame), {}
+        first: dict[bytes, str] = {}
+        for name, values in numbers.items():
+            unknown = np.isnan(values)
+            if unknown.all():
+                continue
+            same_as = first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name)
+            if same_as != name:
+                faults[name] = {"same_as": same_as}
+        return columns_at_fault(faults, len(numbers))
+
+
+class ExpectNoPlaceholder(FrameExpectation):
+    """No numeric column that varies has one single value on more than ``max_share`` of its known rows.
+
+    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do.
+    """
+
+    max_share: float
+    ignore: tuple[str, ...] = ()
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        numbers, faults = numeric_columns(frame, self.ignore), {}
+        for name, values in numbers.items():
+            known = values[~np.isnan(values)]
+            distinct, counts = np.unique(known, return_counts=True)
+            if len(distinct) > 1 and counts.max() > self.max_share * len(known):
+                top = counts.argmax()
+                share = round(float(counts[top] / len(known)), 3)
+                faults[name] = {"value": plain(distinct[top]), "rows": int(counts[top]), "share_of_known": share}
+        return columns_at_fault(faults, len(numbers))
+
+
+class ExpectNoEmptyColumns(FrameExpectation):
+    """At most ``max_share`` of the numeric columns have no value at all."""
+
+    max_share: float
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        numbers = numeric_columns(frame)
+        faults: dict[str, dict[str, Any]] = {name: {} for name, values in numbers.items() if np.isnan(values).all()}
+        return replace(columns_at_fault(faults, len(numbers)), allowed=self.max_share)
+
+
+class ExpectColumnKnownSinceFirst(FrameExpectation):
+    """``column`` is known on at least ``min_share`` of the rows since its first value."""
+
+    column: str
+    min_share: float
+
+    def needs(self) -> Iterable[str]:  # noqa: D102
+        return (self.column,)
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        known = frame[self.column].notna().to_numpy()
+        if not known.any():
+            return Finding(max(1, len(frame)), max(1, len(frame)), example_rows(frame, range(EXAMPLES), [self.column]))
+        begun = np.maximum.accumulate(known)
+        found = rows_at_fault(frame, begun & ~known, [self.column], elements=int(begun.sum()))
+        return replace(found, allowed=1 - self.min_share)
+
+
+class ExpectColumnsKnown(FrameExpectation):
+    """Each of ``names``, found in ``column``, has at least one value: ``known`` counts them."""
+
+    names: tuple[str, ...]
+    column: str = "column"
+    known: str = "known"
+
+    def needs(self) -> Iterable[str]:  # noqa: D102
+        return (self.column, self.known)
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        held = dict(zip(frame[self.column].astype(str), frame[self.known], strict=True))
+        faults = {
+            name: {"fault": "no value at all" if name in held else "not in the table"}
+            for name in self.names
+            if not held.get(name, 0) > 0
+        }
+        return columns_at_fault(faults, len(self.names))
+
+
+class ExpectShareBelow(FrameExpectation):
+    """At most ``max_share`` of the rows that ``where`` chooses have ``column`` true."""
+
+    column: str
+    max_share: float
+    where: dict[str, Any] | None = None
+
+    def needs(self) -> Iterable[str]:  # noqa: D102
+        return (self.column, *(self.where or {}))
+
+    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
+        chosen = rows_where(frame, self.where)
+        fault = chosen & frame[self.column].to_numpy(dtype=bool, na_value=True)
+        found = rows_at_fault(frame, fault, [self.column, *(self.where or {})], elements=int(chosen.sum()))
+        return replace(found, allowed=self.max_share)

@@ -1,0 +1,175 @@
+"""What a home holds, as the tables each gate looks at: a gate that can be run by hand is one entry of ``HELD``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.calendar import last_finished_session, session_on_or_before
+from tasks.context import Run
+from tasks.errors import NothingHeld
+from tasks.gates.quarantine import without_failing_rows
+from tasks.gates.run import GateResult
+from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables, training_tables
+from tasks.panel.derived import summarise_derived, with_derived
+from tasks.panel.join import summarise_panel
+from tasks.registry import DataSources
+from tasks.staging.gather import gather
+from tasks.staging.stage import Staged, known_by, read_staged
+from tasks.staging.summary import summarise_series
+from tasks.zones import Identity, Zones, read_json, read_parquet, write_identified
+
+Known = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]
+
+
+def known_at_session(run: Run, staged: Iterable[Staged]) -> Known:
+    """All observations, derived ones among them, all refused cells and a line a series, as known at the session.
+
+    Rows that POST_STAGING sets aside are refused cells from here on; the last part says which expectations they failed.
+    """
+    observations, quarantine = gather(staged, as_of=run.as_of)
+    observations, quarantine, set_aside = without_failing_rows(
+        observations, quarantine, expectations=run.settings.expectations
+    )
+    series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
+    observations = with_derived(observations, run.derived, as_of=run.as_of)
+    derived = summarise_derived(observations, run.derived, as_of=run.as_of)
+    return observations, quarantine, pd.concat([series, derived], ignore_index=True), set_aside
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the home holds as of the run's session, each thing read once and only when a gate asks for it.
+
+    Raises:
+        NothingHeld: what is asked for has not been made; the message says with which command to make it.
+    """
+
+    run: Run
+
+    @cached_property
+    def known(self) -> Known:
+        """Observations, refused cells, a line a series, and what was set aside."""
+        read = [read_staged(self.run.zones, name) for name in self.run.sources.sources]
+        staged = [held for held in read if held is not None]
+        if not staged:
+            raise _nothing_staged(self.run.zones)
+        return known_at_session(self.run, staged)
+
+    @property
+    def set_aside(self) -> dict[str, tuple[GateResult, ...]]:
+        """What rows were set aside for, by gate."""
+        return {"POST_STAGING": self.known[3]} if "known" in vars(self) else {}
+
+    @property
+    def remedy(self) -> str:
+        """How what is missing is made."""
+        return f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
+
+    @cached_property
+    def panel(self) -> pd.DataFrame:  # noqa: D102
+        return self._table("panel")
+
+    @cached_property
+    def features(self) -> pd.DataFrame:  # noqa: D102
+        return self._table("features")
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:  # noqa: D102
+        return self._table("labels")
+
+    def _table(self, name: str) -> pd.DataFrame:
+        """A zone's table, if it is the one of this session: that of another would be judged for it, silently."""
+        path = self.run.work.home / name / f"{name}.parquet"
+        if not path.exists():
+            raise NothingHeld(f"{name}: {path} has not been made; {self.remedy}")
+        table = read_parquet(path)
+        last = table["date"].max()
+        if last != self.run.as_of:
+            raise NothingHeld(
+                f"{name}: {path} ends at {last:%Y-%m-%d}, asked for is {self.run.as_of:%Y-%m-%d}; "
+                f"{self.remedy}, or give `--as-of {last:%Y-%m-%d}`"
+            )
+        return table
+
+
+def keep_collection(run: Run, tables: Tables) -> None:
+    """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
+    write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
+
+
+def _collection(run: Run) -> Path:
+    return run.work.home / "collection" / "collection.parquet"
+
+
+def _collection_held(held: Held) -> Tables:
+    kept = Identity.of(_collection(held.run))
+    if kept is None or kept.inputs != f"{held.run.as_of:%Y-%m-%d}":
+        raise NothingHeld(f"collection: no run as of {held.run.as_of:%Y-%m-%d} was the last one here; {held.remedy}")
+    return {"collection": read_parquet(_collection(held.run))}
+
+
+def _training_held(held: Held) -> Tables:
+    exported = (read_json(held.run.work.exports / "manifest.json") or {}).get("as_of")
+    if exported != f"{held.run.as_of:%Y-%m-%d}":
+        raise NothingHeld(
+            f"exports: {held.run.work.exports} holds {f'those as of {exported}' if exported else 'none'}, asked for is "
+            f"{held.run.as_of:%Y-%m-%d}; {held.remedy}"
+        )
+    return training_tables(held.run.work.exports, held.run.features, held.run.horizons)
+
+
+def _staging_held(held: Held) -> Tables:
+    observations, _, series, _ = held.known
+    return staging_tables(observations, series, held.run.sources, expectations=held.run.settings.expectations)
+
+
+def _features_held(held: Held) -> Tables:
+    return feature_tables(held.features, held.panel, held.run.features)
+
+
+def _assembly_held(held: Held) -> Tables:
+    observations, *_ = held.known
+    summary = summarise_panel(held.panel, held.run.joins, observations)
+    return assembly_tables(held.panel, summary, held.labels)
+
+
+HELD: Mapping[str, Callable[[Held], Tables]] = {
+    "POST_COLLECTION": _collection_held,
+    "POST_STAGING": _staging_held,
+    "POST_FEATURES": _features_held,
+    "POST_ASSEMBLY": _assembly_held,
+    "PRE_TRAINING": _training_held,
+}
+
+
+def newest_session_held(zones: Zones, sources: DataSources) -> pd.Timestamp:
+    """The newest session anything critical is staged for, or the newest one exported, whichever is later.
+
+    Raises:
+        NothingHeld: no critical series is staged.
+    """
+    exported = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
+    sessions = [pd.Timestamp(exported)] if exported else []
+    newest = last_finished_session()
+    for name, spec in sources.sources.items():
+        critical = [series for series, entry in spec.series.items() if entry.critical]
+        staged = read_staged(zones, name) if critical else None
+        if staged is not None:
+            known = known_by(staged.observations, newest)
+            days = known.loc[known["series"].isin(critical), "observation_date"]
+            sessions += [session_on_or_before(min(days.max(), newest))] if len(days) else []
+    if not sessions:
+        raise _nothing_staged(zones)
+    return max(sessions)
+
+
+def _nothing_staged(zones: Zones) -> NothingHeld:
+    return NothingHeld(
+        f"nothing is staged under {zones.home}, so there is nothing to hold a gate against; run `make demo` or "
+        "`python -m flows.daily` first, or set CBI_HOME to where it ran"
+    )

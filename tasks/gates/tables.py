@@ -1,0 +1,219 @@
+"""The tables each gate looks at, made of what the run has: what a suite guards is decided here and nowhere else.
+
+A fact that takes arithmetic is measured here, in a column a person can read; the suite says what is expected of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.calendar import sessions
+from tasks.errors import ManifestMismatch
+from tasks.exports import KEYS, SURFACES, file_name
+from tasks.gates.suites import suite_path
+from tasks.registry import DataSources, FeatureRegistry, Horizons
+from tasks.sources.ingest import Ingested
+from tasks.sources.payloads import landed
+from tasks.staging.summary import newest_values
+from tasks.zones import Zones, read_json, read_parquet, sha256_of
+
+Tables = dict[str, pd.DataFrame]
+ASKED = ("ok", "partial", "failed")
+# Share of a source's dates that may be refused, all its series together.
+REFUSED_LIMIT = {"P0": 0.05, "P1": 0.10}
+
+
+def collection_tables(
+    zones: Zones, sources: DataSources, ingested: Sequence[Ingested], *, as_of: pd.Timestamp
+) -> Tables:
+    """POST_COLLECTION: one row a source."""
+    return {"collection": summarise_collection(zones, sources, ingested, as_of=as_of)}
+
+
+def summarise_collection(
+    zones: Zones, sources: DataSources, ingested: Sequence[Ingested], *, as_of: pd.Timestamp
+) -> pd.DataFrame:
+    """What each source brought. ``payload_age_days`` counts from its newest fetch to ``as_of``, 0 where that is later.
+
+    ``asked``: the source could be asked and was; ``failed``: of those, none of its series came.
+    """
+    rows = []
+    for came in ingested:
+        spec = sources.source(came.source)
+        lost = {*came.failures, *came.not_recorded}
+        critical = [name for name, entry in spec.series.items() if entry.critical]
+        fetched = [payload.fetched_at for payload in landed(zones, came.source)]
+        newest = max(fetched).tz_localize(None).normalize() if fetched else None
+        rows.append(
+            {
+                "source": came.source,
+                "priority": spec.priority,
+                "status": came.status,
+                "asked": came.status in ASKED,
+                "failed": came.status == "failed",
+                "payloads": came.payloads,
+                "new_payloads": came.new_payloads,
+                "failures": len(came.failures),
+                "not_recorded": len(came.not_recorded),
+                "critical_missing": sum(name in lost or came.source in came.failures for name in critical),
+                "empty": came.status in ("ok", "partial") and came.payloads == 0,
+                "newest_payload": newest,
+                "payload_age_days": max(0, (as_of - newest).days) if newest is not None else None,
+                "stale_limit_days": spec.stale_limit_days,
+                "message": came.message[:200],
+            }
+        )
+    frame = pd.DataFrame(rows)
+    return frame.astype({"newest_payload": "datetime64[us]", "payload_age_days": "float64"})
+
+
+def staging_tables(
+    observations: pd.DataFrame, series: pd.DataFrame, sources: DataSources, *, expectations: Path
+) -> Tables:
+    """POST_STAGING: all cells, all series, all sources, and each source that has a suite of its own."""
+    guarded = {
+        name: newest_values(observations, name, spec)
+        for name, spec in sources.sources.items()
+        if suite_path("POST_STAGING", name, expectations).exists()
+    }
+    return {
+        "observations": observations,
+        "series_summary": series,
+        "source_summary": summarise_refused(series),
+        **guarded,
+    }
+
+
+def summarise_refused(series: pd.DataFrame) -> pd.DataFrame:
+    """One row a source of the series summary: the share of its dates that were refused, and its priority's limit."""
+    totals = series.groupby(["source", "priority"], sort=False, as_index=False)[["key_dates", "refused_dates"]].sum()
+    share = (totals["refused_dates"] / totals["key_dates"].where(totals["key_dates"] > 0)).astype("float64")
+    return totals.assign(refused_share=share, max_refused_share=totals["priority"].map(REFUSED_LIMIT))
+
+
+def feature_tables(features: pd.DataFrame, panel: pd.DataFrame, registry: FeatureRegistry) -> Tables:
+    """POST_FEATURES: the features, their order beside the registry's, and the crush beside the prices it is made of."""
+    prices = ["date", "zl_last", "zm_last", "zs_last"]
+    return {
+        "features": features,
+        "feature_columns": beside([name for name in features.columns if name != "date"], list(registry.features)),
+        "board_crush": panel[prices].merge(
+            features[["date", "board_crush_usd_bu", "oil_share"]], on="date", how="outer"
+        ),
+    }
+
+
+def beside(columns: Sequence[str], served: Sequence[str]) -> pd.DataFrame:
+    """One row a place: the ``column`` that is there and the one ``served`` there; "none" where there is none."""
+    places = range(max(len(columns), len(served)))
+    return pd.DataFrame(
+        {
+            "place": list(places),
+            "column": [columns[n] if n < len(columns) else "none" for n in places],
+            "served": [served[n] if n < len(served) else "none" for n in places],
+        }
+    )
+
+
+def assembly_tables(panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> Tables:
+    """POST_ASSEMBLY: the panel, a line a column of it, and the labels."""
+    return {"panel": panel, "panel_summary": panel_summary, "labels": labels}
+
+
+def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons) -> Tables:
+    """PRE_TRAINING: the training files as they are on disk, beside their manifest and the registry.
+
+    ``exports``: one row a file, those that should be there and those that are. ``training_columns``: one row a feature
+    of each file. ``training_rows``: one row a session of each file, without the features; ``last_price`` is the price
+    its target says it started from.
+    """
+    manifest = read_json(folder / "manifest.json") or {}
+    as_of = pd.Timestamp(manifest["as_of"]) if "as_of" in manifest else pd.NaT
+    listed: dict[str, dict[str, object]] = manifest.get("files", {})
+    due = {file_name(surface, name): (surface, name) for surface in SURFACES for name in horizons.horizons}
+    there = {path.name for path in folder.glob("*") if path.name != "manifest.json"} if folder.is_dir() else set()
+    files, columns, rows = [], [], []
+    for name in dict.fromkeys([*due, *sorted(listed), *sorted(there)]):
+        surface, horizon = due.get(name, ("", ""))
+        table = _readable(folder / name)
+        said = listed.get(name, {})
+        files.append(
+            {
+                "file": name,
+                "expected": name in due,
+                "listed": name in listed,
+                "found": name in there,
+                "readable": table is not None,
+                "sha256": sha256_of(folder / name) if name in there else "",
+                "manifest_sha256": said.get("sha256", ""),
+                "rows": -1 if table is None else len(table),
+                "manifest_rows": said.get("rows"),
+                "sessions": len(sessions(last=as_of)) if pd.notna(as_of) else 0,
+                "columns": -1 if table is None else table.shape[1],
+                "manifest_columns": said.get("columns"),
+                "targets": -1 if table is None else _targets(table),
+                "manifest_targets": said.get("targets"),
+                "last_date": pd.NaT if table is None else table.get("date", pd.Series(dtype="datetime64[us]")).max(),
+                "as_of": as_of,
+            }
+        )
+        if table is None or name not in due:
+            continue
+        served = registry.production() if surface == "prod" else list(registry.features)
+        columns.append(_columns_of(table, served).assign(file=name))
+        keys = table.reindex(columns=list(KEYS))
+        rows.append(
+            keys.assign(
+                surface=surface,
+                horizon=horizon,
+                sessions_ahead=horizons.horizons[horizon].sessions,
+                reachable=keys["target_log_return"].notna(),
+                last_price=keys["target_price"] / np.exp(keys["target_log_return"]),
+            )
+        )
+    counts = dict.fromkeys(("manifest_rows", "manifest_columns", "manifest_targets"), "float64")
+    return {
+        "exports": pd.DataFrame(files).astype(counts | {"last_date": "datetime64[us]", "as_of": "datetime64[us]"}),
+        "training_columns": pd.concat(columns, ignore_index=True) if columns else _columns_of(pd.DataFrame(), ["none"]),
+        "training_rows": pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["date"]),
+    }
+
+
+def _readable(path: Path) -> pd.DataFrame | None:
+    try:
+        return read_parquet(path)
+    except ManifestMismatch:
+        return None
+
+
+def _targets(table: pd.DataFrame) -> int:
+    return int(table["target_log_return"].notna().sum()) if "target_log_return" in table else 0
+
+
+def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
+    """Each feature of a training file beside the one that is served at its place.
+
+    ``known`` counts its values; ``constant`` says that all of them are one value; ``same_as`` names an earlier feature
+    with the same values on the same rows, or is "".
+    """
+    names = [name for name in table.columns if name not in KEYS]
+    first: dict[bytes, str] = {}
+    facts: dict[str, dict[str, object]] = {}
+    for name in names:
+        values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype="float64")
+        unknown = np.isnan(values)
+        known = values[~unknown]
+        same = first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name) if len(known) else name
+        facts[name] = {
+            "known": len(known),
+            "constant": bool(len(known) > 1 and (known == known[0]).all()),
+            "same_as": "" if same == name else same,
+        }
+    frame = beside(names, served)
+    for fact, none in {"known": 0, "constant": False, "same_as": ""}.items():
+        frame[fact] = pd.Series([facts.get(name, {}).get(fact, none) for name in frame["column"]])
+    return frame
