@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 EXAMPLES = 3
-KEYS = ("source", "series", "observation_date", "field", "vintage", "column", "horizon", "date")
+KEYS = ("source", "series", "observation_date", "field", "vintage", "file", "column", "surface", "horizon", "date")
 
 
 def plain(value: Any) -> Any:

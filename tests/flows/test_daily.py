@@ -195,6 +195,28 @@ def test_a_gate_names_itself_the_column_the_count_and_examples(
     assert message.count('"zl_close":') == 3, "three example rows"
 
 
+def test_a_tampered_training_file_stops_the_run_and_what_was_published_stays(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path
+) -> None:
+    path = copied_home / "exports" / "zl_training_prod_allhistory_1m.parquet"
+    table = pd.read_parquet(path)
+    table.assign(zl_rsi_14d=table["zl_rsi_14d"] + 1).to_parquet(path, index=False)
+    before, pointer = tables_of(copied_home), (copied_home / "warehouse/published/CURRENT").read_text()
+    with pytest.raises(GateFailed, match=r"(?s)PRE_TRAINING.*altered after it was exported.*prod_allhistory_1m"):
+        run_daily(copied_home, first_run.archive)
+    assert (copied_home / "warehouse/published/CURRENT").read_text() == pointer
+    for name, frame in tables_of(copied_home).items():
+        pd.testing.assert_frame_equal(frame, before[name], obj=name)
+
+
+def test_all_five_gates_are_told_with_counts(first_run: FinishedRun) -> None:
+    told = first_run.summary.gate_table()
+    assert list(told["gate"]) == ["POST_COLLECTION", "POST_STAGING", "POST_FEATURES", "POST_ASSEMBLY", "PRE_TRAINING"]
+    assert told["met"].str.fullmatch(r"\d+ of \d+").all()
+    stored = DuckDbWarehouse(Zones(first_run.home)).query("SELECT DISTINCT gate FROM ops.gate_results")
+    assert set(stored["gate"]) == set(told["gate"])
+
+
 def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedRun) -> None:
     from rich.console import Console
 

@@ -67,6 +67,23 @@ LABELS = pd.DataFrame(
         "reachable": np.arange(N) < N - 5,
     }
 )
+CELLS = pd.concat(
+    [
+        pd.DataFrame(
+            {
+                "source": source,
+                "series": series,
+                "observation_date": DAYS,
+                "field": "close",
+                "vintage": 1,
+                "value": 30.0,
+            }
+        )
+        for source, series in (("a", "ZL=F"), ("b", "CL=F"))
+    ],
+    ignore_index=True,
+)
+PRICES = pd.DataFrame({"oil": [30.0] * 5, "meal": 400.0, "beans": 1000.0})
 LONGS = ("expect_longs_equal_open_interest", {"tolerance": 1, "mostly": 0.9})
 SHORTS = ("expect_shorts_equal_open_interest", {"tolerance": 1})
 STALE = ("expect_column_not_above_column", {"column": "age", "limit": "limit", "where": {"critical": True}})
@@ -245,6 +262,83 @@ CASES: dict[str, tuple[pd.DataFrame, tuple[str, dict[str, Any]], Break, int, dic
         put("sessions_ahead", 1, 7),
         1,
         {"horizon": "1w", "date": "2020-01-03", "sessions_ahead": 7},
+    ),
+    "a shifted label": (
+        LABELS,
+        ("expect_target_at_its_date", {"tolerance": 1e-12}),
+        lambda f: f.assign(target_price=f["target_price"].shift(-1)),
+        N - 6,
+        {"horizon": "1w", "date": "2020-01-02", "price_on_target_date": round(PRICE[5], 4)},
+    ),
+    "a filled tail": (
+        LABELS.assign(surface="prod"),
+        ("expect_targets_known_but_last", {}),
+        put("target_log_return", range(N - 5, N), 0.01),
+        5,
+        {"surface": "prod", "horizon": "1w", "fault": "known, which cannot be"},
+    ),
+    "a target lost where both sessions have a bar": (
+        LABELS.assign(surface="prod"),
+        ("expect_targets_known_but_last", {}),
+        put("target_log_return", 20, np.nan),
+        1,
+        {"date": "2020-01-31", "fault": "not known"},
+    ),
+    "a calendar that lost its regimes": (
+        FEATURES.assign(regime=[f"r{n % 7}" for n in range(N)]),
+        ("expect_regimes_as_history_allows", {"min_value": 7, "since": "2020-01-31"}),
+        lambda f: f.assign(regime=f["regime"].replace("r6", "r5")),
+        1,
+        {"due": 7, "regimes": "r0, r1, r2, r3, r4, r5"},
+    ),
+    "a table that was cut": (
+        FEATURES,
+        ("expect_rows_as_history_allows", {"min_value": 6000, "first": "2020-01-02"}),
+        lambda f: f.drop(index=range(9)),
+        9,
+        {"rows": N - 9, "due": N},
+    ),
+    "a bar known before its session ended": (
+        INSTANTS,
+        ("expect_known_after_the_day", {"column": "at", "of": "day", "hours": 18, "where": {"series": ["zl"]}}),
+        lambda f: f.assign(at=f["at"].where(f.index != 7, f["at"] - pd.Timedelta(hours=12))),
+        1,
+        {"series": "zl", "day": "2020-01-13"},
+    ),
+    "a series dropped": (
+        pd.DataFrame({"column": ["zl_last", "zm_last"], "known": [9, 9]}),
+        ("expect_columns_known", {"names": ["zl_last", "zm_last"]}),
+        lambda f: f.iloc[:1],
+        1,
+        {"column": "zm_last", "fault": "not in the table"},
+    ),
+    "too many sources failed": (
+        pd.DataFrame({"source": list("abcd"), "asked": [True] * 3 + [False], "failed": [True, False, False, True]}),
+        ("expect_share_below", {"column": "failed", "where": {"asked": True}, "max_share": 0.5}),
+        put("failed", 1, True),
+        2,
+        {"source": "a", "failed": True},
+    ),
+    "a negative price": (
+        CELLS,
+        ("expect_prices_positive", {"fields": ["close"], "unless": ["CL=F"]}),
+        put("value", [3, N + 3], -1.0),
+        1,
+        {"series": "ZL=F", "observation_date": "2020-01-07", "value": -1.0},
+    ),
+    "two sources a tenth apart": (
+        CELLS,
+        ("expect_sources_to_agree", {"left": "a ZL=F close", "right": "b CL=F close", "tolerance": 0.02, "last": 9}),
+        put("value", [2, N - 2], 33.0),
+        1,
+        {"a ZL=F close": 33.0, "b CL=F close": 30.0, "relative_gap": 0.1},
+    ),
+    "0.02 for 0.022": (
+        PRICES.assign(crush=0.11 * 30 + 0.022 * 400 - 10),
+        ("expect_board_crush_exact", {"tolerance": 1e-9} | {name: name for name in ("crush", *PRICES.columns)}),
+        lambda f: f.assign(crush=0.11 * 30 + 0.02 * 400 - 10),
+        5,
+        {"crush": 0.11 * 30 + 0.02 * 400 - 10, "expected": 2.1},
     ),
 }
 

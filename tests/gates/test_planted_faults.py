@@ -1,0 +1,402 @@
+"""Twelve faults, each planted into a real table or payload: the right gate catches it, and its message names it.
+
+The real function of the stage runs on the fault. That what was published before is untouched when a gate stops a run is
+shown end to end in tests/flows/test_daily.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.errors import GateFailed
+from tasks.exports import write_exports
+from tasks.features import soy_complex
+from tasks.features.build import build_features
+from tasks.gates.quarantine import without_failing_rows
+from tasks.gates.run import GateReport, run_gate
+from tasks.gates.tables import assembly_tables, feature_tables, staging_tables, training_tables
+from tasks.panel.join import build_panel, summarise_panel
+from tasks.settings import PROJECT
+from tasks.sources.payloads import Payload
+from tasks.staging.stage import stage_payloads
+from tasks.staging.summary import summarise_series
+from tasks.zones import read_json, sha256_of, write_json, write_parquet
+from tests.conftest import AS_OF, Registry, StagedArchive
+
+EXPECTATIONS = PROJECT / "expectations"
+# Enough of the archive for every gate, and little enough to be quick.
+HELD = ("ZL=F", "ZS=F", "ZM=F", "ZC=F", "CL=F", "^VIX", "VIXCLS", "6dca-aqww.007601")
+CUT = pd.Timestamp("2004-12-31")  # the last session of the training files tampered with here
+
+
+@pytest.fixture(scope="module")
+def held(staged: StagedArchive) -> pd.DataFrame:
+    found = staged.observations[staged.observations["series"].isin(HELD)]
+    return found.reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def refusals(staged: StagedArchive) -> pd.DataFrame:
+    return staged.quarantine[staged.quarantine["series"].isin(HELD)].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def features(panel: pd.DataFrame, registry: Registry) -> pd.DataFrame:
+    """The real ones: this folder's conftest has smaller tables of that name."""
+    return build_features(panel, registry.features)
+
+
+@pytest.fixture(scope="module")
+def exported(
+    features: pd.DataFrame, labels: pd.DataFrame, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "exports"
+    short = labels[labels["date"] <= CUT]
+    unknown = short["target_date"] > CUT
+    targets = ["target_log_return", "target_price"]
+    write_exports(
+        folder,
+        features[features["date"] <= CUT].reset_index(drop=True),
+        short.assign(**{name: short[name].mask(unknown) for name in targets}),
+        registry.regimes,
+        registry=registry.features,
+        horizons=registry.horizons,
+        as_of=CUT,
+        inputs="tests",
+    )
+    return folder
+
+
+@pytest.fixture
+def exports(exported: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(exported, tmp_path / "exports"))
+
+
+def refused(report: GateReport) -> str:
+    with pytest.raises(GateFailed) as caught:
+        report.require()
+    return str(caught.value)
+
+
+def at_staging(registry: Registry, observations: pd.DataFrame, quarantine: pd.DataFrame) -> GateReport:
+    """What the daily run does between staging and the panel."""
+    observations, quarantine, aside = without_failing_rows(observations, quarantine, expectations=EXPECTATIONS)
+    series = summarise_series(registry.sources, observations, quarantine, as_of=AS_OF)
+    tables = staging_tables(observations, series, registry.sources, expectations=EXPECTATIONS)
+    return run_gate("POST_STAGING", tables, expectations=EXPECTATIONS, set_aside=aside)
+
+
+def at_assembly(registry: Registry, panel: pd.DataFrame, labels: pd.DataFrame, held: pd.DataFrame) -> GateReport:
+    tables = assembly_tables(panel, summarise_panel(panel, registry.joins, held), labels)
+    return run_gate("POST_ASSEMBLY", tables, expectations=EXPECTATIONS)
+
+
+def at_features(registry: Registry, features: pd.DataFrame, panel: pd.DataFrame) -> GateReport:
+    return run_gate("POST_FEATURES", feature_tables(features, panel, registry.features), expectations=EXPECTATIONS)
+
+
+def before_training(registry: Registry, folder: Path) -> GateReport:
+    tables = training_tables(folder, registry.features, registry.horizons)
+    return run_gate("PRE_TRAINING", tables, expectations=EXPECTATIONS)
+
+
+def rewrite(folder: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame], *, listed: bool = True) -> None:
+    """Change a training file, and the manifest with it unless the change is to show there."""
+    path = folder / name
+    table = change(pd.read_parquet(path))
+    write_parquet(path, table)
+    if listed:
+        manifest = read_json(folder / "manifest.json")
+        manifest["files"][name] |= {
+            "sha256": sha256_of(path),
+            "rows": len(table),
+            "columns": table.shape[1],
+            "targets": int(table["target_log_return"].notna().sum()),
+        }
+        write_json(folder / "manifest.json", manifest)
+
+
+def test_sound_tables_pass_all_gates(
+    registry: Registry,
+    refusals: pd.DataFrame,
+    held: pd.DataFrame,
+    panel: pd.DataFrame,
+    features: pd.DataFrame,
+    labels: pd.DataFrame,
+    exported: Path,
+) -> None:
+    """What the faults below are planted into is sound: each is caught for itself."""
+    at_staging(registry, held, refusals).require()
+    at_assembly(registry, panel, labels, held).require()
+    at_features(registry, features, panel).require()
+    report = before_training(registry, exported)
+    report.require()
+    assert {result.suite for result in report.results} == {f"training.{name}" for name in TRAINING_TABLES}
+
+
+TRAINING_TABLES = ("exports", "training_columns", "training_rows")
+
+
+def test_a_swapped_unit_is_caught_at_post_staging(
+    registry: Registry, held: pd.DataFrame, archive: Path, tmp_path: Path
+) -> None:
+    """The ZL payload in USD/lb instead of cents/lb."""
+    served = pd.read_csv(archive / "yahoo" / "ZL=F" / "2026-07-14.csv")
+    prices = ["Open", "High", "Low", "Close", "Adj Close"]
+    path = tmp_path / "swapped.csv"
+    served.assign(**{name: pd.to_numeric(served[name], errors="coerce") / 100 for name in prices}).to_csv(
+        path, index=False
+    )
+    fetched = pd.Timestamp("2026-07-14", tz="UTC")
+    payload = Payload("yahoo", "ZL=F", path, sha256_of(path), path.stat().st_size, "", fetched, True)
+    through = pd.Timestamp(f"{AS_OF:%Y-%m-%d}", tz="UTC") + pd.Timedelta(days=1)
+    accepted, cells = stage_payloads("yahoo", registry.sources.source("yahoo"), [payload], through=through)
+    rest = held[held["series"] != "ZL=F"]
+    together = pd.concat([rest, accepted], ignore_index=True).astype({"series": "category", "source": "category"})
+    message = refused(at_staging(registry, together, cells))
+    assert message.startswith("POST_STAGING")
+    assert re.search(r'`refused_share`: 1 of 1 fail .*\n.*"series": "ZL=F", "refused_share": (1\.0|0\.9\d+)', message)
+
+
+def test_one_source_in_another_unit_is_caught_beside_the_other(
+    registry: Registry, refusals: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    """WTI in another unit within its range: a barrel of 42 gallons for one of 35 imperial ones."""
+    wti = held["series"] == "CL=F"
+    crude = held[wti].assign(field="value", series="DCOILWTICO", source="fred")
+    wrong = held.assign(value=held["value"].where(~wti, held["value"] * 42 / 35))
+    both = pd.concat([wrong, crude[held.loc[wti, "field"].eq("close").to_numpy()]], ignore_index=True)
+    message = refused(at_staging(registry, both, refusals))
+    assert "expect_sources_to_agree" in message
+    assert "`yahoo CL=F close`, `fred DCOILWTICO value`" in message
+    assert '"relative_gap": 0.2' in message
+
+
+def test_a_shifted_label_is_caught_at_post_assembly(
+    registry: Registry, panel: pd.DataFrame, labels: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    """The 1m target taken one session late, consistent with itself in every other way."""
+    here = labels["horizon"] == "1m"
+    late = labels.loc[here, "target_price"].shift(-1)
+    late = late.where(labels.loc[here, "reachable"])
+    shifted = labels.assign(target_price=late.reindex(labels.index).where(here, labels["target_price"]))
+    shifted["target_log_return"] = np.log(shifted["target_price"] / shifted["last_price"])
+    shifted["reachable"] = shifted["target_log_return"].notna()
+    message = refused(at_assembly(registry, panel, shifted, held))
+    assert "expect_target_at_its_date" in message
+    assert '"horizon": "1m"' in message
+    assert '"price_on_target_date"' in message
+
+
+def test_a_label_counted_in_calendar_days_is_caught_at_post_assembly(
+    registry: Registry, panel: pd.DataFrame, labels: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    dated = labels.assign(target_date=labels["date"] + pd.to_timedelta(labels["sessions_ahead"], unit="D"))
+    assert "expect_target_date_exact" in refused(at_assembly(registry, panel, dated, held))
+
+
+def test_a_forward_filled_target_is_caught_at_post_assembly(
+    registry: Registry, panel: pd.DataFrame, labels: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    filled = labels.assign(target_price=labels.groupby("horizon")["target_price"].ffill())
+    filled["target_log_return"] = np.log(filled["target_price"] / filled["last_price"])
+    filled["reachable"] = filled["target_log_return"].notna()
+    message = refused(at_assembly(registry, panel, filled, held))
+    assert "expect_no_repeated_target" in message
+    assert "filled forward" in message
+
+
+def test_a_forward_filled_target_is_caught_before_training(registry: Registry, exports: Path) -> None:
+    name = "zl_training_prod_allhistory_3m.parquet"
+
+    def filled(table: pd.DataFrame) -> pd.DataFrame:
+        targets, tail = table[["target_price", "target_log_return"]], table.index >= len(table) - 63
+        return table.assign(**targets.ffill().where(np.broadcast_to(tail[:, None], targets.shape), targets))
+
+    rewrite(exports, name, filled)
+    message = refused(before_training(registry, exports))
+    assert "expect_targets_known_but_last" in message
+    assert "63 of " in message
+    assert '"surface": "prod"' in message and '"horizon": "3m"' in message
+    assert "known, which cannot be" in message
+
+
+def test_a_duplicated_session_is_caught_at_post_assembly(
+    registry: Registry, panel: pd.DataFrame, labels: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    doubled = pd.concat([panel, panel[panel["date"] == "2010-06-15"]]).sort_values("date", kind="stable")
+    message = refused(at_assembly(registry, doubled.reset_index(drop=True), labels, held))
+    assert "column `date`: 1 of 6,044 fail expect_column_strictly_increasing" in message
+    assert '"date": "2010-06-15"' in message
+
+
+def test_a_constant_half_is_caught_at_post_features(
+    registry: Registry, features: pd.DataFrame, panel: pd.DataFrame
+) -> None:
+    message = refused(at_features(registry, features.assign(zl_rsi_14d=0.5), panel))
+    assert re.search(r'column `zl_rsi_14d`: .* expect_columns_not_constant.*\n.*"value": 0\.5', message)
+
+
+def test_a_half_on_two_thirds_of_the_rows_is_caught_at_post_features(
+    registry: Registry, features: pd.DataFrame, panel: pd.DataFrame
+) -> None:
+    """What the old system had: 0.5 wherever nothing was known."""
+    recent = features["date"] >= "2016-01-01"
+    message = refused(at_features(registry, features.assign(oil_share=features["oil_share"].where(recent, 0.5)), panel))
+    assert re.search(r'column `oil_share`: .* expect_no_placeholder.*\n.*"value": 0\.5', message)
+
+
+def test_a_future_stamped_value_is_caught_at_post_staging(
+    registry: Registry, refusals: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    """One VIX value known before its own session, and one after the session of the run."""
+    places = held.index[(held["series"] == "^VIX") & (held["field"] == "close")]
+    stamped = held.copy()
+    stamped.loc[places[100], "available_at"] -= pd.Timedelta(days=2)
+    stamped.loc[places[-1], "available_at"] += pd.Timedelta(days=2)
+    message = refused(at_staging(registry, stamped, refusals))
+    assert re.search(r"1 of [\d,]+ fail expect_column_not_above_column\. A value cannot be known before", message)
+    assert re.search(r'1 of [\d,]+ fail expect_known_after_the_day.*\n.*"series": "\^VIX"', message)
+    assert re.search(r'column `last_available_at`: 1 of .*\n.*"series": "\^VIX"', message)
+
+
+def test_a_stale_source_is_caught_at_post_staging(
+    registry: Registry, refusals: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    cut = AS_OF - pd.Timedelta(days=12)
+    stale = held[~held["series"].isin(["ZL=F", "^VIX"]) | (held["observation_date"] <= cut)].reset_index(drop=True)
+    report = at_staging(registry, stale, refusals)
+    message = refused(report)
+    assert re.search(r'column `age_days`: 1 of 1 fail .*\n.*"series": "ZL=F", "age_days": 14\.0', message)
+    warned = [result for result in report.failed("warn") if result.column_name == "age_days"]
+    assert warned and warned[0].unexpected_count > 1, "^VIX is named as a warning"
+
+
+def test_a_dropped_series_is_caught_at_post_assembly(
+    registry: Registry, held: pd.DataFrame, labels: pd.DataFrame
+) -> None:
+    dropped = held[held["series"] != "ZM=F"].reset_index(drop=True)
+    without = build_panel(dropped, registry.joins, as_of=AS_OF)
+    message = refused(at_assembly(registry, without, labels, dropped))
+    assert "column `zm_last`: 1 of 6 fail expect_columns_known" in message
+    assert "a series that was dropped" in message
+
+
+def test_a_reordered_column_is_caught_before_training(registry: Registry, exports: Path) -> None:
+    name = "zl_training_full_allhistory_12m.parquet"
+    rewrite(exports, name, lambda table: table[[table.columns[0], *table.columns[[2, 1]], *table.columns[3:]]])
+    message = refused(before_training(registry, exports))
+    first, second = list(registry.features.features)[:2]
+    assert "training.training_columns, column `column, served`: 2 of" in message
+    assert f'"column": "{second}", "served": "{first}"' in message
+
+
+def test_a_reordered_column_is_caught_at_post_features(
+    registry: Registry, features: pd.DataFrame, panel: pd.DataFrame
+) -> None:
+    message = refused(at_features(registry, features[["date", *features.columns[:0:-1]]], panel))
+    assert "features.feature_columns" in message and "swaps their meaning" in message
+
+
+def test_a_negative_price_is_set_aside_at_post_staging_and_the_run_goes_on(
+    registry: Registry, refusals: pd.DataFrame, held: pd.DataFrame
+) -> None:
+    day = pd.Timestamp("2015-03-17")
+    price = (held["series"] == "ZS=F") & (held["field"] == "close") & (held["observation_date"] == day)
+    negative = held.assign(value=held["value"].where(~price, -held["value"]))
+    kept, quarantine, _ = without_failing_rows(negative, refusals, expectations=EXPECTATIONS)
+    assert len(kept) == len(held) - int(price.sum())
+    added = quarantine[quarantine["rule"] == "gate:expect_prices_positive"]
+    assert list(added["observation_date"].unique()) == [day]
+    assert list(added["series"].unique()) == ["ZS=F"]
+    assert (added["value"] < 0).all()
+    assert added["reason"].iloc[0].startswith("A price at or below zero")
+    assert list(quarantine.columns) == list(refusals.columns)
+    again, once, nothing = without_failing_rows(kept, quarantine, expectations=EXPECTATIONS)
+    assert nothing == () and len(again) == len(kept) and len(once) == len(quarantine)
+    report = at_staging(registry, negative, refusals)
+    report.require()
+    assert [(result.expectation, result.unexpected_count) for result in report.failed("quarantine")] == [
+        ("expect_prices_positive", int(price.sum()))
+    ]
+    seen_by_panel = build_panel(kept, registry.joins, as_of=pd.Timestamp("2015-03-31")).set_index("date")
+    assert (seen_by_panel["zs_last"].dropna() > 0).all()
+    assert seen_by_panel.at[day, "zs_last"] == seen_by_panel.at[pd.Timestamp("2015-03-16"), "zs_last"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"),
+    [
+        (lambda oil, meal, beans: 0.11 * oil + 0.02 * meal - beans / 100, "expect_board_crush_exact"),
+        (lambda oil, meal, beans: 11 * oil + 0.022 * meal - beans, "expect_column_values_to_be_between"),
+    ],
+    ids=["0.02 for 0.022", "cents among dollars"],
+)
+def test_a_broken_crush_unit_is_caught_at_post_features(
+    broken: Callable[..., pd.Series],
+    expected: str,
+    registry: Registry,
+    features: pd.DataFrame,
+    panel: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(soy_complex, "board_crush_usd_bu", broken)
+    message = refused(at_features(registry, features.assign(**soy_complex.features(panel)), panel))
+    assert expected in message
+    assert "features.board_crush" in message and '"board_crush_usd_bu"' in message and '"expected"' in message
+
+
+def test_a_tampered_export_is_caught_before_training(registry: Registry, exports: Path) -> None:
+    name = "zl_training_full_allhistory_1w.parquet"
+    rewrite(exports, name, lambda table: table.assign(zl_rsi_14d=table["zl_rsi_14d"] * 1.001), listed=False)
+    message = refused(before_training(registry, exports))
+    assert "1 of 10 fail expect_column_pair_values_to_be_equal" in message
+    assert "altered after it was exported" in message
+    assert name in message
+
+
+@pytest.mark.parametrize("how", ["missing", "damaged", "stray"])
+def test_a_file_that_is_missing_damaged_or_none_of_the_ten_is_named(
+    how: str, registry: Registry, exports: Path
+) -> None:
+    name = "zl_training_prod_allhistory_6m.parquet"
+    if how == "missing":
+        (exports / name).unlink()
+    elif how == "damaged":
+        (exports / name).write_bytes((exports / name).read_bytes()[:1000])
+    else:
+        shutil.copy(exports / name, exports / "zl_training_prod_allhistory_9m.parquet")
+    message = refused(before_training(registry, exports))
+    column = {"missing": "found", "damaged": "readable", "stray": "expected"}[how]
+    assert f"column `{column}`: 1 of" in message
+    assert ("9m.parquet" if how == "stray" else name) in message
+
+
+def test_a_lost_row_a_foreign_weight_and_a_copied_feature_are_caught_before_training(
+    registry: Registry, exports: Path
+) -> None:
+    first, second = registry.features.production()[:2]
+
+    def broken(table: pd.DataFrame) -> pd.DataFrame:
+        table = table.assign(**{second: table[first]}, training_weight=table["training_weight"] * 20)
+        return table.drop(index=500)
+
+    rewrite(exports, "zl_training_prod_allhistory_1m.parquet", broken)
+    message = refused(before_training(registry, exports))
+    assert re.search(r"1 of 10 fail expect_column_pair_values_to_be_equal.*\. One row for every CBOT session", message)
+    assert "column `training_weight`" in message
+    assert f'"same_as": "{first}"' in message
+
+
+def test_no_training_files_at_all_are_named_not_an_exception(registry: Registry, tmp_path: Path) -> None:
+    message = refused(before_training(registry, tmp_path / "none"))
+    assert "column `found`: 10 of 10" in message
+    assert json.dumps("zl_training_prod_allhistory_1w.parquet")[1:-1] in message
