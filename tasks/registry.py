@@ -461,6 +461,19 @@ class Horizons(Entry):
     champion_max_age_sessions: int = Field(gt=0)
 
 
+class PromotionRule(Entry):
+    """What a model may not be without a leakage audit (tasks/evaluation/promotion.py)."""
+
+    max_direction_hit_rate_pct: float = Field(gt=50, le=100)
+    horizons: tuple[str, ...] = Field(min_length=1, description="where the limit holds: a month and longer")
+
+
+class QualityGates(Entry):
+    """registry/quality_gates.yaml."""
+
+    promotion: PromotionRule
+
+
 Model = TypeVar("Model", bound=Entry)
 
 
@@ -538,6 +551,15 @@ def load_features(folder: Path) -> FeatureRegistry:
 def load_horizons(folder: Path) -> Horizons:
     """registry/horizons.yaml, checked."""
     return _load(folder / "horizons.yaml", Horizons)
+
+
+def load_quality_gates(folder: Path) -> QualityGates:
+    """registry/quality_gates.yaml, checked against the horizons it names."""
+    gates = _load(folder / "quality_gates.yaml", QualityGates)
+    unknown = sorted(set(gates.promotion.horizons) - set(load_horizons(folder).horizons))
+    if unknown:
+        raise RegistryError(f"{folder / 'quality_gates.yaml'}: promotion.horizons: no horizon {', '.join(unknown)}")
+    return gates
 
 
 def load_regime_calendar(folder: Path) -> pd.DataFrame:
