@@ -31,7 +31,7 @@ from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import landed
 from tasks.staging.gather import gather, stack
 from tasks.staging.stage import Staged, stage_source
-from tasks.zones import exclusive, read_json, read_parquet, write_bytes
+from tasks.zones import code_fingerprint, exclusive, read_json, read_parquet, write_bytes
 
 REPORT = PROJECT / "docs" / "results" / "proofs.md"
 
@@ -98,14 +98,15 @@ def prove(run: Run, *, days: int, restaged: int, permutations: int, console: Con
 
 
 def _stage(run: Run) -> list[Staged]:
+    parts = (PROJECT / "tasks" / "staging", PROJECT / "tasks" / "sources", PROJECT / "tasks" / "calendar.py")
+    code = code_fingerprint(*parts)  # as flows/ingest.py has it: what the run staged is read, not staged again
     return [
-        stage_source(run.zones, name, spec, as_of=run.as_of, code=run.code_version)
-        for name, spec in run.sources.sources.items()
+        stage_source(run.zones, name, spec, as_of=run.as_of, code=code) for name, spec in run.sources.sources.items()
     ]
 
 
 def _training_tables(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Panel and training tables built anew; the files on disk must be equal to them, or the audit is of something else."""
+    """Panel and training tables built anew; the files on disk must equal them, or the audit is of something else."""
     observations, _ = gather(staged, as_of=run.as_of)
     observations = with_derived(observations, run.derived, as_of=run.as_of)
     panel = build_panel(observations, run.joins, as_of=run.as_of)
@@ -132,9 +133,9 @@ def _markdown(audit: Audit, figures: dict[str, str], found: pd.DataFrame, change
     lines += [f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", *(f"- {k}: {v}" for k, v in figures.items())]
     lines += [f"- Outcome: {'both hold' if audit.passed else 'NOT PROVED'}", "", "## Truncation", ""]
     lines += [
-        "Features, panel and derived series at every session up to a cut are bit for bit the same with and without what "
-        "was published later; restaged observations equal those staged from everything, and no value is stamped as known "
-        "before the earliest release its rule allows.",
+        "Features, panel and derived series at every session up to a cut must be bit for bit the same with and without "
+        "what was published later; restaged observations must equal those staged from everything, and no value may be "
+        "stamped as known before the earliest release its rule allows.",
         "",
     ]
     if len(changed):
@@ -145,8 +146,8 @@ def _markdown(audit: Audit, figures: dict[str, str], found: pd.DataFrame, change
     lines += [
         "## Permutation",
         "",
-        "Two greedy models are trained on labels shuffled in blocks and judged by the walk-forward harness, at the origins "
-        f"a training row could reach. Their mean skill over the no-change forecast may be at most {MAX_SKILL_PCT:g}%.",
+        "Two greedy models are trained on labels shuffled in blocks and judged by the walk-forward harness, at the "
+        f"origins a training row could reach. Their mean skill over no change may be at most {MAX_SKILL_PCT:g}%.",
         "",
         "| horizon | model | mean skill | lowest | highest | direction | origins |",
         "| --- | --- | --- | --- | --- | --- | --- |",
