@@ -1,6 +1,6 @@
 """The two proofs on a sample of the archive, and each of them against code that leaks: it must fail there.
 
-`make proofs` runs them in full. What is broken here by monkeypatch was also broken by hand (docs/results/proofs.md).
+`make proofs` runs them in full and writes docs/results/proofs.md.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ def test_whatever_is_published_later_could_be_anything_else(held, day, value, da
         pd.testing.assert_frame_equal(full[past], again[past], check_exact=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(histories())
 def test_what_is_announced_ahead_waits_for_its_own_date(held):
     """Values published up to 40 days before the date they hold from."""
@@ -126,7 +126,7 @@ TESTED = SPEC.model_copy(update={"tests": (JoinTest.model_validate("expect_avail
 NO_REGIMES = pd.DataFrame({"start": [], "end": [], "training_weight": []})
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(histories(), st.data())
 def test_the_declared_test_passes_an_honest_panel_and_refuses_one_value_shown_before_its_release(held, data):
     panel = build_panel(held, TESTED, as_of=LAST)
