@@ -15,6 +15,9 @@ from tasks.zones import read_json, read_parquet, sha256_of, write_json, write_pa
 from tests.conftest import EARLY
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
+
+
 @pytest.fixture
 def prove(copied_home: Path, monkeypatch):
     monkeypatch.setenv("CBI_HOME", str(copied_home))
@@ -39,7 +42,7 @@ def test_training_files_that_are_not_made_of_the_held_payloads_are_not_proved(pr
     write_parquet(path, table.assign(target_log_return=table["target_log_return"].shift(1)))
     manifest["files"][path.name]["sha256"] = sha256_of(path)
     write_json(folder / "manifest.json", manifest)
-    with pytest.raises(ManifestMismatch, match="1m.parquet is not what this code makes of the held payloads"):
+    with pytest.raises(ManifestMismatch, match=r"1m\.parquet is not what this code makes of the held payloads"):
         prove()
 
 
