@@ -14,7 +14,6 @@ from tasks.settings import load_settings
 from tasks.zones import read_json, read_parquet, sha256_of, write_json, write_parquet
 from tests.conftest import EARLY
 
-
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
