@@ -67,6 +67,9 @@ def merge_each_column(observations: pd.DataFrame, spec: JoinSpec, *, as_of: pd.T
             if part is None:
                 columns[column], ages[column + AGE] = nothing, nothing
                 continue
+            if join.in_force:
+                noon = part["observation_date"].dt.tz_localize("UTC") + pd.Timedelta(hours=12)
+                part = part.assign(available_at=part["available_at"].where(part["available_at"] > noon, noon))
             part = part.sort_values(["available_at", "observation_date", "vintage"])
             part = part[part["observation_date"] >= part["observation_date"].cummax()]
             known = pd.merge_asof(

@@ -150,10 +150,14 @@ def gate_staging(
 
 
 def assemble(run: Run, observations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The point-in-time panel and a line a column."""
+    """The point-in-time panel, tested as registry/join_spec.yaml declares, and a line a column."""
     from tasks.panel.join import build_panel, summarise_panel
+    from tasks.panel.join_tests import check_joins
+    from tasks.registry import load_regime_calendar
 
     panel = build_panel(observations, run.joins, as_of=run.as_of)
+    regimes = load_regime_calendar(run.settings.registry)
+    check_joins(panel, run.joins, observations=observations, regimes=regimes)
     return panel, summarise_panel(panel, run.joins, observations)
 
 

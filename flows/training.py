@@ -32,6 +32,7 @@ def bake_off(run: Run) -> pd.DataFrame:
     from tasks.evaluation.bake_off import train_and_compare
     from tasks.exports import check_exports
     from tasks.model_store.store import ModelStore
+    from tasks.registry import load_quality_gates
     from tasks.zones import exclusive
 
     check_exports(run.work.exports)
@@ -42,6 +43,8 @@ def bake_off(run: Run) -> pd.DataFrame:
             run.horizons,
             run.features.production(),
             as_of=run.as_of,
+            rule=load_quality_gates(run.settings.registry).promotion,
+            code_version=run.code_version,
             workers=run.settings.workers,
             progress=progress,
         )
@@ -78,6 +81,8 @@ def main() -> int:
         print(f"{gate.gate}: {warned}", file=sys.stderr)
     columns = ["horizon", "family", "pinball_log_return", "skill_over_no_change_pct", "coverage_80", "champion"]
     print(board.reindex(columns=columns).to_string(index=False))
+    for message in board.loc[board["refusal"] != "", "refusal"]:
+        print(message)
     return 0
 
 

@@ -43,6 +43,10 @@ class GateFailed(CbiError):
     """A blocking expectation failed; nothing after the gate was written."""
 
 
+class JoinTestsFailed(CbiError):
+    """The assembled panel is not what registry/join_spec.yaml declares; nothing was made of it."""
+
+
 class ZoneBusy(CbiError):
     """Another run holds the lock of a zone."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from tasks.errors import RegistryError
 
@@ -249,18 +249,126 @@ class DataSources(Entry):
         return self.sources[name]
 
 
+class ExpectRowsPreserved(Entry):
+    """The panel has exactly the rows of the left side: every session, none twice, none besides."""
+
+
+class ExpectColumnsAdded(Entry):
+    """The join's columns and their ages are there, each a float."""
+
+
+class ExpectNoDuplicateDates(Entry):
+    """No session stands in the panel twice."""
+
+
+class ExpectDateRange(Entry):
+    """The panel begins at ``first`` and goes on for at least ``min_years``."""
+
+    first: date
+    min_years: float = Field(default=0, ge=0)
+
+
+class ExpectAvailableAfter(Entry):
+    """Every value shown had been published by its session's instant, and none is dated after its session."""
+
+
+class ExpectNullRateBelow(Entry):
+    """Share of sessions without a value, from the column's first known session on.
+
+    To the last known session, so that what ended or went stale is told as that (freshness, `expect_last_age_below`);
+    ``to: last_session`` counts it as missing.
+    """
+
+    share: float = Field(gt=0, le=1)
+    columns: dict[str, float] = Field(default={}, description="limits of single columns, where they differ")
+    to: Literal["last_known", "last_session"] = "last_known"
+    min_sessions: int = Field(default=1260, gt=0, description="fewer sessions than this are not judged")
+
+
+class ExpectLastAgeBelow(Entry):
+    """At the last session each column's newest value is younger than ``days`` calendar days."""
+
+    days: int = Field(gt=0)
+
+
+class ExpectRegimeCardinalityGte(Entry):
+    """The regime calendar, joined to the sessions, gives at least so many regimes, and weights in range."""
+
+    regimes: int = Field(gt=0)
+    weights: tuple[float, float]
+    since: date = Field(description="a panel that ends earlier has not lived through so many")
+
+
+JOIN_TESTS: dict[str, type[Entry]] = {
+    "expect_rows_preserved": ExpectRowsPreserved,
+    "expect_columns_added": ExpectColumnsAdded,
+    "expect_no_duplicate_dates": ExpectNoDuplicateDates,
+    "expect_date_range": ExpectDateRange,
+    "expect_available_after": ExpectAvailableAfter,
+    "expect_null_rate_below": ExpectNullRateBelow,
+    "expect_last_age_below": ExpectLastAgeBelow,
+    "expect_regime_cardinality_gte": ExpectRegimeCardinalityGte,
+}
+PANEL_TESTS = (
+    "expect_rows_preserved",
+    "expect_no_duplicate_dates",
+    "expect_date_range",
+    "expect_regime_cardinality_gte",
+)
+
+
+class JoinTest(Entry):
+    """One entry of `tests:`, written ``{name: arguments}`` (tasks/panel/join_tests.py runs it)."""
+
+    name: str
+    arguments: SerializeAsAny[Entry]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, raw: Any) -> Any:
+        if isinstance(raw, str):
+            raw = {raw: {}}
+        if not isinstance(raw, dict) or len(raw) != 1:
+            raise ValueError("a test is written {name: arguments}, or its bare name where it has none")
+        ((name, arguments),) = raw.items()
+        if name not in JOIN_TESTS:
+            raise ValueError(f"unknown test `{name}`; known: {', '.join(sorted(JOIN_TESTS))}")
+        try:
+            return {"name": name, "arguments": JOIN_TESTS[name].model_validate(arguments or {})}
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise ValueError(f"{name}: {'; '.join(problems)}") from None
+
+
 class Join(Entry):
     """Columns of the panel that come from one source, as of 18:00 Chicago of each session."""
 
-    source: str
+    source: str = Field(description="the right side: staged observations of this source")
+    left: Literal["sessions"] = Field(default="sessions", description="rows: the CBOT sessions from 2000")
+    on: Literal["as_of_instant"] = Field(default="as_of_instant", description="key: 18:00 Chicago of the session")
+    rule: Literal["newest_known"] = Field(
+        default="newest_known", description="newest observation published by the key, in its newest vintage by then"
+    )
     columns: dict[str, str] = Field(description="panel column: `series.field`")
     max_age_days: int = Field(ge=0, description="calendar days after which the last known value is missing")
     in_force: bool = Field(default=False, description="a value announced for a later date waits for that date")
+    tests: tuple[JoinTest, ...] = ()
+
+    @model_validator(mode="after")
+    def _tests_fit(self) -> Join:
+        for test in self.tests:
+            if test.name in PANEL_TESTS:
+                raise ValueError(f"`{test.name}` is a test of the whole panel: write it under the top-level `tests:`")
+            unknown = set(getattr(test.arguments, "columns", {})) - set(self.columns)
+            if unknown:
+                raise ValueError(f"`{test.name}`: no column {sorted(unknown)} in this join")
+        return self
 
 
 class JoinSpec(Entry):
     """registry/join_spec.yaml."""
 
+    tests: tuple[JoinTest, ...] = Field(default=(), description="tests of the whole panel")
     joins: tuple[Join, ...]
 
     @model_validator(mode="after")
@@ -353,6 +461,19 @@ class Horizons(Entry):
     champion_max_age_sessions: int = Field(gt=0)
 
 
+class PromotionRule(Entry):
+    """What a model may not be without a leakage audit (tasks/evaluation/promotion.py)."""
+
+    max_direction_hit_rate_pct: float = Field(gt=50, le=100)
+    horizons: tuple[str, ...] = Field(min_length=1, description="where the limit holds: a month and longer")
+
+
+class QualityGates(Entry):
+    """registry/quality_gates.yaml."""
+
+    promotion: PromotionRule
+
+
 Model = TypeVar("Model", bound=Entry)
 
 
@@ -430,6 +551,15 @@ def load_features(folder: Path) -> FeatureRegistry:
 def load_horizons(folder: Path) -> Horizons:
     """registry/horizons.yaml, checked."""
     return _load(folder / "horizons.yaml", Horizons)
+
+
+def load_quality_gates(folder: Path) -> QualityGates:
+    """registry/quality_gates.yaml, checked against the horizons it names."""
+    gates = _load(folder / "quality_gates.yaml", QualityGates)
+    unknown = sorted(set(gates.promotion.horizons) - set(load_horizons(folder).horizons))
+    if unknown:
+        raise RegistryError(f"{folder / 'quality_gates.yaml'}: promotion.horizons: no horizon {', '.join(unknown)}")
+    return gates
 
 
 def load_regime_calendar(folder: Path) -> pd.DataFrame:

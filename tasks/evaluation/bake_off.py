@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -15,11 +17,14 @@ import pandas as pd
 from tasks.errors import TrainingFailed
 from tasks.evaluation.calibration import calibrate_out_of_fold
 from tasks.evaluation.metrics import measure
+from tasks.evaluation.promotion import read_audit, refusal
 from tasks.model_store.store import ModelStore, Version
 from tasks.models.forecaster import BASELINE, FAMILIES
-from tasks.registry import Horizons
+from tasks.registry import Horizons, PromotionRule
 from tasks.settings import PROJECT
 from tasks.zones import code_fingerprint, fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
+
+logger = logging.getLogger(__name__)
 
 CODE = (PROJECT / "tasks" / "models", PROJECT / "tasks" / "evaluation", PROJECT / "tasks" / "registry.py")
 
@@ -31,16 +36,20 @@ def train_and_compare(
     columns: list[str],
     *,
     as_of: pd.Timestamp,
+    rule: PromotionRule,
+    code_version: str,
     workers: int,
     progress: Callable[[int, int, str], None],
 ) -> pd.DataFrame:
     """Fit what is not in the store yet, judge all on the origins they share, promote the best of each horizon.
 
     Returns the leaderboard. Champion is the family with the lowest pinball loss over the scored folds; the baseline
-    where nothing beats it, and where there was no fold to measure.
+    where nothing beats it, where there was no fold to measure, and while the best waits for a leakage audit
+    (tasks/evaluation/promotion.py): column ``refusal`` says why it is not champion.
 
     Args:
         exports: folder of the training files. columns: the production features. progress: called with (done, of, what).
+        rule: registry/quality_gates.yaml. code_version: which code and rules made the training files.
 
     Raises:
         TrainingFailed: a family's process failed; versions already stored stay, so a rerun goes on from there.
@@ -71,7 +80,11 @@ def train_and_compare(
             version = future.result()
             progress(done, len(running), version.name)
     versions = [_stored(store, job) for job in jobs]
-    leaderboard = compare(versions)
+    audit = read_audit(store.folder)
+    refused = {version.name: refusal(version, rule, audit, code_version=code_version) for version in versions}
+    for message in filter(None, refused.values()):
+        logger.warning(message)
+    leaderboard = compare(versions, refused)
     champions = leaderboard[leaderboard["champion"]]["model_version"].to_list()
     for version in versions:
         if version.name in champions:
@@ -95,7 +108,8 @@ def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFr
         for v in store.versions(family, name)
         if v.metadata["run"] in runs
     ]
-    return compare(versions)
+    board, serving = compare(versions), [version.name for version in champions.values()]
+    return board.assign(champion=board["model_version"].isin(serving))
 
 
 def _stored(store: ModelStore, job: dict[str, object]) -> Version:
@@ -146,8 +160,11 @@ def _fit_and_store(job: dict[str, object], store: ModelStore, horizons: Horizons
         return store.add(out, metadata, metrics)
 
 
-def compare(versions: list[Version]) -> pd.DataFrame:
-    """The leaderboard: one row a family and horizon, skill against the no-change forecast of the same origins."""
+def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
+    """The leaderboard: one row a family and horizon, skill against the no-change forecast of the same origins.
+
+    ``refused`` gives a reason for each version that may not be champion: the baseline is it in its place.
+    """
     rows = []
     baselines = {_contest(v): v.metrics.get("pinball_log_return") for v in versions if v.family == BASELINE}
     for version in versions:
@@ -162,15 +179,15 @@ def compare(versions: list[Version]) -> pd.DataFrame:
                 "model_version": version.name,
                 "skill_over_no_change_pct": skill,
                 **version.metrics,
+                "refusal": refused.get(version.name, ""),
             }
         )
     board = pd.DataFrame(rows)
     if "pinball_log_return" not in board:
         return board.assign(champion=board["family"] == BASELINE)
-    best = board.groupby(["run", "horizon"])["pinball_log_return"].transform("min")
-    wins = (board["pinball_log_return"] == best) & (
-        (board["skill_over_no_change_pct"] > 0) | (board["family"] == BASELINE)
-    )
+    loss = board["pinball_log_return"].where(board["refusal"] == "")
+    best = loss.groupby([board["run"], board["horizon"]]).transform("min")
+    wins = (loss == best) & ((board["skill_over_no_change_pct"] > 0) | (board["family"] == BASELINE))
     return board.assign(champion=wins | (board["pinball_log_return"].isna() & (board["family"] == BASELINE)))
 
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tasks.calendar import as_of_instant, as_of_instants, sessions
 from tasks.errors import RegistryError
 from tasks.panel.join import AGE, as_known_at, build_panel, value_columns
-from tasks.registry import Join, JoinSpec
+from tasks.panel.join_tests import find_failures
+from tasks.registry import Join, JoinSpec, JoinTest
 
 LAST = pd.Timestamp("2000-02-29")
 DAYS = sessions(last=LAST)
@@ -82,6 +83,62 @@ def test_a_row_never_depends_on_what_comes_after_it(held, day):
     full = build_panel(held, SPEC, as_of=LAST)
     cut = build_panel(held[held["available_at"] <= as_of_instant(day)], SPEC, as_of=day)
     pd.testing.assert_frame_equal(full[full["date"] <= day], cut, check_exact=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(histories(), st.sampled_from(list(DAYS)), st.floats(-1e6, 1e6), st.integers(-30, 30))
+def test_whatever_is_published_later_could_be_anything_else(held, day, value, days):
+    """Other values, other dates, later vintages of values already known: rows to that day stay as they were."""
+    later = held["available_at"] > as_of_instant(day)
+    other = held.assign(
+        value=held["value"].where(~later, value),
+        observation_date=held["observation_date"].where(~later, held["observation_date"] + pd.Timedelta(days=days)),
+    )
+    revised = held.assign(
+        value=value, vintage=(held["vintage"] + 9).astype("int32"), available_at=as_of_instant(DAYS[-1])
+    )
+    full = build_panel(held, SPEC, as_of=LAST)
+    for changed in (other, pd.concat([held, revised]).astype({"series": "category"})):
+        again = build_panel(changed, SPEC, as_of=LAST)
+        past = full["date"] <= (day if changed is other else DAYS[-2])
+        pd.testing.assert_frame_equal(full[past], again[past], check_exact=True)
+
+
+@settings(max_examples=10, deadline=None)
+@given(histories())
+def test_what_is_announced_ahead_waits_for_its_own_date(held):
+    """Values published up to 40 days before the date they hold from."""
+    ahead = held.assign(available_at=held["available_at"] - pd.Timedelta(days=40))
+    waits = SPEC.joins[0].model_copy(update={"in_force": True, "max_age_days": 400})
+    panel = build_panel(ahead, SPEC.model_copy(update={"joins": (waits,)}), as_of=LAST)
+    for row in panel.itertuples():
+        known = ahead[(ahead["series"] == "A") & (ahead["available_at"] <= row.as_of_instant)]
+        known = known[known["observation_date"] <= row.date]
+        if known.empty:
+            assert np.isnan(row.x)
+            continue
+        newest = known[known["observation_date"] == known["observation_date"].max()]
+        assert row.x == newest.sort_values(["available_at", "vintage"])["value"].iloc[-1]
+        assert panel.at[row.Index, "x" + AGE] >= 0
+
+
+TESTED = SPEC.model_copy(update={"tests": (JoinTest.model_validate("expect_available_after"),)})
+NO_REGIMES = pd.DataFrame({"start": [], "end": [], "training_weight": []})
+
+
+@settings(max_examples=15, deadline=None)
+@given(histories(), st.data())
+def test_the_declared_test_passes_an_honest_panel_and_refuses_one_value_shown_before_its_release(held, data):
+    panel = build_panel(held, TESTED, as_of=LAST)
+    assert find_failures(panel, TESTED, observations=held, regimes=NO_REGIMES) == []
+    shown = panel.index[panel["x"].notna()]
+    if not len(shown):
+        return
+    row = panel.loc[data.draw(st.sampled_from(list(shown)))]
+    late = held.copy()
+    late.loc[held["value"] == row["x"], "available_at"] = row["as_of_instant"] + pd.Timedelta(microseconds=1)
+    told = find_failures(panel, TESTED, observations=late, regimes=NO_REGIMES)
+    assert any("x: " in line and "not published by their session" in line for line in told), told
 
 
 def test_a_late_revision_of_an_old_value_never_replaces_a_newer_value():

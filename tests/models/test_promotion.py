@@ -1,0 +1,150 @@
+"""A model too good to be true is no champion before a leakage audit of its own data and code has passed."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.errors import RegistryError
+from tasks.evaluation import bake_off
+from tasks.evaluation.bake_off import compare, train_and_compare
+from tasks.evaluation.metrics import measure
+from tasks.evaluation.promotion import Audit, read_audit, refusal, write_audit
+from tasks.exports import training_table
+from tasks.features.build import build_features
+from tasks.model_store.store import ModelStore, Version
+from tasks.models.forecaster import FAMILIES, SCALE, Problem
+from tasks.models.worker import out_of_fold
+from tasks.proofs.permutation import Analogues
+from tasks.proofs.truncation import Held, truncation_proof
+from tasks.registry import load_derived, load_quality_gates
+from tests.conftest import AS_OF
+
+CODE, DATA = "c0de", "sha-of-1m"
+PASSED = Audit(passed=True, data_snapshots={"1m": DATA}, code_version=CODE, as_of="2023-12-29")
+
+
+def version(tmp_path: Path, *, hit: float | None, family: str = "lightgbm", horizon: str = "1m", loss: float = 0.009):
+    metadata = {"family": family, "horizon": horizon, "data_snapshot": DATA, "run": "r", "trained_as_of": "2023-12-29"}
+    metrics = {} if hit is None else {"direction_hit_rate": hit, "pinball_log_return": loss}
+    return Version(tmp_path / family / horizon / "v0001", metadata, metrics)
+
+
+@pytest.fixture(scope="module")
+def rule(registry):
+    return load_quality_gates(registry.folder).promotion
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanting"),
+    [
+        (None, "there is no leakage audit"),
+        ({"data_snapshots": {"1m": "of yesterday"}}, "the leakage audit is of other training data"),
+        ({"data_snapshots": {"3m": DATA}}, "the leakage audit is of other training data"),
+        ({"code_version": "0ld"}, "the leakage audit is of other code (0ld, now c0de)"),
+        ({"passed": False, "findings": ("features p at 2020",)}, "the leakage audit failed: features p at 2020"),
+    ],
+)
+def test_a_hit_rate_above_the_limit_needs_a_passing_audit_of_the_same_data_and_code(tmp_path, rule, changed, wanting):
+    audit = None if changed is None else replace(PASSED, **changed)
+    told = refusal(version(tmp_path, hit=0.601), rule, audit, code_version=CODE)
+    assert wanting in told
+    for words in ("lightgbm/1m/v0001 is not promoted", "60.1% is above 60%", "no_change is served", "make proofs"):
+        assert words in told
+    assert refusal(version(tmp_path, hit=0.601), rule, PASSED, code_version=CODE) == ""
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [{"hit": 0.60}, {"hit": None}, {"hit": 0.7, "horizon": "1w"}, {"hit": 0.7, "family": "no_change"}],
+    ids=["at the limit", "not measured", "a week", "the baseline"],
+)
+def test_what_needs_no_audit(tmp_path, rule, harmless):
+    assert refusal(version(tmp_path, **harmless), rule, None, code_version=CODE) == ""
+
+
+def test_the_baseline_is_champion_while_the_best_is_refused(tmp_path):
+    best, base = version(tmp_path, hit=0.7), version(tmp_path, hit=0.5, family="no_change", loss=0.010)
+    board = compare([base, best], {best.name: "why"}).set_index("family")
+    assert board["champion"].to_dict() == {"no_change": True, "lightgbm": False}
+    assert board["refusal"].to_dict() == {"no_change": "", "lightgbm": "why"}
+    assert compare([base, best]).set_index("family")["champion"].to_dict() == {"no_change": False, "lightgbm": True}
+
+
+def test_an_audit_is_read_as_it_was_written_and_a_damaged_one_counts_as_none(tmp_path):
+    assert read_audit(tmp_path) is None
+    path = write_audit(tmp_path, replace(PASSED, findings=("a", "b")))
+    assert read_audit(tmp_path) == replace(PASSED, findings=("a", "b"))
+    for damaged in ('{"passed": true}', "{", "[1]"):
+        path.write_text(damaged)
+        assert read_audit(tmp_path) is None, damaged
+
+
+def test_an_unknown_horizon_in_the_rule_is_refused_by_name(registry, tmp_path):
+    folder = shutil.copytree(registry.folder, tmp_path / "registry")
+    path = folder / "quality_gates.yaml"
+    path.write_text(path.read_text().replace("[1m,", "[1mo,"))
+    with pytest.raises(RegistryError, match=r"quality_gates\.yaml: promotion\.horizons: no horizon 1mo"):
+        load_quality_gates(folder)
+
+
+def planted(panel: pd.DataFrame, registry) -> pd.DataFrame:
+    """The features and, among them, the price a month ahead over today's."""
+    return build_features(panel, registry).assign(planted=panel["zl_last"].shift(-21) / panel["zl_last"])
+
+
+def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_passes(
+    staged, registry, panel, labels, rule, tmp_path, monkeypatch
+):
+    given = Held(
+        observations=staged.observations,
+        sources=registry.sources,
+        joins=registry.joins,
+        derived=load_derived(registry.folder, registry.sources),
+        features=registry.features,
+        as_of=AS_OF,
+        payloads=lambda source: [],
+        build=planted,
+    )
+    small = replace(given, observations=given.relevant(staged.observations).reset_index(drop=True))
+    found = truncation_proof(small, [pd.Timestamp("2016-06-30")], restaged=0)
+    assert found["column"].tolist() == ["planted"]
+
+    columns = [SCALE, "planted"]
+    table = training_table(planted(panel, registry.features), labels, registry.regimes, horizon="1m", columns=columns)
+    levels = registry.horizons.quantiles
+    oof = out_of_fold(Analogues, Problem("1m", 21, levels), table, columns, registry.horizons.walk_forward)
+    measured = measure(oof[oof["scored"]], levels)
+    assert measured["direction_hit_rate"] > 0.9
+
+    # the bake-off, its fits replaced by what was just measured
+    store = ModelStore(tmp_path / "models")
+    exports = tmp_path / "exports"
+    exports.mkdir()
+    one_month = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
+    (exports / "zl_training_prod_allhistory_1m.parquet").write_bytes(b"hashed, not read")
+
+    def stored(job, to, horizons, as_of):
+        (tmp_path / "fit").mkdir(exist_ok=True)
+        honest = {"direction_hit_rate": 0.5, "pinball_log_return": 1.0}
+        metadata = {k: job[k] for k in ("family", "horizon", "identity", "run", "data_snapshot")}
+        metrics = dict(measured) if job["family"] == "lightgbm" else honest
+        return to.add(tmp_path / "fit", metadata | {"trained_as_of": f"{as_of:%Y-%m-%d}"}, metrics)
+
+    monkeypatch.setattr(bake_off, "_fit_and_store", stored)
+    given = {"as_of": AS_OF, "rule": rule, "code_version": CODE, "workers": 1, "progress": lambda *_: None}
+    champions = []
+    for audit_passed in (None, False, True):
+        if audit_passed is not None:
+            held = store.versions("lightgbm", "1m")[0].metadata["data_snapshot"]
+            snapshots = {"1m": str(held)}
+            write_audit(store.folder, Audit(audit_passed, snapshots, CODE, "2023-12-29", ("features planted",)))
+        board = train_and_compare(exports, store, one_month, columns, **given)
+        champions.append(store.champion("1m", AS_OF).family)
+        assert board.set_index("family").loc["lightgbm", "champion"] == bool(audit_passed)
+    assert set(FAMILIES) >= {"lightgbm", "no_change"}
+    assert champions == ["no_change", "no_change", "lightgbm"]
