@@ -9,6 +9,7 @@ import pytest
 
 from tasks.calendar import as_of_instant, sessions
 from tasks.features.build import build_features
+from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
 from tasks.sources.payloads import landed
 from tasks.staging.stage import known_by, stage_payloads
@@ -34,13 +35,14 @@ def test_features_from_payloads_restaged_as_of_2015_are_those_from_all_data(stag
     text = dict.fromkeys(["source", "series", "field", "unit"], "category")
     observations = pd.concat(parts, ignore_index=True).astype(text)
     assert observations["available_at"].max() <= as_of_instant(day)
-    panel = build_panel(observations, registry.joins, as_of=day)
+    panel = build_panel(with_derived(observations, registry.derived, as_of=day), registry.joins, as_of=day)
     assert_past_is_unchanged(features, build_features(panel, registry.features), day)
 
 
 @pytest.mark.parametrize("day", some_days()[1:], ids=lambda day: f"{day:%Y-%m-%d}")
 def test_features_from_observations_cut_at_a_day_are_those_from_all_data(staged, registry, features, day):
-    panel = build_panel(known_by(staged.observations, day), registry.joins, as_of=day)
+    known = with_derived(known_by(staged.observations, day), registry.derived, as_of=day)
+    panel = build_panel(known, registry.joins, as_of=day)
     assert_past_is_unchanged(features, build_features(panel, registry.features), day)
 
 
@@ -69,6 +71,6 @@ def test_observations_dated_instead_of_published_would_be_caught(staged, registr
     early = staged.observations.assign(
         available_at=staged.observations["observation_date"].dt.tz_localize("UTC").astype("datetime64[us, UTC]")
     )
-    panel = build_panel(early, registry.joins, as_of=day)
+    panel = build_panel(with_derived(early, registry.derived, as_of=day), registry.joins, as_of=day)
     with pytest.raises(AssertionError):
         assert_past_is_unchanged(features, build_features(panel, registry.features), day)
