@@ -105,7 +105,9 @@ def wasde_known(observations: pd.DataFrame, days: pd.Series, instants: pd.Series
             revision, change = again - before, now - year_before
         else:
             revision, change = 100 * (again / before - 1), 100 * (now / year_before - 1)
-        told[f"wasde.{name}.revision"] = np.where(gap <= NEXT_REPORT_DAYS, np.append(np.nan, revision), np.nan)
+        # what a report leaves out (biofuel use, May to October 2012) is not unchanged
+        printed = (gap <= NEXT_REPORT_DAYS) & ~np.isnan(now)
+        told[f"wasde.{name}.revision"] = np.where(printed, np.append(np.nan, revision), np.nan)
         told[f"wasde.{name}.year_change"] = change
     last = np.searchsorted(reports.as_unit("us").asi8, pd.DatetimeIndex(instants).as_unit("us").asi8, "right") - 1
     age = (days.to_numpy() - local.to_numpy()[last]) / np.timedelta64(1, "D")

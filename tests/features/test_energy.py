@@ -42,6 +42,12 @@ def test_a_delayed_report_does_not_turn_the_week_into_no_change():
     assert (panel["x"] - observed_earlier(panel, "x", days=7)).tolist()[1:] == [3, 3, 5]
 
 
+def test_a_week_that_is_not_there_is_missing_and_not_the_one_before_it():
+    days = pd.to_datetime(["2022-01-05", "2022-01-19", "2022-01-26"])
+    panel = pd.DataFrame({"date": days, "x": [10.0, 13.0, 18.0], "x__age_days": [5.0, 5.0, 5.0]})
+    np.testing.assert_array_equal(observed_earlier(panel, "x", days=7), [np.nan, np.nan, 13])
+
+
 def test_the_same_week_is_within_three_days_of_whole_years():
     assert all(days % 7 == 0 and abs(days - 365.25 * (k + 1)) < 4 for k, days in enumerate(SAME_WEEK_DAYS))
 

@@ -44,6 +44,13 @@ def test_numbers_as_printed(built, day, name, value):
     assert built.at[pd.Timestamp(day), name] == pytest.approx(value)
 
 
+def test_what_a_report_leaves_out_is_missing_and_not_unchanged(built):
+    """The reports of May to October 2012 have no line of biofuel use."""
+    biofuel = built.filter(like="biofuel")
+    assert biofuel["2012-05-10":"2012-11-08"].isna().all(axis=None)
+    assert biofuel["2012-12-11":"2013-01-10"].notna().all(axis=None)
+
+
 def test_progress_is_known_from_its_release_and_forgotten_after_the_season(built):
     planted = built["us_soybeans_planted_over_5y_points"]
     assert planted[pd.Timestamp("2019-05-24")] != 29 - 66
