@@ -22,12 +22,15 @@ import pytest
 
 from tasks.features.build import build_features
 from tasks.labels import build_labels
+from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
 from tasks.registry import (
     DataSources,
+    DerivedSeries,
     FeatureRegistry,
     Horizons,
     JoinSpec,
+    load_derived,
     load_features,
     load_horizons,
     load_join_spec,
@@ -51,6 +54,7 @@ class Registry:
     folder: Path
     sources: DataSources
     joins: JoinSpec
+    derived: DerivedSeries
     features: FeatureRegistry
     horizons: Horizons
     regimes: pd.DataFrame
@@ -81,6 +85,7 @@ def registry() -> Registry:
         folder=folder,
         sources=sources,
         joins=load_join_spec(folder, sources),
+        derived=load_derived(folder, sources),
         features=load_features(folder),
         horizons=load_horizons(folder),
         regimes=load_regime_calendar(folder),
@@ -109,7 +114,7 @@ def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def panel(staged: StagedArchive, registry: Registry) -> pd.DataFrame:
-    return build_panel(staged.observations, registry.joins, as_of=AS_OF)
+    return build_panel(with_derived(staged.observations, registry.derived, as_of=AS_OF), registry.joins, as_of=AS_OF)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
-"""Derived series: substitute oils in one unit, China's demand, policy in force, from inputs as known at each session.
+"""Derived series: oils in one unit, China's demand, policy in force, balances, weather, as known at each session.
 
 What is computed here is an observation of source ``derived``, dated at a session and known at its 18:00 Chicago. The
-registry names the inputs; a formula sees a frame with a row a session and may look back, never ahead.
+registry names the inputs; a formula sees a frame with a row a session and may look back, never ahead. What needs more
+than the newest value of its inputs has a module of its own: balances of several marketing years in wasde.py, calendar
+days of weather stations in weather.py.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import pandas as pd
 
 from tasks.calendar import as_of_instant
 from tasks.errors import RegistryError
+from tasks.panel import wasde, weather
 from tasks.panel.join import build_panel
 from tasks.registry import DerivedSeries, JoinSpec
 from tasks.staging.gather import stack
@@ -92,13 +95,18 @@ def derive(observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timesta
 
     Invariants: the value of session t depends on observations with ``available_at`` by 18:00 Chicago of t only.
     """
-    apart = sorted(set(spec.series) ^ set(FORMULAS))
+    tabled = set(spec.series) & {*wasde.columns(), *weather.columns()}
+    apart = sorted(set(spec.series) ^ (set(FORMULAS) | tabled))
     if apart:
         raise RegistryError(f"registry/derived_series.yaml and tasks/panel/derived.py differ: {', '.join(apart)}")
     known = build_panel(observations, JoinSpec(joins=spec.inputs), as_of=as_of)
+    moments = known["date"], known["as_of_instant"]
+    regions = {name: held for name, held in weather.REGIONS.items() if any(f"weather.{name}." in s for s in tabled)}
+    balances = wasde.wasde_known(observations, *moments)
+    tables = pd.concat([balances, weather.weather_known(observations, regions, *moments)], axis=1)
     parts = []
     for name, entry in spec.series.items():
-        values = FORMULAS[name](known)
+        values = tables[name] if name in tabled else FORMULAS[name](known)
         rows = pd.DataFrame(
             {"observation_date": known["date"], "value": values, "available_at": known["as_of_instant"]}
         )
