@@ -121,7 +121,9 @@ def gather_known(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, pd.DataF
             f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
             f"Check the network and run `python -m flows.ingest {missing['source'].iloc[0]}`, or use `make demo`"
         )
-    observations = with_derived(observations, run.derived, as_of=run.as_of)
+    texts = [part.documents for part in staged if part.documents is not None and len(part.documents)]
+    documents = pd.concat(texts, ignore_index=True) if texts else None
+    observations = with_derived(observations, run.derived, as_of=run.as_of, documents=documents)
     derived = summarise_derived(observations, run.derived, as_of=run.as_of)
     return observations, quarantine, pd.concat([series, derived], ignore_index=True)
 

@@ -1,18 +1,19 @@
 """The Big 8: states of the world that move soybean oil beyond its usual drivers, each in [0, 1]; 1 is the extreme.
 
-A signal is the mean of its drivers, each mapped to [0, 1] by its rank within the trailing five years (WASDE's
-yearly figures, known here from 2010: within all the past; a count of events: 1 - 2^-events). A signal lacks a value where a driver does: that lowers the coverage and is never 0.5.
+A signal is the mean of its drivers, each mapped to [0, 1] by its rank within the trailing five years (WASDE's yearly
+figures, known here from 2010: within all the past; a count of events: 1 - 2^-events). A signal lacks a value where a
+driver does: that lowers the coverage and is never 0.5.
 
 | signal | drivers | 1 means |
 |---|---|---|
 | vix_stress | rank of the VIX | fear |
-| harvest_pace | rank of how far WASDE's US, Brazilian and Argentine crops fell short of their first projection | crop losses |
+| harvest_pace | rank of the shortfall of three countries' crops against WASDE's first projection | crop losses |
 | china_relations | rank of weak Chinese demand (derived composite); rank of the yuan's fall over 63 sessions | strain |
 | tariff_threat | tariff events of the past 180 days | escalation |
 | geopolitical_volatility | ranks of 21-session volatility of gold, crude and wheat | war, upheaval |
 | biofuel_cascade | rank of the oil share; rank of biofuel's share of US oil use (WASDE) | fuel rules the price |
 | hidden_correlation | rank of ZL's mean absolute 63-session return correlation with six other markets | one trade |
-| biofuel_margin | rank of BOHO (thin biodiesel margin); rank of corn for a gallon of ethanol less gasoline | thin margins |
+| biofuel_margin | rank of BOHO (thin biodiesel margin); rank of corn for a gallon of ethanol less gasoline | thin |
 
 There is no ethanol price here: gasoline stands for it. Harvest progress (NASS) is recorded for 2017 to 2019 only.
 """
@@ -57,8 +58,12 @@ def _vix_stress(panel: pd.DataFrame) -> Drivers:
 
 def crop_shortfall(panel: pd.DataFrame) -> pd.Series:
     """Share by which the newest crops of three countries fall short of WASDE's first projection of the same crops."""
-    fell, first_total = 0.0, 0.0
-    for column, tonnes in {"harvest_us_mm_bu": T_PER_MM_BU, "harvest_brazil_mm_t": 1, "harvest_argentina_mm_t": 1}.items():
+    fell, first_total = pd.Series(0.0, index=panel.index), pd.Series(0.0, index=panel.index)
+    for column, tonnes in {
+        "harvest_us_mm_bu": T_PER_MM_BU,
+        "harvest_brazil_mm_t": 1,
+        "harvest_argentina_mm_t": 1,
+    }.items():
         crop = panel[column] * tonnes
         year = panel["date"] - pd.to_timedelta(panel[f"{column}__age_days"], unit="D")
         first = crop.groupby(year).transform("first")

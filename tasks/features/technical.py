@@ -72,7 +72,7 @@ def _of_bars(panel: pd.DataFrame) -> dict[str, pd.Series]:
     def shown(values: np.ndarray) -> pd.Series:
         return pd.Series(values, index=panel.index[complete]).reindex(panel.index).where(trusted)
 
-    slow_k, slow_d = talib.STOCH(high, low, close, 14, 3, 0, 3, 0)
+    slow_k, slow_d = talib.STOCH(high, low, close, 14, 3, slowd_period=3)
     return {
         "zl_stoch_k_14d": shown(slow_k),
         "zl_stoch_d_14d": shown(slow_d),
@@ -130,7 +130,7 @@ def _trend_share(close: np.ndarray) -> np.ndarray:
     """Share of 21 sessions in trend mode. TA-Lib gives 0 where it does not know yet: its lookback is cut off."""
     import talib
 
-    mode = talib.HT_TRENDMODE(close).astype("float64")
+    mode = np.asarray(talib.HT_TRENDMODE(close), dtype="float64")
     mode[:63] = np.nan
     return pd.Series(mode).rolling(21).mean().to_numpy()
 

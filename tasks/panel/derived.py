@@ -90,7 +90,9 @@ TOTALS: dict[str, tuple[str, tuple[str, ...], str]] = {
     **{f"policy.register_{topic}": ("federal_register", (topic,), "documents") for topic in TOPICS},
 }
 REGISTER_AGE = "policy.register_age"
-TEXTS = {f"text.{theme}_{what}": (theme, what) for theme in ("mandate", "tariff", "subsidy") for what in ("score", "scored")}
+TEXTS = {
+    f"text.{theme}_{what}": (theme, what) for theme in ("mandate", "tariff", "subsidy") for what in ("score", "scored")
+}
 
 
 def known_total(
@@ -104,7 +106,9 @@ def known_total(
     rows = rows.sort_values(["series", "observation_date", "available_at", "vintage"])
     before = rows.groupby(["series", "observation_date"], observed=True)["value"].shift().fillna(0.0)
     total = _running(rows["available_at"], rows["value"] - before, instants)
-    return np.full(len(instants), np.nan) if first is None else np.where(instants >= _microseconds(first), total, np.nan)
+    return (
+        np.full(len(instants), np.nan) if first is None else np.where(instants >= _microseconds(first), total, np.nan)
+    )
 
 
 def _microseconds(instant: pd.Timestamp) -> int:

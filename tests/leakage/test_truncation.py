@@ -9,9 +9,9 @@ import pytest
 
 from tasks.calendar import as_of_instant, sessions
 from tasks.features.build import build_features
-from tasks.panel.join import build_panel
 from tasks.sources.payloads import landed
 from tasks.staging.stage import known_by, stage_payloads
+from tests.conftest import panel_of
 
 
 def some_days() -> list[pd.Timestamp]:
@@ -25,7 +25,7 @@ def assert_past_is_unchanged(full: pd.DataFrame, cut: pd.DataFrame, day: pd.Time
     pd.testing.assert_frame_equal(past, cut.reset_index(drop=True), check_exact=True)
 
 
-def test_features_from_payloads_restaged_as_of_2015_are_those_from_all_data(staged, registry, features):
+def test_features_from_payloads_restaged_as_of_2015_are_those_from_all_data(staged, registry, documents, features):
     day = some_days()[0]
     parts = [
         stage_payloads(name, spec, landed(staged.zones, name), through=as_of_instant(day))[0]
@@ -34,13 +34,15 @@ def test_features_from_payloads_restaged_as_of_2015_are_those_from_all_data(stag
     text = dict.fromkeys(["source", "series", "field", "unit"], "category")
     observations = pd.concat(parts, ignore_index=True).astype(text)
     assert observations["available_at"].max() <= as_of_instant(day)
-    panel = build_panel(observations, registry.joins, as_of=day)
+    panel = panel_of(observations, registry, documents[documents["available_at"] <= as_of_instant(day)], day)
     assert_past_is_unchanged(features, build_features(panel, registry.features), day)
 
 
 @pytest.mark.parametrize("day", some_days()[1:], ids=lambda day: f"{day:%Y-%m-%d}")
-def test_features_from_observations_cut_at_a_day_are_those_from_all_data(staged, registry, features, day):
-    panel = build_panel(known_by(staged.observations, day), registry.joins, as_of=day)
+def test_features_from_observations_cut_at_a_day_are_those_from_all_data(staged, registry, documents, features, day):
+    panel = panel_of(
+        known_by(staged.observations, day), registry, documents[documents["available_at"] <= as_of_instant(day)], day
+    )
     assert_past_is_unchanged(features, build_features(panel, registry.features), day)
 
 
@@ -63,12 +65,12 @@ def test_a_leaky_feature_would_be_caught(panel, leak):
         assert_past_is_unchanged(full, cut, day)
 
 
-def test_observations_dated_instead_of_published_would_be_caught(staged, registry, features):
+def test_observations_dated_instead_of_published_would_be_caught(staged, registry, documents, features):
     """The older system used a Tuesday's COT from Tuesday: the same build from such observations is not the same."""
     day = pd.Timestamp("2022-04-28")
     early = staged.observations.assign(
         available_at=staged.observations["observation_date"].dt.tz_localize("UTC").astype("datetime64[us, UTC]")
     )
-    panel = build_panel(early, registry.joins, as_of=day)
+    panel = panel_of(early, registry, documents, day)
     with pytest.raises(AssertionError):
         assert_past_is_unchanged(features, build_features(panel, registry.features), day)
