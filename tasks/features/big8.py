@@ -31,7 +31,6 @@ from tasks.features.soy_complex import boho_usd_gal, oil_share
 
 YEARS_5 = 1260
 MOST_OF_EIGHT = 5
-T_PER_MM_BU = 0.0272155  # million tonnes in a million bushels of soybeans
 GALLONS_A_BUSHEL = 2.8  # ethanol from a bushel of corn
 OTHERS = ("cl_last", "gc_last", "hg_last", "sp500_last", "dxy_last", "brl_last")
 # codes of master_regime_classification: the highest that applies
@@ -56,23 +55,8 @@ def _vix_stress(panel: pd.DataFrame) -> Drivers:
     return {"vix": percentile(panel["vix_last"], YEARS_5)}
 
 
-def crop_shortfall(panel: pd.DataFrame) -> pd.Series:
-    """Share by which the newest crops of three countries fall short of WASDE's first projection of the same crops."""
-    fell, first_total = pd.Series(0.0, index=panel.index), pd.Series(0.0, index=panel.index)
-    for column, tonnes in {
-        "harvest_us_mm_bu": T_PER_MM_BU,
-        "harvest_brazil_mm_t": 1,
-        "harvest_argentina_mm_t": 1,
-    }.items():
-        crop = panel[column] * tonnes
-        year = panel["date"] - pd.to_timedelta(panel[f"{column}__age_days"], unit="D")
-        first = crop.groupby(year).transform("first")
-        fell, first_total = fell + (first - crop), first_total + first
-    return fell / first_total
-
-
 def _harvest_pace(panel: pd.DataFrame) -> Drivers:
-    return {"crop_shortfall": _rank_in_the_past(crop_shortfall(panel))}
+    return {"crop_shortfall": _rank_in_the_past(panel["crop_shortfall"])}
 
 
 def _china_relations(panel: pd.DataFrame) -> Drivers:
@@ -97,7 +81,7 @@ def _geopolitical_volatility(panel: pd.DataFrame) -> Drivers:
 def _biofuel_cascade(panel: pd.DataFrame) -> Drivers:
     return {
         "oil_share": percentile(oil_share(panel["zl_last"], panel["zm_last"]), YEARS_5),
-        "biofuel_use": _rank_in_the_past(panel["oil_biofuel_use_mm_lb"] / panel["oil_total_use_mm_lb"]),
+        "biofuel_use": _rank_in_the_past(panel["oil_biofuel_share"]),
     }
 
 

@@ -35,13 +35,12 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["policy_events_90d"] = change_over_days(panel["policy_events_total"], date, 90)
     out["policy_events_365d"] = change_over_days(panel["policy_events_total"], date, 365)
     out["policy_events_tariff_180d"] = change_over_days(panel["policy_events_tariff_total"], date, 180)
-    mandate = panel["biomass_mandate_billion_gal"]
     out["china_added_tariff_pct"] = panel["china_added_tariff_pct"]
     out["china_added_tariff_age_days"] = panel["china_added_tariff_pct__age_days"].where(
         panel["china_added_tariff_pct"].notna()
     )
-    out["biomass_mandate_billion_gal"] = mandate
-    out["biomass_mandate_ahead_billion_gal"] = panel["biomass_mandate_announced_billion_gal"] - mandate
+    for name in ("biomass_mandate_billion_gal", "biomass_mandate_ahead_billion_gal"):
+        out[name] = panel[name]
     for topic in TOPICS:
         gained = change_over_days(panel[f"register_{topic}_total"], date, 90)
         out[f"register_{topic}_90d"] = gained.where(feed_alive(panel, 90))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from tasks.calendar import as_of_instant
 from tasks.errors import RegistryError
-from tasks.panel.join import build_panel
+from tasks.panel.join import AGE, build_panel
 from tasks.panel.lexicon import score_documents
 from tasks.registry import DerivedSeries, JoinSpec
 from tasks.staging.gather import stack
@@ -26,6 +26,7 @@ LB_PER_TONNE = 2204.62
 YEAR_SESSIONS = 252
 STALE_LIMIT_DAYS = 14  # its inputs have limits of their own; a fortnight without any is worth a word
 OIL_YIELD, MEAL_YIELD = 0.185, 0.785
+MILLION_T_PER_MILLION_BU = 0.0272155  # soybeans, 60 lb a bushel
 
 
 def usd_t_to_cents_lb(price_usd_t: pd.Series) -> pd.Series:
@@ -62,6 +63,15 @@ def _china_demand(known: pd.DataFrame) -> pd.Series:
     return components.mean(axis=1).where(components.notna().sum(axis=1) >= 2)
 
 
+def _crop_shortfall(known: pd.DataFrame) -> pd.Series:
+    now, first = pd.Series(0.0, index=known.index), pd.Series(0.0, index=known.index)
+    for column, tonnes in {"us_crop": MILLION_T_PER_MILLION_BU, "brazil_crop": 1, "argentina_crop": 1}.items():
+        crop = known[column] * tonnes
+        year = known["date"] - pd.to_timedelta(known[column + AGE], unit="D")  # the marketing year it is dated at
+        now, first = now + crop, first + crop.groupby(year).transform("first")
+    return 1 - now / first
+
+
 FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "oil.palm_cme": lambda known: usd_t_to_cents_lb(known["palm_cme"]),
     "oil.palm_dalian": lambda known: _in_cents_lb(known, "palm_dalian"),
@@ -78,6 +88,11 @@ FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "china.demand_coverage": lambda known: _china_components(known).notna().mean(axis=1).replace(0.0, np.nan),
     "policy.china_added_tariff": lambda known: known["china_added_tariff"],
     "policy.biomass_based_diesel_mandate": lambda known: known["biomass_based_diesel_mandate"],
+    "policy.biomass_based_diesel_mandate_ahead": lambda known: (
+        known["biomass_based_diesel_furthest"] - known["biomass_based_diesel_mandate"]
+    ),
+    "supply.crop_shortfall": _crop_shortfall,
+    "supply.oil_biofuel_share": lambda known: known["oil_biofuel_use"] / known["oil_total_use"],
 }
 
 

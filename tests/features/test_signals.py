@@ -90,15 +90,21 @@ def test_signals_by_hand(panel, built):
     )
 
 
-def test_the_crop_shortfall_of_the_2012_south_american_drought(panel):
-    """WASDE of 2012-03-09: Brazil 68.5 of 72.5 million tonnes first projected, Argentina 46.5 of 53.0."""
-    row = panel[panel["date"] == "2012-03-15"].iloc[0]
-    assert (row["harvest_brazil_mm_t"], row["harvest_argentina_mm_t"]) == (68.5, 46.5)
-    shortfall = big8.crop_shortfall(panel).set_axis(panel["date"])
-    first = panel.set_index("date").loc["2011-05-12"]
-    total = first["harvest_us_mm_bu"] * 0.0272155 + first["harvest_brazil_mm_t"] + first["harvest_argentina_mm_t"]
-    now = row["harvest_us_mm_bu"] * 0.0272155 + 68.5 + 46.5
-    assert shortfall["2012-03-15"] == pytest.approx(1 - now / total)
+def test_the_crop_shortfall_of_the_2012_south_american_drought(panel, staged):
+    """WASDE of 2011-05-11, the first of these crops, and of 2012-03-09, in tonnes (60 lb a bushel)."""
+    held = staged.observations
+    held = held[(held["source"] == "usda_wasde") & (held["observation_date"].dt.year == 2011)]
+
+    def projected(series: str, by: str) -> float:
+        rows = held[(held["series"] == series) & (held["available_at"] <= pd.Timestamp(by, tz="UTC"))]
+        return float(rows.sort_values("available_at")["value"].iloc[-1])
+
+    crops = {"soybeans.us.production": 0.0272155, "soybeans.brazil.production": 1, "soybeans.argentina.production": 1}
+    assert projected("soybeans.brazil.production", "2012-03-15") == 68.5
+    assert projected("soybeans.argentina.production", "2012-03-15") == 46.5
+    first, now = (sum(projected(name, by) * t for name, t in crops.items()) for by in ("2011-05-12", "2012-03-15"))
+    shortfall = panel.set_index("date")["crop_shortfall"]
+    assert shortfall["2012-03-15"] == pytest.approx(1 - now / first) and 0.05 < shortfall["2012-03-15"] < 0.1
     assert shortfall["2014-10-15"] < 0, "a record crop"
 
 

@@ -124,11 +124,11 @@ def test_volume_only_weights(built, bars):
 
 
 def test_the_dead_days_before_a_roll_weigh_next_to_nothing(built):
-    """The July 2022 contract traded 47,682 lots on 2022-06-23, 20 on 2022-07-11; the August contract 17,569 on the 15th."""
+    """2022: the July contract traded 47,682 lots on 23 June, 20 on 11 July; the August contract 17,569 on the 15th."""
     share = built["zl_volume_to_month"] / 21
     assert share["2022-07-11"] < 0.0001
     assert share.loc["2022-07-01":"2022-07-11"].sum() < 0.01, "seven days with a hundredth of the window's weight"
-    assert built["zl_volume_to_month"]["2022-07-15"] > 1
+    assert built["zl_volume_to_month"]["2022-07-15"] > 0.5
 
 
 def test_garman_klass(built, panel):
