@@ -111,6 +111,12 @@ DRIVERS: dict[str, Callable[[pd.DataFrame], Drivers]] = {
 }
 
 
+def drivers(panel: pd.DataFrame) -> pd.DataFrame:
+    """Every driver of every signal in [0, 1], `<signal>.<driver>`: what a reader is shown behind a signal."""
+    made = {f"{name}.{of}": values for name, make in DRIVERS.items() for of, values in make(panel).items()}
+    return pd.DataFrame({"date": panel["date"]} | made)
+
+
 def signal(panel: pd.DataFrame, name: str) -> pd.Series:
     """One signal: the mean of its drivers where all of them are known."""
     return pd.DataFrame(DRIVERS[name](panel)).mean(axis=1, skipna=False)

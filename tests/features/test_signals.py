@@ -79,6 +79,14 @@ def test_a_signal_without_an_input_is_missing_and_never_a_half(panel):
     assert pd.DataFrame(overrides.features(blanked))["vix_override_flag"].isna().all()
 
 
+def test_every_driver_of_a_signal_can_be_shown(panel, built):
+    shown = big8.drivers(panel).set_index("date")
+    assert {name.split(".")[0] for name in shown} == set(big8.DRIVERS) and len(shown.columns) == 13
+    assert shown.min().min() >= 0 and shown.max().max() <= 1
+    china = shown[["china_relations.weak_demand", "china_relations.yuan_fall"]]
+    pd.testing.assert_series_equal(china.mean(axis=1, skipna=False), built["big8_china_relations"], check_names=False)
+
+
 def test_signals_by_hand(panel, built):
     at = panel.index[panel["date"] == "2022-04-28"][0]
     window = panel.loc[at - 1259 : at, "vix_last"]
