@@ -41,6 +41,13 @@ def test_events_are_counted_in_their_window(built):
     )
 
 
+def test_a_window_of_days_leaves_out_the_day_it_is_counted_from():
+    date = pd.Series(pd.to_datetime(["2020-01-02", "2020-01-03", "2020-01-06", "2020-01-08", "2020-01-10"]))
+    total = pd.Series([1.0, 2.0, 4.0, 8.0, 16.0])
+    gained = policy.change_over_days(total, date, 5)
+    np.testing.assert_array_equal(gained, [np.nan, np.nan, np.nan, 8 - 2, 16 - 2], "5 days before the 10th is a Sunday")
+
+
 def test_tariff_and_mandate_in_force(built):
     assert np.isnan(on(built, "2018-07-05", "china_added_tariff_pct"))
     assert [on(built, d, "china_added_tariff_pct") for d in ("2018-07-06", "2019-09-03", "2020-02-14")] == [
