@@ -28,6 +28,7 @@ from tasks.registry import (
 from tasks.settings import load_settings
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, landed
+from tasks.staging.documents import documents_known_by
 from tasks.staging.gather import gather
 from tasks.staging.stage import stage_source
 from tasks.zones import Zones
@@ -100,7 +101,8 @@ class Inputs:
             for source, spec in self.sources.sources.items()
         ]
         derived = load_derived(self.settings.registry, self.sources)
-        return with_derived(gather(staged, as_of=AS_OF)[0], derived, as_of=AS_OF)
+        documents = documents_known_by(zones, self.sources, as_of=AS_OF)
+        return with_derived(gather(staged, as_of=AS_OF)[0], derived, as_of=AS_OF, documents=documents)
 
     @cached_property
     def panel(self) -> pd.DataFrame:

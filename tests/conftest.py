@@ -40,6 +40,7 @@ from tasks.registry import (
 from tasks.reporting.summary import RunSummary
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.ingest import ingest_source
+from tasks.staging.documents import documents_known_by
 from tasks.staging.stage import Staged, stage_source
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import tables
@@ -113,8 +114,21 @@ def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def panel(staged: StagedArchive, registry: Registry) -> pd.DataFrame:
-    return build_panel(with_derived(staged.observations, registry.derived, as_of=AS_OF), registry.joins, as_of=AS_OF)
+def documents(staged: StagedArchive, registry: Registry) -> pd.DataFrame:
+    return documents_known_by(staged.zones, registry.sources, as_of=AS_OF)
+
+
+@pytest.fixture(scope="session")
+def panel(staged: StagedArchive, registry: Registry, documents: pd.DataFrame) -> pd.DataFrame:
+    return panel_of(staged.observations, registry, documents, AS_OF)
+
+
+def panel_of(
+    observations: pd.DataFrame, registry: Registry, documents: pd.DataFrame | None, as_of: pd.Timestamp
+) -> pd.DataFrame:
+    """The panel as the daily flow makes it: derived series first."""
+    held = with_derived(observations, registry.derived, as_of=as_of, documents=documents)
+    return build_panel(held, registry.joins, as_of=as_of)
 
 
 @pytest.fixture(scope="session")
