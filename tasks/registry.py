@@ -6,7 +6,6 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 from __future__ import annotations
 
 import calendar
-import csv
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -660,80 +659,3 @@ class GateWaivers(Entry):
 def load_waivers(folder: Path) -> tuple[GateWaiver, ...]:
     """registry/gate_waivers.yaml, checked. That each names a check that exists is checked where its gate runs."""
     return _load(folder / "gate_waivers.yaml", GateWaivers).waivers
-
-
-class PolicyEvent(Entry):
-    """One line of registry/policy_events.csv: something decided or done that moves soybean oil."""
-
-    announced: date
-    known_time: str | None = Field(
-        default=None, pattern=r"^\d\d:\d\d$", description="New York time, where it was later than the source's rule"
-    )
-    effective: date | None = None
-    kind: Literal["tariff", "mandate", "tax", "lcfs", "export_ban", "conflict", "trade_deal"]
-    direction_for_zl: Literal["up", "neutral", "down"]
-    title: str = Field(min_length=1)
-    detail: str = ""
-
-
-class TariffStep(Entry):
-    """One line of registry/tariff_timeline.csv: China's added tariff on US soybeans from ``effective`` on."""
-
-    announced: date
-    effective: date
-    added_tariff_pct: float = Field(ge=0, le=200)
-    why: str = Field(min_length=1)
-
-
-class MandateVolume(Entry):
-    """One line of registry/mandate_volumes.csv: the biomass-based diesel volume of one year's final rule."""
-
-    year: int = Field(ge=2006, le=2100)
-    announced: date
-    billion_gallons: float = Field(gt=0, le=100)
-    why: str = Field(min_length=1)
-
-
-POLICY_TABLES: dict[str, type[PolicyEvent] | type[TariffStep] | type[MandateVolume]] = {
-    "policy_events": PolicyEvent,
-    "tariff_timeline": TariffStep,
-    "mandate_volumes": MandateVolume,
-}
-
-
-def read_table(path: Path, model: type[Model]) -> list[tuple[int, Model]]:
-    """The rows of a dated table, each with the line it ends on.
-
-    Raises:
-        RegistryError: naming file, line and column of a row that does not fit or stands there twice.
-    """
-    rows: list[tuple[int, Model]] = []
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            reader = csv.DictReader(handle, strict=True)
-            header = set(reader.fieldnames or ())
-            needed = {name for name, column in model.model_fields.items() if column.is_required()}
-            if wrong := (header - set(model.model_fields)) | (needed - header):
-                raise RegistryError(f"{path}:1: columns {sorted(wrong)} are unknown or missing")
-            for cells in reader:
-                named = {str(name): value for name, value in cells.items() if value != ""}
-                try:
-                    row = model.model_validate(named)
-                except ValidationError as error:
-                    problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-                    raise RegistryError(f"{path}:{reader.line_num}: {problems}") from None
-                if any(row == earlier for _, earlier in rows):
-                    raise RegistryError(f"{path}:{reader.line_num}: this row stands in the table already")
-                rows.append((reader.line_num, row))
-    except FileNotFoundError:
-        raise RegistryError(f"{path} is missing; restore it with `git checkout {path.name}`") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise RegistryError(f"{path} is not a CSV: {error}") from None
-    if not rows:
-        raise RegistryError(f"{path} has no rows")
-    return rows
-
-
-def load_policy_events(folder: Path) -> list[PolicyEvent]:
-    """registry/policy_events.csv, checked row by row."""
-    return [event for _, event in read_table(folder / "policy_events.csv", PolicyEvent)]
