@@ -359,6 +359,7 @@ def bundle(*members: tuple[str, bytes]) -> bytes:
         (bundle(("a.csv", b"x\n"), ("b.csv", b"x\n")), "2 CSV files"),
         (bundle(("../readme.txt", b"x")), "0 CSV files"),
     ],
+    ids=["one member", "two members", "two tables", "no table"],  # bytes as ids would hold the clock
 )
 def test_a_zip_that_is_too_large_or_holds_something_else_is_drift(report, spec, monkeypatch, content, said):
     monkeypatch.setattr(usda_wasde, "MAX_UNPACKED", 2_000_000)
