@@ -12,12 +12,14 @@ import pandas as pd
 from bench.measurement import BenchError
 from bench.processes import DailyRun, daily_run
 from tasks.context import code_version
+from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
 from tasks.registry import (
     DataSources,
     FeatureRegistry,
     Horizons,
     JoinSpec,
+    load_derived,
     load_features,
     load_horizons,
     load_join_spec,
@@ -26,6 +28,7 @@ from tasks.registry import (
 from tasks.settings import load_settings
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, landed
+from tasks.staging.documents import documents_known_by
 from tasks.staging.gather import gather
 from tasks.staging.stage import stage_source
 from tasks.zones import Zones
@@ -90,14 +93,16 @@ class Inputs:
 
     @cached_property
     def observations(self) -> pd.DataFrame:
-        """Every staged observation of the archive, as the daily run gathers it."""
+        """Every staged observation of the archive and the derived ones, as the daily run gathers them."""
         zones = Zones(self.folder / "staged")
         self.land(zones, self.sources)
         staged = [
             stage_source(zones, source, spec, as_of=AS_OF, code="bench")
             for source, spec in self.sources.sources.items()
         ]
-        return gather(staged, as_of=AS_OF)[0]
+        derived = load_derived(self.settings.registry, self.sources)
+        documents = documents_known_by(zones, self.sources, as_of=AS_OF)
+        return with_derived(gather(staged, as_of=AS_OF)[0], derived, as_of=AS_OF, documents=documents)
 
     @cached_property
     def panel(self) -> pd.DataFrame:

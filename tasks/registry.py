@@ -389,12 +389,34 @@ class DerivedEntry(Entry):
     formula: str
 
 
+class Theme(Entry):
+    """Phrases by which a document speaks of one policy, and to which side."""
+
+    title: str
+    up: tuple[str, ...]
+    down: tuple[str, ...]
+
+    @model_validator(mode="after")
+    def _one_side(self) -> Theme:
+        if both := set(self.up) & set(self.down):
+            raise ValueError(f"on both sides: {sorted(both)}")
+        return self
+
+
+class Lexicon(Entry):
+    """registry/policy_lexicon.yaml: how texts are scored, under the name that is recorded with every score."""
+
+    name: str = Field(pattern=r"^lexicon-v\d+$")
+    themes: dict[str, Theme]
+
+
 class DerivedSeries(Entry):
     """registry/derived_series.yaml: inputs, the series made of them, and what cannot be had with the reason."""
 
     inputs: tuple[Join, ...]
     series: dict[str, DerivedEntry]
     missing: dict[str, str] = {}
+    lexicon: Lexicon | None = Field(default=None, description="registry/policy_lexicon.yaml, for the series of texts")
 
     @model_validator(mode="after")
     def _inputs_known(self) -> DerivedSeries:
@@ -434,6 +456,31 @@ class FeatureRegistry(Entry):
     def production(self) -> list[str]:
         """Features a model may use: none whose history is rewritten after the fact."""
         return [name for name, entry in self.features.items() if entry.point_in_time != "revised"]
+
+
+class Override(Entry):
+    """One override flag: its signal, the threshold, and months in which it is shown to fire and to rest."""
+
+    signal: str
+    unit: str
+    at_least: float
+    range: tuple[float, float]
+    why: str
+    fires: str = Field(pattern=r"^\d{4}-\d\d$")
+    calm: str = Field(pattern=r"^\d{4}-\d\d$")
+
+    @model_validator(mode="after")
+    def _in_reach(self) -> Override:
+        low, high = self.range
+        if not low < self.at_least < high:
+            raise ValueError(f"at_least {self.at_least} is out of the signal's reach, {low} to {high}")
+        return self
+
+
+class Overrides(Entry):
+    """registry/override_thresholds.yaml."""
+
+    overrides: dict[str, Override]
 
 
 class Horizon(Entry):
@@ -529,7 +576,7 @@ def load_derived(folder: Path, sources: DataSources) -> DerivedSeries:
     spec = _load(folder / "derived_series.yaml", DerivedSeries)
     for join in spec.inputs:
         _check_join(join, sources, folder / "derived_series.yaml")
-    return spec
+    return spec.model_copy(update={"lexicon": _load(folder / "policy_lexicon.yaml", Lexicon)})
 
 
 def _check_join(join: Join, sources: DataSources, path: Path) -> None:
@@ -545,6 +592,11 @@ def _check_join(join: Join, sources: DataSources, path: Path) -> None:
 def load_features(folder: Path) -> FeatureRegistry:
     """registry/feature_registry.yaml, checked."""
     return _load(folder / "feature_registry.yaml", FeatureRegistry)
+
+
+def load_overrides(folder: Path) -> Overrides:
+    """registry/override_thresholds.yaml, checked."""
+    return _load(folder / "override_thresholds.yaml", Overrides)
 
 
 def load_horizons(folder: Path) -> Horizons:

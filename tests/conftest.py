@@ -22,12 +22,15 @@ import pytest
 
 from tasks.features.build import build_features
 from tasks.labels import build_labels
+from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
 from tasks.registry import (
     DataSources,
+    DerivedSeries,
     FeatureRegistry,
     Horizons,
     JoinSpec,
+    load_derived,
     load_features,
     load_horizons,
     load_join_spec,
@@ -37,6 +40,7 @@ from tasks.registry import (
 from tasks.reporting.summary import RunSummary
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.ingest import ingest_source
+from tasks.staging.documents import documents_known_by
 from tasks.staging.stage import Staged, stage_source
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import tables
@@ -51,6 +55,7 @@ class Registry:
     folder: Path
     sources: DataSources
     joins: JoinSpec
+    derived: DerivedSeries
     features: FeatureRegistry
     horizons: Horizons
     regimes: pd.DataFrame
@@ -81,6 +86,7 @@ def registry() -> Registry:
         folder=folder,
         sources=sources,
         joins=load_join_spec(folder, sources),
+        derived=load_derived(folder, sources),
         features=load_features(folder),
         horizons=load_horizons(folder),
         regimes=load_regime_calendar(folder),
@@ -108,8 +114,21 @@ def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def panel(staged: StagedArchive, registry: Registry) -> pd.DataFrame:
-    return build_panel(staged.observations, registry.joins, as_of=AS_OF)
+def documents(staged: StagedArchive, registry: Registry) -> pd.DataFrame:
+    return documents_known_by(staged.zones, registry.sources, as_of=AS_OF)
+
+
+@pytest.fixture(scope="session")
+def panel(staged: StagedArchive, registry: Registry, documents: pd.DataFrame) -> pd.DataFrame:
+    return panel_of(staged.observations, registry, documents, AS_OF)
+
+
+def panel_of(
+    observations: pd.DataFrame, registry: Registry, documents: pd.DataFrame | None, as_of: pd.Timestamp
+) -> pd.DataFrame:
+    """The panel as the daily flow makes it: derived series first."""
+    held = with_derived(observations, registry.derived, as_of=as_of, documents=documents)
+    return build_panel(held, registry.joins, as_of=as_of)
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,8 @@ def test_no_production_feature_looks_at_a_revised_series(registry, panel, featur
         column
         for join in registry.joins.joins
         for column, target in join.columns.items()
-        if sources[join.source].series[target.rpartition(".")[0]].point_in_time == "revised"
+        if join.source != "derived"
+        and sources[join.source].series[target.rpartition(".")[0]].point_in_time == "revised"
     ]
     assert {"nfci", "oni_degc", "payems"} <= set(revised)
     blanked = panel.assign(**{name: float("nan") for column in revised for name in (column, f"{column}__age_days")})
@@ -161,13 +162,25 @@ def test_no_production_feature_looks_at_a_revised_series(registry, panel, featur
 
 
 def test_every_source_named_by_a_feature_exists(registry):
-    sources = registry.sources.sources
+    series_of = {name: spec.series for name, spec in registry.sources.sources.items()}
+    series_of |= {"derived": registry.derived.series, "calendar": {}}
     for name, entry in registry.features.features.items():
         for text in entry.sources:
             source, _, series = text.partition(" ")
-            assert source == "calendar" or (source in sources and (not series or series in sources[source].series)), (
-                name
-            )
+            assert source in series_of and (not series or series in series_of[source]), name
+
+
+def test_no_derived_series_is_made_of_a_revised_one(registry):
+    """So no feature of a derived series is: the check above sees panel columns only."""
+    sources = registry.sources.sources
+    inputs = {
+        c: sources[join.source].series[t.rpartition(".")[0]]
+        for join in registry.derived.inputs
+        for c, t in join.columns.items()
+    }
+    for source in ("usda_wasde", "inmet", "ghcnd", "open_meteo"):
+        inputs |= sources[source].series
+    assert [name for name, series in inputs.items() if series.point_in_time == "revised"] == []
 
 
 # series that the archive has no payload of

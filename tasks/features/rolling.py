@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 SESSIONS_A_YEAR = 252
+YEAR_OF_WEEKS = 364
 
 
 def log_return(price: pd.Series, sessions: int) -> pd.Series:
@@ -52,3 +53,26 @@ def rolling_correlation(left: pd.Series, right: pd.Series, window: int) -> pd.Se
 
 def _mean(values: pd.Series, window: int) -> pd.Series:
     return values.rolling(window, min_periods=window * 2 // 3).mean()
+
+
+def rolling_beta(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
+    """Slope of ``left`` on ``right`` over the trailing window: covariance over the variance of ``right``."""
+    both = left.notna() & right.notna()
+    y, x = left.where(both), right.where(both)
+    variance = _mean(x * x, window) - _mean(x, window) ** 2
+    return (_mean(x * y, window) - _mean(x, window) * _mean(y, window)) / variance.where(variance > 1e-12)
+
+
+def observed_earlier(panel: pd.DataFrame, column: str, *, days: int) -> pd.Series:
+    """The column's observation dated exactly ``days`` before the row's own, as last known by that row; else missing.
+
+    For weekly reports: rows hold the same report for about five sessions, more when a holiday delays the next one.
+    """
+    known = panel[column].notna().to_numpy()
+    own = (panel["date"] - pd.to_timedelta(panel[f"{column}__age_days"].fillna(0), unit="D"))[known]
+    observed = own.to_numpy().astype("datetime64[D]").astype("int64")
+    at = np.searchsorted(observed, observed - days, side="right") - 1
+    there = (at >= 0) & (observed[at] == observed - days)
+    earlier = np.full(len(panel), np.nan)
+    earlier[known] = np.where(there, panel[column].to_numpy()[known][at], np.nan)
+    return pd.Series(earlier, panel.index)

@@ -59,4 +59,31 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     for name, column in {"beans": "zs_last", "meal": "zm_last", "corn": "zc_last", "crude": "cl_last"}.items():
         price = panel[column].where(panel[column] > 0)
         out[f"oil_{name}_ratio_z_252d"] = z_score(oil / price)
+    out["oil_wheat_ratio_z_252d"] = z_score(oil / panel["zw_last"])
+    out["beans_wheat_ratio_z_252d"] = z_score(beans / panel["zw_last"])
+    return out | _china(panel)
+
+
+def _china(panel: pd.DataFrame) -> dict[str, pd.Series]:
+    """Dalian and Zhengzhou against Chicago and each other in cents per pound, and China's crush and demand."""
+    oil = panel["zl_last"]
+    premium, margin = panel["dalian_soyoil_premium_cents_lb"], panel["china_crush_margin_cny_t"]
+    spreads = {
+        "oil_less_dalian_palm": oil - panel["dalian_palm_cents_lb"],
+        "zhengzhou_rapeseed_less_oil": panel["zhengzhou_rapeseed_oil_cents_lb"] - oil,
+        "dalian_soyoil_less_palm": panel["dalian_soyoil_less_palm_cents_lb"],
+    }
+    out = {
+        "dalian_soyoil_premium_cents_lb": premium,
+        "dalian_soyoil_premium_z_252d": z_score(premium),
+        "dalian_soyoil_premium_change_21d_cents_lb": premium - premium.shift(21),
+    }
+    for name, spread in spreads.items():
+        out[f"{name}_cents_lb"] = spread
+        out[f"{name}_z_252d"] = z_score(spread)
+    out["china_crush_margin_cny_t"] = margin
+    out["china_crush_margin_z_252d"] = z_score(margin)
+    out["china_crush_margin_change_21d_cny_t"] = margin - margin.shift(21)
+    out["china_soybean_imports_growth_pct"] = panel["china_soybean_imports_growth_pct"]
+    out["china_demand_composite_z"] = panel["china_demand_composite_z"]
     return out

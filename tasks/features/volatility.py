@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
+from tasks.features.technical import complete_bars
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
@@ -27,6 +28,9 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["zl_skew_126d"] = returns.rolling(126, min_periods=84).skew()
     out["zl_kurtosis_126d"] = returns.rolling(126, min_periods=84).kurt()
     out["zl_largest_move_21d"] = returns.abs().rolling(21, min_periods=14).max()
+    out["zl_garman_klass_21d_pct"] = garman_klass_pct(panel, 21)
+    out["zl_garman_klass_63d_pct"] = garman_klass_pct(panel, 63)
+    out["zl_range_to_close_volatility_63d"] = out["zl_garman_klass_63d_pct"] / out["zl_volatility_63d_pct"]
     return out
 
 
@@ -35,3 +39,15 @@ def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> pd.Series:
     squared = pd.Series(np.log(high / low) ** 2)
     daily = np.sqrt(squared.rolling(window, min_periods=window * 2 // 3).mean() / (4 * np.log(2)))
     return daily * np.sqrt(SESSIONS_A_YEAR) * 100
+
+
+def garman_klass_pct(panel: pd.DataFrame, window: int) -> pd.Series:
+    """Volatility of whole bars, annualised %: sqrt(mean(0.5 ln(H/L)^2 - (2 ln 2 - 1) ln(C/O)^2)) (Garman-Klass 1980).
+
+    Over complete bars only (technical.complete_bars), where two thirds of the window's sessions have one.
+    """
+    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].where(complete_bars(panel))
+    spread, body = np.log(bars["zl_high"] / bars["zl_low"]), np.log(bars["zl_close"] / bars["zl_open"])
+    daily = 0.5 * spread**2 - (2 * np.log(2) - 1) * body**2
+    mean = daily.rolling(window, min_periods=window * 2 // 3).mean().clip(lower=0)
+    return np.sqrt(mean * SESSIONS_A_YEAR) * 100

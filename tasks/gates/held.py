@@ -31,12 +31,15 @@ def known_at_session(run: Run, staged: Iterable[Staged]) -> Known:
 
     Rows that POST_STAGING sets aside are refused cells from here on; the last part says which expectations they failed.
     """
-    observations, quarantine = gather(staged, as_of=run.as_of)
+    parts = list(staged)
+    observations, quarantine = gather(parts, as_of=run.as_of)
     observations, quarantine, set_aside = without_failing_rows(
         observations, quarantine, expectations=run.settings.expectations
     )
     series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
-    observations = with_derived(observations, run.derived, as_of=run.as_of)
+    texts = [part.documents for part in parts if part.documents is not None and len(part.documents)]
+    documents = pd.concat(texts, ignore_index=True) if texts else None
+    observations = with_derived(observations, run.derived, as_of=run.as_of, documents=documents)
     derived = summarise_derived(observations, run.derived, as_of=run.as_of)
     return observations, quarantine, pd.concat([series, derived], ignore_index=True), set_aside
 

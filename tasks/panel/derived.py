@@ -1,7 +1,12 @@
-"""Derived series: substitute oils in one unit, China's demand, policy in force, from inputs as known at each session.
+"""Derived series: oils in one unit, China's demand, policy in force, balances, weather, as known at each session.
 
 What is computed here is an observation of source ``derived``, dated at a session and known at its 18:00 Chicago. The
-registry names the inputs; a formula sees a frame with a row a session and may look back, never ahead.
+registry names the inputs; a formula sees a frame with a row a session and may look back, never ahead. What needs more
+than the newest value of its inputs has a module of its own: balances of several marketing years in wasde.py, calendar
+days of weather stations in weather.py.
+
+Counts of events and documents are running totals of all that was known by the session, from the first thing known of
+their source on: a feature takes the difference over its window, and none is lost on a day without a session.
 """
 
 from __future__ import annotations
@@ -13,7 +18,9 @@ import pandas as pd
 
 from tasks.calendar import as_of_instant
 from tasks.errors import RegistryError
-from tasks.panel.join import build_panel
+from tasks.panel import wasde, weather
+from tasks.panel.join import AGE, build_panel
+from tasks.panel.lexicon import score_documents
 from tasks.registry import DerivedSeries, JoinSpec
 from tasks.staging.gather import stack
 
@@ -22,6 +29,7 @@ LB_PER_TONNE = 2204.62
 YEAR_SESSIONS = 252
 STALE_LIMIT_DAYS = 14  # its inputs have limits of their own; a fortnight without any is worth a word
 OIL_YIELD, MEAL_YIELD = 0.185, 0.785
+MILLION_T_PER_MILLION_BU = 0.0272155  # soybeans, 60 lb a bushel
 
 
 def usd_t_to_cents_lb(price_usd_t: pd.Series) -> pd.Series:
@@ -58,6 +66,15 @@ def _china_demand(known: pd.DataFrame) -> pd.Series:
     return components.mean(axis=1).where(components.notna().sum(axis=1) >= 2)
 
 
+def _crop_shortfall(known: pd.DataFrame) -> pd.Series:
+    now, first = pd.Series(0.0, index=known.index), pd.Series(0.0, index=known.index)
+    for column, tonnes in {"us_crop": MILLION_T_PER_MILLION_BU, "brazil_crop": 1, "argentina_crop": 1}.items():
+        crop = known[column] * tonnes
+        year = known["date"] - pd.to_timedelta(known[column + AGE], unit="D")  # the marketing year it is dated at
+        now, first = now + crop, first + crop.groupby(year).transform("first")
+    return 1 - now / first
+
+
 FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "oil.palm_cme": lambda known: usd_t_to_cents_lb(known["palm_cme"]),
     "oil.palm_dalian": lambda known: _in_cents_lb(known, "palm_dalian"),
@@ -74,16 +91,110 @@ FORMULAS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "china.demand_coverage": lambda known: _china_components(known).notna().mean(axis=1).replace(0.0, np.nan),
     "policy.china_added_tariff": lambda known: known["china_added_tariff"],
     "policy.biomass_based_diesel_mandate": lambda known: known["biomass_based_diesel_mandate"],
+    "policy.biomass_based_diesel_mandate_ahead": lambda known: (
+        known["biomass_based_diesel_furthest"] - known["biomass_based_diesel_mandate"]
+    ),
+    "supply.crop_shortfall": _crop_shortfall,
+    "supply.oil_biofuel_share": lambda known: known["oil_biofuel_use"] / known["oil_total_use"],
 }
 
 
-def with_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timestamp) -> pd.DataFrame:
+KINDS = ("tariff", "mandate", "tax", "lcfs", "export_ban", "conflict", "trade_deal")
+TOPICS = ("renewable_fuel_standard", "biodiesel", "section_301", "soybeans", "vegetable_oils", "trade_remedies")
+# running totals: source, series and field that are added up
+TOTALS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "policy.events": ("policy_events", tuple(f"event.{kind}" for kind in KINDS), "events"),
+    "policy.events_tariff": ("policy_events", ("event.tariff",), "events"),
+    **{f"policy.register_{topic}": ("federal_register", (topic,), "documents") for topic in TOPICS},
+}
+REGISTER_AGE = "policy.register_age"
+TEXTS = {
+    f"text.{theme}_{what}": (theme, what) for theme in ("mandate", "tariff", "subsidy") for what in ("score", "scored")
+}
+
+
+def known_total(
+    observations: pd.DataFrame, names: tuple[str, ...], field: str, instants: np.ndarray, *, first: pd.Timestamp | None
+) -> np.ndarray:
+    """Sum of the newest vintages known at each instant (int64 microseconds) of the named series.
+
+    Missing before ``first``, when the count began: that nothing was counted yet is not a count of 0.
+    """
+    rows = observations[(observations["field"] == field) & observations["series"].isin(names)]
+    rows = rows.sort_values(["series", "observation_date", "available_at", "vintage"])
+    before = rows.groupby(["series", "observation_date"], observed=True)["value"].shift().fillna(0.0)
+    total = _running(rows["available_at"], rows["value"] - before, instants)
+    return (
+        np.full(len(instants), np.nan) if first is None else np.where(instants >= _microseconds(first), total, np.nan)
+    )
+
+
+def _microseconds(instant: pd.Timestamp) -> int:
+    return instant.value // 1000  # always in nanoseconds, whatever the unit
+
+
+def _running(available: pd.Series, amounts: pd.Series, instants: np.ndarray) -> np.ndarray:
+    when = available.astype("datetime64[us, UTC]").astype("int64").to_numpy()
+    order = np.argsort(when, kind="stable")
+    sums = np.concatenate([[0.0], np.cumsum(amounts.to_numpy(dtype="float64")[order])])
+    return sums[np.searchsorted(when[order], instants, side="right")]
+
+
+def _register_age(register: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
+    """Calendar days from the newest document known to the session."""
+    rows = register.sort_values("available_at")
+    when = rows["available_at"].astype("int64").to_numpy()
+    newest = np.concatenate([[np.nan], rows["observation_date"].astype("int64").cummax().to_numpy(dtype="float64")])
+    instants = known["as_of_instant"].astype("datetime64[us, UTC]").astype("int64").to_numpy()
+    at = newest[np.searchsorted(when, instants, side="right")]
+    return (known["date"].astype("datetime64[us]").astype("int64").to_numpy() - at) / 86_400_000_000
+
+
+def _text_total(scored: pd.DataFrame, theme: str, what: str, instants: np.ndarray) -> np.ndarray:
+    """Running total of scores, or of documents scored; a later wording takes the place of the earlier."""
+    rows = scored[scored["theme"] == theme]
+    amounts = rows["score"] if what == "score" else pd.Series(1.0, index=rows.index)
+    taken_back = rows["replaced"].notna()
+    when = pd.concat([rows["available_at"], rows.loc[taken_back, "replaced"]])
+    return _running(when, pd.concat([amounts, -amounts[taken_back]]), instants)
+
+
+def _totals(
+    observations: pd.DataFrame, documents: pd.DataFrame | None, spec: DerivedSeries, known: pd.DataFrame
+) -> dict[str, pd.Series]:
+    instants = known["as_of_instant"].astype("datetime64[us, UTC]").astype("int64").to_numpy()
+    of_source = {name: observations[observations["source"] == name] for name in ("policy_events", "federal_register")}
+    out = {}
+    for name, (source, names, field) in TOTALS.items():
+        # a topic without documents yet is a 0 of a feed that runs; a kind without events may be one the table omits
+        begun = of_source[source]
+        begun = begun if source == "federal_register" else begun[begun["series"].isin(names)]
+        first = begun["available_at"].min() if len(begun) else None
+        out[name] = known_total(of_source[source], names, field, instants, first=first)
+    out[REGISTER_AGE] = _register_age(of_source["federal_register"], known)
+    if documents is None or documents.empty or spec.lexicon is None:
+        out |= {name: np.full(len(instants), np.nan) for name in TEXTS}
+    else:
+        scored = score_documents(documents, spec.lexicon)
+        first = _microseconds(documents["available_at"].min())
+        for name, (theme, what) in TEXTS.items():
+            out[name] = np.where(instants >= first, _text_total(scored, theme, what, instants), np.nan)
+    return {name: pd.Series(values, index=known.index) for name, values in out.items()}
+
+
+def with_derived(
+    observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timestamp, documents: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """The observations and, after them, every derived series."""
-    return stack([observations, derive(observations, spec, as_of=as_of)])
+    return stack([observations, derive(observations, spec, as_of=as_of, documents=documents)])
 
 
-def derive(observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timestamp) -> pd.DataFrame:
+def derive(
+    observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timestamp, documents: pd.DataFrame | None = None
+) -> pd.DataFrame:
     """Every derived series at every session to ``as_of``, in the columns of staged observations.
+
+    ``documents`` are staged documents (tasks/staging/documents.py); without them the series of texts have no values.
 
     A value outside its registered range is not published: its inputs are wrong, or the range is.
 
@@ -92,13 +203,19 @@ def derive(observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timesta
 
     Invariants: the value of session t depends on observations with ``available_at`` by 18:00 Chicago of t only.
     """
-    apart = sorted(set(spec.series) ^ set(FORMULAS))
+    tabled = set(spec.series) & {*wasde.columns(), *weather.columns()}
+    apart = sorted(set(spec.series) ^ {*FORMULAS, *TOTALS, *TEXTS, REGISTER_AGE, *tabled})
     if apart:
         raise RegistryError(f"registry/derived_series.yaml and tasks/panel/derived.py differ: {', '.join(apart)}")
     known = build_panel(observations, JoinSpec(joins=spec.inputs), as_of=as_of)
+    moments = known["date"], known["as_of_instant"]
+    regions = {name: held for name, held in weather.REGIONS.items() if any(f"weather.{name}." in s for s in tabled)}
+    balances = wasde.wasde_known(observations, *moments)
+    tables = pd.concat([balances, weather.weather_known(observations, regions, *moments)], axis=1)
+    made = _totals(observations, documents, spec, known) | {name: tables[name] for name in tabled}
     parts = []
     for name, entry in spec.series.items():
-        values = FORMULAS[name](known)
+        values = FORMULAS[name](known) if name in FORMULAS else made[name]
         rows = pd.DataFrame(
             {"observation_date": known["date"], "value": values, "available_at": known["as_of_instant"]}
         )

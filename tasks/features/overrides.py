@@ -1,0 +1,28 @@
+"""Override flags: one thing rules the price. Thresholds and the dated episodes that show them are in the registry."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.features import big8
+from tasks.features.rolling import percentile
+from tasks.registry import load_overrides
+from tasks.settings import load_settings
+
+
+def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
+    """1 where the signal of registry/override_thresholds.yaml is at least its threshold; missing where it is."""
+    out = {}
+    for name, entry in load_overrides(load_settings().registry).overrides.items():
+        signal = signal_of(panel, entry.signal)
+        out[name] = (signal >= entry.at_least).astype(float).where(signal.notna())
+    return out
+
+
+def signal_of(panel: pd.DataFrame, name: str) -> pd.Series:
+    """What a threshold looks at."""
+    if name.startswith("big8."):
+        return big8.signal(panel, name.removeprefix("big8."))
+    if name == "palm_percentile_756d":
+        return percentile(panel["cpo_last"], 756)
+    return panel[name]

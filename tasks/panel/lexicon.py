@@ -1,0 +1,59 @@
+"""What policy documents say, scored by the phrases of registry/policy_lexicon.yaml (`lexicon-v1`, no model).
+
+A theme's score of a document is (up - down) / (up + down) phrases, in [-1, 1]; a document without a phrase of a theme
+has no score, which is not 0. It lives here and not among the features because the panel holds numbers only: scores
+join it as derived series, each known when its document was.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from tasks.registry import Lexicon, Theme
+from tasks.sources.texts import normalised
+
+
+def score_documents(documents: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
+    """``document_id``, ``theme``, ``available_at``, ``score``: one row a wording that says something of a theme.
+
+    A document of several topics is one document; of several wordings each counts when it came (``replaced`` marks
+    the instant from which a later wording stands in its place).
+    """
+    texts = documents.drop_duplicates(["source", "document_id", "available_at"])
+    texts = texts.sort_values(["source", "document_id", "available_at"])
+    titles, abstracts = (f.fillna("").map(normalised) for f in (texts["title"], texts["abstract"]))
+    replaced = texts.groupby(["source", "document_id"])["available_at"].shift(-1)
+    parts = []
+    for name, theme in lexicon.themes.items():
+        said = _pattern(theme)
+        of_title = titles.map(lambda text, theme=theme, said=said: _score(text, theme, said)).astype("float64")
+        of_abstract = abstracts.map(lambda text, theme=theme, said=said: _score(text, theme, said)).astype("float64")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "document_id": texts["document_id"],
+                    "theme": name,
+                    "available_at": texts["available_at"],
+                    "replaced": replaced,
+                    "score": of_title.fillna(of_abstract),
+                }
+            )
+        )
+    rows = pd.concat(parts, ignore_index=True)
+    return rows[rows["score"].notna()].reset_index(drop=True)
+
+
+def _pattern(theme: Theme) -> re.Pattern[str]:
+    longest_first = sorted({normalised(phrase) for phrase in (*theme.up, *theme.down)}, key=len, reverse=True)
+    return re.compile(f"\\b({'|'.join(map(re.escape, longest_first))})(?:e?s)?\\b")
+
+
+def _score(text: str, theme: Theme, said: re.Pattern[str]) -> float | None:
+    found = [match.group(1) for match in said.finditer(text)]
+    if not found:
+        return None
+    ups = {normalised(phrase) for phrase in theme.up}
+    up = sum(phrase in ups for phrase in found)
+    return (2 * up - len(found)) / len(found)

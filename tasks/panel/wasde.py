@@ -1,0 +1,124 @@
+"""WASDE balances as known at each session: the newest marketing year, the year before it, the last report's revision.
+
+A plain join of "the newest observation" changes the marketing year each May and so compares a harvest with another one.
+Here every report is a table of marketing years, and a revision is of a year that both reports printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+SOURCE = "usda_wasde"
+NEXT_REPORT_DAYS = 70  # reports are 28 to 35 days apart, 60 to 64 where a shutdown has cancelled one
+AGE = "wasde.days_since_report"
+
+Reports = Callable[[str], pd.DataFrame]  # a series: a row a report, a column a marketing year
+US, WORLD = "us.total_use", "world.domestic_use"  # the world's exports are imports of others: no use
+
+
+def _ratio_pct(part: str, whole: str) -> Callable[[Reports], pd.DataFrame]:
+    return lambda of: 100 * of(part) / of(whole)
+
+
+def _series(name: str) -> Callable[[Reports], pd.DataFrame]:
+    return lambda of: of(name)
+
+
+RATIOS: dict[str, Callable[[Reports], pd.DataFrame]] = {
+    "soybean_oil.us.stocks_to_use": _ratio_pct("soybean_oil.us.ending_stocks", f"soybean_oil.{US}"),
+    "soybeans.us.stocks_to_use": _ratio_pct("soybeans.us.ending_stocks", f"soybeans.{US}"),
+    "soybean_meal.us.stocks_to_use": _ratio_pct("soybean_meal.us.ending_stocks", f"soybean_meal.{US}"),
+    "soybean_oil.us.biofuel_share": _ratio_pct("soybean_oil.us.biofuel_use", f"soybean_oil.{US}"),
+    "soybean_oil.world.stocks_to_use": _ratio_pct("soybean_oil.world.ending_stocks", f"soybean_oil.{WORLD}"),
+    "soybeans.world.stocks_to_use": _ratio_pct("soybeans.world.ending_stocks", f"soybeans.{WORLD}"),
+    "soybean_meal.world.stocks_to_use": _ratio_pct("soybean_meal.world.ending_stocks", f"soybean_meal.{WORLD}"),
+}
+QUANTITIES: dict[str, Callable[[Reports], pd.DataFrame]] = {
+    name: _series(name)
+    for name in (
+        "soybean_oil.us.ending_stocks",
+        "soybean_oil.us.production",
+        "soybean_oil.us.biofuel_use",
+        "soybean_oil.us.exports",
+        "soybeans.us.ending_stocks",
+        "soybeans.us.production",
+        "soybeans.us.yield",
+        "soybeans.us.crush",
+        "soybeans.us.exports",
+        "soybean_oil.world.ending_stocks",
+        "soybeans.world.ending_stocks",
+        "soybeans.brazil.production",
+        "soybeans.argentina.production",
+        "soybean_oil.argentina.exports",
+        "soybeans.china.imports",
+        "soybeans.china.ending_stocks",
+    )
+}
+
+
+def columns() -> list[str]:
+    """Names of what ``wasde_known`` returns."""
+    ratios = [f"wasde.{name}{kind}" for name in RATIOS for kind in ("", ".revision", ".year_change")]
+    return [AGE, *ratios, *(f"wasde.{name}{kind}" for name in QUANTITIES for kind in (".revision", ".year_change"))]
+
+
+def wasde_known(observations: pd.DataFrame, days: pd.Series, instants: pd.Series) -> pd.DataFrame:
+    """A row a session: ratios in %, their changes in points, the changes of quantities in %; days since the report.
+
+    ``.revision`` is the last report against the one before, of the newest marketing year that both printed: in May
+    still that of the old crop. ``.year_change`` is the newest marketing year against the year before it, both as the
+    last report has them. A report more than 70 days old, or after a longer gap, says nothing.
+
+    Invariants: the row of a session looks at reports with ``available_at`` by its instant only.
+    """
+    held = observations[(observations["source"] == SOURCE).to_numpy()]
+    if held.empty:
+        return pd.DataFrame(np.nan, index=days.index, columns=columns())
+    years = held["observation_date"].dt.year
+    reports = pd.DatetimeIndex(held["available_at"].unique()).sort_values()
+    first_printed = years.groupby(held["available_at"]).max().reindex(reports)
+    newest = np.maximum.accumulate(first_printed.to_numpy())
+    by_series = {str(name): part for name, part in held.groupby("series", observed=True)}
+
+    def tables(series: str) -> pd.DataFrame:
+        """As known after each report: a vintage is kept only where a report changed the number."""
+        part = by_series.get(series)
+        if part is None:
+            return pd.DataFrame(np.nan, index=reports, columns=range(newest[0], newest[-1] + 1))
+        table = part.sort_values("vintage").pivot_table(
+            index="available_at", columns=part["observation_date"].dt.year, values="value", aggfunc="last"
+        )
+        return table.reindex(reports).ffill()
+
+    local = reports.tz_convert("America/New_York").tz_localize(None).normalize()
+    gap = np.append(np.nan, np.diff(local.to_numpy()) / np.timedelta64(1, "D"))
+    told = {}
+    for name, formula in (RATIOS | QUANTITIES).items():
+        table = formula(tables)
+        now, year_before = _pick(table, newest), _pick(table, newest - 1)
+        again, before = _pick(table[1:], newest[:-1]), _pick(table[:-1], newest[:-1])
+        if name in RATIOS:
+            told[f"wasde.{name}"] = now
+            revision, change = again - before, now - year_before
+        else:
+            revision, change = 100 * (again / before - 1), 100 * (now / year_before - 1)
+        # what a report leaves out (biofuel use, May to October 2012) is not unchanged
+        printed = (gap <= NEXT_REPORT_DAYS) & ~np.isnan(now)
+        told[f"wasde.{name}.revision"] = np.where(printed, np.append(np.nan, revision), np.nan)
+        told[f"wasde.{name}.year_change"] = change
+    last = np.searchsorted(reports.as_unit("us").asi8, pd.DatetimeIndex(instants).as_unit("us").asi8, "right") - 1
+    age = (days.to_numpy() - local.to_numpy()[last]) / np.timedelta64(1, "D")
+    known = (last >= 0) & (age <= NEXT_REPORT_DAYS)
+    rows = {AGE: np.where(known, age, np.nan)}
+    rows |= {name: np.where(known, values[last], np.nan) for name, values in told.items()}
+    return pd.DataFrame(rows, index=days.index)[columns()]
+
+
+def _pick(table: pd.DataFrame, years: np.ndarray) -> np.ndarray:
+    """Of each row the value of its year; missing where the year is not printed."""
+    at = table.columns.get_indexer(pd.Index(years))
+    values = table.to_numpy(dtype="float64")[np.arange(len(table)), at]
+    return np.where(at >= 0, values, np.nan)
