@@ -18,6 +18,7 @@ from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_
 from tasks.panel.derived import summarise_derived, with_derived
 from tasks.panel.join import summarise_panel
 from tasks.registry import DataSources
+from tasks.staging.documents import gather_documents
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, known_by, read_staged
 from tasks.staging.summary import summarise_series
@@ -37,8 +38,7 @@ def known_at_session(run: Run, staged: Iterable[Staged]) -> Known:
         observations, quarantine, expectations=run.settings.expectations
     )
     series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
-    texts = [part.documents for part in parts if part.documents is not None and len(part.documents)]
-    documents = pd.concat(texts, ignore_index=True) if texts else None
+    documents = gather_documents([part.documents for part in parts], as_of=run.as_of)
     observations = with_derived(observations, run.derived, as_of=run.as_of, documents=documents)
     derived = summarise_derived(observations, run.derived, as_of=run.as_of)
     return observations, quarantine, pd.concat([series, derived], ignore_index=True), set_aside

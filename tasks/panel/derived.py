@@ -108,6 +108,8 @@ TOTALS: dict[str, tuple[str, tuple[str, ...], str]] = {
     **{f"policy.register_{topic}": ("federal_register", (topic,), "documents") for topic in TOPICS},
 }
 REGISTER_AGE = "policy.register_age"
+# sources of which more is read than the newest values that the registry's inputs name
+READ_WHOLE = (wasde.SOURCE, "policy_events", "federal_register", *sorted({r.source for r in weather.REGIONS.values()}))
 TEXTS = {
     f"text.{theme}_{what}": (theme, what) for theme in ("mandate", "tariff", "subsidy") for what in ("score", "scored")
 }

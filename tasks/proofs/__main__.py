@@ -29,6 +29,7 @@ from tasks.proofs.truncation import Held, sample_days, truncation_proof
 from tasks.registry import load_regime_calendar
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import landed
+from tasks.staging.documents import gather_documents
 from tasks.staging.gather import gather, stack
 from tasks.staging.stage import Staged, stage_source
 from tasks.zones import code_fingerprint, exclusive, read_json, read_parquet, write_bytes
@@ -50,6 +51,7 @@ def prove(run: Run, *, days: int, restaged: int, permutations: int, console: Con
     staged = _stage(run)
     held = Held(
         observations=stack([part.observations for part in staged]),
+        documents=gather_documents([part.documents for part in staged], as_of=run.as_of),
         sources=run.sources,
         joins=run.joins,
         derived=run.derived,
@@ -108,7 +110,8 @@ def _stage(run: Run) -> list[Staged]:
 def _training_tables(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Panel and training tables built anew; the files on disk must equal them, or the audit is of something else."""
     observations, _ = gather(staged, as_of=run.as_of)
-    observations = with_derived(observations, run.derived, as_of=run.as_of)
+    documents = gather_documents([part.documents for part in staged], as_of=run.as_of)
+    observations = with_derived(observations, run.derived, as_of=run.as_of, documents=documents)
     panel = build_panel(observations, run.joins, as_of=run.as_of)
     features = build_features(panel, run.features)
     labels = build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)

@@ -20,21 +20,23 @@ from tasks.features.build import build_features
 from tasks.panel import derived, join
 from tasks.registry import Availability, DataSources, DerivedSeries, FeatureRegistry, JoinSpec
 from tasks.sources.payloads import Payload
-from tasks.staging import gather, stage
+from tasks.staging import documents, gather, stage
 
 FINDINGS = ["stage", "cut", "column", "date", "with_future", "without_future", "cells"]
 KEY = ["source", "series", "field", "observation_date", "vintage"]
+TEXT_KEY = ["source", "series", "document_id", "vintage"]
 
 
 @dataclass(frozen=True)
 class Held:
     """Everything the proof starts from, as of the last session.
 
-    ``observations`` are the staged rows of every source (not yet cut, nothing derived). ``payloads`` gives a source's
-    landed payloads; it is asked for the days that are restaged only. ``build`` is the feature build.
+    ``observations`` and ``documents`` are the staged rows of every source (not yet cut, nothing derived). ``payloads``
+    gives a source's landed payloads; it is asked for the days that are restaged only. ``build`` is the feature build.
     """
 
     observations: pd.DataFrame
+    documents: pd.DataFrame
     sources: DataSources
     joins: JoinSpec
     derived: DerivedSeries
@@ -46,11 +48,11 @@ class Held:
     @property
     def used(self) -> list[str]:
         """The sources that the panel and the derived series read."""
-        names = {entry.source for entry in (*self.joins.joins, *self.derived.inputs)}
+        names = {entry.source for entry in (*self.joins.joins, *self.derived.inputs)} | set(derived.READ_WHOLE)
         return sorted(names & set(self.sources.sources))
 
     def relevant(self, observations: pd.DataFrame) -> pd.DataFrame:
-        """The rows of the series and fields that some join reads: all that can reach a column."""
+        """The rows of the series and fields that a join or a derived series reads: all that can reach a column."""
         wanted = {
             (entry.source, *target.rsplit(".", 1))
             for entry in (*self.joins.joins, *self.derived.inputs)
@@ -60,7 +62,8 @@ class Held:
         number = groups.ngroup().to_numpy()
         keys = observations.loc[groups.head(1).index, ["source", "series", "field"]].astype(str)
         read = {number[observations.index.get_loc(i)] for i, key in keys.iterrows() if tuple(key) in wanted}
-        return observations[np.isin(number, list(read))]
+        whole = observations["source"].isin(derived.READ_WHOLE).to_numpy()
+        return observations[np.isin(number, list(read)) | whole]
 
 
 def sample_days(count: int, *, last: pd.Timestamp, seed: str = "truncation") -> list[pd.Timestamp]:
@@ -89,19 +92,20 @@ def truncation_proof(
     days = sorted(days)
     from_payloads = {days[i] for i in np.linspace(0, len(days) - 1, restaged).astype(int)} if restaged else set()
     relevant = held.relevant(held.observations)
-    whole = _everything(held, relevant, held.as_of)
+    whole = _everything(held, relevant, held.documents, held.as_of)
     found = [early_stamps(held.observations, held.sources)]
     for number, day in enumerate(days, start=1):
-        known = _published(relevant, day)
+        known, texts = _published(relevant, day), _published(held.documents, day)
         product_cut = stage.known_by(relevant, day)
         if not product_cut.index.equals(known.index):
             found.append(_differences("known_by", day, product_cut, known))
         if day in from_payloads:
             of_used = held.observations[held.observations["source"].isin(held.used)]
-            known = _restaged(held, day)
+            known, again = _restaged(held, day)
             found.append(_differences("staging", day, _published(of_used, day), known))
-            known = held.relevant(known)
-        cut = _everything(held, known, day)
+            found.append(_differences("documents", day, _wording(texts), _wording(again), key=TEXT_KEY))
+            known, texts = held.relevant(known), again
+        cut = _everything(held, known, texts, day)
         found += [
             _differences(name, day, frame[frame["date"] <= day], cut[name], key=["date"])
             for name, frame in whole.items()
@@ -181,22 +185,32 @@ def _first_release(day: date, rule: Availability) -> date:
     return day
 
 
-def _published(observations: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
+def _published(rows: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
     """The proof's own cut: 18:00 in Chicago of that day, by the clock there."""
     evening = pd.Timestamp(f"{day:%Y-%m-%d} 18:00", tz="America/Chicago")
-    return observations[(observations["available_at"] <= evening).to_numpy()]
+    return rows[(rows["available_at"] <= evening).to_numpy()]
 
 
-def _restaged(held: Held, day: pd.Timestamp) -> pd.DataFrame:
-    parts = [
-        stage.stage_payloads(name, held.sources.source(name), held.payloads(name), through=as_of_instant(day))[0]
-        for name in held.used
-    ]
-    return gather.stack(parts)
+def _restaged(held: Held, day: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Observations and documents staged anew from the payloads, through that day."""
+    parts, texts = [], []
+    for name in held.used:
+        spec, through = held.sources.source(name), as_of_instant(day)
+        payloads = list(held.payloads(name))
+        parts.append(stage.stage_payloads(name, spec, payloads, through=through)[0])
+        if spec.kind == "documents":
+            texts.append(documents.stage_documents(name, spec, stage.named(payloads), through=through)[0])
+    return gather.stack(parts), documents.gather_documents(texts, as_of=day)
 
 
-def _everything(held: Held, observations: pd.DataFrame, day: pd.Timestamp) -> dict[str, pd.DataFrame]:
-    known = derived.with_derived(observations, held.derived, as_of=day)
+def _wording(texts: pd.DataFrame) -> pd.DataFrame:
+    return texts.drop(columns="fetched_at").rename(columns={"published": "date"})
+
+
+def _everything(
+    held: Held, observations: pd.DataFrame, texts: pd.DataFrame, day: pd.Timestamp
+) -> dict[str, pd.DataFrame]:
+    known = derived.with_derived(observations, held.derived, as_of=day, documents=texts)
     panel = join.build_panel(known, held.joins, as_of=day)
     own = known[known["source"] == derived.SOURCE]
     wide = own.pivot(index="observation_date", columns="series", values="value")
@@ -235,7 +249,7 @@ def _differences(
 
 
 def _in_order(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
-    named = [c for c in ("source", "series", "field") if c in frame]
+    named = [c for c in ("source", "series", "field") if c in frame and "value" in frame]
     if named:  # of staged rows only what is known matters: not how categories are coded, nor which run fetched them
         frame = frame[[*KEY, "value", "available_at"]]
         codes = {c: frame[c].astype(str) for c in named}

@@ -70,7 +70,12 @@ def stage_documents(
 def documents_known_by(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) -> pd.DataFrame:
     """The staged documents of all sources that were known at 18:00 Chicago of ``as_of``."""
     paths = [zones.staging / name / "documents.parquet" for name, spec in sources.sources.items() if _has_texts(spec)]
-    held = [typed(read_parquet(path)) for path in paths if path.exists()]
+    return gather_documents([typed(read_parquet(path)) for path in paths if path.exists()], as_of=as_of)
+
+
+def gather_documents(parts: Iterable[pd.DataFrame | None], *, as_of: pd.Timestamp) -> pd.DataFrame:
+    """The documents of all sources that were known at 18:00 Chicago of ``as_of``; a source without texts is None."""
+    held = [part for part in parts if part is not None and len(part)]
     if not held:
         return typed(pd.DataFrame(columns=list(DOCUMENTS)))
     together = pd.concat(held, ignore_index=True)

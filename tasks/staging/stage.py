@@ -68,7 +68,7 @@ def stage_payloads(
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
     frames, unreadable = [], []
-    for number, (name, payload) in enumerate(_named(payloads)):
+    for number, (name, payload) in enumerate(named(payloads)):
         try:
             raw.verify(payload)
             rows = raw.adapter(spec).parse(payload, spec)
@@ -96,7 +96,7 @@ def stage_payloads(
     return _finish([accepted], OBSERVATIONS), _finish([*refused, _refusals(cells[cells["rule"] != ""])], QUARANTINE)
 
 
-def _named(payloads: Iterable[Payload]) -> list[tuple[str, Payload]]:
+def named(payloads: Iterable[Payload]) -> list[tuple[str, Payload]]:
     """Payloads by a name of their own; two folders may hold files of one name."""
     payloads = list(payloads)
     shared = Counter(payload.name for payload in payloads)
@@ -344,7 +344,7 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         observations, quarantine = stage_payloads(source, spec, held, through=through)
         documents = None
         if spec.kind == "documents":
-            documents, unfit = stage_documents(source, spec, _named(held), through=through)
+            documents, unfit = stage_documents(source, spec, named(held), through=through)
             quarantine = _finish([quarantine, unfit] if len(unfit) else [quarantine], QUARANTINE)
             write_parquet(texts, documents)
         write_parquet(refused, quarantine)

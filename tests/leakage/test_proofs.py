@@ -28,9 +28,10 @@ A_WEDNESDAY = DAYS[:1]  # Tuesday's positions are out on Friday: known by date, 
 
 
 @pytest.fixture(scope="module")
-def held(staged, registry) -> Held:
+def held(staged, documents, registry) -> Held:
     given = Held(
         observations=staged.observations,
+        documents=documents,
         sources=registry.sources,
         joins=registry.joins,
         derived=load_derived(registry.folder, registry.sources),

@@ -10,6 +10,7 @@ import pytest
 
 from tasks.errors import JoinTestsFailed, RegistryError
 from tasks.panel import join as panel_join
+from tasks.panel.derived import with_derived
 from tasks.panel.join import AGE, build_panel
 from tasks.panel.join_tests import check_joins, find_failures
 from tasks.registry import JOIN_TESTS, PANEL_TESTS, load_join_spec
@@ -17,18 +18,23 @@ from tests.conftest import AS_OF
 
 
 @pytest.fixture(scope="module")
-def failures(staged, registry):
+def observations(staged, registry, documents) -> pd.DataFrame:
+    return with_derived(staged.observations, registry.derived, as_of=AS_OF, documents=documents)
+
+
+@pytest.fixture(scope="module")
+def failures(observations, registry):
     def found(panel: pd.DataFrame, **changed) -> list[str]:
-        given = {"observations": staged.observations, "regimes": registry.regimes} | changed
+        given = {"observations": observations, "regimes": registry.regimes} | changed
         return find_failures(panel, registry.joins, **given)
 
     return found
 
 
-def test_the_real_panel_passes_and_so_do_earlier_ones(panel, staged, registry, failures):
+def test_the_real_panel_passes_and_so_do_earlier_ones(panel, observations, registry, failures):
     assert failures(panel) == []
     for day in ("2002-06-28", "2009-12-30", "2016-12-30"):
-        assert failures(build_panel(staged.observations, registry.joins, as_of=pd.Timestamp(day))) == [], day
+        assert failures(build_panel(observations, registry.joins, as_of=pd.Timestamp(day))) == [], day
 
 
 def test_every_join_is_tested_and_every_known_test_is_used(registry):
@@ -75,13 +81,13 @@ def test_too_few_regimes_or_a_wild_weight_are_told(panel, registry, failures):
     assert "weights 5000 to 5000 (limit 50 to 1000)" in told
 
 
-def test_every_failure_is_told_at_once(panel, staged, registry):
+def test_every_failure_is_told_at_once(panel, observations, registry):
     broken = _with(_with(panel, "gdp", slice(50, 51), 12.5), "zl_close" + AGE, slice(-1, None), 9)
     with pytest.raises(JoinTestsFailed, match=r"(?s)to 2023-12-29: \d failures.*gdp: 1 of .*zl_close: 9 days old"):
-        check_joins(broken, registry.joins, observations=staged.observations, regimes=registry.regimes)
+        check_joins(broken, registry.joins, observations=observations, regimes=registry.regimes)
 
 
-def test_a_join_that_forgets_when_values_were_published_is_refused(staged, registry, failures, monkeypatch):
+def test_a_join_that_forgets_when_values_were_published_is_refused(observations, registry, failures, monkeypatch):
     """The comparison taken out of ``last_known``: each session gets the value of its date, published or not."""
 
     def by_date(observed, available, values, instants):
@@ -89,7 +95,7 @@ def test_a_join_that_forgets_when_values_were_published_is_refused(staged, regis
 
     honest = panel_join.last_known
     monkeypatch.setattr(panel_join, "last_known", by_date)
-    told = failures(build_panel(staged.observations, registry.joins, as_of=AS_OF))
+    told = failures(build_panel(observations, registry.joins, as_of=AS_OF))
     assert any("cot_zl_open_interest" in line and "not published by their session" in line for line in told)
 
 
