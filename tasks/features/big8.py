@@ -137,13 +137,26 @@ def classify(signals: pd.DataFrame) -> pd.Series:
     return code
 
 
+def composite(panel: pd.DataFrame) -> pd.Series:
+    """Mean of the signals where most of the eight are known."""
+    return _mean_of_most(_signals(panel))
+
+
+def _signals(panel: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({name: signal(panel, name) for name in DRIVERS})
+
+
+def _mean_of_most(signals: pd.DataFrame) -> pd.Series:
+    return signals.mean(axis=1).where(signals.notna().sum(axis=1) >= MOST_OF_EIGHT)
+
+
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """The signals, their mean, how many are known, the three highest, and the regime they name."""
-    signals = pd.DataFrame({name: signal(panel, name) for name in DRIVERS})
+    signals = _signals(panel)
     enough = signals.notna().sum(axis=1) >= MOST_OF_EIGHT
     highest = np.sort(signals.fillna(-1.0).to_numpy(), axis=1)[:, -3:].mean(axis=1)
     return {f"big8_{name}": values for name, values in signals.items()} | {
-        "big8_composite": signals.mean(axis=1).where(enough),
+        "big8_composite": _mean_of_most(signals),
         "big8_coverage": signals.notna().mean(axis=1),
         "crisis_intensity_score": pd.Series(100 * highest, index=panel.index).where(enough),
         "master_regime_classification": classify(signals).where(enough),

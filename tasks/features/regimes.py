@@ -1,10 +1,11 @@
 """Causal regimes: thresholds on the past only. The dated calendar weights and slices; it is never a feature.
 
-The classifier reads one stress index: the mean of log VIX, log volatility of ZL and log high-yield spread, each
-standardised. Its scale and its two cuts, the index's median and 90% quantile, are fitted at each year's first session
-on every session before it and kept for the year. Membership is smooth: an ordered logit around the cuts. (A mixture of
-three Gaussians was tried on the same inputs: it put March 2020 into its middle state, renamed up to four fifths of a
-year at a refit and took seconds.)
+The classifier reads one stress index: the mean of log VIX, log volatility of ZL, log high-yield spread, the move of
+the Treasury curve and the Big 8 composite, each standardised; the first three are needed, the others join where three
+years of them are known. Its scale and its two cuts, the index's median and 90% quantile, are fitted at each year's
+first session on every session before it and kept for the year. Membership is smooth: an ordered logit around the cuts.
+(A mixture of three Gaussians was tried on the first three: it put March 2020 into its middle state, renamed up to four
+fifths of a year at a refit and took seconds.)
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tasks.features import big8
 from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
 
 CALM, STRESSED = 0.33, 0.8
 STATES = ("calm", "tense", "crisis")
 CUTS = (0.5, 0.9)
 SOFTNESS = 0.25  # width of the passage between two states, in standard deviations of the index
+NEEDED = 3  # of the classifier's inputs
 LEARN_SESSIONS = 3 * SESSIONS_A_YEAR  # known sessions before a first fit
 
 
@@ -53,10 +56,16 @@ def classify(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def regime_inputs(panel: pd.DataFrame) -> pd.DataFrame:
-    """What the classifier looks at: all positive, in logs."""
+    """What the classifier looks at, the NEEDED first; more is more stress in each.
+
+    A crisis moves the curve both ways (inverted before, steep after), so its move counts: the absolute change of the
+    10-year less 2-year yield over 63 sessions, percentage points.
+    """
     volatility = ewma_volatility(log_return(panel["zl_last"], 1), 0.94)
     columns = {"vix": panel["vix_last"], "zl_volatility": volatility, "high_yield_spread": panel["hy_oas_pct"]}
-    return pd.DataFrame({name: np.log(values.where(values > 0)) for name, values in columns.items()})
+    logs = {name: np.log(values.where(values > 0)) for name, values in columns.items()}
+    curve_move = panel["t10y2y_pct"].diff(63).abs()
+    return pd.DataFrame(logs | {"curve_move": curve_move, "big8": big8.composite(panel)})
 
 
 def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +73,7 @@ def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
     Invariants: the fit of a year knows sessions before the year only.
     """
-    known = ~np.isnan(inputs).any(axis=1)
+    known = ~np.isnan(inputs[:, :NEEDED]).any(axis=1)
     probabilities, agreement = np.full((len(inputs), len(STATES)), np.nan), np.full(len(inputs), np.nan)
     starts = np.flatnonzero(np.r_[True, years[1:] != years[:-1]])
     for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
@@ -72,11 +81,12 @@ def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray
         if len(past) < LEARN_SESSIONS:
             continue
         learned = inputs[past]
-        centre, scale = learned.mean(axis=0), learned.std(axis=0)
-        index = ((learned - centre) / scale).mean(axis=1)
+        read = (~np.isnan(learned)).sum(axis=0) >= LEARN_SESSIONS
+        centre, scale = np.nanmean(learned[:, read], axis=0), np.nanstd(learned[:, read], axis=0)
+        index = np.nanmean((learned[:, read] - centre) / scale, axis=1)
         cuts, width = np.quantile(index, CUTS), SOFTNESS * index.std()
         year, last_year = np.flatnonzero(known[start:end]) + start, past[-SESSIONS_A_YEAR:]
-        probabilities[year] = _memberships(((inputs[year] - centre) / scale).mean(axis=1), cuts, width)
+        probabilities[year] = _memberships(np.nanmean((inputs[year][:, read] - centre) / scale, axis=1), cuts, width)
         was, now = probabilities[last_year], _memberships(index[-SESSIONS_A_YEAR:], cuts, width)
         told = ~np.isnan(was).any(axis=1)
         if told.any():
