@@ -13,6 +13,7 @@ from tasks.registry import (
     DataSources,
     DerivedSeries,
     FeatureRegistry,
+    FinBertWeights,
     Horizons,
     JoinSpec,
     load_derived,
@@ -23,7 +24,7 @@ from tasks.registry import (
 )
 from tasks.settings import PROJECT, Settings
 from tasks.sources.payloads import LIVE, adapter, recorded_files
-from tasks.zones import Zones, code_fingerprint, read_json
+from tasks.zones import Zones, code_fingerprint, fingerprint, read_json
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
         work=Zones(settings.home / "replays" / f"{session:%Y-%m-%d}") if is_replay else zones,
         sources=sources,
         joins=load_join_spec(settings.registry, sources),
-        derived=load_derived(settings.registry, sources),
+        derived=load_derived(settings.registry, sources, finbert=_finbert(settings)),
         features=load_features(settings.registry),
         horizons=load_horizons(settings.registry),
         origin=origin,
@@ -85,7 +86,18 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
 
 def code_version(settings: Settings) -> str:
     """Which code and which rules made a number."""
-    return code_fingerprint(PROJECT / "tasks", PROJECT / "flows", settings.registry, settings.expectations)[:12]
+    code = code_fingerprint(PROJECT / "tasks", PROJECT / "flows", settings.registry, settings.expectations)
+    if settings.finbert is None:
+        return code[:12]
+    from tasks.panel.finbert import FinBert
+
+    return fingerprint(code, FinBert(settings.finbert, settings.home / "finbert").name)[:12]
+
+
+def _finbert(settings: Settings) -> FinBertWeights | None:
+    if settings.finbert is None:
+        return None
+    return FinBertWeights(folder=settings.finbert, remembered=settings.home / "finbert")
 
 
 def _session(sources: DataSources, origin: str, as_of: str | None) -> pd.Timestamp:

@@ -403,11 +403,19 @@ class Theme(Entry):
         return self
 
 
+class FinBertWeights(Entry):
+    """Where FinBERT is installed on this machine, and where its scores are kept."""
+
+    folder: Path
+    remembered: Path
+
+
 class Lexicon(Entry):
     """registry/policy_lexicon.yaml: how texts are scored, under the name that is recorded with every score."""
 
     name: str = Field(pattern=r"^lexicon-v\d+$")
     themes: dict[str, Theme]
+    finbert: FinBertWeights | None = Field(default=None, description="scores in place of the phrases, where installed")
 
 
 class DerivedSeries(Entry):
@@ -571,12 +579,13 @@ def load_join_spec(folder: Path, sources: DataSources) -> JoinSpec:
     return spec
 
 
-def load_derived(folder: Path, sources: DataSources) -> DerivedSeries:
+def load_derived(folder: Path, sources: DataSources, *, finbert: FinBertWeights | None = None) -> DerivedSeries:
     """registry/derived_series.yaml, checked against the sources its inputs name."""
     spec = _load(folder / "derived_series.yaml", DerivedSeries)
     for join in spec.inputs:
         _check_join(join, sources, folder / "derived_series.yaml")
-    return spec.model_copy(update={"lexicon": _load(folder / "policy_lexicon.yaml", Lexicon)})
+    lexicon = _load(folder / "policy_lexicon.yaml", Lexicon).model_copy(update={"finbert": finbert})
+    return spec.model_copy(update={"lexicon": lexicon})
 
 
 def _check_join(join: Join, sources: DataSources, path: Path) -> None:

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     registry: Path = Field(default=PROJECT / "registry", description="what the product knows about the world")
     expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
     workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
+    finbert: Path | None = Field(default=None, description="folder of FinBERT's weights; without it the lexicon scores")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
 
@@ -48,6 +49,7 @@ def load_settings() -> Settings:
     return settings.model_copy(
         update={
             name: getattr(settings, name).expanduser().resolve()
-            for name in ("home", "archive", "registry", "expectations")
+            for name in ("home", "archive", "registry", "expectations", "finbert")
+            if getattr(settings, name) is not None
         }
     )

@@ -1,7 +1,7 @@
-"""What official texts say of mandates, tariffs and support: mean score of the documents of a window (lexicon-v1).
+"""What official texts say of mandates, tariffs and support: mean score of the documents of a window.
 
-FinBERT would score these if its weights were installed; they are not, and the scorer that was used stands in every
-entry of the registry. Scores are of the policy, not of its effect on prices.
+tasks/panel/lexicon.py scores them, by phrases or by FinBERT; features.zl_sentiment names the scorer on every row.
+Scores are of the policy, not of its effect on prices.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""What policy documents say, scored by the phrases of registry/policy_lexicon.yaml (`lexicon-v1`, no model).
+"""What policy documents say: themes by the phrases of registry/policy_lexicon.yaml, scored by them or by FinBERT.
 
-A theme's score of a document is (up - down) / (up + down) phrases, in [-1, 1]; a document without a phrase of a theme
-has no score, which is not 0. It lives here and not among the features because the panel holds numbers only: scores
-join it as derived series, each known when its document was.
+A theme's score of a document is (up - down) / (up + down) phrases, in [-1, 1] (`lexicon-v1`); a document without a
+phrase of a theme has no score, which is not 0. Where FinBERT's weights are installed (tasks/panel/finbert.py) its tone
+of the whole text takes the place of that figure; which document speaks of which theme stays the same. It lives here
+and not among the features because the panel holds numbers only: scores join it as derived series, each known when its
+document was.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import re
 
 import pandas as pd
 
+from tasks.panel.finbert import FinBert
 from tasks.registry import Lexicon, Theme
 from tasks.sources.texts import normalised
 
@@ -41,8 +44,23 @@ def score_documents(documents: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
                 }
             )
         )
-    rows = pd.concat(parts, ignore_index=True)
-    return rows[rows["score"].notna()].reset_index(drop=True)
+    rows = pd.concat(parts)
+    rows = rows[rows["score"].notna()]
+    if lexicon.finbert is not None:
+        whole = texts["title"].fillna("").str.cat(texts["abstract"].fillna(""), sep=". ")
+        rows["score"] = scorer_of(lexicon).scores(whole.loc[rows.index].tolist())
+    return rows.reset_index(drop=True)
+
+
+def scorer_of(lexicon: Lexicon) -> FinBert:
+    """FinBERT as it is installed here."""
+    assert lexicon.finbert is not None, "ask scorer_name for what scores"
+    return FinBert(lexicon.finbert.folder, lexicon.finbert.remembered)
+
+
+def scorer_name(lexicon: Lexicon) -> str:
+    """What scores texts on this machine: recorded with every row of it."""
+    return lexicon.name if lexicon.finbert is None else scorer_of(lexicon).name
 
 
 def _pattern(theme: Theme) -> re.Pattern[str]:
