@@ -98,10 +98,11 @@ def planted(panel: pd.DataFrame, registry) -> pd.DataFrame:
 
 
 def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_passes(
-    staged, registry, panel, labels, rule, tmp_path, monkeypatch
+    staged, documents, registry, panel, labels, rule, tmp_path, monkeypatch
 ):
     given = Held(
         observations=staged.observations,
+        documents=documents,
         sources=registry.sources,
         joins=registry.joins,
         derived=load_derived(registry.folder, registry.sources),
