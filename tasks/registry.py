@@ -515,6 +515,37 @@ class Horizons(Entry):
     champion_max_age_sessions: int = Field(gt=0)
 
 
+class ModelFamily(Entry):
+    """One family of the bake-off: what it reads, and what differs from its own defaults."""
+
+    title: str
+    surface: Literal["full", "production"]
+    options: dict[str, Any] = {}
+
+
+class Budget(Entry):
+    """How much of the bake-off a run does."""
+
+    title: str
+    families: tuple[str, ...]
+    last_test_years: int = Field(ge=0, description="0: all; else so many, back from the last year that is over")
+    options: dict[str, dict[str, Any]] = Field(default={}, description="by family, over the family's own")
+
+
+class Models(Entry):
+    """registry/models.yaml."""
+
+    families: dict[str, ModelFamily]
+    budgets: dict[str, Budget]
+
+    @model_validator(mode="after")
+    def _families_known(self) -> Models:
+        for name, budget in self.budgets.items():
+            if unknown := sorted({*budget.families, *budget.options} - set(self.families)):
+                raise ValueError(f"budget {name}: unknown family {unknown}; known: {sorted(self.families)}")
+        return self
+
+
 class PromotionRule(Entry):
     """What a model may not be without a leakage audit (tasks/evaluation/promotion.py)."""
 
@@ -611,6 +642,11 @@ def load_overrides(folder: Path) -> Overrides:
 def load_horizons(folder: Path) -> Horizons:
     """registry/horizons.yaml, checked."""
     return _load(folder / "horizons.yaml", Horizons)
+
+
+def load_models(folder: Path) -> Models:
+    """registry/models.yaml, checked."""
+    return _load(folder / "models.yaml", Models)
 
 
 def load_quality_gates(folder: Path) -> QualityGates:

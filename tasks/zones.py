@@ -65,6 +65,11 @@ class Zones:
         return self.home / "warehouse"
 
     @property
+    def fits(self) -> Path:
+        """What training has fitted so far, a folder a fit."""
+        return self.home / "fits"
+
+    @property
     def models(self) -> Path:  # noqa: D102
         return self.home / "models"
 

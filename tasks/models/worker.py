@@ -1,39 +1,63 @@
-"""One family at one horizon, in a process of its own: ``python -m tasks.models.worker JOB.json``.
+"""Fits of one family in a process of its own: ``python -m tasks.models.worker WORK.json``.
 
-LightGBM and torch bring two OpenMP runtimes, which can crash one macOS process; and a crash here costs one fit.
-The job names a training file; the answer is a folder with the model fitted on all known targets and the forecasts
-of every walk-forward fold.
+LightGBM and torch bring two OpenMP runtimes, which can crash one macOS process; and a crash here costs one fit. Each
+fit leaves a folder named by what it was made from, complete or absent: `forecasts.<horizon>.parquet` of its fold, or
+the model's files. What is there already is not fitted again, so a killed training goes on where it was.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.walk_forward import walk_forward
+from tasks.evaluation.walk_forward import Fold, walk_forward
 from tasks.models.forecaster import SCALE, Forecaster, Problem, column, forecaster
 from tasks.registry import WalkForwardPlan
-from tasks.zones import read_json, read_parquet, write_json, write_parquet
+from tasks.zones import TEMPORARY, read_json, read_parquet, write_json, write_parquet
+
+FINAL = 0
+"""The fold of the model that is served: fitted on every known target, tested on nothing."""
 
 
-def run_job(job: dict[str, object], out: Path) -> None:
-    """Fit the folds, then the final model, and write ``oof.parquet``, the model's files and ``done.json``."""
-    table = read_parquet(Path(str(job["training_file"])))
-    columns = list(job["columns"])  # type: ignore[call-overload]
-    problem = Problem(str(job["horizon"]), int(job["sessions"]), tuple(job["quantiles"]))  # type: ignore[call-overload, arg-type]
-    plan = WalkForwardPlan.model_validate(job["plan"])
-    family = forecaster(str(job["family"]))
-    out.mkdir(parents=True, exist_ok=True)
-    oof = out_of_fold(family, problem, table, columns, plan)
-    write_parquet(out / "oof.parquet", oof)
-    model = family(problem)  # type: ignore[call-arg]
-    known = usable(table)
-    model.fit(table.loc[known, columns], table.loc[known, "target_log_return"])
-    model.save(out)
-    write_json(out / "done.json", {"rows": int(known.sum()), "origins": len(oof)})
+def run_work(work: dict[str, Any]) -> None:
+    """Do every fit of ``work`` (tasks/evaluation/plan.py) that its cache does not hold yet."""
+    tables = {name: read_parquet(Path(path)) for name, path in work["training_files"].items()}
+    plan = WalkForwardPlan.model_validate(work["plan"])
+    for fit in work["fits"]:
+        target = Path(work["cache"]) / fit["identity"]
+        if (target / "done.json").exists():
+            continue
+        out = target.with_name(f"{TEMPORARY}{target.name}")
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        _one(work, tables, plan, int(fit["year"]), out)
+        write_json(out / "done.json", fit)
+        shutil.rmtree(target, ignore_errors=True)
+        out.rename(target)
+
+
+def _one(
+    work: dict[str, Any], tables: Mapping[str, pd.DataFrame], plan: WalkForwardPlan, year: int, out: Path
+) -> None:
+    [(name, sessions)] = work["horizons"].items()
+    problem, columns = Problem(name, sessions, tuple(work["quantiles"])), work["columns"]
+    family, table = forecaster(work["family"]), tables[name]
+    if year == FINAL:
+        known = usable(table)
+        model = family(problem)  # type: ignore[call-arg]
+        model.fit(table.loc[known, columns], table.loc[known, "target_log_return"])
+        (out / name).mkdir()
+        model.save(out / name)
+        return
+    folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=sessions)
+    fold = next(fold for fold in folds if fold.year == year)
+    write_parquet(out / f"forecasts.{name}.parquet", forecast_fold(family, problem, table, columns, fold))
 
 
 def usable(table: pd.DataFrame) -> pd.Series:
@@ -45,26 +69,32 @@ def out_of_fold(
     family: type[Forecaster], problem: Problem, table: pd.DataFrame, columns: list[str], plan: WalkForwardPlan
 ) -> pd.DataFrame:
     """Forecasts of every fold's origins whose target is known, by a model fitted before that fold."""
+    folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=problem.sessions)
+    parts = [forecast_fold(family, problem, table, columns, fold) for fold in folds]
+    held = [part for part in parts if len(part)]
+    return pd.concat(held, ignore_index=True) if held else pd.DataFrame()
+
+
+def forecast_fold(
+    family: type[Forecaster], problem: Problem, table: pd.DataFrame, columns: list[str], fold: Fold
+) -> pd.DataFrame:
+    """Forecasts of one fold's origins whose target is known; without rows where there is nothing to learn or to test."""
     known = usable(table).to_numpy()
-    parts = []
-    for fold in walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=problem.sessions):
-        train, test = fold.train[known[fold.train]], fold.test[known[fold.test]]
-        if not len(train) or not len(test):
-            continue
-        model = family(problem)  # type: ignore[call-arg]
-        model.fit(table.loc[train, columns], table.loc[train, "target_log_return"])
-        quantiles = model.predict_quantiles(table.loc[test, columns])
-        rows = table.loc[test, ["date", "target_date", "target_log_return"]].assign(
-            fold=fold.year,
-            scored=fold.scored,
-            row=test,
-            last_price=table.loc[test, "target_price"] / np.exp(table.loc[test, "target_log_return"]),
-            direction_probability=model.direction_probability(quantiles),
-        )
-        parts.append(rows.assign(**{column(p): quantiles[:, i] for i, p in enumerate(problem.quantiles)}))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    train, test = fold.train[known[fold.train]], fold.test[known[fold.test]]
+    if not len(train) or not len(test):
+        return pd.DataFrame()
+    model = family(problem)  # type: ignore[call-arg]
+    model.fit(table.loc[train, columns], table.loc[train, "target_log_return"])
+    quantiles = model.predict_quantiles(table.loc[test, columns])
+    rows = table.loc[test, ["date", "target_date", "target_log_return"]].assign(
+        fold=fold.year,
+        scored=fold.scored,
+        row=test,
+        last_price=table.loc[test, "target_price"] / np.exp(table.loc[test, "target_log_return"]),
+        direction_probability=model.direction_probability(quantiles),
+    )
+    return rows.assign(**{column(p): quantiles[:, i] for i, p in enumerate(problem.quantiles)}).reset_index(drop=True)
 
 
 if __name__ == "__main__":
-    job_path = Path(sys.argv[1])
-    run_job(read_json(job_path), job_path.parent)
+    run_work(read_json(Path(sys.argv[1])))

@@ -1,0 +1,155 @@
+"""The bake-off as a list of fits: a family, its horizons and a fold each, named by all that decides its result.
+
+A fold's fit is named by the rows up to the end of its test, not by the whole training file: tomorrow's file fits the
+folds of past years again only where their rows or targets changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.evaluation.walk_forward import Fold, walk_forward
+from tasks.exports import file_name
+from tasks.models.forecaster import is_joint
+from tasks.registry import Budget, FeatureRegistry, Horizons, Models, ProductionSurface
+from tasks.settings import PROJECT
+from tasks.zones import code_fingerprint, fingerprint, read_parquet
+
+FINAL = 0
+"""The fold of the model that is served: fitted on every known target, tested on nothing."""
+
+MODEL_CODE = (PROJECT / "tasks" / "models", PROJECT / "tasks" / "evaluation" / "walk_forward.py")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit. ``identity`` names what it is made from; ``horizons`` is one, or all where a family learns them at once."""
+
+    family: str
+    horizons: tuple[str, ...]
+    year: int
+    identity: str
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.family} {'+'.join(self.horizons)} {'final' if self.year == FINAL else self.year}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every fit of a bake-off and what a worker needs to do them."""
+
+    exports: Path
+    horizons: Horizons
+    models: Models
+    columns: Mapping[str, tuple[str, ...]]
+    budget: Budget
+    data_snapshots: Mapping[str, str]
+    fits: tuple[Fit, ...] = field(default=())
+
+    @cached_property
+    def run(self) -> str:
+        """Names the whole contest."""
+        return fingerprint([fit.identity for fit in self.fits])
+
+    def of(self, family: str, horizon: str) -> list[Fit]:
+        """The fits that a family's forecasts at a horizon come from, folds first, the final one last."""
+        held = [fit for fit in self.fits if fit.family == family and horizon in fit.horizons]
+        return sorted(held, key=lambda fit: (fit.year == FINAL, fit.year))
+
+    def work(self, fits: Iterable[Fit], cache: Path) -> list[dict[str, Any]]:
+        """What a worker process is told, one for fits of one family and horizon."""
+        grouped: dict[tuple[str, tuple[str, ...]], list[Fit]] = {}
+        for fit in fits:
+            grouped.setdefault((fit.family, fit.horizons), []).append(fit)
+        return [
+            {
+                "family": family,
+                "horizons": {name: self.horizons.horizons[name].sessions for name in names},
+                "quantiles": list(self.horizons.quantiles),
+                "plan": self.horizons.walk_forward.model_dump(),
+                "training_files": {name: str(self.exports / file_name("prod", name)) for name in names},
+                "columns": list(self.columns[family]),
+                "options": dict(self.options(family)),
+                "fits": [asdict(fit) for fit in group],
+                "cache": str(cache),
+            }
+            for (family, names), group in grouped.items()
+        ]
+
+    def options(self, family: str) -> Mapping[str, Any]:
+        """A family's options under this budget."""
+        return {**self.models.families[family].options, **self.budget.options.get(family, {})}
+
+
+def plan_bake_off(
+    exports: Path,
+    horizons: Horizons,
+    models: Models,
+    features: FeatureRegistry,
+    surface: ProductionSurface,
+    *,
+    budget: str,
+    data_snapshots: Mapping[str, str],
+) -> Plan:
+    """Every fit of ``budget``, named by rows, columns, options, plan and code.
+
+    Args:
+        exports: folder of the training files. data_snapshots: horizon: hash of its training file.
+    """
+    chosen = models.budgets[budget]
+    tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
+    columns = {
+        family: tuple(features.production() if models.families[family].surface == "full" else surface.features)
+        for family in chosen.families
+    }
+    plan = Plan(exports, horizons, models, columns, chosen, data_snapshots)
+    code, named = code_fingerprint(*MODEL_CODE), {}
+    fits = []
+    for family, read in columns.items():
+        groups = [tuple(horizons.horizons)] if is_joint(family) else [(name,) for name in horizons.horizons]
+        for names in groups:
+            sessions = {name: horizons.horizons[name].sessions for name in names}
+            folds = folds_of(tables[names[0]], horizons, chosen, sessions=max(sessions.values()))
+            ends = {fold.year: int(fold.test[-1]) + 1 for fold in folds} | {FINAL: len(tables[names[0]])}
+            for name in names:
+                if (name, read) not in named:
+                    named[name, read] = row_names(tables[name], read, ends.values())
+            setting = (horizons.walk_forward.model_dump(), list(horizons.quantiles), list(read), sessions)
+            for year, end in ends.items():
+                told = (family, year, dict(plan.options(family)), [named[name, read][end] for name in names])
+                fits.append(Fit(family, names, year, fingerprint(told, setting, code)))
+    return replace(plan, fits=tuple(fits))
+
+
+def folds_of(table: pd.DataFrame, horizons: Horizons, budget: Budget, *, sessions: int) -> list[Fold]:
+    """The folds of a budget: all, or the warm-up and test years counted back from the last year that is over.
+
+    The running year's fold is left out of a short budget: two folds are to be two years.
+    """
+    dates = pd.DatetimeIndex(table["date"])
+    folds = [fold for fold in walk_forward(dates, horizons.walk_forward, horizon=sessions) if len(fold.train)]
+    if not budget.last_test_years:
+        return folds
+    last = int(dates.year[-1]) - 1
+    return [fold for fold in folds if last - budget.last_test_years < fold.year <= last]
+
+
+def row_names(table: pd.DataFrame, columns: Iterable[str], ends: Iterable[int]) -> dict[int, str]:
+    """What the first ``end`` rows hold, in one hash each: dates, targets, weights and the columns."""
+    dates = table[["date", "target_date"]].astype("int64")  # NaT is a number of its own
+    rows = np.column_stack([dates, table[["target_log_return", "training_weight", *columns]].to_numpy("float64").view("int64")])
+    digest, done, names = hashlib.sha256(), 0, {}
+    for end in sorted(set(ends)):
+        digest.update(np.ascontiguousarray(rows[done:end]).tobytes())
+        names[end], done = digest.copy().hexdigest()[:16], end
+    return names
