@@ -33,8 +33,9 @@ def ensemble(
 
     Weights of a regime go with the families' relative pinball loss there to the power of -``SHARPNESS``, a power that
     is shrunk to zero, and so the weights to equal ones, by n / (n + 20), n the family's independent outcomes known by
-    then, each counted by its regime's probability at its origin. The weights of an origin blend the regimes' by their probabilities there: between regimes they change
-    smoothly. Where the probabilities of an origin are missing, all past origins count alike.
+    then, each counted by its regime's probability at its origin. The weights of an origin blend the regimes' by their
+    probabilities there: between regimes they change smoothly. Where the probabilities of an origin are missing, all
+    past origins count alike.
 
     Args:
         oofs: family: its out-of-fold forecasts, warm-up folds included. A family without a forecast of an origin has

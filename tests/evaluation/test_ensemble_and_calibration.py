@@ -41,6 +41,12 @@ def regimes_of(oof: pd.DataFrame, crisis: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({"date": oof["date"], **held})
 
 
+def as_known_on(day: pd.Timestamp, oof: pd.DataFrame) -> pd.DataFrame:
+    """The origins to ``day``, outcomes of later target dates missing."""
+    known = oof["target_log_return"].where(oof["target_date"] <= day)
+    return oof.assign(target_log_return=known)[oof["date"] <= day]
+
+
 @pytest.fixture(scope="module")
 def three_months(features: pd.DataFrame, labels: pd.DataFrame, registry: Registry) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Real out-of-fold forecasts of the baseline at three months, and the features of its table."""
@@ -130,13 +136,8 @@ def test_the_weights_of_an_origin_know_no_outcome_before_its_target_date(three_m
     assert (np.diff(whole[NAMES].to_numpy(), axis=1) >= 0).all()
     for row in (150, 400, len(whole) - 1):
         day = whole["date"].iloc[row]
-        cut = {
-            family: frame[frame["date"] <= day].assign(
-                target_log_return=lambda f: f["target_log_return"].where(f["target_date"] <= day)
-            )
-            for family, frame in families.items()
-        }
-        past = given | {"probabilities": given["probabilities"][lambda f: f["date"] <= day]}
+        cut = {family: as_known_on(day, frame) for family, frame in families.items()}
+        past = given | {"probabilities": table.loc[table["date"] <= day, ["date", *REGIMES]]}
         as_then = ensemble(cut, **past)
         pd.testing.assert_frame_equal(as_then[[*weights, *NAMES]], whole[[*weights, *NAMES]][: row + 1])
     changed = {
