@@ -547,16 +547,37 @@ class Models(Entry):
 
 
 class PromotionRule(Entry):
-    """What a model may not be without a leakage audit (tasks/evaluation/promotion.py)."""
+    """What a model must show to become champion (tasks/evaluation/promotion.py)."""
 
-    max_direction_hit_rate_pct: float = Field(gt=50, le=100)
-    horizons: tuple[str, ...] = Field(min_length=1, description="where the limit holds: a month and longer")
+    max_direction_hit_rate_pct: float = Field(gt=50, le=100, description="above it, only with a leakage audit")
+    horizons: tuple[str, ...] = Field(min_length=1, description="where that limit holds: a month and longer")
+    min_skill_lower_bound_pct: float = Field(
+        ge=0, description="the lower 90% bound of skill over the better naive is above this"
+    )
+    coverage_80_within: float = Field(gt=0, lt=0.2, description="observed coverage of the 80% band is this near to 0.8")
+
+
+class Aspirations(Entry):
+    """What is hoped for, told per horizon as met or not; it promotes and refuses nothing."""
+
+    mape_pct_below: float = Field(gt=0)
+    sharpe_above: float
+    direction_hit_rate_above: float = Field(gt=0, lt=1)
+    calibration_error_below: float = Field(gt=0, lt=1)
+
+
+class TradingCost(Entry):
+    """What the sign strategy pays (tasks/evaluation/metrics.py)."""
+
+    round_trip_cents_lb: float = Field(ge=0, description="commission and slippage of one trade and back")
 
 
 class QualityGates(Entry):
     """registry/quality_gates.yaml."""
 
     promotion: PromotionRule
+    aspirations: Aspirations
+    trading_cost: TradingCost
 
 
 Model = TypeVar("Model", bound=Entry)

@@ -1,12 +1,22 @@
-"""Calibration from out-of-fold forecasts: each quantile is moved by what past forecasts missed it by."""
+"""Calibration from out-of-fold forecasts, by what past forecasts missed: static, a fold at a time, and adaptive.
+
+Static (``calibrate_out_of_fold``): each quantile is moved by what it missed in the folds before. Adaptive
+(``adapt_out_of_fold``): the bands breathe from origin to origin, wider after misses and narrower after hits, so that
+coverage recovers after a break as fast as outcomes become known: at once at a week, a year late at twelve months.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
+from tasks.evaluation.metrics import BANDS, coverage, pinball
 from tasks.models.forecaster import column, horizon_scale
 
+# Log width gained by an independent outcome beyond both outermost bands, about. Of 0.05, 0.1 and 0.2, of steps a
+# quantile and of steps shared by all, this had the lowest pinball loss at the longer horizons of 2010-2018 among those
+# that brought one-week coverage back to 80%; 2019-2022 were not looked at for it.
+STEP = 0.1
 FULL_TRUST = 20  # independent past outcomes at which half of the measured correction is applied
 
 
@@ -59,3 +69,81 @@ def calibrate_out_of_fold(
         calibrated[rows] = apply(raw[rows], scale[rows], shift)
     final = corrections(scores, levels, origins_a_horizon=horizon / step)
     return oof.assign(**dict(zip(names, calibrated.T, strict=True))), final
+
+
+def widened(quantiles: np.ndarray, levels: tuple[float, ...], log_width: np.ndarray) -> np.ndarray:
+    """Quantiles with their distance from the median multiplied by exp(``log_width``, a row each).
+
+    Invariants: the median stays, and quantiles that did not cross do not cross.
+    """
+    median = quantiles[:, [levels.index(0.5)]]
+    return median + (quantiles - median) * np.exp(log_width)[:, None]
+
+
+def adapt_out_of_fold(
+    oof: pd.DataFrame, levels: tuple[float, ...], *, horizon: int, step: int
+) -> tuple[pd.DataFrame, float]:
+    """Forecasts with adaptive bands, and the log width for the next forecast after all outcomes of the frame.
+
+    Online conformal calibration (Gibbs and Candes 2021) of one shared log width, moved by the quantiles' gradient
+    (the quantile tracker of Angelopoulos, Candes and Tibshirani 2023): an outcome beyond a quantile that should have
+    held it widens the bands, one inside narrows them, in balance where each level is met. Outcomes whose targets
+    overlap tell the same story, so that an outcome counts by the share of it that is independent.
+
+    Args:
+        oof: out-of-fold forecasts of one family and horizon, warm-up folds included, one row a date.
+        horizon: sessions to the target. step: sessions between two origins.
+
+    Invariants: the bands of an origin depend on outcomes whose target date is not after it; the closing price of a
+    session is known at its as-of instant.
+    """
+    ordered = oof.sort_values("date")
+    names = [column(level) for level in levels]
+    raw, target = ordered[names].to_numpy(dtype="float64"), ordered["target_log_return"].to_numpy()
+    side = np.sign(np.asarray(levels) - 0.5)
+    rate = STEP * min(1.0, step / horizon)
+    issued, log_width = raw.copy(), 0.0
+    by_target = np.argsort(ordered["target_date"].to_numpy(), kind="stable")
+    known = np.searchsorted(ordered["target_date"].to_numpy()[by_target], ordered["date"].to_numpy(), side="right")
+    told = 0
+    for row, until in enumerate([*known, len(ordered)]):
+        for past in by_target[told:until]:
+            if not np.isnan(issued[past]).any() and not np.isnan(target[past]):
+                missed = np.asarray(levels) - (target[past] <= issued[past])
+                log_width += rate * float((side * missed).sum() / np.abs(side).sum())
+        told = max(told, until)
+        if row < len(ordered):
+            issued[row] = widened(raw[[row]], levels, np.array([log_width]))[0]
+    adapted = ordered.assign(**dict(zip(names, issued.T, strict=True)))
+    return adapted.loc[oof.index], log_width
+
+
+def static_and_adaptive(
+    oof: pd.DataFrame,
+    features: pd.DataFrame,
+    levels: tuple[float, ...],
+    *,
+    horizon: int,
+    step: int,
+    first: str,
+    last: str,
+) -> pd.DataFrame:
+    """Coverage and pinball loss of origins from ``first`` to ``last``, a row each: uncalibrated, static, adaptive.
+
+    Args:
+        oof, features: as for ``calibrate_out_of_fold``, from the first warm-up fold on.
+    """
+    static, _ = calibrate_out_of_fold(oof, features, levels, horizon=horizon, step=step)
+    adaptive, _ = adapt_out_of_fold(oof, levels, horizon=horizon, step=step)
+    rows = []
+    for name, frame in {"uncalibrated": oof, "static": static, "adaptive": adaptive}.items():
+        part = frame[frame["date"].between(pd.Timestamp(first), pd.Timestamp(last))]
+        target = part["target_log_return"].to_numpy()
+        quantiles = part[[column(level) for level in levels]].to_numpy()
+        covered = {
+            f"coverage_{band}": coverage(target, part[low].to_numpy(), part[high].to_numpy())
+            for band, (low, high) in BANDS.items()
+        }
+        loss = float(pinball(target, quantiles, levels).mean())
+        rows.append({"calibration": name, "origins": len(part), **covered, "pinball_log_return": loss})
+    return pd.DataFrame(rows)

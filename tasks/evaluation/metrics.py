@@ -1,4 +1,9 @@
-"""What is measured of a forecast, on origins it had not seen."""
+"""What is measured of a forecast, on origins it had not seen.
+
+Out-of-fold frames have ``date, target_date, target_log_return, last_price, fold, scored, direction_probability`` and
+one column a quantile of the log return. Every figure is a function of means over the origins (``moments``), so that
+a bootstrap needs the means of a resample only (tasks/evaluation/bootstrap.py).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +11,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.models.forecaster import column
+
+BANDS = {50: ("p25", "p75"), 80: ("p10", "p90"), 90: ("p05", "p95")}
+SESSIONS_A_YEAR = 252
 
 
 def pinball(target: np.ndarray, quantiles: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
@@ -20,27 +28,92 @@ def coverage(target: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
     return float(((target >= lower) & (target <= upper)).mean())
 
 
-def measure(oof: pd.DataFrame, levels: tuple[float, ...]) -> dict[str, float | int | str]:
-    """Every figure of the leaderboard, from out-of-fold forecasts.
-
-    Args:
-        oof: ``date, last_price, target_log_return, direction_probability`` and one column a quantile of the log return.
-    """
+def moments(oof: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
+    """What each origin adds to the means that ``figures`` is made of; a row an origin."""
     target = oof["target_log_return"].to_numpy()
     quantiles = oof[[column(level) for level in levels]].to_numpy()
     last = oof["last_price"].to_numpy()
     actual, median = last * np.exp(target), last * np.exp(oof["p50"].to_numpy())
-    called_up = oof["direction_probability"].to_numpy() > 0.5
-    moved = target != 0
+    called_up, moved = oof["direction_probability"].to_numpy() > 0.5, target != 0
+    rows = {
+        "pinball": pinball(target, quantiles, levels),
+        "absolute_percentage_error": np.abs(median / actual - 1),
+        "squared_error": (median - actual) ** 2,
+        "moved": moved.astype("float64"),
+        "hit": (moved & (called_up == (target > 0))).astype("float64"),
+    }
+    for band, (low, high) in BANDS.items():
+        lower, upper = oof[low].to_numpy(), oof[high].to_numpy()
+        rows[f"inside_{band}"] = ((target >= lower) & (target <= upper)).astype("float64")
+        rows[f"width_{band}"] = upper - lower
+    for i, level in enumerate(levels):
+        rows[f"below_{column(level)}"] = (target <= quantiles[:, i]).astype("float64")
+    return pd.DataFrame(rows, index=oof.index)
+
+
+def figures(means: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
+    """The figures of the leaderboard from rows of means of ``moments``, a row each.
+
+    Units: pinball, CRPS and widths in log return; RMSE in cents/lb; the rest as named, shares from 0 to 1.
+    CRPS is twice the quantile loss integrated over the levels (Gneiting and Ranjan 2011), here approximated by twice
+    its mean over the published levels: they are denser in the tails than evenly spaced ones, and what lies beyond the
+    outermost is left out, so it compares families on equal levels and is not the CRPS of another grid.
+    Calibration error is the mean over the quantiles of |observed share at or below it - its level|; resampling adds
+    its own scatter to it, so a bootstrap interval of it lies too high.
+    """
+    shares = means[[f"below_{column(level)}" for level in levels]].to_numpy()
+    found = {
+        "pinball_log_return": means["pinball"],
+        "crps_log_return": 2 * means["pinball"],
+        "mape_pct": 100 * means["absolute_percentage_error"],
+        "rmse_cents_lb": np.sqrt(means["squared_error"]),
+        **{f"coverage_{band}": means[f"inside_{band}"] for band in BANDS},
+        **{f"width_{band}_log_return": means[f"width_{band}"] for band in BANDS},
+        "calibration_error": np.abs(shares - np.asarray(levels)).mean(axis=1),
+        "direction_hit_rate": means["hit"] / means["moved"].where(means["moved"] > 0),
+    }
+    return pd.DataFrame(found, index=means.index)
+
+
+def measure(oof: pd.DataFrame, levels: tuple[float, ...]) -> dict[str, float | int | str]:
+    """Every figure of the leaderboard that one frame alone gives, with the origins it is from; see ``figures``."""
+    means = moments(oof, levels).mean().to_frame().T
     return {
         "origins": len(oof),
         "folds": int(oof["date"].dt.year.nunique()),
         "first_origin": f"{oof['date'].min():%Y-%m-%d}",
         "last_origin": f"{oof['date'].max():%Y-%m-%d}",
-        "pinball_log_return": float(pinball(target, quantiles, levels).mean()),
-        "mape_pct": float(100 * np.mean(np.abs(median / actual - 1))),
-        "coverage_50": coverage(target, oof["p25"].to_numpy(), oof["p75"].to_numpy()),
-        "coverage_80": coverage(target, oof["p10"].to_numpy(), oof["p90"].to_numpy()),
-        "coverage_90": coverage(target, oof["p05"].to_numpy(), oof["p95"].to_numpy()),
-        "direction_hit_rate": float((called_up == (target > 0))[moved].mean()),
+        **{str(name): float(value) for name, value in figures(means, levels).iloc[0].items()},
     }
+
+
+def sign_strategy(oof: pd.DataFrame, *, round_trip_cost_cents_lb: float) -> pd.Series:
+    """Return after cost of following the called direction, over periods that do not overlap, by origin date.
+
+    Long where the direction probability is above one half, short below, flat (and free) at it; held to the target.
+    The first origin is taken, then the next at or after its target, and so on. The return is that of the continuous
+    front-month price: what rolling the position costs or earns is not in it.
+    """
+    ordered = oof.sort_values("date")
+    dates, targets = ordered["date"].to_numpy(), ordered["target_date"].to_numpy()
+    taken, row = [], 0
+    while row < len(ordered):
+        taken.append(row)
+        row = max(row + 1, int(np.searchsorted(dates, targets[row], side="left")))
+    held = ordered.iloc[taken]
+    position = np.sign(held["direction_probability"].to_numpy() - 0.5)
+    gain = position * np.expm1(held["target_log_return"].to_numpy())
+    cost = np.abs(position) * round_trip_cost_cents_lb / held["last_price"].to_numpy()
+    return pd.Series(gain - cost, index=pd.DatetimeIndex(held["date"]), name="return_after_cost")
+
+
+def annual_sharpe(returns: np.ndarray, *, sessions: int) -> np.ndarray:
+    """Mean over standard deviation (n - 1) of returns over ``sessions`` each, times sqrt(252 / sessions); last axis.
+
+    No risk-free rate is taken off: a futures position is not paid for.
+    """
+    if returns.shape[-1] < 2:
+        return np.full(returns.shape[:-1], np.nan)
+    spread = returns.std(axis=-1, ddof=1)
+    ratio = np.divide(returns.mean(axis=-1), spread, out=np.full(spread.shape, np.nan), where=spread > 0)
+    return ratio * np.sqrt(SESSIONS_A_YEAR / sessions)

@@ -1,17 +1,19 @@
-"""Who may become champion: a model too good to be true waits for a leakage audit, and the baseline serves meanwhile.
+"""Who may become champion: what beats the better naive for certain, covers what it says, and is no leak.
 
-The audit is a file that the proofs write (tasks/proofs): which training data, which code, passed or not.
+A model too good to be true waits for a leakage audit, and the baseline serves meanwhile. The audit is a file
+that the proofs write (tasks/proofs): which training data, which code, passed or not.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tasks.model_store.store import Version
 from tasks.models.forecaster import BASELINE
-from tasks.registry import PromotionRule
+from tasks.registry import Aspirations, PromotionRule
 from tasks.zones import read_json, write_json
 
 AUDIT = "leakage_audit.json"
@@ -63,6 +65,70 @@ def refusal(version: Version, rule: PromotionRule, audit: Audit | None, *, code_
         f"{rule.max_direction_hit_rate_pct:g}%, which has always been a leak so far, and {wanting}. {BASELINE} is "
         f"served. Run `make proofs`, then `make train`"
     )
+
+
+def verdict(
+    version: Version,
+    measured: Mapping[str, object],
+    rule: PromotionRule,
+    audit: Audit | None,
+    *,
+    code_version: str,
+) -> str:
+    """Every reason why this version may not become champion; empty when it may.
+
+    Args:
+        measured: the version's row of tasks.evaluation.comparison.leaderboard (``better_naive``, ``skill_pct_low``,
+            ``coverage_80``).
+
+    Invariants: what is not measured counts as not reached. The baseline is what serves in the others' place: it
+    always may.
+    """
+    if version.family == BASELINE:
+        return ""
+    unmet = "; ".join(unmet_gates(measured, rule))
+    told = f"{version.name} is not promoted: {unmet}. {BASELINE} is served" if unmet else ""
+    return ". ".join(filter(None, (told, refusal(version, rule, audit, code_version=code_version))))
+
+
+def unmet_gates(measured: Mapping[str, object], rule: PromotionRule) -> tuple[str, ...]:
+    """What promotion needs of a row of the leaderboard and does not find there, in words with the figures."""
+    unmet = []
+    lower, naive = _number(measured, "skill_pct_low"), measured.get("better_naive", "the better naive")
+    if lower is None:
+        unmet.append(f"its skill over {naive} has no measured lower 90% bound")
+    elif lower <= rule.min_skill_lower_bound_pct:
+        skill = _number(measured, "skill_pct")
+        told = "" if skill is None else f" of {skill:+.2f}%"
+        unmet.append(
+            f"the lower 90% bound of its skill{told} over {naive} is {lower:+.2f}%, "
+            f"not above {rule.min_skill_lower_bound_pct:g}%"
+        )
+    covered = _number(measured, "coverage_80")
+    if covered is None:
+        unmet.append("the coverage of its 80% band is not measured")
+    elif abs(covered - 0.8) > rule.coverage_80_within + 1e-12:
+        unmet.append(
+            f"its 80% band held {covered:.1%} of the outcomes, "
+            f"more than {100 * rule.coverage_80_within:g} points from 80%"
+        )
+    return tuple(unmet)
+
+
+def aspirations_met(measured: Mapping[str, object], aspirations: Aspirations) -> dict[str, bool | None]:
+    """Each aspiration and whether a row of the leaderboard meets it; None where its figure is not measured."""
+    met: dict[str, bool | None] = {}
+    for name, limit in aspirations.model_dump().items():
+        figure, _, side = name.rpartition("_")
+        value = _number(measured, figure)
+        met[figure] = None if value is None else (value < limit if side == "below" else value > limit)
+    return met
+
+
+def _number(measured: Mapping[str, object], name: str) -> float | None:
+    value = measured.get(name)
+    number = math.nan if value is None else float(str(value))
+    return None if math.isnan(number) else number
 
 
 def _wanting(version: Version, audit: Audit | None, *, code_version: str) -> str:

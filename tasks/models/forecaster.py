@@ -80,6 +80,14 @@ def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:
     return features[SCALE].to_numpy(dtype="float64") / 100 * np.sqrt(sessions / 252)
 
 
+def price_quantiles(last_price: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
+    """Quantiles of the price in cents/lb from those of the log return, a row an origin.
+
+    Exact: a quantile of an increasing function is the function of the quantile.
+    """
+    return last_price[:, None] * np.exp(quantiles)
+
+
 def probability_above_zero(quantiles: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
     """1 - F(0) for rows of quantiles: linear between them, and beyond the outermost along the last piece's slope."""
     out = np.full(len(quantiles), np.nan)

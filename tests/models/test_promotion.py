@@ -13,7 +13,7 @@ from tasks.errors import RegistryError
 from tasks.evaluation import bake_off
 from tasks.evaluation.bake_off import compare, train_and_compare
 from tasks.evaluation.metrics import measure
-from tasks.evaluation.promotion import Audit, read_audit, refusal, write_audit
+from tasks.evaluation.promotion import Audit, aspirations_met, read_audit, refusal, unmet_gates, verdict, write_audit
 from tasks.exports import training_table
 from tasks.features.build import build_features
 from tasks.model_store.store import ModelStore, Version
@@ -65,6 +65,50 @@ def test_a_hit_rate_above_the_limit_needs_a_passing_audit_of_the_same_data_and_c
 )
 def test_what_needs_no_audit(tmp_path, rule, harmless):
     assert refusal(version(tmp_path, **harmless), rule, None, code_version=CODE) == ""
+
+
+GOOD = {"better_naive": "long_run", "skill_pct": 1.4, "skill_pct_low": 0.2, "coverage_80": 0.83}
+
+
+@pytest.mark.parametrize(
+    ("changed", "reasons"),
+    [
+        ({}, ()),
+        ({"coverage_80": 0.75}, ()),
+        ({"skill_pct_low": 0.0}, ("the lower 90% bound of its skill of +1.40% over long_run is +0.00%, not above 0%",)),
+        ({"skill_pct_low": float("nan")}, ("its skill over long_run has no measured lower 90% bound",)),
+        ({"coverage_80": 0.7499}, ("its 80% band held 75.0% of the outcomes, more than 5 points from 80%",)),
+        ({"coverage_80": None}, ("the coverage of its 80% band is not measured",)),
+        (
+            {"skill_pct_low": -3.0, "coverage_80": 0.9},
+            (
+                "the lower 90% bound of its skill of +1.40% over long_run is -3.00%, not above 0%",
+                "its 80% band held 90.0% of the outcomes, more than 5 points from 80%",
+            ),
+        ),
+    ],
+)
+def test_promotion_needs_certain_skill_and_honest_bands_and_names_what_is_wanting(tmp_path, rule, changed, reasons):
+    assert unmet_gates(GOOD | changed, rule) == reasons
+    told = verdict(version(tmp_path, hit=0.5), GOOD | changed, rule, None, code_version=CODE)
+    assert bool(told) == bool(reasons)
+    assert all(reason in told for reason in reasons)
+
+
+def test_the_leak_rule_stands_beside_the_gates_and_the_baseline_always_may(tmp_path, rule):
+    leaky = version(tmp_path, hit=0.7)
+    assert "there is no leakage audit" in verdict(leaky, GOOD, rule, None, code_version=CODE)
+    assert verdict(leaky, GOOD, rule, PASSED, code_version=CODE) == ""
+    both = verdict(leaky, {}, rule, None, code_version=CODE)
+    assert "no measured lower 90% bound" in both and "there is no leakage audit" in both
+    assert verdict(version(tmp_path, hit=0.5, family="no_change"), {}, rule, None, code_version=CODE) == ""
+
+
+def test_aspirations_are_told_met_or_not_and_unmeasured_ones_are_neither(registry):
+    limits = load_quality_gates(registry.folder).aspirations
+    row = {"mape_pct": 2.6, "sharpe": 1.0, "direction_hit_rate": float("nan"), "calibration_error": 0.05}
+    found = aspirations_met(row, limits)
+    assert found == {"mape_pct": True, "sharpe": False, "direction_hit_rate": None, "calibration_error": True}
 
 
 def test_the_baseline_is_champion_while_the_best_is_refused(tmp_path):

@@ -1,0 +1,235 @@
+"""Families side by side on the same origins: figures with intervals, skill over the better naive, Diebold-Mariano."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import TrainingFailed
+from tasks.evaluation.bootstrap import block_length, bounds, resampled_means, resampled_rows
+from tasks.evaluation.metrics import annual_sharpe, figures, measure, moments, pinball, sign_strategy
+from tasks.models.forecaster import column
+
+NAIVE = ("no_change", "historical", "long_run", "drift")
+FEWEST_BLOCKS = 3  # fewer independent stretches than this give no interval
+
+
+@dataclass(frozen=True)
+class DieboldMariano:
+    """Positive statistic: the first forecast loses less. ``p_value`` is one-sided, of "it does not lose less"."""
+
+    statistic: float
+    p_value: float
+
+
+def overlapping_origins(sessions: int, step: int) -> int:
+    """How many origins in a row, ``step`` sessions apart, have targets that overlap."""
+    return -(-sessions // step)
+
+
+def diebold_mariano(loss: np.ndarray, reference_loss: np.ndarray, *, overlap: int) -> DieboldMariano:
+    """Test of equal loss (Diebold and Mariano 1995), small-sample corrected (Harvey, Leybourne and Newbold 1997).
+
+    The variance of the mean difference counts autocovariances up to lag ``overlap`` - 1; where that sum is not
+    positive, which equal weights allow, Bartlett weights take their place (Newey and West 1987). The statistic is
+    multiplied by sqrt((n + 1 - 2h + h(h - 1)/n) / n), h the overlap, and judged by Student's t with n - 1 degrees.
+    NaN with fewer than two stretches of origins that do not overlap, and where the losses never differ.
+    """
+    difference = np.asarray(reference_loss, dtype="float64") - np.asarray(loss, dtype="float64")
+    n = len(difference)
+    if n < 2 * overlap or n < 2 or not difference.any():
+        return DieboldMariano(float("nan"), float("nan"))
+    from scipy import stats
+
+    centred = difference - difference.mean()
+    covariances = np.array([centred[lag:] @ centred[: n - lag] for lag in range(overlap)]) / n
+    variance = covariances[0] + 2 * covariances[1:].sum()
+    if variance <= 0:
+        variance = covariances[0] + 2 * ((1 - np.arange(1, overlap) / overlap) * covariances[1:]).sum()
+    if variance <= 0:
+        return DieboldMariano(float("nan"), float("nan"))
+    correction = (n + 1 - 2 * overlap + overlap * (overlap - 1) / n) / n
+    statistic = float(difference.mean() / np.sqrt(variance / n) * np.sqrt(correction))
+    return DieboldMariano(statistic, float(stats.t.sf(statistic, df=n - 1)))
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The origins that both frames have a forecast for, by date, in the same order.
+
+    Raises:
+        TrainingFailed: the two disagree on what happened, so they are not of the same data.
+    """
+    left, right = first.set_index("date").sort_index(), second.set_index("date").sort_index()
+    shared = left.index.intersection(right.index)
+    left, right = left.loc[shared], right.loc[shared]
+    known = left["p50"].notna() & right["p50"].notna()
+    left, right = left[known], right[known]
+    if not np.allclose(left["target_log_return"], right["target_log_return"], rtol=0, atol=1e-12):
+        raise TrainingFailed(
+            "out-of-fold forecasts to compare have other outcomes at the same origin; fit both families again on "
+            "the same training file (`python -m flows.training`)"
+        )
+    return left.reset_index(), right.reset_index()
+
+
+def better_naive(oofs: Mapping[str, pd.DataFrame], levels: tuple[float, ...], *, on: pd.DataFrame) -> str:
+    """The naive family with the lowest mean pinball loss on the origins of ``on``; families without them all are out.
+
+    Chosen with hindsight, on the origins that are scored: the hardest of the naive forecasts to beat.
+
+    Raises:
+        TrainingFailed: no naive family has forecasts of all these origins.
+    """
+    losses = {}
+    for family in NAIVE:
+        if family in oofs:
+            _, naive = paired(on, oofs[family])
+            if len(naive) == len(on):
+                losses[family] = float(_losses(naive, levels).mean())
+    if not losses:
+        raise TrainingFailed(f"none of {', '.join(NAIVE)} has forecasts of all {len(on)} origins to compare with")
+    return min(losses, key=lambda family: losses[family])
+
+
+def evaluate(
+    oof: pd.DataFrame,
+    reference: pd.DataFrame,
+    levels: tuple[float, ...],
+    *,
+    sessions: int,
+    step: int,
+    round_trip_cost_cents_lb: float,
+) -> dict[str, float | int | str]:
+    """Every figure of one family with its 90% interval (``<name>_low``, ``<name>_high``), and skill over a reference.
+
+    Args:
+        oof: the scored origins of a family. reference: forecasts of the better naive, of at least some of them.
+        sessions: the horizon. step: sessions between two origins. round_trip_cost_cents_lb: of one trade and back.
+
+    Returns:
+        ``measure`` of the origins that both have, ``sharpe`` with its number of ``periods``, ``skill_pct`` (100 x
+        (1 - pinball / reference's pinball)), ``dm_statistic``, ``dm_p_value``. Intervals are missing where there are
+        fewer than three blocks of origins: at twelve months a block is a year, and a year by itself proves nothing.
+    """
+    own, naive = paired(oof, reference)
+    if own.empty:
+        raise TrainingFailed("no origin has a forecast of both the family and the reference; nothing to compare")
+    overlap = overlapping_origins(sessions, step)
+    block = block_length(len(own), overlap=overlap)
+    rows = moments(own, levels).assign(reference=_losses(naive, levels))
+    observed = _with_skill(rows.mean().to_frame().T, levels).iloc[0]
+    found: dict[str, float | int | str] = {**measure(own, levels), "skill_pct": float(observed["skill_pct"])}
+    low = high = pd.Series(np.nan, index=observed.index)
+    if len(own) >= FEWEST_BLOCKS * block:
+        means = pd.DataFrame(resampled_means(rows.to_numpy(), block=block), columns=rows.columns)
+        low, high = (pd.Series(bound, index=observed.index) for bound in bounds(_with_skill(means, levels).to_numpy()))
+    for name in observed.index:
+        found |= {f"{name}_low": float(low[name]), f"{name}_high": float(high[name])}
+    tested = diebold_mariano(rows["pinball"].to_numpy(), rows["reference"].to_numpy(), overlap=overlap)
+    traded = sign_strategy(own, round_trip_cost_cents_lb=round_trip_cost_cents_lb).to_numpy()
+    return found | {
+        "dm_statistic": tested.statistic,
+        "dm_p_value": tested.p_value,
+        "periods": len(traded),
+        **_sharpe(traded, sessions),
+    }
+
+
+def leaderboard(
+    oofs: Mapping[str, pd.DataFrame],
+    levels: tuple[float, ...],
+    *,
+    sessions: int,
+    step: int,
+    round_trip_cost_cents_lb: float,
+) -> pd.DataFrame:
+    """One row a family at one horizon, by pinball loss; each against the better naive of the origins it has."""
+    rows = []
+    for family, oof in oofs.items():
+        scored = oof[oof["scored"] & oof["p50"].notna()]
+        if scored.empty:
+            continue
+        naive = better_naive(oofs, levels, on=scored)
+        found = evaluate(
+            scored,
+            oofs[naive],
+            levels,
+            sessions=sessions,
+            step=step,
+            round_trip_cost_cents_lb=round_trip_cost_cents_lb,
+        )
+        rows.append({"family": family, "better_naive": naive, **found})
+    return pd.DataFrame(rows).sort_values("pinball_log_return", ignore_index=True) if rows else pd.DataFrame()
+
+
+def by_year(oof: pd.DataFrame) -> pd.Series:
+    """The calendar year of each origin, as a slice's name."""
+    return oof["date"].dt.year.astype(str)
+
+
+def by_regime(oof: pd.DataFrame, regimes: pd.DataFrame) -> pd.Series:
+    """The regime of each origin in the dated calendar (registry/regime_calendar.csv); missing outside of it."""
+    ordered = regimes.sort_values("start").reset_index(drop=True)
+    dates = oof["date"].to_numpy().astype("datetime64[ns]")
+    begins = ordered["start"].to_numpy().astype("datetime64[ns]")
+    at = np.searchsorted(begins, dates, side="right") - 1
+    inside = (at >= 0) & (dates <= ordered["end"].to_numpy().astype("datetime64[ns]")[at])
+    return pd.Series(ordered["regime"].to_numpy()[at], index=oof.index).where(inside)
+
+
+def sliced(
+    oofs: Mapping[str, pd.DataFrame],
+    slices: Mapping[str, pd.Series],
+    levels: tuple[float, ...],
+    *,
+    sessions: int,
+    step: int,
+    round_trip_cost_cents_lb: float,
+) -> pd.DataFrame:
+    """``leaderboard`` within each slice, with its name in column ``slice``.
+
+    Args:
+        slices: by family, the slice of each origin (``by_year``, ``by_regime``), indexed like the frame.
+
+    Every family is judged against the naive that was better over the whole, so that the slices are parts of it.
+    """
+    rows = []
+    for family, oof in oofs.items():
+        scored = oof[oof["scored"] & oof["p50"].notna()]
+        if scored.empty:
+            continue
+        naive = better_naive(oofs, levels, on=scored)
+        for name, part in scored.groupby(slices[family].loc[scored.index], sort=True):
+            found = evaluate(
+                part,
+                oofs[naive],
+                levels,
+                sessions=sessions,
+                step=step,
+                round_trip_cost_cents_lb=round_trip_cost_cents_lb,
+            )
+            rows.append({"slice": str(name), "family": family, "better_naive": naive, **found})
+    return (
+        pd.DataFrame(rows).sort_values(["slice", "pinball_log_return"], ignore_index=True) if rows else pd.DataFrame()
+    )
+
+
+def _losses(oof: pd.DataFrame, levels: tuple[float, ...]) -> np.ndarray:
+    return pinball(oof["target_log_return"].to_numpy(), oof[[column(level) for level in levels]].to_numpy(), levels)
+
+
+def _with_skill(means: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
+    return figures(means, levels).assign(skill_pct=100 * (1 - means["pinball"] / means["reference"]))
+
+
+def _sharpe(returns: np.ndarray, sessions: int) -> dict[str, float]:
+    found = {"sharpe": float(annual_sharpe(returns, sessions=sessions)), "sharpe_low": np.nan, "sharpe_high": np.nan}
+    block = block_length(len(returns), overlap=1)
+    if len(returns) >= FEWEST_BLOCKS * block:
+        drawn = annual_sharpe(returns[resampled_rows(len(returns), block=block)], sessions=sessions)
+        low, high = bounds(drawn[np.isfinite(drawn)]) if np.isfinite(drawn).any() else (np.nan, np.nan)
+        found |= {"sharpe_low": float(low), "sharpe_high": float(high)}
+    return found
