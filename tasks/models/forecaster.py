@@ -5,10 +5,11 @@ Model files are text and JSON, never pickles: a file from the store is data, not
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ import pandas as pd
 from tasks.errors import RegistryError
 
 FAMILIES = ("no_change", "lightgbm")
+JOINT_FAMILIES = ("tcn", "lstm_attention", "nbeatsx", "tft", "dense")
 BASELINE = "no_change"
 SCALE = "zl_ewma_volatility_99_pct"
 
@@ -27,6 +29,19 @@ class Problem:
     horizon: str
     sessions: int
     quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class JointProblem:
+    """Every horizon at once: their sessions by name, shortest first."""
+
+    sessions: Mapping[str, int]
+    quantiles: tuple[float, ...]
+
+    @property
+    def median(self) -> int:
+        """The place of the median among the quantiles."""
+        return self.quantiles.index(0.5)
 
 
 def column(level: float) -> str:
@@ -58,6 +73,57 @@ class Forecaster(Protocol):
     @classmethod
     def load(cls, folder: Path, problem: Problem) -> Forecaster:
         """Read what ``save`` wrote."""
+
+
+class JointForecaster(Protocol):
+    """One family at all horizons, which sees the sessions before a row as well as the row."""
+
+    family: ClassVar[str]
+    problem: JointProblem
+
+    def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
+        """``options``: what differs from the family's defaults."""
+
+    def fit(
+        self,
+        features: pd.DataFrame,
+        targets: pd.DataFrame,
+        *,
+        weights: np.ndarray | None = None,
+        folder: Path | None = None,
+        progress: Callable[[int, int, str], None] = ...,
+    ) -> None:
+        """Learn from every session's features and log returns (a column a horizon, NaN where not known or purged)."""
+
+    def predict_quantiles(self, features: pd.DataFrame, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Log-return quantiles of each horizon, rows x quantiles, never crossing; NaN where a vital input is missing.
+
+        ``features`` hold every session up to the last of ``rows`` (row numbers).
+        """
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """Probability that the price is higher at the horizon, for rows of (calibrated) quantiles."""
+
+    def explain(self, features: pd.DataFrame, rows: np.ndarray) -> dict[str, pd.DataFrame]:
+        """Contributions to each horizon's median log return, rows x features."""
+
+    def save(self, folder: Path) -> None:
+        """Write the model's files into an existing folder."""
+
+    @classmethod
+    def load(cls, folder: Path, problem: JointProblem) -> JointForecaster:
+        """Read what ``save`` wrote."""
+
+
+def joint_forecaster(family: str) -> type[JointForecaster]:
+    """The class of a family that forecasts all horizons at once.
+
+    Raises:
+        RegistryError: no such family.
+    """
+    if family not in JOINT_FAMILIES:
+        raise RegistryError(f"unknown joint family `{family}`; known: {', '.join(JOINT_FAMILIES)}")
+    return import_module(f"tasks.models.{family}").Model
 
 
 def forecaster(family: str) -> type[Forecaster]:

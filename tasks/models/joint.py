@@ -1,0 +1,91 @@
+"""Walk-forward forecasts of a family that learns all horizons at once, in the shape of those that learn one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import TrainingFailed
+from tasks.evaluation.walk_forward import walk_forward
+from tasks.models.forecaster import SCALE, JointForecaster, JointProblem, column
+from tasks.registry import WalkForwardPlan
+
+LABELS = ("date", "target_date", "target_log_return", "target_price")
+
+
+def joint_out_of_fold(
+    family: type[JointForecaster],
+    problem: JointProblem,
+    tables: Mapping[str, pd.DataFrame],
+    columns: list[str],
+    plan: WalkForwardPlan,
+    *,
+    years: Collection[int],
+    options: Mapping[str, Any] | None = None,
+    weights: np.ndarray | None = None,
+    folder: Path | None = None,
+    progress: Callable[[int, int, str], None] = lambda done, of, what: None,
+) -> dict[str, pd.DataFrame]:
+    """Forecasts of the folds of ``years``, a frame a horizon, as ``worker.out_of_fold`` makes them.
+
+    Args:
+        tables: a horizon's training table (date, columns, target_log_return, target_date, target_price); all have the
+            same sessions. weights: of the rows, relative. folder: checkpoints, one subfolder a fold; what is finished
+            there is not fitted again.
+
+    Invariants: each head learns only targets known before the fold, so each is purged by its own horizon.
+    """
+    first = next(iter(tables.values()))
+    dates = pd.DatetimeIndex(first["date"])
+    for name in problem.sessions:
+        if not dates.equals(pd.DatetimeIndex(tables[name]["date"])):
+            raise TrainingFailed(f"the training tables do not have the same sessions: {name} differs")
+    features = first[columns]
+    targets = pd.DataFrame({name: tables[name]["target_log_return"].to_numpy() for name in problem.sessions})
+    targets = targets.where(first[SCALE].notna().to_numpy()[:, None])
+    folds = {name: list(walk_forward(dates, plan, horizon=h)) for name, h in problem.sessions.items()}
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in problem.sessions}
+    chosen = [i for i, fold in enumerate(next(iter(folds.values()))) if fold.year in years]
+    for number, i in enumerate(chosen):
+        learnt = pd.DataFrame(np.nan, index=targets.index, columns=targets.columns)
+        for name, held in folds.items():
+            learnt.loc[held[i].train, name] = targets.loc[held[i].train, name]
+        fold = next(iter(folds.values()))[i]
+        known = int(np.flatnonzero(learnt.notna().any(axis=1))[-1]) + 1
+        model = family(problem, options)
+        model.fit(
+            features.iloc[:known],
+            learnt.iloc[:known],
+            weights=None if weights is None else weights[:known],
+            folder=None if folder is None else folder / str(fold.year),
+            progress=progress,
+        )
+        quantiles = model.predict_quantiles(features.iloc[: fold.test[-1] + 1], fold.test)
+        for name, table in tables.items():
+            able = targets[name].notna().to_numpy()[fold.test] & ~np.isnan(quantiles[name]).any(axis=1)
+            rows, forecast = fold.test[able], quantiles[name][able]
+            part = table.loc[rows, list(LABELS[:3])].assign(
+                fold=fold.year,
+                scored=fold.scored,
+                row=rows,
+                last_price=table.loc[rows, "target_price"] / np.exp(table.loc[rows, "target_log_return"]),
+                direction_probability=model.direction_probability(forecast),
+            )
+            parts[name].append(part.assign(**{column(p): forecast[:, j] for j, p in enumerate(problem.quantiles)}))
+        progress(number + 1, len(chosen), f"{family.family}: fold {fold.year}")
+    return {name: pd.concat(held, ignore_index=True) if held else pd.DataFrame() for name, held in parts.items()}
+
+
+def sample_weights(table: pd.DataFrame, *, regimes: bool, half_life_sessions: float | None) -> np.ndarray:
+    """How much each row counts: the regime calendar's weight, times recency that halves every ``half_life_sessions``.
+
+    Only the ratios matter; None means that old rows count as much as new ones.
+    """
+    weights = table["training_weight"].to_numpy(dtype="float64") if regimes else np.ones(len(table))
+    if half_life_sessions is not None:
+        weights = weights * 0.5 ** (np.arange(len(table))[::-1] / half_life_sessions)
+    return weights

@@ -1,0 +1,256 @@
+"""What all neural families share: scaling, fitting one net a seed, forecasting, explaining, saving."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tasks.errors import ModelStoreError, TrainingFailed
+from tasks.models.forecaster import SCALE, JointProblem, horizon_scale, probability_above_zero
+from tasks.models.neural.device import choose_device, deterministic
+from tasks.models.neural.networks import Network, Shape
+from tasks.models.neural.options import NeuralOptions
+from tasks.models.neural.training import (
+    Progress,
+    Progressed,
+    TrainingData,
+    fit_network,
+    packed,
+    split_rows,
+    tensors_under,
+    unpacked,
+)
+from tasks.models.neural.windows import DTYPE, Layout, RobustScaler, net_inputs, windows
+from tasks.zones import read_json, write_bytes, write_json
+
+EXPLAIN_STEPS = 16  # of the path integral
+
+
+class NeuralForecaster:
+    """One net a seed, averaged quantile by quantile; a family names its network."""
+
+    family: ClassVar[str]
+    network: ClassVar[type[Network]]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
+        """``options``: those of NeuralOptions that differ from the family's defaults."""
+        self.problem = problem
+        self.options = NeuralOptions.of({**self.defaults, **(options or {})})
+        self.layout = Layout((), ())
+        self.scaler = RobustScaler((), np.empty(0), np.empty(0))
+        self.anchor = np.empty((0, 0))
+        self.nets: list[Network] = []
+        self.progressed: list[Progressed] = []
+
+    def fit(
+        self,
+        features: pd.DataFrame,
+        targets: pd.DataFrame,
+        *,
+        weights: np.ndarray | None = None,
+        folder: Path | None = None,
+        progress: Progress = lambda done, of, what: None,
+    ) -> None:
+        """Learn all horizons at once from the rows whose target is known.
+
+        Args:
+            features: every session up to the last training row, one a row, without gaps: the rows are also the windows.
+            targets: log returns, a column a horizon, the same rows; NaN where not known before what will be forecast.
+            weights: of the rows, relative. folder: for a checkpoint a seed.
+
+        Scaling and no-change quantiles are those of this training window, its validation tail included.
+
+        Raises:
+            TrainingFailed: too few rows, or a loss that is not finite.
+        """
+        usable = ~np.isnan(horizon_scale(features, 1)) & (np.arange(len(features)) >= self.options.window - 1)
+        returns = targets[list(self.problem.sessions)].to_numpy(dtype="float64")
+        returns = np.where(usable[:, None], returns, np.nan)
+        known = np.flatnonzero(~np.isnan(returns).all(axis=1))
+        if len(known) < 2 * self.options.batch:
+            raise TrainingFailed(
+                f"{self.family}: {len(known)} rows have a target, {SCALE} and {self.options.window} sessions of "
+                f"history; a net needs {2 * self.options.batch}. Give it an earlier start or a shorter window"
+            )
+        features, returns = features.iloc[: known[-1] + 1], returns[: known[-1] + 1]
+        self.layout = Layout.of(list(features.columns), self.options.other_markets)
+        self.scaler = RobustScaler.fit(features, self.layout.columns)
+        scaled = returns / self._scales(features)
+        self.anchor = np.stack([_centred_quantiles(column, self.problem.quantiles) for column in scaled.T])
+        data = self._data(features, scaled, weights)
+        device = choose_device(self.options.device)
+        self.nets, self.progressed = [], []
+        with deterministic(self.options.threads):
+            for seed in self.options.seeds:
+                torch.manual_seed(seed)
+                net = self._net()
+                checkpoint = folder / f"{self.family}_seed{seed}.npz" if folder else None
+                self.progressed.append(
+                    fit_network(
+                        net, data, self.options, seed=seed, device=device, checkpoint=checkpoint, progress=progress
+                    )
+                )
+                self.nets.append(net)
+
+    def predict_quantiles(self, features: pd.DataFrame, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Log-return quantiles of each horizon, rows x quantiles.
+
+        Args:
+            features: every session up to the last of ``rows``, without gaps. rows: row numbers to forecast from.
+
+        A row without its own volatility or without a whole window of sessions before it is NaN.
+        """
+        scale = self._scales(features)[rows]
+        able = ~np.isnan(scale[:, 0]) & (rows >= self.options.window - 1)
+        out = np.full((len(rows), *self.anchor.shape), np.nan)
+        if able.any():
+            inputs, at = net_inputs(features, self.scaler, self.layout), torch.from_numpy(rows[able])
+            with deterministic(self.options.threads), torch.no_grad():
+                seen = [windows(inputs, part, self.options.window) for part in at.split(256)]
+                made = [np.concatenate([net(x).numpy() for x in seen]).astype("float64") for net in self.nets]
+            out[able] = np.mean(made, axis=0) * scale[able][:, :, None]
+        return {name: out[:, i] for i, name in enumerate(self.problem.sessions)}
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """From the quantiles themselves."""
+        return probability_above_zero(quantiles, self.problem.quantiles)
+
+    def explain(self, features: pd.DataFrame, rows: np.ndarray) -> dict[str, pd.DataFrame]:
+        """Integrated gradients of the median (Sundararajan et al. 2017) as log return, summed over the window.
+
+        The path starts where every column is at its training median and nothing is missing; `base` is the median there,
+        so that a row's contributions and its base add up to its median, to the precision of the path's 16 steps. A
+        column's contribution includes that of its missing flag. NaN where there is no forecast.
+        """
+        scale = self._scales(features)[rows]
+        able = ~np.isnan(scale[:, 0]) & (rows >= self.options.window - 1)
+        names = [*self.layout.columns, "base"]
+        out = np.full((len(self.problem.sessions), len(rows), len(names)), np.nan)
+        inputs = net_inputs(features, self.scaler, self.layout)
+        with deterministic(self.options.threads):
+            for i in np.flatnonzero(able):
+                seen = windows(inputs, torch.tensor([int(rows[i])]), self.options.window)
+                parts = np.mean([self._attributions(net, seen) for net in self.nets], axis=0)
+                out[:, i] = parts * scale[i][:, None]
+        return {
+            name: pd.DataFrame(out[h], columns=names, index=features.index[rows])
+            for h, name in enumerate(self.problem.sessions)
+        }
+
+    def save(self, folder: Path) -> None:
+        """One JSON file, and one .npz of the scaler's and the nets' arrays."""
+        arrays = {"scaler/centre": self.scaler.centre, "scaler/spread": self.scaler.spread, "anchor": self.anchor}
+        for seed, net in zip(self.options.seeds, self.nets, strict=True):
+            arrays |= {f"seed{seed}/{name}": tensor.numpy() for name, tensor in net.state_dict().items()}
+        write_bytes(folder / "weights.npz", packed(arrays, {"family": self.family}))
+        content = {
+            "family": self.family,
+            "dtype": DTYPE,
+            "own": self.layout.own,
+            "other": self.layout.other,
+            "horizons": list(self.problem.sessions.items()),
+            "quantiles": self.problem.quantiles,
+            "options": self.options.as_json(),
+            "training": [state.__dict__ for state in self.progressed],
+        }
+        write_json(folder / "model.json", content)
+
+    @classmethod
+    def load(cls, folder: Path, problem: JointProblem) -> Self:
+        """Read it back.
+
+        Raises:
+            ModelStoreError: the folder is not complete, or holds a model of another family, problem or number type.
+        """
+        content, held = read_json(folder / "model.json"), unpacked(folder / "weights.npz")
+        if not content or not held:
+            raise ModelStoreError(f"{folder} is not complete; delete it and run `python -m flows.training`")
+        wanted = [cls.family, DTYPE, [list(pair) for pair in problem.sessions.items()], list(problem.quantiles)]
+        found = [content[name] for name in ("family", "dtype", "horizons", "quantiles")]
+        if wanted != found:
+            raise ModelStoreError(f"{folder} holds {found}, not {wanted}; run `python -m flows.training`")
+        model = cls(problem, content["options"])
+        model.layout = Layout(tuple(content["own"]), tuple(content["other"]))
+        arrays = held[0]
+        model.scaler = RobustScaler(model.layout.columns, arrays["scaler/centre"], arrays["scaler/spread"])
+        model.anchor = arrays["anchor"]
+        model.progressed = [Progressed(**state) for state in content["training"]]
+        for seed in model.options.seeds:
+            net = model._net()
+            net.load_state_dict(tensors_under(arrays, f"seed{seed}/"))
+            model.nets.append(net.eval())
+        return model
+
+    def _net(self) -> Network:
+        shape = Shape(
+            len(self.layout.own),
+            len(self.layout.other),
+            self.options.window,
+            self.options.channels,
+            self.options.dropout,
+        )
+        return self.network(shape, self.anchor, self.problem.median)
+
+    def _scales(self, features: pd.DataFrame) -> np.ndarray:
+        """Standard deviation of the log return, rows x horizons."""
+        return np.column_stack([horizon_scale(features, sessions) for sessions in self.problem.sessions.values()])
+
+    def _data(self, features: pd.DataFrame, scaled: np.ndarray, weights: np.ndarray | None) -> TrainingData:
+        learnt, validated = split_rows(
+            scaled, tuple(self.problem.sessions.values()), self.options.validation_sessions
+        )
+        train = np.flatnonzero(~np.isnan(learnt).all(axis=1))
+        train = train[::-1][:: self.options.every][::-1]  # counted from the newest, which is always learnt from
+        validation = np.flatnonzero(~np.isnan(validated).all(axis=1))
+        if not len(train) or not len(validation):
+            raise TrainingFailed(
+                f"{self.family}: {len(train)} rows to learn from and {len(validation)} to validate on; "
+                f"lower `validation_sessions`, which is {self.options.validation_sessions}"
+            )
+        weight = np.ones(len(scaled)) if weights is None else np.asarray(weights, dtype="float64")[: len(scaled)]
+        return TrainingData(
+            inputs=net_inputs(features, self.scaler, self.layout),
+            target=torch.from_numpy(learnt.astype(DTYPE)),
+            weight=torch.from_numpy((weight / weight[train].mean()).astype(DTYPE)),
+            train=torch.from_numpy(train),
+            validation=torch.from_numpy(validation),
+            validation_target=torch.from_numpy(validated.astype(DTYPE)),
+            levels=torch.tensor(self.problem.quantiles, dtype=torch.float32),
+        )
+
+    def _attributions(self, net: Network, seen: torch.Tensor) -> np.ndarray:
+        """Horizons x (columns and base), in scaled returns, of one window."""
+        middles = (torch.arange(EXPLAIN_STEPS) + 0.5) / EXPLAIN_STEPS
+        path = (middles[:, None, None] * seen).requires_grad_(True)
+        medians = net(path)[..., self.problem.median]
+        rows = []
+        for h in range(medians.shape[1]):
+            (gradient,) = torch.autograd.grad(medians[:, h].sum(), path, retain_graph=True)
+            channels = (gradient.mean(dim=0) * seen[0]).sum(dim=1).numpy()
+            own, other = len(self.layout.own), len(self.layout.other)
+            start = 2 * own
+            rows.append(
+                np.concatenate(
+                    [
+                        channels[:own] + channels[own:start],
+                        channels[start : start + other] + channels[start + other :],
+                    ]
+                )
+            )
+        with torch.no_grad():
+            base = net(torch.zeros_like(seen))[0, :, self.problem.median].numpy()
+        return np.column_stack([np.stack(rows), base])
+
+
+def _centred_quantiles(scaled: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
+    """The no-change quantiles of a horizon (tasks/models/no_change.py)."""
+    known = scaled[~np.isnan(scaled)]
+    if not len(known):
+        raise TrainingFailed("a horizon has no known target in the training window; leave it out of the problem")
+    return np.quantile(known, levels) - np.median(known)

@@ -1,0 +1,51 @@
+"""What may differ between two fits of a net. A model is saved with its options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from tasks.errors import RegistryError
+
+
+@dataclass(frozen=True)
+class NeuralOptions:
+    """Settings of one fit; the defaults are what the quick bake-off uses on one CPU core."""
+
+    other_markets: tuple[str, ...] = ()  # input columns that go through the context encoder
+    window: int = 252  # sessions a forecast sees
+    channels: int = 32
+    dropout: float = 0.2
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    batch: int = 64
+    epochs: int = 20
+    patience: int = 10  # epochs without a better validation before it stops
+    clip_norm: float = 1.0
+    every: int = 5  # neighbouring sessions share almost all of window and target: every fifth is learnt from
+    validation_sessions: int = 504  # the purged tail of the training window that decides when to stop
+    seeds: tuple[int, ...] = (1,)  # one net each, averaged quantile by quantile
+    last_horizon_weight: float = 0.7
+    huber_weight: float = 0.1
+    direction_weight: float = 0.02
+    device: str = "auto"  # of training; forecasts are always made on the CPU
+    threads: int = 1  # of the CPU; another number may round differently
+    compile: bool = False
+    autocast: bool = False  # only used where measured to pay (tasks/models/neural/device.py)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> NeuralOptions:
+        """From registry or JSON, where tuples are lists.
+
+        Raises:
+            RegistryError: an unknown option.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(given) - known):
+            raise RegistryError(f"unknown options of a neural family: {unknown}; known: {sorted(known)}")
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, for what is saved and for a checkpoint's identity."""
+        return asdict(self)

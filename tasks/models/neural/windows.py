@@ -1,0 +1,104 @@
+"""From a training table to what a net sees: scaled columns, a mask of what is missing, windows of sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tasks.errors import ModelStoreError, TrainingFailed
+
+CLIP = 5.0  # interquartile ranges: farther out a value says only "extreme"
+DTYPE = "float32"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The input columns in their locked order: those of the market itself, then those of other markets."""
+
+    own: tuple[str, ...]
+    other: tuple[str, ...]
+
+    @classmethod
+    def of(cls, columns: list[str], other_markets: tuple[str, ...]) -> Layout:
+        """Split ``columns`` and keep their order; a listed column that is not an input is an error.
+
+        Raises:
+            TrainingFailed: an unknown column is listed, or nothing is left of the market itself.
+        """
+        unknown = sorted(set(other_markets) - set(columns))
+        own = tuple(name for name in columns if name not in set(other_markets))
+        if unknown or not own:
+            raise TrainingFailed(
+                f"other_markets lists {unknown or 'every column'}; it must name input columns and leave some. "
+                f"Inputs: {len(columns)} columns, first {columns[:3]}"
+            )
+        return cls(own, tuple(name for name in columns if name in set(other_markets)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column, in the order of the net's inputs."""
+        return self.own + self.other
+
+
+@dataclass(frozen=True)
+class RobustScaler:
+    """Median and interquartile range of each column over the sessions it was fitted on."""
+
+    columns: tuple[str, ...]
+    centre: np.ndarray
+    spread: np.ndarray
+
+    @classmethod
+    def fit(cls, features: pd.DataFrame, columns: tuple[str, ...]) -> RobustScaler:
+        """Learn both from ``features``, which hold training sessions and no others.
+
+        A flag that is rarely set has no interquartile range: its standard deviation serves. A column without a value
+        stays NaN: the net has not learnt it, so it is missing for ever.
+
+        Invariants: rows not given cannot move a forecast through the scaling (prevents look-ahead).
+        """
+        values = features[list(columns)].to_numpy(dtype="float64")
+        observed = pd.DataFrame(values)
+        centre = observed.median().to_numpy()
+        spread = (observed.quantile(0.75) - observed.quantile(0.25)).to_numpy()
+        deviation = observed.std(ddof=0).to_numpy()
+        spread = np.where(spread > 0, spread, deviation)
+        return cls(columns, centre, np.where(spread > 0, spread, np.where(np.isnan(centre), np.nan, 1.0)))
+
+    def transform(self, features: pd.DataFrame) -> np.ndarray:
+        """Scaled and clipped values, rows x columns; NaN where missing.
+
+        Raises:
+            ModelStoreError: ``features`` lack a column that the model was fitted with.
+        """
+        absent = [name for name in self.columns if name not in features.columns]
+        if absent:
+            raise ModelStoreError(f"the features lack {absent}, which the model was fitted with; train it anew")
+        values = features[list(self.columns)].to_numpy(dtype="float64")
+        values = np.where(np.isfinite(values), values, np.nan)
+        return np.clip((values - self.centre) / self.spread, -CLIP, CLIP).astype(DTYPE)
+
+
+def net_inputs(features: pd.DataFrame, scaler: RobustScaler, layout: Layout) -> torch.Tensor:
+    """Sessions x channels: own values, own missing, other markets' values, their missing.
+
+    A missing value is 0 in its own channel (the training median) and 1 in its `missing` channel, so that the net can
+    tell it from a value that is the median.
+    """
+    scaled = scaler.transform(features)
+    missing = np.isnan(scaled)
+    filled = np.where(missing, np.float32(0), scaled)
+    cut = len(layout.own)
+    parts = [filled[:, :cut], missing[:, :cut], filled[:, cut:], missing[:, cut:]]
+    return torch.from_numpy(np.concatenate(parts, axis=1).astype(DTYPE))
+
+
+def windows(inputs: torch.Tensor, rows: torch.Tensor, sessions: int) -> torch.Tensor:
+    """The ``sessions`` up to and with each row: rows x channels x sessions. Only the rows asked for are copied.
+
+    Invariants: window of row t holds no session after t.
+    """
+    return inputs.unfold(0, sessions, 1)[rows - (sessions - 1)]
