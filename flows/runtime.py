@@ -110,12 +110,14 @@ def _opaque(argument: Any) -> Any:
     return quote(argument) if is_dataclass(argument) else argument
 
 
-def as_task(function: Callable[..., Any], name: str) -> Step:
+def as_task(function: Callable[..., Any], name: str, *, retries: int = 0) -> Step:
     """``function`` as a Prefect task. Retries live at the HTTP edge; files carry their identity, so no cache.
+
+    ``retries`` is for what may die through no fault of its own: a process of a fit.
 
     No tags: for each of them a task asks the server for a concurrency slot first, and waits its turn in the database.
     """
-    return _Opaque(Task(function, name=name, cache_policy=NO_CACHE, persist_result=False))
+    return _Opaque(Task(function, name=name, retries=retries, cache_policy=NO_CACHE, persist_result=False))
 
 
 class Steps:

@@ -58,9 +58,9 @@ def fit_side_by_side(run: Run, plan: Plan, *, apart: bool) -> dict[str, str]:
     ``apart``: each fit a task of its own (other machines may share them); else a task for the folds of one family and
     horizon, which saves starting a process for each.
     """
-    from tasks.evaluation.bake_off import fit_in_process, fits_held
+    from tasks.evaluation.bake_off import fit_held, fit_in_process
 
-    missing = [fit for fit in plan.fits if not fits_held(run.zones, fit)]
+    missing = [fit for fit in plan.fits if not fit_held(run.zones, fit)]
     groups = [[fit] for fit in missing] if apart else [missing]
     work = [one for group in groups for one in plan.work(group, run.zones.fits)]
     failed, done = {}, 0
@@ -78,7 +78,9 @@ def fit_side_by_side(run: Run, plan: Plan, *, apart: bool) -> dict[str, str]:
 
 def _label(work: dict[str, Any]) -> str:
     fits = work["fits"]
-    return f"{work['family']} {'+'.join(work['horizons'])}" + (f" {fits[0]['year'] or 'final'}" if len(fits) == 1 else "")
+    return f"{work['family']} {'+'.join(work['horizons'])}" + (
+        f" {fits[0]['year'] or 'final'}" if len(fits) == 1 else ""
+    )
 
 
 def judge(run: Run, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:

@@ -1,95 +1,184 @@
-"""The bake-off: every family at every horizon on the same folds, calibrated, measured, stored; the best is champion."""
+"""The bake-off: fits side by side, then every family calibrated, measured and stored; what beats the naive is champion.
+
+Fits are files under CBI_HOME/fits, named by what they are made of (tasks/evaluation/plan.py, tasks/models/worker.py).
+Judging them is quick and changes nothing there, so that it may be done again.
+"""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tasks.errors import TrainingFailed
-from tasks.evaluation.calibration import calibrate_out_of_fold
-from tasks.evaluation.metrics import measure
-from tasks.evaluation.promotion import read_audit, refusal
+from tasks.evaluation.calibration import calibrate
+from tasks.evaluation.comparison import leaderboard
+from tasks.evaluation.ensemble import REGIMES, ensemble, regime_weights
+from tasks.evaluation.plan import Fit, Plan
+from tasks.evaluation.promotion import read_audit, verdict
+from tasks.evaluation.walk_forward import FINAL
+from tasks.exports import file_name
 from tasks.model_store.store import ModelStore, Version
-from tasks.models.forecaster import BASELINE, FAMILIES
-from tasks.registry import Horizons, PromotionRule
+from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, column, probability_above_zero
+from tasks.registry import Horizons, QualityGates
 from tasks.settings import PROJECT
-from tasks.zones import code_fingerprint, fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
+from tasks.zones import Zones, code_fingerprint, fingerprint, read_parquet, write_json, write_parquet
 
 logger = logging.getLogger(__name__)
 
-CODE = (PROJECT / "tasks" / "models", PROJECT / "tasks" / "evaluation", PROJECT / "tasks" / "registry.py")
+JUDGING_CODE = (PROJECT / "tasks" / "evaluation",)
 
 
-def train_and_compare(
-    exports: Path,
-    store: ModelStore,
-    horizons: Horizons,
-    columns: list[str],
-    *,
-    as_of: pd.Timestamp,
-    rule: PromotionRule,
-    code_version: str,
-    workers: int,
-    progress: Callable[[int, int, str], None],
-) -> pd.DataFrame:
-    """Fit what is not in the store yet, judge all on the origins they share, promote the best of each horizon.
+def fit_held(zones: Zones, fit: Fit) -> bool:
+    """Whether a fit was done before."""
+    return (zones.fits / fit.identity / "done.json").exists()
 
-    Returns the leaderboard. Champion is the family with the lowest pinball loss over the scored folds; the baseline
-    where nothing beats it, where there was no fold to measure, and while the best waits for a leakage audit
-    (tasks/evaluation/promotion.py): column ``refusal`` says why it is not champion.
 
-    Args:
-        exports: folder of the training files. columns: the production features. progress: called with (done, of, what).
-        rule: registry/quality_gates.yaml. code_version: which code and rules made the training files.
+def fit_in_process(work: dict[str, Any]) -> None:
+    """Do the fits of ``work`` (Plan.work) in a process of their own; those done before are left alone.
 
     Raises:
-        TrainingFailed: a family's process failed; versions already stored stay, so a rerun goes on from there.
+        TrainingFailed: the process failed, with its last line.
     """
-    code = code_fingerprint(*CODE)
-    jobs = []
-    for name, horizon in horizons.horizons.items():
-        training_file = exports / f"zl_training_prod_allhistory_{name}.parquet"
-        data = sha256_of(training_file)
-        for family in FAMILIES:
-            job = {
-                "family": family,
-                "horizon": name,
-                "sessions": horizon.sessions,
-                "quantiles": list(horizons.quantiles),
-                "plan": horizons.walk_forward.model_dump(),
-                "training_file": str(training_file),
-                "columns": columns,
-            }
-            identity = fingerprint({k: v for k, v in job.items() if k != "training_file"}, data, code)
-            jobs.append(job | {"identity": identity, "data_snapshot": data})
-    run = fingerprint([job["identity"] for job in jobs])
-    jobs = [job | {"run": run} for job in jobs]
-    missing = [job for job in jobs if store.find(str(job["family"]), str(job["horizon"]), str(job["identity"])) is None]
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        running = [pool.submit(_fit_and_store, job, store, horizons, as_of) for job in missing]
-        for done, future in enumerate(as_completed(running), start=1):
-            version = future.result()
-            progress(done, len(running), version.name)
-    versions = [_stored(store, job) for job in jobs]
+    with tempfile.TemporaryDirectory(prefix="cbi-fit-") as folder:
+        told = Path(folder) / "work.json"
+        write_json(told, work)
+        command = [sys.executable, "-m", "tasks.models.worker", str(told)]
+        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        raise TrainingFailed(
+            f"{work['family']} at {', '.join(work['horizons'])}: its process ended with {ended.returncode}: {last}. "
+            f"Fits already done are kept; run `python -m flows.training` again"
+        )
+
+
+def judge_fits(
+    plan: Plan,
+    zones: Zones,
+    store: ModelStore,
+    *,
+    as_of: pd.Timestamp,
+    gates: QualityGates,
+    code_version: str,
+    failed: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """Calibrate, measure and store every family that has all its fits; promote the best that may be.
+
+    Returns the leaderboard, a row a horizon and family. Champion is the family with the lowest pinball loss of those
+    that meet the promotion gates (registry/quality_gates.yaml): column ``refusal`` says why another is not. Where none
+    does, and of what there was no fold to measure, the baseline is champion. A budget of a few folds promotes nothing.
+
+    Args:
+        as_of: the session of the training files. code_version: which code and rules made them. failed: fits that
+            failed twice, with the reason.
+
+    Raises:
+        TrainingFailed: the baseline itself has no fits.
+    """
+    run = fingerprint(plan.run, code_fingerprint(*JUDGING_CODE))
+    versions = []
+    for horizon in plan.horizons.horizons:
+        versions += _judge_horizon(plan, zones, store, horizon, run=run, as_of=as_of, gates=gates)
+    baselines = {version.horizon for version in versions if version.family == BASELINE}
+    if missing := sorted(set(plan.horizons.horizons) - baselines):
+        raise TrainingFailed(f"the baseline was not fitted at {', '.join(missing)}: {'; '.join(failed.values())}")
     audit = read_audit(store.folder)
-    refused = {version.name: refusal(version, rule, audit, code_version=code_version) for version in versions}
-    for message in filter(None, refused.values()):
-        logger.warning(message)
-    leaderboard = compare(versions, refused)
-    champions = leaderboard[leaderboard["champion"]]["model_version"].to_list()
+    refused = {
+        version.name: verdict(version, version.metrics, gates.promotion, audit, code_version=code_version)
+        for version in versions
+    }
+    board = compare(versions, refused)
+    for name, reason in failed.items():
+        logger.warning("%s: %s", name, reason)
+    if plan.budget.last_test_years:
+        return board.assign(champion=False)
+    champions = board[board["champion"]]["model_version"].to_list()
     for version in versions:
         if version.name in champions:
             store.promote(version, run=run)
-    return leaderboard
+    return board
+
+
+def _judge_horizon(
+    plan: Plan, zones: Zones, store: ModelStore, horizon: str, *, run: str, as_of: pd.Timestamp, gates: QualityGates
+) -> list[Version]:
+    levels, sessions = tuple(plan.horizons.quantiles), plan.horizons.horizons[horizon].sessions
+    step = plan.horizons.walk_forward.origin_step_sessions
+    table = read_parquet(plan.exports / file_name("prod", horizon), columns=["date", SCALE, *REGIMES])
+    oofs: dict[str, pd.DataFrame] = {}
+    calibrations: dict[str, dict[str, object]] = {}
+    for family in plan.columns:
+        fits = plan.of(family, horizon)
+        if not all(fit_held(zones, fit) for fit in fits):
+            continue
+        parts = [
+            read_parquet(zones.fits / f.identity / f"forecasts.{horizon}.parquet") for f in fits if f.year != FINAL
+        ]
+        held = [part for part in parts if len(part)]
+        oof = pd.concat(held, ignore_index=True) if held else pd.DataFrame()
+        oofs[family], calibrations[family] = calibrate(oof, table, levels, horizon=sessions, step=step)
+    measured = {family: oof for family, oof in oofs.items() if len(oof)}
+    weights: pd.DataFrame | None = None
+    if len(measured) > 1:
+        blended = ensemble(measured, table[["date", *REGIMES]], levels, horizon=sessions, step=step)
+        names = [column(level) for level in levels]
+        blended = blended.assign(
+            direction_probability=probability_above_zero(blended[names].to_numpy(), levels),
+            row=np.searchsorted(table["date"].to_numpy(), blended["date"].to_numpy()),
+        )
+        oofs[ENSEMBLE], calibrations[ENSEMBLE] = calibrate(blended, table, levels, horizon=sessions, step=step)
+        measured[ENSEMBLE] = oofs[ENSEMBLE]
+        weights = regime_weights(
+            {f: o for f, o in measured.items() if f != ENSEMBLE}, table, levels, horizon=sessions, step=step
+        )
+    cost = gates.trading_cost.round_trip_cents_lb
+    board = leaderboard(measured, levels, sessions=sessions, step=step, round_trip_cost_cents_lb=cost)
+    figures = {str(row["family"]): row.drop("family").to_dict() for _, row in board.iterrows()}
+    versions = []
+    for family, oof in oofs.items():
+        members = list(weights.columns) if family == ENSEMBLE and weights is not None else [family]
+        made_from = [fit.identity for member in members for fit in plan.of(member, horizon)]
+        metadata = {
+            "family": family,
+            "horizon": horizon,
+            "sessions": sessions,
+            "horizons": {name: h.sessions for name, h in plan.horizons.horizons.items()},
+            "identity": fingerprint(family, made_from, run),
+            "run": run,
+            "data_snapshot": plan.data_snapshots[horizon],
+            "trained_as_of": f"{as_of:%Y-%m-%d}",
+            "columns": sorted({name for member in members for name in plan.columns[member]}),
+            "dtype": "float64",
+        }
+        with tempfile.TemporaryDirectory(prefix="cbi-version-") as folder:
+            out = Path(folder)
+            if family == ENSEMBLE:
+                for member in members:
+                    _copy_model(plan, zones, member, horizon, out / "members" / member)
+                    write_json(out / "members" / member / "calibration.json", calibrations[member])
+                assert weights is not None
+                write_json(out / "weights.json", weights.T.to_dict())
+            else:
+                _copy_model(plan, zones, family, horizon, out)
+            write_json(out / "calibration.json", calibrations[family])
+            write_parquet(out / "oof.parquet", oof)
+            versions.append(store.add(out, metadata, figures.get(family, {})))
+    return versions
+
+
+def _copy_model(plan: Plan, zones: Zones, family: str, horizon: str, to: Path) -> None:
+    final = plan.of(family, horizon)[-1]
+    shutil.copytree(zones.fits / final.identity / horizon, to, dirs_exist_ok=True)
 
 
 def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> dict[str, Version]:
@@ -102,94 +191,35 @@ def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFr
     """The leaderboard of the training runs that the champions came from, read back from the store."""
     runs = {str(version.metadata["run"]) for version in champions.values()}
     versions = [
-        v
-        for name in champions
-        for family in FAMILIES
-        for v in store.versions(family, name)
-        if v.metadata["run"] in runs
+        version for name in champions for version in store.of_horizon(name) if str(version.metadata["run"]) in runs
     ]
     board, serving = compare(versions), [version.name for version in champions.values()]
     return board.assign(champion=board["model_version"].isin(serving))
 
 
-def _stored(store: ModelStore, job: dict[str, object]) -> Version:
-    version = store.find(str(job["family"]), str(job["horizon"]), str(job["identity"]))
-    if version is None:
-        raise TrainingFailed(f"{job['family']}/{job['horizon']} was fitted but is not in {store.folder}; run again")
-    return version
-
-
-def _fit_and_store(job: dict[str, object], store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> Version:
-    """Run one worker process, calibrate and measure its out-of-fold forecasts, store the version."""
-    with tempfile.TemporaryDirectory(prefix="cbi-fit-") as folder:
-        out = Path(folder)
-        write_json(out / "job.json", job)
-        command = [sys.executable, "-m", "tasks.models.worker", str(out / "job.json")]
-        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-        if ended.returncode or read_json(out / "done.json") is None:
-            last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
-            raise TrainingFailed(
-                f"{job['family']}/{job['horizon']}: its process ended with {ended.returncode}: {last}. "
-                f"Fits already stored are kept; run `python -m flows.training` again"
-            )
-        levels, sessions = tuple(horizons.quantiles), int(str(job["sessions"]))
-        oof = read_parquet(out / "oof.parquet")
-        metrics: dict[str, object] = {}
-        shift = np.zeros(len(levels))
-        if len(oof):
-            table = read_parquet(Path(str(job["training_file"])), columns=list(job["columns"]))  # type: ignore[call-overload]
-            step = horizons.walk_forward.origin_step_sessions
-            oof, shift = calibrate_out_of_fold(oof, table.loc[oof["row"]], levels, horizon=sessions, step=step)
-            scored = oof[oof["scored"]]
-            metrics = dict(measure(scored, levels)) if len(scored) else {}
-            write_parquet(out / "oof.parquet", oof)
-        write_json(out / "calibration.json", {"shift": shift.tolist(), "quantiles": list(levels)})
-        for name in ("job.json", "done.json"):
-            (out / name).unlink()
-        metadata = {
-            "family": job["family"],
-            "horizon": job["horizon"],
-            "sessions": sessions,
-            "identity": job["identity"],
-            "run": job["run"],
-            "data_snapshot": job["data_snapshot"],
-            "trained_as_of": f"{as_of:%Y-%m-%d}",
-            "columns": job["columns"],
-            "dtype": "float64",
-        }
-        return store.add(out, metadata, metrics)
-
-
 def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
-    """The leaderboard: one row a family and horizon, skill against the no-change forecast of the same origins.
+    """The leaderboard: one row a family and horizon, with what was measured when the version was stored.
 
     ``refused`` gives a reason for each version that may not be champion: the baseline is it in its place.
     """
-    rows = []
-    baselines = {_contest(v): v.metrics.get("pinball_log_return") for v in versions if v.family == BASELINE}
-    for version in versions:
-        base, own = baselines[_contest(version)], version.metrics.get("pinball_log_return")
-        skill = 100 * (1 - float(str(own)) / float(str(base))) if base and own else np.nan
-        rows.append(
-            {
-                "run": version.metadata["run"],
-                "trained_as_of": version.trained_as_of,
-                "horizon": version.horizon,
-                "family": version.family,
-                "model_version": version.name,
-                "skill_over_no_change_pct": skill,
-                **version.metrics,
-                "refusal": refused.get(version.name, ""),
-            }
-        )
+    rows = [
+        {
+            "run": version.metadata["run"],
+            "trained_as_of": version.trained_as_of,
+            "horizon": version.horizon,
+            "family": version.family,
+            "model_version": version.name,
+            **version.metrics,
+            "refusal": refused.get(version.name, ""),
+        }
+        for version in versions
+    ]
     board = pd.DataFrame(rows)
     if "pinball_log_return" not in board:
         return board.assign(champion=board["family"] == BASELINE)
     loss = board["pinball_log_return"].where(board["refusal"] == "")
+    base = board["family"] == BASELINE
+    base_loss = loss.where(base).groupby([board["run"], board["horizon"]]).transform("min")
+    loss = loss.where(base | ~(loss >= base_loss))
     best = loss.groupby([board["run"], board["horizon"]]).transform("min")
-    wins = (loss == best) & ((board["skill_over_no_change_pct"] > 0) | (board["family"] == BASELINE))
-    return board.assign(champion=wins | (board["pinball_log_return"].isna() & (board["family"] == BASELINE)))
-
-
-def _contest(version: Version) -> tuple[str, str]:
-    return str(version.metadata["run"]), version.horizon
+    return board.assign(champion=(loss == best) | (board["pinball_log_return"].isna() & base))

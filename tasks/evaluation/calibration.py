@@ -7,9 +7,12 @@ coverage recovers after a break as fast as outcomes become known: at once at a w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
+from tasks.errors import ModelStoreError
 from tasks.evaluation.metrics import BANDS, coverage, pinball
 from tasks.models.forecaster import column, horizon_scale
 
@@ -116,6 +119,35 @@ def adapt_out_of_fold(
             issued[row] = widened(raw[[row]], levels, np.array([log_width]))[0]
     adapted = ordered.assign(**dict(zip(names, issued.T, strict=True)))
     return adapted.loc[oof.index], log_width
+
+
+def calibrate(
+    oof: pd.DataFrame, table: pd.DataFrame, levels: tuple[float, ...], *, horizon: int, step: int
+) -> tuple[pd.DataFrame, dict[str, object]]:
+    """Both, one after the other, and what ``calibrated`` needs for a new forecast.
+
+    Args:
+        oof: out-of-fold forecasts with ``row``, the row of each origin in ``table``; without rows, nothing is moved.
+    """
+    if oof.empty:
+        return oof, {"quantiles": list(levels), "shift": [0.0] * len(levels), "log_width": 0.0}
+    static, shift = calibrate_out_of_fold(oof, table.loc[oof["row"]], levels, horizon=horizon, step=step)
+    adapted, log_width = adapt_out_of_fold(static, levels, horizon=horizon, step=step)
+    return adapted, {"quantiles": list(levels), "shift": shift.tolist(), "log_width": log_width}
+
+
+def calibrated(
+    quantiles: np.ndarray, scale: np.ndarray, levels: tuple[float, ...], held: Mapping[str, object] | None
+) -> np.ndarray:
+    """A new forecast moved by a stored calibration (``calibrate``).
+
+    Raises:
+        ModelStoreError: there is none, or it is of other quantiles.
+    """
+    if not held or held["quantiles"] != list(levels):
+        raise ModelStoreError(f"no calibration for quantiles {list(levels)}; run `python -m flows.training`")
+    shifted = apply(quantiles, scale, np.asarray(held["shift"], dtype="float64"))
+    return widened(shifted, levels, np.full(len(shifted), float(str(held["log_width"]))))
 
 
 def static_and_adaptive(

@@ -79,6 +79,36 @@ def ensemble(
     )
 
 
+def regime_weights(
+    oofs: Mapping[str, pd.DataFrame],
+    probabilities: pd.DataFrame,
+    levels: tuple[float, ...],
+    *,
+    horizon: int,
+    step: int,
+) -> pd.DataFrame:
+    """The weights after all outcomes of the frames: a row a regime and one, ``unknown``, for a day without a view.
+
+    A day's weights are those of the regimes, each times its probability that day.
+    """
+    last = max(max(oof["date"].max(), oof["target_date"].max()) for oof in oofs.values())
+    days = [last + pd.Timedelta(days=1 + i) for i in range(len(REGIMES) + 1)]
+    views = pd.DataFrame([*np.eye(len(REGIMES)), np.full(len(REGIMES), np.nan)], columns=list(REGIMES)).assign(
+        date=days
+    )
+    asked = {}
+    for family, oof in oofs.items():
+        latest = oof[oof["p50"].notna()].iloc[[-1]]
+        blank = pd.concat([latest] * len(days), ignore_index=True).assign(
+            date=days, target_date=days[-1] + pd.Timedelta(days=1), target_log_return=np.nan
+        )
+        asked[family] = pd.concat([oof, blank], ignore_index=True)
+    known = pd.concat([probabilities[["date", *REGIMES]], views], ignore_index=True)
+    made = ensemble(asked, known, levels, horizon=horizon, step=step).set_index("date").loc[days]
+    weights = made[[f"weight_{family}" for family in oofs]].set_axis(list(oofs), axis=1)
+    return weights.set_axis([*REGIMES, "unknown"], axis=0)
+
+
 def _identity(oofs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Every origin of any family, by date, with its outcome; families that differ on an outcome are of other data."""
     forecast = [oof.loc[oof["p50"].notna(), ["date", *IDENTITY]] for oof in oofs.values()]

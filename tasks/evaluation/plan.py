@@ -16,15 +16,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.walk_forward import Fold, walk_forward
+from tasks.evaluation.walk_forward import FINAL, Fold, walk_forward
 from tasks.exports import file_name
 from tasks.models.forecaster import is_joint
 from tasks.registry import Budget, FeatureRegistry, Horizons, Models, ProductionSurface
 from tasks.settings import PROJECT
 from tasks.zones import code_fingerprint, fingerprint, read_parquet
-
-FINAL = 0
-"""The fold of the model that is served: fitted on every known target, tested on nothing."""
 
 MODEL_CODE = (PROJECT / "tasks" / "models", PROJECT / "tasks" / "evaluation" / "walk_forward.py")
 
@@ -147,7 +144,9 @@ def folds_of(table: pd.DataFrame, horizons: Horizons, budget: Budget, *, session
 def row_names(table: pd.DataFrame, columns: Iterable[str], ends: Iterable[int]) -> dict[int, str]:
     """What the first ``end`` rows hold, in one hash each: dates, targets, weights and the columns."""
     dates = table[["date", "target_date"]].astype("int64")  # NaT is a number of its own
-    rows = np.column_stack([dates, table[["target_log_return", "training_weight", *columns]].to_numpy("float64").view("int64")])
+    rows = np.column_stack(
+        [dates, table[["target_log_return", "training_weight", *columns]].to_numpy("float64").view("int64")]
+    )
     digest, done, names = hashlib.sha256(), 0, {}
     for end in sorted(set(ends)):
         digest.update(np.ascontiguousarray(rows[done:end]).tobytes())

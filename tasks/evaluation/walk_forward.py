@@ -10,6 +10,9 @@ import pandas as pd
 
 from tasks.registry import WalkForwardPlan
 
+FINAL = 0
+"""The year of no fold: the model that is served, fitted on every known target and tested on nothing."""
+
 
 @dataclass(frozen=True)
 class Fold:

@@ -7,11 +7,11 @@ import pandas as pd
 
 from tasks.calendar import sessions
 from tasks.errors import CbiError, StaleSource
-from tasks.evaluation.calibration import apply
+from tasks.evaluation.calibration import calibrated
 from tasks.features.regimes import regime_name
 from tasks.labels import target_date
 from tasks.model_store.store import ModelStore, Version
-from tasks.models.forecaster import BASELINE, Forecaster, Problem, column, horizon_scale
+from tasks.models.forecaster import BASELINE, Problem, Served, column, horizon_scale
 from tasks.registry import FeatureRegistry, Horizons
 from tasks.zones import read_json
 
@@ -58,11 +58,12 @@ def forecast_day(
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
         version, model, reasons = _serving_model(store, problem, row, horizons, as_of)
+        seen = features.iloc[-model.history_sessions :]
         if price_age > 0:
             reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
-        shift = np.asarray((read_json(version.folder / "calibration.json") or {}).get("shift", np.nan))
-        raw = model.predict_quantiles(row)
-        quantiles = apply(raw, horizon_scale(row, problem.sessions), shift)
+        calibration = read_json(version.folder / "calibration.json")
+        raw, scale = model.predict_quantiles(seen)[-1:], horizon_scale(row, problem.sessions)
+        quantiles = calibrated(raw, scale, problem.quantiles, calibration)
         up = float(model.direction_probability(quantiles)[0])
         median = float(np.exp(quantiles[0, problem.quantiles.index(0.5)]))
         forecasts.append(
@@ -89,13 +90,13 @@ def forecast_day(
                 "code_version": code_version,
             }
         )
-        explained.append(_explain(store, problem, row, version, registry, last_price, as_of))
+        explained.append(_explain(store, problem, features, version, registry, last_price, as_of))
     return pd.DataFrame(forecasts), pd.concat(explained, ignore_index=True)
 
 
 def _serving_model(
     store: ModelStore, problem: Problem, row: pd.DataFrame, horizons: Horizons, as_of: pd.Timestamp
-) -> tuple[Version, Forecaster, list[str]]:
+) -> tuple[Version, Served, list[str]]:
     """The champion, or the baseline trained beside it when it cannot serve; and what is wrong, if anything."""
     champion = store.champion(problem.horizon, as_of)
     if champion is None:
@@ -126,7 +127,7 @@ def _serving_model(
 def _explain(
     store: ModelStore,
     problem: Problem,
-    row: pd.DataFrame,
+    features: pd.DataFrame,
     served: Version,
     registry: FeatureRegistry,
     last_price: float,
@@ -143,18 +144,23 @@ def _explain(
         if not trained:
             return pd.DataFrame()
         version = trained[-1]
-    contributions = version.load(problem).explain(row).iloc[0]
+    model = version.load(problem)
+    seen = features.iloc[-model.history_sessions :]
+    told = model.explain(seen)
+    if told.empty or not len(told.columns):
+        return pd.DataFrame()
+    contributions = told.iloc[-1]
     total = float(contributions.sum())
     cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
-    features = contributions.drop("base")
+    by_feature = contributions.drop("base")
     return pd.DataFrame(
         {
             "as_of": as_of,
             "horizon": problem.horizon,
-            "feature": features.index,
-            "group": [registry.category_of.get(name, "unregistered") for name in features.index],
-            "shap_cents_lb": features.to_numpy() * cents_a_unit,
-            "feature_value": row[list(features.index)].iloc[0].to_numpy(),
+            "feature": by_feature.index,
+            "group": [registry.category_of.get(name, "unregistered") for name in by_feature.index],
+            "shap_cents_lb": by_feature.to_numpy() * cents_a_unit,
+            "feature_value": seen[list(by_feature.index)].iloc[-1].to_numpy(),
             "family": version.family,
             "served": version.name == served.name,
             "model_version": version.name,

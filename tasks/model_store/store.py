@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Forecaster, Problem, forecaster
+from tasks.models.forecaster import Problem, Served, load_model
 from tasks.zones import TEMPORARY, read_json, sha256_of, write_bytes, write_json
 
 
@@ -47,7 +47,7 @@ class Version:
         """Nothing known later than 18:00 Chicago of this date went into it."""
         return pd.Timestamp(str(self.metadata["trained_as_of"]))
 
-    def load(self, problem: Problem) -> Forecaster:
+    def load(self, problem: Problem) -> Served:
         """The fitted model, its files checked against the hashes taken when it was stored.
 
         Raises:
@@ -59,7 +59,7 @@ class Version:
                 raise ModelStoreError(
                     f"{path} is not the file that was stored; delete {self.folder} and run `python -m flows.training`"
                 )
-        return forecaster(self.family).load(self.folder, problem)
+        return load_model(self.family, self.folder, problem, dict(self.metadata["horizons"]))  # type: ignore[call-overload]
 
 
 class ModelStore:
@@ -76,6 +76,11 @@ class ModelStore:
             if metadata is not None and metrics is not None:
                 found.append(Version(path, metadata, metrics))
         return found
+
+    def of_horizon(self, horizon: str) -> list[Version]:
+        """All complete versions of every family at a horizon."""
+        families = sorted(path.parent.name for path in self.folder.glob(f"*/{horizon}") if path.is_dir())
+        return [version for family in families for version in self.versions(family, horizon)]
 
     def find(self, family: str, horizon: str, identity: str) -> Version | None:
         """The version made from exactly these inputs, if there is one."""
@@ -95,7 +100,8 @@ class ModelStore:
         target = parent / f"v{max(numbers, default=0) + 1:04d}"
         temporary = parent / f"{TEMPORARY}{target.name}"
         shutil.copytree(files, temporary)
-        hashes = {path.name: sha256_of(path) for path in sorted(temporary.iterdir())}
+        held_files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        hashes = {path.relative_to(temporary).as_posix(): sha256_of(path) for path in held_files}
         write_json(temporary / "metrics.json", metrics)
         write_json(temporary / "metadata.json", {**metadata, "files": hashes})
         temporary.rename(target)

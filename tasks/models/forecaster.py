@@ -19,6 +19,7 @@ from tasks.errors import RegistryError
 FAMILIES = ("no_change", "lightgbm")
 JOINT_FAMILIES = ("tcn", "lstm_attention", "nbeatsx", "tft", "dense")
 BASELINE = "no_change"
+ENSEMBLE = "ensemble"
 SCALE = "zl_ewma_volatility_99_pct"
 
 
@@ -49,14 +50,12 @@ def column(level: float) -> str:
     return f"p{round(level * 100):02d}"
 
 
-class Forecaster(Protocol):
-    """One family at one horizon."""
+class Served(Protocol):
+    """What a forecast of a day needs of a model at one horizon."""
 
     family: ClassVar[str]
-    problem: Problem
-
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
-        """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast."""
+    history_sessions: int
+    """How many consecutive sessions, the last of them the one to forecast from, the model must be shown."""
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
         """Log-return quantiles, rows x quantiles, never crossing; NaN where a vital input is missing."""
@@ -66,6 +65,16 @@ class Forecaster(Protocol):
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
         """Contributions to the median log return, rows x features; empty when the family has no reasons to give."""
+
+
+class Forecaster(Served, Protocol):
+    """One family at one horizon, fitted on rows that stand for themselves."""
+
+    problem: Problem
+    history_sessions: int = 1
+
+    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+        """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast."""
 
     def save(self, folder: Path) -> None:
         """Write the model's files into an existing folder."""
@@ -80,6 +89,10 @@ class JointForecaster(Protocol):
 
     family: ClassVar[str]
     problem: JointProblem
+
+    @property
+    def history_sessions(self) -> int:
+        """Sessions that a forecast looks at, its own the last."""
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
         """``options``: what differs from the family's defaults."""
@@ -135,6 +148,44 @@ def forecaster(family: str) -> type[Forecaster]:
     if family not in FAMILIES:
         raise RegistryError(f"unknown model family `{family}`; known: {', '.join(FAMILIES)}")
     return import_module(f"tasks.models.{family}").Model
+
+
+def is_joint(family: str) -> bool:
+    """Whether a family learns all horizons at once."""
+    return family in JOINT_FAMILIES
+
+
+class AtOneHorizon:
+    """A joint model seen at one of its horizons."""
+
+    def __init__(self, model: JointForecaster, horizon: str, history_sessions: int) -> None:
+        self.family = model.family
+        self.history_sessions = history_sessions
+        self._model, self._horizon = model, horizon
+
+    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
+        """Of consecutive sessions; NaN for the first ones, which have too little history."""
+        return self._model.predict_quantiles(features, np.arange(len(features)))[self._horizon]
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """The joint model's."""
+        return self._model.direction_probability(quantiles)
+
+    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Of the last session: a path integral a row takes its time."""
+        return self._model.explain(features, np.array([len(features) - 1]))[self._horizon]
+
+
+def load_model(family: str, folder: Path, problem: Problem, horizons: Mapping[str, int]) -> Served:
+    """A fitted model of any family, ready to forecast. ``horizons``: sessions by name, of all that were learnt."""
+    if family == ENSEMBLE:
+        from tasks.models.ensemble import Model
+
+        return Model.load(folder, problem, horizons)
+    if is_joint(family):
+        model = joint_forecaster(family).load(folder, JointProblem(dict(horizons), problem.quantiles))
+        return AtOneHorizon(model, problem.horizon, model.history_sessions)
+    return forecaster(family).load(folder, problem)
 
 
 def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:

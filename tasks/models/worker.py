@@ -16,13 +16,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.walk_forward import Fold, walk_forward
-from tasks.models.forecaster import SCALE, Forecaster, Problem, column, forecaster
+from tasks.evaluation.walk_forward import FINAL, Fold, walk_forward
+from tasks.models.forecaster import (
+    SCALE,
+    Forecaster,
+    JointProblem,
+    Problem,
+    column,
+    forecaster,
+    is_joint,
+    joint_forecaster,
+)
+from tasks.models.joint import joint_out_of_fold
 from tasks.registry import WalkForwardPlan
 from tasks.zones import TEMPORARY, read_json, read_parquet, write_json, write_parquet
-
-FINAL = 0
-"""The fold of the model that is served: fitted on every known target, tested on nothing."""
 
 
 def run_work(work: dict[str, Any]) -> None:
@@ -36,19 +43,22 @@ def run_work(work: dict[str, Any]) -> None:
         out = target.with_name(f"{TEMPORARY}{target.name}")
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        _one(work, tables, plan, int(fit["year"]), out)
+        _one(work, tables, plan, fit, out)
         write_json(out / "done.json", fit)
         shutil.rmtree(target, ignore_errors=True)
         out.rename(target)
 
 
 def _one(
-    work: dict[str, Any], tables: Mapping[str, pd.DataFrame], plan: WalkForwardPlan, year: int, out: Path
+    work: dict[str, Any], tables: Mapping[str, pd.DataFrame], plan: WalkForwardPlan, fit: dict[str, Any], out: Path
 ) -> None:
+    if is_joint(work["family"]):
+        _joint(work, tables, plan, fit, out)
+        return
     [(name, sessions)] = work["horizons"].items()
     problem, columns = Problem(name, sessions, tuple(work["quantiles"])), work["columns"]
     family, table = forecaster(work["family"]), tables[name]
-    if year == FINAL:
+    if fit["year"] == FINAL:
         known = usable(table)
         model = family(problem)  # type: ignore[call-arg]
         model.fit(table.loc[known, columns], table.loc[known, "target_log_return"])
@@ -56,8 +66,32 @@ def _one(
         model.save(out / name)
         return
     folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=sessions)
-    fold = next(fold for fold in folds if fold.year == year)
+    fold = next(fold for fold in folds if fold.year == fit["year"])
     write_parquet(out / f"forecasts.{name}.parquet", forecast_fold(family, problem, table, columns, fold))
+
+
+def _joint(
+    work: dict[str, Any], tables: Mapping[str, pd.DataFrame], plan: WalkForwardPlan, fit: dict[str, Any], out: Path
+) -> None:
+    problem = JointProblem(work["horizons"], tuple(work["quantiles"]))
+    family, columns, options = joint_forecaster(work["family"]), work["columns"], work["options"]
+    # outside of `out`, which begins anew each time: a killed training goes on from its last epoch
+    checkpoints = Path(work["cache"]) / "checkpoints" / fit["identity"]
+    first = next(iter(tables.values()))
+    if fit["year"] == FINAL:
+        targets = pd.DataFrame({name: tables[name]["target_log_return"].to_numpy() for name in problem.sessions})
+        model = family(problem, options)
+        model.fit(first[columns], targets, folder=checkpoints)
+        for name in problem.sessions:
+            (out / name).mkdir()
+            model.save(out / name)
+    else:
+        made = joint_out_of_fold(
+            family, problem, tables, columns, plan, years=[fit["year"]], options=options, folder=checkpoints
+        )
+        for name, forecasts in made.items():
+            write_parquet(out / f"forecasts.{name}.parquet", forecasts)
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def usable(table: pd.DataFrame) -> pd.Series:
@@ -78,7 +112,7 @@ def out_of_fold(
 def forecast_fold(
     family: type[Forecaster], problem: Problem, table: pd.DataFrame, columns: list[str], fold: Fold
 ) -> pd.DataFrame:
-    """Forecasts of one fold's origins whose target is known; without rows where there is nothing to learn or to test."""
+    """Forecasts of one fold's origins whose target is known; no rows where there is nothing to learn or test."""
     known = usable(table).to_numpy()
     train, test = fold.train[known[fold.train]], fold.test[known[fold.test]]
     if not len(train) or not len(test):

@@ -48,6 +48,11 @@ class NeuralForecaster:
         self.nets: list[Network] = []
         self.progressed: list[Progressed] = []
 
+    @property
+    def history_sessions(self) -> int:
+        """The window."""
+        return self.options.window
+
     def fit(
         self,
         features: pd.DataFrame,
@@ -202,9 +207,7 @@ class NeuralForecaster:
         return np.column_stack([horizon_scale(features, sessions) for sessions in self.problem.sessions.values()])
 
     def _data(self, features: pd.DataFrame, scaled: np.ndarray, weights: np.ndarray | None) -> TrainingData:
-        learnt, validated = split_rows(
-            scaled, tuple(self.problem.sessions.values()), self.options.validation_sessions
-        )
+        learnt, validated = split_rows(scaled, tuple(self.problem.sessions.values()), self.options.validation_sessions)
         train = np.flatnonzero(~np.isnan(learnt).all(axis=1))
         train = train[::-1][:: self.options.every][::-1]  # counted from the newest, which is always learnt from
         validation = np.flatnonzero(~np.isnan(validated).all(axis=1))

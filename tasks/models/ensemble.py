@@ -1,0 +1,87 @@
+"""The ensemble as it is served: each member's calibrated quantiles, weighted by today's regime probabilities.
+
+The bake-off makes it from the members' past forecasts (tasks/evaluation/ensemble.py); it is never fitted itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import ModelStoreError
+from tasks.evaluation.calibration import calibrated
+from tasks.models.forecaster import Problem, Served, horizon_scale, load_model, probability_above_zero
+from tasks.zones import read_json
+
+
+class Model:
+    """Members with their calibrations, and weights a regime."""
+
+    family: ClassVar[str] = "ensemble"
+
+    def __init__(
+        self,
+        problem: Problem,
+        members: Mapping[str, Served],
+        calibrations: Mapping[str, Mapping[str, object]],
+        weights: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        """``weights``: regime: family: weight, and ``unknown`` for a row without regime probabilities."""
+        self.problem = problem
+        self.members, self.calibrations, self.weights = members, calibrations, weights
+        self.history_sessions = max(member.history_sessions for member in members.values())
+
+    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
+        """The weighted mean, quantile by quantile; NaN where a member with weight has no forecast."""
+        scale, shares = horizon_scale(features, self.problem.sessions), self._shares(features)
+        total = np.zeros((len(features), len(self.problem.quantiles)))
+        for family, member in self.members.items():
+            raw = member.predict_quantiles(features)
+            own = calibrated(raw, scale, self.problem.quantiles, self.calibrations[family])
+            total += shares[family].to_numpy()[:, None] * own
+        return np.sort(total, axis=1)
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """From the quantiles themselves."""
+        return probability_above_zero(quantiles, self.problem.quantiles)
+
+    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
+        """The members' contributions, weighted; a member without reasons to give adds none."""
+        shares = self._shares(features)
+        parts = [
+            told.mul(shares[family].loc[told.index], axis=0)
+            for family, member in self.members.items()
+            if not (told := member.explain(features)).empty
+        ]
+        if not parts:
+            return pd.DataFrame(index=features.index)
+        return pd.concat(parts).groupby(level=0, sort=False).sum(min_count=1)
+
+    @classmethod
+    def load(cls, folder: Path, problem: Problem, horizons: Mapping[str, int]) -> Model:
+        """Read what the bake-off stored.
+
+        Raises:
+            ModelStoreError: the folder is not complete.
+        """
+        weights = read_json(folder / "weights.json")
+        if not weights:
+            raise ModelStoreError(f"{folder} is not complete; delete it and run `python -m flows.training`")
+        families = list(weights["unknown"])
+        held = {family: folder / "members" / family for family in families}
+        calibrations = {family: read_json(path / "calibration.json") for family, path in held.items()}
+        members = {family: load_model(family, path, problem, horizons) for family, path in held.items()}
+        return cls(problem, members, calibrations, weights)
+
+    def _shares(self, features: pd.DataFrame) -> pd.DataFrame:
+        regimes = [name for name in self.weights if name != "unknown"]
+        probabilities = features[regimes]
+        by_regime = pd.DataFrame(self.weights).T
+        shares = probabilities.fillna(0.0) @ by_regime.loc[regimes]
+        unknown = probabilities.isna().any(axis=1)
+        shares.loc[unknown] = by_regime.loc["unknown"].to_numpy()
+        return shares.div(shares.sum(axis=1), axis=0)
