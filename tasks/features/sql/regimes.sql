@@ -1,0 +1,66 @@
+-- Regimes from thresholds on the past only: ZL's volatility by its rank in five years, ZL's trend by its 200-session
+-- mean, the VIX by its rank in three years. A regime whose measure is missing is missing, not 0.
+--
+-- Sums are of whole numbers (squares of returns in units of 1e-16, closes in 1e-12 cents per pound) and ranks are
+-- counts, so that both are exact in any order of the rows.
+WITH returns AS (
+  SELECT
+    date,
+    ROW_NUMBER() OVER session AS n,
+    zl_last AS close,
+    vix_last AS vix,
+    LN(IF(zl_last > 0, zl_last, NULL)) - LAG(LN(IF(zl_last > 0, zl_last, NULL))) OVER session AS x
+  FROM panel
+  WINDOW session AS (ORDER BY date)
+),
+sums AS (
+  SELECT
+    date, n, close, vix,
+    COUNT(x) OVER quarter AS known,
+    SUM(CAST(ROUND(x * 1e16) AS INT64)) OVER quarter AS x,
+    SUM(CAST(ROUND(x * x * 1e16) AS INT64)) OVER quarter AS xx,
+    COUNT(close) OVER trend AS closes,
+    SUM(CAST(ROUND(close * 1e12) AS INT64)) OVER trend AS close_sum
+  FROM returns
+  WINDOW
+    quarter AS (ORDER BY date ROWS BETWEEN 62 PRECEDING AND CURRENT ROW),
+    trend AS (ORDER BY date ROWS BETWEEN 199 PRECEDING AND CURRENT ROW)
+),
+measures AS (
+  SELECT
+    date, n, vix,
+    IF(known >= 42, SQRT(GREATEST(0.0, xx / 1e16 - (x / 1e16) * (x / 1e16) / known) / (known - 1)), NULL) AS volatility,
+    IF(closes >= 150, close / (close_sum / closes / 1e12) - 1, NULL) AS trend
+  FROM sums
+),
+counts AS (
+  SELECT
+    today.n,
+    COUNT(past.volatility) AS volatilities,
+    COUNTIF(past.volatility < today.volatility) AS calmer,
+    COUNTIF(past.volatility = today.volatility) AS as_calm,
+    COUNT(IF(past.n > today.n - 756, past.vix, NULL)) AS vixes,
+    COUNTIF(past.n > today.n - 756 AND past.vix < today.vix) AS braver,
+    COUNTIF(past.n > today.n - 756 AND past.vix = today.vix) AS as_brave
+  FROM measures AS today
+  JOIN measures AS past ON past.n BETWEEN today.n - 1259 AND today.n
+  GROUP BY today.n
+),
+ranks AS (
+  SELECT
+    n,
+    -- ties share the middle of their places; half of the window must be known
+    IF(volatilities >= 630 AND as_calm > 0, (calmer + (as_calm + 1) / 2) / volatilities, NULL) AS volatility_rank,
+    IF(vixes >= 378 AND as_brave > 0, (braver + (as_brave + 1) / 2) / vixes, NULL) AS vix_rank
+  FROM counts
+)
+SELECT
+  date,
+  IF(volatility_rank IS NULL, NULL, IF(volatility_rank <= 0.33, 1.0, 0.0)) AS regime_calm,
+  IF(volatility_rank IS NULL, NULL, IF(volatility_rank >= 0.8, 1.0, 0.0)) AS regime_stressed,
+  IF(trend IS NULL, NULL, IF(trend > 0.05, 1.0, 0.0)) AS regime_uptrend,
+  IF(trend IS NULL, NULL, IF(trend < -0.05, 1.0, 0.0)) AS regime_downtrend,
+  IF(vix_rank IS NULL, NULL, IF(vix_rank >= 0.8, 1.0, 0.0)) AS regime_risk_off
+FROM measures
+JOIN ranks ON ranks.n = measures.n
+ORDER BY date
