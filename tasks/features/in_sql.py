@@ -47,6 +47,11 @@ def query(name: str) -> Query:
     )
 
 
+def made() -> frozenset[str]:
+    """Every feature that SQL makes."""
+    return frozenset(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
+
+
 def over_panel(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Correlations and betas, moving averages, regimes from thresholds."""
     return _run(OVER_PANEL, panel=panel)

@@ -4,7 +4,10 @@
 -- in units of 1e-16), so that they are exact in any order: a sum of floats depends on how an engine groups its rows,
 -- and so on rows that come later.
 WITH prices AS (
-  SELECT p.date, LN(IF(p.zl_last > 0, p.zl_last, NULL)) AS zl, m.market, LN(IF(m.price > 0, m.price, NULL)) AS price, m.age
+  SELECT
+    p.date, m.market, m.age,
+    LN(IF(p.zl_last > 0, p.zl_last, NULL)) AS zl,
+    LN(IF(m.price > 0, m.price, NULL)) AS price
   FROM panel AS p, UNNEST([
     STRUCT('zs' AS market, p.zs_last AS price, 0.0 AS age),
     STRUCT('zm' AS market, p.zm_last AS price, 0.0 AS age),
@@ -100,7 +103,8 @@ SELECT
   MAX(IF(market = 'dalian_soyoil' AND sessions = 63, correlation, NULL)) AS zl_dalian_soyoil_correlation_63d,
   MAX(IF(market = 'dalian_soyoil' AND sessions = 252, correlation, NULL)) AS zl_dalian_soyoil_correlation_252d,
   MAX(IF(market = 'dalian_soyoil' AND sessions = 63, beta, NULL)) AS zl_dalian_soyoil_beta_63d,
-  MAX(IF(market = 'after_dalian_soyoil' AND sessions = 63, correlation, NULL)) AS zl_after_dalian_soyoil_correlation_63d,
+  MAX(IF(market = 'after_dalian_soyoil' AND sessions = 63, correlation, NULL))
+    AS zl_after_dalian_soyoil_correlation_63d,
   MAX(IF(market = 'dalian_palm' AND sessions = 63, correlation, NULL)) AS zl_dalian_palm_correlation_63d,
   MAX(IF(market = 'dalian_palm' AND sessions = 252, correlation, NULL)) AS zl_dalian_palm_correlation_252d,
   MAX(IF(market = 'dalian_palm' AND sessions = 63, beta, NULL)) AS zl_dalian_palm_beta_63d,

@@ -18,7 +18,7 @@ SELECT
   -- momentum in fear, and flight to the dollar
   regime_risk_off * zl_return_21d AS risk_off_x_zl_return_21d,
   vix_z_252d * dxy_return_21d AS vix_z_x_dxy_return_21d,
-  -- momentum in its own standard deviations: annualised % to 63 sessions
-  zl_return_63d / NULLIF(zl_volatility_63d_pct / 100 * SQRT(63 / 252), 0) AS zl_return_63d_per_volatility
+  -- momentum in its own standard deviations: those of a quarter of a year are half of those of a year
+  zl_return_63d / NULLIF(zl_volatility_63d_pct / 100 / 2, 0) AS zl_return_63d_per_volatility
 FROM built
 ORDER BY date

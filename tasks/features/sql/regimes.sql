@@ -33,15 +33,14 @@ measures AS (
     IF(closes >= 150, close / (close_sum / closes / 1e12) - 1, NULL) AS trend
   FROM sums
 ),
-counts AS (
+places AS (
   SELECT
     today.n,
     COUNT(past.volatility) AS volatilities,
-    COUNTIF(past.volatility < today.volatility) AS calmer,
-    COUNTIF(past.volatility = today.volatility) AS as_calm,
+    SUM(IF(past.volatility < today.volatility, 2, IF(past.volatility = today.volatility, 1, NULL))) AS twice_calmer,
     COUNT(IF(past.n > today.n - 756, past.vix, NULL)) AS vixes,
-    COUNTIF(past.n > today.n - 756 AND past.vix < today.vix) AS braver,
-    COUNTIF(past.n > today.n - 756 AND past.vix = today.vix) AS as_brave
+    SUM(IF(past.n > today.n - 756, IF(past.vix < today.vix, 2, IF(past.vix = today.vix, 1, NULL)), NULL))
+      AS twice_braver
   FROM measures AS today
   JOIN measures AS past ON past.n BETWEEN today.n - 1259 AND today.n
   GROUP BY today.n
@@ -49,10 +48,10 @@ counts AS (
 ranks AS (
   SELECT
     n,
-    -- ties share the middle of their places; half of the window must be known
-    IF(volatilities >= 630 AND as_calm > 0, (calmer + (as_calm + 1) / 2) / volatilities, NULL) AS volatility_rank,
-    IF(vixes >= 378 AND as_brave > 0, (braver + (as_brave + 1) / 2) / vixes, NULL) AS vix_rank
-  FROM counts
+    -- as a share of the window, half of which must be known; equal values share the middle of their places
+    IF(volatilities >= 630, (twice_calmer + 1) / 2 / volatilities, NULL) AS volatility_rank,
+    IF(vixes >= 378, (twice_braver + 1) / 2 / vixes, NULL) AS vix_rank
+  FROM places
 )
 SELECT
   date,
