@@ -39,7 +39,7 @@ def query(name: str) -> Query:
     from sqlglot import exp
     from sqlglot.errors import ErrorLevel
 
-    statement = sqlglot.parse_one((FOLDER / f"{name}.sql").read_text(), read="bigquery")
+    statement = sqlglot.parse_one((FOLDER / f"{name}.sql").read_text(), read="bigquery", into=exp.Select)
     return Query(
         features=tuple(column for column in statement.named_selects if column != "date"),
         mentions=frozenset(column.name for column in statement.find_all(exp.Column)),
