@@ -132,7 +132,9 @@ def test_entries_in_another_order_are_refused(registry, panel):
 
 def test_a_feature_made_in_python_and_in_sql_is_refused(registry, panel, monkeypatch):
     monkeypatch.setattr(seasonal, "features", lambda panel: {"zl_sma_ratio_10d": panel["zl_last"]})
-    with pytest.raises(RegistryError, match=r"seasonal\.py disagree: made twice: \['zl_sma_ratio_10d'\]"):
+    with pytest.raises(
+        RegistryError, match=r"seasonal\.py disagree: made twice: \['zl_sma_ratio_10d'\]; not registered"
+    ):
         build_features(panel.tail(300), registry.features)
 
 

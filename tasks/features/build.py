@@ -22,19 +22,15 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
     Raises:
         RegistryError: a feature without an entry or an entry without a feature, named.
     """
-    queried = in_sql.over_panel(panel)
-    computed = {
-        category: module.features(panel)
-        for category, entries in registry.categories.items()
-        if (module := _module(category, needed=not set(entries) <= in_sql.made()))
-    }
-    built = {name: values for made in computed.values() for name, values in made.items()} | queried
-    queried |= in_sql.over_features(pd.DataFrame({"date": panel["date"]} | built))
-    for category, entries in registry.categories.items():
-        _check(category, list(entries), list(computed.get(category, {})), list(queried))
-    if unregistered := sorted(set(queried) - set(registry.features)):
+    built = in_sql.over_panel(panel)
+    if unregistered := sorted(set(in_sql.made()) - set(registry.features)):
         raise RegistryError(f"registry/feature_registry.yaml lacks what tasks/features/sql makes: {unregistered}")
-    built |= queried
+    for category, entries in registry.categories.items():
+        module = _module(category, needed=not set(entries) <= set(in_sql.made()))
+        computed = module.features(panel) if module else {}
+        _check(category, list(entries), list(computed))
+        built |= computed
+    built |= in_sql.over_features(pd.DataFrame({"date": panel["date"]} | built))
     return pd.DataFrame({"date": panel["date"]} | {name: built[name].astype("float64") for name in registry.features})
 
 
@@ -52,18 +48,18 @@ def _module(category: str, *, needed: bool) -> ModuleType | None:
         ) from None
 
 
-def _check(category: str, entries: list[str], computed: list[str], queried: list[str]) -> None:
+def _check(category: str, entries: list[str], computed: list[str]) -> None:
     """Raise where the registry and what was made differ, or the same feature is made in Python and in SQL."""
-    of_sql = [name for name in queried if name in entries]
+    of_sql = [name for name in in_sql.made() if name in entries]
     made = set(computed) | set(of_sql)
     problems = {
-        "made twice": sorted(set(computed) & set(queried)),
+        "made twice": sorted(set(computed) & set(in_sql.made())),
         "not registered": sorted(set(computed) - set(entries)),
         "not built": sorted(set(entries) - made),
         "order differs": [
             name
-            for names in (computed, of_sql)
-            for name, place in zip(names, (entry for entry in entries if entry in names), strict=False)
+            for names in ([name for name in computed if name in entries], of_sql)
+            for name, place in zip(names, (entry for entry in entries if entry in names), strict=True)
             if name != place
         ],
     }

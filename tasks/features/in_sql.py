@@ -47,9 +47,9 @@ def query(name: str) -> Query:
     )
 
 
-def made() -> frozenset[str]:
-    """Every feature that SQL makes."""
-    return frozenset(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
+def made() -> tuple[str, ...]:
+    """Every feature that SQL makes, in the order of the files."""
+    return tuple(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
 
 
 def over_panel(panel: pd.DataFrame) -> dict[str, pd.Series]:
