@@ -53,7 +53,7 @@ def daily_tables(
     """Frames by ``dataset.table``. ``now`` becomes ``created_at`` of rows that are new or changed.
 
     A replay of an earlier session leaves the feature and training tables alone: they hold what is known as of the
-    newest session, targets included, and an earlier run knows less.
+    newest session, targets included, and an earlier run knows less. Its feature universe carries its own session.
     """
     identity = fingerprint("daily", run.as_of, run.origin, data_snapshot, run.code_version)
     regimes = load_regime_calendar(run.settings.registry)
