@@ -1,4 +1,4 @@
-"""Causal regimes: thresholds on the past only. The dated calendar weights and slices; it is never a feature.
+"""The causal regime classifier. Regimes from thresholds are in sql/regimes.sql; the dated calendar is never a feature.
 
 The classifier reads one stress index: the mean of log VIX, log volatility of ZL, log high-yield spread, the move of
 the Treasury curve and the Big 8 composite, each standardised; the first three are needed, the others join where three
@@ -14,9 +14,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.features import big8
-from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
+from tasks.features.rolling import SESSIONS_A_YEAR, ewma_volatility, log_return
 
-CALM, STRESSED = 0.33, 0.8
 STATES = ("calm", "tense", "crisis")
 CUTS = (0.5, 0.9)
 SOFTNESS = 0.25  # width of the passage between two states, in standard deviations of the index
@@ -25,21 +24,6 @@ LEARN_SESSIONS = 3 * SESSIONS_A_YEAR  # known sessions before a first fit
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Volatility regime by its five-year percentile, trend regime by the 200-session mean."""
-    close = panel["zl_last"]
-    rank = percentile(annualised_pct(log_return(close, 1), 63), 1260)
-    fear = percentile(panel["vix_last"], 756)
-    trend = close / close.rolling(200, min_periods=150).mean() - 1
-    return {
-        "regime_calm": (rank <= CALM).astype(float).where(rank.notna()),
-        "regime_stressed": (rank >= STRESSED).astype(float).where(rank.notna()),
-        "regime_uptrend": (trend > 0.05).astype(float).where(trend.notna()),
-        "regime_downtrend": (trend < -0.05).astype(float).where(trend.notna()),
-        "regime_risk_off": (fear >= STRESSED).astype(float).where(fear.notna()),
-    } | classify(panel)
-
-
-def classify(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Probability of each state, how settled it is, and how far the year's fit agrees with that of the year before."""
     inputs = regime_inputs(panel)
     probabilities, agreement = _walk(inputs.to_numpy(dtype="float64"), panel["date"].dt.year.to_numpy())

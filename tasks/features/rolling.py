@@ -55,14 +55,6 @@ def _mean(values: pd.Series, window: int) -> pd.Series:
     return values.rolling(window, min_periods=window * 2 // 3).mean()
 
 
-def rolling_beta(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
-    """Slope of ``left`` on ``right`` over the trailing window: covariance over the variance of ``right``."""
-    both = left.notna() & right.notna()
-    y, x = left.where(both), right.where(both)
-    variance = _mean(x * x, window) - _mean(x, window) ** 2
-    return (_mean(x * y, window) - _mean(x, window) * _mean(y, window)) / variance.where(variance > 1e-12)
-
-
 def observed_earlier(panel: pd.DataFrame, column: str, *, days: int) -> pd.Series:
     """The column's observation dated exactly ``days`` before the row's own, as last known by that row; else missing.
 

@@ -1,4 +1,4 @@
-"""Technical indicators of ZL, by TA-Lib.
+"""Technical indicators of ZL, by TA-Lib. (Simple moving averages are in sql/moving_averages.sql.)
 
 Indicators of the close run over the known closes. Those of whole bars run over complete bars only (all four prices
 known, the close between low and high): about half of the bars of 2002 to 2006 are not, so a value is missing where
@@ -24,11 +24,8 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
     close = panel["zl_last"]
     out = {}
-    for window in (10, 21, 50, 100, 200):
-        out[f"zl_sma_ratio_{window}d"] = close / _on_known(close, partial(talib.SMA, timeperiod=window)) - 1
     for window in (12, 26, 100):
         out[f"zl_ema_ratio_{window}d"] = close / _on_known(close, partial(talib.EMA, timeperiod=window)) - 1
-    out["zl_sma_cross_50_200"] = _on_known(close, lambda c: talib.SMA(c, 50) / talib.SMA(c, 200) - 1)
     out["zl_kama_ratio_30d"] = close / _on_known(close, lambda c: talib.KAMA(c, 30)) - 1
     for window in (7, 14, 28):
         out[f"zl_rsi_{window}d"] = _on_known(close, partial(talib.RSI, timeperiod=window))
