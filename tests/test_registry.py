@@ -78,7 +78,7 @@ def test_a_mistake_in_a_join_names_the_file_and_the_column(folder, registry, old
 def test_a_mistake_in_a_feature_names_the_file_and_the_feature(folder, old, new, named):
     mend(folder / "feature_registry.yaml", old, new)
     with pytest.raises(RegistryError) as raised:
-        load_features(folder)
+        load_features(folder, load_sources(folder))
     for part in ["feature_registry.yaml", *named]:
         assert part in str(raised.value)
 

@@ -14,6 +14,7 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.errors import ManifestMismatch
 from tasks.exports import KEYS, SURFACES, file_name
+from tasks.features.coverage import summarise_starts
 from tasks.gates.suites import suite_path
 from tasks.registry import DataSources, FeatureRegistry, Horizons
 from tasks.sources.ingest import Ingested
@@ -95,12 +96,18 @@ def summarise_refused(series: pd.DataFrame) -> pd.DataFrame:
     return totals.assign(refused_share=share, max_refused_share=totals["priority"].map(REFUSED_LIMIT))
 
 
-def feature_tables(features: pd.DataFrame, panel: pd.DataFrame, registry: FeatureRegistry) -> Tables:
-    """POST_FEATURES: the features, their order beside the registry's, and the crush beside the prices it is made of."""
+def feature_tables(
+    features: pd.DataFrame, panel: pd.DataFrame, registry: FeatureRegistry, sources: DataSources, *, recorded: bool
+) -> Tables:
+    """POST_FEATURES: the features, their order beside the registry's, first dates, and the crush beside its prices.
+
+    ``recorded``: the origin is a recorded archive.
+    """
     prices = ["date", "zl_last", "zm_last", "zs_last"]
     return {
         "features": features,
         "feature_columns": beside([name for name in features.columns if name != "date"], list(registry.features)),
+        "feature_starts": summarise_starts(features, registry, sources, recorded=recorded),
         "board_crush": panel[prices].merge(
             features[["date", "board_crush_usd_bu", "oil_share"]], on="date", how="outer"
         ),

@@ -139,7 +139,7 @@ def weather_known(
 
 
 def _daily(part: pd.DataFrame, last: pd.Timestamp) -> pd.DataFrame:
-    """One station: a row a calendar day from its first to the region's last, a column a field; missing days are missing.
+    """One station: a row a calendar day from its first to the region's last, a column a field; a gap is missing.
 
     Not to the station's own last: a day it did not report would then have its figures once it reports a later one.
     """

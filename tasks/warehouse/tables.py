@@ -32,7 +32,7 @@ STAMP = "created_at"
 
 
 # What a run says of its session as a whole: what a rerun no longer says is no longer so.
-STATED = ("ops.alerts", "ops.quarantine_summary", "forecasts.zl_explainers_daily")
+STATED = ("ops.alerts", "ops.quarantine_summary", "ops.feature_coverage", "forecasts.zl_explainers_daily")
 
 
 @dataclass(frozen=True)

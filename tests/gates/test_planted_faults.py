@@ -100,7 +100,8 @@ def at_assembly(registry: Registry, panel: pd.DataFrame, labels: pd.DataFrame, h
 
 
 def at_features(registry: Registry, features: pd.DataFrame, panel: pd.DataFrame) -> GateReport:
-    return run_gate("POST_FEATURES", feature_tables(features, panel, registry.features), expectations=EXPECTATIONS)
+    tables = feature_tables(features, panel, registry.features, registry.sources, recorded=True)
+    return run_gate("POST_FEATURES", tables, expectations=EXPECTATIONS)
 
 
 def before_training(registry: Registry, folder: Path) -> GateReport:

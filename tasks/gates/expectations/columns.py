@@ -50,28 +50,37 @@ class ExpectNoInfiniteValues(FrameExpectation):
 
 
 class ExpectColumnsNotConstant(FrameExpectation):
-    """No numeric column has one value on all its known rows (two or more)."""
+    """No numeric column has one value on all its known rows; with fewer than ``min_known`` of them it is not judged.
+
+    ``ignore`` holds names or patterns (``*_flag``) of those that truly rest at one value for years.
+    """
 
     ignore: tuple[str, ...] = ()
+    min_known: int = 2
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame, self.ignore), {}
         for name, values in numbers.items():
             known = values[~np.isnan(values)]
-            if len(known) > 1 and (known == known[0]).all():
+            if len(known) >= self.min_known and (known == known[0]).all():
                 faults[name] = {"value": plain(known[0]), "rows": len(known)}
         return columns_at_fault(faults, len(numbers))
 
 
 class ExpectNoIdenticalColumns(FrameExpectation):
-    """No two numeric columns have the same values on the same rows. Columns without a value are no fault here."""
+    """No two numeric columns have the same values on the same rows, with ``min_known`` values at least.
+
+    Columns without a value are no fault here.
+    """
+
+    min_known: int = 1
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame), {}
         first: dict[bytes, str] = {}
         for name, values in numbers.items():
             unknown = np.isnan(values)
-            if unknown.all():
+            if (~unknown).sum() < max(1, self.min_known):
                 continue
             same_as = first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name)
             if same_as != name:
@@ -82,18 +91,20 @@ class ExpectNoIdenticalColumns(FrameExpectation):
 class ExpectNoPlaceholder(FrameExpectation):
     """No numeric column that varies has one single value on more than ``max_share`` of its known rows.
 
-    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do.
+    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do; with fewer than ``min_known`` known
+    rows a column is not judged.
     """
 
     max_share: float
     ignore: tuple[str, ...] = ()
+    min_known: int = 2
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame, self.ignore), {}
         for name, values in numbers.items():
             known = values[~np.isnan(values)]
             distinct, counts = np.unique(known, return_counts=True)
-            if len(distinct) > 1 and counts.max() > self.max_share * len(known):
+            if len(distinct) > 1 and len(known) >= self.min_known and counts.max() > self.max_share * len(known):
                 top = counts.argmax()
                 share = round(float(counts[top] / len(known)), 3)
                 faults[name] = {"value": plain(distinct[top]), "rows": int(counts[top]), "share_of_known": share}
