@@ -26,6 +26,7 @@ Tables = dict[str, pd.DataFrame]
 ASKED = ("ok", "partial", "failed")
 # Share of a source's dates that may be refused, all its series together.
 REFUSED_LIMIT = {"P0": 0.05, "P1": 0.10}
+TELLING = 126  # values, half a year: a report of the month before stands for weeks, and two new counts may both be 0
 
 
 def collection_tables(
@@ -205,7 +206,7 @@ def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
     """Each feature of a training file beside the one that is served at its place.
 
     ``known`` counts its values; ``constant`` says that all of them are one value; ``same_as`` names an earlier feature
-    with the same values on the same rows, or is "".
+    with the same values on the same rows, or is "". Neither is said of fewer than ``TELLING`` values.
     """
     names = [name for name in table.columns if name not in KEYS]
     first: dict[bytes, str] = {}
@@ -214,10 +215,12 @@ def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype="float64")
         unknown = np.isnan(values)
         known = values[~unknown]
-        same = first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name) if len(known) else name
+        same = (
+            first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name) if len(known) >= TELLING else name
+        )
         facts[name] = {
             "known": len(known),
-            "constant": bool(len(known) > 1 and (known == known[0]).all()),
+            "constant": bool(len(known) >= TELLING and (known == known[0]).all()),
             "same_as": "" if same == name else same,
         }
     frame = beside(names, served)

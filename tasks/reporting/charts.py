@@ -100,7 +100,7 @@ def coverage_chart(path: Path, coverage: pd.DataFrame, *, as_of: pd.Timestamp) -
         for column, share in enumerate(values):
             if 0 < share < 1:
                 told = "<1" if share < 0.01 else ">99" if share > 0.99 else f"{100 * share:.0f}"
-                colour = "white" if share > 0.55 else "#222222"
+                colour = "white" if share > 0.45 else "#222222"
                 axes.text(column, row, told, ha="center", va="center", fontsize=7.5, color=colour)
     axes.set_xticks(range(shares.shape[1]), [str(year) for year in shares.columns], fontsize=8)
     axes.tick_params(axis="x", rotation=45 if shares.shape[1] > 12 else 0, length=0)

@@ -445,7 +445,7 @@ def test_an_absent_source_is_a_warning_until_a_fifth_of_the_features_is_gone(
     assert "More than a fifth of the features that should have begun" in message
 
 
-@pytest.mark.parametrize("day", ["2003-12-31", "2010-06-30", "2011-12-30", "2019-06-28"])
+@pytest.mark.parametrize("day", ["2003-12-31", "2010-06-30", "2019-06-28"])
 def test_a_replay_of_an_early_session_passes_post_features(
     registry: Registry, features: pd.DataFrame, panel: pd.DataFrame, day: str
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -111,17 +112,6 @@ class ExpectNoPlaceholder(FrameExpectation):
         return columns_at_fault(faults, len(numbers))
 
 
-class ExpectNoEmptyColumns(FrameExpectation):
-    """At most ``max_share`` of the numeric columns have no value at all."""
-
-    max_share: float
-
-    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        numbers = numeric_columns(frame)
-        faults: dict[str, dict[str, Any]] = {name: {} for name, values in numbers.items() if np.isnan(values).all()}
-        return replace(columns_at_fault(faults, len(numbers)), allowed=self.max_share)
-
-
 class ExpectColumnKnownSinceFirst(FrameExpectation):
     """``column`` is known on at least ``min_share`` of the rows since its first value."""
 
@@ -161,17 +151,23 @@ class ExpectColumnsKnown(FrameExpectation):
 
 
 class ExpectShareBelow(FrameExpectation):
-    """At most ``max_share`` of the rows that ``where`` chooses have ``column`` true."""
+    """At most ``max_share`` of the rows that ``where`` chooses have ``column`` true.
+
+    ``ignore``: the ``column`` of a table with a row a column, by name or pattern, whose rows are not asked.
+    """
 
     column: str
     max_share: float
     where: dict[str, Any] | None = None
+    ignore: tuple[str, ...] = ()
 
     def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column, *(self.where or {}))
+        return (self.column, *(self.where or {}), *(("column",) if self.ignore else ()))
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         chosen = rows_where(frame, self.where)
+        if self.ignore:
+            chosen &= ~frame["column"].map(lambda name: any(fnmatchcase(name, p) for p in self.ignore)).to_numpy(bool)
         fault = chosen & frame[self.column].to_numpy(dtype=bool, na_value=True)
         found = rows_at_fault(frame, fault, [self.column, *(self.where or {})], elements=int(chosen.sum()))
         return replace(found, allowed=self.max_share)
