@@ -48,6 +48,7 @@ def daily_tables(
     quarantine: pd.DataFrame,
     alerts: pd.DataFrame,
     documents: pd.DataFrame,
+    coverage: pd.DataFrame,
     now: pd.Timestamp,
 ) -> dict[str, pd.DataFrame]:
     """Frames by ``dataset.table``. ``now`` becomes ``created_at`` of rows that are new or changed.
@@ -64,6 +65,7 @@ def daily_tables(
         "ops.ingest_runs": _ingest_runs(run, ingested, series, quarantine).assign(run=identity, created_at=now),
         "ops.gate_results": gates.assign(run=identity, as_of=run.as_of, created_at=now),
         "ops.quarantine_summary": quarantine,
+        "ops.feature_coverage": coverage.assign(as_of=run.as_of),
         "ops.alerts": alerts.assign(as_of=run.as_of, created_at=now),
         "raw_intelligence.documents": documents,
         "features.master_feature_universe": feature_universe(features, run.features).assign(

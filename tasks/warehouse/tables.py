@@ -36,6 +36,7 @@ STAMP = "created_at"
 STATED = (
     "ops.alerts",
     "ops.quarantine_summary",
+    "ops.feature_coverage",
     "forecasts.zl_explainers_daily",
     "features.master_feature_universe",
 )
