@@ -8,14 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 from tasks.errors import RegistryError
 
-FAMILIES = ("no_change", "lightgbm")
+Surface = Literal["production", "full"]
+
+# What each family reads: the curated surface (registry/production_surface.yaml), or every production feature. Told
+# here and not by the classes, because asking those would bring every family's OpenMP runtime into one process.
+READS: dict[str, Surface] = {"no_change": "production", "lightgbm": "full"}
+FAMILIES = tuple(READS)
 BASELINE = "no_change"
 SCALE = "zl_ewma_volatility_99_pct"
 
