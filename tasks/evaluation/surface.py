@@ -307,7 +307,9 @@ def surface_figure(path: Path, surface: ProductionSurface, evidence: Evidence, r
         noise.mean()[order], places, marker="|", s=260, linewidths=2.2, color="#c2571a", label="the same from shadows"
     )
     counts = surface.categories
-    axes.set_yticks(places, [f"{name}: {counts[name].chosen} of {counts[name].groups}" for name in order])
+    axes.set_yticks(
+        places, [f"{name.replace('_', ' ')}: {counts[name].chosen} of {counts[name].groups}" for name in order]
+    )
     axes.set_ylabel("category: groups chosen of groups tried")
     axes.set_xlabel(
         "share of mean |SHAP| of the median forecast, % (LightGBM, out of fold)\n"
@@ -315,12 +317,12 @@ def surface_figure(path: Path, surface: ProductionSurface, evidence: Evidence, r
         f"{surface.final_test_year} is not read"
     )
     groups = sum(count.groups for count in counts.values())
-    above = (own.mean() / noise.mean()).sort_values(ascending=False)
+    above = (own.mean() - noise.mean()).sort_values(ascending=False)
+    first, second = (str(name).replace("_", " ") for name in above.index[:2])
     axes.set_title(
-        f"{len(surface.features)} of {groups} groups of features are chosen as steadily above noise, "
-        f"{above.index[0]} and {above.index[1]} most clearly",
+        f"{len(surface.features)} of {groups} feature groups are steadily above noise, {first} and {second} furthest",
         loc="left",
-        fontsize=12,
+        fontsize=11.5,
     )
     axes.grid(axis="x", alpha=0.25)
     axes.legend(loc="lower right", frameon=False, fontsize=9)
