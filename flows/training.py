@@ -32,7 +32,7 @@ def bake_off(run: Run) -> pd.DataFrame:
     from tasks.evaluation.bake_off import train_and_compare
     from tasks.exports import check_exports
     from tasks.model_store.store import ModelStore
-    from tasks.registry import load_quality_gates
+    from tasks.registry import load_quality_gates, load_surface
     from tasks.zones import exclusive
 
     check_exports(run.work.exports)
@@ -41,7 +41,10 @@ def bake_off(run: Run) -> pd.DataFrame:
             run.work.exports,
             ModelStore(run.zones.models),
             run.horizons,
-            run.features.production(),
+            {
+                "production": list(load_surface(run.settings.registry, run.features).features),
+                "full": run.features.production(),
+            },
             as_of=run.as_of,
             rule=load_quality_gates(run.settings.registry).promotion,
             code_version=run.code_version,

@@ -19,7 +19,7 @@ from tasks.evaluation.calibration import calibrate_out_of_fold
 from tasks.evaluation.metrics import measure
 from tasks.evaluation.promotion import read_audit, refusal
 from tasks.model_store.store import ModelStore, Version
-from tasks.models.forecaster import BASELINE, FAMILIES
+from tasks.models.forecaster import BASELINE, FAMILIES, READS, Surface
 from tasks.registry import Horizons, PromotionRule
 from tasks.settings import PROJECT
 from tasks.zones import code_fingerprint, fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
@@ -33,7 +33,7 @@ def train_and_compare(
     exports: Path,
     store: ModelStore,
     horizons: Horizons,
-    columns: list[str],
+    columns: Mapping[Surface, list[str]],
     *,
     as_of: pd.Timestamp,
     rule: PromotionRule,
@@ -48,7 +48,8 @@ def train_and_compare(
     (tasks/evaluation/promotion.py): column ``refusal`` says why it is not champion.
 
     Args:
-        exports: folder of the training files. columns: the production features. progress: called with (done, of, what).
+        exports: folder of the training files. columns: the features of each surface; a family gets those of the one
+            it reads. progress: called with (done, of, what).
         rule: registry/quality_gates.yaml. code_version: which code and rules made the training files.
 
     Raises:
@@ -67,7 +68,7 @@ def train_and_compare(
                 "quantiles": list(horizons.quantiles),
                 "plan": horizons.walk_forward.model_dump(),
                 "training_file": str(training_file),
-                "columns": columns,
+                "columns": columns[READS[family]],
             }
             identity = fingerprint({k: v for k, v in job.items() if k != "training_file"}, data, code)
             jobs.append(job | {"identity": identity, "data_snapshot": data})
