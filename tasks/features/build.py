@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import numpy as np
 import pandas as pd
 
 from tasks.errors import RegistryError
@@ -18,7 +19,8 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
     Raises:
         RegistryError: a feature without an entry or an entry without a feature, named.
     """
-    built: dict[str, pd.Series] = {}
+    names: list[str] = []
+    values = np.empty((sum(map(len, registry.categories.values())), len(panel)))  # the table itself: it is never copied
     for category, entries in registry.categories.items():
         try:
             module = import_module(f"tasks.features.{category}")
@@ -35,5 +37,9 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
                 f"not registered: {unregistered}; not built: {unbuilt}" if unregistered or unbuilt else "order differs"
             )
             raise RegistryError(f"registry/feature_registry.yaml and tasks/features/{category}.py disagree: {problem}")
-        built |= made
-    return pd.DataFrame({"date": panel["date"]} | {name: column.astype("float64") for name, column in built.items()})
+        for name, column in made.items():
+            values[len(names)] = column
+            names.append(name)
+    table = pd.DataFrame(values.T, index=panel.index, columns=names, copy=False)
+    table.insert(0, "date", panel["date"])
+    return table

@@ -54,12 +54,17 @@ def last_known(
 
 
 def build_panel(observations: pd.DataFrame, spec: JoinSpec, *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """Join every declared column to the sessions from 2000 to ``as_of``.
+    """Join every declared column to the sessions from 2000 to ``as_of``: see ``panel_at``."""
+    return panel_at(observations, spec, sessions(last=as_of))
+
+
+def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex) -> pd.DataFrame:
+    """Join every declared column to sessions.
 
     Args:
         observations: staged observations of every source (tasks/staging); rows known later are ignored.
         spec: registry/join_spec.yaml.
-        as_of: the last session.
+        days: the sessions, ascending.
 
     Returns:
         ``date``, ``as_of_instant`` (UTC), the columns in the order of the spec, then ``<column>__age_days``: calendar
@@ -67,23 +72,26 @@ def build_panel(observations: pd.DataFrame, spec: JoinSpec, *, as_of: pd.Timesta
 
     Invariants: row t depends on observations with ``available_at <= as_of_instant(t)`` only.
     """
-    days = sessions(last=as_of)
     instants = as_of_instants(days)
     stamps, midnights = instants.as_unit("us").asi8, days.as_unit("us").asi8
     by_series = _arrays(observations, spec, until=int(stamps[-1]))
-    columns, ages = {}, {}
+    names = [column for join in spec.joins for column in join.columns]
+    table = np.full((2 * len(names), len(days)), np.nan)  # values, then ages: the panel itself, it is never copied
+    place = 0
     for join in spec.joins:
-        for column, target in join.columns.items():
+        for target in join.columns.values():
             series, _, field = target.rpartition(".")
             held = by_series.get((join.source, series, field, join.in_force))
-            if held is None:
-                columns[column], ages[column + AGE] = np.full(len(days), np.nan), np.full(len(days), np.nan)
-                continue
-            values, dates = last_known(*held, stamps)
-            age = np.where(np.isnan(values), np.nan, (midnights - dates) / DAY_US)
-            columns[column] = np.where(age <= join.max_age_days, values, np.nan)
-            ages[column + AGE] = age
-    return pd.DataFrame({"date": days, "as_of_instant": instants} | columns | ages)
+            if held is not None:
+                values, dates = last_known(*held, stamps)
+                age = np.where(np.isnan(values), np.nan, (midnights - dates) / DAY_US)
+                table[place] = np.where(age <= join.max_age_days, values, np.nan)
+                table[len(names) + place] = age
+            place += 1
+    panel = pd.DataFrame(table.T, columns=[*names, *(name + AGE for name in names)], copy=False)
+    panel.insert(0, "date", days)
+    panel.insert(1, "as_of_instant", instants)
+    return panel
 
 
 def _arrays(
@@ -92,11 +100,14 @@ def _arrays(
     """Each wanted series' (observed, available, values), ordered by publication, or by its date if that is later."""
     if observations["available_at"].dt.unit != "us" or observations["observation_date"].dt.unit != "us":
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
-    wanted = {(join.source, *_split(target), join.in_force) for join in spec.joins for target in join.columns.values()}
+    wanted: dict[tuple[str, str], set[tuple[str, bool]]] = {}
+    for join in spec.joins:
+        for target in join.columns.values():
+            series, field = _split(target)
+            wanted.setdefault((join.source, series), set()).add((field, join.in_force))
     held = {}
-    for (source, series), part in observations.groupby(["source", "series"], observed=True, sort=False):
-        fields = {(field, in_force) for s, name, field, in_force in wanted if s == source and name == series}
-        for field, in_force in fields:
+    for (source, name), part in observations.groupby(["source", "series"], observed=True, sort=False):
+        for field, in_force in wanted.get((str(source), str(name)), ()):
             rows = part[(part["field"] == field).to_numpy()]
             available = rows["available_at"].astype("int64").to_numpy()
             observed = rows["observation_date"].astype("int64").to_numpy()
@@ -104,7 +115,7 @@ def _arrays(
             order = np.lexsort((rows["vintage"].to_numpy(), observed, available))
             order = order[available[order] <= until]
             if len(order):
-                held[(str(source), str(series), field, in_force)] = (
+                held[(str(source), str(name), field, in_force)] = (
                     observed[order],
                     available[order],
                     rows["value"].to_numpy()[order],
