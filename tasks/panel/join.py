@@ -100,26 +100,35 @@ def _arrays(
     """Each wanted series' (observed, available, values), ordered by publication, or by its date if that is later."""
     if observations["available_at"].dt.unit != "us" or observations["observation_date"].dt.unit != "us":
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
-    wanted: dict[tuple[str, str], set[tuple[str, bool]]] = {}
-    for join in spec.joins:
-        for target in join.columns.values():
-            series, field = _split(target)
-            wanted.setdefault((join.source, series), set()).add((field, join.in_force))
+    keys = [observations[name].astype("category").cat for name in ("source", "series", "field")]
+    sizes = [len(key.categories) for key in keys]
+    codes = np.zeros(len(observations), dtype="int64")
+    for key, size in zip(keys, sizes, strict=True):
+        codes = codes * size + key.codes.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    codes = codes[order]
+    stamps, dates = (observations[name].astype("int64").to_numpy() for name in ("available_at", "observation_date"))
+    values, vintages = observations["value"].to_numpy(), observations["vintage"].to_numpy()
+    wanted = {(join.source, *_split(target), join.in_force) for join in spec.joins for target in join.columns.values()}
     held = {}
-    for (source, name), part in observations.groupby(["source", "series"], observed=True, sort=False):
-        for field, in_force in wanted.get((str(source), str(name)), ()):
-            rows = part[(part["field"] == field).to_numpy()]
-            available = rows["available_at"].astype("int64").to_numpy()
-            observed = rows["observation_date"].astype("int64").to_numpy()
-            available = np.maximum(available, observed + MORNING_US) if in_force else available
-            order = np.lexsort((rows["vintage"].to_numpy(), observed, available))
-            order = order[available[order] <= until]
-            if len(order):
-                held[(str(source), str(name), field, in_force)] = (
-                    observed[order],
-                    available[order],
-                    rows["value"].to_numpy()[order],
-                )
+    for source, series, field, in_force in wanted:
+        places = [
+            key.categories.get_indexer([name])[0] for key, name in zip(keys, (source, series, field), strict=True)
+        ]
+        if min(places) < 0:
+            continue
+        code = (places[0] * sizes[1] + places[1]) * sizes[2] + places[2]
+        rows = order[np.searchsorted(codes, code) : np.searchsorted(codes, code, side="right")]
+        available, observed = stamps[rows], dates[rows]
+        available = np.maximum(available, observed + MORNING_US) if in_force else available
+        by_publication = np.lexsort((vintages[rows], observed, available))
+        by_publication = by_publication[available[by_publication] <= until]
+        if len(by_publication):
+            held[(source, series, field, in_force)] = (
+                observed[by_publication],
+                available[by_publication],
+                values[rows][by_publication],
+            )
     return held
 
 
