@@ -136,7 +136,10 @@ def _join(folder: Path, spec: JoinSpec, times: int, repeats: int) -> Callable[[]
     longer = pd.DataFrame(columns)
     if repeats > 1:
         names = longer["series"].cat
-        parts = [longer.assign(series=names.rename_categories(lambda s, k=k: _named(s, k))) for k in range(repeats)]
+        parts = [
+            longer.assign(series=names.rename_categories([_named(s, k) for s in names.categories]))
+            for k in range(repeats)
+        ]
         every = sorted({category for part in parts for category in part["series"].cat.categories})
         parts = [part.assign(series=part["series"].cat.set_categories(every)) for part in parts]
         longer = pd.concat(parts, ignore_index=True)

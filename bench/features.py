@@ -84,10 +84,11 @@ def against_polars(inputs: Inputs) -> Measurement:
     own, table, other, peer = side_by_side(
         lambda: build_features(panel, subset), lambda: polars_features.build(prices), repeats=POLARS_REPEATS
     )
-    theirs, lonely = peer.to_pandas(), 0
-    if set(theirs) != set(table) - {"date"}:
-        raise BenchError(f"polars and the product differ in features: {sorted(set(theirs) ^ (set(table) - {'date'}))}")
-    for name in theirs:
+    theirs, lonely = peer.to_pandas().rename(columns=str), 0
+    differing = sorted(set(peer.columns) ^ set(subset.features))
+    if differing:
+        raise BenchError(f"polars and the product differ in features: {differing}")
+    for name in peer.columns:
         ours, values = table[name].to_numpy(), theirs[name].to_numpy(dtype="float64")
         both = ~np.isnan(ours) & ~np.isnan(values)
         lonely += int((np.isnan(ours) != np.isnan(values)).sum())

@@ -113,7 +113,8 @@ def _arrays(
     held = {}
     for source, series, field, in_force in wanted:
         places = [
-            key.categories.get_indexer([name])[0] for key, name in zip(keys, (source, series, field), strict=True)
+            key.categories.get_indexer(pd.Index([name]))[0]
+            for key, name in zip(keys, (source, series, field), strict=True)
         ]
         if min(places) < 0:
             continue
