@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 
 from tasks.errors import RegistryError
@@ -31,7 +32,12 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
         _check(category, list(entries), list(computed))
         built |= computed
     built |= in_sql.over_features(pd.DataFrame({"date": panel["date"]} | built))
-    return pd.DataFrame({"date": panel["date"]} | {name: built[name].astype("float64") for name in registry.features})
+    values = np.empty((len(registry.features), len(panel)))  # the table itself: it is never copied
+    for row, name in enumerate(registry.features):
+        values[row] = built[name]
+    table = pd.DataFrame(values.T, index=panel.index, columns=list(registry.features), copy=False)
+    table.insert(0, "date", panel["date"])
+    return table
 
 
 def _module(category: str, *, needed: bool) -> ModuleType | None:

@@ -52,9 +52,9 @@ def made() -> tuple[str, ...]:
     return tuple(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
 
 
-def over_panel(panel: pd.DataFrame) -> dict[str, pd.Series]:
+def over_panel(panel: pd.DataFrame, files: Iterable[str] = OVER_PANEL) -> dict[str, pd.Series]:
     """Correlations and betas, moving averages, regimes from thresholds."""
-    return _run(OVER_PANEL, panel=panel)
+    return _run(files, panel=panel)
 
 
 def over_features(built: pd.DataFrame) -> dict[str, pd.Series]:

@@ -137,8 +137,10 @@ def complete_bars(panel: pd.DataFrame) -> pd.Series:
 
     A bar with one price four times says its close only: the early archive has many, and the days before a roll some.
     """
-    low, high = panel["zl_low"], panel["zl_high"]
-    return panel["zl_close"].between(low, high) & panel["zl_open"].between(low, high) & (high > low)
+    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].to_numpy(dtype="float64", na_value=np.nan)
+    opened, high, low, close = bars.T
+    inside = (low <= close) & (close <= high) & (low <= opened) & (opened <= high)
+    return pd.Series(inside & (high > low), panel.index)
 
 
 def _on_known(close: pd.Series, indicator: Callable[[np.ndarray], np.ndarray]) -> pd.Series:
