@@ -242,6 +242,7 @@ def test_each_family_is_given_the_features_of_the_surface_it_reads(registry, tmp
         return to.add(tmp_path / "fit", metadata | {"trained_as_of": f"{as_of:%Y-%m-%d}"}, {})
 
     monkeypatch.setattr(bake_off, "_fit_and_store", stored)
+    monkeypatch.setitem(READS, "lightgbm", "full")
     bake_off.train_and_compare(
         tmp_path,
         ModelStore(tmp_path / "models"),
