@@ -78,7 +78,7 @@ class Inputs:
     @cached_property
     def features(self) -> FeatureRegistry:
         """registry/feature_registry.yaml."""
-        return load_features(self.settings.registry)
+        return load_features(self.settings.registry, self.sources)
 
     @cached_property
     def horizons(self) -> Horizons:

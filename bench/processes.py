@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import subprocess
@@ -68,6 +69,22 @@ def import_seconds(module: str) -> float:
     environment = _environment(PROJECT / "var")
     command = [sys.executable, "-c", code]
     return float(subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=True).stdout)
+
+
+def build_in_child(what: str, folder: Path, *, times: int = 1, series: int = 1) -> dict[str, float]:
+    """One build of bench.child in a fresh process: seconds, peak_mb, grown_mb, cells.
+
+    Raises:
+        BenchError: it did not end well, with the last line it wrote.
+    """
+    command = [sys.executable, "-m", "bench.child", what, str(folder), str(times), str(series)]
+    environment = _environment(PROJECT / "var")
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
+        raise BenchError(f"`{' '.join(command[1:])}` ended with {done.returncode}; its last line: {said}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
 
 
 def _environment(home: Path) -> dict[str, str]:

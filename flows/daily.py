@@ -169,11 +169,13 @@ def build_features(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
 
 
 def gate_features(run: Run, features: pd.DataFrame, panel: pd.DataFrame) -> GateReport:
-    """POST_FEATURES: the features, their order, and the crush beside the prices it is made of."""
+    """POST_FEATURES: the features, their order, their first dates, and the crush beside the prices it is made of."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import feature_tables
+    from tasks.sources.payloads import LIVE
 
-    return pass_gate(run, "POST_FEATURES", feature_tables(features, panel, run.features))
+    tables = feature_tables(features, panel, run.features, run.sources, recorded=run.origin != LIVE)
+    return pass_gate(run, "POST_FEATURES", tables)
 
 
 def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:

@@ -12,16 +12,22 @@ if TYPE_CHECKING:
 
 
 def publish_artifacts(summary: RunSummary) -> None:
-    """The forecast table, the whole report, the gates, and the fan chart (inline: the UI needs no file server)."""
-    from tasks.reporting.terminal import gates_markdown, markdown
+    """The forecast and coverage tables, the whole report, the gates, and the charts (inline: no file server needed)."""
+    from tasks.reporting.terminal import COVERAGE_TITLE, gates_markdown, markdown
 
-    picture = base64.b64encode(summary.chart.read_bytes()).decode()
     title = f"ZL as of {summary.as_of:%Y-%m-%d}"
     create_table_artifact(
         key="zl-forecast",
         table=[{str(k): v for k, v in row.items()} for row in summary.forecast_table().to_dict("records")],
         description=title,
     )
+    create_table_artifact(
+        key="feature-coverage",
+        table=[{str(k): v for k, v in row.items()} for row in summary.coverage_table().to_dict("records")],
+        description=f"{COVERAGE_TITLE}, as of {summary.as_of:%Y-%m-%d}",
+    )
     create_markdown_artifact(key="zl-report", markdown=markdown(summary), description=title)
     create_markdown_artifact(key="zl-gates", markdown=gates_markdown(summary), description=title)
-    create_image_artifact(key="zl-fan-chart", image_url=f"data:image/png;base64,{picture}", description=title)
+    for key, chart in {"zl-fan-chart": summary.chart, "feature-coverage-chart": summary.coverage_chart}.items():
+        picture = base64.b64encode(chart.read_bytes()).decode()
+        create_image_artifact(key=key, image_url=f"data:image/png;base64,{picture}", description=title)

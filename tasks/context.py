@@ -75,7 +75,7 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
         sources=sources,
         joins=load_join_spec(settings.registry, sources),
         derived=load_derived(settings.registry, sources, finbert=_finbert(settings)),
-        features=load_features(settings.registry),
+        features=load_features(settings.registry, sources),
         horizons=load_horizons(settings.registry),
         origin=origin,
         as_of=session,

@@ -6,22 +6,27 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 from __future__ import annotations
 
 import calendar
+from collections.abc import Iterable, Mapping
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 
 from tasks.errors import RegistryError
+from tasks.zones import fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd
 
 WHOLE_HISTORY_DAYS = 36500
 MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
+# Each from the best to the worst: what is made of several series has the worst of each.
 PointInTime = Literal["exact", "lagged", "revised"]
+Frequency = Literal["daily", "weekly", "monthly", "quarterly", "annual", "event"]
+Reliability = Literal["high", "medium", "low"]
 
 
 class Entry(BaseModel):
@@ -73,6 +78,7 @@ class SeriesSpec(Entry):
     units: dict[str, str] = Field(default={}, description="unit of a field that differs from `unit`")
     range: tuple[float, float] = Field(description="allowed values of the price-like fields, inclusive")
     ranges: dict[str, tuple[float, float]] = Field(default={}, description="allowed values of other fields")
+    frequency: Frequency | None = None
     point_in_time: PointInTime | None = None
     availability: Availability | None = None
     stale_limit_days: int | None = Field(default=None, gt=0)
@@ -148,7 +154,9 @@ class SourceSpec(Entry):
     optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
     disabled: str = Field(default="", description="why there is nothing to ask live; recorded payloads still serve it")
     licence: str
-    reliability: str
+    frequency: Frequency = Field(description="how often new values come out; `event`: when something happens")
+    reliability: Reliability
+    caveat: str = Field(description="what goes wrong with it")
     priority: Literal["P0", "P1"]
     point_in_time: PointInTime
     availability: Availability
@@ -199,7 +207,7 @@ class SourceSpec(Entry):
         if isinstance(raw, dict) and isinstance(raw.get("series"), dict):
             shared = {
                 k: raw[k]
-                for k in ("point_in_time", "availability", "stale_limit_days", "stale_run", "jump")
+                for k in ("frequency", "point_in_time", "availability", "stale_limit_days", "stale_run", "jump")
                 if k in raw
             }
             named = [name for name in (*raw["series"], *raw.get("feeds", ())) if "{roll}" in name]
@@ -435,15 +443,82 @@ class DerivedSeries(Entry):
         return self
 
 
+class Provenance(Entry):
+    """What something is worth that is made of series: the slowest frequency and the worst of the rest."""
+
+    frequency: Frequency
+    reliability: Reliability
+    point_in_time: PointInTime
+
+
+CALENDAR = Provenance(frequency="daily", reliability="high", point_in_time="exact")
+
+
+def worst_of(parts: Iterable[Provenance]) -> Provenance:
+    """Of every field the worst that any part has."""
+    given = list(parts)
+    return Provenance.model_validate(
+        {
+            name: max((getattr(part, name) for part in given), key=get_args(scale).index)
+            for name, scale in (("frequency", Frequency), ("reliability", Reliability), ("point_in_time", PointInTime))
+        }
+    )
+
+
+def provenance(names: Iterable[str], sources: DataSources, derived: DerivedSeries) -> Provenance:
+    """What is known of that which is made of ``names``.
+
+    Each is ``source``, ``source series``, ``derived series`` or ``calendar``. A derived series is worth what its inputs
+    are; one that lists none is made of a whole source, which is then named beside it.
+
+    Raises:
+        RegistryError: a name that is none of these, or a source that must be named with its series.
+    """
+    inputs = {
+        column: f"{join.source} {target.rpartition('.')[0]}"
+        for join in derived.inputs
+        for column, target in join.columns.items()
+    }
+    found: list[Provenance] = []
+    for name in names:
+        source, _, series = name.partition(" ")
+        if name == "calendar":
+            found.append(CALENDAR)
+        elif source == "derived":
+            if series not in derived.series:
+                raise RegistryError(f"no derived series `{series}`")
+            if made_of := derived.series[series].inputs:
+                found.append(provenance([inputs[column] for column in made_of], sources, derived))
+        else:
+            found.append(_provenance_of_source(source, series, sources.source(source)))
+    if not found:
+        raise RegistryError(f"{', '.join(names)} lists no inputs: name the source it is made of beside it")
+    return worst_of(found)
+
+
+def _provenance_of_source(source: str, series: str, spec: SourceSpec) -> Provenance:
+    if series and series not in spec.series:
+        raise RegistryError(f"no series `{series}` in source {source}")
+    meant = [spec.series[series]] if series else list(spec.series.values())
+    kinds = {(entry.frequency, entry.point_in_time) for entry in meant}
+    if len(kinds) > 1:
+        raise RegistryError(f"series of {source} differ in frequency or point in time: name those that are used")
+    ((frequency, point_in_time),) = kinds
+    return Provenance.model_validate(
+        {"frequency": frequency, "reliability": spec.reliability, "point_in_time": point_in_time}
+    )
+
+
 class FeatureEntry(Entry):
-    """One feature: what a reader of a forecast needs to know of it."""
+    """One feature: what a reader of a forecast needs to know of it. Frequency and reliability are its sources'."""
 
     formula: str
     unit: str
-    sources: tuple[str, ...]
+    sources: tuple[str, ...] = Field(min_length=1, description="as `provenance` reads them")
     point_in_time: PointInTime
     sign: Literal["+", "-", "?"] = Field(description="expected direction for ZL")
     max_missing_share: float = Field(ge=0, le=1, description="after the feature's first value")
+    first_date: date = Field(description="first session with a value, on the recorded archive")
 
 
 class FeatureRegistry(Entry):
@@ -464,6 +539,58 @@ class FeatureRegistry(Entry):
     def production(self) -> list[str]:
         """Features a model may use: none whose history is rewritten after the fact."""
         return [name for name, entry in self.features.items() if entry.point_in_time != "revised"]
+
+
+class SurfaceFeature(Entry):
+    """One feature of the production surface, and what chose it."""
+
+    category: str
+    dtype: Literal["float64"]
+    stands_for: tuple[str, ...] = Field(description="features it ranks sessions like, left out for it")
+    shap_share_pct: float = Field(ge=0, le=100, description="its group's share of |SHAP|, mean of all fits")
+    stability: float = Field(ge=0, le=1, description="share of fits in which its group outranks noise")
+
+
+class SurfaceCategory(Entry):
+    """How many of a category there were at each step of the choice."""
+
+    features: int = Field(description="production features")
+    candidates: int = Field(description="with enough history")
+    groups: int = Field(description="of candidates that rank sessions alike, by the category of what each stands as")
+    chosen: int
+
+
+SURFACE_SIZE = (30, 60)
+
+
+class ProductionSurface(Entry):
+    """registry/production_surface.yaml: the curated features of nets and linear models, locked with order and dtype."""
+
+    version: str = Field(description="hash of names, order and dtypes: what a model is given")
+    final_test_year: int = Field(description="not read, and nothing after it")
+    folds: tuple[int, ...] = Field(description="test years that were read")
+    horizons: tuple[str, ...]
+    last_date_read: date
+    data_snapshot: str = Field(description="hash of everything that was read")
+    code: str = Field(description="hash of the code that chose")
+    categories: dict[str, SurfaceCategory]
+    features: dict[str, SurfaceFeature]
+
+    @model_validator(mode="after")
+    def _locked(self) -> ProductionSurface:
+        least, most = SURFACE_SIZE
+        if not least <= len(self.features) <= most:
+            raise ValueError(f"{len(self.features)} features; a surface has {least} to {most}")
+        if self.version != surface_version(self.features):
+            raise ValueError("the features are not those of `version`; the file is written by `make surface` only")
+        if max(self.folds) >= self.final_test_year or self.last_date_read.year >= self.final_test_year:
+            raise ValueError(f"it was chosen on the final test year, {self.final_test_year}")
+        return self
+
+
+def surface_version(features: Mapping[str, SurfaceFeature]) -> str:
+    """Names in order and their dtypes, hashed."""
+    return fingerprint([(name, entry.dtype) for name, entry in features.items()])
 
 
 class Override(Entry):
@@ -650,9 +777,43 @@ def _check_join(join: Join, sources: DataSources, path: Path) -> None:
             raise RegistryError(f"{path}: {column}: no `{target}` in source {join.source}")
 
 
-def load_features(folder: Path) -> FeatureRegistry:
-    """registry/feature_registry.yaml, checked."""
-    return _load(folder / "feature_registry.yaml", FeatureRegistry)
+def load_features(folder: Path, sources: DataSources) -> FeatureRegistry:
+    """registry/feature_registry.yaml, checked against the sources and derived series it names.
+
+    A feature is exact, lagged or revised as the worst of its sources is: `revised` cannot be forgotten.
+    """
+    path = folder / "feature_registry.yaml"
+    registry, derived = _load(path, FeatureRegistry), load_derived(folder, sources)
+    for name, entry in registry.features.items():
+        try:
+            due = provenance(entry.sources, sources, derived).point_in_time
+        except RegistryError as error:
+            raise RegistryError(f"{path}: {name}: sources: {error}") from None
+        if entry.point_in_time != due:
+            raise RegistryError(f"{path}: {name}: point_in_time: {entry.point_in_time}, but its sources are {due}")
+    return registry
+
+
+def load_surface(folder: Path, registry: FeatureRegistry) -> ProductionSurface:
+    """registry/production_surface.yaml, checked against the feature registry.
+
+    Raises:
+        RegistryError: a feature that is unknown, whose history is rewritten, or that stands in another place.
+    """
+    path = folder / "production_surface.yaml"
+    surface = _load(path, ProductionSurface)
+    names, advice = list(surface.features), "run `make surface`"
+    if unknown := [name for name in names if name not in registry.features]:
+        raise RegistryError(f"{path}: no feature {', '.join(unknown)} in feature_registry.yaml; {advice}")
+    if revised := sorted(set(names) - set(registry.production())):
+        raise RegistryError(f"{path}: the history of {', '.join(revised)} is rewritten after the fact; {advice}")
+    ordered = [name for name in registry.features if name in surface.features]
+    if names != ordered:
+        first = next(i for i, (name, due) in enumerate(zip(names, ordered, strict=True)) if name != due)
+        raise RegistryError(f"{path}: {names[first]} stands where the registry has {ordered[first]}; {advice}")
+    if moved := [name for name, entry in surface.features.items() if entry.category != registry.category_of[name]]:
+        raise RegistryError(f"{path}: {', '.join(moved)}: not the category of feature_registry.yaml; {advice}")
+    return surface
 
 
 def load_overrides(folder: Path) -> Overrides:

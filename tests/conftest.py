@@ -87,7 +87,7 @@ def registry() -> Registry:
         sources=sources,
         joins=load_join_spec(folder, sources),
         derived=load_derived(folder, sources),
-        features=load_features(folder),
+        features=load_features(folder, sources),
         horizons=load_horizons(folder),
         regimes=load_regime_calendar(folder),
     )

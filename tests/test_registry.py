@@ -10,8 +10,17 @@ import pytest
 import yaml
 
 from tasks.errors import RegistryError
+from tasks.features import seasonal
 from tasks.features.build import build_features
-from tasks.registry import FeatureEntry, FeatureRegistry, load_features, load_horizons, load_join_spec, load_sources
+from tasks.registry import (
+    FeatureEntry,
+    FeatureRegistry,
+    load_features,
+    load_horizons,
+    load_join_spec,
+    load_sources,
+    provenance,
+)
 from tasks.sources.payloads import adapter
 
 
@@ -73,12 +82,21 @@ def test_a_mistake_in_a_join_names_the_file_and_the_column(folder, registry, old
         ("point_in_time: lagged", "point_in_time: sometimes", ["zl_close_cents_lb", "point_in_time"]),
         ("max_missing_share: 0.01", "max_missing_share: 1.01", ["zl_close_cents_lb", "max_missing_share"]),
         ("zl_return_2d:", "zl_return_1d:", ["zl_return_1d"]),
+        ("first_date: 2000-03-15", "first_date: 2000-03", ["zl_close_cents_lb", "first_date"]),
+        (", first_date: 2000-03-15}", "}", ["zl_close_cents_lb", "first_date"]),
+        ('sources: ["yahoo ZL=F"]', "sources: []", ["zl_close_cents_lb", "sources"]),
+        ('sources: ["yahoo ZL=F"]', 'sources: ["yaho ZL=F"]', ["zl_close_cents_lb", "sources", "yaho", "yahoo"]),
+        ('sources: ["yahoo ZL=F"]', 'sources: ["yahoo ZL"]', ["zl_close_cents_lb", "sources", "`ZL`", "yahoo"]),
+        ('sources: ["yahoo ZL=F"]', 'sources: ["derived oil.palm"]', ["zl_close_cents_lb", "sources", "oil.palm"]),
+        ('sources: ["yahoo ZL=F"]', 'sources: ["derived policy.events"]', ["zl_close_cents_lb", "name the source"]),
+        ('sources: ["yahoo ZL=F"]', 'sources: ["fred"]', ["zl_close_cents_lb", "fred differ", "name those"]),
+        ('sources: ["yahoo ZL=F"]', 'sources: ["fred NFCI"]', ["zl_close_cents_lb", "lagged, but", "revised"]),
     ],
 )
 def test_a_mistake_in_a_feature_names_the_file_and_the_feature(folder, old, new, named):
     mend(folder / "feature_registry.yaml", old, new)
     with pytest.raises(RegistryError) as raised:
-        load_features(folder)
+        load_features(folder, load_sources(folder))
     for part in ["feature_registry.yaml", *named]:
         assert part in str(raised.value)
 
@@ -104,7 +122,15 @@ def test_an_unknown_source_or_module_lists_what_there_is(registry):
         adapter(spec)
 
 
-ENTRY = FeatureEntry(formula="x", unit="x", sources=("x",), point_in_time="lagged", sign="?", max_missing_share=0)
+ENTRY = FeatureEntry(
+    formula="x",
+    unit="x",
+    sources=("x",),
+    point_in_time="lagged",
+    sign="?",
+    max_missing_share=0,
+    first_date="2000-01-03",
+)
 
 
 def changed(registry, category: str, entries: dict[str, FeatureEntry]) -> FeatureRegistry:
@@ -127,6 +153,23 @@ def test_entries_in_another_order_are_refused(registry, panel):
     entries = dict(reversed(registry.features.categories["price"].items()))
     with pytest.raises(RegistryError, match="order differs"):
         build_features(panel.tail(300), changed(registry, "price", entries))
+
+
+def test_a_feature_made_in_python_and_in_sql_is_refused(registry, panel, monkeypatch):
+    monkeypatch.setattr(seasonal, "features", lambda panel: {"zl_sma_ratio_10d": panel["zl_last"]})
+    with pytest.raises(
+        RegistryError, match=r"seasonal\.py disagree: made twice: \['zl_sma_ratio_10d'\]; not registered"
+    ):
+        build_features(panel.tail(300), registry.features)
+
+
+def test_what_sql_makes_is_registered_too(registry, panel):
+    entries = {k: v for k, v in registry.features.categories["technical"].items() if k != "zl_sma_ratio_10d"}
+    with pytest.raises(RegistryError, match=r"lacks what tasks/features/sql makes: \['zl_sma_ratio_10d'\]"):
+        build_features(panel.tail(300), changed(registry, "technical", entries))
+    more = registry.features.categories["interactions"] | {"moon_x_tide": ENTRY}
+    with pytest.raises(RegistryError, match=r"there is no tasks/features/interactions\.py"):
+        build_features(panel.tail(300), changed(registry, "interactions", more))
 
 
 def test_a_category_without_a_module_is_refused_by_name(registry, panel):
@@ -161,13 +204,45 @@ def test_no_production_feature_looks_at_a_revised_series(registry, panel, featur
     assert set(changed) == set(registry.features.features) - set(production), "and every revised one does look at one"
 
 
-def test_every_source_named_by_a_feature_exists(registry):
-    series_of = {name: spec.series for name, spec in registry.sources.sources.items()}
-    series_of |= {"derived": registry.derived.series, "calendar": {}}
-    for name, entry in registry.features.features.items():
-        for text in entry.sources:
-            source, _, series = text.partition(" ")
-            assert source in series_of and (not series or series in series_of[source]), name
+@pytest.mark.parametrize(
+    ("sources", "worth"),
+    [
+        (["calendar"], ("daily", "high", "exact")),
+        (["fred DGS10"], ("daily", "high", "lagged")),
+        (["yahoo ZL=F", "fred DGS10"], ("daily", "medium", "lagged")),
+        (["usda_wasde"], ("monthly", "high", "exact")),
+        (["yahoo ZL=F", "usda_wasde"], ("monthly", "medium", "lagged")),
+        (["derived china.crush_margin"], ("daily", "low", "lagged")),  # of sina
+        (["derived china.demand_composite"], ("monthly", "low", "lagged")),  # of sina, yahoo and WASDE
+        (["fred DGS10", "fred GDP"], ("quarterly", "high", "revised")),
+        (["cftc", "policy_events"], ("event", "low", "lagged")),
+        (["usda_nass soybeans.stocks"], ("quarterly", "high", "revised")),
+    ],
+)
+def test_a_feature_is_worth_the_worst_of_its_sources(registry, sources, worth):
+    found = provenance(sources, registry.sources, registry.derived)
+    assert (found.frequency, found.reliability, found.point_in_time) == worth
+
+
+def test_no_feature_looks_at_a_source_it_does_not_name(registry, panel):
+    """Proved on the values: with every column of a source blanked, only features that name it change."""
+    columns: dict[str, list[str]] = {}
+    for join in registry.joins.joins:
+        columns.setdefault(join.source, []).extend(join.columns)
+    assert len(columns) > 5
+    recent = panel.tail(2000)
+    features = build_features(recent, registry.features)
+    for source, names in columns.items():
+        blanked = recent.assign(**{n: float("nan") for name in names for n in (name, f"{name}__age_days")})
+        without = build_features(blanked, registry.features)
+        for name, entry in registry.features.features.items():
+            named = {text.partition(" ")[0] for text in entry.sources}
+            if not without[name].equals(features[name]):
+                assert named & ({source} if source != "derived" else {"derived"} | BEHIND_DERIVED), (name, source)
+
+
+# a derived series may be named by itself, or by one of these that it is made of
+BEHIND_DERIVED = {"inmet", "ghcnd", "usda_wasde", "policy_events", "federal_register", "sina"}
 
 
 def test_no_derived_series_is_made_of_a_revised_one(registry):

@@ -1,11 +1,11 @@
-"""Causal regimes: thresholds on the past only. The dated calendar weights and slices; it is never a feature.
+"""The causal regime classifier. Regimes from thresholds are in sql/regimes.sql; the dated calendar is never a feature.
 
 The classifier reads one stress index: the mean of log VIX, log volatility of ZL, log high-yield spread, the move of
 the Treasury curve and the Big 8 composite, each standardised; the first three are needed, the others join where three
 years of them are known. Its scale and its two cuts, the index's median and 90% quantile, are fitted at each year's
-first session on every session before it and kept for the year. Membership is smooth: an ordered logit around the cuts.
-(A mixture of three Gaussians was tried on the first three: it put March 2020 into its middle state, renamed up to four
-fifths of a year at a refit and took seconds.)
+first session on every session before it (of fifty years at most: a refit costs the same in a longer history) and kept
+for the year. Membership is smooth: an ordered logit around the cuts. (A mixture of three Gaussians was tried on the
+first three: it put March 2020 into its middle state, renamed up to four fifths of a year at a refit and took seconds.)
 """
 
 from __future__ import annotations
@@ -14,32 +14,17 @@ import numpy as np
 import pandas as pd
 
 from tasks.features import big8
-from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
+from tasks.features.rolling import SESSIONS_A_YEAR, ewma_volatility, log_return
 
-CALM, STRESSED = 0.33, 0.8
 STATES = ("calm", "tense", "crisis")
 CUTS = (0.5, 0.9)
 SOFTNESS = 0.25  # width of the passage between two states, in standard deviations of the index
 NEEDED = 3  # of the classifier's inputs
 LEARN_SESSIONS = 3 * SESSIONS_A_YEAR  # known sessions before a first fit
+LEARN_AT_MOST = 50 * SESSIONS_A_YEAR
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Volatility regime by its five-year percentile, trend regime by the 200-session mean."""
-    close = panel["zl_last"]
-    rank = percentile(annualised_pct(log_return(close, 1), 63), 1260)
-    fear = percentile(panel["vix_last"], 756)
-    trend = close / close.rolling(200, min_periods=150).mean() - 1
-    return {
-        "regime_calm": (rank <= CALM).astype(float).where(rank.notna()),
-        "regime_stressed": (rank >= STRESSED).astype(float).where(rank.notna()),
-        "regime_uptrend": (trend > 0.05).astype(float).where(trend.notna()),
-        "regime_downtrend": (trend < -0.05).astype(float).where(trend.notna()),
-        "regime_risk_off": (fear >= STRESSED).astype(float).where(fear.notna()),
-    } | classify(panel)
-
-
-def classify(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Probability of each state, how settled it is, and how far the year's fit agrees with that of the year before."""
     inputs = regime_inputs(panel)
     probabilities, agreement = _walk(inputs.to_numpy(dtype="float64"), panel["date"].dt.year.to_numpy())
@@ -73,11 +58,12 @@ def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
     Invariants: the fit of a year knows sessions before the year only.
     """
-    known = ~np.isnan(inputs[:, :NEEDED]).any(axis=1)
+    known = np.flatnonzero(~np.isnan(inputs[:, :NEEDED]).any(axis=1))
     probabilities, agreement = np.full((len(inputs), len(STATES)), np.nan), np.full(len(inputs), np.nan)
     starts = np.flatnonzero(np.r_[True, years[1:] != years[:-1]])
     for start, end in zip(starts, [*starts[1:], len(inputs)], strict=True):
-        past = np.flatnonzero(known[:start])
+        first, last = np.searchsorted(known, [start, end])
+        past, year = known[max(0, first - LEARN_AT_MOST) : first], known[first:last]
         if len(past) < LEARN_SESSIONS:
             continue
         learned = inputs[past]
@@ -85,7 +71,7 @@ def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray
         centre, scale = np.nanmean(learned[:, read], axis=0), np.nanstd(learned[:, read], axis=0)
         index = np.nanmean((learned[:, read] - centre) / scale, axis=1)
         cuts, width = np.quantile(index, CUTS), SOFTNESS * index.std()
-        year, last_year = np.flatnonzero(known[start:end]) + start, past[-SESSIONS_A_YEAR:]
+        last_year = past[-SESSIONS_A_YEAR:]
         probabilities[year] = _memberships(np.nanmean((inputs[year][:, read] - centre) / scale, axis=1), cuts, width)
         was, now = probabilities[last_year], _memberships(index[-SESSIONS_A_YEAR:], cuts, width)
         told = ~np.isnan(was).any(axis=1)

@@ -11,8 +11,11 @@ YEAR_OF_WEEKS = 364
 
 def log_return(price: pd.Series, sessions: int) -> pd.Series:
     """ln(p_t / p_{t-n}); missing where either price is missing or not positive."""
-    log_price = np.log(price.where(price > 0))
-    return log_price - log_price.shift(sessions)
+    values = price.to_numpy(dtype="float64")
+    log_price = np.log(np.where(values > 0, values, np.nan))
+    change = np.full(len(log_price), np.nan)
+    change[sessions:] = log_price[sessions:] - log_price[:-sessions]
+    return pd.Series(change, price.index)
 
 
 def z_score(values: pd.Series, window: int = SESSIONS_A_YEAR) -> pd.Series:
@@ -40,27 +43,24 @@ def ewma_volatility(daily_returns: pd.Series, decay: float) -> pd.Series:
 def rolling_correlation(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
     """Pearson correlation over the trailing window, where two thirds of its rows have both values.
 
-    Computed from trailing means of products, so that a row never depends on later ones.
+    From running sums, whose row depends on the rows before it only. They keep about 1e-12 for returns, not for levels.
     """
-    both = left.notna() & right.notna()
-    x, y = left.where(both), right.where(both)
-    covariance = _mean(x * y, window) - _mean(x, window) * _mean(y, window)
-    variance_x = _mean(x * x, window) - _mean(x, window) ** 2
-    variance_y = _mean(y * y, window) - _mean(y, window) ** 2
-    scale = np.sqrt(variance_x * variance_y)
-    return (covariance / scale.where(scale > 1e-12)).clip(-1, 1)
+    covariance, variance_left, variance_right = _moments(left, right, window)
+    scale = np.sqrt(np.maximum(variance_left, 0) * np.maximum(variance_right, 0))
+    return pd.Series((covariance / np.where(scale > 1e-12, scale, np.nan)).clip(-1, 1), left.index)
 
 
-def _mean(values: pd.Series, window: int) -> pd.Series:
-    return values.rolling(window, min_periods=window * 2 // 3).mean()
-
-
-def rolling_beta(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
-    """Slope of ``left`` on ``right`` over the trailing window: covariance over the variance of ``right``."""
-    both = left.notna() & right.notna()
-    y, x = left.where(both), right.where(both)
-    variance = _mean(x * x, window) - _mean(x, window) ** 2
-    return (_mean(x * y, window) - _mean(x, window) * _mean(y, window)) / variance.where(variance > 1e-12)
+def _moments(left: pd.Series, right: pd.Series, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Covariance and both variances over the trailing window, where two thirds of its rows have both values."""
+    x, y = left.to_numpy(dtype="float64"), right.to_numpy(dtype="float64")
+    both = ~(np.isnan(x) | np.isnan(y))
+    x, y = np.where(both, x, 0), np.where(both, y, 0)
+    sums = np.array([both, x, y, x * y, x * x, y * y])
+    np.cumsum(sums, axis=1, out=sums)
+    sums[:, window:] -= sums[:, :-window].copy()
+    count = np.where(sums[0] >= window * 2 // 3, sums[0], np.nan)
+    mean_x, mean_y, mean_xy, mean_xx, mean_yy = sums[1:] / count
+    return mean_xy - mean_x * mean_y, mean_xx - mean_x**2, mean_yy - mean_y**2
 
 
 def observed_earlier(panel: pd.DataFrame, column: str, *, days: int) -> pd.Series:

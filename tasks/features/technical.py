@@ -1,4 +1,4 @@
-"""Technical indicators of ZL, by TA-Lib.
+"""Technical indicators of ZL, by TA-Lib. (Simple moving averages are in sql/moving_averages.sql.)
 
 Indicators of the close run over the known closes. Those of whole bars run over complete bars only (all four prices
 known, the close between low and high): about half of the bars of 2002 to 2006 are not, so a value is missing where
@@ -24,11 +24,8 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
     close = panel["zl_last"]
     out = {}
-    for window in (10, 21, 50, 100, 200):
-        out[f"zl_sma_ratio_{window}d"] = close / _on_known(close, partial(talib.SMA, timeperiod=window)) - 1
     for window in (12, 26, 100):
         out[f"zl_ema_ratio_{window}d"] = close / _on_known(close, partial(talib.EMA, timeperiod=window)) - 1
-    out["zl_sma_cross_50_200"] = _on_known(close, lambda c: talib.SMA(c, 50) / talib.SMA(c, 200) - 1)
     out["zl_kama_ratio_30d"] = close / _on_known(close, lambda c: talib.KAMA(c, 30)) - 1
     for window in (7, 14, 28):
         out[f"zl_rsi_{window}d"] = _on_known(close, partial(talib.RSI, timeperiod=window))
@@ -140,8 +137,10 @@ def complete_bars(panel: pd.DataFrame) -> pd.Series:
 
     A bar with one price four times says its close only: the early archive has many, and the days before a roll some.
     """
-    low, high = panel["zl_low"], panel["zl_high"]
-    return panel["zl_close"].between(low, high) & panel["zl_open"].between(low, high) & (high > low)
+    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].to_numpy(dtype="float64", na_value=np.nan)
+    opened, high, low, close = bars.T
+    inside = (low <= close) & (close <= high) & (low <= opened) & (opened <= high)
+    return pd.Series(inside & (high > low), panel.index)
 
 
 def _on_known(close: pd.Series, indicator: Callable[[np.ndarray], np.ndarray]) -> pd.Series:

@@ -28,8 +28,7 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["zl_skew_126d"] = returns.rolling(126, min_periods=84).skew()
     out["zl_kurtosis_126d"] = returns.rolling(126, min_periods=84).kurt()
     out["zl_largest_move_21d"] = returns.abs().rolling(21, min_periods=14).max()
-    out["zl_garman_klass_21d_pct"] = garman_klass_pct(panel, 21)
-    out["zl_garman_klass_63d_pct"] = garman_klass_pct(panel, 63)
+    out |= {f"zl_garman_klass_{window}d_pct": values for window, values in garman_klass_pct(panel, 21, 63).items()}
     out["zl_range_to_close_volatility_63d"] = out["zl_garman_klass_63d_pct"] / out["zl_volatility_63d_pct"]
     return out
 
@@ -41,13 +40,14 @@ def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> pd.Series:
     return daily * np.sqrt(SESSIONS_A_YEAR) * 100
 
 
-def garman_klass_pct(panel: pd.DataFrame, window: int) -> pd.Series:
+def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, pd.Series]:
     """Volatility of whole bars, annualised %: sqrt(mean(0.5 ln(H/L)^2 - (2 ln 2 - 1) ln(C/O)^2)) (Garman-Klass 1980).
 
-    Over complete bars only (technical.complete_bars), where two thirds of the window's sessions have one.
+    Over complete bars only (technical.complete_bars), where two thirds of a window's sessions have one.
     """
-    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].where(complete_bars(panel))
-    spread, body = np.log(bars["zl_high"] / bars["zl_low"]), np.log(bars["zl_close"] / bars["zl_open"])
-    daily = 0.5 * spread**2 - (2 * np.log(2) - 1) * body**2
-    mean = daily.rolling(window, min_periods=window * 2 // 3).mean().clip(lower=0)
-    return np.sqrt(mean * SESSIONS_A_YEAR) * 100
+    complete = complete_bars(panel).to_numpy()
+    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].to_numpy(dtype="float64")
+    opened, high, low, close = np.log(np.where(complete[:, None], bars, np.nan)).T
+    daily = pd.Series(0.5 * (high - low) ** 2 - (2 * np.log(2) - 1) * (close - opened) ** 2, panel.index)
+    means = {window: daily.rolling(window, min_periods=window * 2 // 3).mean() for window in windows}
+    return {window: np.sqrt(mean.clip(lower=0) * SESSIONS_A_YEAR) * 100 for window, mean in means.items()}

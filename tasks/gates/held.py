@@ -18,6 +18,7 @@ from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_
 from tasks.panel.derived import summarise_derived, with_derived
 from tasks.panel.join import summarise_panel
 from tasks.registry import DataSources
+from tasks.sources.payloads import LIVE
 from tasks.staging.documents import gather_documents
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, known_by, read_staged
@@ -132,7 +133,9 @@ def _staging_held(held: Held) -> Tables:
 
 
 def _features_held(held: Held) -> Tables:
-    return feature_tables(held.features, held.panel, held.run.features)
+    return feature_tables(
+        held.features, held.panel, held.run.features, held.run.sources, recorded=held.run.origin != LIVE
+    )
 
 
 def _assembly_held(held: Held) -> Tables:

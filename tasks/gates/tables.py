@@ -14,6 +14,7 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.errors import ManifestMismatch
 from tasks.exports import KEYS, SURFACES, file_name
+from tasks.features.coverage import summarise_starts
 from tasks.gates.suites import suite_path
 from tasks.registry import DataSources, FeatureRegistry, Horizons
 from tasks.sources.ingest import Ingested
@@ -25,6 +26,7 @@ Tables = dict[str, pd.DataFrame]
 ASKED = ("ok", "partial", "failed")
 # Share of a source's dates that may be refused, all its series together.
 REFUSED_LIMIT = {"P0": 0.05, "P1": 0.10}
+TELLING = 126  # values, half a year: a report of the month before stands for weeks, and two new counts may both be 0
 
 
 def collection_tables(
@@ -95,12 +97,18 @@ def summarise_refused(series: pd.DataFrame) -> pd.DataFrame:
     return totals.assign(refused_share=share, max_refused_share=totals["priority"].map(REFUSED_LIMIT))
 
 
-def feature_tables(features: pd.DataFrame, panel: pd.DataFrame, registry: FeatureRegistry) -> Tables:
-    """POST_FEATURES: the features, their order beside the registry's, and the crush beside the prices it is made of."""
+def feature_tables(
+    features: pd.DataFrame, panel: pd.DataFrame, registry: FeatureRegistry, sources: DataSources, *, recorded: bool
+) -> Tables:
+    """POST_FEATURES: the features, their order beside the registry's, first dates, and the crush beside its prices.
+
+    ``recorded``: the origin is a recorded archive.
+    """
     prices = ["date", "zl_last", "zm_last", "zs_last"]
     return {
         "features": features,
         "feature_columns": beside([name for name in features.columns if name != "date"], list(registry.features)),
+        "feature_starts": summarise_starts(features, registry, sources, recorded=recorded),
         "board_crush": panel[prices].merge(
             features[["date", "board_crush_usd_bu", "oil_share"]], on="date", how="outer"
         ),
@@ -198,7 +206,7 @@ def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
     """Each feature of a training file beside the one that is served at its place.
 
     ``known`` counts its values; ``constant`` says that all of them are one value; ``same_as`` names an earlier feature
-    with the same values on the same rows, or is "".
+    with the same values on the same rows, or is "". Neither is said of fewer than ``TELLING`` values.
     """
     names = [name for name in table.columns if name not in KEYS]
     first: dict[bytes, str] = {}
@@ -207,10 +215,12 @@ def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
         values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype="float64")
         unknown = np.isnan(values)
         known = values[~unknown]
-        same = first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name) if len(known) else name
+        same = (
+            first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name) if len(known) >= TELLING else name
+        )
         facts[name] = {
             "known": len(known),
-            "constant": bool(len(known) > 1 and (known == known[0]).all()),
+            "constant": bool(len(known) >= TELLING and (known == known[0]).all()),
             "same_as": "" if same == name else same,
         }
     frame = beside(names, served)

@@ -30,7 +30,9 @@ ENTRY = """\
     refetch_days: 30
     rate_limit_per_minute: 30
     licence: who owns it and what may be done with it
-    reliability: what goes wrong with it, from its own notes
+    frequency: daily
+    reliability: low
+    caveat: what goes wrong with it, from its own notes
     priority: P1
     point_in_time: lagged
     availability: {{rule: next_business_day, time: "09:00", timezone: America/New_York}}

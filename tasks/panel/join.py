@@ -54,12 +54,17 @@ def last_known(
 
 
 def build_panel(observations: pd.DataFrame, spec: JoinSpec, *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """Join every declared column to the sessions from 2000 to ``as_of``.
+    """Join every declared column to the sessions from 2000 to ``as_of``: see ``panel_at``."""
+    return panel_at(observations, spec, sessions(last=as_of))
+
+
+def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex) -> pd.DataFrame:
+    """Join every declared column to sessions.
 
     Args:
         observations: staged observations of every source (tasks/staging); rows known later are ignored.
         spec: registry/join_spec.yaml.
-        as_of: the last session.
+        days: the sessions, ascending.
 
     Returns:
         ``date``, ``as_of_instant`` (UTC), the columns in the order of the spec, then ``<column>__age_days``: calendar
@@ -67,23 +72,26 @@ def build_panel(observations: pd.DataFrame, spec: JoinSpec, *, as_of: pd.Timesta
 
     Invariants: row t depends on observations with ``available_at <= as_of_instant(t)`` only.
     """
-    days = sessions(last=as_of)
     instants = as_of_instants(days)
     stamps, midnights = instants.as_unit("us").asi8, days.as_unit("us").asi8
     by_series = _arrays(observations, spec, until=int(stamps[-1]))
-    columns, ages = {}, {}
+    names = [column for join in spec.joins for column in join.columns]
+    table = np.full((2 * len(names), len(days)), np.nan)  # values, then ages: the panel itself, it is never copied
+    place = 0
     for join in spec.joins:
-        for column, target in join.columns.items():
+        for target in join.columns.values():
             series, _, field = target.rpartition(".")
             held = by_series.get((join.source, series, field, join.in_force))
-            if held is None:
-                columns[column], ages[column + AGE] = np.full(len(days), np.nan), np.full(len(days), np.nan)
-                continue
-            values, dates = last_known(*held, stamps)
-            age = np.where(np.isnan(values), np.nan, (midnights - dates) / DAY_US)
-            columns[column] = np.where(age <= join.max_age_days, values, np.nan)
-            ages[column + AGE] = age
-    return pd.DataFrame({"date": days, "as_of_instant": instants} | columns | ages)
+            if held is not None:
+                values, dates = last_known(*held, stamps)
+                age = np.where(np.isnan(values), np.nan, (midnights - dates) / DAY_US)
+                table[place] = np.where(age <= join.max_age_days, values, np.nan)
+                table[len(names) + place] = age
+            place += 1
+    panel = pd.DataFrame(table.T, columns=[*names, *(name + AGE for name in names)], copy=False)
+    panel.insert(0, "date", days)
+    panel.insert(1, "as_of_instant", instants)
+    return panel
 
 
 def _arrays(
@@ -92,23 +100,36 @@ def _arrays(
     """Each wanted series' (observed, available, values), ordered by publication, or by its date if that is later."""
     if observations["available_at"].dt.unit != "us" or observations["observation_date"].dt.unit != "us":
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
+    keys = [observations[name].astype("category").cat for name in ("source", "series", "field")]
+    sizes = [len(key.categories) for key in keys]
+    codes = np.zeros(len(observations), dtype="int64")
+    for key, size in zip(keys, sizes, strict=True):
+        codes = codes * size + key.codes.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    codes = codes[order]
+    stamps, dates = (observations[name].astype("int64").to_numpy() for name in ("available_at", "observation_date"))
+    values, vintages = observations["value"].to_numpy(), observations["vintage"].to_numpy()
     wanted = {(join.source, *_split(target), join.in_force) for join in spec.joins for target in join.columns.values()}
     held = {}
-    for (source, series), part in observations.groupby(["source", "series"], observed=True, sort=False):
-        fields = {(field, in_force) for s, name, field, in_force in wanted if s == source and name == series}
-        for field, in_force in fields:
-            rows = part[(part["field"] == field).to_numpy()]
-            available = rows["available_at"].astype("int64").to_numpy()
-            observed = rows["observation_date"].astype("int64").to_numpy()
-            available = np.maximum(available, observed + MORNING_US) if in_force else available
-            order = np.lexsort((rows["vintage"].to_numpy(), observed, available))
-            order = order[available[order] <= until]
-            if len(order):
-                held[(str(source), str(series), field, in_force)] = (
-                    observed[order],
-                    available[order],
-                    rows["value"].to_numpy()[order],
-                )
+    for source, series, field, in_force in wanted:
+        places = [
+            key.categories.get_indexer(pd.Index([name]))[0]
+            for key, name in zip(keys, (source, series, field), strict=True)
+        ]
+        if min(places) < 0:
+            continue
+        code = (places[0] * sizes[1] + places[1]) * sizes[2] + places[2]
+        rows = order[np.searchsorted(codes, code) : np.searchsorted(codes, code, side="right")]
+        available, observed = stamps[rows], dates[rows]
+        available = np.maximum(available, observed + MORNING_US) if in_force else available
+        by_publication = np.lexsort((vintages[rows], observed, available))
+        by_publication = by_publication[available[by_publication] <= until]
+        if len(by_publication):
+            held[(source, series, field, in_force)] = (
+                observed[by_publication],
+                available[by_publication],
+                values[rows][by_publication],
+            )
     return held
 
 

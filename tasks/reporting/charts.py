@@ -9,6 +9,7 @@ import pandas as pd
 from tasks.zones import write_atomically
 
 PRICE, BAND = "#1b4965", "#c2571a"
+PALE, DEEP = "#e3eef4", "#1b4965"
 
 
 def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame) -> Path:
@@ -66,6 +67,64 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame) -> Path
     axes.legend(loc="upper left", frameon=False, ncols=5, fontsize=9)
     axes.margins(x=0.02)
     axes.set_ylim(top=max(float(fan["p95"].max()), float(recent["zl_close"].max())) * 1.14)
+    return write_atomically(
+        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
+    )
+
+
+def coverage_chart(path: Path, coverage: pd.DataFrame, *, as_of: pd.Timestamp) -> Path:
+    """The share of feature cells with a value, categories by years, as a PNG. Where there is none it is hatched.
+
+    Args:
+        coverage: as ``tasks.features.coverage.coverage_by_year`` makes it.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch, Rectangle
+
+    shares = coverage.set_index(["category", "year"])["share"].unstack()[sorted(coverage["year"].unique())]
+    counts = coverage.groupby("category", sort=False)["features"].first()
+    shares = shares.reindex(counts.index)
+    figure = Figure(figsize=(11, 1.5 + 0.32 * len(shares)), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    # from a colour that is not the paper's: a little is more than nothing
+    scale = LinearSegmentedColormap.from_list("coverage", [PALE, DEEP])
+    held = shares.where(shares > 0)
+    image = axes.imshow(100 * held.to_numpy(), cmap=scale, vmin=0, vmax=100, aspect="auto")
+    for row, column in zip(*(held.isna().to_numpy().nonzero()), strict=True):
+        corner = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#b5b5b5", hatch="////", linewidth=0))
+    for row, values in enumerate(held.to_numpy()):
+        for column, share in enumerate(values):
+            if 0 < share < 1:
+                told = "<1" if share < 0.01 else ">99" if share > 0.99 else f"{100 * share:.0f}"
+                colour = "white" if share > 0.45 else "#222222"
+                axes.text(column, row, told, ha="center", va="center", fontsize=7.5, color=colour)
+    axes.set_xticks(range(shares.shape[1]), [str(year) for year in shares.columns], fontsize=8)
+    axes.tick_params(axis="x", rotation=45 if shares.shape[1] > 12 else 0, length=0)
+    labels = [f"{name.replace('_', ' ')} ({counts[name]})" for name in shares.index]
+    axes.set_yticks(range(len(shares)), labels, fontsize=9)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xticks([edge - 0.5 for edge in range(1, shares.shape[1])], minor=True)
+    axes.set_yticks([edge - 0.5 for edge in range(1, len(shares))], minor=True)
+    axes.grid(which="minor", color="white", linewidth=1.2)
+    axes.tick_params(which="minor", length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    begun = int((coverage.groupby("category")["share"].max() > 0).sum())
+    axes.set_title(
+        f"{counts.sum()} features as of {as_of:%Y-%m-%d}: {begun} of {len(counts)} categories hold values",
+        loc="left",
+        fontsize=12,
+    )
+    axes.set_ylabel("category (number of features)")
+    bar = figure.colorbar(image, ax=axes, fraction=0.025, pad=0.01)
+    bar.set_label("sessions x features with a value, % of the year's")
+    bar.outline.set_visible(False)
+    nothing = Patch(facecolor="white", edgecolor="#b5b5b5", hatch="////", linewidth=0, label="no value")
+    figure.legend(handles=[nothing], loc="outside lower right", frameon=False, fontsize=9)
     return write_atomically(
         path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
     )

@@ -14,6 +14,7 @@ from tasks.registry import (
     load_derived,
     load_features,
     load_sources,
+    provenance,
 )
 from tasks.settings import PROJECT
 from tasks.zones import write_bytes
@@ -31,7 +32,14 @@ def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegist
         f"{len(features.features)} features.",
         "`point in time`: *exact*, the source says when each value was released; *lagged*, a rule of the release "
         "calendar that is never early; *revised*, the history is rewritten and no vintages are held: never in the "
-        "production features.",
+        "production features. `frequency`: how often new values come out; *event*, when something happens. "
+        "`reliability`: *high*, an official or exchange source that keeps its calendar; *medium*, official with holes "
+        "or a selection, or unofficial but checked against others; *low*, kept by hand, recorded once, or from an "
+        "address nobody vouches for. "
+        "What is made of several series has the slowest frequency of any of them (daily, weekly, monthly, quarterly, "
+        "annual, event), the lowest reliability, and the worst point in time (exact, lagged, revised); the calendar is "
+        "daily, high and exact. `first date`: the first session with a value on the recorded archive, which the gate "
+        "POST_FEATURES holds every run against.",
         "## Sources",
         *(_source(name, spec) for name, spec in sources.sources.items()),
         "## Derived series",
@@ -39,7 +47,7 @@ def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegist
         "## Missing, and why",
         "\n".join(f"- `{name}`: {why}" for name, why in derived.missing.items()),
         "## Features",
-        *(_features(category, features) for category in features.categories),
+        *(_features(category, features, sources, derived) for category in features.categories),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -72,19 +80,25 @@ def _source(name: str, spec: SourceSpec) -> str:
         + ("served whole each time" if spec.served_whole else f"the last {spec.refetch_days} days are asked for again")
         + f"; at most {spec.rate_limit_per_minute} requests a minute; priority {spec.priority}",
         f"- Known: {known_when(spec.availability)}; point in time: {spec.point_in_time}",
-        f"- Reliability: {spec.reliability}",
+        f"- Frequency: {spec.frequency}; reliability: {spec.reliability}; {spec.caveat}",
         f"- Licence: {spec.licence}",
         f"- Fields: {', '.join(_field(spec, field) for field in spec.fields)}",
     ]
     if spec.disabled:
         facts.insert(1, f"- Disabled live: {spec.disabled}")
-    rows = ["| series | what | unit | allowed | known | point in time | stale after |", "|---|---|---|---|---|---|---|"]
+    rows = [
+        "| series | what | unit | allowed | frequency | known | point in time | stale after |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     contracts = {name for product, of in spec.contracts.items() for name in of.series(product, spec.contract_name)}
     for product, of in spec.contracts.items():
         names = list(of.series(product, spec.contract_name))
         span, (low, high) = f"`{names[0]}` to `{names[-1]}`", of.range
         told = f"{of.title}, {len(names)} contracts"
-        rows.append(_row([span, told, of.unit, f"{low:g} to {high:g}", "as the source", spec.point_in_time, "its end"]))
+        allowed = f"{low:g} to {high:g}"
+        rows.append(
+            _row([span, told, of.unit, allowed, spec.frequency, "as the source", spec.point_in_time, "its end"])
+        )
     for series, entry in spec.series.items():
         if series in contracts:
             continue
@@ -96,6 +110,7 @@ def _source(name: str, spec: SourceSpec) -> str:
             entry.title,
             entry.unit,
             f"{low:g} to {high:g}",
+            entry.frequency or spec.frequency,
             known,
             str(entry.point_in_time or spec.point_in_time),
             f"ended {entry.ended}" if entry.ended else f"{entry.stale_limit_days or spec.stale_limit_days} days",
@@ -116,10 +131,24 @@ def _derived(derived: DerivedSeries) -> str:
     return "\n".join(rows)
 
 
-def _features(category: str, features: FeatureRegistry) -> str:
-    rows = ["| feature | formula | unit | from | sign for ZL | point in time |", "|---|---|---|---|---|---|"]
+def _features(category: str, features: FeatureRegistry, sources: DataSources, derived: DerivedSeries) -> str:
+    rows = [
+        "| feature | formula | unit | from | first date | frequency | reliability | point in time | sign for ZL |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for name, entry in features.categories[category].items():
-        cells = [f"`{name}`", entry.formula, entry.unit, ", ".join(entry.sources), entry.sign, entry.point_in_time]
+        worth = provenance(entry.sources, sources, derived)
+        cells = [
+            f"`{name}`",
+            entry.formula,
+            entry.unit,
+            ", ".join(entry.sources),
+            f"{entry.first_date}",
+            worth.frequency,
+            worth.reliability,
+            worth.point_in_time,
+            entry.sign,
+        ]
         rows.append(_row(cells))
     return "\n".join([f"### {category}", "", *rows])
 
@@ -132,7 +161,7 @@ def main() -> int:
     """Write the file."""
     registry = PROJECT / "registry"
     sources = load_sources(registry)
-    write_bytes(PATH, render(sources, load_derived(registry, sources), load_features(registry)).encode())
+    write_bytes(PATH, render(sources, load_derived(registry, sources), load_features(registry, sources)).encode())
     print(Path(PATH).relative_to(PROJECT))
     return 0
 

@@ -25,9 +25,11 @@ class RunSummary:
     gates: pd.DataFrame
     ingested: list[Ingested]
     alerts: pd.DataFrame
+    coverage: pd.DataFrame
     trained: bool
     changed_rows: int
     chart: Path
+    coverage_chart: Path
     gate_page: Path
 
     def forecast_table(self) -> pd.DataFrame:
@@ -108,6 +110,27 @@ class RunSummary:
         ordered = by_rule.reset_index().sort_values(["source", "cells"], ascending=[True, False])
         return ordered.rename(columns={"why": "why, for example"})
 
+    def coverage_table(self, years: int = 5) -> pd.DataFrame:
+        """One row a category: its features, when the first began, and the share of cells with a value by years."""
+        cells = self.coverage.assign(
+            cells=self.coverage["features"] * self.coverage["sessions"],
+            block=self.coverage["year"] // years * years,
+        )
+        cells["known"] = cells["share"] * cells["cells"]
+        rows = []
+        for category, part in cells.groupby("category", sort=False):
+            begun = part["first_date"].iloc[0]
+            row: dict[str, object] = {
+                "category": category,
+                "features": int(part["features"].iloc[0]),
+                "first": f"{begun:%Y-%m-%d}" if pd.notna(begun) else "none",
+            }
+            for _, held in part.groupby("block"):
+                share = held["known"].sum() / held["cells"].sum()
+                row[f"{held['year'].iloc[0]}-{held['year'].iloc[-1] % 100:02d}"] = share_told(float(share))
+            rows.append(row)
+        return pd.DataFrame(rows)
+
     def gate_table(self) -> pd.DataFrame:
         """Each gate with the number of its expectations that were met, the rows it set aside, and what it warns of."""
         rows = []
@@ -149,6 +172,14 @@ def source_table(series: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def share_told(share: float) -> str:
+    """A share in percent. Only nothing at all is 0%, and only everything is 100%."""
+    percent = 100 * share
+    if 0 < percent < 1:
+        return "<1%"
+    return ">99%" if 99 < percent < 100 else f"{percent:.0f}%"
 
 
 def _told(value: object, form: str) -> str:

@@ -13,6 +13,7 @@ from tasks.gates.states import count_states, result_table
 from tasks.reporting.summary import RunSummary
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
+COVERAGE_TITLE = "Features: share of cells with a value, by category and years"
 
 
 def print_summary(summary: RunSummary, console: Console) -> None:
@@ -31,6 +32,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     disabled = summary.disabled_table()
     if len(disabled):
         print_table(console, "Disabled sources", disabled)
+    print_table(console, COVERAGE_TITLE, summary.coverage_table())
     print_table(console, "Refused cells (quarantine)", summary.quarantine_table())
     print_table(console, "Gates", summary.gate_table())
     for alert in summary.alerts.to_dict("records"):
@@ -38,6 +40,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
             f"[yellow]{alert['kind']}[/] {alert['subject']}: {shorten(alert['message'], 150)}", highlight=False
         )
     console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
+    console.print(f"Coverage chart: {summary.coverage_chart}", soft_wrap=True)
     console.print(f"Gate page: {summary.gate_page}", soft_wrap=True)
 
 
@@ -89,11 +92,13 @@ def markdown(summary: RunSummary) -> str:
         _markdown(summary.freshness_table()),
         "## Disabled sources",
         _markdown(summary.disabled_table()) or "None.",
+        f"## {COVERAGE_TITLE}",
+        _markdown(summary.coverage_table()),
         "## Refused cells (quarantine)",
         _markdown(summary.quarantine_table()),
         "## Gates",
         _markdown(summary.gate_table()),
-        f"Fan chart: `{summary.chart}`",
+        f"Fan chart: `{summary.chart}`; coverage chart: `{summary.coverage_chart}`",
     ]
     return "\n\n".join(part for part in parts if part)
 

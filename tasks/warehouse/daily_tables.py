@@ -6,8 +6,10 @@ import pandas as pd
 
 from tasks.context import Run
 from tasks.exports import training_table
-from tasks.registry import load_regime_calendar
+from tasks.features.universe import feature_universe
+from tasks.registry import DerivedSeries, FeatureRegistry, load_regime_calendar
 from tasks.sources.ingest import Ingested
+from tasks.warehouse.tables import FEATURES
 from tasks.zones import fingerprint
 
 MEASURED = [
@@ -46,12 +48,13 @@ def daily_tables(
     quarantine: pd.DataFrame,
     alerts: pd.DataFrame,
     documents: pd.DataFrame,
+    coverage: pd.DataFrame,
     now: pd.Timestamp,
 ) -> dict[str, pd.DataFrame]:
     """Frames by ``dataset.table``. ``now`` becomes ``created_at`` of rows that are new or changed.
 
     A replay of an earlier session leaves the feature and training tables alone: they hold what is known as of the
-    newest session, targets included, and an earlier run knows less.
+    newest session, targets included, and an earlier run knows less. Its feature universe carries its own session.
     """
     identity = fingerprint("daily", run.as_of, run.origin, data_snapshot, run.code_version)
     regimes = load_regime_calendar(run.settings.registry)
@@ -62,18 +65,29 @@ def daily_tables(
         "ops.ingest_runs": _ingest_runs(run, ingested, series, quarantine).assign(run=identity, created_at=now),
         "ops.gate_results": gates.assign(run=identity, as_of=run.as_of, created_at=now),
         "ops.quarantine_summary": quarantine,
+        "ops.feature_coverage": coverage.assign(as_of=run.as_of),
         "ops.alerts": alerts.assign(as_of=run.as_of, created_at=now),
         "raw_intelligence.documents": documents,
+        "features.master_feature_universe": feature_universe(features, run.features).assign(
+            as_of=run.as_of, created_at=now
+        ),
         "training.regime_calendar": regimes.rename(columns={"start": "start_date", "end": "end_date"}),
     }
     if not run.is_replay:
         production = run.features.production()
-        tables["features.zl_daily_v1"] = features
+        tables[FEATURES] = features
+        tables["features.zl_sentiment"] = sentiment(features, run.features, run.derived)
         for horizon in run.horizons.horizons:
             tables[f"training.zl_training_prod_allhistory_{horizon}"] = training_table(
                 features, labels, regimes, horizon=horizon, columns=production
             )
     return tables
+
+
+def sentiment(features: pd.DataFrame, registry: FeatureRegistry, derived: DerivedSeries) -> pd.DataFrame:
+    """The sentiment features, with what scored the texts on every row (tasks/panel/lexicon.py)."""
+    scorer = derived.lexicon.name if derived.lexicon else None
+    return features[["date", *registry.categories["sentiment"]]].assign(scorer=scorer)
 
 
 def _leaderboard(board: pd.DataFrame) -> pd.DataFrame:

@@ -25,7 +25,7 @@ from tasks.calendar import as_of_instant
 from tasks.errors import WarehouseError
 from tasks.warehouse.frames import check, column_type, conform
 from tasks.warehouse.protocol import Published
-from tasks.warehouse.tables import DATASETS, STAMP, STATED, Table, table_named, tables
+from tasks.warehouse.tables import DATASETS, FEATURES, STAMP, STATED, Table, table_named, tables
 from tasks.warehouse.views import views
 from tasks.zones import Zones, exclusive, fingerprint, sweep_temporary, write_atomically, write_bytes
 
@@ -259,7 +259,7 @@ class DuckDbWarehouse:
     # -- views and revisions ------------------------------------------------------------------------------------
 
     def _views(self, connection: DuckDBPyConnection, *, as_of: str | pd.Timestamp, staging: Path) -> dict[str, str]:
-        """Every view that can be made now, by name. One waits until the tables it reads have been published."""
+        """Every view that can be made now, by name. One waits until what it reads has been published."""
         known_by = f"available_at <= TIMESTAMPTZ {_literal(as_of_instant(as_of).isoformat())}"
         observations = _over_files(staging, "observations.parquet", OBSERVATIONS, known_by)
         refused = _over_files(self._zones.quarantine, "cells.parquet", REFUSED_CELLS, "TRUE")
@@ -267,9 +267,9 @@ class DuckDbWarehouse:
             "staging.observations": f"CREATE VIEW staging.observations AS {observations}",
             "staging.quarantine": f"CREATE VIEW staging.quarantine AS {refused}",
         }
-        held = set(self._columns(connection))
+        held = self._columns(connection)
         for view in views():
-            if view.reads <= held | set(wanted):
+            if view.reads <= set(held) | set(wanted) and view.columns <= set(held.get(FEATURES, {})):
                 wanted[view.name] = view.statement.sql("duckdb", comments=False)
         return wanted
 

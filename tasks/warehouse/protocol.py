@@ -47,7 +47,7 @@ class Warehouse(Protocol):
             tables: frames by ``dataset.table``. A frame without rows is nothing to do.
             as_of: the run's session; ``staging.observations`` shows what was known at 18:00 Chicago of it.
             staging: the staging zone that view reads.
-            session: the session whose alerts, refused cells and drivers the frames state completely.
+            session: the session whose alerts, refused cells, drivers and features the frames state completely.
 
         Raises:
             WarehouseError: an unknown table, a missing or unknown column, a NULL or duplicate key, a value

@@ -27,12 +27,19 @@ DATASETS = (
     "ops",
     "api",
 )
+FEATURES = "features.zl_daily_v1"
 STAMP = "created_at"
 """Says when a row's content was written; a rerun that brings the same content does not touch it."""
 
 
 # What a run says of its session as a whole: what a rerun no longer says is no longer so.
-STATED = ("ops.alerts", "ops.quarantine_summary", "forecasts.zl_explainers_daily")
+STATED = (
+    "ops.alerts",
+    "ops.quarantine_summary",
+    "ops.feature_coverage",
+    "forecasts.zl_explainers_daily",
+    "features.master_feature_universe",
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Table:
 
 
 def _wide() -> list[Table]:
-    names = ["features.zl_daily_v1", *(f"training.zl_training_prod_allhistory_{h}" for h in HORIZONS)]
+    names = [FEATURES, "features.zl_sentiment", *(f"training.zl_training_prod_allhistory_{h}" for h in HORIZONS)]
     return [Table(name, ("date",)) for name in names]
 
 

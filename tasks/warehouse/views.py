@@ -1,4 +1,7 @@
-"""The views over the tables, in the order they are made. views/*.sql is BigQuery SQL; `{horizon}` is filled in."""
+"""The views over the tables, in the order they are made. views/*.sql is BigQuery SQL.
+
+`{horizon}` is filled in with each horizon, `{correlations}` and its like with the features of tasks/features/sql.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +12,23 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
-from tasks.warehouse.tables import HORIZONS
+from tasks.features import in_sql
+from tasks.warehouse.tables import FEATURES, HORIZONS
 
 VIEWS = Path(__file__).parent / "views"
 
 
 @dataclass(frozen=True)
 class View:
-    """One view: its statement, and the tables and views it reads."""
+    """One view: its statement, the tables and views it reads, and the columns it names of the feature table.
+
+    Those come with the runs: a home that has not been published to since a feature was added lacks its column.
+    """
 
     name: str
     statement: exp.Expression
     reads: frozenset[str]
+    columns: frozenset[str]
 
 
 def _views_of(text: str) -> list[View]:
@@ -29,7 +37,8 @@ def _views_of(text: str) -> list[View]:
         if isinstance(create, exp.Create):
             name = create.this.sql()
             reads = frozenset(f"{t.db}.{t.name}" for t in create.expression.find_all(exp.Table) if t.db)
-            found.append(View(name, create, reads))
+            named = frozenset(column.name for column in create.expression.find_all(exp.Column))
+            found.append(View(name, create, reads, named if reads == {FEATURES} else frozenset()))
     return found
 
 
@@ -39,6 +48,8 @@ def views() -> tuple[View, ...]:
     found: list[View] = []
     for path in sorted(VIEWS.glob("*.sql")):
         text = path.read_text()
+        for name in in_sql.OVER_PANEL:
+            text = text.replace(f"{{{name}}}", ", ".join(in_sql.query(name).features))
         fills = HORIZONS if "{horizon}" in text else ("",)
         for horizon in fills:
             found += _views_of(text.replace("{horizon}", horizon))

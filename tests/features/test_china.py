@@ -6,15 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.features import cross_asset, soy_complex
-from tasks.features.rolling import log_return, rolling_beta
+from tasks.features import cross_asset, in_sql, soy_complex
+from tasks.features.rolling import log_return
 
 DAY = pd.Timestamp("2022-04-28")
 
 
 @pytest.fixture(scope="module")
 def built(panel) -> pd.DataFrame:
-    return pd.DataFrame(cross_asset.features(panel) | soy_complex.features(panel)).set_axis(panel["date"])
+    return made_of(panel)
+
+
+def made_of(panel: pd.DataFrame) -> pd.DataFrame:
+    made = cross_asset.features(panel) | in_sql.over_panel(panel) | soy_complex.features(panel)
+    return pd.DataFrame(made).set_axis(panel["date"])
 
 
 def test_spreads_on_the_day_of_indonesias_ban_in_cents_a_pound(built):
@@ -28,16 +33,23 @@ def test_spreads_on_the_day_of_indonesias_ban_in_cents_a_pound(built):
     assert round(made["dalian_soyoil_premium_cents_lb"], 2) == -11.64, "Chicago was dearer, in cents and not in yuan"
 
 
-def test_a_price_carried_over_golden_week_is_no_return_of_zero(panel):
+def test_a_price_carried_over_golden_week_is_no_return_of_zero(built, panel):
     """Dalian soybean oil: 9,356 CNY/t on 2021-09-30, closed to 7 October, 9,714 on the 8th."""
-    daily = cross_asset.bar_return(panel, "dalian_soyoil_cny_t").set_axis(panel["date"])
-    assert daily["2021-10-01":"2021-10-07"].isna().all()
-    assert daily[pd.Timestamp("2021-10-08")] == pytest.approx(np.log(9714 / 9356))
+    held = panel.set_index("date").loc["2021-09-30":"2021-10-08"]
+    assert held["dalian_soyoil_cny_t"].tolist() == [9356] * 6 + [9714]
+    day = pd.Timestamp("2021-10-08")
+    at = panel.index[panel["date"] == day][0]
+    rows = panel.iloc[at - 63 : at + 1]
+    x, y = log_return(rows["dalian_soyoil_cny_t"], 1), log_return(rows["zl_last"], 1)
+    own = (rows["dalian_soyoil_cny_t__age_days"] == 0) & x.notna()
+    assert x.iloc[-1] == pytest.approx(np.log(9714 / 9356)) and (x.iloc[-6:-1] == 0).all()
+    assert built.at[day, "zl_dalian_soyoil_correlation_63d"] == pytest.approx(np.corrcoef(x[own], y[own])[0, 1])
 
 
 def test_beta_and_lead_lag_against_numpy(built, panel):
     zl = log_return(panel["zl_last"], 1)
-    dalian = cross_asset.bar_return(panel, "dalian_soyoil_cny_t")
+    carried = panel["dalian_soyoil_cny_t__age_days"] != 0
+    dalian = log_return(panel["dalian_soyoil_cny_t"], 1).mask(carried)
     rows = panel.index[panel["date"] <= DAY][-63:]
     y, x, before = zl[rows], dalian[rows], dalian.shift()[rows]
     both = x.notna() & y.notna()
@@ -49,16 +61,10 @@ def test_beta_and_lead_lag_against_numpy(built, panel):
     assert built.at[DAY, "zl_after_dalian_soyoil_correlation_63d"] == pytest.approx(by_hand)
 
 
-def test_a_beta_to_what_does_not_move_is_missing():
-    moves = pd.Series(np.random.default_rng(1).normal(size=100))
-    assert rolling_beta(moves, pd.Series(np.zeros(100)), 63).isna().all()
-    assert rolling_beta(3 * moves, moves, 63).iloc[-1] == pytest.approx(3)
-
-
 def test_without_chinas_prices_its_features_are_missing_and_no_others(panel, built):
     china = [c for c in panel if c.startswith(("dalian", "zhengzhou", "china")) and not c.endswith("__age_days")]
     without = panel.assign(**{c: np.nan for c in china})
-    made = pd.DataFrame(cross_asset.features(without) | soy_complex.features(without)).set_axis(panel["date"])
+    made = made_of(without)
     named = [c for c in made if "dalian" in c or "zhengzhou" in c or "china" in c]
     assert made[named].isna().all(axis=None) and len(named) == 32
     pd.testing.assert_frame_equal(made.drop(columns=named), built.drop(columns=named))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.features import regimes
+from tasks.features import in_sql
 from tasks.features.rolling import ewma_volatility, log_return, percentile, rolling_correlation, z_score
 from tasks.features.soy_complex import board_crush_usd_bu, boho_usd_gal, oil_less_palm_usd_t, oil_share
 
@@ -74,7 +74,7 @@ def test_trailing_arithmetic_against_numpy():
 
 def test_a_regime_is_missing_not_calm_where_its_rank_is_missing(panel):
     """A placeholder in place of a missing value is a false reading."""
-    built = regimes.features(panel)
+    built = in_sql.over_panel(panel)
     rank = percentile(panel["vix_last"], 756)
     assert built["regime_risk_off"].isna().equals(rank.isna())
     assert rank.isna().sum() > 300

@@ -114,6 +114,13 @@ def test_a_second_run_changes_no_row_and_fits_nothing(
         pd.testing.assert_frame_equal(frame, before[name], obj=name)
 
 
+def test_features_are_published_by_subject_and_with_their_universe(first_run: FinishedRun, registry: Registry) -> None:
+    counts = DuckDbWarehouse(Zones(first_run.home)).row_counts()
+    for subject in ("correlations", "moving_averages", "regimes", "sentiment"):
+        assert counts[f"features.zl_{subject}"] == counts["features.zl_daily_v1"] > 2500
+    assert counts["features.master_feature_universe"] == len(registry.features.features)
+
+
 def test_an_earlier_session_is_a_replay_that_leaves_the_current_files_and_uses_no_later_model(
     run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path
 ) -> None:

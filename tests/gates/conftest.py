@@ -83,6 +83,18 @@ def features() -> dict[str, pd.DataFrame]:
     return {
         "features": built,
         "feature_columns": beside(names, names),
+        "feature_starts": pd.DataFrame(
+            {
+                "column": names,
+                "first_date": days[0],
+                "begins": days[0],
+                "last_session": LAST,
+                "due": True,
+                "missing": False,
+                "critical": True,
+                "recorded": True,
+            }
+        ),
         "board_crush": crush.assign(board_crush_usd_bu=1.87 + 3.52 - 5.0, oil_share=1.87 / 5.39),
     }
 

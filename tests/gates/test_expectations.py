@@ -40,6 +40,7 @@ def put(column: str, place: Any, value: Any) -> Break:
 WAVE = np.sin(np.arange(N, dtype="float64"))
 FEATURES = pd.DataFrame({"date": DAYS, "a": WAVE, "b": np.where(np.arange(N) < 9, np.nan, WAVE), "rain_flag": 0.0})
 FEATURES.loc[5, "rain_flag"] = 1.0
+COLUMNS = pd.DataFrame({"column": ["a", "b", "rain_flag"], "constant": [False, False, True]})
 POSITIONS = pd.DataFrame(
     {
         "series": "zl",
@@ -197,12 +198,12 @@ CASES: dict[str, tuple[pd.DataFrame, tuple[str, dict[str, Any]], Break, int, dic
         1,
         {"column": "b", "value": 0.5, "rows": 41, "share_of_known": 0.774},
     ),
-    "an empty column": (
-        FEATURES,
-        ("expect_no_empty_columns", {"max_share": 0.2}),
-        lambda f: f.assign(c=np.nan),
+    "a constant column of a training file": (
+        COLUMNS,
+        ("expect_share_below", {"column": "constant", "max_share": 0, "ignore": ["*_flag"]}),
+        put("constant", 0, True),
         1,
-        {"column": "c"},
+        {"column": "a", "constant": True},
     ),
     "a row that stands for the next day": (
         PANEL,
@@ -363,6 +364,21 @@ def test_the_fault_is_found_counted_and_shown(tmp_path: Path, case: str) -> None
         ("longs within what `mostly` allows", put("commercial_long", 3, 0.0)(POSITIONS), LONGS),
         ("longs within the tolerance", put("commercial_long", slice(None), 31.0)(POSITIONS), LONGS),
         ("a flag that is mostly 0", put("rain_flag", 6, 1.0)(FEATURES), PLACEHOLDER),
+        (
+            "a constant that is too short to tell",
+            FEATURES.assign(c=put("a", slice(9, None), np.nan)(FEATURES)["a"] * 0),
+            ("expect_columns_not_constant", {"min_known": 10, "ignore": ["rain_flag"]}),
+        ),
+        (
+            "two counts that are too short to tell",
+            FEATURES.assign(**dict.fromkeys("cd", put("a", slice(9, None), np.nan)(FEATURES)["a"] * 0)),
+            ("expect_no_identical_columns", {"min_known": 10}),
+        ),
+        (
+            "a value repeated in a column that is too short to tell",
+            put("b", range(9, 50), 0.5)(FEATURES),
+            (PLACEHOLDER[0], PLACEHOLDER[1] | {"min_known": N}),
+        ),
         ("one gap in many rows", put("b", 30, np.nan)(FEATURES), KNOWN),
         (
             "equal target prices for five sessions",

@@ -100,7 +100,8 @@ def at_assembly(registry: Registry, panel: pd.DataFrame, labels: pd.DataFrame, h
 
 
 def at_features(registry: Registry, features: pd.DataFrame, panel: pd.DataFrame) -> GateReport:
-    return run_gate("POST_FEATURES", feature_tables(features, panel, registry.features), expectations=EXPECTATIONS)
+    tables = feature_tables(features, panel, registry.features, registry.sources, recorded=True)
+    return run_gate("POST_FEATURES", tables, expectations=EXPECTATIONS)
 
 
 def before_training(registry: Registry, folder: Path) -> GateReport:
@@ -400,3 +401,67 @@ def test_no_training_files_at_all_are_named_not_an_exception(registry: Registry,
     message = refused(before_training(registry, tmp_path / "none"))
     assert "column `found`: 10 of 10" in message
     assert json.dumps("zl_training_prod_allhistory_1w.parquet")[1:-1] in message
+
+
+def test_a_value_ahead_of_its_first_date_is_caught_at_post_features(
+    registry: Registry, features: pd.DataFrame, panel: pd.DataFrame
+) -> None:
+    """The session before the first one with a value, filled back; live, the source may have a longer history."""
+    name = "board_crush_z_252d"
+    place = int(features[name].notna().argmax())
+    filled = features.assign(**{name: features[name].bfill(limit=1)})
+    message = refused(at_features(registry, filled, panel))
+    day, before = (f"{features['date'].iloc[n]:%Y-%m-%d}" for n in (place, place - 1))
+    assert "features.feature_starts" in message and "has seen the future or was filled" in message
+    assert f'"column": "{name}", "first_date": "{day}", "begins": "{before}"' in message
+    live = feature_tables(filled, panel, registry.features, registry.sources, recorded=False)
+    report = run_gate("POST_FEATURES", live, expectations=EXPECTATIONS)
+    report.require()
+    assert [result.unexpected_count for result in report.failed("warn")] == [1]
+
+
+def test_a_feature_of_critical_series_without_a_value_is_caught_at_post_features(
+    registry: Registry, features: pd.DataFrame, panel: pd.DataFrame
+) -> None:
+    message = refused(at_features(registry, features.assign(zl_rsi_14d=np.nan), panel))
+    assert '"column": "zl_rsi_14d", "missing": true, "critical": true' in message
+
+
+def test_an_absent_source_is_a_warning_until_a_fifth_of_the_features_is_gone(
+    registry: Registry, features: pd.DataFrame, panel: pd.DataFrame
+) -> None:
+    def of(*sources: str) -> list[str]:
+        return [
+            n for n, e in registry.features.features.items() if {s.partition(" ")[0] for s in e.sources} & {*sources}
+        ]
+
+    absent = of("cftc")
+    report = at_features(registry, features.assign(**dict.fromkeys(absent, np.nan)), panel)
+    report.require()
+    assert [result.unexpected_count for result in report.failed("warn")] == [len(absent)]
+    many = of("cftc", "usda_wasde", "eia")
+    assert len(many) > 0.2 * len(registry.features.features)
+    message = refused(at_features(registry, features.assign(**dict.fromkeys(many, np.nan)), panel))
+    assert "More than a fifth of the features that should have begun" in message
+
+
+@pytest.mark.parametrize("day", ["2003-12-31", "2010-06-30", "2019-06-28"])
+def test_a_replay_of_an_early_session_passes_post_features(
+    registry: Registry, features: pd.DataFrame, panel: pd.DataFrame, day: str
+) -> None:
+    """What has not begun by then is not missing, and what rests at one value until then is no placeholder."""
+    early = features[features["date"] <= day].reset_index(drop=True)
+    report = at_features(registry, early, panel[panel["date"] <= day].reset_index(drop=True))
+    report.require()
+    assert early.drop(columns="date").isna().all().sum() > 0, "some have not begun"
+    assert report.failed("warn") == []
+
+
+def test_149_features_are_too_few(registry: Registry, features: pd.DataFrame, panel: pd.DataFrame) -> None:
+    """A lost category, here all but the first of them."""
+    table = feature_tables(features, panel, registry.features, registry.sources, recorded=True)
+    table["features"] = features.iloc[:, :150]
+    message = refused(run_gate("POST_FEATURES", table, expectations=EXPECTATIONS))
+    assert "150 to 500 features" in message
+    table["features"] = features.iloc[:, :151]
+    run_gate("POST_FEATURES", table, expectations=EXPECTATIONS).require()

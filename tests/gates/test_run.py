@@ -150,7 +150,7 @@ def test_mostly_lets_its_share_pass_and_still_reports_the_rows(tmp_path: Path) -
 def test_a_table_without_a_suite_and_a_suite_without_its_table_are_refused(features: Tables) -> None:
     with pytest.raises(RegistryError, match=r"no suite for weather; write .*features/weather\.json"):
         run_gate("POST_FEATURES", features | {"weather": pd.DataFrame()}, expectations=EXPECTATIONS)
-    with pytest.raises(GateFailed, match="table board_crush, feature_columns, features was not given"):
+    with pytest.raises(GateFailed, match="table board_crush, feature_columns, feature_starts, features was not given"):
         run_gate("POST_FEATURES", {}, expectations=EXPECTATIONS)
 
 

@@ -188,7 +188,7 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
             held = store.versions("lightgbm", "1m")[0].metadata["data_snapshot"]
             snapshots = {"1m": str(held)}
             write_audit(store.folder, Audit(audit_passed, snapshots, CODE, "2023-12-29", ("features planted",)))
-        board = train_and_compare(exports, store, one_month, columns, **given)
+        board = train_and_compare(exports, store, one_month, {"production": columns, "full": columns}, **given)
         champions.append(store.champion("1m", AS_OF).family)
         assert board.set_index("family").loc["lightgbm", "champion"] == bool(audit_passed)
     assert set(FAMILIES) >= {"lightgbm", "no_change"}

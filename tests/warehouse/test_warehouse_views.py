@@ -7,6 +7,10 @@ import pandas as pd
 import pytest
 
 from tasks.errors import WarehouseError
+from tasks.features import in_sql
+from tasks.features.universe import feature_universe
+from tasks.warehouse.daily_tables import sentiment
+from tasks.warehouse.views import views
 from tasks.zones import write_parquet
 
 FORECASTS = "forecasts.zl_forecasts_daily"
@@ -130,3 +134,77 @@ def test_a_view_that_cannot_be_made_leaves_nothing_written(publish, warehouse, f
         publish({"training.zl_training_prod_allhistory_1w": features.assign(weight=np.nan)})
     publish({"features.zl_daily_v1": features})
     assert "training.zl_training_prod_allhistory_1w" not in warehouse.row_counts()
+
+
+@pytest.fixture
+def registered(registry) -> pd.DataFrame:
+    """A feature table of four sessions with every registered feature, each of another value."""
+    dates = pd.to_datetime(["2023-12-27", "2023-12-28", "2023-12-29", "2024-01-02"])
+    values = np.arange(4.0 * len(registry.features.features)).reshape(-1, 4).T
+    return pd.DataFrame(values, columns=list(registry.features.features)).assign(date=dates)
+
+
+BY_SUBJECT = {"correlations": 23, "moving_averages": 6, "regimes": 5}
+
+
+def test_features_by_subject_are_those_of_the_feature_table(publish, warehouse, registered, features):
+    registered = registered[sorted(set().union(*(view.columns for view in views())))]
+    publish({"features.zl_daily_v1": features})
+    assert not {f"features.zl_{subject}" for subject in BY_SUBJECT} & set(warehouse.row_counts()), "wait for columns"
+    publish({"features.zl_daily_v1": registered})
+    for subject, count in BY_SUBJECT.items():
+        held = warehouse.query(f"SELECT * FROM features.zl_{subject} ORDER BY date")
+        by_sql = in_sql.query(subject).features
+        assert list(held)[: count + 1] == ["date", *by_sql] and len(by_sql) == count
+        pd.testing.assert_frame_equal(held.drop(columns="date"), registered[list(held)].drop(columns="date"))
+
+
+def test_sentiment_says_its_scorer_on_every_row(publish, warehouse, registered, registry):
+    name = "features.zl_sentiment"
+    publish({name: sentiment(registered, registry.features, registry.derived)})
+    held = warehouse.query(f"SELECT * FROM {name} ORDER BY date")
+    assert held["scorer"].tolist() == ["lexicon-v1"] * 4
+    assert list(held) == ["date", *registry.features.categories["sentiment"], "scorer"]
+    other = registry.derived.model_copy(update={"lexicon": registry.derived.lexicon.model_copy(update={"name": "x"})})
+    assert publish({name: sentiment(registered, registry.features, other)}).changed == {name: 4}
+
+
+def test_the_universe_has_a_row_a_feature_and_session_with_what_the_run_had(publish, warehouse, registered, registry):
+    registered.loc[0, "zl_rsi_14d"] = registered.loc[2, "zl_rsi_14d"] = np.nan
+    registered["nfci"] = np.nan
+    name = "features.master_feature_universe"
+
+    def published(session: str, **changes: object):
+        made = feature_universe(registered.assign(**changes), registry.features)
+        stamped = made.assign(as_of=pd.Timestamp(session), created_at=pd.Timestamp.now(tz="UTC"))
+        return publish({name: stamped}, session=session).changed[name]
+
+    count = len(registry.features.features)
+    assert published("2024-01-02") == count and published("2024-01-02") == 0 and published("2024-01-03") == count
+    assert published("2024-01-03", nfci=1.0) == 1
+    held = warehouse.query(f"SELECT * FROM {name} WHERE as_of = '2024-01-02' ORDER BY place").set_index("feature")
+    assert list(held.index) == list(registry.features.features)
+    rsi = held.loc["zl_rsi_14d"]
+    assert (rsi["first_date"], rsi["last_date"]) == (pd.Timestamp("2023-12-28"), pd.Timestamp("2024-01-02"))
+    assert rsi["missing_share"] == pytest.approx(1 / 3) and rsi["made_in"] == "python" and rsi["in_production"]
+    assert held.at["nfci", "missing_share"] == 1 and pd.isna(held.at["nfci", "first_date"])
+    assert not held.at["nfci", "in_production"] and held.at["nfci", "point_in_time"] == "revised"
+    assert held.loc[held["made_in"] == "sql", "category"].unique().tolist() == [
+        "technical",
+        "cross_asset",
+        "regimes",
+        "interactions",
+    ]
+    entry = registry.features.features["boho_usd_gal"]
+    told = held.loc["boho_usd_gal", ["category", "unit", "formula", "sources"]].tolist()
+    assert told == ["soy_complex", entry.unit, entry.formula, "; ".join(entry.sources)]
+
+
+def test_a_feature_that_is_registered_no_more_leaves_its_sessions_universe(publish, warehouse, registered, registry):
+    made = feature_universe(registered, registry.features).assign(
+        as_of=pd.Timestamp("2024-01-02"), created_at=pd.Timestamp("2024-01-03", tz="UTC")
+    )
+    name = "features.master_feature_universe"
+    publish({name: made}, session="2024-01-02")
+    assert publish({name: made.iloc[1:]}, session="2024-01-02").changed == {name: 1}
+    assert warehouse.row_counts()[name] == len(made) - 1

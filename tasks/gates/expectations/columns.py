@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -50,28 +51,37 @@ class ExpectNoInfiniteValues(FrameExpectation):
 
 
 class ExpectColumnsNotConstant(FrameExpectation):
-    """No numeric column has one value on all its known rows (two or more)."""
+    """No numeric column has one value on all its known rows; with fewer than ``min_known`` of them it is not judged.
+
+    ``ignore`` holds names or patterns (``*_flag``) of those that truly rest at one value for years.
+    """
 
     ignore: tuple[str, ...] = ()
+    min_known: int = 2
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame, self.ignore), {}
         for name, values in numbers.items():
             known = values[~np.isnan(values)]
-            if len(known) > 1 and (known == known[0]).all():
+            if len(known) >= self.min_known and (known == known[0]).all():
                 faults[name] = {"value": plain(known[0]), "rows": len(known)}
         return columns_at_fault(faults, len(numbers))
 
 
 class ExpectNoIdenticalColumns(FrameExpectation):
-    """No two numeric columns have the same values on the same rows. Columns without a value are no fault here."""
+    """No two numeric columns have the same values on the same rows, with ``min_known`` values at least.
+
+    Columns without a value are no fault here.
+    """
+
+    min_known: int = 1
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame), {}
         first: dict[bytes, str] = {}
         for name, values in numbers.items():
             unknown = np.isnan(values)
-            if unknown.all():
+            if (~unknown).sum() < max(1, self.min_known):
                 continue
             same_as = first.setdefault(np.where(unknown, np.nan, values + 0.0).tobytes(), name)
             if same_as != name:
@@ -82,33 +92,24 @@ class ExpectNoIdenticalColumns(FrameExpectation):
 class ExpectNoPlaceholder(FrameExpectation):
     """No numeric column that varies has one single value on more than ``max_share`` of its known rows.
 
-    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do.
+    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do; with fewer than ``min_known`` known
+    rows a column is not judged.
     """
 
     max_share: float
     ignore: tuple[str, ...] = ()
+    min_known: int = 2
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame, self.ignore), {}
         for name, values in numbers.items():
             known = values[~np.isnan(values)]
             distinct, counts = np.unique(known, return_counts=True)
-            if len(distinct) > 1 and counts.max() > self.max_share * len(known):
+            if len(distinct) > 1 and len(known) >= self.min_known and counts.max() > self.max_share * len(known):
                 top = counts.argmax()
                 share = round(float(counts[top] / len(known)), 3)
                 faults[name] = {"value": plain(distinct[top]), "rows": int(counts[top]), "share_of_known": share}
         return columns_at_fault(faults, len(numbers))
-
-
-class ExpectNoEmptyColumns(FrameExpectation):
-    """At most ``max_share`` of the numeric columns have no value at all."""
-
-    max_share: float
-
-    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        numbers = numeric_columns(frame)
-        faults: dict[str, dict[str, Any]] = {name: {} for name, values in numbers.items() if np.isnan(values).all()}
-        return replace(columns_at_fault(faults, len(numbers)), allowed=self.max_share)
 
 
 class ExpectColumnKnownSinceFirst(FrameExpectation):
@@ -150,17 +151,23 @@ class ExpectColumnsKnown(FrameExpectation):
 
 
 class ExpectShareBelow(FrameExpectation):
-    """At most ``max_share`` of the rows that ``where`` chooses have ``column`` true."""
+    """At most ``max_share`` of the rows that ``where`` chooses have ``column`` true.
+
+    ``ignore``: the ``column`` of a table with a row a column, by name or pattern, whose rows are not asked.
+    """
 
     column: str
     max_share: float
     where: dict[str, Any] | None = None
+    ignore: tuple[str, ...] = ()
 
     def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column, *(self.where or {}))
+        return (self.column, *(self.where or {}), *(("column",) if self.ignore else ()))
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         chosen = rows_where(frame, self.where)
+        if self.ignore:
+            chosen &= ~frame["column"].map(lambda name: any(fnmatchcase(name, p) for p in self.ignore)).to_numpy(bool)
         fault = chosen & frame[self.column].to_numpy(dtype=bool, na_value=True)
         found = rows_at_fault(frame, fault, [self.column, *(self.where or {})], elements=int(chosen.sum()))
         return replace(found, allowed=self.max_share)

@@ -1,4 +1,4 @@
--- What the runs did: intake, gates, refused cells, alerts.
+-- What the runs did: intake, gates, refused cells, how far the features reach, alerts.
 CREATE TABLE IF NOT EXISTS ops.ingest_runs (
   run STRING NOT NULL,
   source STRING NOT NULL,
@@ -51,6 +51,19 @@ CREATE TABLE IF NOT EXISTS ops.quarantine_summary (
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY source;
+
+CREATE TABLE IF NOT EXISTS ops.feature_coverage (
+  as_of DATE NOT NULL,
+  category STRING NOT NULL,
+  year INT64 NOT NULL,
+  features INT64,
+  sessions INT64,
+  share FLOAT64,  -- of the year's features x sessions that hold a value
+  first_date DATE,  -- first session on which any feature of the category holds one, in any year
+  PRIMARY KEY (as_of, category, year) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY category;
 
 CREATE TABLE IF NOT EXISTS ops.alerts (
   as_of DATE NOT NULL,

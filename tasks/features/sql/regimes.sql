@@ -1,0 +1,67 @@
+-- Regimes from thresholds on the past only: ZL's volatility by its rank in five years, ZL's trend by its 200-session
+-- mean, the VIX by its rank in three years. A regime whose measure is missing is missing, not 0.
+--
+-- Sums are of whole numbers (squares of returns in units of 1e-16, closes in 1e-12 cents per pound) and ranks are
+-- counts, so that both are exact in any order of the rows.
+WITH returns AS (
+  SELECT
+    date,
+    ROW_NUMBER() OVER session AS n,
+    zl_last AS close,
+    vix_last AS vix,
+    LN(IF(zl_last > 0, zl_last, NULL)) - LAG(LN(IF(zl_last > 0, zl_last, NULL))) OVER session AS x
+  FROM panel
+  WINDOW session AS (ORDER BY date)
+),
+sums AS (
+  SELECT
+    date, n, close, vix,
+    COUNT(x) OVER quarter AS known,
+    SUM(CAST(ROUND(x * 1e16) AS INT64)) OVER quarter AS x,
+    SUM(CAST(ROUND(x * x * 1e16) AS INT64)) OVER quarter AS xx,
+    COUNT(close) OVER trend AS closes,
+    SUM(CAST(ROUND(close * 1e12) AS INT64)) OVER trend AS close_sum
+  FROM returns
+  WINDOW
+    quarter AS (ORDER BY date ROWS BETWEEN 62 PRECEDING AND CURRENT ROW),
+    trend AS (ORDER BY date ROWS BETWEEN 199 PRECEDING AND CURRENT ROW)
+),
+measures AS (
+  SELECT
+    date, n, vix,
+    IF(known >= 42, SQRT(GREATEST(0.0, xx / 1e16 - (x / 1e16) * (x / 1e16) / known) / (known - 1)), NULL) AS volatility,
+    IF(closes >= 150, close / (close_sum / closes / 1e12) - 1, NULL) AS trend
+  FROM sums
+),
+-- each session beside each of the 1260 up to it: an equal join is quicker than a range of rows
+places AS (
+  SELECT
+    today.n,
+    COUNT(past.volatility) AS volatilities,
+    SUM(IF(past.volatility < today.volatility, 2, IF(past.volatility = today.volatility, 1, NULL))) AS twice_calmer,
+    COUNT(IF(back < 756, past.vix, NULL)) AS vixes,
+    SUM(IF(back < 756, IF(past.vix < today.vix, 2, IF(past.vix = today.vix, 1, NULL)), NULL))
+      AS twice_braver
+  FROM measures AS today
+  CROSS JOIN UNNEST(GENERATE_ARRAY(0, 1259)) AS back
+  JOIN measures AS past ON past.n = today.n - back
+  GROUP BY today.n
+),
+ranks AS (
+  SELECT
+    n,
+    -- as a share of the window, half of which must be known; equal values share the middle of their places
+    IF(volatilities >= 630, (twice_calmer + 1) / 2 / volatilities, NULL) AS volatility_rank,
+    IF(vixes >= 378, (twice_braver + 1) / 2 / vixes, NULL) AS vix_rank
+  FROM places
+)
+SELECT
+  date,
+  IF(volatility_rank IS NULL, NULL, IF(volatility_rank <= 0.33, 1.0, 0.0)) AS regime_calm,
+  IF(volatility_rank IS NULL, NULL, IF(volatility_rank >= 0.8, 1.0, 0.0)) AS regime_stressed,
+  IF(trend IS NULL, NULL, IF(trend > 0.05, 1.0, 0.0)) AS regime_uptrend,
+  IF(trend IS NULL, NULL, IF(trend < -0.05, 1.0, 0.0)) AS regime_downtrend,
+  IF(vix_rank IS NULL, NULL, IF(vix_rank >= 0.8, 1.0, 0.0)) AS regime_risk_off
+FROM measures
+JOIN ranks ON ranks.n = measures.n
+ORDER BY date
