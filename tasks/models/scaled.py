@@ -114,7 +114,7 @@ class ScaledQuantiles:
 
 
 def over_horizon(annual_pct: np.ndarray, sessions: int) -> np.ndarray:
-    """Standard deviation of the log return over ``sessions``, from volatility in percent a year: square root of time."""
+    """Standard deviation of the log return over ``sessions`` from volatility in percent a year, by root of time."""
     return annual_pct / 100 * np.sqrt(sessions / SESSIONS_A_YEAR)
 
 
