@@ -132,6 +132,7 @@ def test_the_weights_of_an_origin_know_no_outcome_before_its_target_date(three_m
     whole = ensemble(families, **given)
     weights = [f"weight_{family}" for family in families]
     np.testing.assert_allclose(whole[weights].sum(axis=1), 1)
+    assert set(oof) <= set(whole) and (whole["row"] == oof["row"]).all(), "an out-of-fold frame like any other"
     assert (whole["weight_late"][:200] == 0).all() and (whole["weight_late"][200:] > 0).all()
     assert (np.diff(whole[NAMES].to_numpy(), axis=1) >= 0).all()
     for row in (150, 400, len(whole) - 1):
