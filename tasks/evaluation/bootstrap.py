@@ -1,4 +1,8 @@
-"""Moving-block bootstrap: intervals for figures of overlapping forecasts."""
+"""Moving-block bootstrap: intervals for figures of overlapping forecasts.
+
+Blocks go on from the last origin to the first (circular: Politis and Romano 1992). Without that the first and last
+origins are in fewer blocks than the others: at twelve months, with twelve blocks, two years would count half.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +19,20 @@ def block_length(rows: int, *, overlap: int) -> int:
 
 
 def resampled_rows(rows: int, *, block: int, replicates: int = REPLICATES, seed: int = SEED) -> np.ndarray:
-    """Row numbers, replicates x rows: blocks of ``block`` neighbours from random starts (Kuensch 1989).
+    """Row numbers, replicates x rows: blocks of ``block`` neighbours from random starts (Kuensch 1989), circular.
 
     The last block is cut so that each replicate has as many rows as the data.
     """
     starts = _starts(rows, block, replicates, seed)
-    return (starts[:, :, None] + np.arange(block)).reshape(replicates, -1)[:, :rows]
+    return ((starts[:, :, None] + np.arange(block)) % rows).reshape(replicates, -1)[:, :rows]
 
 
 def resampled_means(values: np.ndarray, *, block: int, replicates: int = REPLICATES, seed: int = SEED) -> np.ndarray:
     """Column means of each replicate of ``resampled_rows``, replicates x columns, from running sums."""
     rows = len(values)
     starts = _starts(rows, block, replicates, seed)
-    sums = np.vstack([np.zeros(values.shape[1]), np.cumsum(values, axis=0)])
+    around = np.concatenate([values, values[:block]])
+    sums = np.vstack([np.zeros(values.shape[1]), np.cumsum(around, axis=0)])
     ends = starts + block
     ends[:, -1] -= starts.shape[1] * block - rows
     return (sums[ends] - sums[starts]).sum(axis=1) / rows
@@ -42,4 +47,4 @@ def bounds(replicated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _starts(rows: int, block: int, replicates: int, seed: int) -> np.ndarray:
     block_count = -(-rows // block)
-    return np.random.default_rng(seed).integers(0, rows - block + 1, size=(replicates, block_count))
+    return np.random.default_rng(seed).integers(0, rows, size=(replicates, block_count))

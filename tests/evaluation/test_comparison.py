@@ -90,7 +90,9 @@ def test_means_of_replicates_are_those_of_their_rows() -> None:
     values = np.random.default_rng(2).normal(size=(23, 2))
     rows = resampled_rows(23, block=5, replicates=40)
     np.testing.assert_allclose(resampled_means(values, block=5, replicates=40), values[rows].mean(axis=1))
-    assert (np.diff(rows[:, :5], axis=1) == 1).all(), "neighbours stay together"
+    assert (np.diff(rows[:, :5], axis=1) % 23 == 1).all(), "neighbours stay together"
+    drawn = np.bincount(resampled_rows(23, block=5, replicates=5000).ravel(), minlength=23) / (5000 * 23)
+    np.testing.assert_allclose(drawn, 1 / 23, rtol=0.06, err_msg="the first and the last count like the others")
     np.testing.assert_array_equal(rows, resampled_rows(23, block=5, replicates=40))
     assert (block_length(650, overlap=51), block_length(650, overlap=1)) == (51, 9)
 

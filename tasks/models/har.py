@@ -1,0 +1,58 @@
+"""HAR: the log of coming realised volatility, regressed on volatility of several memories, the VIX and the price level.
+
+After Corsi (2009), with exponentially weighted components in place of daily, weekly and monthly ones, and shrunk: what
+is learnt is the departure from the baseline's scale.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from tasks.models.forecaster import SCALE
+from tasks.models.scaled import ScaledQuantiles, over_horizon, realised_ahead_pct
+
+MEMORIES = ("zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", SCALE)
+LEVELS = ("zl_percentile_1260d",)
+PENALTY = 0.1  # ridge, a standardised input and row; 0.1 and 0.3 differed by at most 0.1% of pinball over 2010-2018
+LOWEST_PCT = 3.0  # five closes that hardly differ have a log without a floor
+
+
+class Model(ScaledQuantiles):
+    """Regressed scale; quantiles shrunk to those of weekly returns."""
+
+    family: ClassVar[str] = "har"
+    shares_shape: ClassVar[bool] = True
+    logs: ClassVar[tuple[str, ...]] = (*MEMORIES, "vix")
+    levels: ClassVar[tuple[str, ...]] = LEVELS
+
+    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+        """Ridge of log(realised / baseline volatility) on standardised inputs."""
+        inputs = self._inputs(features)
+        ahead = np.log(np.maximum(realised_ahead_pct(features, self.problem.sessions), LOWEST_PCT))
+        departure = ahead - np.log(features[SCALE].to_numpy(dtype="float64"))
+        known = ~np.isnan(inputs).any(axis=1) & ~np.isnan(departure)
+        mean, spread = inputs[known].mean(axis=0), inputs[known].std(axis=0)
+        spread = np.where(spread > 0, spread, 1.0)
+        standard, wanted = (inputs[known] - mean) / spread, departure[known]
+        gram = standard.T @ standard + PENALTY * known.sum() * np.eye(inputs.shape[1])
+        weights = np.linalg.solve(gram, standard.T @ (wanted - wanted.mean()))
+        self.state = {
+            "mean": mean.tolist(),
+            "spread": spread.tolist(),
+            "weights": weights.tolist(),
+            "intercept": float(wanted.mean()),
+        }
+
+    def scale(self, features: pd.DataFrame) -> np.ndarray:
+        """The baseline's scale times the predicted ratio; missing where an input is."""
+        standard = (self._inputs(features) - np.asarray(self.state["mean"])) / np.asarray(self.state["spread"])
+        departure = self.state["intercept"] + standard @ np.asarray(self.state["weights"])
+        annual_pct = features[SCALE].to_numpy(dtype="float64") * np.exp(departure)
+        return over_horizon(annual_pct, self.problem.sessions)
+
+    def _inputs(self, features: pd.DataFrame) -> np.ndarray:
+        logs = np.log(features[list(self.logs)].to_numpy(dtype="float64"))
+        return np.column_stack([logs, features[list(self.levels)].to_numpy(dtype="float64")])

@@ -1,0 +1,133 @@
+"""What the volatility families share: quantiles of past returns in units of a predicted scale, times today's scale.
+
+A family says what the scale is (``learn``, ``scale``), and may say where the median is (``location``); learning
+quantiles, saving and loading are here. Rows of features are sessions in ascending order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import ModelStoreError
+from tasks.models.forecaster import Problem, probability_above_zero
+from tasks.zones import read_json, write_json
+
+SESSIONS_A_YEAR = 252
+DAILY_RETURN = "zl_return_1d"
+SHORT_RETURN, SHORT_SESSIONS = "zl_return_5d", 5
+FULL_TRUST = 20  # independent outcomes at which the horizon's own shape weighs as much as that of weekly returns
+
+
+class ScaledQuantiles:
+    """A forecaster whose quantiles are ``location + scale x shape``; what it learnt is in ``state``, as JSON."""
+
+    family: ClassVar[str]
+    shares_shape: ClassVar[bool] = False  # whether the shape is shrunk to that of weekly returns
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.shape = np.full(len(problem.quantiles), np.nan)
+        self.up_share = np.nan
+        self.state: dict[str, Any] = {}
+
+    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+        """Fit what ``scale`` and ``location`` need into ``state``; nothing by default."""
+
+    def scale(self, features: pd.DataFrame) -> np.ndarray:
+        """Predicted standard deviation of the log return over the horizon, up to a constant."""
+        raise NotImplementedError
+
+    def location(self, features: pd.DataFrame) -> np.ndarray:
+        """Median log return; by default none."""
+        return np.zeros(len(features))
+
+    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+        """Learn scale and location, then the quantiles of return / scale, centred on their median.
+
+        The location is not taken off first: on the rows it was learnt from it explains more than it will, and the
+        bands would be too narrow.
+        """
+        self.learn(features, target)
+        scale = self.scale(features)
+        scaled = target.to_numpy() / scale
+        known = scaled[~np.isnan(scaled)]
+        self.shape = _centred(np.quantile(known, self.problem.quantiles), self.problem)
+        if self.shares_shape:
+            weekly = self._weekly_shape(features, scale)
+            independent = len(known) / self.problem.sessions
+            own = independent / (independent + FULL_TRUST)
+            self.shape = own * self.shape + (1 - own) * weekly
+        outcomes = target.dropna()
+        self.up_share = float((outcomes > 0).mean())
+
+    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
+        """Quantiles of the log return; missing where an input is."""
+        return self.location(features)[:, None] + self.scale(features)[:, None] * self.shape
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """The share of past moves that were up, where the median says nothing; else from the quantiles."""
+        view = quantiles[:, self.problem.quantiles.index(0.5)] != 0
+        return np.where(view, probability_above_zero(quantiles, self.problem.quantiles), self.up_share)
+
+    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
+        """None: no contribution of single features to the median."""
+        return pd.DataFrame(index=features.index)
+
+    def save(self, folder: Path) -> None:
+        """One JSON file."""
+        content = {
+            "quantiles": list(self.problem.quantiles),
+            "shape": self.shape.tolist(),
+            "up_share": self.up_share,
+            "state": self.state,
+        }
+        write_json(folder / f"{self.family}.json", content)
+
+    @classmethod
+    def load(cls, folder: Path, problem: Problem) -> Self:
+        """Read it back."""
+        content = read_json(folder / f"{cls.family}.json")
+        if not content or content["quantiles"] != list(problem.quantiles):
+            raise ModelStoreError(
+                f"{folder}: no {cls.family} model for quantiles {list(problem.quantiles)}; run "
+                f"`python -m flows.training`"
+            )
+        model = cls(problem)
+        model.shape, model.up_share = np.asarray(content["shape"]), content["up_share"]
+        model.state = content["state"]
+        return model
+
+    def _weekly_shape(self, features: pd.DataFrame, scale: np.ndarray) -> np.ndarray:
+        """Quantiles of weekly returns in units of the scale of their origin, brought to the horizon as a random walk.
+
+        A horizon of twelve months has as many independent outcomes as years; weekly returns have fifty times more,
+        and the same shape to the extent that returns add up without memory.
+        """
+        later = features[SHORT_RETURN].to_numpy(dtype="float64")[SHORT_SESSIONS:]
+        scaled = later / (scale[:-SHORT_SESSIONS] * np.sqrt(SHORT_SESSIONS / self.problem.sessions))
+        known = scaled[~np.isnan(scaled)]
+        return _centred(np.quantile(known, self.problem.quantiles), self.problem)
+
+
+def over_horizon(annual_pct: np.ndarray, sessions: int) -> np.ndarray:
+    """Standard deviation of the log return over ``sessions`` from volatility in percent a year, by root of time."""
+    return annual_pct / 100 * np.sqrt(sessions / SESSIONS_A_YEAR)
+
+
+def realised_ahead_pct(features: pd.DataFrame, sessions: int) -> np.ndarray:
+    """Volatility of the next ``sessions`` daily returns after each row, percent a year; missing past the last rows.
+
+    Invariants: of rows given for fitting only, so it ends where they end. A window with more than three in ten
+    returns missing is missing.
+    """
+    squared = features[DAILY_RETURN].pow(2)
+    mean = squared.rolling(sessions, min_periods=int(np.ceil(0.7 * sessions))).mean().shift(-sessions)
+    return 100 * np.sqrt(SESSIONS_A_YEAR * mean.to_numpy(dtype="float64"))
+
+
+def _centred(quantiles: np.ndarray, problem: Problem) -> np.ndarray:
+    return quantiles - quantiles[problem.quantiles.index(0.5)]

@@ -1,0 +1,158 @@
+"""Pictures of how forecasts did on origins they had not seen: reliability, forecast beside outcome, the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from tasks.evaluation.metrics import BANDS
+from tasks.models.forecaster import column, price_quantiles
+from tasks.reporting.charts import BAND, PRICE
+from tasks.zones import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MUTED = "#8a8f98"
+NORMAL_90 = 1.6449  # standard deviations on each side that hold 90% of a normal distribution
+
+
+def reliability_figure(
+    path: Path, oofs: Mapping[str, pd.DataFrame], levels: tuple[float, ...], sessions: Mapping[str, int], *, step: int
+) -> Path:
+    """Observed share at or below each quantile against its level, a panel a horizon, as a PNG.
+
+    Args:
+        oofs: horizon: scored out-of-fold forecasts of what is served. sessions: horizon: its length. step: sessions
+            between two origins.
+
+    The grey band holds 90% of what perfectly calibrated forecasts would show by chance, with as many outcomes as do
+    not overlap (normal approximation of the binomial).
+    """
+    figure = _figure(width=2.75 * len(oofs), height=3.4)
+    grid = np.linspace(0, 1, 101)
+    worst = 0.0
+    for at, (horizon, oof) in enumerate(oofs.items(), start=1):
+        axes = figure.add_subplot(1, len(oofs), at)
+        target = oof["target_log_return"].to_numpy()
+        observed = np.array([(target <= oof[column(level)].to_numpy()).mean() for level in levels])
+        independent = len(oof) / max(1.0, sessions[horizon] / step)
+        around = NORMAL_90 * np.sqrt(grid * (1 - grid) / independent)
+        axes.fill_between(grid, grid - around, grid + around, color=MUTED, alpha=0.25, linewidth=0, label="chance, 90%")
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+        axes.plot(levels, observed, color=BAND, linewidth=1.3, marker="o", markersize=4, label="observed")
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="level of the quantile")
+        axes.set_title(f"{horizon}: {independent:.0f} independent outcomes", fontsize=10)
+        axes.grid(alpha=0.25)
+        if at == 1:
+            axes.set_ylabel("share of outcomes at or below it")
+            axes.legend(loc="upper left", frameon=False, fontsize=8)
+        worst = max(worst, float(np.abs(observed - np.asarray(levels)).max()))
+    first, last = _span(oofs)
+    figure.suptitle(
+        f"Quantiles held what they said to within {100 * worst:.0f} points, "
+        f"{first:%Y-%m} to {last:%Y-%m} (origins not seen in training)",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+    )
+    return _written(path, figure)
+
+
+def forecast_and_outcome_figure(path: Path, oofs: Mapping[str, pd.DataFrame], levels: tuple[float, ...]) -> Path:
+    """The bands as they were forecast for each date and the price that came, a panel a horizon, as a PNG."""
+    figure = _figure(width=11, height=2.25 * len(oofs) + 0.6)
+    names = [column(level) for level in levels]
+    for at, (horizon, oof) in enumerate(oofs.items(), start=1):
+        axes = figure.add_subplot(len(oofs), 1, at)
+        ordered = oof.sort_values("target_date")
+        last = ordered["last_price"].to_numpy()
+        prices = pd.DataFrame(price_quantiles(last, ordered[names].to_numpy()), columns=names)
+        came = last * np.exp(ordered["target_log_return"].to_numpy())
+        dates = ordered["target_date"].to_numpy()
+        for (band, (low, high)), shade in zip(BANDS.items(), (0.4, 0.25, 0.15), strict=True):
+            axes.fill_between(
+                dates, prices[low], prices[high], color=BAND, alpha=shade, linewidth=0, label=f"{band}% band"
+            )
+        axes.plot(dates, came, color=PRICE, linewidth=1.1, label="ZL close that came")
+        low, high = BANDS[80]
+        held = ((came >= prices[low]) & (came <= prices[high])).mean()
+        axes.set_title(
+            f"{horizon} ahead: the 80% band held {held:.0%} of {len(ordered)} outcomes", loc="left", fontsize=10
+        )
+        axes.set_ylabel("cents per pound")
+        axes.grid(alpha=0.25)
+        axes.margins(x=0.01)
+        if at == 1:
+            axes.legend(loc="upper left", frameon=False, ncols=4, fontsize=8)
+    axes.set_xlabel("date that was forecast; CBOT ZL front month, prices: Yahoo Finance ZL=F")
+    return _written(path, figure)
+
+
+def leaderboard_figure(path: Path, boards: Mapping[str, pd.DataFrame]) -> Path:
+    """Skill over the better naive with its 90% interval, a panel a horizon and a row a family, as a PNG.
+
+    Args:
+        boards: horizon: tasks.evaluation.comparison.leaderboard. A family with an interval above zero is in colour.
+            What lies far below zero is cut off at the left, with its figure written there.
+    """
+    families = list(pd.concat(list(boards.values())).groupby("family")["skill_pct"].median().sort_values().index)
+    figure = _figure(width=2.6 * len(boards) + 1.2, height=0.36 * len(families) + 1.7)
+    certain = 0
+    for at, (horizon, board) in enumerate(boards.items(), start=1):
+        axes = figure.add_subplot(1, len(boards), at)
+        rows = board.set_index("family").reindex(families)
+        highest = np.nanmax([1.0, *rows["skill_pct_high"].dropna(), *rows["skill_pct"].dropna()])
+        left = -1.2 * highest
+        for y, (_, row) in enumerate(rows.iterrows()):
+            if np.isnan(row["skill_pct"]):
+                continue
+            sure = bool(row["skill_pct_low"] > 0)
+            certain += sure
+            colour = BAND if sure else PRICE if row["skill_pct"] >= 0 else MUTED
+            if row["skill_pct"] < left:
+                axes.text(left, y, f"◂ {row['skill_pct']:.0f}%", va="center", fontsize=8, color=colour)
+                continue
+            axes.plot([row["skill_pct_low"], row["skill_pct_high"]], [y, y], color=colour, linewidth=1.6)
+            axes.plot(row["skill_pct"], y, marker="o", markersize=4.5, color=colour)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_xlim(left * 1.05, highest * 1.1)
+        axes.set_ylim(-0.6, len(families) - 0.4)  # the same in every panel: a row is a family
+        axes.set_yticks(range(len(families)), families if at == 1 else [""] * len(families), fontsize=9)
+        naive = board["better_naive"].mode().iloc[0]
+        axes.set_title(f"{horizon}, over {naive}", fontsize=10)
+        axes.set_xlabel("lower pinball loss, %", fontsize=9)
+        axes.grid(axis="x", alpha=0.25)
+    first = min(board["first_origin"].min() for board in boards.values())
+    last = max(board["last_origin"].max() for board in boards.values())
+    figure.suptitle(
+        f"Skill over the better naive: its 90% interval lies above zero in {certain} of "
+        f"{sum(len(board) for board in boards.values())} cases, origins {first} to {last}",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+    )
+    return _written(path, figure)
+
+
+def _figure(*, width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _span(oofs: Mapping[str, pd.DataFrame]) -> tuple[pd.Timestamp, pd.Timestamp]:
+    return min(oof["date"].min() for oof in oofs.values()), max(oof["date"].max() for oof in oofs.values())
+
+
+def _written(path: Path, figure: Figure) -> Path:
+    return write_atomically(
+        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
+    )
