@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     registry: Path = Field(default=PROJECT / "registry", description="what the product knows about the world")
     expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
     workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
+    device: str = Field(default="auto", pattern="^(auto|mps|cuda|cpu)$", description="where nets are trained")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
 

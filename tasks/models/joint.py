@@ -46,7 +46,7 @@ def joint_out_of_fold(
             raise TrainingFailed(f"the training tables do not have the same sessions: {name} differs")
     features = first[columns]
     targets = pd.DataFrame({name: tables[name]["target_log_return"].to_numpy() for name in problem.sessions})
-    targets = targets.where(first[SCALE].notna().to_numpy()[:, None])
+    targets.loc[first[SCALE].isna().to_numpy()] = np.nan
     folds = {name: list(walk_forward(dates, plan, horizon=h)) for name, h in problem.sessions.items()}
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in problem.sessions}
     chosen = [i for i, fold in enumerate(next(iter(folds.values()))) if fold.year in years]

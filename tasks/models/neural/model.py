@@ -69,20 +69,18 @@ class NeuralForecaster:
         Raises:
             TrainingFailed: too few rows, or a loss that is not finite.
         """
-        usable = ~np.isnan(horizon_scale(features, 1)) & (np.arange(len(features)) >= self.options.window - 1)
-        returns = targets[list(self.problem.sessions)].to_numpy(dtype="float64")
-        returns = np.where(usable[:, None], returns, np.nan)
-        known = np.flatnonzero(~np.isnan(returns).all(axis=1))
+        scaled = targets[list(self.problem.sessions)].to_numpy(dtype="float64") / self._scales(features)
+        self.anchor = np.stack([_centred_quantiles(column, self.problem.quantiles) for column in scaled.T])
+        scaled[: self.options.window - 1] = np.nan
+        known = np.flatnonzero(~np.isnan(scaled).all(axis=1))
         if len(known) < 2 * self.options.batch:
             raise TrainingFailed(
                 f"{self.family}: {len(known)} rows have a target, {SCALE} and {self.options.window} sessions of "
                 f"history; a net needs {2 * self.options.batch}. Give it an earlier start or a shorter window"
             )
-        features, returns = features.iloc[: known[-1] + 1], returns[: known[-1] + 1]
+        features, scaled = features.iloc[: known[-1] + 1], scaled[: known[-1] + 1]
         self.layout = Layout.of(list(features.columns), self.options.other_markets)
         self.scaler = RobustScaler.fit(features, self.layout.columns)
-        scaled = returns / self._scales(features)
-        self.anchor = np.stack([_centred_quantiles(column, self.problem.quantiles) for column in scaled.T])
         data = self._data(features, scaled, weights)
         device = choose_device(self.options.device)
         self.nets, self.progressed = [], []
@@ -194,6 +192,7 @@ class NeuralForecaster:
             self.options.window,
             self.options.channels,
             self.options.dropout,
+            self.options.own_share,
         )
         return self.network(shape, self.anchor, self.problem.median)
 
@@ -202,9 +201,7 @@ class NeuralForecaster:
         return np.column_stack([horizon_scale(features, sessions) for sessions in self.problem.sessions.values()])
 
     def _data(self, features: pd.DataFrame, scaled: np.ndarray, weights: np.ndarray | None) -> TrainingData:
-        learnt, validated = split_rows(
-            scaled, tuple(self.problem.sessions.values()), self.options.validation_sessions
-        )
+        learnt, validated = split_rows(scaled, tuple(self.problem.sessions.values()), self.options.validation_sessions)
         train = np.flatnonzero(~np.isnan(learnt).all(axis=1))
         train = train[::-1][:: self.options.every][::-1]  # counted from the newest, which is always learnt from
         validation = np.flatnonzero(~np.isnan(validated).all(axis=1))

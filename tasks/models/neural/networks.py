@@ -16,13 +16,14 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides a net's tensors: columns of either kind, sessions in a window, width, dropout."""
+    """What decides a net's tensors: columns of either kind, sessions in a window, width, dropout, its share."""
 
     own: int
     other: int
     sessions: int
     channels: int
     dropout: float
+    own_share: float
 
 
 class ContextEncoder(nn.Module):
@@ -72,34 +73,43 @@ def pointwise(columns: int, channels: int) -> nn.Conv1d:
 
 
 class Heads(nn.Module):
-    """A head a horizon: median and positive steps outwards, so that quantiles cannot cross."""
+    """A head a horizon: median and positive steps outwards, so that quantiles cannot cross.
 
+    It learns with its whole voice, and forecasts with ``own_share`` of it: the rest is the no-change forecast's,
+    quantile by quantile. Noise in the location costs more than the little that can be learnt of it.
+    """
+
+    start: torch.Tensor
     anchor: torch.Tensor
 
-    def __init__(self, width: int, anchor: np.ndarray, median: int, dropout: float) -> None:
+    def __init__(self, width: int, anchor: np.ndarray, median: int, shape: Shape) -> None:
         """``anchor``: the no-change quantiles, horizons x levels, in scaled returns. ``median``: the level's place."""
         super().__init__()
         hidden = max(8, width // 2)
-        self.median = median
+        self.median, self.own_share = median, shape.own_share
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, anchor.shape[1]))
+            nn.Sequential(
+                nn.Linear(width, hidden), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(hidden, anchor.shape[1])
+            )
             for _ in anchor
         )
         for head in self.heads:
-            nn.init.zeros_(head[-1].weight)  # type: ignore[index, arg-type]
-            nn.init.zeros_(head[-1].bias)  # type: ignore[index, arg-type]
+            nn.init.zeros_(head[-1].weight)  # type: ignore[index]
+            nn.init.zeros_(head[-1].bias)  # type: ignore[index]
         steps = np.maximum(np.diff(anchor, axis=1), 1e-4)
         start = np.insert(np.log(np.expm1(steps)), median, anchor[:, median], axis=1)  # inverse of softplus
-        self.register_buffer("anchor", torch.tensor(start, dtype=torch.float32))
+        self.register_buffer("start", torch.tensor(start, dtype=torch.float32))
+        self.register_buffer("anchor", torch.tensor(anchor, dtype=torch.float32))
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         """Rows x horizons x levels."""
-        raw = torch.stack([head(state) for head in self.heads], dim=1) + self.anchor
+        raw = torch.stack([head(state) for head in self.heads], dim=1) + self.start
         middle = raw[..., self.median : self.median + 1]
         below = functional.softplus(raw[..., : self.median])
         above = functional.softplus(raw[..., self.median + 1 :])
         lower = middle - below.flip(-1).cumsum(-1).flip(-1)
-        return torch.cat([lower, middle, middle + above.cumsum(-1)], dim=-1)
+        own = torch.cat([lower, middle, middle + above.cumsum(-1)], dim=-1)
+        return own if self.training else self.own_share * own + (1 - self.own_share) * self.anchor
 
 
 class Network(nn.Module):
@@ -110,7 +120,7 @@ class Network(nn.Module):
     def __init__(self, shape: Shape, anchor: np.ndarray, median: int) -> None:
         super().__init__()
         self.build(shape)
-        self.heads = Heads(self.width, anchor, median, shape.dropout)
+        self.heads = Heads(self.width, anchor, median, shape)
 
     def build(self, shape: Shape) -> None:
         """Make the trunk's layers and set ``width``."""

@@ -17,6 +17,7 @@ class NeuralOptions:
     window: int = 252  # sessions a forecast sees
     channels: int = 32
     dropout: float = 0.2
+    own_share: float = 1.0  # of the net in its forecast; the rest is the no-change forecast
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
     batch: int = 64
@@ -44,7 +45,8 @@ class NeuralOptions:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise RegistryError(f"unknown options of a neural family: {unknown}; known: {sorted(known)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+        values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in given.items()}
+        return cls(**values)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for what is saved and for a checkpoint's identity."""
