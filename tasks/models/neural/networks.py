@@ -177,13 +177,14 @@ class CausalBlock(nn.Module):
 class Tcn(Network):
     """Causal convolutions with dilation 1, 2, 4 … 32: six blocks of kernel 5 see 505 sessions, five only 249."""
 
-    blocks, kernel, groups = 6, 5, 4
+    blocks, kernel, group = 6, 5, 8  # channels normalised together: of two, only which is larger would be left
 
     def build(self, shape: Shape) -> None:  # noqa: D102
         self.width = shape.channels
         self.embedding = Embedding(shape, shape.channels)
         self.trunk = nn.ModuleList(
-            CausalBlock(shape.channels, self.kernel, self.groups, shape.dropout) for _ in range(self.blocks)
+            CausalBlock(shape.channels, self.kernel, max(1, shape.channels // self.group), shape.dropout)
+            for _ in range(self.blocks)
         )
 
     def state(self, x: torch.Tensor) -> torch.Tensor:

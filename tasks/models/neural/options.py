@@ -16,9 +16,9 @@ class NeuralOptions:
     other_markets: tuple[str, ...] = ()  # input columns that go through the context encoder
     window: int = 252  # sessions a forecast sees
     channels: int = 32
-    dropout: float = 0.2
-    own_share: float = 1.0  # of the net in its forecast; the rest is the no-change forecast
-    learning_rate: float = 1e-3
+    dropout: float = 0.3
+    own_share: float = 0.25  # of the net in its forecast; the rest is the no-change forecast
+    learning_rate: float = 3e-4
     weight_decay: float = 1e-2
     batch: int = 64
     epochs: int = 20

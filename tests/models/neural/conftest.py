@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 
 from tasks.models.forecaster import SCALE, JointProblem
-from tests.conftest import Registry
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 PROBLEM = JointProblem({"1w": 5, "1m": 21, "3m": 63}, LEVELS)
 OWN = ["zl_return_1d", "zl_return_21d", SCALE, "zl_rsi_14d"]
-OTHER = ["cl_return_21d", "cpo_return_21d", "vix"]  # palm begins in 2010: missing before
+OTHER = ["cl_return_21d", "cot_zs_noncommercial_net_share", "vix"]  # beans' positions begin in 2009
 TINY: dict[str, Any] = {
     "other_markets": tuple(OTHER),
     "window": 21,
@@ -22,6 +21,7 @@ TINY: dict[str, Any] = {
     "batch": 32,
     "epochs": 3,
     "learning_rate": 3e-3,
+    "own_share": 1.0,
     "validation_sessions": 120,
     "every": 3,
     "device": "cpu",
@@ -38,7 +38,7 @@ class Slice:
 
 
 @pytest.fixture(scope="session")
-def rows(features: pd.DataFrame, labels: pd.DataFrame, registry: Registry) -> Slice:
+def rows(features: pd.DataFrame, labels: pd.DataFrame) -> Slice:
     table = features.set_index("date")[OWN + OTHER].loc["2008":"2011"]
     by_horizon = {name: part.set_index("date") for name, part in labels.groupby("horizon", observed=True)}
     wanted = ["target_date", "target_log_return", "target_price"]

@@ -14,13 +14,14 @@ from tasks.models.forecaster import JOINT_FAMILIES, SCALE, Problem, forecaster, 
 from tasks.models.joint import joint_out_of_fold, sample_weights
 from tasks.models.neural.model import NeuralForecaster
 from tasks.models.neural.networks import LstmAttention, Network, Shape, Tcn, Tft
-from tasks.models.neural.training import split_rows
+from tasks.models.neural.training import split_rows, tensors_under, unpacked
 from tasks.models.neural.windows import Layout, RobustScaler, net_inputs, windows
 from tasks.models.worker import out_of_fold
 from tasks.registry import WalkForwardPlan
 from tests.models.neural.conftest import LEVELS, OTHER, OWN, PROBLEM, TINY, Slice
 
 ANCHOR = np.tile([-1.7, -1.2, -0.6, 0.0, 0.7, 1.3, 1.8], (3, 1))
+GAPPY = OTHER[1]
 TRAINED = 700  # sessions that the shared models learnt from
 AHEAD = np.arange(TRAINED, TRAINED + 40)
 
@@ -39,15 +40,21 @@ def known_before(rows: Slice, session: int) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module", params=JOINT_FAMILIES)
-def model(request: pytest.FixtureRequest, rows: Slice) -> NeuralForecaster:
-    """Trained for three epochs whatever the validation says: an untrained net would hide most mistakes."""
-    made = fitted(request.param, rows)
-    torch.manual_seed(3)
-    with torch.no_grad():
-        for net in made.nets:
-            for parameter in net.heads.parameters():
-                parameter.add_(0.2 * torch.randn_like(parameter))
+def model(request: pytest.FixtureRequest, rows: Slice, tmp_path_factory: pytest.TempPathFactory) -> NeuralForecaster:
+    """With the weights of its last epoch, whatever the validation says: an untrained net would hide most mistakes."""
+    made, folder = joint_forecaster(request.param)(PROBLEM, TINY), tmp_path_factory.mktemp("checkpoint")
+    assert isinstance(made, NeuralForecaster)
+    made.fit(rows.features[:TRAINED], known_before(rows, TRAINED), folder=folder)
+    made.nets[0].load_state_dict(tensors_under(last_weights(folder), ""))
     return made
+
+
+def last_weights(folder: Path) -> dict[str, np.ndarray]:
+    """The weights after the last epoch, best or not."""
+    (checkpoint,) = folder.glob("*.npz")
+    held = unpacked(checkpoint)
+    assert held is not None
+    return {k.removeprefix("network/"): array for k, array in held[0].items() if k.startswith("network/")}
 
 
 def test_sessions_after_a_row_change_nothing_of_its_forecast(model: NeuralForecaster, rows: Slice) -> None:
@@ -85,13 +92,15 @@ def test_a_row_without_its_volatility_or_its_history_has_no_forecast(model: Neur
 def test_that_a_value_is_missing_is_seen_and_not_taken_for_the_median(model: NeuralForecaster, rows: Slice) -> None:
     at_median, missing = rows.features.copy(), rows.features.copy()
     for i, name in enumerate(model.layout.columns):
-        if name == "cpo_return_21d":
+        if name == GAPPY:
             at_median.loc[AHEAD, name] = model.scaler.centre[i]
-    missing.loc[AHEAD, "cpo_return_21d"] = np.nan
-    assert rows.features[:TRAINED]["cpo_return_21d"].isna().mean() > 0.2, "the column has a history of being missing"
+    missing.loc[AHEAD, GAPPY] = np.nan
+    assert rows.features[:TRAINED][GAPPY].isna().mean() > 0.2, "it has been missing where the net learnt"
     inputs = [net_inputs(table, model.scaler, model.layout)[AHEAD] for table in (at_median, missing)]
     different = (inputs[0] != inputs[1]).any(dim=0).nonzero().flatten().tolist()
-    assert different == [2 * len(OWN) + len(OTHER) + model.layout.other.index("cpo_return_21d")]
+    forecasts = [model.predict_quantiles(table, AHEAD)["1w"] for table in (at_median, missing)]
+    assert (forecasts[0] != forecasts[1]).any()
+    assert different == [2 * len(OWN) + len(OTHER) + model.layout.other.index(GAPPY)]
 
 
 def test_a_saved_model_forecasts_and_explains_the_same(model: NeuralForecaster, rows: Slice, tmp_path: Path) -> None:
@@ -123,24 +132,14 @@ def test_contributions_and_base_add_up_to_the_median(model: NeuralForecaster, ro
 
 
 @pytest.mark.parametrize("family", JOINT_FAMILIES)
-def test_two_fits_are_equal_and_another_seed_is_not(family: str, rows: Slice) -> None:
-    first, second, other = (last_weights(joint_forecaster(family), rows, seed) for seed in (1, 1, 2))
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert any(not np.array_equal(first[name], other[name]) for name in first)
-
-
-def last_weights(family: type, rows: Slice, seed: int) -> dict[str, np.ndarray]:
-    """The weights after the last epoch, best or not, from its checkpoint."""
-    import tempfile
-
-    from tasks.models.neural.training import unpacked
-
-    with tempfile.TemporaryDirectory() as folder:
-        made = family(PROBLEM, {**TINY, "epochs": 2, "seeds": (seed,)})
-        made.fit(rows.features[:TRAINED], known_before(rows, TRAINED), folder=Path(folder))
-        held = unpacked(Path(folder) / f"{made.family}_seed{seed}.npz")
-    assert held is not None
-    return {name: array for name, array in held[0].items() if name.startswith("network/")}
+def test_two_fits_are_equal_and_another_seed_is_not(family: str, rows: Slice, tmp_path: Path) -> None:
+    made = []
+    for fit, seed in enumerate((1, 1, 2)):
+        model = joint_forecaster(family)(PROBLEM, {**TINY, "epochs": 1, "seeds": (seed,)})
+        model.fit(rows.features[:400], known_before(rows, 400), folder=tmp_path / str(fit))
+        made.append(last_weights(tmp_path / str(fit)))
+    assert all(np.array_equal(made[0][name], made[1][name]) for name in made[0])
+    assert any(not np.array_equal(made[0][name], made[2][name]) for name in made[0])
 
 
 def test_an_untrained_net_is_the_no_change_forecast(rows: Slice) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -82,17 +83,17 @@ def test_an_unknown_target_has_no_gradient_and_the_direction_term_has_one() -> N
 
 
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 import pandas as pd
 from pathlib import Path
-from tasks.models.forecaster import joint_forecaster
-from tests.models.neural.conftest import PROBLEM, TINY
+from tasks.models.forecaster import JointProblem, joint_forecaster
 
 folder, kill_at = Path(sys.argv[1]), int(sys.argv[2])
+sessions, quantiles, options = json.loads(sys.argv[3])
 def progress(done, of, what):
     if done == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
-model = joint_forecaster("lstm_attention")(PROBLEM, {**TINY, "epochs": 6, "seeds": (1, 2)})
+model = joint_forecaster("dense")(JointProblem(sessions, tuple(quantiles)), options)
 model.fit(
     pd.read_parquet(folder / "features.parquet"), pd.read_parquet(folder / "targets.parquet"),
     folder=folder, progress=progress,
@@ -101,25 +102,26 @@ model.fit(
 
 
 def test_a_training_killed_at_a_random_epoch_goes_on_to_the_same_weights(rows: Slice, tmp_path: Path) -> None:
-    features, targets = rows.features[:600], rows.targets[:600]
+    features, targets = rows.features[:400], rows.targets[:400]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir(), cut.mkdir()
     features.to_parquet(cut / "features.parquet")
     targets.to_parquet(cut / "targets.parquet")
     options = {**TINY, "epochs": 6, "seeds": (1, 2)}
-    joint_forecaster("lstm_attention")(PROBLEM, options).fit(features, targets, folder=whole)
+    joint_forecaster("dense")(PROBLEM, options).fit(features, targets, folder=whole)
+    given = json.dumps([dict(PROBLEM.sessions), PROBLEM.quantiles, options])
     kill_at = int.from_bytes(os.urandom(1)) % 5 + 1
     ended = subprocess.run(
-        [sys.executable, "-c", KILLED, str(cut), str(kill_at)], cwd=PROJECT, capture_output=True, check=False
+        [sys.executable, "-c", KILLED, str(cut), str(kill_at), given], cwd=PROJECT, capture_output=True, check=False
     )
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
-    assert unpacked(cut / "lstm_attention_seed1.npz")[1]["progressed"]["epoch"] == kill_at  # type: ignore[index]
+    assert unpacked(cut / "dense_seed1.npz")[1]["progressed"]["epoch"] == kill_at  # type: ignore[index]
     seen: list[int] = []
-    resumed = joint_forecaster("lstm_attention")(PROBLEM, options)
+    resumed = joint_forecaster("dense")(PROBLEM, options)
     resumed.fit(features, targets, folder=cut, progress=lambda done, of, what: seen.append(done))
     assert seen[:1] == [kill_at + 1], "it went on and did not start again"
     for seed in (1, 2):
-        name = f"lstm_attention_seed{seed}.npz"
+        name = f"dense_seed{seed}.npz"
         assert (cut / name).read_bytes() == (whole / name).read_bytes(), f"killed at epoch {kill_at}"
 
 
