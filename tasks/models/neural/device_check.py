@@ -55,7 +55,7 @@ def check_devices(
     options = options or NeuralOptions()
     torch.set_warn_always(True)  # MPS tells of its first fallback only
     try:
-        with deterministic(options.threads):
+        with deterministic(options.threads, device=device):
             return [_check(family, device, options) for family in families]
     finally:
         torch.set_warn_always(False)

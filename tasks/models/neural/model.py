@@ -28,6 +28,7 @@ from tasks.models.neural.training import (
 from tasks.models.neural.windows import DTYPE, Layout, RobustScaler, net_inputs, windows
 from tasks.zones import read_json, write_bytes, write_json
 
+CPU = torch.device("cpu")
 EXPLAIN_STEPS = 16  # of the path integral
 
 
@@ -84,7 +85,7 @@ class NeuralForecaster:
         data = self._data(features, scaled, weights)
         device = choose_device(self.options.device)
         self.nets, self.progressed = [], []
-        with deterministic(self.options.threads):
+        with deterministic(self.options.threads, device=device):
             for seed in self.options.seeds:
                 torch.manual_seed(seed)
                 net = self._net()
@@ -109,7 +110,7 @@ class NeuralForecaster:
         out = np.full((len(rows), *self.anchor.shape), np.nan)
         if able.any():
             inputs, at = net_inputs(features, self.scaler, self.layout), torch.from_numpy(rows[able])
-            with deterministic(self.options.threads), torch.no_grad():
+            with deterministic(self.options.threads, device=CPU), torch.no_grad():
                 seen = [windows(inputs, part, self.options.window) for part in at.split(256)]
                 made = [np.concatenate([net(x).numpy() for x in seen]).astype("float64") for net in self.nets]
             out[able] = np.mean(made, axis=0) * scale[able][:, :, None]
@@ -131,7 +132,7 @@ class NeuralForecaster:
         names = [*self.layout.columns, "base"]
         out = np.full((len(self.problem.sessions), len(rows), len(names)), np.nan)
         inputs = net_inputs(features, self.scaler, self.layout)
-        with deterministic(self.options.threads):
+        with deterministic(self.options.threads, device=CPU):
             for i in np.flatnonzero(able):
                 seen = windows(inputs, torch.tensor([int(rows[i])]), self.options.window)
                 parts = np.mean([self._attributions(net, seen) for net in self.nets], axis=0)

@@ -107,9 +107,13 @@ class Heads(nn.Module):
         middle = raw[..., self.median : self.median + 1]
         below = functional.softplus(raw[..., : self.median])
         above = functional.softplus(raw[..., self.median + 1 :])
-        lower = middle - below.flip(-1).cumsum(-1).flip(-1)
-        own = torch.cat([lower, middle, middle + above.cumsum(-1)], dim=-1)
+        own = torch.cat([middle - below @ summing(below).T, middle, middle + above @ summing(above)], dim=-1)
         return own if self.training else self.own_share * own + (1 - self.own_share) * self.anchor
+
+
+def summing(steps: torch.Tensor) -> torch.Tensor:
+    """The matrix whose product with steps is their running sum: cumsum itself is not deterministic on CUDA."""
+    return torch.ones(steps.shape[-1], steps.shape[-1], device=steps.device, dtype=steps.dtype).triu()
 
 
 class Network(nn.Module):

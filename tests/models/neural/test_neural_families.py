@@ -180,14 +180,12 @@ def test_a_column_never_seen_in_training_stays_missing_and_a_rare_flag_keeps_its
     assert inputs[0, [0, 2]].tolist() == [0.0, 1.0]
 
 
-def test_a_window_ends_at_its_row_and_copies_no_more_than_is_asked() -> None:
+def test_a_window_ends_at_its_row() -> None:
     inputs = torch.arange(20.0).view(10, 2)
     seen = windows(inputs, torch.tensor([3, 9]), 4)
     assert seen.shape == (2, 2, 4)
     assert seen[0, 0].tolist() == [0.0, 2.0, 4.0, 6.0]
     assert seen[1, 1].tolist() == [13.0, 15.0, 17.0, 19.0]
-    view = inputs.unfold(0, 4, 1)
-    assert view.data_ptr() == inputs.data_ptr(), "the windows themselves are a view"
 
 
 @pytest.mark.parametrize("network", [Tcn, LstmAttention, Tft])
