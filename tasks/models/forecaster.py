@@ -82,7 +82,7 @@ class JointForecaster(Protocol):
     problem: JointProblem
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
-        """``options``: what differs from the family's defaults."""
+        """``options``: those of the family that differ from their defaults."""
 
     def fit(
         self,

@@ -37,12 +37,11 @@ class NeuralForecaster:
 
     family: ClassVar[str]
     network: ClassVar[type[Network]]
-    defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
-        """``options``: those of NeuralOptions that differ from the family's defaults."""
+        """``options``: those of NeuralOptions that differ from their defaults."""
         self.problem = problem
-        self.options = NeuralOptions.of({**self.defaults, **(options or {})})
+        self.options = NeuralOptions.of(options or {})
         self.layout = Layout((), ())
         self.scaler = RobustScaler((), np.empty(0), np.empty(0))
         self.anchor = np.empty((0, 0))

@@ -11,7 +11,7 @@ import torch
 
 from tasks.errors import ModelStoreError, RegistryError, TrainingFailed
 from tasks.models.forecaster import JOINT_FAMILIES, SCALE, Problem, forecaster, joint_forecaster
-from tasks.models.joint import joint_out_of_fold, sample_weights
+from tasks.models.joint import joint_out_of_fold, joint_targets, sample_weights
 from tasks.models.neural.model import NeuralForecaster
 from tasks.models.neural.networks import LstmAttention, Network, Shape, Tcn, Tft
 from tasks.models.neural.training import split_rows, tensors_under, unpacked
@@ -262,6 +262,11 @@ def test_targets_that_lie_in_the_test_year_are_not_learnt_from(rows: Slice) -> N
     ]
     for name in PROBLEM.sessions:
         pd.testing.assert_frame_equal(made[0][name], made[1][name])
+
+
+def test_tables_of_other_sessions_are_refused(rows: Slice) -> None:
+    with pytest.raises(TrainingFailed, match="table of 1m has other sessions"):
+        joint_targets(PROBLEM, {**rows.tables, "1m": rows.tables["1m"].iloc[1:]})
 
 
 def test_weights_are_the_regime_times_recency() -> None:
