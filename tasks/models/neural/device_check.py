@@ -63,7 +63,7 @@ def check_devices(
 
 def _check(family: str, device: torch.device, options: NeuralOptions) -> Checked:
     torch.manual_seed(0)
-    shape = Shape(*COLUMNS, options.window, options.channels, dropout=0.0, own_share=1.0)
+    shape = Shape(*COLUMNS, options.window, options.channels, dropout=0.0)
     network = joint_forecaster(family).network(shape, ANCHOR, median=3)  # type: ignore[attr-defined]
     with torch.no_grad():  # heads start at zero, which would hide everything behind them
         for parameter in network.heads.parameters():

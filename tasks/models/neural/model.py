@@ -33,7 +33,11 @@ EXPLAIN_STEPS = 16  # of the path integral
 
 
 class NeuralForecaster:
-    """One net a seed, averaged quantile by quantile; a family names its network."""
+    """One net a seed, averaged quantile by quantile; a family names its network.
+
+    A net learns, and proves itself on the validation tail, with its whole voice. It forecasts with `own_share` of it,
+    the rest is the no-change forecast's: noise in the location costs more than the little that can be learnt of it.
+    """
 
     family: ClassVar[str]
     network: ClassVar[type[Network]]
@@ -112,7 +116,8 @@ class NeuralForecaster:
             with deterministic(self.options.threads, device=CPU), torch.no_grad():
                 seen = [windows(inputs, part, self.options.window) for part in at.split(256)]
                 made = [np.concatenate([net(x).numpy() for x in seen]).astype("float64") for net in self.nets]
-            out[able] = np.mean(made, axis=0) * scale[able][:, :, None]
+            share = self.options.own_share
+            out[able] = (share * np.mean(made, axis=0) + (1 - share) * self.anchor) * scale[able][:, :, None]
         return {name: out[:, i] for i, name in enumerate(self.problem.sessions)}
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
@@ -135,7 +140,7 @@ class NeuralForecaster:
             for i in np.flatnonzero(able):
                 seen = windows(inputs, torch.tensor([int(rows[i])]), self.options.window)
                 parts = np.mean([self._attributions(net, seen) for net in self.nets], axis=0)
-                out[:, i] = parts * scale[i][:, None]
+                out[:, i] = self.options.own_share * parts * scale[i][:, None]  # the rest's median is no change
         return {
             name: pd.DataFrame(out[h], columns=names, index=features.index[rows])
             for h, name in enumerate(self.problem.sessions)
@@ -192,7 +197,6 @@ class NeuralForecaster:
             self.options.window,
             self.options.channels,
             self.options.dropout,
-            self.options.own_share,
         )
         return self.network(shape, self.anchor, self.problem.median)
 

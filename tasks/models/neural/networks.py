@@ -16,14 +16,13 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides a net's tensors: columns of either kind, sessions in a window, width, dropout, its share."""
+    """What decides a net's tensors: columns of either kind, sessions in a window, width, dropout."""
 
     own: int
     other: int
     sessions: int
     channels: int
     dropout: float
-    own_share: float
 
 
 class ContextEncoder(nn.Module):
@@ -73,20 +72,15 @@ def pointwise(columns: int, channels: int) -> nn.Conv1d:
 
 
 class Heads(nn.Module):
-    """A head a horizon: median and positive steps outwards, so that quantiles cannot cross.
-
-    It learns with its whole voice, and forecasts with ``own_share`` of it: the rest is the no-change forecast's,
-    quantile by quantile. Noise in the location costs more than the little that can be learnt of it.
-    """
+    """A head a horizon: median and positive steps outwards, so that quantiles cannot cross."""
 
     start: torch.Tensor
-    anchor: torch.Tensor
 
     def __init__(self, width: int, anchor: np.ndarray, median: int, shape: Shape) -> None:
         """``anchor``: the no-change quantiles, horizons x levels, in scaled returns. ``median``: the level's place."""
         super().__init__()
         hidden = max(8, width // 2)
-        self.median, self.own_share = median, shape.own_share
+        self.median = median
         self.heads = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(width, hidden), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(hidden, anchor.shape[1])
@@ -99,7 +93,6 @@ class Heads(nn.Module):
         steps = np.maximum(np.diff(anchor, axis=1), 1e-4)
         start = np.insert(np.log(np.expm1(steps)), median, anchor[:, median], axis=1)  # inverse of softplus
         self.register_buffer("start", torch.tensor(start, dtype=torch.float32))
-        self.register_buffer("anchor", torch.tensor(anchor, dtype=torch.float32))
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         """Rows x horizons x levels."""
@@ -107,8 +100,7 @@ class Heads(nn.Module):
         middle = raw[..., self.median : self.median + 1]
         below = functional.softplus(raw[..., : self.median])
         above = functional.softplus(raw[..., self.median + 1 :])
-        own = torch.cat([middle - below @ summing(below).T, middle, middle + above @ summing(above)], dim=-1)
-        return own if self.training else self.own_share * own + (1 - self.own_share) * self.anchor
+        return torch.cat([middle - below @ summing(below).T, middle, middle + above @ summing(above)], dim=-1)
 
 
 def summing(steps: torch.Tensor) -> torch.Tensor:

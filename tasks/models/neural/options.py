@@ -17,7 +17,7 @@ class NeuralOptions:
     window: int = 252  # sessions a forecast sees
     channels: int = 32
     dropout: float = 0.3
-    own_share: float = 0.25  # of the net in its forecast; the rest is the no-change forecast
+    own_share: float = 0.5  # of the net in its forecast; the rest is the no-change forecast
     learning_rate: float = 3e-4
     weight_decay: float = 1e-2
     batch: int = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,19 @@ def test_a_saved_model_forecasts_and_explains_the_same(model: NeuralForecaster, 
     np.testing.assert_array_equal(loaded.predict_quantiles(reordered, AHEAD)["1w"], before["1w"])
 
 
+def test_it_forecasts_with_its_share_of_the_voice_and_the_rest_is_no_change(
+    model: NeuralForecaster, rows: Slice, tmp_path: Path
+) -> None:
+    model.save(tmp_path)
+    half = type(model).load(tmp_path, PROBLEM)
+    half.options = replace(model.options, own_share=0.5)
+    scale = rows.features.loc[AHEAD, SCALE].to_numpy()[:, None] / 100 * np.sqrt(21 / 252)
+    whole, mixed = (m.predict_quantiles(rows.features, AHEAD)["1m"] for m in (model, half))
+    np.testing.assert_allclose(mixed, (whole + model.anchor[1] * scale) / 2, atol=1e-12)
+    parts = [m.explain(rows.features, AHEAD[:2])["1m"] for m in (model, half)]
+    pd.testing.assert_frame_equal(parts[0] / 2, parts[1])
+
+
 def test_contributions_and_base_add_up_to_the_median(model: NeuralForecaster, rows: Slice) -> None:
     median = model.predict_quantiles(rows.features, AHEAD[:4])
     for name, parts in model.explain(rows.features, AHEAD[:4]).items():
@@ -191,7 +205,7 @@ def test_a_window_ends_at_its_row() -> None:
 @pytest.mark.parametrize("network", [Tcn, LstmAttention, Tft])
 def test_within_a_window_a_later_session_does_not_move_an_earlier_one(network: type[Network]) -> None:
     torch.manual_seed(0)
-    net = network(Shape(4, 3, 60, 8, 0.0, 1.0), ANCHOR, 3).eval()
+    net = network(Shape(4, 3, 60, 8, 0.0), ANCHOR, 3).eval()
     x = torch.randn(2, 14, 60)
     changed = x.clone()
     changed[..., 40:] += 10.0
@@ -205,7 +219,7 @@ def test_within_a_window_a_later_session_does_not_move_an_earlier_one(network: t
 @pytest.mark.parametrize("sessions", [252, 61])
 def test_the_tcn_at_its_last_session_is_the_dilated_network_and_sees_the_whole_window(sessions: int) -> None:
     torch.manual_seed(0)
-    net = Tcn(Shape(4, 3, sessions, 8, 0.0, 1.0), ANCHOR, 3).eval()
+    net = Tcn(Shape(4, 3, sessions, 8, 0.0), ANCHOR, 3).eval()
     x = torch.randn(2, 14, sessions, requires_grad=True)
     torch.testing.assert_close(net.state(x), net.sequence(x)[..., -1], atol=1e-5, rtol=1e-4)
     (gradient,) = torch.autograd.grad(net.state(x).square().sum(), x)
