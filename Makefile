@@ -10,7 +10,7 @@ PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYT
 UI_PORT ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train test lint bench surface proofs docs health new-source ui lock lock-check clean
+.PHONY: help setup demo daily train test lint bench surface device-check proofs docs health new-source ui lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -45,6 +45,9 @@ bench: setup ## measure, and write docs/results/bench.md
 surface: setup ## choose the production surface on what the last run left: writes registry/production_surface.yaml
 	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo
 	@$(RUN) -m tasks.evaluation.surface
+
+device-check: setup ## every neural family for one batch on CBI_DEVICE (default: the best there is) against the CPU
+	@$(RUN) -m tasks.models.neural.device_check
 
 proofs: setup ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo

@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
     workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
     finbert: Path | None = Field(default=None, description="folder of FinBERT's weights; without it the lexicon scores")
+    device: str = Field(default="auto", pattern="^(auto|mps|cuda|cpu)$", description="where nets are trained")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
 

@@ -95,7 +95,7 @@ class JointForecaster(Protocol):
         """Sessions that a forecast looks at, its own the last."""
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
-        """``options``: what differs from the family's defaults."""
+        """``options``: those of the family that differ from their defaults."""
 
     def fit(
         self,

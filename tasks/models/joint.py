@@ -14,8 +14,6 @@ from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import SCALE, JointForecaster, JointProblem, column
 from tasks.registry import WalkForwardPlan
 
-LABELS = ("date", "target_date", "target_log_return", "target_price")
-
 
 def joint_out_of_fold(
     family: type[JointForecaster],
@@ -39,14 +37,9 @@ def joint_out_of_fold(
 
     Invariants: each head learns only targets known before the fold, so each is purged by its own horizon.
     """
-    first = next(iter(tables.values()))
-    dates = pd.DatetimeIndex(first["date"])
-    for name in problem.sessions:
-        if not dates.equals(pd.DatetimeIndex(tables[name]["date"])):
-            raise TrainingFailed(f"the training tables do not have the same sessions: {name} differs")
-    features = first[columns]
-    targets = pd.DataFrame({name: tables[name]["target_log_return"].to_numpy() for name in problem.sessions})
-    targets = targets.where(first[SCALE].notna().to_numpy()[:, None])
+    targets = joint_targets(problem, tables)
+    first = tables[next(iter(problem.sessions))]
+    dates, features = pd.DatetimeIndex(first["date"]), first[columns]
     folds = {name: list(walk_forward(dates, plan, horizon=h)) for name, h in problem.sessions.items()}
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in problem.sessions}
     chosen = [i for i, fold in enumerate(next(iter(folds.values()))) if fold.year in years]
@@ -65,10 +58,13 @@ def joint_out_of_fold(
             progress=progress,
         )
         quantiles = model.predict_quantiles(features.iloc[: fold.test[-1] + 1], fold.test)
-        for name, table in tables.items():
+        for name in problem.sessions:
+            table = tables[name]
             able = targets[name].notna().to_numpy()[fold.test] & ~np.isnan(quantiles[name]).any(axis=1)
             rows, forecast = fold.test[able], quantiles[name][able]
-            part = table.loc[rows, list(LABELS[:3])].assign(
+            if not len(rows):
+                continue
+            part = table.loc[rows, ["date", "target_date", "target_log_return"]].assign(
                 fold=fold.year,
                 scored=fold.scored,
                 row=rows,
@@ -78,6 +74,22 @@ def joint_out_of_fold(
             parts[name].append(part.assign(**{column(p): forecast[:, j] for j, p in enumerate(problem.quantiles)}))
         progress(number + 1, len(chosen), f"{family.family}: fold {fold.year}")
     return {name: pd.concat(held, ignore_index=True) if held else pd.DataFrame() for name, held in parts.items()}
+
+
+def joint_targets(problem: JointProblem, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The log returns of every horizon, a column each; NaN where not known or without the scale that all need.
+
+    Raises:
+        TrainingFailed: the tables do not have the same sessions.
+    """
+    dates, targets = None, {}
+    for name in problem.sessions:
+        table = tables[name]
+        if dates is not None and not dates.equals(pd.DatetimeIndex(table["date"])):
+            raise TrainingFailed(f"the training table of {name} has other sessions; run `python -m flows.daily` again")
+        dates = pd.DatetimeIndex(table["date"])
+        targets[name] = table["target_log_return"].where(table[SCALE].notna()).to_numpy()
+    return pd.DataFrame(targets)
 
 
 def sample_weights(table: pd.DataFrame, *, regimes: bool, half_life_sessions: float | None) -> np.ndarray:

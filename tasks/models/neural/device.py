@@ -37,10 +37,13 @@ def choose_device(wanted: str) -> torch.device:
 
 
 @contextmanager
-def deterministic(threads: int) -> Iterator[None]:
-    """Only algorithms that give equal bits twice, on so many CPU threads; what was set before is put back."""
+def deterministic(threads: int, *, device: torch.device) -> Iterator[None]:
+    """Only algorithms that give equal bits twice, on so many CPU threads; what was set before is put back.
+
+    On the CPU an operation without such an algorithm is an error. On a GPU it is a warning: not every one has them all.
+    """
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     torch.set_num_threads(threads)
     try:
         yield
@@ -86,9 +89,10 @@ def measure_autocast(network: torch.nn.Module, batch: torch.Tensor, *, repeats: 
     """Time both, the fastest of ``repeats``, and compare their outputs; gradients are cleared afterwards."""
     seconds, outputs = [], []
     was_training = network.training
-    network.eval()  # dropout would differ
-    if batch.device.type == "cuda":
-        network.train()  # cuDNN's LSTM has no backward pass in eval mode; dropout must be off in ``network``
+    network.train()  # cuDNN's LSTM has no backward pass in eval mode
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout | torch.nn.Dropout1d):
+            module.eval()  # or the two would differ by chance
     for enabled in (False, True):
         taken = []
         for _ in range(repeats + 1):  # the first is a warm-up

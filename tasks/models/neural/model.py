@@ -28,20 +28,24 @@ from tasks.models.neural.training import (
 from tasks.models.neural.windows import DTYPE, Layout, RobustScaler, net_inputs, windows
 from tasks.zones import read_json, write_bytes, write_json
 
+CPU = torch.device("cpu")
 EXPLAIN_STEPS = 16  # of the path integral
 
 
 class NeuralForecaster:
-    """One net a seed, averaged quantile by quantile; a family names its network."""
+    """One net a seed, averaged quantile by quantile; a family names its network.
+
+    A net learns, and proves itself on the validation tail, with its whole voice. It forecasts with `own_share` of it,
+    the rest is the no-change forecast's: noise in the location costs more than the little that can be learnt of it.
+    """
 
     family: ClassVar[str]
     network: ClassVar[type[Network]]
-    defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
-        """``options``: those of NeuralOptions that differ from the family's defaults."""
+        """``options``: those of NeuralOptions that differ from their defaults."""
         self.problem = problem
-        self.options = NeuralOptions.of({**self.defaults, **(options or {})})
+        self.options = NeuralOptions.of(options or {})
         self.layout = Layout((), ())
         self.scaler = RobustScaler((), np.empty(0), np.empty(0))
         self.anchor = np.empty((0, 0))
@@ -74,24 +78,22 @@ class NeuralForecaster:
         Raises:
             TrainingFailed: too few rows, or a loss that is not finite.
         """
-        usable = ~np.isnan(horizon_scale(features, 1)) & (np.arange(len(features)) >= self.options.window - 1)
-        returns = targets[list(self.problem.sessions)].to_numpy(dtype="float64")
-        returns = np.where(usable[:, None], returns, np.nan)
-        known = np.flatnonzero(~np.isnan(returns).all(axis=1))
+        scaled = targets[list(self.problem.sessions)].to_numpy(dtype="float64") / self._scales(features)
+        self.anchor = np.stack([_centred_quantiles(column, self.problem.quantiles) for column in scaled.T])
+        scaled[: self.options.window - 1] = np.nan
+        known = np.flatnonzero(~np.isnan(scaled).all(axis=1))
         if len(known) < 2 * self.options.batch:
             raise TrainingFailed(
                 f"{self.family}: {len(known)} rows have a target, {SCALE} and {self.options.window} sessions of "
                 f"history; a net needs {2 * self.options.batch}. Give it an earlier start or a shorter window"
             )
-        features, returns = features.iloc[: known[-1] + 1], returns[: known[-1] + 1]
+        features, scaled = features.iloc[: known[-1] + 1], scaled[: known[-1] + 1]
         self.layout = Layout.of(list(features.columns), self.options.other_markets)
         self.scaler = RobustScaler.fit(features, self.layout.columns)
-        scaled = returns / self._scales(features)
-        self.anchor = np.stack([_centred_quantiles(column, self.problem.quantiles) for column in scaled.T])
         data = self._data(features, scaled, weights)
         device = choose_device(self.options.device)
         self.nets, self.progressed = [], []
-        with deterministic(self.options.threads):
+        with deterministic(self.options.threads, device=device):
             for seed in self.options.seeds:
                 torch.manual_seed(seed)
                 net = self._net()
@@ -116,10 +118,11 @@ class NeuralForecaster:
         out = np.full((len(rows), *self.anchor.shape), np.nan)
         if able.any():
             inputs, at = net_inputs(features, self.scaler, self.layout), torch.from_numpy(rows[able])
-            with deterministic(self.options.threads), torch.no_grad():
+            with deterministic(self.options.threads, device=CPU), torch.no_grad():
                 seen = [windows(inputs, part, self.options.window) for part in at.split(256)]
                 made = [np.concatenate([net(x).numpy() for x in seen]).astype("float64") for net in self.nets]
-            out[able] = np.mean(made, axis=0) * scale[able][:, :, None]
+            share = self.options.own_share
+            out[able] = (share * np.mean(made, axis=0) + (1 - share) * self.anchor) * scale[able][:, :, None]
         return {name: out[:, i] for i, name in enumerate(self.problem.sessions)}
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
@@ -138,11 +141,11 @@ class NeuralForecaster:
         names = [*self.layout.columns, "base"]
         out = np.full((len(self.problem.sessions), len(rows), len(names)), np.nan)
         inputs = net_inputs(features, self.scaler, self.layout)
-        with deterministic(self.options.threads):
+        with deterministic(self.options.threads, device=CPU):
             for i in np.flatnonzero(able):
                 seen = windows(inputs, torch.tensor([int(rows[i])]), self.options.window)
                 parts = np.mean([self._attributions(net, seen) for net in self.nets], axis=0)
-                out[:, i] = parts * scale[i][:, None]
+                out[:, i] = self.options.own_share * parts * scale[i][:, None]  # the rest's median is no change
         return {
             name: pd.DataFrame(out[h], columns=names, index=features.index[rows])
             for h, name in enumerate(self.problem.sessions)

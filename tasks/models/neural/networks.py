@@ -74,32 +74,38 @@ def pointwise(columns: int, channels: int) -> nn.Conv1d:
 class Heads(nn.Module):
     """A head a horizon: median and positive steps outwards, so that quantiles cannot cross."""
 
-    anchor: torch.Tensor
+    start: torch.Tensor
 
-    def __init__(self, width: int, anchor: np.ndarray, median: int, dropout: float) -> None:
+    def __init__(self, width: int, anchor: np.ndarray, median: int, shape: Shape) -> None:
         """``anchor``: the no-change quantiles, horizons x levels, in scaled returns. ``median``: the level's place."""
         super().__init__()
         hidden = max(8, width // 2)
         self.median = median
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, anchor.shape[1]))
+            nn.Sequential(
+                nn.Linear(width, hidden), nn.GELU(), nn.Dropout(shape.dropout), nn.Linear(hidden, anchor.shape[1])
+            )
             for _ in anchor
         )
         for head in self.heads:
-            nn.init.zeros_(head[-1].weight)  # type: ignore[index, arg-type]
-            nn.init.zeros_(head[-1].bias)  # type: ignore[index, arg-type]
+            nn.init.zeros_(head[-1].weight)  # type: ignore[index]
+            nn.init.zeros_(head[-1].bias)  # type: ignore[index]
         steps = np.maximum(np.diff(anchor, axis=1), 1e-4)
         start = np.insert(np.log(np.expm1(steps)), median, anchor[:, median], axis=1)  # inverse of softplus
-        self.register_buffer("anchor", torch.tensor(start, dtype=torch.float32))
+        self.register_buffer("start", torch.tensor(start, dtype=torch.float32))
 
     def forward(self, state: torch.Tensor) -> torch.Tensor:
         """Rows x horizons x levels."""
-        raw = torch.stack([head(state) for head in self.heads], dim=1) + self.anchor
+        raw = torch.stack([head(state) for head in self.heads], dim=1) + self.start
         middle = raw[..., self.median : self.median + 1]
         below = functional.softplus(raw[..., : self.median])
         above = functional.softplus(raw[..., self.median + 1 :])
-        lower = middle - below.flip(-1).cumsum(-1).flip(-1)
-        return torch.cat([lower, middle, middle + above.cumsum(-1)], dim=-1)
+        return torch.cat([middle - below @ summing(below).T, middle, middle + above @ summing(above)], dim=-1)
+
+
+def summing(steps: torch.Tensor) -> torch.Tensor:
+    """The matrix whose product with steps is their running sum: cumsum itself is not deterministic on CUDA."""
+    return torch.ones(steps.shape[-1], steps.shape[-1], device=steps.device, dtype=steps.dtype).triu()
 
 
 class Network(nn.Module):
@@ -110,7 +116,7 @@ class Network(nn.Module):
     def __init__(self, shape: Shape, anchor: np.ndarray, median: int) -> None:
         super().__init__()
         self.build(shape)
-        self.heads = Heads(self.width, anchor, median, shape.dropout)
+        self.heads = Heads(self.width, anchor, median, shape)
 
     def build(self, shape: Shape) -> None:
         """Make the trunk's layers and set ``width``."""
@@ -167,13 +173,14 @@ class CausalBlock(nn.Module):
 class Tcn(Network):
     """Causal convolutions with dilation 1, 2, 4 … 32: six blocks of kernel 5 see 505 sessions, five only 249."""
 
-    blocks, kernel, groups = 6, 5, 4
+    blocks, kernel, group = 6, 5, 8  # channels normalised together: of two, only which is larger would be left
 
     def build(self, shape: Shape) -> None:  # noqa: D102
         self.width = shape.channels
         self.embedding = Embedding(shape, shape.channels)
         self.trunk = nn.ModuleList(
-            CausalBlock(shape.channels, self.kernel, self.groups, shape.dropout) for _ in range(self.blocks)
+            CausalBlock(shape.channels, self.kernel, max(1, shape.channels // self.group), shape.dropout)
+            for _ in range(self.blocks)
         )
 
     def state(self, x: torch.Tensor) -> torch.Tensor:

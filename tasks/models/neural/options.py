@@ -16,8 +16,9 @@ class NeuralOptions:
     other_markets: tuple[str, ...] = ()  # input columns that go through the context encoder
     window: int = 252  # sessions a forecast sees
     channels: int = 32
-    dropout: float = 0.2
-    learning_rate: float = 1e-3
+    dropout: float = 0.3
+    own_share: float = 0.5  # of the net in its forecast; the rest is the no-change forecast
+    learning_rate: float = 3e-4
     weight_decay: float = 1e-2
     batch: int = 64
     epochs: int = 20
@@ -44,7 +45,8 @@ class NeuralOptions:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise RegistryError(f"unknown options of a neural family: {unknown}; known: {sorted(known)}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+        values: dict[str, Any] = {k: tuple(value) if isinstance(value, list) else value for k, value in given.items()}
+        return cls(**values)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for what is saved and for a checkpoint's identity."""

@@ -6,6 +6,7 @@ of its own, so a killed training goes on to the same weights, bit for bit, on th
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import logging
@@ -47,7 +48,7 @@ class TrainingData:
     def identity(self) -> str:
         """A hash of all of it: a checkpoint of other data is of no use."""
         tensors = [getattr(self, name) for name in self.__dataclass_fields__]
-        return fingerprint([fingerprint(tensor.numpy().tobytes().hex()) for tensor in tensors])
+        return fingerprint([hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in tensors])
 
 
 @dataclass

@@ -97,8 +97,11 @@ def net_inputs(features: pd.DataFrame, scaler: RobustScaler, layout: Layout) -> 
 
 
 def windows(inputs: torch.Tensor, rows: torch.Tensor, sessions: int) -> torch.Tensor:
-    """The ``sessions`` up to and with each row: rows x channels x sessions. Only the rows asked for are copied.
+    """The ``sessions`` up to and with each row: rows x channels x sessions. Only the rows asked for are made.
+
+    By row numbers, not through a strided view: some devices copy all of a view before they index it.
 
     Invariants: window of row t holds no session after t.
     """
-    return inputs.unfold(0, sessions, 1)[rows - (sessions - 1)]
+    back = torch.arange(1 - sessions, 1, device=rows.device)
+    return inputs[rows[:, None] + back].transpose(1, 2).contiguous()

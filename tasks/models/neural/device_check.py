@@ -1,0 +1,145 @@
+"""``make device-check``: every neural family on the chosen device against the CPU, one batch forwards and backwards.
+
+The batch is noise of the size of the real one: what is checked is arithmetic and speed, not a forecast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tasks.errors import CbiError
+from tasks.models.forecaster import JOINT_FAMILIES, joint_forecaster
+from tasks.models.neural.device import TOLERANCE, choose_device, deterministic, measure_autocast, wait_for
+from tasks.models.neural.networks import Network, Shape
+from tasks.models.neural.options import NeuralOptions
+from tasks.settings import load_settings
+
+COLUMNS = (20, 20)  # own and other markets'
+ANCHOR = np.tile([-1.645, -1.282, -0.674, 0.0, 0.674, 1.282, 1.645], (5, 1))  # normal quantiles, five horizons
+FALLBACK = re.compile(r"operator '([\w:.]+)'.*fall back to run on the CPU", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What one family did on the device."""
+
+    family: str
+    cpu_s: float
+    device_s: float
+    output_difference: float
+    gradient_difference: float  # relative to the largest gradient
+    autocast_pays: bool
+    fallbacks: tuple[str, ...]
+    error: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """It ran, and agrees with the CPU."""
+        return not self.error and max(self.output_difference, self.gradient_difference) <= TOLERANCE
+
+
+def check_devices(
+    device: torch.device, *, families: tuple[str, ...] = JOINT_FAMILIES, options: NeuralOptions | None = None
+) -> list[Checked]:
+    """Run each family with its own width; a family that fails is a row of the table, not the end."""
+    options = options or NeuralOptions()
+    torch.set_warn_always(True)  # MPS tells of its first fallback only
+    try:
+        with deterministic(options.threads, device=device):
+            return [_check(family, device, options) for family in families]
+    finally:
+        torch.set_warn_always(False)
+
+
+def _check(family: str, device: torch.device, options: NeuralOptions) -> Checked:
+    torch.manual_seed(0)
+    shape = Shape(*COLUMNS, options.window, options.channels, dropout=0.0)
+    network = joint_forecaster(family).network(shape, ANCHOR, median=3)  # type: ignore[attr-defined]
+    with torch.no_grad():  # heads start at zero, which would hide everything behind them
+        for parameter in network.heads.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    batch = torch.randn(options.batch, 2 * sum(COLUMNS), options.window)
+    cpu_s, expected, expected_gradient = _step(network, batch, torch.device("cpu"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            device_s, found, gradient = _step(network, batch, device)
+            pays = measure_autocast(network, batch.to(device)).pays
+        except (RuntimeError, NotImplementedError) as error:
+            return Checked(family, cpu_s, np.nan, np.nan, np.nan, False, (), str(error).splitlines()[0])
+    fallbacks = {match.group(1) for warning in caught if (match := FALLBACK.search(str(warning.message)))}
+    return Checked(
+        family,
+        cpu_s,
+        device_s,
+        float((found - expected).abs().max()),
+        float((gradient - expected_gradient).abs().max() / expected_gradient.abs().max()),
+        pays,
+        tuple(sorted(fallbacks)),
+    )
+
+
+def _step(network: Network, batch: torch.Tensor, device: torch.device) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """Seconds of a step (the second: the first warms up), quantiles, and all gradients in a row."""
+    network.to(device).train()
+    x = batch.to(device)
+    for _ in range(2):
+        network.zero_grad(set_to_none=True)
+        wait_for(device)
+        started = time.perf_counter()
+        out = network(x)
+        out.square().mean().backward()
+        wait_for(device)
+        seconds = time.perf_counter() - started
+    gradient = torch.cat([p.grad.flatten().cpu() for p in network.parameters() if p.grad is not None])
+    return seconds, out.detach().cpu(), gradient
+
+
+def show(device: torch.device, checked: list[Checked]) -> None:
+    """The table that a person reads."""
+    table = Table(title=f"one batch on {device.type} (torch {torch.__version__}) against the CPU")
+    for name in ("family", "CPU ms", f"{device.type} ms", "outputs differ", "gradients differ", "autocast", "result"):
+        table.add_column(name)
+    for row in checked:
+        result = row.error or ("ok" if row.passed else f"differs by more than {TOLERANCE}")
+        if row.fallbacks:
+            result += f"; on the CPU: {', '.join(row.fallbacks)}"
+        table.add_row(
+            row.family,
+            f"{1000 * row.cpu_s:.0f}",
+            f"{1000 * row.device_s:.0f}",
+            f"{row.output_difference:.1e}",
+            f"{row.gradient_difference:.1e}",
+            "pays" if row.autocast_pays else "off",
+            result,
+        )
+    Console(width=120).print(table)
+
+
+def main() -> int:
+    """0 when every family agrees with the CPU, 1 when one does not, 2 when there is no such device."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", help="mps, cuda or cpu; otherwise CBI_DEVICE, otherwise the best there is")
+    arguments = parser.parse_args()
+    try:
+        device = choose_device(arguments.device or load_settings().device)
+    except CbiError as error:
+        print(error, file=sys.stderr)
+        return 2
+    checked = check_devices(device)
+    show(device, checked)
+    return 0 if all(row.passed for row in checked) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
