@@ -44,7 +44,7 @@ def plan_fits(run: Run, budget: str) -> Plan:
     return plan_bake_off(
         run.work.exports,
         run.horizons,
-        load_models(run.settings.registry),
+        load_models(run.settings.registry, run.features),
         run.features,
         load_surface(run.settings.registry, run.features),
         budget=budget,

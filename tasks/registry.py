@@ -646,7 +646,8 @@ class ModelFamily(Entry):
     """One family of the bake-off: what it reads, and what differs from its own defaults."""
 
     title: str
-    surface: Literal["full", "production"]
+    surface: Literal["full", "production", "volatility"]
+    groups: tuple[str, ...] = ()
     options: dict[str, Any] = {}
 
 
@@ -656,17 +657,33 @@ class Budget(Entry):
     title: str
     families: tuple[str, ...]
     last_test_years: int = Field(ge=0, description="0: all; else so many, back from the last year that is over")
+    joint_last_test_years: int | None = Field(default=None, ge=1, description="the same for families of all horizons")
     options: dict[str, dict[str, Any]] = Field(default={}, description="by family, over the family's own")
 
 
 class Models(Entry):
     """registry/models.yaml."""
 
+    volatility: tuple[str, ...]
     families: dict[str, ModelFamily]
+    ensemble: tuple[str, ...] = Field(min_length=2)
     budgets: dict[str, Budget]
+
+    def columns(self, family: str, features: FeatureRegistry, surface: ProductionSurface) -> list[str]:
+        """The production features that a family reads, in the registry's order."""
+        chosen = self.families[family]
+        read = {
+            "volatility": set(self.volatility),
+            "production": set(surface.features),
+            "full": set(features.production()),
+        }[chosen.surface]
+        category = features.category_of
+        return [name for name in features.production() if name in read or category[name] in chosen.groups]
 
     @model_validator(mode="after")
     def _families_known(self) -> Models:
+        if unknown := sorted(set(self.ensemble) - set(self.families)):
+            raise ValueError(f"ensemble: unknown family {unknown}; known: {sorted(self.families)}")
         for name, budget in self.budgets.items():
             if unknown := sorted({*budget.families, *budget.options} - set(self.families)):
                 raise ValueError(f"budget {name}: unknown family {unknown}; known: {sorted(self.families)}")
@@ -826,9 +843,16 @@ def load_horizons(folder: Path) -> Horizons:
     return _load(folder / "horizons.yaml", Horizons)
 
 
-def load_models(folder: Path) -> Models:
-    """registry/models.yaml, checked."""
-    return _load(folder / "models.yaml", Models)
+def load_models(folder: Path, registry: FeatureRegistry) -> Models:
+    """registry/models.yaml, checked against the feature registry."""
+    path = folder / "models.yaml"
+    models = _load(path, Models)
+    if unknown := sorted(set(models.volatility) - set(registry.production())):
+        raise RegistryError(f"{path}: volatility: no production feature {', '.join(unknown)}")
+    groups = {group for family in models.families.values() for group in family.groups}
+    if unknown := sorted(groups - set(registry.categories)):
+        raise RegistryError(f"{path}: groups: no category {', '.join(unknown)} in feature_registry.yaml")
+    return models
 
 
 def load_quality_gates(folder: Path) -> QualityGates:

@@ -126,28 +126,29 @@ def _judge_horizon(
         ]
         held = [part for part in parts if len(part)]
         oof = pd.concat(held, ignore_index=True) if held else pd.DataFrame()
-        oofs[family], calibrations[family] = calibrate(oof, table, levels, horizon=sessions, step=step)
+        oofs[family], calibrations[family] = calibrate(oof, levels, horizon=sessions, step=step)
     measured = {family: oof for family, oof in oofs.items() if len(oof)}
+    members = {family: oof for family, oof in measured.items() if family in plan.models.ensemble}
     weights: pd.DataFrame | None = None
-    if len(measured) > 1:
-        blended = ensemble(measured, table[["date", *REGIMES]], levels, horizon=sessions, step=step)
+    if len(members) > 1:
+        blended = ensemble(members, table[["date", *REGIMES]], levels, horizon=sessions, step=step)
         names = [column(level) for level in levels]
         blended = blended.assign(
             direction_probability=probability_above_zero(blended[names].to_numpy(), levels),
             row=np.searchsorted(table["date"].to_numpy(), blended["date"].to_numpy()),
         )
-        oofs[ENSEMBLE], calibrations[ENSEMBLE] = calibrate(blended, table, levels, horizon=sessions, step=step)
+        oofs[ENSEMBLE], calibrations[ENSEMBLE] = calibrate(blended, levels, horizon=sessions, step=step)
         measured[ENSEMBLE] = oofs[ENSEMBLE]
-        weights = regime_weights(
-            {f: o for f, o in measured.items() if f != ENSEMBLE}, table, levels, horizon=sessions, step=step
-        )
+        weights = regime_weights(members, table, levels, horizon=sessions, step=step)
     cost = gates.trading_cost.round_trip_cents_lb
     board = leaderboard(measured, levels, sessions=sessions, step=step, round_trip_cost_cents_lb=cost)
-    figures = {str(row["family"]): row.drop("family").to_dict() for _, row in board.iterrows()}
+    figures: dict[str, dict[str, object]] = {
+        str(row.pop("family")): {str(name): value for name, value in row.items()} for row in board.to_dict("records")
+    }
     versions = []
     for family, oof in oofs.items():
-        members = list(weights.columns) if family == ENSEMBLE and weights is not None else [family]
-        made_from = [fit.identity for member in members for fit in plan.of(member, horizon)]
+        parts_of = list(members) if family == ENSEMBLE else [family]
+        made_from = [fit.identity for part in parts_of for fit in plan.of(part, horizon)]
         metadata = {
             "family": family,
             "horizon": horizon,
@@ -157,13 +158,13 @@ def _judge_horizon(
             "run": run,
             "data_snapshot": plan.data_snapshots[horizon],
             "trained_as_of": f"{as_of:%Y-%m-%d}",
-            "columns": sorted({name for member in members for name in plan.columns[member]}),
+            "columns": sorted({name for part in parts_of for name in plan.columns[part]}),
             "dtype": "float64",
         }
         with tempfile.TemporaryDirectory(prefix="cbi-version-") as folder:
             out = Path(folder)
             if family == ENSEMBLE:
-                for member in members:
+                for member in parts_of:
                     _copy_model(plan, zones, member, horizon, out / "members" / member)
                     write_json(out / "members" / member / "calibration.json", calibrations[member])
                 assert weights is not None

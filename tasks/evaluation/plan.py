@@ -28,7 +28,7 @@ MODEL_CODE = (PROJECT / "tasks" / "models", PROJECT / "tasks" / "evaluation" / "
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit. ``identity`` names what it is made from; ``horizons`` is one, or all where a family learns them at once."""
+    """One fit. ``identity`` names what it is made from; ``horizons`` is one, or all that a family learns at once."""
 
     family: str
     horizons: tuple[str, ...]
@@ -105,10 +105,7 @@ def plan_bake_off(
     """
     chosen = models.budgets[budget]
     tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
-    columns = {
-        family: tuple(features.production() if models.families[family].surface == "full" else surface.features)
-        for family in chosen.families
-    }
+    columns = {family: tuple(models.columns(family, features, surface)) for family in chosen.families}
     plan = Plan(exports, horizons, models, columns, chosen, data_snapshots)
     code, named = code_fingerprint(*MODEL_CODE), {}
     fits = []
@@ -116,7 +113,10 @@ def plan_bake_off(
         groups = [tuple(horizons.horizons)] if is_joint(family) else [(name,) for name in horizons.horizons]
         for names in groups:
             sessions = {name: horizons.horizons[name].sessions for name in names}
-            folds = folds_of(tables[names[0]], horizons, chosen, sessions=max(sessions.values()))
+            years = chosen.joint_last_test_years if is_joint(family) else None
+            folds = folds_of(
+                tables[names[0]], horizons, years or chosen.last_test_years, sessions=max(sessions.values())
+            )
             ends = {fold.year: int(fold.test[-1]) + 1 for fold in folds} | {FINAL: len(tables[names[0]])}
             for name in names:
                 if (name, read) not in named:
@@ -128,17 +128,14 @@ def plan_bake_off(
     return replace(plan, fits=tuple(fits))
 
 
-def folds_of(table: pd.DataFrame, horizons: Horizons, budget: Budget, *, sessions: int) -> list[Fold]:
-    """The folds of a budget: all, or the warm-up and test years counted back from the last year that is over.
-
-    The running year's fold is left out of a short budget: two folds are to be two years.
-    """
+def folds_of(table: pd.DataFrame, horizons: Horizons, last_test_years: int, *, sessions: int) -> list[Fold]:
+    """Every fold, or so many test years counted back from the last year that is over, without the running one."""
     dates = pd.DatetimeIndex(table["date"])
     folds = [fold for fold in walk_forward(dates, horizons.walk_forward, horizon=sessions) if len(fold.train)]
-    if not budget.last_test_years:
+    if not last_test_years:
         return folds
     last = int(dates.year[-1]) - 1
-    return [fold for fold in folds if last - budget.last_test_years < fold.year <= last]
+    return [fold for fold in folds if last - last_test_years < fold.year <= last]
 
 
 def row_names(table: pd.DataFrame, columns: Iterable[str], ends: Iterable[int]) -> dict[int, str]:

@@ -11,7 +11,7 @@ from tasks.evaluation.calibration import calibrated
 from tasks.features.regimes import regime_name
 from tasks.labels import target_date
 from tasks.model_store.store import ModelStore, Version
-from tasks.models.forecaster import BASELINE, Problem, Served, column, horizon_scale
+from tasks.models.forecaster import BASELINE, Problem, Served, column
 from tasks.registry import FeatureRegistry, Horizons
 from tasks.zones import read_json
 
@@ -62,8 +62,7 @@ def forecast_day(
         if price_age > 0:
             reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
         calibration = read_json(version.folder / "calibration.json")
-        raw, scale = model.predict_quantiles(seen)[-1:], horizon_scale(row, problem.sessions)
-        quantiles = calibrated(raw, scale, problem.quantiles, calibration)
+        quantiles = calibrated(model.predict_quantiles(seen)[-1:], problem.quantiles, calibration)
         up = float(model.direction_probability(quantiles)[0])
         median = float(np.exp(quantiles[0, problem.quantiles.index(0.5)]))
         forecasts.append(

@@ -14,7 +14,7 @@ import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.evaluation.calibration import calibrated
-from tasks.models.forecaster import Problem, Served, horizon_scale, load_model, probability_above_zero
+from tasks.models.forecaster import Problem, Served, load_model, probability_above_zero
 from tasks.zones import read_json
 
 
@@ -37,11 +37,11 @@ class Model:
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
         """The weighted mean, quantile by quantile; NaN where a member with weight has no forecast."""
-        scale, shares = horizon_scale(features, self.problem.sessions), self._shares(features)
+        shares = self._shares(features)
         total = np.zeros((len(features), len(self.problem.quantiles)))
         for family, member in self.members.items():
             raw = member.predict_quantiles(features)
-            own = calibrated(raw, scale, self.problem.quantiles, self.calibrations[family])
+            own = calibrated(raw, self.problem.quantiles, self.calibrations[family])
             total += shares[family].to_numpy()[:, None] * own
         return np.sort(total, axis=1)
 

@@ -16,7 +16,19 @@ import pandas as pd
 
 from tasks.errors import RegistryError
 
-FAMILIES = ("no_change", "lightgbm")
+FAMILIES = (
+    "no_change",
+    "historical",
+    "long_run",
+    "drift",
+    "pooled",
+    "garch",
+    "har",
+    "har_seasonal",
+    "ridge",
+    "lightgbm",
+    "xgboost",
+)
 JOINT_FAMILIES = ("tcn", "lstm_attention", "nbeatsx", "tft", "dense")
 BASELINE = "no_change"
 ENSEMBLE = "ensemble"
@@ -53,7 +65,10 @@ def column(level: float) -> str:
 class Served(Protocol):
     """What a forecast of a day needs of a model at one horizon."""
 
-    family: ClassVar[str]
+    @property
+    def family(self) -> str:
+        """Its name."""
+
     history_sessions: int
     """How many consecutive sessions, the last of them the one to forecast from, the model must be shown."""
 
@@ -71,7 +86,6 @@ class Forecaster(Served, Protocol):
     """One family at one horizon, fitted on rows that stand for themselves."""
 
     problem: Problem
-    history_sessions: int = 1
 
     def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
         """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast."""

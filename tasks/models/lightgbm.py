@@ -42,6 +42,7 @@ class Model:
     """One booster a quantile, and the no-change quantiles they are mixed with."""
 
     family: ClassVar[str] = "lightgbm"
+    history_sessions = 1
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

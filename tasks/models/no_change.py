@@ -20,6 +20,7 @@ class Model:
     """No-change forecast with volatility-scaled empirical quantiles."""
 
     family: ClassVar[str] = "no_change"
+    history_sessions = 1
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem

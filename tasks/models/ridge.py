@@ -1,24 +1,25 @@
 """A median from ridge regression of the scaled return, shrunk hard, on HAR's scale.
 
 On the whole surface ridge lost to no change over 2010-2022 at four of five horizons however hard it was shrunk. Of the
-registry's groups, one at a time at this strength, those of ``GROUPS`` lowered the pinball loss by more than 0.1% at two
-or more of 1m, 3m and 6m over 2010-2018; that chose them, 2019-2022 did not (docs/decisions/0008-scale-and-ensemble.md).
+registry's groups, one at a time at this strength, those that registry/models.yaml gives it lowered the pinball loss by
+more than 0.1% at two or more of 1m, 3m and 6m over 2010-2018; that chose them, 2019-2022 did not
+(docs/decisions/0010-scale-and-ensemble.md).
 """
 
 from __future__ import annotations
 
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from tasks.models import har
-from tasks.registry import load_features
-from tasks.settings import load_settings
 
-GROUPS = ("soy_complex", "energy", "seasonal", "weather", "big8")
-NO_QUANTITY = ("big8_coverage", "master_regime_classification")  # a count of what is known, and a category's number
+NO_DRIVER = (
+    *(*har.MEMORIES, *har.LEVELS, "zl_volatility_252d_pct", "vix"),  # what a scale is made of
+    *("zl_return_1d", "zl_return_5d"),
+    *("big8_coverage", "master_regime_classification"),  # a count of what is known, and a category's number
+)
 PENALTY = 10.0  # a standardised input and row; of 1, 3, 10, 30 and 100 the least that lost at no horizon of 2010-2018
 EVERY = 3  # neighbouring sessions share almost all of their target
 CLIP = 3.0  # standard deviations; an input beyond says no more than one there
@@ -35,7 +36,7 @@ class Model(har.Model):
         super().learn(features, target)
         scaled = target.to_numpy() / self.scale(features)
         rows = np.flatnonzero(~np.isnan(scaled))[::EVERY]
-        columns = [name for name in features.columns if name in _drivers()]
+        columns = [name for name in features.columns if name not in NO_DRIVER]
         inputs = features[columns].to_numpy(dtype="float64")[rows]
         columns = [
             name
@@ -68,11 +69,3 @@ class Model(har.Model):
         values = features[self.state["columns"]].to_numpy(dtype="float64")
         standard = (values - np.asarray(self.state["input_mean"])) / np.asarray(self.state["input_spread"])
         return np.where(np.isnan(standard), 0.0, np.clip(standard, -CLIP, CLIP))
-
-
-@cache
-def _drivers() -> frozenset[str]:
-    registry = load_features(load_settings().registry)
-    return frozenset(
-        name for name, group in registry.category_of.items() if group in GROUPS and name not in NO_QUANTITY
-    )

@@ -26,6 +26,7 @@ class ScaledQuantiles:
     """A forecaster whose quantiles are ``location + scale x shape``; what it learnt is in ``state``, as JSON."""
 
     family: ClassVar[str]
+    history_sessions = 1
     shares_shape: ClassVar[bool] = False  # whether the shape is shrunk to that of weekly returns
 
     def __init__(self, problem: Problem) -> None:

@@ -1,0 +1,94 @@
+"""XGBoost quantile regression of the volatility-scaled log return, shrunk towards the no-change quantiles.
+
+One booster for all quantiles (a tree a quantile and round), and the shrinkage of tasks/models/lightgbm.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import xgboost
+
+from tasks.errors import ModelStoreError
+from tasks.models import no_change
+from tasks.models.forecaster import Problem, horizon_scale, probability_above_zero
+from tasks.zones import read_json, write_json
+
+OWN_SHARE = 0.25
+ROUNDS = 60
+EVERY = 3  # neighbouring sessions share almost all of their target: every third row carries the same information
+PARAMETERS = {
+    "objective": "reg:quantileerror",
+    "tree_method": "hist",
+    "max_depth": 3,
+    "eta": 0.05,
+    "min_child_weight": 60,
+    "colsample_bytree": 0.3,
+    "subsample": 0.7,
+    "lambda": 10.0,
+    "seed": 20260101,
+    "nthread": 1,
+}
+
+
+class Model:
+    """One booster, and the no-change quantiles that it is mixed with."""
+
+    family: ClassVar[str] = "xgboost"
+    history_sessions = 1
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.baseline = no_change.Model(problem)
+        self.booster = xgboost.Booster()
+        self.columns: list[str] = []
+
+    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+        """Learn the quantiles of return / scale from every third row."""
+        self.columns = list(features.columns)
+        self.baseline.fit(features, target)
+        scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
+        known = np.flatnonzero(~np.isnan(scaled))[::EVERY]
+        rows = xgboost.QuantileDMatrix(features.to_numpy(dtype="float32")[known], scaled[known])
+        self.booster = xgboost.train({**PARAMETERS, "quantile_alpha": list(self.problem.quantiles)}, rows, ROUNDS)
+
+    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
+        """The mixture's quantiles (averaged quantile by quantile), sorted so that they never cross."""
+        own = np.sort(self.booster.predict(self._rows(features)), axis=1)
+        own = own * horizon_scale(features, self.problem.sessions)[:, None]
+        return OWN_SHARE * own + (1 - OWN_SHARE) * self.baseline.predict_quantiles(features)
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """From the quantiles themselves."""
+        return probability_above_zero(quantiles, self.problem.quantiles)
+
+    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Exact TreeSHAP of the median, as log return after shrinkage; `base` is the expected value."""
+        told = self.booster.predict(self._rows(features), pred_contribs=True)
+        median = told[:, self.problem.quantiles.index(0.5)]
+        scale = OWN_SHARE * horizon_scale(features, self.problem.sessions)[:, None]
+        return pd.DataFrame(median * scale, columns=[*self.columns, "base"], index=features.index)
+
+    def save(self, folder: Path) -> None:
+        """XGBoost's own JSON, and the baseline's."""
+        self.baseline.save(folder)
+        self.booster.save_model(folder / "booster.json")
+        write_json(folder / "columns.json", self.columns)
+
+    @classmethod
+    def load(cls, folder: Path, problem: Problem) -> Model:
+        """Read them back."""
+        model = cls(problem)
+        model.baseline = no_change.Model.load(folder, problem)
+        model.columns = read_json(folder / "columns.json") or []
+        path = folder / "booster.json"
+        if not model.columns or not path.exists():
+            raise ModelStoreError(f"{folder} is not complete; delete it and run `python -m flows.training`")
+        model.booster.load_model(path)
+        return model
+
+    def _rows(self, features: pd.DataFrame) -> xgboost.DMatrix:
+        return xgboost.DMatrix(features[self.columns].to_numpy(dtype="float32"))
