@@ -13,7 +13,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.ingest import ingest
 from flows.report import publish_artifacts
 from flows.runtime import as_task, prefect_at_home
-from flows.training import gate_training, training
+from flows.training import gate_training, task_runner, training
 from tasks.errors import CbiError, GateFailed, SourceDown, StaleSource
 from tasks.settings import load_settings
 
@@ -52,7 +52,8 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
     trained = needs_training(run)
     if trained:
-        gates.append(training(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
+        on = training.with_options(task_runner=task_runner("local", run.settings.workers))
+        gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
     else:
         gates.append(as_task(gate_training, "gate PRE_TRAINING")(run))
     forecasts, explainers, leaderboard = as_task(forecast, "forecast")(run, features, panel, data_snapshot)

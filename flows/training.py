@@ -145,7 +145,10 @@ def task_runner(name: str, workers: int) -> TaskRunner[PrefectFuture[Any]]:
 
 def main() -> int:
     """Command line."""
+    from rich.console import Console
+
     from tasks.errors import ManifestMismatch
+    from tasks.reporting.terminal import board_tables
     from tasks.zones import Zones, read_json
 
     parser = argparse.ArgumentParser(prog="python -m flows.training", description=__doc__)
@@ -165,9 +168,9 @@ def main() -> int:
         return 1
     for warned in gate.failed("warn"):
         print(f"{gate.gate}: {warned}", file=sys.stderr)
-    columns = ["horizon", "family", "pinball_log_return", "skill_over_no_change_pct", "coverage_80", "champion"]
-    print(board.reindex(columns=columns).to_string(index=False))
-    for message in board.loc[board["refusal"] != "", "refusal"]:
+    for table in board_tables(board):
+        Console(width=max(150, Console().width)).print(table)
+    for message in board.loc[(board["refusal"] != "") & (board["skill_pct"] > 0), "refusal"]:
         print(message)
     return 0
 

@@ -91,7 +91,7 @@ def regime_weights(
 
     A day's weights are those of the regimes, each times its probability that day.
     """
-    last = max(max(oof["date"].max(), oof["target_date"].max()) for oof in oofs.values())
+    last = max(probabilities["date"].max(), *(oof[["date", "target_date"]].max().max() for oof in oofs.values()))
     days = [last + pd.Timedelta(days=1 + i) for i in range(len(REGIMES) + 1)]
     views = pd.DataFrame([*np.eye(len(REGIMES)), np.full(len(REGIMES), np.nan)], columns=list(REGIMES)).assign(
         date=days

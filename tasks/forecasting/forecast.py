@@ -132,21 +132,19 @@ def _explain(
     last_price: float,
     as_of: pd.Timestamp,
 ) -> pd.DataFrame:
-    """Contributions in cents/lb of the served model, or of the challenger when the baseline is served.
+    """Contributions in cents/lb of the served model, or of the challenger where the served one has no reasons to give.
 
-    The baseline has no reasons to give. What the challenger sees is then shown as such (``served`` false). Log-return
+    A model that only says how far the price may move gives none. What the challenger sees is then shown as such (``served`` false). Log-return
     contributions are additive; they are brought to cents in proportion, so that they add up to the move in cents.
     """
-    version = served
-    if served.family == BASELINE:
-        trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
-        if not trained:
-            return pd.DataFrame()
-        version = trained[-1]
-    model = version.load(problem)
-    seen = features.iloc[-model.history_sessions :]
-    told = model.explain(seen)
-    if told.empty or not len(told.columns):
+    trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
+    for version in (served, *trained[-1:]):
+        model = version.load(problem)
+        seen = features.iloc[-model.history_sessions :]
+        told = model.explain(seen)
+        if len(told.columns):
+            break
+    else:
         return pd.DataFrame()
     contributions = told.iloc[-1]
     total = float(contributions.sum())

@@ -54,18 +54,27 @@ class RunSummary:
         for row in self.forecasts.to_dict("records"):
             board = self.leaderboard[self.leaderboard["horizon"] == row["horizon"]].set_index("family")
             served, rivals = board.loc[row["family"]], board.drop(index=row["family"])
-            best = rivals["skill_over_no_change_pct"].dropna().sort_values().tail(1)
+            best = rivals["skill_pct"].dropna().sort_values().tail(1)
             rows.append(
                 {
                     "horizon": row["horizon"],
                     "80% band held": _told(served.get("coverage_80"), "{:.0%}"),
                     "MAPE": _told(served.get("mape_pct"), "{:.1f}%"),
-                    "skill over no-change": _told(served.get("skill_over_no_change_pct"), "{:+.1f}%"),
+                    "skill over the better naive": self._skill(served),
                     "best rival": ", ".join(f"{name} {skill:+.1f}%" for name, skill in best.items()) or "not measured",
                     "origins": _told(served.get("origins"), "{:.0f}"),
                 }
             )
         return pd.DataFrame(rows)
+
+    @staticmethod
+    def _skill(measured: pd.Series) -> str:
+        """With its 90% interval, where there are enough origins for one."""
+        told = _told(measured.get("skill_pct"), "{:+.1f}%")
+        bounds = [measured.get("skill_pct_low"), measured.get("skill_pct_high")]
+        if any(bound is None or pd.isna(bound) for bound in bounds):
+            return told
+        return f"{told} ({bounds[0]:+.1f} to {bounds[1]:+.1f})"
 
     def driver_table(self, groups: int = 4) -> pd.DataFrame:
         """The largest contributions by group at each horizon, in cents/lb."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from textwrap import shorten
+from typing import Any
 
 import pandas as pd
 from rich.console import Console, JustifyMethod
@@ -44,9 +45,50 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     console.print(f"Gate page: {summary.gate_page}", soft_wrap=True)
 
 
+def board_tables(board: pd.DataFrame) -> list[Table]:
+    """The leaderboard, a table a horizon: skill over the better naive and coverage with their 90% intervals."""
+    tables = []
+    for horizon, part in board.groupby("horizon", sort=False):
+        naive = ", ".join(sorted(set(part.get("better_naive", pd.Series(dtype="str")).dropna())))
+        table = Table(title=f"{horizon}, against {naive or 'nothing measured'}")
+        for name in (
+            "family",
+            "pinball",
+            "skill %",
+            "90% interval",
+            "80% band",
+            "direction",
+            "Sharpe",
+            "MAPE %",
+            "origins",
+        ):
+            table.add_column(name, justify="left" if name == "family" else "right")
+        for row in part.sort_values("pinball_log_return").to_dict("records"):
+            style = "bold green" if row["champion"] else None
+            cells = [
+                str(row["family"]),
+                _figure(row, "pinball_log_return", "{:.5f}"),
+                _figure(row, "skill_pct", "{:+.2f}"),
+                f"{_figure(row, 'skill_pct_low', '{:+.2f}')} to {_figure(row, 'skill_pct_high', '{:+.2f}')}",
+                _figure(row, "coverage_80", "{:.1%}"),
+                _figure(row, "direction_hit_rate", "{:.0%}"),
+                _figure(row, "sharpe", "{:.2f}"),
+                _figure(row, "mape_pct", "{:.1f}"),
+                _figure(row, "origins", "{:.0f}"),
+            ]
+            table.add_row(*cells, style=style)
+        tables.append(table)
+    return tables
+
+
+def _figure(row: dict[str, Any], name: str, form: str) -> str:
+    value = row.get(name)
+    return "none" if value is None or pd.isna(value) else form.format(value)
+
+
 def notes(summary: RunSummary) -> list[str]:
     """What the table does not say by itself."""
-    measured = summary.leaderboard.dropna(subset=["skill_over_no_change_pct"])
+    measured = summary.leaderboard.dropna(subset=["skill_pct"])
     out = []
     if len(measured):
         first, last = measured["first_origin"].min(), measured["last_origin"].max()
@@ -60,7 +102,7 @@ def notes(summary: RunSummary) -> list[str]:
     )
     served = summary.forecasts[~summary.forecasts["is_baseline"]]
     if served.empty:
-        out.append("No model beat the no-change forecast, so the price is forecast to stay and only its range is told.")
+        out.append("No model met the promotion gates, so the price is forecast to stay and only its range is told.")
     if summary.forecasts["is_baseline"].any():
         out.append("P(higher) of no_change is the share of past moves that were up: it has no other view of direction.")
     for row in summary.forecasts[summary.forecasts["degraded"]].to_dict("records"):

@@ -7,6 +7,7 @@ import pandas as pd
 from tasks.context import Run
 from tasks.exports import training_table
 from tasks.features.universe import feature_universe
+from tasks.panel.lexicon import scorer_name
 from tasks.registry import DerivedSeries, FeatureRegistry, load_regime_calendar
 from tasks.sources.ingest import Ingested
 from tasks.warehouse.tables import FEATURES
@@ -23,12 +24,29 @@ MEASURED = [
     "first_origin",
     "last_origin",
     "pinball_log_return",
-    "skill_over_no_change_pct",
+    "crps_log_return",
+    "better_naive",
+    "skill_pct",
+    "skill_pct_low",
+    "skill_pct_high",
+    "dm_p_value",
     "mape_pct",
+    "rmse_cents_lb",
     "coverage_50",
     "coverage_80",
+    "coverage_80_low",
+    "coverage_80_high",
     "coverage_90",
+    "width_80_log_return",
+    "calibration_error",
     "direction_hit_rate",
+    "direction_hit_rate_low",
+    "direction_hit_rate_high",
+    "sharpe",
+    "sharpe_low",
+    "sharpe_high",
+    "periods",
+    "refusal",
     "champion",
 ]
 
@@ -86,14 +104,14 @@ def daily_tables(
 
 def sentiment(features: pd.DataFrame, registry: FeatureRegistry, derived: DerivedSeries) -> pd.DataFrame:
     """The sentiment features, with what scored the texts on every row (tasks/panel/lexicon.py)."""
-    scorer = derived.lexicon.name if derived.lexicon else None
+    scorer = scorer_name(derived.lexicon) if derived.lexicon else None
     return features[["date", *registry.categories["sentiment"]]].assign(scorer=scorer)
 
 
 def _leaderboard(board: pd.DataFrame) -> pd.DataFrame:
     out = board.reindex(columns=MEASURED)
     dates = {name: "datetime64[us]" for name in ("trained_as_of", "first_origin", "last_origin")}
-    return out.astype(dates | {"folds": "Int64", "origins": "Int64", "champion": "bool"})
+    return out.astype(dates | {name: "Int64" for name in ("folds", "origins", "periods")} | {"champion": "bool"})
 
 
 def _ingest_runs(run: Run, ingested: list[Ingested], series: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
