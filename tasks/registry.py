@@ -665,6 +665,7 @@ class Models(Entry):
     """registry/models.yaml."""
 
     volatility: tuple[str, ...]
+    context: tuple[str, ...] = Field(description="categories that nets read apart from the market's own")
     families: dict[str, ModelFamily]
     ensemble: tuple[str, ...] = Field(min_length=2)
     budgets: dict[str, Budget]
@@ -850,8 +851,8 @@ def load_models(folder: Path, registry: FeatureRegistry) -> Models:
     if unknown := sorted(set(models.volatility) - set(registry.production())):
         raise RegistryError(f"{path}: volatility: no production feature {', '.join(unknown)}")
     groups = {group for family in models.families.values() for group in family.groups}
-    if unknown := sorted(groups - set(registry.categories)):
-        raise RegistryError(f"{path}: groups: no category {', '.join(unknown)} in feature_registry.yaml")
+    if unknown := sorted({*groups, *models.context} - set(registry.categories)):
+        raise RegistryError(f"{path}: no category {', '.join(unknown)} in feature_registry.yaml")
     return models
 
 

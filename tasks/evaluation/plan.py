@@ -49,6 +49,7 @@ class Plan:
     horizons: Horizons
     models: Models
     columns: Mapping[str, tuple[str, ...]]
+    context: tuple[str, ...]
     budget: Budget
     data_snapshots: Mapping[str, str]
     fits: tuple[Fit, ...] = field(default=())
@@ -85,7 +86,8 @@ class Plan:
 
     def options(self, family: str) -> Mapping[str, Any]:
         """A family's options under this budget."""
-        return {**self.models.families[family].options, **self.budget.options.get(family, {})}
+        context = {"other_markets": list(self.context)} if is_joint(family) else {}
+        return {**context, **self.models.families[family].options, **self.budget.options.get(family, {})}
 
 
 def plan_bake_off(
@@ -106,7 +108,8 @@ def plan_bake_off(
     chosen = models.budgets[budget]
     tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
     columns = {family: tuple(models.columns(family, features, surface)) for family in chosen.families}
-    plan = Plan(exports, horizons, models, columns, chosen, data_snapshots)
+    context = tuple(name for name, entry in surface.features.items() if entry.category in models.context)
+    plan = Plan(exports, horizons, models, columns, context, chosen, data_snapshots)
     code, named = code_fingerprint(*MODEL_CODE), {}
     fits = []
     for family, read in columns.items():

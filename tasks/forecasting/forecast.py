@@ -134,8 +134,9 @@ def _explain(
 ) -> pd.DataFrame:
     """Contributions in cents/lb of the served model, or of the challenger where the served one has no reasons to give.
 
-    A model that only says how far the price may move gives none. What the challenger sees is then shown as such (``served`` false). Log-return
-    contributions are additive; they are brought to cents in proportion, so that they add up to the move in cents.
+    A model that only says how far the price may move gives none. What the challenger sees is then shown as such
+    (``served`` false). Log-return contributions are additive; they are brought to cents in proportion, so that they
+    add up to the move in cents.
     """
     trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
     for version in (served, *trained[-1:]):

@@ -27,8 +27,9 @@ from tasks.models.forecaster import (
     is_joint,
     joint_forecaster,
 )
-from tasks.models.joint import joint_out_of_fold
+from tasks.models.joint import joint_out_of_fold, joint_targets
 from tasks.registry import WalkForwardPlan
+from tasks.settings import load_settings
 from tasks.zones import TEMPORARY, read_json, read_parquet, write_json, write_parquet
 
 
@@ -74,14 +75,14 @@ def _joint(
     work: dict[str, Any], tables: Mapping[str, pd.DataFrame], plan: WalkForwardPlan, fit: dict[str, Any], out: Path
 ) -> None:
     problem = JointProblem(work["horizons"], tuple(work["quantiles"]))
-    family, columns, options = joint_forecaster(work["family"]), work["columns"], work["options"]
+    family, columns = joint_forecaster(work["family"]), work["columns"]
+    options = {**work["options"], "device": load_settings().device}
     # outside of `out`, which begins anew each time: a killed training goes on from its last epoch
     checkpoints = Path(work["cache"]) / "checkpoints" / fit["identity"]
     first = next(iter(tables.values()))
     if fit["year"] == FINAL:
-        targets = pd.DataFrame({name: tables[name]["target_log_return"].to_numpy() for name in problem.sessions})
         model = family(problem, options)
-        model.fit(first[columns], targets, folder=checkpoints)
+        model.fit(first[columns], joint_targets(problem, tables), folder=checkpoints)
         for name in problem.sessions:
             (out / name).mkdir()
             model.save(out / name)

@@ -86,13 +86,10 @@ class RunSummary:
             part = by_group[by_group["horizon"] == horizon]
             top = part.reindex(part["shap_cents_lb"].abs().sort_values(ascending=False).index).head(groups)
             told = ", ".join(f"{r['group']} {r['shap_cents_lb']:+.2f}" for r in top.to_dict("records"))
-            rows.append({"horizon": horizon, "drivers, cents/lb": told})
+            said = self.explainers[self.explainers["horizon"] == horizon].iloc[:1]
+            seen_by = [row["family"] + ("" if row["served"] else ", not served") for row in said.to_dict("records")]
+            rows.append({"horizon": horizon, "drivers, cents/lb": told, "seen by": "".join(seen_by) or "no model"})
         return pd.DataFrame(rows)
-
-    @property
-    def drivers_are_served(self) -> bool:
-        """Whether the drivers explain the served forecasts, not a challenger that lost to the baseline."""
-        return bool(len(self.explainers)) and bool(self.explainers["served"].all())
 
     def freshness_table(self) -> pd.DataFrame:
         """One row a source: what came, what is held, how new it is."""

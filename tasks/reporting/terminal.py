@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from textwrap import shorten
 from typing import Any
 
@@ -14,6 +15,7 @@ from tasks.gates.states import count_states, result_table
 from tasks.reporting.summary import RunSummary
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
+DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
 COVERAGE_TITLE = "Features: share of cells with a value, by category and years"
 
 
@@ -28,7 +30,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         console.print(f"  {note}")
     drivers = summary.driver_table()
     if len(drivers):
-        print_table(console, drivers_title(summary), drivers)
+        print_table(console, DRIVERS_TITLE, drivers)
     print_table(console, "Data", summary.freshness_table())
     disabled = summary.disabled_table()
     if len(disabled):
@@ -81,7 +83,7 @@ def board_tables(board: pd.DataFrame) -> list[Table]:
     return tables
 
 
-def _figure(row: dict[str, Any], name: str, form: str) -> str:
+def _figure(row: dict[Hashable, Any], name: str, form: str) -> str:
     value = row.get(name)
     return "none" if value is None or pd.isna(value) else form.format(value)
 
@@ -110,15 +112,6 @@ def notes(summary: RunSummary) -> list[str]:
     return out
 
 
-def drivers_title(summary: RunSummary) -> str:
-    """Whose reasons these are."""
-    if summary.drivers_are_served:
-        return "Drivers (SHAP by group, against the average)"
-    served = [h for h in summary.forecasts["horizon"] if (summary.explainers.query("horizon == @h")["served"]).all()]
-    where = f"served at {', '.join(served)}; elsewhere it" if served else "it"
-    return f"What LightGBM sees (SHAP by group; {where} lost to the baseline and is not served)"
-
-
 def markdown(summary: RunSummary) -> str:
     """The same for a Prefect artifact."""
     last = summary.forecasts["last_price"].iloc[0]
@@ -128,7 +121,7 @@ def markdown(summary: RunSummary) -> str:
         "## Measured on past origins the models had not seen",
         _markdown(summary.skill_table()),
         "\n".join(f"- {note}" for note in notes(summary)),
-        f"## {drivers_title(summary)}",
+        f"## {DRIVERS_TITLE}",
         _markdown(summary.driver_table()),
         "## Data",
         _markdown(summary.freshness_table()),
