@@ -23,7 +23,7 @@ from tasks.staging.documents import gather_documents
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, known_by, read_staged
 from tasks.staging.summary import summarise_series
-from tasks.zones import Identity, Zones, read_json, read_parquet, write_identified
+from tasks.zones import Identity, Zones, read_json, read_parquet, write_identified, write_json
 
 Known = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]
 
@@ -70,6 +70,12 @@ class Held:
         return {"POST_STAGING": self.known[3]} if "known" in vars(self) else {}
 
     @property
+    def recorded(self) -> bool:
+        """Whether the run of this session asked a recorded archive."""
+        asked = read_json(_asked(self.run)) or {}
+        return asked.get("as_of") == f"{self.run.as_of:%Y-%m-%d}" and bool(asked.get("recorded"))
+
+    @property
     def remedy(self) -> str:
         """How what is missing is made."""
         return f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
@@ -103,7 +109,12 @@ class Held:
 
 def keep_collection(run: Run, tables: Tables) -> None:
     """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
+    write_json(_asked(run), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
     write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
+
+
+def _asked(run: Run) -> Path:
+    return run.work.home / "collection" / "asked.json"
 
 
 def _collection(run: Run) -> Path:
@@ -133,9 +144,7 @@ def _staging_held(held: Held) -> Tables:
 
 
 def _features_held(held: Held) -> Tables:
-    return feature_tables(
-        held.features, held.panel, held.run.features, held.run.sources, recorded=held.run.origin != LIVE
-    )
+    return feature_tables(held.features, held.panel, held.run.features, held.run.sources, recorded=held.recorded)
 
 
 def _assembly_held(held: Held) -> Tables:

@@ -65,7 +65,7 @@ def test_one_gate_is_printed_with_counts_and_its_page_leaves_the_run_s_alone(gat
     before = sha256_of(page)
     code, told, _ = gates(copied_home, "POST_FEATURES", "--page")
     assert code == 0
-    assert f"Gates as of {EARLY}" in told and "features.features" in told
+    assert f"Gates as of {EARLY}" in told and "POST_FEATURES" in told
     assert "POST_STAGING" not in told
     assert sha256_of(page) == before
     assert (page.parent / f"gates_post_features_{EARLY}.html").exists()
