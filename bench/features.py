@@ -23,7 +23,7 @@ from bench.inputs import AS_OF, Inputs
 from bench.measurement import BenchError, Measurement, repeated, side_by_side, timed
 from bench.processes import build_in_child
 from tasks.features import cross_asset, in_sql, price, volatility
-from tasks.features.build import build_features
+from tasks.features.build import build_features, one_table
 from tasks.features.rolling import annualised_pct, log_return, percentile, rolling_correlation, z_score
 
 LIMIT_S, MEMORY_LIMIT_MB, REPEATS, POLARS_REPEATS = 3, 1536, 5, 21
@@ -85,7 +85,8 @@ def against_polars(inputs: Inputs) -> list[Measurement]:
     prices = polars_features.frame(panel)
 
     def by_pandas() -> pd.DataFrame:
-        return pd.DataFrame(price.features(panel) | volatility.features(panel) | cross_asset.features(panel))
+        built = price.features(panel) | volatility.features(panel) | cross_asset.features(panel)
+        return one_table(built, list(built), panel.index)
 
     return [
         _beside_polars(

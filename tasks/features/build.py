@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
 
@@ -32,12 +33,17 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
         _check(category, list(entries), list(computed))
         built |= computed
     built |= in_sql.over_features(pd.DataFrame({"date": panel["date"]} | built))
-    values = np.empty((len(registry.features), len(panel)))  # the table itself: it is never copied
-    for row, name in enumerate(registry.features):
-        values[row] = built[name]
-    table = pd.DataFrame(values.T, index=panel.index, columns=list(registry.features), copy=False)
+    table = one_table(built, list(registry.features), panel.index)
     table.insert(0, "date", panel["date"])
     return table
+
+
+def one_table(built: Mapping[str, pd.Series], names: list[str], index: pd.Index) -> pd.DataFrame:
+    """The columns of ``names`` side by side as float64, put where they stay: a frame of Series copies them twice."""
+    values = np.empty((len(names), len(index)))
+    for row, name in enumerate(names):
+        values[row] = built[name]
+    return pd.DataFrame(values.T, index=index, columns=names, copy=False)
 
 
 def _module(category: str, *, needed: bool) -> ModuleType | None:
