@@ -30,8 +30,8 @@ demo: setup ## the daily run on the recorded archive (no keys, no network)
 daily: setup ## the daily run on the live sources
 	@$(RUN) -m flows.daily --origin live
 
-train: setup ## the bake-off on the exported training files
-	@$(RUN) -m flows.training
+train: setup ## the bake-off on the exported training files: make train BUDGET=daily|quick|full RUNNER=local|dask|ray
+	@$(RUN) -m flows.training --budget $(or $(BUDGET),daily) --runner $(or $(RUNNER),local)
 
 test: setup ## every test, on two processes
 	@$(RUN) -m pytest -n 2 --dist loadgroup
