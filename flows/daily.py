@@ -15,6 +15,7 @@ from flows.report import publish_artifacts
 from flows.runtime import as_task, prefect_at_home
 from flows.training import gate_training, task_runner, training
 from tasks.errors import CbiError, GateFailed, SourceDown, StaleSource
+from tasks.made import Made
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -57,21 +58,21 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     else:
         gates.append(as_task(gate_training, "gate PRE_TRAINING")(run))
     forecasts, explainers, leaderboard = as_task(forecast, "forecast")(run, features, panel, data_snapshot)
-    summary = as_task(publish, "publish")(
-        run,
-        data_snapshot,
-        panel,
-        features,
-        labels,
-        forecasts,
-        explainers,
-        leaderboard,
-        ingested,
-        series,
-        quarantine,
-        gates,
-        trained,
+    made = Made(
+        data_snapshot=data_snapshot,
+        panel=panel,
+        features=features,
+        labels=labels,
+        forecasts=forecasts,
+        explainers=explainers,
+        leaderboard=leaderboard,
+        ingested=ingested,
+        series=series,
+        quarantine=quarantine,
+        gates=gates,
+        trained=trained,
     )
+    summary = as_task(publish, "publish")(run, made)
     as_task(publish_artifacts, "report")(summary)
     return summary
 
@@ -231,39 +232,11 @@ def forecast(
     return forecasts, explainers, measured_with(store, champions_of(store, run.horizons, run.as_of))
 
 
-def publish(
-    run: Run,
-    data_snapshot: str,
-    panel: pd.DataFrame,
-    features: pd.DataFrame,
-    labels: pd.DataFrame,
-    forecasts: pd.DataFrame,
-    explainers: pd.DataFrame,
-    leaderboard: pd.DataFrame,
-    ingested: list[Ingested],
-    series: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    gates: list[GateReport],
-    trained: bool,
-) -> RunSummary:
+def publish(run: Run, made: Made) -> RunSummary:
     """Merge everything into the warehouse at once, draw the chart, and say what the run came to."""
     from tasks.reporting.publication import publish_run
 
-    return publish_run(
-        run,
-        data_snapshot=data_snapshot,
-        panel=panel,
-        features=features,
-        labels=labels,
-        forecasts=forecasts,
-        explainers=explainers,
-        leaderboard=leaderboard,
-        ingested=ingested,
-        series=series,
-        quarantine=quarantine,
-        gates=[report.frame() for report in gates],
-        trained=trained,
-    )
+    return publish_run(run, made)
 
 
 def main() -> int:

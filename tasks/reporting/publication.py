@@ -6,11 +6,11 @@ import pandas as pd
 
 from tasks.context import Run
 from tasks.features.coverage import coverage_by_year
+from tasks.made import Made
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import coverage_chart, fan_chart
 from tasks.reporting.gate_page import write_gate_page
 from tasks.reporting.summary import RunSummary
-from tasks.sources.ingest import Ingested
 from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
 from tasks.warehouse.daily_tables import daily_tables
@@ -18,37 +18,15 @@ from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import read_json
 
 
-def publish_run(
-    run: Run,
-    *,
-    data_snapshot: str,
-    panel: pd.DataFrame,
-    features: pd.DataFrame,
-    labels: pd.DataFrame,
-    forecasts: pd.DataFrame,
-    explainers: pd.DataFrame,
-    leaderboard: pd.DataFrame,
-    ingested: list[Ingested],
-    series: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    gates: list[pd.DataFrame],
-    trained: bool,
-) -> RunSummary:
+def publish_run(run: Run, made: Made) -> RunSummary:
     """Publish all of a run's tables in one transaction, draw its charts and write its gate page."""
-    refused = summarise_quarantine(quarantine, as_of=run.as_of)
-    results = pd.concat(gates, ignore_index=True)
-    coverage = coverage_by_year(features, run.features)
-    alerts = raise_alerts(ingested, series, forecasts)
+    refused = summarise_quarantine(made.quarantine, as_of=run.as_of)
+    results = pd.concat([report.frame() for report in made.gates], ignore_index=True)
+    coverage = coverage_by_year(made.features, run.features)
+    alerts = raise_alerts(made.ingested, made.series, made.forecasts)
     tables = daily_tables(
         run,
-        data_snapshot=data_snapshot,
-        features=features,
-        labels=labels,
-        forecasts=forecasts,
-        explainers=explainers,
-        leaderboard=leaderboard,
-        ingested=ingested,
-        series=series,
+        made,
         gates=results,
         quarantine=refused,
         alerts=alerts,
@@ -60,21 +38,23 @@ def publish_run(
     published = DuckDbWarehouse(run.zones).publish(
         tables, as_of=max(newest, run.as_of), staging=run.zones.staging, session=run.as_of
     )
-    chart = fan_chart(run.work.reports / f"zl_fan_{run.as_of:%Y-%m-%d}.png", panel[["date", "zl_close"]], forecasts)
+    chart = fan_chart(
+        run.work.reports / f"zl_fan_{run.as_of:%Y-%m-%d}.png", made.panel[["date", "zl_close"]], made.forecasts
+    )
     reach = coverage_chart(run.work.reports / f"feature_coverage_{run.as_of:%Y-%m-%d}.png", coverage, as_of=run.as_of)
     return RunSummary(
         as_of=run.as_of,
         origin=run.origin,
-        forecasts=forecasts,
-        explainers=explainers,
-        leaderboard=leaderboard,
-        series=series,
+        forecasts=made.forecasts,
+        explainers=made.explainers,
+        leaderboard=made.leaderboard,
+        series=made.series,
         quarantine=refused,
         gates=results,
-        ingested=ingested,
+        ingested=made.ingested,
         alerts=alerts,
         coverage=coverage,
-        trained=trained,
+        trained=made.trained,
         changed_rows=sum(published.changed.values()),
         chart=chart,
         coverage_chart=reach,

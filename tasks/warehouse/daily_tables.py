@@ -7,6 +7,7 @@ import pandas as pd
 from tasks.context import Run
 from tasks.exports import training_table
 from tasks.features.universe import feature_universe
+from tasks.made import Made
 from tasks.panel.lexicon import scorer_name
 from tasks.registry import DerivedSeries, FeatureRegistry, load_regime_calendar
 from tasks.sources.ingest import Ingested
@@ -53,15 +54,8 @@ MEASURED = [
 
 def daily_tables(
     run: Run,
+    made: Made,
     *,
-    data_snapshot: str,
-    features: pd.DataFrame,
-    labels: pd.DataFrame,
-    forecasts: pd.DataFrame,
-    explainers: pd.DataFrame,
-    leaderboard: pd.DataFrame,
-    ingested: list[Ingested],
-    series: pd.DataFrame,
     gates: pd.DataFrame,
     quarantine: pd.DataFrame,
     alerts: pd.DataFrame,
@@ -74,30 +68,32 @@ def daily_tables(
     A replay of an earlier session leaves the feature and training tables alone: they hold what is known as of the
     newest session, targets included, and an earlier run knows less. Its feature universe carries its own session.
     """
-    identity = fingerprint("daily", run.as_of, run.origin, data_snapshot, run.code_version)
+    identity = fingerprint("daily", run.as_of, run.origin, made.data_snapshot, run.code_version)
     regimes = load_regime_calendar(run.settings.registry)
     tables = {
-        "forecasts.zl_forecasts_daily": forecasts.assign(created_at=now),
-        "forecasts.zl_explainers_daily": explainers,
-        "performance.leaderboard": _leaderboard(leaderboard).assign(created_at=now),
-        "ops.ingest_runs": _ingest_runs(run, ingested, series, quarantine).assign(run=identity, created_at=now),
+        "forecasts.zl_forecasts_daily": made.forecasts.assign(created_at=now),
+        "forecasts.zl_explainers_daily": made.explainers,
+        "performance.leaderboard": _leaderboard(made.leaderboard).assign(created_at=now),
+        "ops.ingest_runs": _ingest_runs(run, made.ingested, made.series, quarantine).assign(
+            run=identity, created_at=now
+        ),
         "ops.gate_results": gates.assign(run=identity, as_of=run.as_of, created_at=now),
         "ops.quarantine_summary": quarantine,
         "ops.feature_coverage": coverage.assign(as_of=run.as_of),
         "ops.alerts": alerts.assign(as_of=run.as_of, created_at=now),
         "raw_intelligence.documents": documents,
-        "features.master_feature_universe": feature_universe(features, run.features).assign(
+        "features.master_feature_universe": feature_universe(made.features, run.features).assign(
             as_of=run.as_of, created_at=now
         ),
         "training.regime_calendar": regimes.rename(columns={"start": "start_date", "end": "end_date"}),
     }
     if not run.is_replay:
         production = run.features.production()
-        tables[FEATURES] = features
-        tables["features.zl_sentiment"] = sentiment(features, run.features, run.derived)
+        tables[FEATURES] = made.features
+        tables["features.zl_sentiment"] = sentiment(made.features, run.features, run.derived)
         for horizon in run.horizons.horizons:
             tables[f"training.zl_training_prod_allhistory_{horizon}"] = training_table(
-                features, labels, regimes, horizon=horizon, columns=production
+                made.features, made.labels, regimes, horizon=horizon, columns=production
             )
     return tables
 
