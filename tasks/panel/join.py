@@ -102,6 +102,7 @@ def _arrays(
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
     keys = [observations[name].astype("category").cat for name in ("source", "series", "field")]
     sizes = [len(key.categories) for key in keys]
+    numbers = [{name: number for number, name in enumerate(key.categories)} for key in keys]
     codes = np.zeros(len(observations), dtype="int64")
     for key, size in zip(keys, sizes, strict=True):
         codes = codes * size + key.codes.to_numpy()
@@ -112,10 +113,7 @@ def _arrays(
     wanted = {(join.source, *_split(target), join.in_force) for join in spec.joins for target in join.columns.values()}
     held = {}
     for source, series, field, in_force in wanted:
-        places = [
-            key.categories.get_indexer(pd.Index([name]))[0]
-            for key, name in zip(keys, (source, series, field), strict=True)
-        ]
+        places = [known.get(name, -1) for known, name in zip(numbers, (source, series, field), strict=True)]
         if min(places) < 0:
             continue
         code = (places[0] * sizes[1] + places[1]) * sizes[2] + places[2]
