@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
-from tasks.errors import RegistryError, TrainingFailed
+from tasks.errors import RegistryError, SettingsError, TrainingFailed
 from tasks.evaluation.metrics import pinball
-from tasks.evaluation.plan import MODEL_CODE, row_names
+from tasks.evaluation.plan import MODEL_CODE, context_columns, row_names, set_options
 from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import (
     BASELINE,
@@ -31,7 +31,18 @@ from tasks.models.forecaster import (
 )
 from tasks.models.joint import joint_out_of_fold
 from tasks.models.worker import forecast_fold
-from tasks.registry import ModelFamily, SampleWeights, SearchChoices, SearchRange, WalkForwardPlan
+from tasks.registry import (
+    ModelFamily,
+    SampleWeights,
+    SearchChoices,
+    SearchRange,
+    WalkForwardPlan,
+    load_features,
+    load_horizons,
+    load_models,
+    load_sources,
+    load_surface,
+)
 from tasks.zones import code_fingerprint, fingerprint, write_json
 
 if TYPE_CHECKING:
@@ -49,6 +60,11 @@ class SearchBudget:
 
     trials: int | None = None
     minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a search without an end."""
+        if (self.trials or 0) <= 0 and (self.minutes or 0) <= 0:
+            raise SettingsError(f"trials {self.trials}, minutes {self.minutes}: a search needs one of them above 0")
 
 
 @dataclass(frozen=True)
@@ -81,10 +97,27 @@ class Found:
     trials: int
     pruned: int
 
-    @property
-    def better(self) -> bool:
-        """Whether any trial lost less than the registry's options do."""
-        return self.best_loss < self.default_loss
+
+def subject_of(family: str, registry: Path) -> Subject:
+    """A family as the registry has it.
+
+    Raises:
+        RegistryError: no such family.
+    """
+    features = load_features(registry, load_sources(registry))
+    models, surface = load_models(registry, features), load_surface(registry, features)
+    horizons = load_horizons(registry)
+    if family not in models.families:
+        raise RegistryError(f"registry/models.yaml: no family `{family}`; known: {', '.join(models.families)}")
+    return Subject(
+        family,
+        models.families[family],
+        tuple(models.columns(family, features, surface)),
+        set_options(models, family, context_columns(models, surface)),
+        {name: horizon.sessions for name, horizon in horizons.horizons.items()},
+        horizons.quantiles,
+        horizons.walk_forward,
+    )
 
 
 def training_window(table: pd.DataFrame, plan: WalkForwardPlan) -> pd.DataFrame:
