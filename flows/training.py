@@ -1,4 +1,4 @@
-"""``python -m flows.training``: the bake-off on the exported training files."""
+"""``python -m flows.training``: the bake-off on the exported training files; ``--search``: a family's options."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
     from tasks.context import Run
     from tasks.evaluation.plan import Plan
+    from tasks.evaluation.search import Found, SearchBudget
     from tasks.gates.run import GateReport
+    from tasks.settings import Settings
 
 RUNNERS = ("local", "dask", "ray")
 BUDGETS = ("daily", "quick", "full")
+TRIALS = 30  # a study, where neither trials nor minutes are given
 
 
 def gate_training(run: Run) -> GateReport:
@@ -121,6 +124,40 @@ def training(
     return as_task(judge, "judge")(run, plan, failed), gate
 
 
+def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[Found]:
+    """A family's options on the training window of the exported files; the outcome is a file under CBI_HOME/search."""
+    from tasks.evaluation.search import search, subject_of
+    from tasks.exports import check_exports, file_name
+    from tasks.zones import Zones, exclusive, read_parquet
+
+    zones = Zones(settings.home)
+    check_exports(zones.exports)
+    subject = subject_of(family, settings.registry)
+    tables = {name: read_parquet(zones.exports / file_name("prod", name)) for name in subject.sessions}
+    with exclusive(zones, f"search-{family}", wait_s=0), Steps("search") as progress:
+        return search(
+            subject,
+            tables,
+            budget,
+            zones.search,
+            device=settings.device,
+            progress=lambda done, what: progress(done, max(done, budget.trials or 0), what),
+        )
+
+
+def tell_search(family: str, found: list[Found]) -> None:
+    """The table of a search, and what may be done with it."""
+    from rich.console import Console
+
+    from tasks.reporting.terminal import search_table
+
+    Console(width=max(150, Console().width)).print(search_table(found))
+    print(
+        f"Nothing was changed. Options that also lose less on 2010-2018, which the search never saw, may be written to "
+        f"registry/models.yaml under {family}.options, with the evidence beside them (docs/decisions/0011)."
+    )
+
+
 def task_runner(name: str, workers: int) -> TaskRunner[PrefectFuture[Any]]:
     """Threads that wait for processes here, or Dask or Ray, which may reach other machines.
 
@@ -154,12 +191,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.training", description=__doc__)
     parser.add_argument("--budget", choices=BUDGETS, default="daily", help="how much of registry/models.yaml to run")
     parser.add_argument("--runner", choices=RUNNERS, default="local", help="where fits run")
+    parser.add_argument("--search", metavar="FAMILY", help="search its options instead, on the training window only")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--trials", type=int, help=f"of --search: trials a horizon, earlier ones counted ({TRIALS})")
+    effort.add_argument("--minutes", type=float, help="of --search: for all its horizons together")
     given = parser.parse_args()
+    if given.search is None and (given.trials, given.minutes) != (None, None):
+        parser.error("--trials and --minutes are of --search FAMILY")
     try:
         settings = load_settings()
         held = read_json(Zones(settings.home).exports / "manifest.json")
         if held is None:
             raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
+        if given.search is not None:
+            from tasks.evaluation.search import SearchBudget
+
+            trials = TRIALS if given.minutes is None and given.trials is None else given.trials
+            tell_search(given.search, search_options(settings, given.search, SearchBudget(trials, given.minutes)))
+            return 0
         with prefect_at_home(settings):
             on = training.with_options(task_runner=task_runner(given.runner, settings.workers))
             board, gate = on(held["as_of"], budget=given.budget, apart=given.runner != "local")

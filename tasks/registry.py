@@ -642,6 +642,38 @@ class Horizons(Entry):
     champion_max_age_sessions: int = Field(gt=0)
 
 
+class SearchRange(Entry):
+    """Values between two ends, whole numbers where both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(default=False, description="drawn evenly in the logarithm")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SearchRange:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low {self.low}, high {self.high}: low is below high, and above 0 where log is true")
+        return self
+
+
+class SearchChoices(Entry):
+    """One of some values."""
+
+    choices: tuple[bool | int | float | str, ...] = Field(min_length=2)
+
+
+class SampleWeights(Entry):
+    """How much each row counts in a fit (tasks/models/joint.py)."""
+
+    regimes: bool = Field(default=False, description="the training_weight of regime_calendar.csv")
+    half_life_sessions: float | None = Field(default=None, ge=21, description="a row this much older counts half")
+
+    @property
+    def on(self) -> bool:
+        """Whether any row counts more than another."""
+        return self.regimes or self.half_life_sessions is not None
+
+
 class ModelFamily(Entry):
     """One family of the bake-off: what it reads, and what differs from its own defaults."""
 
@@ -649,6 +681,10 @@ class ModelFamily(Entry):
     surface: Literal["full", "production", "volatility"]
     groups: tuple[str, ...] = ()
     options: dict[str, Any] = {}
+    weights: SampleWeights = SampleWeights()
+    search: dict[str, SearchRange | SearchChoices] = Field(
+        default={}, description="by option: the values that a search may try (tasks/evaluation/search.py)"
+    )
 
 
 class Budget(Entry):
@@ -846,10 +882,17 @@ def load_horizons(folder: Path) -> Horizons:
 
 def load_models(folder: Path, registry: FeatureRegistry) -> Models:
     """registry/models.yaml, checked against the feature registry."""
+    from tasks.models.forecaster import WEIGHTED
+
     path = folder / "models.yaml"
     models = _load(path, Models)
     if unknown := sorted(set(models.volatility) - set(registry.production())):
         raise RegistryError(f"{path}: volatility: no production feature {', '.join(unknown)}")
+    weighted = {name for name, family in models.families.items() if family.weights.on}
+    if unknown := sorted(weighted - set(WEIGHTED)):
+        raise RegistryError(
+            f"{path}: weights: {', '.join(unknown)} counts all rows alike; set it for one of {WEIGHTED}"
+        )
     groups = {group for family in models.families.values() for group in family.groups}
     if unknown := sorted({*groups, *models.context} - set(registry.categories)):
         raise RegistryError(f"{path}: no category {', '.join(unknown)} in feature_registry.yaml")

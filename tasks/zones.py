@@ -70,6 +70,11 @@ class Zones:
         return self.home / "fits"
 
     @property
+    def search(self) -> Path:
+        """Studies of options, a database a family, and what each found."""
+        return self.home / "search"
+
+    @property
     def models(self) -> Path:  # noqa: D102
         return self.home / "models"
 

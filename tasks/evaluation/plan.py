@@ -78,6 +78,7 @@ class Plan:
                 "training_files": {name: str(self.exports / file_name("prod", name)) for name in names},
                 "columns": list(self.columns[family]),
                 "options": dict(self.options(family)),
+                "weights": self.models.families[family].weights.model_dump(),
                 "fits": [asdict(fit) for fit in group],
                 "cache": str(cache),
             }
@@ -86,8 +87,7 @@ class Plan:
 
     def options(self, family: str) -> Mapping[str, Any]:
         """A family's options under this budget."""
-        context = {"other_markets": list(self.context)} if is_joint(family) else {}
-        return {**context, **self.models.families[family].options, **self.budget.options.get(family, {})}
+        return {**set_options(self.models, family, self.context), **self.budget.options.get(family, {})}
 
 
 def plan_bake_off(
@@ -108,7 +108,7 @@ def plan_bake_off(
     chosen = models.budgets[budget]
     tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
     columns = {family: tuple(models.columns(family, features, surface)) for family in chosen.families}
-    context = tuple(name for name, entry in surface.features.items() if entry.category in models.context)
+    context = context_columns(models, surface)
     plan = Plan(exports, horizons, models, columns, context, chosen, data_snapshots)
     code, named = code_fingerprint(*MODEL_CODE), {}
     fits = []
@@ -126,9 +126,20 @@ def plan_bake_off(
                     named[name, read] = row_names(tables[name], read, ends.values())
             setting = (horizons.walk_forward.model_dump(), list(horizons.quantiles), list(read), sessions)
             for year, end in ends.items():
-                told = (family, year, dict(plan.options(family)), [named[name, read][end] for name in names])
+                weighed = models.families[family].weights.model_dump()
+                told = (family, year, dict(plan.options(family)), weighed, [named[name, read][end] for name in names])
                 fits.append(Fit(family, names, year, fingerprint(told, setting, code)))
     return replace(plan, fits=tuple(fits))
+
+
+def context_columns(models: Models, surface: ProductionSurface) -> tuple[str, ...]:
+    """What a net reads through its context encoder."""
+    return tuple(name for name, entry in surface.features.items() if entry.category in models.context)
+
+
+def set_options(models: Models, family: str, context: tuple[str, ...]) -> dict[str, Any]:
+    """A family's options as the registry sets them, under any budget."""
+    return {**({"other_markets": list(context)} if is_joint(family) else {}), **models.families[family].options}
 
 
 def folds_of(table: pd.DataFrame, horizons: Horizons, last_test_years: int, *, sessions: int) -> list[Fold]:

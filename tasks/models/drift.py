@@ -16,7 +16,7 @@ class Model(ScaledQuantiles):
 
     family: ClassVar[str] = "drift"
 
-    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The mean log return over the horizon."""
         self.state = {"drift": float(target.mean())}
 

@@ -30,6 +30,8 @@ FAMILIES = (
     "xgboost",
 )
 JOINT_FAMILIES = ("tcn", "lstm_attention", "nbeatsx", "tft", "dense")
+WEIGHTED = ("har", "har_seasonal", "ridge", "lightgbm", "xgboost", *JOINT_FAMILIES)
+"""Families that can count some rows more than others; the rest are what they are compared with."""
 BASELINE = "no_change"
 ENSEMBLE = "ensemble"
 SCALE = "zl_ewma_volatility_99_pct"
@@ -87,8 +89,15 @@ class Forecaster(Served, Protocol):
 
     problem: Problem
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
-        """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast."""
+    def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
+        """``options``: those of the family that differ from its module's defaults; an unknown one is refused."""
+
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
+        """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast.
+
+        ``weights``: of the rows, relative; given to families in ``WEIGHTED`` only. They weigh what a family learns,
+        not the no-change quantiles that it is mixed with or shaped by.
+        """
 
     def save(self, folder: Path) -> None:
         """Write the model's files into an existing folder."""

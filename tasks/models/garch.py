@@ -23,7 +23,7 @@ class Model(ScaledQuantiles):
     family: ClassVar[str] = "garch"
     shares_shape: ClassVar[bool] = True
 
-    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """Long-run variance by targeting, a and b by the Gaussian likelihood of the next session's return.
 
         Variance targeting (Engle and Mezrich 1996) sets the long run to the mean square, so that w = (1 - a - b) V.

@@ -6,17 +6,21 @@ is learnt is the departure from the baseline's scale.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from tasks.models.forecaster import SCALE
+from tasks.models.options import mean_one
 from tasks.models.scaled import ScaledQuantiles, over_horizon, realised_ahead_pct
 
 MEMORIES = ("zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", SCALE)
 LEVELS = ("zl_percentile_1260d",)
-PENALTY = 0.1  # ridge, a standardised input and row; 0.1 and 0.3 differed by at most 0.1% of pinball over 2010-2018
+SCALE_PENALTY = (
+    0.1  # ridge, a standardised input and row; 0.1 and 0.3 differed by at most 0.1% of pinball over 2010-2018
+)
 LOWEST_PCT = 3.0  # five closes that hardly differ have a log without a floor
 
 
@@ -27,23 +31,27 @@ class Model(ScaledQuantiles):
     shares_shape: ClassVar[bool] = True
     logs: ClassVar[tuple[str, ...]] = (*MEMORIES, "vix")
     levels: ClassVar[tuple[str, ...]] = LEVELS
+    defaults: ClassVar[Mapping[str, Any]] = {"scale_penalty": SCALE_PENALTY}
 
-    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """Ridge of log(realised / baseline volatility) on standardised inputs."""
         inputs = self._inputs(features)
         ahead = np.log(np.maximum(realised_ahead_pct(features, self.problem.sessions), LOWEST_PCT))
         departure = ahead - np.log(features[SCALE].to_numpy(dtype="float64"))
         known = ~np.isnan(inputs).any(axis=1) & ~np.isnan(departure)
-        mean, spread = inputs[known].mean(axis=0), inputs[known].std(axis=0)
+        counts = mean_one(weights, known)
+        mean = np.average(inputs[known], axis=0, weights=counts)
+        spread = np.sqrt(np.average((inputs[known] - mean) ** 2, axis=0, weights=counts))
         spread = np.where(spread > 0, spread, 1.0)
         standard, wanted = (inputs[known] - mean) / spread, departure[known]
-        gram = standard.T @ standard + PENALTY * known.sum() * np.eye(inputs.shape[1])
-        weights = np.linalg.solve(gram, standard.T @ (wanted - wanted.mean()))
+        intercept = np.average(wanted, weights=counts)
+        counted = standard.T * counts
+        gram = counted @ standard + self.options["scale_penalty"] * known.sum() * np.eye(inputs.shape[1])
         self.state = {
             "mean": mean.tolist(),
             "spread": spread.tolist(),
-            "weights": weights.tolist(),
-            "intercept": float(wanted.mean()),
+            "weights": np.linalg.solve(gram, counted @ (wanted - intercept)).tolist(),
+            "intercept": float(intercept),
         }
 
     def scale(self, features: pd.DataFrame) -> np.ndarray:

@@ -12,7 +12,7 @@ import pandas as pd
 from tasks.errors import TrainingFailed
 from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import SCALE, JointForecaster, JointProblem, column
-from tasks.registry import WalkForwardPlan
+from tasks.registry import SampleWeights, WalkForwardPlan
 
 
 def joint_out_of_fold(
@@ -24,7 +24,7 @@ def joint_out_of_fold(
     *,
     years: Collection[int],
     options: Mapping[str, Any] | None = None,
-    weights: np.ndarray | None = None,
+    weights: SampleWeights | None = None,
     folder: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda done, of, what: None,
 ) -> dict[str, pd.DataFrame]:
@@ -32,7 +32,7 @@ def joint_out_of_fold(
 
     Args:
         tables: a horizon's training table (date, columns, target_log_return, target_date, target_price); all have the
-            same sessions. weights: of the rows, relative. folder: checkpoints, one subfolder a fold; what is finished
+            same sessions. weights: how much rows count. folder: checkpoints, one subfolder a fold; what is finished
             there is not fitted again.
 
     Invariants: each head learns only targets known before the fold, so each is purged by its own horizon.
@@ -53,7 +53,7 @@ def joint_out_of_fold(
         model.fit(
             features.iloc[:known],
             learnt.iloc[:known],
-            weights=None if weights is None else weights[:known],
+            weights=row_weights(first.iloc[:known], weights),
             folder=None if folder is None else folder / str(fold.year),
             progress=progress,
         )
@@ -90,6 +90,23 @@ def joint_targets(problem: JointProblem, tables: Mapping[str, pd.DataFrame]) -> 
         dates = pd.DatetimeIndex(table["date"])
         targets[name] = table["target_log_return"].where(table[SCALE].notna()).to_numpy()
     return pd.DataFrame(targets)
+
+
+def row_weights(table: pd.DataFrame, setting: SampleWeights | None) -> np.ndarray | None:
+    """``sample_weights`` of the rows to learn from, or None where the setting is off.
+
+    Raises:
+        TrainingFailed: a row lies outside of the regime calendar.
+    """
+    if setting is None or not setting.on:
+        return None
+    weights = sample_weights(table, regimes=setting.regimes, half_life_sessions=setting.half_life_sessions)
+    if len(outside := table.loc[np.isnan(weights), "date"]):
+        raise TrainingFailed(
+            f"{len(outside)} rows to learn from, {outside.min():%Y-%m-%d} to {outside.max():%Y-%m-%d}, are outside of "
+            f"registry/regime_calendar.csv and have no weight; extend it, or set weights.regimes to false"
+        )
+    return weights
 
 
 def sample_weights(table: pd.DataFrame, *, regimes: bool, half_life_sessions: float | None) -> np.ndarray:

@@ -20,7 +20,7 @@ class Model(ScaledQuantiles):
 
     family: ClassVar[str] = "long_run"
 
-    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The long-run volatility: root of the mean variance of all past sessions."""
         self.state = {"long_run_pct": float(np.sqrt((features[SCALE] ** 2).mean()))}
 

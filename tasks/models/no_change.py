@@ -5,14 +5,16 @@ A full member of the bake-off and the fallback champion. Nothing is served that 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.models.forecaster import Problem, horizon_scale
+from tasks.models.options import options_of
 from tasks.zones import read_json, write_json
 
 
@@ -22,12 +24,13 @@ class Model:
     family: ClassVar[str] = "no_change"
     history_sessions = 1
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
+        options_of(self.family, {}, options)
         self.problem = problem
         self.scaled_quantiles = np.full(len(problem.quantiles), np.nan)
         self.up_share = np.nan
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
         """Empirical quantiles of return / scale, centred on their median: the median forecast is the last price."""
         scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
         known = scaled[~np.isnan(scaled)]

@@ -8,19 +8,23 @@ more than 0.1% at two or more of 1m, 3m and 6m over 2010-2018; that chose them, 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
 from tasks.models import har
+from tasks.models.options import mean_one
 
 NO_DRIVER = (
     *(*har.MEMORIES, *har.LEVELS, "zl_volatility_252d_pct", "vix"),  # what a scale is made of
     *("zl_return_1d", "zl_return_5d"),
     *("big8_coverage", "master_regime_classification"),  # a count of what is known, and a category's number
 )
-PENALTY = 10.0  # a standardised input and row; of 1, 3, 10, 30 and 100 the least that lost at no horizon of 2010-2018
+MEDIAN_PENALTY = (
+    10.0  # a standardised input and row; of 1, 3, 10, 30 and 100 the least that lost at no horizon of 2010-2018
+)
 EVERY = 3  # neighbouring sessions share almost all of their target
 CLIP = 3.0  # standard deviations; an input beyond says no more than one there
 FEWEST_KNOWN = 0.5  # share of training rows with a value; an input with fewer is left out
@@ -30,10 +34,11 @@ class Model(har.Model):
     """HAR's bands around a median from the drivers of soybean oil."""
 
     family: ClassVar[str] = "ridge"
+    defaults: ClassVar[Mapping[str, Any]] = {**har.Model.defaults, "median_penalty": MEDIAN_PENALTY}
 
-    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The scale, then weights of the standardised drivers for return / scale."""
-        super().learn(features, target)
+        super().learn(features, target, weights)
         scaled = target.to_numpy() / self.scale(features)
         rows = np.flatnonzero(~np.isnan(scaled))[::EVERY]
         columns = [name for name in features.columns if name not in NO_DRIVER]
@@ -49,9 +54,11 @@ class Model(har.Model):
             "input_mean": np.nanmean(inputs, axis=0).tolist(),
             "input_spread": np.nanstd(inputs, axis=0).tolist(),
         }
-        standard, wanted = self._standard(features.iloc[rows]), scaled[rows] - scaled[rows].mean()
-        gram = standard.T @ standard + PENALTY * len(rows) * np.eye(len(columns))
-        self.state["input_weights"] = np.linalg.solve(gram, standard.T @ wanted).tolist()
+        counts, standard = mean_one(weights, rows), self._standard(features.iloc[rows])
+        wanted = scaled[rows] - np.average(scaled[rows], weights=counts)
+        counted = standard.T * counts
+        gram = counted @ standard + self.options["median_penalty"] * len(rows) * np.eye(len(columns))
+        self.state["input_weights"] = np.linalg.solve(gram, counted @ wanted).tolist()
 
     def location(self, features: pd.DataFrame) -> np.ndarray:
         """What the drivers say together; the price stays where they are all at their mean."""

@@ -6,6 +6,7 @@ quantiles, saving and loading are here. Rows of features are sessions in ascendi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,6 +15,7 @@ import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.models.forecaster import Problem, probability_above_zero
+from tasks.models.options import options_of
 from tasks.zones import read_json, write_json
 
 SESSIONS_A_YEAR = 252
@@ -28,14 +30,16 @@ class ScaledQuantiles:
     family: ClassVar[str]
     history_sessions = 1
     shares_shape: ClassVar[bool] = False  # whether the shape is shrunk to that of weekly returns
+    defaults: ClassVar[Mapping[str, Any]] = {}  # options; they decide learning only, and are not saved
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
         self.problem = problem
+        self.options = options_of(self.family, self.defaults, options)
         self.shape = np.full(len(problem.quantiles), np.nan)
         self.up_share = np.nan
         self.state: dict[str, Any] = {}
 
-    def learn(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """Fit what ``scale`` and ``location`` need into ``state``; nothing by default."""
 
     def scale(self, features: pd.DataFrame) -> np.ndarray:
@@ -46,13 +50,13 @@ class ScaledQuantiles:
         """Median log return; by default none."""
         return np.zeros(len(features))
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
         """Learn scale and location, then the quantiles of return / scale, centred on their median.
 
         The location is not taken off first: on the rows it was learnt from it explains more than it will, and the
         bands would be too narrow.
         """
-        self.learn(features, target)
+        self.learn(features, target, weights)
         scale = self.scale(features)
         scaled = target.to_numpy() / scale
         known = scaled[~np.isnan(scaled)]

@@ -27,8 +27,8 @@ from tasks.models.forecaster import (
     is_joint,
     joint_forecaster,
 )
-from tasks.models.joint import joint_out_of_fold, joint_targets
-from tasks.registry import WalkForwardPlan
+from tasks.models.joint import joint_out_of_fold, joint_targets, row_weights
+from tasks.registry import SampleWeights, WalkForwardPlan
 from tasks.settings import load_settings
 from tasks.zones import TEMPORARY, read_json, read_parquet, write_json, write_parquet
 
@@ -59,16 +59,22 @@ def _one(
     [(name, sessions)] = work["horizons"].items()
     problem, columns = Problem(name, sessions, tuple(work["quantiles"])), work["columns"]
     family, table = forecaster(work["family"]), tables[name]
+    options, weights = work["options"], SampleWeights.model_validate(work["weights"])
     if fit["year"] == FINAL:
         known = usable(table)
-        model = family(problem)  # type: ignore[call-arg]
-        model.fit(table.loc[known, columns], table.loc[known, "target_log_return"])
+        model = family(problem, options)
+        model.fit(
+            table.loc[known, columns],
+            table.loc[known, "target_log_return"],
+            weights=row_weights(table.loc[known], weights),
+        )
         (out / name).mkdir()
         model.save(out / name)
         return
     folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=sessions)
     fold = next(fold for fold in folds if fold.year == fit["year"])
-    write_parquet(out / f"forecasts.{name}.parquet", forecast_fold(family, problem, table, columns, fold))
+    made = forecast_fold(family, problem, table, columns, fold, options=options, weights=weights)
+    write_parquet(out / f"forecasts.{name}.parquet", made)
 
 
 def _joint(
@@ -77,18 +83,29 @@ def _joint(
     problem = JointProblem(work["horizons"], tuple(work["quantiles"]))
     family, columns = joint_forecaster(work["family"]), work["columns"]
     options = {**work["options"], "device": load_settings().device}
+    weights = SampleWeights.model_validate(work["weights"])
     # outside of `out`, which begins anew each time: a killed training goes on from its last epoch
     checkpoints = Path(work["cache"]) / "checkpoints" / fit["identity"]
     first = next(iter(tables.values()))
     if fit["year"] == FINAL:
         model = family(problem, options)
-        model.fit(first[columns], joint_targets(problem, tables), folder=checkpoints)
+        model.fit(
+            first[columns], joint_targets(problem, tables), weights=row_weights(first, weights), folder=checkpoints
+        )
         for name in problem.sessions:
             (out / name).mkdir()
             model.save(out / name)
     else:
         made = joint_out_of_fold(
-            family, problem, tables, columns, plan, years=[fit["year"]], options=options, folder=checkpoints
+            family,
+            problem,
+            tables,
+            columns,
+            plan,
+            years=[fit["year"]],
+            options=options,
+            weights=weights,
+            folder=checkpoints,
         )
         for name, forecasts in made.items():
             write_parquet(out / f"forecasts.{name}.parquet", forecasts)
@@ -111,15 +128,26 @@ def out_of_fold(
 
 
 def forecast_fold(
-    family: type[Forecaster], problem: Problem, table: pd.DataFrame, columns: list[str], fold: Fold
+    family: type[Forecaster],
+    problem: Problem,
+    table: pd.DataFrame,
+    columns: list[str],
+    fold: Fold,
+    *,
+    options: Mapping[str, Any] | None = None,
+    weights: SampleWeights | None = None,
 ) -> pd.DataFrame:
     """Forecasts of one fold's origins whose target is known; no rows where there is nothing to learn or test."""
     known = usable(table).to_numpy()
     train, test = fold.train[known[fold.train]], fold.test[known[fold.test]]
     if not len(train) or not len(test):
         return pd.DataFrame()
-    model = family(problem)  # type: ignore[call-arg]
-    model.fit(table.loc[train, columns], table.loc[train, "target_log_return"])
+    model = family(problem, options)
+    model.fit(
+        table.loc[train, columns],
+        table.loc[train, "target_log_return"],
+        weights=row_weights(table.loc[train], weights),
+    )
     quantiles = model.predict_quantiles(table.loc[test, columns])
     rows = table.loc[test, ["date", "target_date", "target_log_return"]].assign(
         fold=fold.year,

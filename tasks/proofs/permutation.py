@@ -36,7 +36,7 @@ class Echo(NoChange):
 
     family: ClassVar[str] = "echo"
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
         """Keep the newest outcome and its row, and learn the baseline's quantiles."""
         super().fit(features, target)
         scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
@@ -62,7 +62,7 @@ class Analogues(NoChange):
 
     family: ClassVar[str] = "analogues"
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
         """Keep the rows, and learn the baseline's quantiles."""
         super().fit(features, target)
         known = features.to_numpy(dtype="float64")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from textwrap import shorten
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from rich.console import Console, JustifyMethod
@@ -13,6 +13,9 @@ from rich.table import Table
 
 from tasks.gates.states import count_states, result_table
 from tasks.reporting.summary import RunSummary
+
+if TYPE_CHECKING:
+    from tasks.evaluation.search import Found
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
@@ -45,6 +48,21 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
     console.print(f"Coverage chart: {summary.coverage_chart}", soft_wrap=True)
     console.print(f"Gate page: {summary.gate_page}", soft_wrap=True)
+
+
+def search_table(found: Sequence[Found]) -> Table:
+    """A row a study: pinball loss over that of no change on the validation folds, by the registry's and the best."""
+    table = Table(title="Options, on folds before the first scored year: pinball loss, no change = 1")
+    for name in ("horizon", "default", "best", "trials", "pruned", "best options"):
+        table.add_column(name, justify="right" if name in ("default", "best", "trials", "pruned") else "left")
+    for one in found:
+        told = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in one.best_options.items()
+        )
+        figures = (f"{one.default_loss:.4f}", f"{one.best_loss:.4f}", str(one.trials), str(one.pruned))
+        table.add_row(", ".join(one.horizons), *figures, told or "the registry's: no trial lost less")
+    return table
 
 
 def board_tables(board: pd.DataFrame) -> list[Table]:

@@ -1,0 +1,133 @@
+"""The search for options: what it may see, that it goes on, and that it ends the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.errors import RegistryError, SettingsError
+from tasks.evaluation.search import Found, SearchBudget, Subject, search, training_window
+from tasks.models.forecaster import JOINT_FAMILIES, Problem, forecaster
+from tasks.models.neural.options import NeuralOptions
+from tasks.registry import ModelFamily, SearchRange, load_models, load_regime_calendar
+from tasks.settings import PROJECT
+from tests.conftest import Registry
+
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+SCALES = ["zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", "zl_ewma_volatility_99_pct", "vix"]
+COLUMNS = [*SCALES, "zl_return_1d", "zl_return_5d", "zl_percentile_1260d"]
+DATED = ["target_date", "target_log_return", "target_price"]
+
+
+@pytest.fixture(scope="module")
+def tables(features: pd.DataFrame, labels: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Real training tables of 2003 to 2011."""
+    found, calendar = {}, load_regime_calendar(PROJECT / "registry")[["start", "training_weight"]]
+    for name in ("3m", "1w"):
+        own = labels[labels["horizon"] == name].set_index("date")[DATED]
+        table = features.set_index("date")[COLUMNS].loc["2003":"2011"]
+        found[name] = pd.merge_asof(table.join(own).reset_index(), calendar, left_on="date", right_on="start")
+    return found
+
+
+@pytest.fixture
+def subject(registry: Registry) -> Subject:
+    entry = ModelFamily(
+        title="HAR",
+        surface="volatility",
+        search={"scale_penalty": SearchRange(low=0.01, high=10.0, log=True)},
+    )
+    plan = registry.horizons.walk_forward
+    return Subject("har", entry, tuple(COLUMNS), {}, {"3m": 63, "1w": 5}, LEVELS, plan)
+
+
+def searched(subject: Subject, tables: dict[str, pd.DataFrame], folder: Path, trials: int = 7) -> list[Found]:
+    return search(subject, tables, SearchBudget(trials=trials), folder)
+
+
+def test_nothing_of_a_scored_fold_is_read(subject: Subject, tables, tmp_path: Path) -> None:
+    changed = {}
+    for name, table in tables.items():
+        other = table.copy()
+        later = other["date"] >= "2010"
+        other.loc[later, COLUMNS] *= -3.0
+        other.loc[~(other["target_date"] < "2010"), ["target_log_return", "target_price"]] = 9.0
+        changed[name] = other[other["date"] < "2011-06"]
+    assert searched(subject, changed, tmp_path / "changed") == searched(subject, tables, tmp_path / "whole")
+    touched = {name: table.copy() for name, table in tables.items()}
+    touched["1w"].loc[touched["1w"]["date"] == "2009-06-01", "vix"] *= 1.01
+    week, quarter = searched(subject, touched, tmp_path / "whole")
+    assert (week.trials, quarter.trials) == (7, 7)
+    kept = json.loads((tmp_path / "changed" / "har.json").read_text())
+    assert week.study != kept["studies"][0]["study"], "another window is another study"
+    assert quarter.study == kept["studies"][1]["study"]
+
+
+def test_the_window_ends_before_the_first_scored_year_and_so_do_its_outcomes(subject: Subject, tables) -> None:
+    window = training_window(tables["3m"], subject.plan)
+    assert window["date"].max() < pd.Timestamp("2010-01-01")
+    assert window["target_date"].max() < pd.Timestamp("2010-01-01")
+    tail = window[window["target_date"].isna()]
+    assert len(tail) == 63 and tail[DATED].isna().all(axis=None)
+
+
+def test_a_search_that_was_stopped_ends_where_one_that_was_not_does(subject: Subject, tables, tmp_path: Path) -> None:
+    whole = searched(subject, tables, tmp_path / "whole", trials=9)
+    assert [found.horizons for found in whole] == [("1w",), ("3m",)], "1w and 1m before the others"
+    assert all(found.trials == 9 for found in whole)
+    searched(subject, tables, tmp_path / "stopped", trials=4)
+    assert searched(subject, tables, tmp_path / "stopped", trials=9) == whole
+    assert searched(subject, tables, tmp_path / "stopped", trials=9) == whole, "nothing is left to do"
+    for found in whole:
+        assert found.best_loss <= found.default_loss
+        assert set(found.best_options) <= {"scale_penalty"}
+    assert any(found.best_options for found in whole)
+
+
+def test_what_is_found_is_what_its_options_lose(subject: Subject, tables, tmp_path: Path) -> None:
+    found = next(one for one in searched(subject, tables, tmp_path / "first") if one.best_options)
+    name = found.horizons[0]
+    only = Subject(
+        "har", subject.entry, subject.columns, found.best_options, {name: subject.sessions[name]}, LEVELS, subject.plan
+    )
+    [again] = searched(only, tables, tmp_path / "again", trials=1)
+    assert again.default_loss == pytest.approx(found.best_loss, rel=1e-12)
+
+
+def test_minutes_end_a_search(subject: Subject, tables, tmp_path: Path) -> None:
+    found = search(subject, tables, SearchBudget(minutes=0.02), tmp_path)
+    assert [one.horizons for one in found] == [("1w",), ("3m",)]
+    with pytest.raises(SettingsError, match="a search needs one of them above 0"):
+        SearchBudget()
+
+
+def test_what_cannot_be_searched_is_refused_by_name(subject: Subject, tables, registry, tmp_path: Path) -> None:
+    nothing = ModelFamily(title="HAR", surface="volatility")
+    unknown = ModelFamily(title="HAR", surface="volatility", search={"penalti": SearchRange(low=1, high=2)})
+    plain = {"columns": subject.columns, "options": {}, "sessions": {"1w": 5}, "quantiles": LEVELS}
+    with pytest.raises(RegistryError, match="har has no `search`"):
+        searched(Subject("har", nothing, **plain, plan=subject.plan), tables, tmp_path)
+    with pytest.raises(RegistryError, match=r"unknown options of har: penalti; known: \['scale_penalty'\]"):
+        searched(Subject("har", unknown, **plain, plan=subject.plan), tables, tmp_path)
+
+
+def test_every_declared_space_is_of_options_its_family_has(registry: Registry) -> None:
+    with_space = set()
+    for family, entry in load_models(PROJECT / "registry", registry.features).families.items():
+        values = {name: of.low if isinstance(of, SearchRange) else of.choices[0] for name, of in entry.search.items()}
+        if family in JOINT_FAMILIES:
+            NeuralOptions.of({**entry.options, **values})
+        else:
+            forecaster(family)(Problem("1w", 5, LEVELS), {**entry.options, **values})
+        with_space |= {family} if values else set()
+    assert with_space == {"har", "har_seasonal", "ridge", "lightgbm", "xgboost", *JOINT_FAMILIES}
+
+
+def test_a_range_is_ordered_and_positive_where_it_is_logarithmic() -> None:
+    with pytest.raises(ValueError, match="low is below high"):
+        SearchRange(low=2, high=1)
+    with pytest.raises(ValueError, match="above 0 where log"):
+        SearchRange(low=0.0, high=1.0, log=True)
