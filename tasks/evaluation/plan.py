@@ -65,24 +65,25 @@ class Plan:
         return sorted(held, key=lambda fit: (fit.year == FINAL, fit.year))
 
     def work(self, fits: Iterable[Fit], cache: Path) -> list[dict[str, Any]]:
-        """What a worker process is told, one for fits of one family and horizon."""
-        grouped: dict[tuple[str, tuple[str, ...]], list[Fit]] = {}
+        """What a worker process is told, one for the fits of a family: a process a fit would mostly start up."""
+        grouped: dict[str, list[Fit]] = {}
         for fit in fits:
-            grouped.setdefault((fit.family, fit.horizons), []).append(fit)
+            grouped.setdefault(fit.family, []).append(fit)
+        needed = {family: {name for fit in group for name in fit.horizons} for family, group in grouped.items()}
         return [
             {
                 "family": family,
-                "horizons": {name: self.horizons.horizons[name].sessions for name in names},
+                "horizons": {name: h.sessions for name, h in self.horizons.horizons.items() if name in needed[family]},
                 "quantiles": list(self.horizons.quantiles),
                 "plan": self.horizons.walk_forward.model_dump(),
-                "training_files": {name: str(self.exports / file_name("prod", name)) for name in names},
+                "training_files": {name: str(self.exports / file_name("prod", name)) for name in needed[family]},
                 "columns": list(self.columns[family]),
                 "options": dict(self.options(family)),
                 "weights": self.models.families[family].weights.model_dump(),
                 "fits": [asdict(fit) for fit in group],
                 "cache": str(cache),
             }
-            for (family, names), group in grouped.items()
+            for family, group in grouped.items()
         ]
 
     def options(self, family: str) -> Mapping[str, Any]:

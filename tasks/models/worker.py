@@ -32,10 +32,13 @@ from tasks.registry import SampleWeights, WalkForwardPlan
 from tasks.settings import load_settings
 from tasks.zones import TEMPORARY, read_json, read_parquet, write_json, write_parquet
 
+LABELS = ("date", "target_date", "target_price", "target_log_return", "training_weight")
+
 
 def run_work(work: dict[str, Any]) -> None:
     """Do every fit of ``work`` (tasks/evaluation/plan.py) that its cache does not hold yet."""
-    tables = {name: read_parquet(Path(path)) for name, path in work["training_files"].items()}
+    read = list(dict.fromkeys([*LABELS, SCALE, *work["columns"]]))
+    tables = {name: read_parquet(Path(path), columns=read) for name, path in work["training_files"].items()}
     plan = WalkForwardPlan.model_validate(work["plan"])
     for fit in work["fits"]:
         target = Path(work["cache"]) / fit["identity"]
@@ -56,7 +59,8 @@ def _one(
     if is_joint(work["family"]):
         _joint(work, tables, plan, fit, out)
         return
-    [(name, sessions)] = work["horizons"].items()
+    [name] = fit["horizons"]
+    sessions = work["horizons"][name]
     problem, columns = Problem(name, sessions, tuple(work["quantiles"])), work["columns"]
     family, table = forecaster(work["family"]), tables[name]
     options, weights = work["options"], SampleWeights.model_validate(work["weights"])
