@@ -6,6 +6,7 @@ into registry/models.yaml. Studies are kept under CBI_HOME/search, so a search t
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -47,6 +48,8 @@ from tasks.zones import code_fingerprint, fingerprint, write_json
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
+
+logger = logging.getLogger(__name__)
 
 FIRST = ("1w", "1m")  # searched before the others: where most decisions are
 SEED = 20260101
@@ -255,15 +258,20 @@ class Contest:
         return fingerprint(rows, space, setting, subject.plan.model_dump(), code_fingerprint(*MODEL_CODE))
 
     def objective(self, trial: Trial) -> float:
-        """The mean over the folds; told to the pruner fold by fold."""
+        """The mean over the folds; told to the pruner fold by fold. Options that cannot be fitted end their trial."""
         from optuna import TrialPruned
 
         losses: list[float] = []
-        for loss in self.losses({name: _value(trial, name, of) for name, of in self.subject.entry.search.items()}):
-            losses.append(loss)
-            trial.report(float(np.mean(losses)), len(losses))
-            if trial.should_prune():
-                raise TrialPruned
+        options = {name: _value(trial, name, of) for name, of in self.subject.entry.search.items()}
+        try:
+            for loss in self.losses(options):
+                losses.append(loss)
+                trial.report(float(np.mean(losses)), len(losses))
+                if trial.should_prune():
+                    raise TrialPruned
+        except TrainingFailed as error:
+            logger.warning("%s with %s: %s", self.subject.family, options, error)
+            raise TrialPruned from error
         return float(np.mean(losses))
 
     def losses(self, options: Mapping[str, Any]) -> Iterator[float]:

@@ -44,7 +44,7 @@ def subject(registry: Registry) -> Subject:
     return Subject("har", entry, tuple(COLUMNS), {}, {"3m": 63, "1w": 5}, LEVELS, plan)
 
 
-def searched(subject: Subject, tables: dict[str, pd.DataFrame], folder: Path, trials: int = 7) -> list[Found]:
+def searched(subject: Subject, tables: dict[str, pd.DataFrame], folder: Path, trials: int = 3) -> list[Found]:
     return search(subject, tables, SearchBudget(trials=trials), folder)
 
 
@@ -60,7 +60,7 @@ def test_nothing_of_a_scored_fold_is_read(subject: Subject, tables, tmp_path: Pa
     touched = {name: table.copy() for name, table in tables.items()}
     touched["1w"].loc[touched["1w"]["date"] == "2009-06-01", "vix"] *= 1.01
     week, quarter = searched(subject, touched, tmp_path / "whole")
-    assert (week.trials, quarter.trials) == (7, 7)
+    assert (week.trials, quarter.trials) == (3, 3)
     kept = json.loads((tmp_path / "changed" / "har.json").read_text())
     assert week.study != kept["studies"][0]["study"], "another window is another study"
     assert quarter.study == kept["studies"][1]["study"]
@@ -75,12 +75,12 @@ def test_the_window_ends_before_the_first_scored_year_and_so_do_its_outcomes(sub
 
 
 def test_a_search_that_was_stopped_ends_where_one_that_was_not_does(subject: Subject, tables, tmp_path: Path) -> None:
-    whole = searched(subject, tables, tmp_path / "whole", trials=9)
+    whole = searched(subject, tables, tmp_path / "whole", trials=7)
     assert [found.horizons for found in whole] == [("1w",), ("3m",)], "1w and 1m before the others"
-    assert all(found.trials == 9 for found in whole)
+    assert all(found.trials == 7 for found in whole)
     searched(subject, tables, tmp_path / "stopped", trials=4)
-    assert searched(subject, tables, tmp_path / "stopped", trials=9) == whole
-    assert searched(subject, tables, tmp_path / "stopped", trials=9) == whole, "nothing is left to do"
+    assert searched(subject, tables, tmp_path / "stopped", trials=7) == whole
+    assert searched(subject, tables, tmp_path / "stopped", trials=7) == whole, "nothing is left to do"
     for found in whole:
         assert found.best_loss <= found.default_loss
         assert set(found.best_options) <= {"scale_penalty"}
@@ -88,7 +88,7 @@ def test_a_search_that_was_stopped_ends_where_one_that_was_not_does(subject: Sub
 
 
 def test_what_is_found_is_what_its_options_lose(subject: Subject, tables, tmp_path: Path) -> None:
-    found = next(one for one in searched(subject, tables, tmp_path / "first") if one.best_options)
+    found = next(one for one in searched(subject, tables, tmp_path / "first", trials=6) if one.best_options)
     name = found.horizons[0]
     only = Subject(
         "har", subject.entry, subject.columns, found.best_options, {name: subject.sessions[name]}, LEVELS, subject.plan
