@@ -76,6 +76,9 @@ def test_the_best_family_that_meets_the_gates_serves_and_the_baseline_where_none
         assert part.loc[naive, "pinball_log_return"].min() > part["pinball_log_return"].min(), (
             "one would have been better"
         )
+    assert "no_change" in set(served) and len(set(served)) > 1, (
+        "this early both serve somewhere: both ways are exercised"
+    )
 
 
 def test_drivers_say_whose_they_are(first_run: FinishedRun) -> None:
