@@ -22,6 +22,7 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
+    PREFECT_API_URL,
     PREFECT_HOME,
     PREFECT_LOGGING_EXTRA_LOGGERS,
     PREFECT_LOGGING_LEVEL,
@@ -63,6 +64,20 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
     unset = {key: value for key, value in ours.items() if key.name not in os.environ}
     _end_orphaned_servers(home)
     with temporary_settings(updates=unset):
+        yield
+
+
+@contextmanager
+def shared_server() -> Iterator[None]:
+    """Name the run's own server, so that Dask or Ray workers tell it and each starts none of its own."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    server = SubprocessASGIServer()  # the one that a flow without an address uses; it ends with this process
+    server.start()
+    with temporary_settings({PREFECT_API_URL: server.api_url}):
         yield
 
 

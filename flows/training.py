@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.runtime import Steps, as_task, prefect_at_home
+from flows.runtime import Steps, as_task, prefect_at_home, shared_server
 from tasks.errors import CbiError, SettingsError
 from tasks.settings import load_settings
 
@@ -71,12 +72,20 @@ def fit_side_by_side(run: Run, plan: Plan, *, apart: bool) -> dict[str, str]:
         futures = {as_task(fit_in_process, f"fit {_label(one)}", retries=1).submit(one): one for one in work}
         for future in as_completed(list(futures)):
             one = futures[cast("PrefectFuture[Any]", future)]
-            outcome = future.result(raise_on_failure=False)
-            if isinstance(outcome, BaseException):
-                failed[_label(one)] = str(outcome)
+            if reason := _failure(cast("PrefectFuture[Any]", future)):
+                failed[_label(one)] = reason
             done += len(one["fits"])
             progress(done, len(missing), _label(one))
     return failed
+
+
+def _failure(future: PrefectFuture[Any]) -> str:
+    """Why a fit failed; empty where it did not. A Dask or Ray worker that died raises whatever its library says."""
+    try:
+        outcome = future.result(raise_on_failure=False)
+    except Exception as lost:
+        return f"its worker was lost: {type(lost).__name__}: {lost}"
+    return str(outcome) or type(outcome).__name__ if isinstance(outcome, BaseException) else ""
 
 
 def _label(work: dict[str, Any]) -> str:
@@ -209,9 +218,10 @@ def main() -> int:
             trials = TRIALS if given.minutes is None and given.trials is None else given.trials
             tell_search(given.search, search_options(settings, given.search, SearchBudget(trials, given.minutes)))
             return 0
-        with prefect_at_home(settings):
+        apart = given.runner != "local"
+        with prefect_at_home(settings), shared_server() if apart else nullcontext():
             on = training.with_options(task_runner=task_runner(given.runner, settings.workers))
-            board, gate = on(held["as_of"], budget=given.budget, apart=given.runner != "local")
+            board, gate = on(held["as_of"], budget=given.budget, apart=apart)
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

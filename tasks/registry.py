@@ -881,8 +881,8 @@ def load_horizons(folder: Path) -> Horizons:
 
 
 def load_models(folder: Path, registry: FeatureRegistry) -> Models:
-    """registry/models.yaml, checked against the feature registry."""
-    from tasks.models.forecaster import WEIGHTED
+    """registry/models.yaml, checked against the feature registry and the families that there are."""
+    from tasks.models.forecaster import FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
 
     path = folder / "models.yaml"
     models = _load(path, Models)
@@ -896,6 +896,14 @@ def load_models(folder: Path, registry: FeatureRegistry) -> Models:
     groups = {group for family in models.families.values() for group in family.groups}
     if unknown := sorted({*groups, *models.context} - set(registry.categories)):
         raise RegistryError(f"{path}: no category {', '.join(unknown)} in feature_registry.yaml")
+    if SCALE not in models.volatility:
+        raise RegistryError(f"{path}: volatility: {SCALE} is missing, which every family scales by")
+    if unknown := sorted(set(models.families) - {*FAMILIES, *JOINT_FAMILIES}):
+        raise RegistryError(f"{path}: families: no code for {', '.join(unknown)} (tasks/models/forecaster.py)")
+    given = {name for name, family in models.families.items() if family.options}
+    given |= {name for budget in models.budgets.values() for name in budget.options}
+    if unused := sorted(given - set(JOINT_FAMILIES)):
+        raise RegistryError(f"{path}: options: {', '.join(unused)} takes no options; its module has its constants")
     return models
 
 

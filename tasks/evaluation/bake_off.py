@@ -85,7 +85,12 @@ def judge_fits(
     Raises:
         TrainingFailed: the baseline itself has no fits.
     """
-    run = fingerprint(plan.run, code_fingerprint(*JUDGING_CODE))
+    # what is held, not what was planned: a family is measured against those beside it
+    held = [fit.identity for fit in plan.fits if fit_held(zones, fit)]
+    cost = gates.trading_cost.round_trip_cents_lb
+    run = fingerprint(
+        held, dict(plan.data_snapshots), list(plan.models.ensemble), cost, code_fingerprint(*JUDGING_CODE)
+    )
     versions = []
     for horizon in plan.horizons.horizons:
         versions += _judge_horizon(plan, zones, store, horizon, run=run, as_of=as_of, gates=gates)
@@ -216,8 +221,10 @@ def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyTy
         for version in versions
     ]
     board = pd.DataFrame(rows)
-    if "pinball_log_return" not in board:
-        return board.assign(champion=board["family"] == BASELINE)
+    # before the first scored fold nothing is measured: the figures are missing, not their columns
+    board = board.reindex(
+        columns=[*board, *(name for name in ("pinball_log_return", "skill_pct") if name not in board)]
+    )
     loss = board["pinball_log_return"].where(board["refusal"] == "")
     base = board["family"] == BASELINE
     base_loss = loss.where(base).groupby([board["run"], board["horizon"]]).transform("min")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,6 @@ class Plan:
     budget: Budget
     data_snapshots: Mapping[str, str]
     fits: tuple[Fit, ...] = field(default=())
-
-    @cached_property
-    def run(self) -> str:
-        """Names the whole contest."""
-        return fingerprint([fit.identity for fit in self.fits])
 
     def of(self, family: str, horizon: str) -> list[Fit]:
         """The fits that a family's forecasts at a horizon come from, folds first, the final one last."""

@@ -123,7 +123,7 @@ class ModelStore:
             write_bytes(self.folder / "history.jsonl", lines.encode())
         champions = read_json(self.folder / "champions.json") or {}
         held = champions.get(version.horizon)
-        if not held or held["trained_as_of"] <= entry["trained_as_of"]:
+        if not held or (held != entry and held["trained_as_of"] <= entry["trained_as_of"]):
             write_json(self.folder / "champions.json", {**champions, version.horizon: entry})
 
     @staticmethod

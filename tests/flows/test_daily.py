@@ -19,6 +19,7 @@ from tasks.calendar import as_of_instant, sessions
 from tasks.errors import GateFailed, SourceUnavailable
 from tasks.exports import check_exports
 from tasks.model_store.store import ModelStore
+from tasks.registry import load_models, load_quality_gates
 from tasks.reporting.summary import RunSummary
 from tasks.settings import PROJECT
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -53,25 +54,42 @@ def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_pric
     assert (published["is_baseline"] == (published["family"] == "no_change")).all()
 
 
-def test_the_best_family_serves_but_for_one_too_good_to_be_true_and_the_baseline_where_none_beats_it(
-    first_run: FinishedRun,
+def test_the_best_family_that_meets_the_gates_serves_and_the_baseline_where_none_does(
+    first_run: FinishedRun, registry: Registry
 ) -> None:
     board = first_run.summary.leaderboard
+    assert set(board["family"]) == {
+        *load_models(PROJECT / "registry", registry.features).budgets["daily"].families,
+        "ensemble",
+    }
     served = first_run.summary.forecasts.set_index("horizon")["family"]
+    rule = load_quality_gates(PROJECT / "registry").promotion
     for horizon, part in board.groupby("horizon"):
-        best = part.loc[part["pinball_log_return"].idxmin()]
-        assert best["family"] == "no_change" or best["skill_pct"] > 0
-        unaudited = horizon != "1w" and best["family"] != "no_change" and best["direction_hit_rate"] > 0.6
-        assert served[horizon] == ("no_change" if unaudited else best["family"])
-    assert set(served) == {"no_change", "lightgbm"}, "this early both serve somewhere, so both ways are exercised"
+        naive = part["family"] == "no_change"
+        sure = (part["skill_pct_low"] > rule.min_skill_lower_bound_pct) & (
+            (part["coverage_80"] - 0.8).abs() <= rule.coverage_80_within
+        )
+        unaudited = (horizon in rule.horizons) & (100 * part["direction_hit_rate"] > rule.max_direction_hit_rate_pct)
+        may = part[naive | (sure & ~unaudited)]
+        assert served[horizon] == may.loc[may["pinball_log_return"].idxmin(), "family"], horizon
+        assert (part.loc[part["champion"], "family"] == served[horizon]).all() and part["champion"].sum() == 1
+        assert part.loc[naive, "pinball_log_return"].min() > part["pinball_log_return"].min(), (
+            "one would have been better"
+        )
+    assert "no_change" in set(served) and len(set(served)) > 1, (
+        "this early both serve somewhere: both ways are exercised"
+    )
 
 
-def test_drivers_say_whether_they_explain_what_is_served(first_run: FinishedRun) -> None:
+def test_drivers_say_whose_they_are(first_run: FinishedRun) -> None:
     explained = first_run.summary.explainers
-    served = first_run.summary.forecasts.set_index("horizon")["family"] == "lightgbm"
-    told = explained.groupby("horizon")["served"].agg(["min", "max"]).reindex(served.index)
-    assert (told["min"] == served).all()
-    assert (told["max"] == served).all()
+    served = first_run.summary.forecasts.set_index("horizon")["family"]
+    said = explained.groupby("horizon")[["family", "served"]].agg(["nunique", "first"])
+    assert set(said.index) == set(served.index)
+    assert (said[("family", "nunique")] == 1).all()
+    own = said[("family", "first")] == served.reindex(said.index)
+    assert (said[("served", "first")] == own).all()
+    assert (said.loc[~own, ("family", "first")] == "lightgbm").all()
     assert explained["group"].nunique() >= 8
     assert not (explained["group"] == "unregistered").any()
 
@@ -142,7 +160,7 @@ def test_an_earlier_session_is_a_replay_that_leaves_the_current_files_and_uses_n
 
 def _versions(home: Path, horizon: str) -> list:
     store = ModelStore(home / "models")
-    return [*store.versions("no_change", horizon), *store.versions("lightgbm", horizon)]
+    return store.of_horizon(horizon)
 
 
 def test_a_source_that_fails_degrades_the_run_visibly_and_what_is_held_of_it_serves(
@@ -240,7 +258,7 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
         "52.09 cents/lb",
         "80% band",
         "P(higher)",
-        "skill over no-change",
+        "skill over the better naive",
         "drivers, cents/lb",
         "impossible_ohlc",
         "POST_ASSEMBLY",

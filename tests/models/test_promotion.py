@@ -10,18 +10,20 @@ import pandas as pd
 import pytest
 
 from tasks.errors import RegistryError
-from tasks.evaluation import bake_off
-from tasks.evaluation.bake_off import compare, train_and_compare
+from tasks.evaluation.bake_off import compare, judge_fits
+from tasks.evaluation.ensemble import REGIMES
 from tasks.evaluation.metrics import measure
+from tasks.evaluation.plan import plan_bake_off
 from tasks.evaluation.promotion import Audit, aspirations_met, read_audit, refusal, unmet_gates, verdict, write_audit
-from tasks.exports import training_table
+from tasks.exports import file_name, training_table
 from tasks.features.build import build_features
 from tasks.model_store.store import ModelStore, Version
-from tasks.models.forecaster import FAMILIES, SCALE, Problem
-from tasks.models.worker import out_of_fold
+from tasks.models.forecaster import SCALE, Problem
+from tasks.models.worker import out_of_fold, run_work
 from tasks.proofs.permutation import Analogues
 from tasks.proofs.truncation import Held, truncation_proof
-from tasks.registry import load_derived, load_quality_gates
+from tasks.registry import load_derived, load_models, load_quality_gates, load_surface
+from tasks.zones import Zones, write_parquet
 from tests.conftest import AS_OF
 
 CODE, DATA = "c0de", "sha-of-1m"
@@ -142,7 +144,7 @@ def planted(panel: pd.DataFrame, registry) -> pd.DataFrame:
 
 
 def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_passes(
-    staged, documents, registry, panel, labels, rule, tmp_path, monkeypatch
+    staged, documents, registry, panel, features, labels, rule, tmp_path
 ):
     given = Held(
         observations=staged.observations,
@@ -166,30 +168,35 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
     measured = measure(oof[oof["scored"]], levels)
     assert measured["direction_hit_rate"] > 0.9
 
-    # the bake-off, its fits replaced by what was just measured
-    store = ModelStore(tmp_path / "models")
-    exports = tmp_path / "exports"
-    exports.mkdir()
+    # the bake-off: fits of honest families, and beside them under LightGBM's name what was just measured
+    zones, store = Zones(tmp_path / "home"), ModelStore(tmp_path / "home" / "models")
+    write_parquet(zones.exports / file_name("prod", "1m"), table.assign(**features[[*REGIMES]]))
     one_month = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
-    (exports / "zl_training_prod_allhistory_1m.parquet").write_bytes(b"hashed, not read")
-
-    def stored(job, to, horizons, as_of):
-        (tmp_path / "fit").mkdir(exist_ok=True)
-        honest = {"direction_hit_rate": 0.5, "pinball_log_return": 1.0}
-        metadata = {k: job[k] for k in ("family", "horizon", "identity", "run", "data_snapshot")}
-        metrics = dict(measured) if job["family"] == "lightgbm" else honest
-        return to.add(tmp_path / "fit", metadata | {"trained_as_of": f"{as_of:%Y-%m-%d}"}, metrics)
-
-    monkeypatch.setattr(bake_off, "_fit_and_store", stored)
-    given = {"as_of": AS_OF, "rule": rule, "code_version": CODE, "workers": 1, "progress": lambda *_: None}
+    daily = load_models(registry.folder, registry.features)
+    two = daily.budgets["daily"].model_copy(update={"families": ("no_change", "lightgbm")})
+    models = daily.model_copy(update={"volatility": (SCALE,), "budgets": {"daily": two}})
+    plan = plan_bake_off(
+        zones.exports,
+        one_month,
+        models.model_copy(update={"families": {n: models.families["no_change"] for n in two.families}}),
+        registry.features,
+        load_surface(registry.folder, registry.features),
+        budget="daily",
+        data_snapshots={"1m": DATA},
+    )
+    for work in plan.work(plan.fits, zones.fits):
+        run_work(work | {"family": "no_change"})
+    for fit in plan.of("lightgbm", "1m")[:-1]:
+        write_parquet(zones.fits / fit.identity / "forecasts.1m.parquet", oof[oof["fold"] == fit.year])
+    # bands that hold too much are refused as well: that gate stands aside here, so that the audit alone decides
+    gates = load_quality_gates(registry.folder)
+    lenient = gates.model_copy(update={"promotion": rule.model_copy(update={"coverage_80_within": 0.199})})
     champions = []
     for audit_passed in (None, False, True):
         if audit_passed is not None:
-            held = store.versions("lightgbm", "1m")[0].metadata["data_snapshot"]
-            snapshots = {"1m": str(held)}
-            write_audit(store.folder, Audit(audit_passed, snapshots, CODE, "2023-12-29", ("features planted",)))
-        board = train_and_compare(exports, store, one_month, {"production": columns, "full": columns}, **given)
+            write_audit(store.folder, Audit(audit_passed, {"1m": DATA}, CODE, "2023-12-29", ("features planted",)))
+        board = judge_fits(plan, zones, store, as_of=AS_OF, gates=lenient, code_version=CODE).set_index("family")
         champions.append(store.champion("1m", AS_OF).family)
-        assert board.set_index("family").loc["lightgbm", "champion"] == bool(audit_passed)
-    assert set(FAMILIES) >= {"lightgbm", "no_change"}
+        assert board.loc["lightgbm", "champion"] == bool(audit_passed)
+        assert board.loc["lightgbm", "skill_pct_low"] > 50, "no other gate is in its way"
     assert champions == ["no_change", "no_change", "lightgbm"]

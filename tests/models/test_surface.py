@@ -13,7 +13,6 @@ import yaml
 import tasks.evaluation.surface as surface_module
 import tasks.registry as registry_module
 from tasks.errors import ManifestMismatch, RegistryError, TrainingFailed
-from tasks.evaluation import bake_off
 from tasks.evaluation.surface import (
     Evidence,
     alike,
@@ -28,11 +27,10 @@ from tasks.evaluation.surface import (
     write_surface,
 )
 from tasks.exports import training_table
-from tasks.model_store.store import ModelStore
-from tasks.models.forecaster import FAMILIES, READS, SCALE
-from tasks.registry import FeatureRegistry, Horizons, load_quality_gates, load_surface, surface_version
+from tasks.models.forecaster import FAMILIES, JOINT_FAMILIES, SCALE
+from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface, surface_version
 from tasks.zones import sha256_of, write_json, write_parquet
-from tests.conftest import AS_OF, Registry
+from tests.conftest import Registry
 
 FINAL = 2014
 
@@ -172,7 +170,8 @@ def test_the_surface_in_use_is_sound_and_every_family_has_a_surface(registry):
     surface = load_surface(registry.folder, registry.features)
     assert SCALE in surface.features and set(surface.features) <= set(registry.features.production())
     assert max(surface.folds) < surface.final_test_year
-    assert set(READS.values()) <= {"production", "full"} and set(READS) == set(FAMILIES)
+    models = load_models(registry.folder, registry.features)
+    assert set(models.families) == {*FAMILIES, *JOINT_FAMILIES}
 
 
 def renamed(features: dict, old: str, new: str) -> dict:
@@ -230,28 +229,50 @@ def test_training_files_older_than_the_registry_are_refused(tables, registry, tm
         read_tables(tmp_path, registry.features, one)
 
 
-def test_each_family_is_given_the_features_of_the_surface_it_reads(registry, tmp_path, monkeypatch):
-    one = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
-    (tmp_path / "zl_training_prod_allhistory_1m.parquet").write_bytes(b"hashed, not read")
-    (tmp_path / "fit").mkdir()
-    given = {}
+def test_each_family_is_given_the_features_of_the_surface_it_reads(registry):
+    models, surface = load_models(registry.folder, registry.features), load_surface(registry.folder, registry.features)
+    read = {family: models.columns(family, registry.features, surface) for family in models.families}
+    production, category = registry.features.production(), registry.features.category_of
+    assert read["lightgbm"] == list(surface.features)
+    assert read["xgboost"] == production
+    assert read["har"] == [name for name in production if name in models.volatility]
+    groups = models.families["ridge"].groups
+    assert groups and read["ridge"] == [n for n in production if n in models.volatility or category[n] in groups]
+    assert all(SCALE in columns for columns in read.values()), "what every family scales by"
 
-    def stored(job, to, horizons, as_of):
-        given[job["family"]] = job["columns"]
-        metadata = {k: job[k] for k in ("family", "horizon", "identity", "run", "data_snapshot")}
-        return to.add(tmp_path / "fit", metadata | {"trained_as_of": f"{as_of:%Y-%m-%d}"}, {})
 
-    monkeypatch.setattr(bake_off, "_fit_and_store", stored)
-    monkeypatch.setitem(READS, "lightgbm", "full")
-    bake_off.train_and_compare(
-        tmp_path,
-        ModelStore(tmp_path / "models"),
-        one,
-        {"production": [SCALE], "full": [SCALE, "zl_rsi_7d"]},
-        as_of=AS_OF,
-        rule=load_quality_gates(registry.folder).promotion,
-        code_version="c0de",
-        workers=1,
-        progress=lambda *_: None,
-    )
-    assert given == {"no_change": [SCALE], "lightgbm": [SCALE, "zl_rsi_7d"]}
+MODEL_MISTAKES = {
+    "a budget's family": (
+        lambda m: m["budgets"]["daily"]["families"].append("prophet"),
+        "budget daily: unknown family ['prophet']",
+    ),
+    "a budget's option": (
+        lambda m: m["budgets"]["full"]["options"].update(nbeats={"seeds": [1]}),
+        "budget full: unknown family ['nbeats']",
+    ),
+    "a member": (lambda m: m["ensemble"].append("bagged"), "ensemble: unknown family ['bagged']"),
+    "a family without code": (
+        lambda m: m["families"].update(prophet=m["families"]["har"]),
+        "families: no code for prophet",
+    ),
+    "options of a family that has none": (
+        lambda m: m["families"]["har"].update(options={"window": 9}),
+        "har takes no options",
+    ),
+    "a surface": (lambda m: m["families"]["har"].update(surface="half"), "families.har.surface"),
+    "a group": (lambda m: m["families"]["ridge"]["groups"].append("tides"), "no category tides"),
+    "a context": (lambda m: m["context"].append("tides"), "no category tides"),
+    "a revised feature": (lambda m: m["volatility"].append("nfci"), "volatility: no production feature nfci"),
+    "the scale": (lambda m: m["volatility"].remove(SCALE), f"volatility: {SCALE} is missing"),
+}
+
+
+@pytest.mark.parametrize("mistake", MODEL_MISTAKES)
+def test_models_with_a_mistake_are_refused_by_name(registry, tmp_path, mistake):
+    change, told = MODEL_MISTAKES[mistake]
+    held = yaml.safe_load((registry.folder / "models.yaml").read_text())
+    change(held)
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump(held, sort_keys=False))
+    with pytest.raises(RegistryError, match=r"models\.yaml") as refused:
+        load_models(tmp_path, registry.features)
+    assert told in str(refused.value)
