@@ -85,7 +85,7 @@ def judge_fits(
     Raises:
         TrainingFailed: the baseline itself has no fits.
     """
-    run = fingerprint(plan.run, code_fingerprint(*JUDGING_CODE))
+    run = fingerprint(plan.run, plan.budget_name, code_fingerprint(*JUDGING_CODE))
     versions = []
     for horizon in plan.horizons.horizons:
         versions += _judge_horizon(plan, zones, store, horizon, run=run, as_of=as_of, gates=gates)
@@ -156,6 +156,8 @@ def _judge_horizon(
             "horizons": {name: h.sessions for name, h in plan.horizons.horizons.items()},
             "identity": fingerprint(family, made_from, run),
             "run": run,
+            "budget": plan.budget_name,
+            "fits": {part: {str(fit.year): fit.identity for fit in plan.of(part, horizon)} for part in parts_of},
             "data_snapshot": plan.data_snapshots[horizon],
             "trained_as_of": f"{as_of:%Y-%m-%d}",
             "columns": sorted({name for part in parts_of for name in plan.columns[part]}),
