@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
     from tasks.reporting.summary import RunSummary
 
 
@@ -29,5 +33,22 @@ def publish_artifacts(summary: RunSummary) -> None:
     create_markdown_artifact(key="zl-report", markdown=markdown(summary), description=title)
     create_markdown_artifact(key="zl-gates", markdown=gates_markdown(summary), description=title)
     for key, chart in {"zl-fan-chart": summary.chart, "feature-coverage-chart": summary.coverage_chart}.items():
-        picture = base64.b64encode(chart.read_bytes()).decode()
-        create_image_artifact(key=key, image_url=f"data:image/png;base64,{picture}", description=title)
+        _publish_picture(key, chart, title)
+
+
+def publish_leaderboard(board: pd.DataFrame, figure: Path | None, *, title: str) -> None:
+    """The bake-off's leaderboard as a table of every figure, and its picture where something was measured."""
+    table = board.astype(object).where(board.notna(), None)  # JSON has no NaN: what is missing is null
+    create_table_artifact(
+        key="zl-leaderboard",
+        table=[{str(name): value for name, value in row.items()} for row in table.to_dict("records")],
+        description=title,
+    )
+    if figure is not None:
+        _publish_picture("zl-leaderboard-chart", figure, title)
+
+
+def _publish_picture(key: str, picture: Path, title: str) -> None:
+    """Inline, as base64."""
+    held = base64.b64encode(picture.read_bytes()).decode()
+    create_image_artifact(key=key, image_url=f"data:image/png;base64,{held}", description=title)
