@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
@@ -38,12 +39,8 @@ def publish_artifacts(summary: RunSummary) -> None:
 
 def publish_leaderboard(board: pd.DataFrame, figure: Path | None, *, title: str) -> None:
     """The bake-off's leaderboard as a table of every figure, and its picture where something was measured."""
-    table = board.astype(object).where(board.notna(), None)  # JSON has no NaN: what is missing is null
-    create_table_artifact(
-        key="zl-leaderboard",
-        table=[{str(name): value for name, value in row.items()} for row in table.to_dict("records")],
-        description=title,
-    )
+    rows = json.loads(board.to_json(orient="records", date_format="iso", double_precision=15))  # NaN becomes null
+    create_table_artifact(key="zl-leaderboard", table=rows, description=title)
     if figure is not None:
         _publish_picture("zl-leaderboard-chart", figure, title)
 

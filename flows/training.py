@@ -114,7 +114,7 @@ def show(run: Run, board: pd.DataFrame, budget: str) -> Path | None:
     if "skill_pct" in board:
         measured = board.dropna(subset=["skill_pct"])
         boards = {str(horizon): part for horizon, part in measured.groupby("horizon", sort=False)}
-        figure = leaderboard_figure(leaderboard_path(run.zones, f"{run.as_of:%Y-%m-%d}", budget), boards)
+        figure = leaderboard_figure(leaderboard_path(run.work, f"{run.as_of:%Y-%m-%d}", budget), boards)
     publish_leaderboard(board, figure, title=f"Bake-off `{budget}` as of {run.as_of:%Y-%m-%d}")
     return figure
 
