@@ -10,10 +10,10 @@ PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYT
 UI_PORT ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train test lint bench surface device-check proofs docs health new-source ui lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench surface device-check proofs docs health new-source ui lock lock-check clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: $(VENV)/installed ## create .venv with every version pinned
 
@@ -32,6 +32,9 @@ daily: setup ## the daily run on the live sources
 
 train: setup ## the bake-off on the exported training files: make train BUDGET=daily|quick|full RUNNER=local|dask|ray
 	@$(RUN) -m flows.training --budget $(or $(BUDGET),daily) --runner $(or $(RUNNER),local)
+
+bake-off-report: setup ## docs/results/bake_off.md and its figures, from the newest bake-off of BUDGET (default: full)
+	@$(RUN) -m tasks.reporting.bake_off_report --budget $(or $(BUDGET),full)
 
 test: setup ## every test, on two processes
 	@$(RUN) -m pytest -n 2 --dist loadgroup

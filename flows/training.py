@@ -16,6 +16,8 @@ from tasks.errors import CbiError, SettingsError
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from prefect.task_runners import TaskRunner
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tasks.evaluation.search import Found, SearchBudget
     from tasks.gates.run import GateReport
     from tasks.settings import Settings
+    from tasks.zones import Zones
 
 RUNNERS = ("local", "dask", "ray")
 BUDGETS = ("daily", "quick", "full")
@@ -114,6 +117,25 @@ def judge(run: Run, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
         )
 
 
+def show(run: Run, board: pd.DataFrame, budget: str) -> Path | None:
+    """The leaderboard as an artifact, and its figure under reports/; None where nothing was measured."""
+    from flows.report import publish_leaderboard
+    from tasks.reporting.evaluation_charts import leaderboard_figure
+
+    figure = None
+    if "skill_pct" in board:
+        measured = board.dropna(subset=["skill_pct"])
+        boards = {str(horizon): part for horizon, part in measured.groupby("horizon", sort=False)}
+        figure = leaderboard_figure(leaderboard_path(run.work, f"{run.as_of:%Y-%m-%d}", budget), boards)
+    publish_leaderboard(board, figure, title=f"Bake-off `{budget}` as of {run.as_of:%Y-%m-%d}")
+    return figure
+
+
+def leaderboard_path(zones: Zones, as_of: str, budget: str) -> Path:
+    """Where the figure of a bake-off lies."""
+    return zones.reports / f"leaderboard_{budget}_{as_of}.png"
+
+
 @flow(
     name="training",
     flow_run_name="training {as_of} {budget}",
@@ -130,7 +152,9 @@ def training(
     gate = as_task(gate_training, "gate PRE_TRAINING")(run)
     plan = as_task(plan_fits, "plan")(run, budget)
     failed = fit_side_by_side(run, plan, apart=apart)
-    return as_task(judge, "judge")(run, plan, failed), gate
+    board = as_task(judge, "judge")(run, plan, failed)
+    as_task(show, "leaderboard")(run, board, budget)
+    return board, gate
 
 
 def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[Found]:
@@ -231,6 +255,8 @@ def main() -> int:
         Console(width=max(150, Console().width)).print(table)
     for message in board.loc[(board["refusal"] != "") & (board["skill_pct"] > 0), "refusal"]:
         print(message)
+    if (figure := leaderboard_path(Zones(settings.home), held["as_of"], given.budget)).exists():
+        print(f"Leaderboard: {figure}")
     return 0
 
 

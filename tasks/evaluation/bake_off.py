@@ -89,7 +89,12 @@ def judge_fits(
     held = [fit.identity for fit in plan.fits if fit_held(zones, fit)]
     cost = gates.trading_cost.round_trip_cents_lb
     run = fingerprint(
-        held, dict(plan.data_snapshots), list(plan.models.ensemble), cost, code_fingerprint(*JUDGING_CODE)
+        held,
+        plan.budget_name,
+        dict(plan.data_snapshots),
+        list(plan.models.ensemble),
+        cost,
+        code_fingerprint(*JUDGING_CODE),
     )
     versions = []
     for horizon in plan.horizons.horizons:
@@ -161,6 +166,8 @@ def _judge_horizon(
             "horizons": {name: h.sessions for name, h in plan.horizons.horizons.items()},
             "identity": fingerprint(family, made_from, run),
             "run": run,
+            "budget": plan.budget_name,
+            "fits": {part: {str(fit.year): fit.identity for fit in plan.of(part, horizon)} for part in parts_of},
             "data_snapshot": plan.data_snapshots[horizon],
             "trained_as_of": f"{as_of:%Y-%m-%d}",
             "columns": sorted({name for part in parts_of for name in plan.columns[part]}),

@@ -50,6 +50,7 @@ class Plan:
     columns: Mapping[str, tuple[str, ...]]
     context: tuple[str, ...]
     budget: Budget
+    budget_name: str
     data_snapshots: Mapping[str, str]
     fits: tuple[Fit, ...] = field(default=())
 
@@ -104,7 +105,7 @@ def plan_bake_off(
     tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
     columns = {family: tuple(models.columns(family, features, surface)) for family in chosen.families}
     context = context_columns(models, surface)
-    plan = Plan(exports, horizons, models, columns, context, chosen, data_snapshots)
+    plan = Plan(exports, horizons, models, columns, context, chosen, budget, data_snapshots)
     code, named = code_fingerprint(*MODEL_CODE), {}
     fits = []
     for family, read in columns.items():

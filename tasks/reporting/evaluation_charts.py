@@ -139,6 +139,60 @@ def leaderboard_figure(path: Path, boards: Mapping[str, pd.DataFrame]) -> Path:
     return _written(path, figure)
 
 
+def group_importance_figure(path: Path, importance: pd.DataFrame) -> Path:
+    """Increase of pinball loss when a group of features says nothing, a panel a horizon and a bar a family, as a PNG.
+
+    Args:
+        importance: rows of tasks.evaluation.importance.grouped_permutation with ``horizon`` and ``family``. A bar is
+            the mean over the folds, its whisker two standard errors; one far longer than the others is cut off, with
+            its figure written there.
+    """
+    horizons, families = list(dict.fromkeys(importance["horizon"])), list(dict.fromkeys(importance["family"]))
+    groups = list(importance.groupby("group")["increase_pct"].median().sort_values().index)
+    figure = _figure(width=2.6 * len(horizons) + 1.4, height=0.42 * len(groups) + 1.9)
+    certain = 0
+    for at, horizon in enumerate(horizons, start=1):
+        axes = figure.add_subplot(1, len(horizons), at)
+        part = importance[importance["horizon"] == horizon]
+        right = 2.5 * float(np.nanquantile(part["increase_pct"].abs(), 0.85))
+        for nth, family in enumerate(families):
+            colour = (BAND, PRICE, MUTED)[nth % 3]
+            for _, row in part[part["family"] == family].iterrows():
+                y = groups.index(row["group"]) + 0.2 - 0.4 * nth / max(1, len(families) - 1)
+                error = 2 * row["spread_pct"] / np.sqrt(row["folds"])
+                certain += bool(row["increase_pct"] - error > 0)
+                label = family if row["group"] == part[part["family"] == family]["group"].iloc[0] else None
+                axes.barh(y, min(row["increase_pct"], right), height=0.34, color=colour, alpha=0.85, label=label)
+                if row["increase_pct"] > right:
+                    axes.text(
+                        right, y, f"{row['increase_pct']:.1f}% ▸", va="center", ha="right", fontsize=8, color="white"
+                    )
+                    continue
+                axes.plot(
+                    np.clip([row["increase_pct"] - error, row["increase_pct"] + error], -0.75 * right, right),
+                    [y, y],
+                    color="black",
+                    linewidth=0.8,
+                )
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_xlim(-0.8 * right, 1.05 * right)
+        axes.set_ylim(-0.6, len(groups) - 0.4)
+        axes.set_yticks(range(len(groups)), groups if at == 1 else [""] * len(groups), fontsize=9)
+        axes.set_title(horizon, fontsize=10)
+        axes.set_xlabel("higher pinball loss, %", fontsize=9)
+        axes.grid(axis="x", alpha=0.25)
+        if at == 1:
+            axes.legend(loc="lower right", frameon=False, fontsize=8)
+    figure.suptitle(
+        f"What a forecast loses without what a group of features says: above zero by two standard errors in {certain} "
+        f"of {len(importance)} cases",
+        x=0.01,
+        ha="left",
+        fontsize=12,
+    )
+    return _written(path, figure)
+
+
 def _figure(*, width: float, height: float) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
