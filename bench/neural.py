@@ -72,8 +72,8 @@ def tcn_step(own: int, other: int, options: NeuralOptions, *, repeats: int = REP
         peer=f"its convolutions alone, {1000 * limit_s:.1f} ms",
         ratio=step_s / limit_s,
         note=(
-            f"{operations / GIGA:.2f} GFLOP forward and backward (counted), {of_convolutions / operations:.1%} of it in "
-            f"convolutions; the step does {operations / step_s / GIGA:.1f} GFLOP/s, its convolutions alone "
+            f"{operations / GIGA:.2f} GFLOP forward and backward (counted), {of_convolutions / operations:.1%} of it "
+            f"in convolutions; the step does {operations / step_s / GIGA:.1f} GFLOP/s, its convolutions alone "
             f"{convolution:.1f}, a matrix product of the trunk's shape {matmul:.1f}: the step reaches "
             f"{limit_s / step_s:.0%} of the convolutions' limit and {operations / step_s / GIGA / matmul:.0%} of the "
             f"matrix product's; batch {options.batch}, window {options.window}, {options.channels} channels, "

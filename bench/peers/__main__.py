@@ -1,7 +1,8 @@
 """`make bench-peers`: the product's families and libraries from outside on the same folds, in one run.
 
-``python -m bench.peers PYTHON``: the interpreter of the peers' environment. Reads the training files of CBI_HOME and
-writes docs/results/bench_peers.md.
+``python -m bench.peers PYTHON [NAME ...]``: the interpreter of the peers' environment, and the contenders to run anew;
+without any, all. The others' answers are those of the run before, which the page says by their time. Reads the training
+files of CBI_HOME and writes docs/results/bench_peers.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bench.peers.ours import load_contest
 from bench.peers.report import accuracy, every_cost, render, seconds
 from tasks.errors import CbiError
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import write_bytes
+from tasks.zones import sha256_of, write_bytes
 
 REPORT = PROJECT / "docs" / "results" / "bench_peers.md"
 CONTENDERS = (  # ours and its peer next to each other, so that a busy moment meets both
@@ -37,6 +38,7 @@ CONTENDERS = (  # ours and its peer next to each other, so that a busy moment me
     "neuralforecast TCN",
     "nbeatsx",
     "neuralforecast NBEATSx",
+    "neuralforecast NHITS",
 )
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
@@ -45,16 +47,25 @@ def main() -> int:
     """Run the contenders, measure them, write the report."""
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     parser.add_argument("python", help="interpreter of the environment of bench/peers/requirements.txt")
+    parser.add_argument("name", nargs="*", help=f"contenders to run anew: {', '.join(CONTENDERS)}; without any, all")
     given = parser.parse_args()
+    if unknown := sorted(set(given.name) - set(CONTENDERS)):
+        parser.error(f"unknown contenders: {', '.join(unknown)}")
     machine, start = this_machine(), time.perf_counter()
     folder = load_settings().home / "bench_peers"
     try:
         contest = load_contest("lightgbm")
+        before = _told(folder)
         write_contest(folder, contest, _parameters(contest.columns))
         write_net_inputs(folder, contest)
+        if given.name and _told(folder) != before:
+            raise BenchError(
+                "the data, the folds or the parameters are not those of the run before: run all contenders"
+            )
         forecasts, costs = {}, {}
         for name in CONTENDERS:
-            _contend(folder, name, given.python)
+            if not given.name or name in given.name:
+                _contend(folder, name, given.python)
             forecasts[name], costs[name] = read_forecasts(folder, name, contest), read_costs(folder, name)
             print(
                 f"{name}: " + ", ".join(f"{fold['year']} {fold['wall_s']:.1f} s" for fold in costs[name]["folds"]),
@@ -72,6 +83,12 @@ def main() -> int:
     write_bytes(REPORT, render(machine, tables, packages=packages, took_s=time.perf_counter() - start).encode())
     print(f"written: {REPORT.relative_to(PROJECT)}")
     return 0
+
+
+def _told(folder: Path) -> dict[str, str]:
+    """What the contenders are given, a hash a file."""
+    files = [folder / "plan.json", *folder.glob("closes.parquet"), *folder.glob("table.parquet")]
+    return {path.name: sha256_of(path) for path in [*files, *folder.glob("inputs.*.parquet")] if path.exists()}
 
 
 def _parameters(columns: tuple[str, ...]) -> dict[str, object]:

@@ -118,8 +118,16 @@ def read_forecasts(folder: Path, name: str, contest: Contest) -> dict[str, pd.Da
 
 
 def read_costs(folder: Path, name: str) -> dict[str, Any]:
-    """Seconds a fold, and the package."""
-    return dict(read_json(folder / f"costs.{name}.json") or {})
+    """Seconds a fold, the package, and when they were measured.
+
+    Raises:
+        BenchError: there are none.
+    """
+    path = folder / f"costs.{name}.json"
+    held = read_json(path)
+    if not held:
+        raise BenchError(f"no seconds of {name} in {folder}: run it (`make bench-peers`)")
+    return {**held, "measured": f"{pd.Timestamp(path.stat().st_mtime, unit='s', tz='UTC'):%Y-%m-%d %H:%M}"}
 
 
 def write_answer(

@@ -106,7 +106,6 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     """
     import torch
     from neuralforecast import NeuralForecast
-    from neuralforecast.losses.pytorch import MQLoss
 
     given = task.plan["net"]
     torch.set_num_threads(given["threads"])
@@ -115,25 +114,14 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     longest, window = max(task.sessions.values()), given["window"]
     train = _series("zl", task, inputs, begin, fold["first_row"])
     examples = (len(train) - given["validation_sessions"] - window - longest) // given["every"] + 1
-    steps = -(-examples // given["batch"])
     common = dict(
         h=longest,
         input_size=window,
-        hist_exog_list=list(inputs.columns),
-        loss=MQLoss(quantiles=task.plan["quantiles"]),
-        max_steps=given["epochs"] * steps,
-        learning_rate=given["learning_rate"],
-        optimizer=torch.optim.AdamW,
-        optimizer_kwargs={"weight_decay": given["weight_decay"]},
-        lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR,
-        lr_scheduler_kwargs={"T_max": given["epochs"] * steps},
-        early_stop_patience_steps=given["patience"],
-        val_check_steps=steps,
+        scaler_type="robust",
         batch_size=1,
         windows_batch_size=given["batch"],
         step_size=given["every"],
         random_seed=given["seed"],
-        gradient_clip_val=given["clip_norm"],
         accelerator="cpu",
         devices=1,
         logger=False,
@@ -141,7 +129,9 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    library = NeuralForecast(models=[_net(family, given, common)], freq=1)
+    steps = -(-examples // given["batch"])
+    net = _net(family, task.plan, common, list(inputs.columns), steps_an_epoch=steps)
+    library = NeuralForecast(models=[net], freq=1)
     library.fit(train, val_size=given["validation_sessions"])
     rows = sorted(set().union(*fold["origins"].values()))
     shown = [_series(f"{row:06d}", task, inputs, row + 1 - window, row + 1) for row in rows]
@@ -156,9 +146,29 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     return made
 
 
-def _net(family: str, given: dict[str, Any], common: dict[str, Any]) -> Any:
-    from neuralforecast.models import TCN, NBEATSx
+def _net(family: str, plan: dict[str, Any], common: dict[str, Any], channels: list[str], *, steps_an_epoch: int) -> Any:
+    """TCN and NBEATSx as the product's are set; NHITS as its library sets it, on the closes alone."""
+    import torch
+    from neuralforecast.losses.pytorch import MQLoss
+    from neuralforecast.models import NHITS, TCN, NBEATSx
 
+    given, loss = plan["net"], MQLoss(quantiles=plan["quantiles"])
+    if family == "NHITS":
+        return NHITS(loss=loss, **common)
+    most = given["epochs"] * steps_an_epoch
+    common = common | dict(
+        loss=loss,
+        hist_exog_list=channels,
+        max_steps=most,
+        learning_rate=given["learning_rate"],
+        optimizer=torch.optim.AdamW,
+        optimizer_kwargs={"weight_decay": given["weight_decay"]},
+        lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR,
+        lr_scheduler_kwargs={"T_max": most},
+        early_stop_patience_steps=given["patience"],
+        val_check_steps=steps_an_epoch,
+        gradient_clip_val=given["clip_norm"],
+    )
     width = given["channels"]
     if family == "TCN":
         return TCN(
@@ -167,7 +177,6 @@ def _net(family: str, given: dict[str, Any], common: dict[str, Any]) -> Any:
             encoder_hidden_size=width,
             context_size=width,
             decoder_hidden_size=width // 2,
-            scaler_type="robust",
             **common,
         )
     return NBEATSx(
@@ -175,7 +184,6 @@ def _net(family: str, given: dict[str, Any], common: dict[str, Any]) -> Any:
         n_blocks=[1] * 4,
         mlp_units=[[2 * width, 2 * width]] * 3,
         dropout_prob_theta=given["dropout"],
-        scaler_type="robust",
         **common,
     )
 

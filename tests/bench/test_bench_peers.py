@@ -98,9 +98,9 @@ def test_an_answer_that_is_not_whole_is_refused(contest, tmp_path, wrong):
 def test_the_tables_rank_by_pinball_and_put_ours_over_the_peer(contest, tmp_path):
     costs = {"lightgbm": (1.0, 3.0), "mlforecast LightGBM": (4.0, 4.0)}
     for name, wide in (("no_change", 1.0), ("lightgbm", 1.2), ("mlforecast LightGBM", 6.0)):
-        folds = [{"year": 2010 + i, "wall_s": s, "cpu_s": s / 2} for i, s in enumerate(costs.get(name, ()))]
+        folds = [{"year": 2010 + i, "wall_s": 9.0, "cpu_s": s} for i, s in enumerate(costs.get(name, ()))]
         write_answer(tmp_path, name, forecasts(contest, wide=wide), LEVELS, {"package": "some 1.0", "folds": folds})
-    assert json.loads((tmp_path / "costs.lightgbm.json").read_text())["folds"][1]["wall_s"] == 3.0
+    assert json.loads((tmp_path / "costs.lightgbm.json").read_text())["folds"][1]["cpu_s"] == 3.0
     names = ["mlforecast LightGBM", "lightgbm", "no_change"]
     held = {name: read_forecasts(tmp_path, name, contest) for name in names}
     ranked = accuracy(held, LEVELS, sessions=contest.sessions).frame
@@ -109,5 +109,6 @@ def test_the_tables_rank_by_pinball_and_put_ours_over_the_peer(contest, tmp_path
     assert ranked.loc[2, "80% band held"] == "100%"
     (line,) = seconds({name: read_costs(tmp_path, name) for name in names}, held).frame.to_dict("records")
     assert line["ratio"] == "0.50"
-    assert line["CPU ratio"] == "0.50"
     assert line["horizons where ours loses less"] == "2 of 2"
+    with pytest.raises(BenchError, match="no seconds of tcn"):
+        read_costs(tmp_path, "tcn")
