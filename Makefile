@@ -10,7 +10,7 @@ PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYT
 UI_PORT ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench surface device-check proofs docs health new-source ui lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,12 @@ lint: setup ## ruff and mypy
 
 bench: setup ## measure, and write docs/results/bench.md
 	@$(RUN) -m bench
+
+bench-peers: setup ## libraries from outside on the same folds, in an environment of their own: docs/results/bench_peers.md
+	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo
+	@test -x "$(CBI_HOME)/peers/bin/python" || $(PYTHON) -m venv "$(CBI_HOME)/peers"
+	@"$(CBI_HOME)/peers/bin/python" -m pip install --quiet --quiet --requirement bench/peers/requirements.txt
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m bench.peers "$(CBI_HOME)/peers/bin/python"
 
 surface: setup ## choose the production surface on what the last run left: writes registry/production_surface.yaml
 	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo

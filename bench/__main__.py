@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from bench import accuracy, daily, features, growth, imports, ingest, panel, staging, warehouse
+from bench import accuracy, daily, features, growth, imports, ingest, neural, panel, staging, warehouse
 from bench.inputs import Inputs
 from bench.machine import this_machine
 from bench.measurement import BenchError, Measurement, Table
@@ -27,6 +27,7 @@ MEASURES: dict[str, Callable[[Inputs], Sequence[Measurement | Table]]] = {
     "growth": growth.measure,
     "warehouse": warehouse.measure,
     "accuracy": accuracy.measure,
+    "neural": neural.measure,
 }
 
 

@@ -60,7 +60,7 @@ def grouped_permutation(
         train, test = fold.train[known[fold.train]], fold.test[known[fold.test]]
         if not fold.scored or not len(train) or len(test) < FEWEST_ORIGINS:
             continue
-        model = family(problem)  # type: ignore[call-arg]
+        model = family(problem)
         model.fit(held.loc[train, list(columns)], held.loc[train, "target_log_return"])
         drawn = [
             held.loc[rows, list(columns)] for rows in draws(train, len(test), plan.origin_step_sessions, fold.year)

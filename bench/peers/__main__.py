@@ -1,0 +1,134 @@
+"""`make bench-peers`: the product's families and libraries from outside on the same folds, in one run.
+
+``python -m bench.peers PYTHON [NAME ...]``: the interpreter of the peers' environment, and the contenders to run anew;
+without any, all. The others' answers are those of the run before, which the page says by their time. Reads the training
+files of CBI_HOME and writes docs/results/bench_peers.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.machine import this_machine
+from bench.measurement import BenchError
+from bench.peers.exchange import read_costs, read_forecasts, write_contest, write_net_inputs
+from bench.peers.ours import load_contest
+from bench.peers.report import accuracy, every_cost, render, seconds
+from tasks.errors import CbiError
+from tasks.settings import PROJECT, load_settings
+from tasks.zones import sha256_of, write_bytes
+
+REPORT = PROJECT / "docs" / "results" / "bench_peers.md"
+CONTENDERS = (  # ours and its peer next to each other, so that a busy moment meets both
+    "no_change",
+    "pooled",
+    "har",
+    "ridge",
+    "AutoARIMA",
+    "AutoETS",
+    "AutoTheta",
+    "lightgbm",
+    "mlforecast LightGBM",
+    "tcn",
+    "neuralforecast TCN",
+    "nbeatsx",
+    "neuralforecast NBEATSx",
+    "neuralforecast NHITS",
+)
+ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+def main() -> int:
+    """Run the contenders, measure them, write the report."""
+    parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
+    parser.add_argument("python", help="interpreter of the environment of bench/peers/requirements.txt")
+    parser.add_argument("name", nargs="*", help=f"contenders to run anew: {', '.join(CONTENDERS)}; without any, all")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.name) - set(CONTENDERS)):
+        parser.error(f"unknown contenders: {', '.join(unknown)}")
+    machine, start = this_machine(), time.perf_counter()
+    folder = load_settings().home / "bench_peers"
+    try:
+        contest = load_contest("lightgbm")
+        before = _told(folder)
+        write_contest(folder, contest, _parameters(contest.columns))
+        write_net_inputs(folder, contest)
+        if given.name and _told(folder) != before:
+            raise BenchError(
+                "the data, the folds or the parameters are not those of the run before: run all contenders"
+            )
+        forecasts, costs = {}, {}
+        for name in CONTENDERS:
+            if not given.name or name in given.name:
+                _contend(folder, name, given.python)
+            forecasts[name], costs[name] = read_forecasts(folder, name, contest), read_costs(folder, name)
+            print(
+                f"{name}: " + ", ".join(f"{fold['year']} {fold['wall_s']:.1f} s" for fold in costs[name]["folds"]),
+                flush=True,
+            )
+    except (BenchError, CbiError) as error:
+        print(f"bench.peers: {error}", file=sys.stderr)
+        return 1
+    tables = [
+        seconds(costs, forecasts),
+        accuracy(forecasts, contest.levels, sessions=contest.sessions),
+        every_cost(costs),
+    ]
+    packages = sorted({str(held["package"]) for held in costs.values()} - {"CBI"})
+    write_bytes(REPORT, render(machine, tables, packages=packages, took_s=time.perf_counter() - start).encode())
+    print(f"written: {REPORT.relative_to(PROJECT)}")
+    return 0
+
+
+def _told(folder: Path) -> dict[str, str]:
+    """What the contenders are given, a hash a file."""
+    files = [folder / "plan.json", *folder.glob("closes.parquet"), *folder.glob("table.parquet")]
+    return {path.name: sha256_of(path) for path in [*files, *folder.glob("inputs.*.parquet")] if path.exists()}
+
+
+def _parameters(columns: tuple[str, ...]) -> dict[str, object]:
+    """The configuration of ours, which the peers are given."""
+    from tasks.models import lightgbm
+    from tasks.models.neural.networks import Tcn
+    from tasks.models.neural.options import NeuralOptions
+
+    options = NeuralOptions()
+    tuned = {name: value for name, value in lightgbm.DEFAULTS.items() if name not in ("own_share", "rounds", "every")}
+    net = options.as_json() | {"kernel": Tcn.kernel, "blocks": Tcn.blocks, "seed": options.seeds[0]}
+    return {
+        "lightgbm": {
+            "columns": columns,
+            "every": lightgbm.DEFAULTS["every"],
+            "rounds": lightgbm.DEFAULTS["rounds"],
+            "parameters": {**lightgbm.PARAMETERS, **tuned},
+        },
+        "net": net,
+    }
+
+
+def _contend(folder: Path, name: str, python: str) -> None:
+    """One contender in a process of its own.
+
+    Raises:
+        BenchError: it did not end well, with the last line it wrote.
+    """
+    outside = any(letter.isupper() for letter in name)
+    command = (
+        [python, str(Path(__file__).with_name("run.py")), str(folder), name]
+        if outside
+        else [sys.executable, "-m", "bench.peers.ours", str(folder), name]
+    )
+    where = folder if outside else PROJECT  # Lightning leaves logs where it runs
+    done = subprocess.run(command, cwd=where, env=os.environ | ONE_THREAD, capture_output=True, text=True)
+    if done.returncode:
+        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
+        raise BenchError(f"{name} ended with {done.returncode}; its last line: {said}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

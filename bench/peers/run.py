@@ -1,0 +1,266 @@
+"""One peer on the folds of a folder: ``python run.py FOLDER NAME``, inside the peers' environment.
+
+Nothing of the product is imported: this environment does not have it. What is read and written is said in exchange.py.
+Seconds are of fitting and forecasting; imports, and one small fit that loads what the library loads late, are not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+CLOSES = 1000  # the statistical peers learn from and are shown: some four years
+LEVELS = [50, 80, 90]  # of the prediction intervals: their ends and the median are the published quantiles
+Forecasts = list[pd.DataFrame]
+
+
+class Task:
+    """What the product wrote: folds, closes, the training table and the nets' inputs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
+        self.sessions: dict[str, int] = self.plan["horizons"]
+        self.names = [f"p{round(level * 100):02d}" for level in self.plan["quantiles"]]
+        self.log_close = np.log(pd.read_parquet(folder / "closes.parquet")["close"].to_numpy())
+
+    def table(self) -> pd.DataFrame:
+        """A row a session: the columns that the product's families read, its scale, the targets."""
+        return pd.read_parquet(self.folder / "table.parquet")
+
+    def frame(self, horizon: str, rows: list[int], quantiles: np.ndarray) -> pd.DataFrame:
+        """Quantiles of the log return in the shape that is handed back."""
+        held = pd.DataFrame(np.sort(quantiles, axis=1), columns=self.names)
+        held.insert(0, "row", rows)
+        held.insert(0, "horizon", horizon)
+        return held
+
+
+def statistical(model: Any, task: Task, fold: dict[str, Any]) -> Forecasts:
+    """Parameters fitted once on the closes before the fold; at each origin they are applied to the closes up to it."""
+    start = fold["first_row"]
+    model.fit(_closes(task, start - 1))
+    asked = {name: set(rows) for name, rows in fold["origins"].items()}
+    made: dict[str, tuple[list[int], list[list[float]]]] = {name: ([], []) for name in asked}
+    for row in sorted(set().union(*asked.values())):
+        found = model.forward(_closes(task, row), h=max(task.sessions.values()), level=LEVELS)
+        keys = ["lo-90", "lo-80", "lo-50", "mean", "hi-50", "hi-80", "hi-90"]
+        for name, sessions in task.sessions.items():
+            if row in asked[name]:
+                made[name][0].append(row)
+                made[name][1].append([found[key][sessions - 1] - task.log_close[row] for key in keys])
+    return [task.frame(name, rows, np.array(values)) for name, (rows, values) in made.items()]
+
+
+def _closes(task: Task, row: int) -> np.ndarray:
+    """The last closes up to and with a session, log of cents/lb; a session without one is left out."""
+    known = task.log_close[: row + 1]
+    return known[~np.isnan(known)][-CLOSES:]
+
+
+def mlforecast_lightgbm(task: Task, fold: dict[str, Any]) -> Forecasts:
+    """mlforecast with the same boosters, rows and columns: exogenous columns known ``sessions`` ahead, no lags.
+
+    Its own recursion would repeat every step of a year; without lags the boosters' forecasts are the same, so they
+    are asked directly, which is the faster way for the peer.
+    """
+    from lightgbm import LGBMRegressor
+    from mlforecast import MLForecast
+
+    table, given, made = task.table(), task.plan["lightgbm"], []
+    columns = given["columns"]
+    for name, sessions in task.sessions.items():
+        train = fold["train"][name][:: given["every"]]
+        scale = table["scale"].to_numpy() * np.sqrt(sessions)
+        series = table.loc[train, columns].astype("float32").reset_index(drop=True)
+        series.insert(0, "y", table.loc[train, f"target_{name}"].to_numpy() / scale[train])
+        series.insert(0, "ds", np.arange(len(train)))
+        series.insert(0, "unique_id", "zl")
+        models = {
+            column: LGBMRegressor(n_estimators=given["rounds"], alpha=level, **given["parameters"])
+            for column, level in zip(task.names, task.plan["quantiles"], strict=True)
+        }
+        library = MLForecast(models=models, freq=1)
+        library.fit(series, static_features=[], dropna=False)
+        rows = fold["origins"][name]
+        asked = table.loc[rows, columns].astype("float32")
+        scaled = np.column_stack([library.models_[column].predict(asked) for column in task.names])
+        made.append(task.frame(name, rows, np.sort(scaled, axis=1) * scale[rows][:, None]))
+    return made
+
+
+def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
+    """A net of neuralforecast: the log close with the product's input channels, 252 steps ahead at once.
+
+    The library shows its net the values of each window scaled by that window, and learns every step up to the last.
+    """
+    import torch
+    from neuralforecast import NeuralForecast
+
+    given = task.plan["net"]
+    torch.set_num_threads(given["threads"])
+    inputs = pd.read_parquet(task.folder / f"inputs.{fold['year']}.parquet")
+    begin = int(np.flatnonzero(np.isnan(task.log_close))[-1]) + 1 if np.isnan(task.log_close).any() else 0
+    longest, window = max(task.sessions.values()), given["window"]
+    train = _series("zl", task, inputs, begin, fold["first_row"])
+    examples = (len(train) - given["validation_sessions"] - window - longest) // given["every"] + 1
+    common = dict(
+        h=longest,
+        input_size=window,
+        scaler_type="robust",
+        batch_size=1,
+        windows_batch_size=given["batch"],
+        step_size=given["every"],
+        random_seed=given["seed"],
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    steps = -(-examples // given["batch"])
+    net = _net(family, task.plan, common, list(inputs.columns), steps_an_epoch=steps)
+    library = NeuralForecast(models=[net], freq=1)
+    library.fit(train, val_size=given["validation_sessions"])
+    rows = sorted(set().union(*fold["origins"].values()))
+    shown = [_series(f"{row:06d}", task, inputs, row + 1 - window, row + 1) for row in rows]
+    found = library.predict(pd.concat(shown, ignore_index=True))
+    columns = [name for name in found.columns if name not in ("unique_id", "ds")]
+    ahead = found.sort_values(["unique_id", "ds"])[columns].to_numpy().reshape(len(rows), longest, len(columns))
+    place, made = {row: i for i, row in enumerate(rows)}, []
+    for name, sessions in task.sessions.items():
+        at = fold["origins"][name]
+        price = ahead[[place[row] for row in at], sessions - 1]
+        made.append(task.frame(name, at, price - task.log_close[at][:, None]))
+    return made
+
+
+def _net(family: str, plan: dict[str, Any], common: dict[str, Any], channels: list[str], *, steps_an_epoch: int) -> Any:
+    """TCN and NBEATSx as the product's are set; NHITS as its library sets it, on the closes alone."""
+    import torch
+    from neuralforecast.losses.pytorch import MQLoss
+    from neuralforecast.models import NHITS, TCN, NBEATSx
+
+    given, loss = plan["net"], MQLoss(quantiles=plan["quantiles"])
+    if family == "NHITS":
+        return NHITS(loss=loss, **common)
+    most = given["epochs"] * steps_an_epoch
+    common = common | dict(
+        loss=loss,
+        hist_exog_list=channels,
+        max_steps=most,
+        learning_rate=given["learning_rate"],
+        optimizer=torch.optim.AdamW,
+        optimizer_kwargs={"weight_decay": given["weight_decay"]},
+        lr_scheduler=torch.optim.lr_scheduler.CosineAnnealingLR,
+        lr_scheduler_kwargs={"T_max": most},
+        early_stop_patience_steps=given["patience"],
+        val_check_steps=steps_an_epoch,
+        gradient_clip_val=given["clip_norm"],
+    )
+    width = given["channels"]
+    if family == "TCN":
+        return TCN(
+            kernel_size=given["kernel"],
+            dilations=[2**k for k in range(given["blocks"])],
+            encoder_hidden_size=width,
+            context_size=width,
+            decoder_hidden_size=width // 2,
+            **common,
+        )
+    return NBEATSx(
+        stack_types=["trend", "seasonality", "identity", "identity"],  # its exogenous basis is of known futures only
+        n_blocks=[1] * 4,
+        mlp_units=[[2 * width, 2 * width]] * 3,
+        dropout_prob_theta=given["dropout"],
+        **common,
+    )
+
+
+def _series(name: str, task: Task, inputs: pd.DataFrame, begin: int, end: int) -> pd.DataFrame:
+    frame = inputs.iloc[begin:end].reset_index(drop=True)
+    frame.insert(0, "y", task.log_close[begin:end].astype("float32"))
+    frame.insert(0, "ds", np.arange(begin, end))
+    frame.insert(0, "unique_id", name)
+    return frame
+
+
+def _statistical(name: str) -> Callable[[Task, dict[str, Any]], Forecasts]:
+    from statsforecast import models
+
+    kinds = {
+        "AutoARIMA": lambda: models.AutoARIMA(),
+        "AutoETS": lambda: models.AutoETS(),
+        "AutoTheta": lambda: models.AutoTheta(decomposition_type="additive"),
+    }
+
+    def forecast(task: Task, fold: dict[str, Any]) -> Forecasts:
+        return statistical(kinds[name](), task, fold)
+
+    return forecast
+
+
+def contender(name: str) -> tuple[Callable[[Task, dict[str, Any]], Forecasts], str]:
+    """What forecasts a fold, and the package it is from."""
+    if name in ("AutoARIMA", "AutoETS", "AutoTheta"):
+        return _statistical(name), "statsforecast"
+    if name == "mlforecast LightGBM":
+        return mlforecast_lightgbm, "mlforecast"
+    return (lambda task, fold: neural(name.split()[-1], task, fold)), "neuralforecast"
+
+
+def main(folder: Path, name: str) -> None:
+    """Write `forecasts.NAME.parquet` and `costs.NAME.json`."""
+    warnings.filterwarnings("ignore")
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    task = Task(folder)
+    forecast, package = contender(name)
+    _warm_up(name, package)
+    parts: Forecasts = []
+    costs = []
+    for fold in task.plan["folds"]:
+        np.random.seed(0)
+        wall, cpu = time.perf_counter(), time.process_time()
+        made = forecast(task, fold)
+        costs.append(
+            {
+                "year": fold["year"],
+                "wall_s": time.perf_counter() - wall,
+                "cpu_s": time.process_time() - cpu,
+            }
+        )
+        parts += made
+    pd.concat(parts, ignore_index=True).to_parquet(folder / f"forecasts.{name}.parquet")
+    said = {"package": f"{package} {version(package)}", "folds": costs}
+    (folder / f"costs.{name}.json").write_text(json.dumps(said))
+
+
+def _warm_up(name: str, package: str) -> None:
+    """Import what the peer needs, so that the first fold does not pay for it."""
+    if package == "statsforecast":
+        _statistical(name)
+    elif package == "mlforecast":
+        import lightgbm
+        import mlforecast
+
+        assert lightgbm and mlforecast
+    else:
+        import neuralforecast
+        import neuralforecast.models
+
+        assert neuralforecast
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
