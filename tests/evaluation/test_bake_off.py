@@ -238,8 +238,9 @@ def test_a_family_that_cannot_be_fitted_is_reported_and_left_out_and_its_return_
     first = bench.judged(contest.plan, zones)
     assert "long_run" not in set(first["better_naive"])
     done(contest.plan, zones)
-    again = bench.judged(contest.plan, zones).drop(columns="model_version")
-    pd.testing.assert_frame_equal(again, contest.board.drop(columns="model_version"))
+    again = bench.judged(contest.plan, zones)
+    numbered = ["model_version", "refusal"]  # a second version of each, but for long_run
+    pd.testing.assert_frame_equal(again.drop(columns=numbered), contest.board.drop(columns=numbered))
 
 
 def test_a_short_budget_promotes_nothing(bench, contest, tmp_path) -> None:
@@ -251,6 +252,15 @@ def test_a_short_budget_promotes_nothing(bench, contest, tmp_path) -> None:
     assert not board["champion"].any() and len(board) == 4
     assert ModelStore(zones.models).history() == []
     assert set(contest.board.loc[contest.board["champion"], "horizon"]) == {"1w", "1m"}
+
+
+def test_before_the_first_scored_year_nothing_is_measured_and_the_baseline_serves(bench, tmp_path) -> None:
+    zones = Zones(tmp_path)
+    plan = bench.plan(bench.exported(zones.exports, "2009-12-30"), ["no_change", "pooled"])
+    done(plan, zones)
+    board = bench.judged(plan, zones)
+    assert board["skill_pct"].isna().all() and board["pinball_log_return"].isna().all()
+    assert list(board.loc[board["champion"], "family"]) == ["no_change", "no_change"]
 
 
 def test_the_served_ensemble_is_the_measured_one_carried_to_today(contest) -> None:
