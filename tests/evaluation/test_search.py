@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +34,7 @@ def tables(features: pd.DataFrame, labels: pd.DataFrame) -> dict[str, pd.DataFra
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def subject(registry: Registry) -> Subject:
     entry = ModelFamily(
         title="HAR",
@@ -44,11 +45,17 @@ def subject(registry: Registry) -> Subject:
     return Subject("har", entry, tuple(COLUMNS), {}, {"3m": 63, "1w": 5}, LEVELS, plan)
 
 
-def searched(subject: Subject, tables: dict[str, pd.DataFrame], folder: Path, trials: int = 3) -> list[Found]:
+def searched(subject: Subject, tables: dict[str, pd.DataFrame], folder: Path, trials: int = 7) -> list[Found]:
     return search(subject, tables, SearchBudget(trials=trials), folder)
 
 
-def test_nothing_of_a_scored_fold_is_read(subject: Subject, tables, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def whole(subject: Subject, tables, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    """Seven trials a horizon in one go."""
+    return searched(subject, tables, tmp_path_factory.mktemp("search"))
+
+
+def test_nothing_of_a_scored_fold_is_read(subject: Subject, tables, whole, tmp_path: Path) -> None:
     changed = {}
     for name, table in tables.items():
         other = table.copy()
@@ -56,14 +63,13 @@ def test_nothing_of_a_scored_fold_is_read(subject: Subject, tables, tmp_path: Pa
         other.loc[later, COLUMNS] *= -3.0
         other.loc[~(other["target_date"] < "2010"), ["target_log_return", "target_price"]] = 9.0
         changed[name] = other[other["date"] < "2011-06"]
-    assert searched(subject, changed, tmp_path / "changed") == searched(subject, tables, tmp_path / "whole")
+    assert searched(subject, changed, tmp_path) == whole
+    kept = json.loads((tmp_path / "har.json").read_text())["studies"]
+    assert [study["study"] for study in kept] == [found.study for found in whole]
     touched = {name: table.copy() for name, table in tables.items()}
     touched["1w"].loc[touched["1w"]["date"] == "2009-06-01", "vix"] *= 1.01
-    week, quarter = searched(subject, touched, tmp_path / "whole")
-    assert (week.trials, quarter.trials) == (3, 3)
-    kept = json.loads((tmp_path / "changed" / "har.json").read_text())
-    assert week.study != kept["studies"][0]["study"], "another window is another study"
-    assert quarter.study == kept["studies"][1]["study"]
+    week, quarter = searched(subject, touched, tmp_path, trials=1)
+    assert (week.trials, quarter.trials) == (1, 7), "another window is another study"
 
 
 def test_the_window_ends_before_the_first_scored_year_and_so_do_its_outcomes(subject: Subject, tables) -> None:
@@ -74,26 +80,21 @@ def test_the_window_ends_before_the_first_scored_year_and_so_do_its_outcomes(sub
     assert len(tail) == 63 and tail[DATED].isna().all(axis=None)
 
 
-def test_a_search_that_was_stopped_ends_where_one_that_was_not_does(subject: Subject, tables, tmp_path: Path) -> None:
-    whole = searched(subject, tables, tmp_path / "whole", trials=7)
+def test_a_search_that_was_stopped_ends_where_one_that_was_not_does(
+    subject: Subject, tables, whole, tmp_path: Path
+) -> None:
     assert [found.horizons for found in whole] == [("1w",), ("3m",)], "1w and 1m before the others"
-    assert all(found.trials == 7 for found in whole)
-    searched(subject, tables, tmp_path / "stopped", trials=4)
-    assert searched(subject, tables, tmp_path / "stopped", trials=7) == whole
-    assert searched(subject, tables, tmp_path / "stopped", trials=7) == whole, "nothing is left to do"
-    for found in whole:
-        assert found.best_loss <= found.default_loss
-        assert set(found.best_options) <= {"scale_penalty"}
-    assert any(found.best_options for found in whole)
+    assert [found.trials for found in searched(subject, tables, tmp_path, trials=4)] == [4, 4]
+    assert searched(subject, tables, tmp_path) == whole
+    assert searched(subject, tables, tmp_path) == whole, "nothing is left to do"
 
 
-def test_what_is_found_is_what_its_options_lose(subject: Subject, tables, tmp_path: Path) -> None:
-    found = next(one for one in searched(subject, tables, tmp_path / "first", trials=6) if one.best_options)
+def test_what_is_found_is_what_its_options_lose(subject: Subject, tables, whole, tmp_path: Path) -> None:
+    assert all(found.best_loss <= found.default_loss for found in whole)
+    found = next(one for one in whole if one.best_options)
     name = found.horizons[0]
-    only = Subject(
-        "har", subject.entry, subject.columns, found.best_options, {name: subject.sessions[name]}, LEVELS, subject.plan
-    )
-    [again] = searched(only, tables, tmp_path / "again", trials=1)
+    only = replace(subject, options=found.best_options, sessions={name: subject.sessions[name]})
+    [again] = searched(only, tables, tmp_path, trials=1)
     assert again.default_loss == pytest.approx(found.best_loss, rel=1e-12)
 
 
@@ -104,14 +105,13 @@ def test_minutes_end_a_search(subject: Subject, tables, tmp_path: Path) -> None:
         SearchBudget()
 
 
-def test_what_cannot_be_searched_is_refused_by_name(subject: Subject, tables, registry, tmp_path: Path) -> None:
+def test_what_cannot_be_searched_is_refused_by_name(subject: Subject, tables, tmp_path: Path) -> None:
     nothing = ModelFamily(title="HAR", surface="volatility")
     unknown = ModelFamily(title="HAR", surface="volatility", search={"penalti": SearchRange(low=1, high=2)})
-    plain = {"columns": subject.columns, "options": {}, "sessions": {"1w": 5}, "quantiles": LEVELS}
     with pytest.raises(RegistryError, match="har has no `search`"):
-        searched(Subject("har", nothing, **plain, plan=subject.plan), tables, tmp_path)
+        searched(replace(subject, entry=nothing), tables, tmp_path)
     with pytest.raises(RegistryError, match=r"unknown options of har: penalti; known: \['scale_penalty'\]"):
-        searched(Subject("har", unknown, **plain, plan=subject.plan), tables, tmp_path)
+        searched(replace(subject, entry=unknown), tables, tmp_path)
 
 
 def test_every_declared_space_is_of_options_its_family_has(registry: Registry) -> None:

@@ -129,7 +129,8 @@ def test_a_row_outside_of_the_regime_calendar_is_not_given_a_weight(rows: Rows) 
 def test_weights_are_part_of_the_identity_of_their_familys_fits_only(
     rows: Rows, registry: Registry, models: Models, tmp_path: Path
 ) -> None:
-    table = rows.table.assign(**{name: 0.0 for name in registry.features.production() if name not in rows.table})
+    others = [name for name in registry.features.production() if name not in rows.table]
+    table = pd.concat([rows.table, pd.DataFrame(0.0, index=rows.table.index, columns=others)], axis=1)
     table.to_parquet(tmp_path / file_name("prod", "1m"))
     one = Horizons.model_validate(
         registry.horizons.model_dump() | {"horizons": {"1m": registry.horizons.horizons["1m"].model_dump()}}
