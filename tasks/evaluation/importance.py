@@ -22,6 +22,7 @@ from tasks.registry import WalkForwardPlan
 BLOCK_SESSIONS = 21  # drawn together: a feature keeps its persistence within a month
 REPEATS = 5
 SEED = 20260101
+TOLD = ("origins", "skill_pct", "skill_pct_low", "skill_pct_high", "dm_p_value")  # of an ablation
 FEWEST_ORIGINS = 20  # a fold cut off by a long horizon says too little
 
 
@@ -115,26 +116,28 @@ def ablation(
 
     Returns:
         a row a group: ``features`` left out, ``origins``, ``skill_pct`` with its 90% interval and ``dm_p_value``;
-        above zero the group earns its place.
+        above zero the group earns its place. Empty where no scored fold could be fitted.
     """
     held = before_final_year(table)
     whole = out_of_fold(family, problem, held, list(columns), plan)
+    scored = whole[whole["scored"] & whole["p50"].notna()] if len(whole) else whole
+    if scored.empty:
+        return pd.DataFrame(columns=["group", "features", *TOLD])
     rows = []
     for group in dict.fromkeys(groups[name] for name in columns if name in groups):
         out = {name for name in columns if groups.get(name) == group and name not in kept}
-        if not out or whole.empty:
+        if not out:
             continue
         without = out_of_fold(family, problem, held, [name for name in columns if name not in out], plan)
         found = evaluate(
-            whole[whole["scored"] & whole["p50"].notna()],
+            scored,
             without,
             problem.quantiles,
             sessions=problem.sessions,
             step=plan.origin_step_sessions,
             round_trip_cost_cents_lb=0.0,
         )
-        told = ("origins", "skill_pct", "skill_pct_low", "skill_pct_high", "dm_p_value")
-        rows.append({"group": group, "features": len(out), **{name: found[name] for name in told}})
+        rows.append({"group": group, "features": len(out), **{name: found[name] for name in TOLD}})
     return pd.DataFrame(rows)
 
 

@@ -159,12 +159,13 @@ def aspiration_table(board: pd.DataFrame, aspirations: Aspirations) -> list[str]
 
 
 def slice_table(slices: pd.DataFrame, horizons: Sequence[str], *, name: str) -> list[str]:
-    """Skill with its interval and the 80% band's coverage, a row a slice and a column a horizon.
+    """Skill with its interval and the 80% band's coverage, a row a slice, in order of time, and a column a horizon.
 
     Args:
         slices: rows of tasks.evaluation.comparison.sliced of one family a horizon, with ``horizon``.
     """
     held = {(row["slice"], row["horizon"]): row for row in _records(slices)}
+    begun = slices.groupby("slice")["first_origin"].min()
     rows = [
         [
             part,
@@ -175,7 +176,7 @@ def slice_table(slices: pd.DataFrame, horizons: Sequence[str], *, name: str) -> 
                 for h in horizons
             ),
         ]
-        for part in sorted({str(part) for part, _ in held})
+        for part in sorted(begun.index, key=lambda part: (begun[part], part))
     ]
     return table([name, *horizons], rows)
 
@@ -183,7 +184,7 @@ def slice_table(slices: pd.DataFrame, horizons: Sequence[str], *, name: str) -> 
 def skill_table(boards: Mapping[str, pd.DataFrame], horizons: Sequence[str]) -> list[str]:
     """Skill with its interval and the 80% band's coverage, a row a family and a column a horizon."""
     frames = [board.assign(slice=board["family"], horizon=horizon) for horizon, board in boards.items() if len(board)]
-    return slice_table(pd.concat(frames), horizons, name="family") if frames else ["None."]
+    return slice_table(pd.concat(frames), horizons, name="family") if frames else ["None.", ""]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -344,13 +344,21 @@ def _slices(bake_off: BakeOff, run: Run, gates: QualityGates) -> list[str]:
     lines += [
         f"## The final calendar year, {final}",
         "",
+        *_final_year(bake_off, last, final),
+    ]
+    return lines
+
+
+def _final_year(bake_off: BakeOff, last: Mapping[str, pd.DataFrame], final: int) -> list[str]:
+    if not any(len(board) for board in last.values()):
+        return [f"No family has a scored origin in {final} whose outcome is known.", ""]
+    counted = ", ".join(f"{h} {int(board['origins'].max()) if len(board) else 0}" for h, board in last.items())
+    return [
         f"This is the one look at {final} by itself: nothing was chosen on it. It is in the leaderboard above too, as "
-        "every scored year is. A horizon's origins end where outcomes are not yet known; columns as above.",
+        f"every scored year is. Columns as above; origins end where outcomes are not yet known: {counted}.",
         "",
         *skill_table(last, bake_off.horizons),
     ]
-    counted = {h: int(board["origins"].max()) if len(board) else 0 for h, board in last.items()}
-    return [*lines, f"Origins: {', '.join(f'{h} {count}' for h, count in counted.items())}.", ""]
 
 
 def _calibration(bake_off: BakeOff, run: Run) -> list[str]:

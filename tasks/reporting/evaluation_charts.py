@@ -154,7 +154,7 @@ def group_importance_figure(path: Path, importance: pd.DataFrame) -> Path:
     for at, horizon in enumerate(horizons, start=1):
         axes = figure.add_subplot(1, len(horizons), at)
         part = importance[importance["horizon"] == horizon]
-        right = 2.5 * float(np.nanquantile(part["increase_pct"].abs(), 0.85))
+        right = max(0.1, 2.5 * float(np.nanquantile(part["increase_pct"].abs(), 0.85)))
         for nth, family in enumerate(families):
             colour = (BAND, PRICE, MUTED)[nth % 3]
             for _, row in part[part["family"] == family].iterrows():

@@ -98,3 +98,9 @@ def test_what_stands_in_is_of_the_training_window_in_blocks() -> None:
         steps = np.diff(rows)
         assert (steps == 5).sum() >= 0.6 * len(steps)  # blocks of five origins, a step apart
     assert not np.array_equal(*draws(train, 50, 5, seed=2010, repeats=2))
+
+
+def test_without_a_scored_fold_before_the_final_year_there_is_nothing(table: pd.DataFrame) -> None:
+    late = WalkForwardPlan(first_test_year=2009, warm_up_years=1, origin_step_sessions=5)
+    for measured in (grouped_permutation, ablation):
+        assert measured(Linear, WEEK, table, list(GROUPS), GROUPS, late).empty

@@ -8,6 +8,7 @@ import pandas as pd
 
 from tasks.registry import Aspirations, load_quality_gates
 from tasks.reporting.bake_off_findings import aspiration_table, findings, leaderboard_table, slice_table
+from tasks.reporting.bake_off_report import shared_origins
 from tasks.settings import PROJECT
 
 HOPED: Aspirations = load_quality_gates(PROJECT / "registry").aspirations
@@ -90,3 +91,22 @@ def test_what_is_not_measured_is_told_as_none() -> None:
         "| 2020 | +1.0 (+0.5 to +1.5), 80% | none |",
         "| 2021 | none | +1.0 (+0.5 to +1.5), 80% |",
     ]
+
+
+def test_families_with_other_origins_are_compared_on_those_that_all_have() -> None:
+    days = pd.date_range("2020-01-06", periods=6, freq="7D")
+    long = pd.DataFrame({"date": days, "scored": True, "p50": 0.0}).assign(scored=days > days[0])
+    late = pd.DataFrame({"date": days[3:], "scored": True, "p50": [0.0, None, 0.0]})
+    never = long.assign(scored=False)
+    shared = shared_origins({"no_change": long, "tcn": late, "warming": never})
+    assert {family: list(oof["date"]) for family, oof in shared.items()} == {
+        "no_change": [days[3], days[5]],
+        "tcn": [days[3], days[5]],
+    }
+
+
+def test_slices_stand_in_order_of_time() -> None:
+    slices = pd.DataFrame(
+        [row("1w", "ensemble", slice="a_boom", first_origin="2021-01-04"), row("1w", "ensemble", slice="crash")]
+    )
+    assert [line.split(" | ")[0] for line in slice_table(slices, ["1w"], name="regime")[2:4]] == ["| crash", "| a_boom"]
