@@ -38,7 +38,6 @@ CONTENDERS = (  # ours and its peer next to each other, so that a busy moment me
     "neuralforecast TCN",
     "nbeatsx",
     "neuralforecast NBEATSx",
-    "neuralforecast NHITS",
 )
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 

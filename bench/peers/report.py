@@ -32,8 +32,7 @@ HOW = """## How it was made
   two identity stacks stand in, and it reads every column of every session where ours projects them to 8 series first;
   it scales each window by itself. Ours starts at the no-change forecast and is mixed with it half and half; the
   library's nets start anywhere, and in so few steps at so small a rate they do not come far: at equal settings their
-  loss says more of the settings than of the architecture. So NHITS stands beside them as its library sets it (1,000
-  steps, its own rate and width, on the closes alone; batches and window ours), for accuracy only.
+  loss says more of the settings than of the architecture.
 - Seconds are of fitting and forecasting a fold, five horizons, on one thread; imports are left out on both sides.
   Each contender ran in a process of its own, one after the other.
 """
@@ -97,7 +96,8 @@ def seconds(costs: Mapping[str, Mapping[str, Any]], forecasts: Mapping[str, Mapp
         )
     note = (
         "A ratio below 1: ours is faster. Means of the folds; each pair one after the other in the same run. "
-        "Both sides run on one thread, so CPU seconds are what a fold costs; wall seconds hold what else ran."
+        "Both sides run on one thread, so CPU seconds are what a fold costs; wall seconds hold what else the machine "
+        "did."
     )
     return Table("Seconds a fold, side by side", pd.DataFrame(lines), note)
 

@@ -147,14 +147,12 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
 
 
 def _net(family: str, plan: dict[str, Any], common: dict[str, Any], channels: list[str], *, steps_an_epoch: int) -> Any:
-    """TCN and NBEATSx as the product's are set; NHITS as its library sets it, on the closes alone."""
+    """TCN and NBEATSx set as the product's are."""
     import torch
     from neuralforecast.losses.pytorch import MQLoss
-    from neuralforecast.models import NHITS, TCN, NBEATSx
+    from neuralforecast.models import TCN, NBEATSx
 
     given, loss = plan["net"], MQLoss(quantiles=plan["quantiles"])
-    if family == "NHITS":
-        return NHITS(loss=loss, **common)
     most = given["epochs"] * steps_an_epoch
     common = common | dict(
         loss=loss,

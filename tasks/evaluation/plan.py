@@ -71,7 +71,11 @@ class Plan:
                 "horizons": {name: h.sessions for name, h in self.horizons.horizons.items() if name in needed[family]},
                 "quantiles": list(self.horizons.quantiles),
                 "plan": self.horizons.walk_forward.model_dump(),
-                "training_files": {name: str(self.exports / file_name("prod", name)) for name in needed[family]},
+                "training_files": {
+                    name: str(self.exports / file_name("prod", name))
+                    for name in self.horizons.horizons
+                    if name in needed[family]
+                },
                 "columns": list(self.columns[family]),
                 "options": dict(self.options(family)),
                 "weights": self.models.families[family].weights.model_dump(),

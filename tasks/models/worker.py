@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.errors import TrainingFailed
 from tasks.evaluation.walk_forward import FINAL, Fold, walk_forward
 from tasks.models.forecaster import (
     SCALE,
@@ -36,10 +37,15 @@ LABELS = ("date", "target_date", "target_price", "target_log_return", "training_
 
 
 def run_work(work: dict[str, Any]) -> None:
-    """Do every fit of ``work`` (tasks/evaluation/plan.py) that its cache does not hold yet."""
+    """Do every fit of ``work`` (tasks/evaluation/plan.py) that its cache does not hold yet.
+
+    Raises:
+        TrainingFailed: some fit failed, after all others were done; the first of them with its reason.
+    """
     read = list(dict.fromkeys([*LABELS, SCALE, *work["columns"]]))
     tables = {name: read_parquet(Path(path), columns=read) for name, path in work["training_files"].items()}
     plan = WalkForwardPlan.model_validate(work["plan"])
+    failed: list[str] = []
     for fit in work["fits"]:
         target = Path(work["cache"]) / fit["identity"]
         if (target / "done.json").exists():
@@ -47,10 +53,17 @@ def run_work(work: dict[str, Any]) -> None:
         out = target.with_name(f"{TEMPORARY}{target.name}")
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        _one(work, tables, plan, fit, out)
+        try:
+            _one(work, tables, plan, fit, out)
+        except Exception as error:  # whatever a library raises: the other fits are not lost for it
+            shutil.rmtree(out, ignore_errors=True)
+            failed.append(f"{'+'.join(fit['horizons'])} {fit['year'] or 'final'}: {type(error).__name__}: {error}")
+            continue
         write_json(out / "done.json", fit)
         shutil.rmtree(target, ignore_errors=True)
         out.rename(target)
+    if failed:
+        raise TrainingFailed(f"{len(failed)} of {len(work['fits'])} fits failed, the first: {failed[0]}")
 
 
 def _one(

@@ -223,7 +223,7 @@ def test_a_family_that_cannot_be_fitted_is_reported_and_left_out_and_its_return_
     done(without, zones, set(FAMILIES) - {"har"})
     failed = {}
     for work in without.work([fit for fit in without.fits if fit.family == "har"], zones.fits):
-        with pytest.raises(TrainingFailed, match=r"har at 1.: its process ended with 1: .*vix") as told:
+        with pytest.raises(TrainingFailed, match=r"har at 1w, 1m: its process ended with 1: .*vix") as told:
             fit_in_process(work)
         failed["har " + next(iter(work["horizons"]))] = str(told.value)
     board = bench.judged(without, zones, failed)

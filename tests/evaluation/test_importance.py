@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,10 +25,10 @@ class Linear:
 
     family: ClassVar[str] = "linear"
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
         self.problem = problem
 
-    def fit(self, features: pd.DataFrame, target: pd.Series) -> None:
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
         self.columns = [name for name in features.columns if name != SCALE]
         inputs = features[self.columns].to_numpy()
         self.weights = np.linalg.lstsq(inputs, target.to_numpy(), rcond=None)[0]
