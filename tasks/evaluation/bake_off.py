@@ -74,7 +74,7 @@ def judge_fits(
 ) -> pd.DataFrame:
     """Calibrate, measure and store every family that has all its fits; promote the best that may be.
 
-    Returns the leaderboard, a row a horizon and family. Champion is the family with the lowest pinball loss of those
+    Returns the leaderboard, a row a horizon and family. Champion is the family with the highest skill of those
     that meet the promotion gates (registry/quality_gates.yaml): column ``refusal`` says why another is not. Where none
     does, and of what there was no fold to measure, the baseline is champion. A budget of a few folds promotes nothing.
 
@@ -232,9 +232,10 @@ def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyTy
     board = board.reindex(
         columns=[*board, *(name for name in ("pinball_log_return", "skill_pct") if name not in board)]
     )
-    loss = board["pinball_log_return"].where(board["refusal"] == "")
-    base = board["family"] == BASELINE
-    base_loss = loss.where(base).groupby([board["run"], board["horizon"]]).transform("min")
-    loss = loss.where(base | ~(loss >= base_loss))
-    best = loss.groupby([board["run"], board["horizon"]]).transform("min")
-    return board.assign(champion=(loss == best) | (board["pinball_log_return"].isna() & base))
+    base, contest = board["family"] == BASELINE, [board["run"], board["horizon"]]
+    # by skill, which is measured on the origins a family has: a net's five years are no fourteen
+    base_loss = board["pinball_log_return"].where(base).groupby(contest).transform("min")
+    skill = board["skill_pct"].fillna(100 * (1 - board["pinball_log_return"] / base_loss)).astype("float64")
+    able = skill.where(~base & (board["refusal"] == "") & (skill > 0))
+    best = able.groupby(contest).transform("max")
+    return board.assign(champion=(able == best) | (base & best.isna()))

@@ -181,6 +181,20 @@ def test_the_baseline_is_champion_unless_a_family_is_truly_better(tmp_path: Path
         assert board[board["champion"]]["family"].tolist() == [winner]
 
 
+def test_a_family_of_fewer_origins_is_held_against_its_own_and_not_against_the_loss_of_calmer_years(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "files").mkdir()
+    store = ModelStore(tmp_path / "store")
+
+    def stored(family: str, loss: float, skill: float) -> Version:
+        metadata = {"family": family, "horizon": "1w", "identity": family, "run": "r", "trained_as_of": "2020-01-02"}
+        return store.add(tmp_path / "files", metadata, {"pinball_log_return": loss, "skill_pct": skill})
+
+    board = compare([stored("no_change", 0.010, 0.0), stored("ridge", 0.0095, 5.0), stored("tcn", 0.006, 1.0)])
+    assert board[board["champion"]]["family"].tolist() == ["ridge"], "five calm years lose less, and are no skill"
+
+
 def test_the_store_keeps_one_version_an_identity_and_serves_none_trained_later(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "model.json").write_text("{}")
