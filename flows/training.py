@@ -122,9 +122,8 @@ def show(run: Run, board: pd.DataFrame, budget: str) -> Path | None:
     from flows.report import publish_leaderboard
     from tasks.reporting.evaluation_charts import leaderboard_figure
 
-    figure = None
-    if "skill_pct" in board:
-        measured = board.dropna(subset=["skill_pct"])
+    figure, measured = None, board.dropna(subset=["skill_pct"])
+    if len(measured):
         boards = {str(horizon): part for horizon, part in measured.groupby("horizon", sort=False)}
         figure = leaderboard_figure(leaderboard_path(run.work, f"{run.as_of:%Y-%m-%d}", budget), boards)
     publish_leaderboard(board, figure, title=f"Bake-off `{budget}` as of {run.as_of:%Y-%m-%d}")

@@ -51,9 +51,9 @@ def run_work(work: dict[str, Any]) -> None:
         if (target / "done.json").exists():
             continue
         out = target.with_name(f"{TEMPORARY}{target.name}")
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
         try:
+            shutil.rmtree(out, ignore_errors=True)
+            out.mkdir(parents=True)
             _one(work, tables, plan, fit, out)
         except Exception as error:  # whatever a library raises: the other fits are not lost for it
             shutil.rmtree(out, ignore_errors=True)

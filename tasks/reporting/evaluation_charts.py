@@ -109,7 +109,7 @@ def leaderboard_figure(path: Path, boards: Mapping[str, pd.DataFrame]) -> Path:
         highest = np.nanmax([1.0, *rows["skill_pct_high"].dropna(), *rows["skill_pct"].dropna()])
         left = -1.2 * highest
         for y, (_, row) in enumerate(rows.iterrows()):
-            if np.isnan(row["skill_pct"]):
+            if pd.isna(row["skill_pct"]):
                 continue
             sure = bool(row["skill_pct_low"] > 0)
             certain += sure

@@ -114,5 +114,5 @@ def test_a_family_whose_process_fails_is_tried_twice_and_does_not_lose_the_other
     lost = (local_board["family"] == "har") & (local_board["horizon"] == "1w")
     figures = ["horizon", "family", "pinball_log_return", "coverage_80"]
     pd.testing.assert_frame_equal(board[figures], local_board.loc[~lost, figures].reset_index(drop=True))
-    assert "har at 1w: its process ended with 1: FileExistsError" in caplog.text
+    assert "fits failed, the first: 1w final: FileExistsError" in caplog.text
     assert caplog.text.count("Retry 1/1") == 1
