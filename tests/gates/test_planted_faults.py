@@ -246,6 +246,16 @@ def test_a_constant_half_is_caught_at_post_features(
     assert re.search(r'column `zl_rsi_14d`: .* expect_columns_not_constant.*\n.*"value": 0\.5', message)
 
 
+@pytest.mark.parametrize("name", ["wasde_us_soybeans_yield_revision_pct", "regime_stability_63d", "vix_override_flag"])
+def test_a_column_that_may_rest_is_caught_once_it_has_rested_for_years(
+    panel: pd.DataFrame, features: pd.DataFrame, registry: Registry, name: str
+) -> None:
+    """A failed join or a filled zero among the columns that `ignore` spares in their first years."""
+    filled = features.assign(**{name: features[name].where(features[name].isna(), 0.0)})
+    message = refused(at_features(registry, filled, panel))
+    assert re.search(rf"column `{name}`: .* expect_columns_not_constant", message)
+
+
 def test_a_half_on_two_thirds_of_the_rows_is_caught_at_post_features(
     registry: Registry, features: pd.DataFrame, panel: pd.DataFrame
 ) -> None:
