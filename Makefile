@@ -19,7 +19,7 @@ setup: $(VENV)/installed ## create .venv with every version pinned
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,train]'
+	@$(RUN) -m pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,train,cloud]'
 	@touch $@
 
 demo: setup ## the daily run on the recorded archive (no keys, no network)

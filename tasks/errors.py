@@ -63,5 +63,9 @@ class WarehouseError(CbiError):
     """The warehouse refused a write or a query."""
 
 
+class CloudError(CbiError):
+    """Google Cloud refused or did not answer; the message says which setting, role or command mends it."""
+
+
 class TrainingFailed(CbiError):
     """A model family's process ended without a result."""

@@ -24,6 +24,16 @@ class Settings(BaseSettings):
     registry: Path = Field(default=PROJECT / "registry", description="what the product knows about the world")
     expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
     workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
+    warehouse: str = Field(default="duckdb", description="`duckdb`, or bigquery://PROJECT?location=us-central1&prefix=")
+    warehouse_mode: str = Field(
+        default="full", pattern="^(full|thin)$", description="what a BigQuery warehouse holds: all, or what is read"
+    )
+    query_limit_gb: float = Field(default=10, gt=0, description="BigQuery: what one query may be billed for at most")
+    month_limit_gb: float = Field(default=1000, gt=0, description="BigQuery: what one calendar month may be billed for")
+    models: str = Field(default="folder", description="`folder` (under CBI_HOME), or gs://BUCKET/PREFIX")
+    gcp_block: str | None = Field(
+        default=None, description="Prefect's GcpCredentials block; without it, Google's default"
+    )
     finbert: Path | None = Field(default=None, description="folder of FinBERT's weights; without it the lexicon scores")
     device: str = Field(default="auto", pattern="^(auto|mps|cuda|cpu)$", description="where nets are trained")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -1,0 +1,93 @@
+"""Google Cloud as the warehouse and the model store need it: who we are, and what its errors mean for a person."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tasks.errors import CloudError
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+LOGIN = "`gcloud auth application-default login`, or name a GcpCredentials block of Prefect in CBI_GCP_BLOCK"
+
+
+def credentials(settings: Settings, *, emulator: str) -> Credentials:
+    """Who we are: nobody before an emulator, else the block that settings name, else application default credentials.
+
+    Args:
+        settings: ``gcp_block`` names a GcpCredentials block of Prefect.
+        emulator: the environment variable that holds an emulator's address, as Google's clients read it.
+
+    Raises:
+        CloudError: no credentials are to be had, or the block is not.
+    """
+    import google.auth
+    from google.auth.credentials import AnonymousCredentials
+    from google.auth.exceptions import GoogleAuthError
+
+    if os.environ.get(emulator):
+        return AnonymousCredentials()
+    if settings.gcp_block:
+        return _of_block(settings.gcp_block)
+    try:
+        found, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+    except GoogleAuthError as error:
+        raise CloudError(f"no Google credentials on this machine ({one_line(error)}). Run {LOGIN}") from None
+    return found
+
+
+def _of_block(name: str) -> Credentials:
+    # The one place outside flows/ that knows Prefect: a block is where a work pool keeps its credentials.
+    from prefect_gcp import GcpCredentials
+
+    try:
+        block = GcpCredentials.load(name, _sync=True)
+        return block.get_credentials_from_service_account()
+    except Exception as error:  # Prefect, pydantic or google.auth: whatever it was, the block gives no credentials
+        raise CloudError(
+            f"the block gcp-credentials/{name} of CBI_GCP_BLOCK gives no credentials ({one_line(error)}). "
+            "`prefect block ls` lists the blocks there are; unset CBI_GCP_BLOCK to use Google's default"
+        ) from None
+
+
+def one_line(error: Exception) -> str:
+    """What Google says, on one line and not endless."""
+    text = str(getattr(error, "message", None) or error)
+    return " ".join(text.split())[:300]
+
+
+def explained(error: Exception, what: str) -> CloudError:
+    """An error of Google's clients as ours: what was asked, what they say, what to do next.
+
+    Args:
+        error: what the client raised.
+        what: what was being done, e.g. "BigQuery job on project p".
+    """
+    from google.api_core import exceptions as api
+    from google.auth.exceptions import GoogleAuthError, RefreshError
+
+    says = one_line(error)
+    if isinstance(error, RefreshError):
+        advice = f"The credentials have expired or were withdrawn: run {LOGIN}"
+    elif isinstance(error, GoogleAuthError):
+        advice = f"No usable credentials: run {LOGIN}"
+    elif isinstance(error, api.Unauthorized):
+        advice = f"The credentials are not accepted: run {LOGIN}"
+    elif isinstance(error, api.Forbidden) and ("quota" in says.lower() or "limit" in says.lower()):
+        advice = "A quota is used up: wait for its reset, or raise it (IAM & Admin > Quotas), then run again"
+    elif isinstance(error, api.Forbidden):
+        advice = "A role is missing: docs/google_cloud.md lists the roles, and deploy/gcp grants them"
+    elif isinstance(error, api.NotFound) and "location" in says.lower():
+        advice = "The dataset is in another location: name its own in CBI_WAREHOUSE (?location=…)"
+    elif isinstance(error, api.NotFound):
+        advice = "Project, dataset or bucket is missing: check CBI_WAREHOUSE and CBI_MODELS, or run deploy/gcp"
+    elif isinstance(error, api.TooManyRequests):
+        advice = "Too many requests: wait a minute and run again; nothing was half done"
+    elif isinstance(error, (api.ServerError, ConnectionError, TimeoutError)):
+        advice = "Google did not answer, retries included: run again later; nothing was half done"
+    else:
+        advice = "See docs/google_cloud.md"
+    return CloudError(f"{what}: {says}. {advice}")
