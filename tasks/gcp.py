@@ -67,11 +67,14 @@ def explained(error: Exception, what: str) -> CloudError:
         what: what was being done, e.g. "BigQuery job on project p".
     """
     from google.api_core import exceptions as api
-    from google.auth.exceptions import GoogleAuthError, RefreshError
+    from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
+    from requests import RequestException
 
     says = one_line(error)
     if isinstance(error, RefreshError):
         advice = f"The credentials have expired or were withdrawn: run {LOGIN}"
+    elif isinstance(error, (TransportError, api.RetryError, RequestException, ConnectionError, TimeoutError)):
+        advice = "Google did not answer, retries included: look at the network and run again; nothing was half done"
     elif isinstance(error, GoogleAuthError):
         advice = f"No usable credentials: run {LOGIN}"
     elif isinstance(error, api.Unauthorized):
@@ -86,8 +89,8 @@ def explained(error: Exception, what: str) -> CloudError:
         advice = "Project, dataset or bucket is missing: check CBI_WAREHOUSE and CBI_MODELS, or run deploy/gcp"
     elif isinstance(error, api.TooManyRequests):
         advice = "Too many requests: wait a minute and run again; nothing was half done"
-    elif isinstance(error, (api.ServerError, ConnectionError, TimeoutError)):
-        advice = "Google did not answer, retries included: run again later; nothing was half done"
+    elif isinstance(error, api.ServerError):
+        advice = "Google is in trouble, retries included: run again later; nothing was half done"
     else:
         advice = "See docs/google_cloud.md"
     return CloudError(f"{what}: {says}. {advice}")

@@ -45,6 +45,7 @@ from tasks.staging.stage import Staged, stage_source
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import tables
 from tasks.zones import Zones
+from tests.emulators import bigquery_server
 
 AS_OF = pd.Timestamp("2023-12-29")
 EARLY = "2011-12-30"  # early enough that a training run is short
@@ -283,3 +284,16 @@ def tables_of(home: Path) -> dict[str, pd.DataFrame]:
                 columns="created_at", errors="ignore"
             )
     return found
+
+
+@pytest.fixture(scope="session")
+def bigquery_server_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with bigquery_server(tmp_path_factory.mktemp("bigquery")) as address:
+        yield address
+
+
+@pytest.fixture
+def bigquery_emulator(bigquery_server_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """BigQuery on loopback, as Google's clients find it."""
+    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", bigquery_server_address)
+    return bigquery_server_address

@@ -10,15 +10,16 @@ from tasks.context import Run
 from tasks.gates.page import RUNS_SHOWN, render_gate_page
 from tasks.gates.states import KEY
 from tasks.gates.words import rules
-from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.open import open_warehouse
 from tasks.zones import write_bytes
 
 
 def gate_history(run: Run) -> pd.DataFrame:
     """Rows of ``ops.gate_results`` of the newest runs as of this session or an earlier one; none before a publish."""
-    if not (run.zones.warehouse / "published" / "CURRENT").exists():
+    warehouse = open_warehouse(run.settings)
+    if not warehouse.is_published():
         return pd.DataFrame()
-    return DuckDbWarehouse(run.zones).query(
+    return warehouse.query(
         f"SELECT * FROM ops.gate_results WHERE as_of <= DATE '{run.as_of:%Y-%m-%d}' AND run IN (SELECT run "  # noqa: S608 a date
         f"FROM ops.gate_results WHERE as_of <= DATE '{run.as_of:%Y-%m-%d}' GROUP BY run "
         f"ORDER BY MAX(as_of) DESC, MAX(created_at) DESC LIMIT {RUNS_SHOWN})"

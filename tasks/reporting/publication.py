@@ -14,7 +14,7 @@ from tasks.reporting.summary import RunSummary
 from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
 from tasks.warehouse.daily_tables import daily_tables
-from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.open import open_warehouse
 from tasks.zones import read_json
 
 
@@ -35,7 +35,7 @@ def publish_run(run: Run, made: Made) -> RunSummary:
         now=pd.Timestamp.now(tz="UTC").floor("s"),
     )
     newest = pd.Timestamp((read_json(run.zones.exports / "manifest.json") or {}).get("as_of", run.as_of))
-    published = DuckDbWarehouse(run.zones).publish(
+    published = open_warehouse(run.settings).publish(
         tables, as_of=max(newest, run.as_of), staging=run.zones.staging, session=run.as_of
     )
     chart = fan_chart(

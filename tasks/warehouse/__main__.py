@@ -13,10 +13,9 @@ from rich.table import Table
 
 from tasks.errors import CbiError
 from tasks.settings import load_settings
-from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
 from tasks.warehouse.tables import tables
-from tasks.zones import Zones
 
 
 def _cell(value: object) -> str:
@@ -78,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--csv", action="store_true", help="print everything as CSV")
     given = parser.parse_args(arguments)
     try:
-        warehouse = DuckDbWarehouse(Zones(load_settings().home))
+        warehouse = open_warehouse(load_settings())
         frame = warehouse.query(given.sql) if given.sql else _contents(warehouse)
     except CbiError as error:
         print(error, file=sys.stderr)

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
-import sqlglot
+import pyarrow as pa
 from duckdb import DuckDBPyConnection
-from sqlglot import exp
-from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 
 from tasks.calendar import as_of_instant
 from tasks.errors import WarehouseError
-from tasks.warehouse.frames import check, column_type, conform
+from tasks.warehouse.dialect import for_duckdb, parse_query, quoted, written_for_duckdb
+from tasks.warehouse.frames import ARROW, check, column_type, conform, to_frame
 from tasks.warehouse.protocol import Published
-from tasks.warehouse.tables import DATASETS, FEATURES, STAMP, STATED, Table, table_named, tables
+from tasks.warehouse.statements import merge, withdraw
+from tasks.warehouse.tables import DATASETS, FEATURES, OBSERVATIONS, REFUSED_CELLS, STATED, Table, table_named, tables
 from tasks.warehouse.views import views
 from tasks.zones import Zones, exclusive, fingerprint, sweep_temporary, write_atomically, write_bytes
 
@@ -37,18 +37,6 @@ DUCKDB_TYPES = {
     "BOOL": "BOOLEAN",
     "TIMESTAMP": "TIMESTAMP WITH TIME ZONE",
 }
-OBSERVATIONS = {
-    "source": "VARCHAR",
-    "series": "VARCHAR",
-    "observation_date": "DATE",
-    "field": "VARCHAR",
-    "value": "DOUBLE",
-    "unit": "VARCHAR",
-    "available_at": "TIMESTAMPTZ",
-    "fetched_at": "TIMESTAMPTZ",
-    "vintage": "BIGINT",
-}
-REFUSED_CELLS = {**OBSERVATIONS, "rule": "VARCHAR", "reason": "VARCHAR", "payload": "VARCHAR", "row": "BIGINT"}
 SNAPSHOTS_KEPT = 2
 OFFLINE: dict[str, str | bool | int | float | list[str]] = {"autoinstall_known_extensions": "false"}
 
@@ -68,23 +56,6 @@ def _literal(text: object) -> str:
 def one_line(error: Exception) -> str:
     """An engine's message without the picture of the statement under it."""
     return " ".join(str(error).split("\n\nLINE ")[0].split())
-
-
-def _duckdb_query(sql: str) -> str:
-    """One BigQuery SELECT in DuckDB's dialect."""
-    try:
-        statements = [s for s in sqlglot.parse(sql, read="bigquery") if s is not None]
-        if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-            raise WarehouseError(f"one SELECT at a time, and nothing that writes: {' '.join(sql.split())[:120]!r}")
-        return statements[0].sql("duckdb", unsupported_level=ErrorLevel.RAISE)
-    except ParseError as error:
-        found = error.errors[0]
-        raise WarehouseError(
-            f"SQL does not parse as BigQuery's dialect: {found['description'].rstrip('.')} "
-            f"at {found['highlight']!r} (line {found['line']}, column {found['col']})"
-        ) from None
-    except SqlglotError as error:
-        raise WarehouseError(f"SQL cannot run here: {one_line(error)}") from None
 
 
 class DuckDbWarehouse:
@@ -124,6 +95,7 @@ class DuckDbWarehouse:
             else:
                 table_named(name)
         with self._writer() as connection:
+            sweep_temporary(self._file.parent)
             sweep_temporary(self._folder)
             connection.begin()
             self._migrate(connection)
@@ -147,8 +119,9 @@ class DuckDbWarehouse:
     def _writer(self) -> Iterator[DuckDBPyConnection]:
         """The write handle, under the lock. What is not committed when it closes never was."""
         with exclusive(self._zones, "warehouse"):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
             try:
+                if not self._file.exists():  # DuckDB's own making of a file can be cut in half by a kill
+                    write_atomically(self._file, lambda new: duckdb.connect(str(new), config=OFFLINE).close())
                 connection = duckdb.connect(str(self._file), config=OFFLINE)
             except duckdb.Error as error:
                 if "lock on file" in str(error):
@@ -222,19 +195,10 @@ class DuckDbWarehouse:
         held = self._columns(connection).get(table.name, {})
         types = table.columns or {str(name): held.get(str(name)) or column_type(frame[name]) for name in frame}
         self._ensure(connection, table, types, held)
-        rest = [column for column in types if column not in table.key]
-        content = [column for column in rest if column != STAMP]
-        on = " AND ".join(f"t.{_column(c)} = s.{_column(c)}" for c in table.key)
-        differs = " OR ".join(f"t.{_column(c)} IS DISTINCT FROM s.{_column(c)}" for c in content)
-        update = ", ".join(f"{_column(c)} = s.{_column(c)}" for c in rest)
-        matched = f"WHEN MATCHED AND ({differs}) THEN UPDATE SET {update} " if content else ""
         connection.register("incoming", conform(table, frame, types))
         try:
-            touched = connection.execute(
-                f"MERGE INTO {_quoted(table.name)} AS t USING incoming AS s ON {on} {matched}"  # noqa: S608 quoted names
-                f"WHEN NOT MATCHED THEN INSERT ({', '.join(map(_column, types))}) "
-                f"VALUES ({', '.join('s.' + _column(c) for c in types)})"
-            ).fetchall()
+            statement = merge(table, types, target=quoted(table.name), staged="incoming")
+            touched = connection.execute(written_for_duckdb(statement)).fetchall()
         finally:
             connection.unregister("incoming")
         return int(touched[0][0])
@@ -243,15 +207,10 @@ class DuckDbWarehouse:
         self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame, session: pd.Timestamp
     ) -> int:
         """Delete the session's rows that ``frame`` does not state any more; how many they were."""
-        stated = "TRUE"
         if len(frame):
             connection.register("stated", conform(table, frame, table.columns))
-            on = " AND ".join(f"t.{_column(c)} = s.{_column(c)}" for c in table.key)
-            stated = f"NOT EXISTS (SELECT 1 FROM stated AS s WHERE {on})"  # noqa: S608 quoted names
-        gone = connection.execute(
-            f"DELETE FROM {_quoted(table.name)} AS t WHERE t.as_of = ? AND {stated}",  # noqa: S608 quoted names
-            [session.date()],
-        ).fetchall()
+        statement = withdraw(table, session.date(), target=quoted(table.name), staged="stated" if len(frame) else None)
+        gone = connection.execute(written_for_duckdb(statement)).fetchall()
         if len(frame):
             connection.unregister("stated")
         return int(gone[0][0])
@@ -270,7 +229,7 @@ class DuckDbWarehouse:
         held = self._columns(connection)
         for view in views():
             if view.reads <= set(held) | set(wanted) and view.columns <= set(held.get(FEATURES, {})):
-                wanted[view.name] = view.statement.sql("duckdb", comments=False)
+                wanted[view.name] = for_duckdb(view.statement)
         return wanted
 
     def _commit(self, connection: DuckDBPyConnection, changed: bool, wanted: dict[str, str]) -> str:
@@ -335,12 +294,29 @@ class DuckDbWarehouse:
         Raises:
             WarehouseError: nothing is published yet, or the SQL does not run; one clear line.
         """
-        translated = _duckdb_query(sql)
+        translated = for_duckdb(parse_query(sql))
         with self._reader() as connection:
             try:
-                return connection.execute(translated).df()
+                return to_frame(connection.sql(translated).to_arrow_table())
             except duckdb.Error as error:
                 raise WarehouseError(one_line(error)) from None
+
+    def is_published(self) -> bool:
+        """Whether there is anything to read yet."""
+        return self._pointer.exists()
+
+    def read(self, table: str) -> pa.Table:
+        """All rows of a published table, in the table's types and no certain order.
+
+        Raises:
+            WarehouseError: no such table is published.
+        """
+        with self._reader() as connection:
+            types = self._columns(connection).get(table)
+            if types is None:
+                raise WarehouseError(f"{table} is not published under {self._zones.home}; `make demo` publishes")
+            rows = connection.sql(f"SELECT * FROM {_quoted(table)}").to_arrow_table()  # noqa: S608 quoted names
+            return rows.cast(pa.schema([(name, ARROW[kind]) for name, kind in types.items()]))
 
     def row_counts(self) -> dict[str, int]:
         """Rows of every published table and view, by ``dataset.name``."""
@@ -386,6 +362,7 @@ class DuckDbWarehouse:
 
 def _over_files(folder: Path, file: str, columns: Mapping[str, str], where: str) -> str:
     """SELECT of a zone's parquet files, one a source; with no file yet, the same columns and no row."""
+    columns = {name: DUCKDB_TYPES[kind] for name, kind in columns.items()}
     if not any(folder.glob(f"*/{file}")):
         listed = ", ".join(f"CAST(NULL AS {kind}) AS {_column(name)}" for name, kind in columns.items())
         return f"SELECT {listed} WHERE FALSE"

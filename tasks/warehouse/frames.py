@@ -109,3 +109,25 @@ def conform(table: Table, frame: pd.DataFrame, types: Mapping[str, str]) -> pa.T
             except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
                 raise WarehouseError(f"{table.name}.{column} is {kind}, the frame does not fit: {error}") from None
     return pa.table(arrays)
+
+
+NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+
+
+def to_frame(rows: pa.Table) -> pd.DataFrame:
+    """What an engine answers as a frame, the same whichever engine it was: NULL is NaN, NaT, None or NA.
+
+    DATE and TIMESTAMP are datetime64[us] (the latter in UTC), whole numbers and truth values nullable where NULL is.
+    """
+    columns = {}
+    for name, column in zip(rows.column_names, rows.columns, strict=True):
+        kind = column.type
+        if pa.types.is_decimal(kind):  # DuckDB's sums of whole numbers
+            column = column.cast(pa.int64() if kind.scale == 0 else pa.float64(), safe=kind.scale == 0)
+        elif pa.types.is_date(kind):
+            column = column.cast(pa.timestamp("us"))
+        elif pa.types.is_timestamp(kind):
+            column = column.cast(pa.timestamp("us", tz="UTC" if kind.tz else None))
+        nullable = column.null_count and (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type))
+        columns[name] = column.to_pandas(types_mapper=NULLABLE.get if nullable else None)
+    return pd.DataFrame(columns)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
+import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,18 @@ class Warehouse(Protocol):
 
         Raises:
             WarehouseError: nothing is published yet, or the SQL does not run; one clear line.
+        """
+        ...
+
+    def is_published(self) -> bool:
+        """Whether there is anything to read yet."""
+        ...
+
+    def read(self, table: str) -> pa.Table:
+        """All rows of a table, in the table's types and no certain order.
+
+        Raises:
+            WarehouseError: no such table is held.
         """
         ...
 

@@ -32,6 +32,20 @@ STAMP = "created_at"
 """Says when a row's content was written; a rerun that brings the same content does not touch it."""
 
 
+# What the views staging.observations and staging.quarantine show of the zones' files.
+OBSERVATIONS = {
+    "source": "STRING",
+    "series": "STRING",
+    "observation_date": "DATE",
+    "field": "STRING",
+    "value": "FLOAT64",
+    "unit": "STRING",
+    "available_at": "TIMESTAMP",
+    "fetched_at": "TIMESTAMP",
+    "vintage": "INT64",
+}
+REFUSED_CELLS = {**OBSERVATIONS, "rule": "STRING", "reason": "STRING", "payload": "STRING", "row": "INT64"}
+
 # What a run says of its session as a whole: what a rerun no longer says is no longer so.
 STATED = (
     "ops.alerts",
@@ -49,16 +63,24 @@ class Table:
     name: str
     key: tuple[str, ...]
     columns: dict[str, str] = field(default_factory=dict)
+    partition: tuple[str, str] | None = None
+    """The date column that BigQuery parts the table by, and the unit."""
+    cluster: tuple[str, ...] = ()
 
     @property
     def wide(self) -> bool:
         """Whether the columns come from the frame."""
         return not self.columns
 
+    @property
+    def ordered_by(self) -> str:
+        """The column that says which rows are the latest."""
+        return self.partition[0] if self.partition else self.key[0]
+
 
 def _wide() -> list[Table]:
     names = [FEATURES, "features.zl_sentiment", *(f"training.zl_training_prod_allhistory_{h}" for h in HORIZONS)]
-    return [Table(name, ("date",)) for name in names]
+    return [Table(name, ("date",), partition=("date", "YEAR")) for name in names]
 
 
 def _declared(path: Path) -> list[Table]:
@@ -74,8 +96,26 @@ def _declared(path: Path) -> list[Table]:
             for column in create.this.expressions
             if isinstance(column, exp.ColumnDef) and column.kind
         }
-        declared.append(Table(create.this.this.sql(), tuple(part.name for part in key.expressions), columns))
+        truncated, cluster = create.find(exp.PartitionedByProperty), create.find(exp.ClusterProperty)
+        declared.append(
+            Table(
+                create.this.this.sql(),
+                tuple(part.name for part in key.expressions),
+                columns,
+                _partition(truncated.this) if truncated else None,
+                tuple(column.name for column in cluster.expressions) if cluster else (),
+            )
+        )
     return declared
+
+
+def _partition(by: exp.Expression) -> tuple[str, str]:
+    """``DATE_TRUNC(column, UNIT)`` as column and unit."""
+    column = by.find(exp.Column)
+    unit = by.args.get("unit")
+    if column is None or unit is None:
+        raise WarehouseError(f"PARTITION BY {by.sql('bigquery')}: write it as DATE_TRUNC(column, MONTH)")
+    return column.name, unit.name
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.settings import Settings
 from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.protocol import Warehouse
 from tasks.warehouse.tables import tables
 from tasks.zones import Zones
 
@@ -22,9 +26,15 @@ def zones(tmp_path: Path) -> Zones:
     return Zones(tmp_path / "home")
 
 
-@pytest.fixture
-def warehouse(zones: Zones) -> DuckDbWarehouse:
-    return DuckDbWarehouse(zones)
+@pytest.fixture(params=["duckdb", pytest.param("bigquery", marks=pytest.mark.cloud)])
+def warehouse(request: pytest.FixtureRequest, zones: Zones) -> Warehouse:
+    """The warehouse on each engine: what a test says of it holds for both."""
+    if request.param == "duckdb":
+        return DuckDbWarehouse(zones)
+    request.getfixturevalue("bigquery_emulator")
+    place = f"bigquery://test-project?prefix=t{secrets.token_hex(4)}_"
+    request.getfixturevalue("monkeypatch").setenv("CBI_WAREHOUSE", place)
+    return open_warehouse(Settings(home=zones.home))
 
 
 @pytest.fixture

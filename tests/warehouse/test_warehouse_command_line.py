@@ -19,7 +19,8 @@ PROJECT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def ask(zones):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CBI_")} | {"CBI_HOME": str(zones.home)}
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("CBI_") or k == "CBI_WAREHOUSE"}
+        environment = kept | {"CBI_HOME": str(zones.home)}
         command = [sys.executable, "-m", "tasks.warehouse", *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
 

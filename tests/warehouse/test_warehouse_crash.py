@@ -137,6 +137,15 @@ def test_killed_at_a_step_then_run_again(point, killer, undisturbed, tmp_path):
     only_whole_files(tmp_path)
 
 
+def test_killed_while_the_file_is_made_leaves_none(killer, undisturbed, tmp_path):
+    assert killer(tmp_path, 1, point="while copying") == -9  # the first thing it writes whole is the writer's file
+    assert not (tmp_path / "warehouse" / "cbi.duckdb").exists()
+    assert killer(tmp_path, 1) == 0
+    assert state(tmp_path) == undisturbed[1]
+    only_whole_files(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "warehouse").iterdir()) == ["cbi.duckdb", "published"]
+
+
 def test_killed_at_any_moment_then_run_again(killer, undisturbed, tmp_path):
     killed = 0
     for number, after_ms in enumerate((5, 40, 80, 120, 160, 220)):

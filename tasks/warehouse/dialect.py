@@ -1,0 +1,64 @@
+"""BigQuery's dialect, in which all SQL is written here, and what each engine is given of it."""
+
+from __future__ import annotations
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
+
+from tasks.errors import WarehouseError
+
+
+def parse_query(sql: str) -> exp.Query:
+    """One SELECT of a reader.
+
+    Raises:
+        WarehouseError: it does not parse, is more than one statement, or writes.
+    """
+    try:
+        statements = [s for s in sqlglot.parse(sql, read="bigquery") if s is not None]
+    except ParseError as error:
+        found = error.errors[0]
+        raise WarehouseError(
+            f"SQL does not parse as BigQuery's dialect: {found['description'].rstrip('.')} "
+            f"at {found['highlight']!r} (line {found['line']}, column {found['col']})"
+        ) from None
+    except SqlglotError as error:
+        raise WarehouseError(f"SQL cannot run here: {' '.join(str(error).split())}") from None
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise WarehouseError(f"one SELECT at a time, and nothing that writes: {' '.join(sql.split())[:120]!r}")
+    return statements[0]
+
+
+def for_duckdb(statement: exp.Expr) -> str:
+    """The statement as DuckDB runs it.
+
+    Raises:
+        WarehouseError: DuckDB has no counterpart of some construct.
+    """
+    try:
+        return statement.sql("duckdb", comments=False, unsupported_level=ErrorLevel.RAISE)
+    except SqlglotError as error:
+        raise WarehouseError(f"SQL cannot run here: {' '.join(str(error).split())}") from None
+
+
+def written_for_duckdb(sql: str) -> str:
+    """One statement that this package wrote in BigQuery's dialect, as DuckDB runs it."""
+    return for_duckdb(sqlglot.parse_one(sql, read="bigquery"))
+
+
+def for_bigquery(statement: exp.Expr, *, project: str, prefix: str, datasets: frozenset[str]) -> str:
+    """The statement with each ``dataset.table`` of ours where it lies: ``project.<prefix>dataset.table``."""
+
+    def placed(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Table) and node.db in datasets and not node.catalog:
+            node.set("db", exp.to_identifier(f"{prefix}{node.db}", quoted=True))
+            node.set("catalog", exp.to_identifier(project, quoted=True))
+        return node
+
+    return statement.copy().transform(placed).sql("bigquery", comments=False)
+
+
+def quoted(*names: str) -> str:
+    """Names, dotted ones in their parts, as identifiers of BigQuery."""
+    return ".".join(f"`{part}`" for name in names for part in name.split("."))

@@ -1,0 +1,23 @@
+"""The warehouse that settings name."""
+
+from __future__ import annotations
+
+from tasks.settings import Settings
+from tasks.warehouse.protocol import Warehouse
+from tasks.zones import Zones
+
+
+def open_warehouse(settings: Settings) -> Warehouse:
+    """DuckDB under CBI_HOME, or BigQuery.
+
+    Raises:
+        SettingsError: CBI_WAREHOUSE is neither.
+    """
+    zones = Zones(settings.home)
+    if settings.warehouse == "duckdb":
+        from tasks.warehouse.duckdb import DuckDbWarehouse
+
+        return DuckDbWarehouse(zones)
+    from tasks.warehouse.bigquery import BigQueryWarehouse, Place
+
+    return BigQueryWarehouse(Place.of(settings.warehouse), zones, settings)
