@@ -35,7 +35,7 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> pd.Series:
     """Range volatility, annualised %: sqrt(mean(ln(H/L)^2) / (4 ln 2)) (Parkinson 1980); over valid bars only."""
-    squared = pd.Series(np.log(high / low) ** 2)
+    squared = pd.Series(np.log(high.to_numpy() / low.to_numpy()) ** 2, high.index)
     daily = np.sqrt(squared.rolling(window, min_periods=window * 2 // 3).mean() / (4 * np.log(2)))
     return daily * np.sqrt(SESSIONS_A_YEAR) * 100
 
@@ -46,8 +46,10 @@ def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, pd.Series]
     Over complete bars only (technical.complete_bars), where two thirds of a window's sessions have one.
     """
     complete = complete_bars(panel).to_numpy()
-    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].to_numpy(dtype="float64")
-    opened, high, low, close = np.log(np.where(complete[:, None], bars, np.nan)).T
+    opened, high, low, close = (
+        np.log(np.where(complete, panel[f"zl_{name}"].to_numpy(dtype="float64"), np.nan))
+        for name in ("open", "high", "low", "close")
+    )
     daily = pd.Series(0.5 * (high - low) ** 2 - (2 * np.log(2) - 1) * (close - opened) ** 2, panel.index)
     means = {window: daily.rolling(window, min_periods=window * 2 // 3).mean() for window in windows}
     return {window: np.sqrt(mean.clip(lower=0) * SESSIONS_A_YEAR) * 100 for window, mean in means.items()}
