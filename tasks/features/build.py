@@ -59,8 +59,6 @@ def _check(category: str, entries: list[str], computed: list[str]) -> None:
         "not built": sorted(set(entries) - set(computed)),
     }
     if set(computed) == set(entries):
-        problems["order differs"] = [
-            name for name, place in zip(computed, entries, strict=True) if name != place
-        ]
+        problems["order differs"] = [name for name, place in zip(computed, entries, strict=True) if name != place]
     if told := "; ".join(f"{problem}: {names}" for problem, names in problems.items() if names):
         raise RegistryError(f"registry/feature_registry.yaml and tasks/features/{category}.py disagree: {told}")

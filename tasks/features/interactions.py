@@ -33,4 +33,6 @@ def features(built: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
     """Products of the features in ``built``, and ZL's momentum in its own standard deviations."""
     out = {name: built[left] * built[right] for name, (left, right) in PRODUCTS.items()}
     volatility = built["zl_volatility_63d_pct"]  # a year's: that of a quarter of a year is half of it
-    return out | {"zl_return_63d_per_volatility": built["zl_return_63d"] / (volatility / 100 / 2).where(volatility != 0)}
+    return out | {
+        "zl_return_63d_per_volatility": built["zl_return_63d"] / (volatility / 100 / 2).where(volatility != 0)
+    }

@@ -9,6 +9,7 @@ import pandas as pd
 
 SESSIONS_A_YEAR = 252
 YEAR_OF_WEEKS = 364
+ANNUAL_PCT = 100 * SESSIONS_A_YEAR**0.5  # from a deviation a session to percent a year
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class LogPrice:
 
     @classmethod
     def of(cls, price: pd.Series) -> LogPrice:
+        """Of a price a row."""
         values = price.to_numpy(dtype="float64")
         return cls(np.log(np.where(values > 0, values, np.nan)), price.index)
 
@@ -50,7 +52,7 @@ def percentile(values: pd.Series, window: int) -> pd.Series:
 
 def annualised_pct(daily_returns: pd.Series, window: int) -> pd.Series:
     """Standard deviation of daily log returns, annualised, in percent."""
-    return daily_returns.rolling(window, min_periods=max(3, window * 2 // 3)).std() * np.sqrt(SESSIONS_A_YEAR) * 100
+    return daily_returns.rolling(window, min_periods=max(3, window * 2 // 3)).std() * ANNUAL_PCT
 
 
 def ewma_volatility(daily_returns: pd.Series, decay: float) -> pd.Series:

@@ -23,11 +23,11 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     import talib
 
     close = panel["zl_last"]
-    sma = {n: _on_known(close, partial(talib.SMA, timeperiod=n)) for n in (10, 21, 50, 100, 200)}
-    out = {f"zl_sma_ratio_{window}d": close / average - 1 for window, average in sma.items()}
+    simple, cross = simple_averages(close)
+    out = dict(simple)
     for window in (12, 26, 100):
         out[f"zl_ema_ratio_{window}d"] = close / _on_known(close, partial(talib.EMA, timeperiod=window)) - 1
-    out["zl_sma_cross_50_200"] = sma[50] / sma[200] - 1
+    out |= cross
     out["zl_kama_ratio_30d"] = close / _on_known(close, lambda c: talib.KAMA(c, 30)) - 1
     for window in (7, 14, 28):
         out[f"zl_rsi_{window}d"] = _on_known(close, partial(talib.RSI, timeperiod=window))
@@ -44,6 +44,15 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["zl_cmo_14d"] = _on_known(close, lambda c: talib.CMO(c, 14))
     out["zl_slope_63d_pct"] = 100 * _on_known(close, lambda c: talib.LINEARREG_SLOPE(c, 63)) / close
     return out | _averages(close) | _of_bars(panel) | _of_volume(panel) | _cycle(close)
+
+
+def simple_averages(close: pd.Series) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
+    """Close over simple moving averages of the known closes, less one; and one average over another."""
+    import talib
+
+    sma = {window: _on_known(close, partial(talib.SMA, timeperiod=window)) for window in (10, 21, 50, 100, 200)}
+    ratios = {f"zl_sma_ratio_{window}d": close / average - 1 for window, average in sma.items()}
+    return ratios, {"zl_sma_cross_50_200": sma[50] / sma[200] - 1}
 
 
 def _averages(close: pd.Series) -> dict[str, pd.Series]:
