@@ -4,8 +4,8 @@ Peers, each taken in the same run from the same panel, equal values asserted:
 
 - the naive way of the older system: seven features (lag, rolling mean, deviation, z-score, correlations, percentile)
   with pandas `rolling.apply` and a Python function a window, rebuilt for each horizon; the product builds them once;
-- polars: every feature of price, volatility and cross_asset (bench/polars_features.py), its data already in polars; lags,
-  rolling figures and correlations each by itself, with all that they need, and all of them at once.
+- polars: every feature of price, volatility and cross_asset (bench/polars_features.py), its data already in polars;
+  lags, rolling figures and correlations each by itself, with all that they need, and all of them at once.
 
 The peak memory is that of a process of its own that holds the panel and builds the features once.
 """
@@ -144,8 +144,8 @@ def _beside_polars(what: str, product: Callable[[], pd.DataFrame], polars: Calla
         POLARS_SHARE,
         peer=f"polars, {1000 * other:.1f} ms (product {1000 * own:.1f} ms); equal to 1e-9 (asserted)",
         ratio=own / other,
-        note=f"median of {POLARS_REPEATS}, in turns; polars with {pl.thread_pool_size()} threads and its data in polars, "
-        f"the product on one and from the panel; {lonely} cells have a value in one only; a percentile of a rounded "
+        note=f"median of {POLARS_REPEATS}, in turns; polars with {pl.thread_pool_size()} threads and its data in "
+        f"polars, the product on one and from the panel; {lonely} cells have a value in one only; a percentile of a rounded "
         "figure may differ by a rank",
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.child import LONG_S, REPEATS
 from bench.inputs import Inputs
 from bench.measurement import Measurement, Table
 from bench.processes import build_in_child
@@ -93,7 +94,8 @@ def table_of(grown: pd.DataFrame) -> Table:
         cells,
         "The archive's rows repeated under shifted dates, its series repeated under other names: they claim cost, not "
         f"accuracy. Work is the cells made. Exponent: slope of log cost on log work since the size before; from the "
-        f"smallest to the largest size it is to be at most {STEPWISE}. One run a size, each in a fresh process; "
+        f"smallest to the largest size it is to be at most {STEPWISE}. Each size in a fresh process, the median of up to "
+        f"{REPEATS} builds in {LONG_S} s; "
         f"load average at the end {os.getloadavg()[0]:.1f}. The join is of the observations of the joined series. "
         "![Seconds and memory against the work](../images/growth.png)",
     )

@@ -42,8 +42,8 @@ def last_known(
     Invariants: only rows with ``available <= instant`` are looked at. A late revision of an older observation never
     replaces a newer observation.
     """
-    moves = observed >= np.maximum.accumulate(observed)
-    if not moves.all():
+    if (observed[1:] < observed[:-1]).any():
+        moves = observed >= np.maximum.accumulate(observed)
         available, observed, values = available[moves], observed[moves], values[moves]
     at = np.searchsorted(available, instants, side="right") - 1
     known = at >= 0
@@ -76,13 +76,15 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
     stamps, midnights = instants.as_unit("us").asi8, days.as_unit("us").asi8
     by_series = _arrays(observations, spec, until=int(stamps[-1]))
     names = [column for join in spec.joins for column in join.columns]
-    table = np.full((2 * len(names), len(days)), np.nan)  # values, then ages: the panel itself, it is never copied
+    table = np.empty((2 * len(names), len(days)))  # values, then ages: the panel itself, it is never copied
     place = 0
     for join in spec.joins:
         for target in join.columns.values():
             series, _, field = target.rpartition(".")
             held = by_series.get((join.source, series, field, join.in_force))
-            if held is not None:
+            if held is None:
+                table[[place, len(names) + place]] = np.nan
+            else:
                 values, dates = last_known(*held, stamps)
                 age = np.where(np.isnan(values), np.nan, (midnights - dates) / DAY_US)
                 table[place] = np.where(age <= join.max_age_days, values, np.nan)
@@ -129,8 +131,8 @@ def _rows_by_series(
     observations: pd.DataFrame, wanted: set[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], slice | np.ndarray]:
     """Where each wanted (source, series, field) is: a slice where its rows are side by side, else their places."""
-    keys = [observations[name].astype("category").cat for name in ("source", "series", "field")]
-    codes = [key.codes.to_numpy() for key in keys]
+    keys = [pd.Categorical(observations[name]) for name in ("source", "series", "field")]
+    codes = [key.codes for key in keys]
     begins = np.zeros(len(observations), dtype=bool)
     begins[:1] = True
     for code in codes:
