@@ -145,8 +145,8 @@ def _beside_polars(what: str, product: Callable[[], pd.DataFrame], polars: Calla
         peer=f"polars, {1000 * other:.1f} ms (product {1000 * own:.1f} ms); equal to 1e-9 (asserted)",
         ratio=own / other,
         note=f"median of {POLARS_REPEATS}, in turns; polars with {pl.thread_pool_size()} threads and its data in "
-        f"polars, the product on one and from the panel; {lonely} cells have a value in one only; a percentile of a rounded "
-        "figure may differ by a rank",
+        f"polars, the product on one and from the panel; {lonely} cells have a value in one only; a percentile of a "
+        "rounded figure may differ by a rank",
     )
 
 
