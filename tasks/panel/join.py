@@ -139,18 +139,19 @@ def _rows_by_series(
         begins[1:] |= code[1:] != code[:-1]
     starts = np.flatnonzero(begins)
     ends = np.append(starts[1:], len(observations))
-    numbers = [{name: number for number, name in enumerate(key.categories)} for key in keys]
-    sizes = [len(known) for known in numbers]
-    run_codes = np.ravel_multi_index([code[starts] for code in codes], sizes) if len(starts) else starts
+    numbers = [{name: number for number, name in enumerate(key.categories, start=1)} for key in keys]
+    sizes = [len(known) + 1 for known in numbers]  # one more: what has no name is of no series
+    of_runs = [code[starts].astype("int64") + 1 for code in codes]
+    run_codes = np.ravel_multi_index(of_runs, sizes) if len(starts) else starts
     order = np.argsort(run_codes, kind="stable")
     run_codes, starts, ends = run_codes[order], starts[order], ends[order]
     found: dict[tuple[str, str, str], slice | np.ndarray] = {}
     for key in wanted:
-        places = [known.get(name, -1) for known, name in zip(numbers, key, strict=True)]
-        if min(places) < 0:
+        places = [known.get(name, 0) for known, name in zip(numbers, key, strict=True)]
+        if min(places) == 0:
             continue
-        code = np.ravel_multi_index(places, sizes)
-        first, last = np.searchsorted(run_codes, code), np.searchsorted(run_codes, code, side="right")
+        number = int(np.ravel_multi_index(places, sizes))
+        first, last = np.searchsorted(run_codes, number), np.searchsorted(run_codes, number, side="right")
         if last - first == 1:
             found[key] = slice(starts[first], ends[first])
         elif last > first:
