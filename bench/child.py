@@ -135,20 +135,24 @@ def _join(folder: Path, spec: JoinSpec, times: int, repeats: int) -> Callable[[]
     keys = pd.MultiIndex.from_arrays([held["source"].astype(str), held["series"].astype(str)])
     held = held[keys.isin(wanted)].drop(columns=["unit", "fetched_at"]).reset_index(drop=True)
     dates = pd.read_parquet(folder / "panel.parquet", columns=["date"])["date"]
+    names = [pd.Categorical(held[name].astype(str)) for name in ("source", "series", "field")]
+    begins = np.flatnonzero(np.any([np.diff(key.codes, prepend=-1) != 0 for key in names], axis=0))
+    series = list(zip(begins, [*begins[1:], len(held)], strict=True))  # staged rows come series by series: so do more
     span, columns = _span(dates), {}
     for name in ("observation_date", "available_at"):
-        columns[name] = shifted(held[name], times, span)
+        rows = [shifted(held[name].iloc[first:end], times, span) for first, end in series]
+        columns[name] = pd.concat(rows, ignore_index=True)
     for name in ("value", "vintage"):
-        columns[name] = pd.Series(np.tile(held[name].to_numpy(), times))
-    for name in ("source", "series", "field"):
-        codes = pd.Categorical(held[name].astype(str))
-        columns[name] = pd.Series(pd.Categorical.from_codes(np.tile(codes.codes, times), codes.categories))
+        values = held[name].to_numpy()
+        columns[name] = pd.Series(np.concatenate([np.tile(values[first:end], times) for first, end in series]))
+    for name, key in zip(("source", "series", "field"), names, strict=True):
+        codes = np.repeat(key.codes[begins], [times * (end - first) for first, end in series])
+        columns[name] = pd.Series(pd.Categorical.from_codes(codes, key.categories))
     longer = pd.DataFrame(columns)
     if repeats > 1:
-        names = longer["series"].cat
+        one = longer["series"].cat
         parts = [
-            longer.assign(series=names.rename_categories([_named(s, k) for s in names.categories]))
-            for k in range(repeats)
+            longer.assign(series=one.rename_categories([_named(s, k) for s in one.categories])) for k in range(repeats)
         ]
         every = sorted({category for part in parts for category in part["series"].cat.categories})
         parts = [part.assign(series=part["series"].cat.set_categories(every)) for part in parts]
