@@ -4,7 +4,8 @@ Peers, each taken in the same run from the same panel, equal values asserted:
 
 - the naive way of the older system: seven features (lag, rolling mean, deviation, z-score, correlations, percentile)
   with pandas `rolling.apply` and a Python function a window, rebuilt for each horizon; the product builds them once;
-- polars: every feature of price, volatility and cross_asset (bench/polars_features.py), its data already in polars.
+- polars: every feature of price, volatility and cross_asset (bench/polars_features.py), its data already in polars;
+  lags, rolling figures and correlations each by itself, with all that they need, and all of them at once.
 
 The peak memory is that of a process of its own that holds the panel and builds the features once.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,7 @@ from bench import polars_features
 from bench.inputs import AS_OF, Inputs
 from bench.measurement import BenchError, Measurement, repeated, side_by_side, timed
 from bench.processes import build_in_child
-from tasks.features import cross_asset, in_sql, price, volatility
+from tasks.features import cross_asset, price, volatility
 from tasks.features.build import build_features, one_table
 from tasks.features.rolling import annualised_pct, log_return, percentile, rolling_correlation, z_score
 
@@ -80,33 +82,51 @@ def against_naive(inputs: Inputs, table: pd.DataFrame) -> Measurement:
 
 
 def against_polars(inputs: Inputs) -> list[Measurement]:
-    """Lags and rolling figures by pandas, correlations by SQL on DuckDB; each beside the same in polars."""
+    """Lags, rolling figures, correlations, and all of them at once; each beside the same in polars."""
     panel = inputs.panel
     prices = polars_features.frame(panel)
-
-    def by_pandas() -> pd.DataFrame:
-        built = price.features(panel) | volatility.features(panel) | cross_asset.features(panel)
-        return one_table(built, list(built), panel.index)
-
+    kinds = {
+        "lag features": (lags, polars_features.lags),
+        "rolling features": (windows, polars_features.windows),
+        "correlation features": (correlations, polars_features.correlations),
+        "lag, rolling and correlation features": (everything, polars_features.everything),
+    }
     return [
-        _beside_polars(
-            "lag and rolling features",
-            by_pandas,
-            lambda: polars_features.lags_and_windows(prices),
-            "every feature of price, volatility and cross_asset",
-        ),
-        _beside_polars(
-            "correlation features",
-            lambda: pd.DataFrame(in_sql.over_panel(panel, ("correlations",))),
-            lambda: polars_features.correlations(prices),
-            "they are SQL here, and on DuckDB they add whole numbers only, so that no later row can change a bit",
-        ),
+        _beside_polars(kind, partial(ours, panel), partial(theirs, prices)) for kind, (ours, theirs) in kinds.items()
     ]
 
 
-def _beside_polars(
-    what: str, product: Callable[[], pd.DataFrame], polars: Callable[[], pl.DataFrame], told: str
-) -> Measurement:
+def lags(panel: pd.DataFrame) -> pd.DataFrame:
+    """Log returns of ZL and the other markets, by the product."""
+    logs = cross_asset.log_prices(panel)
+    built = price.returns(panel) | cross_asset.returns(logs, 21, cross_asset.MARKETS)
+    built |= cross_asset.returns(logs, 63, cross_asset.QUARTERLY) | cross_asset.returns(logs, 5, cross_asset.WEEKLY)
+    built |= cross_asset.chinas_returns(logs)
+    return one_table(built, list(built), panel.index)
+
+
+def windows(panel: pd.DataFrame) -> pd.DataFrame:
+    """ZL's level, its place in trailing ranges and its volatility, by the product."""
+    built = {"zl_close_cents_lb": panel["zl_last"]} | price.ranges(panel, log_return(panel["zl_last"], 1))
+    built |= volatility.features(panel)
+    return one_table(built, list(built), panel.index)
+
+
+def correlations(panel: pd.DataFrame) -> pd.DataFrame:
+    """Correlations and betas of ZL's daily returns, by the product."""
+    logs = cross_asset.log_prices(panel)
+    built = cross_asset.correlations(logs, 63, cross_asset.CORRELATED) | cross_asset.correlations(logs, 252, ("cl",))
+    built |= cross_asset.with_own_bars(panel, logs)
+    return one_table(built, list(built), panel.index)
+
+
+def everything(panel: pd.DataFrame) -> pd.DataFrame:
+    """Price, volatility and cross_asset as the build calls them."""
+    built = price.features(panel) | volatility.features(panel) | cross_asset.features(panel)
+    return one_table(built, list(built), panel.index)
+
+
+def _beside_polars(what: str, product: Callable[[], pd.DataFrame], polars: Callable[[], pl.DataFrame]) -> Measurement:
     own, table, other, peer = side_by_side(product, polars, repeats=POLARS_REPEATS)
     theirs, lonely = peer.to_pandas().rename(columns=str), 0
     if differing := sorted(set(peer.columns) ^ set(table.columns)):
@@ -124,9 +144,9 @@ def _beside_polars(
         POLARS_SHARE,
         peer=f"polars, {1000 * other:.1f} ms (product {1000 * own:.1f} ms); equal to 1e-9 (asserted)",
         ratio=own / other,
-        note=f"{told}; median of {POLARS_REPEATS}, in turns; polars with its own threads and its data in polars, the "
-        f"product on one; {lonely} cells have a value in one only; a percentile of a rounded figure may differ by a "
-        "rank",
+        note=f"median of {POLARS_REPEATS}, in turns; polars with {pl.thread_pool_size()} threads and its data in "
+        f"polars, the product on one and from the panel; {lonely} cells have a value in one only; a percentile of a "
+        "rounded figure may differ by a rank",
     )
 
 

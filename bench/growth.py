@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.child import LONG_S, REPEATS
 from bench.inputs import Inputs
 from bench.measurement import Measurement, Table
 from bench.processes import build_in_child
@@ -81,7 +82,7 @@ def table_of(grown: pd.DataFrame) -> Table:
             "build": grown["build"],
             "size": grown["size"],
             "work": grown["work"].map("{:.3g}".format),
-            "s": grown["seconds"].map("{:.2f}".format),
+            "s": grown["seconds"].map("{:.3g}".format),
             "MB beyond the imports": grown["grown_mb"].map("{:,.0f}".format),
             "MB of the process": grown["peak_mb"].map("{:,.0f}".format),
             "exponent of s": slopes["seconds"].map(_exponent),
@@ -92,9 +93,10 @@ def table_of(grown: pd.DataFrame) -> Table:
         "Growth",
         cells,
         "The archive's rows repeated under shifted dates, its series repeated under other names: they claim cost, not "
-        f"accuracy. Work is the cells made. Exponent: slope of log cost on log work since the size before; from the "
-        f"smallest to the largest size it is to be at most {STEPWISE}. One run a size, each in a fresh process; "
-        f"load average at the end {os.getloadavg()[0]:.1f}. The join is of the observations of the joined series. "
+        "accuracy. Work is the cells made; what is read grows with it. Exponent: slope of log cost on log work since "
+        f"the size before; from the smallest to the largest size it is to be at most {STEPWISE}. Each size in a fresh "
+        f"process, the median of up to {REPEATS} builds in {LONG_S} s; load average at the end "
+        f"{os.getloadavg()[0]:.1f}. The join is of the observations of the joined series. "
         "![Seconds and memory against the work](../images/growth.png)",
     )
 

@@ -1,7 +1,8 @@
 """The peer: lags, rolling figures and correlations written in polars, as one who knows it would.
 
-The lags and rolling figures are every feature that price, volatility and cross_asset compute; the correlations and
-betas are those of tasks/features/sql/correlations.sql.
+They are every feature that price, volatility and cross_asset compute. What several features share is a column first;
+inlined, polars computes it again and again. Eager, because the lazy query took twice as long: its optimiser spends more
+on some hundred expressions than it saves.
 """
 
 from __future__ import annotations
@@ -11,10 +12,9 @@ import math
 import pandas as pd
 import polars as pl
 
-from tasks.features.cross_asset import CHINA, MARKETS
+from tasks.features.cross_asset import CHINA, CORRELATED, MARKETS
 from tasks.panel.join import AGE
 
-CORRELATED = ("zs", "zm", "zc", "cl", "ho", "cpo", "gc", "hg", "sp500", "brl", "myr", "dxy")
 ZL, PALM = "daily_zl_last", "cpo_last"
 SLOW = (CHINA["dalian_soyoil"], CHINA["dalian_palm"])
 REALISED, DECAYS = (5, 10, 21, 63, 126, 252), (94, 97, 99)
@@ -28,20 +28,28 @@ def frame(panel: pd.DataFrame) -> pl.DataFrame:
     return pl.from_pandas(panel[[*sorted(columns), *(c + AGE for c in aged)]], nan_to_null=True)
 
 
-def lags_and_windows(prices: pl.DataFrame) -> pl.DataFrame:
-    """Price, volatility and cross_asset, one column each.
+def lags(prices: pl.DataFrame) -> pl.DataFrame:
+    """Log returns of ZL and the other markets."""
+    return prices.with_columns(**_logs(prices.columns)).select(**_zl_returns(), **_returns())
 
-    What several features share is a column first; inlined, polars computes it again and again. Eager, because the lazy
-    query took twice as long: its optimiser spends more on some hundred expressions than it saves.
-    """
-    staged = prices.with_columns(**_logs(prices.columns)).with_columns(**_daily()).with_columns(**_shared())
-    return staged.select(**_price(), **_volatility(), **_returns())
+
+def windows(prices: pl.DataFrame) -> pl.DataFrame:
+    """ZL's level, its place in trailing ranges and its volatility."""
+    staged = prices.with_columns(**_logs(["zl_last"])).with_columns(**{ZL: _return("zl_last", 1)})
+    return staged.with_columns(**_shared()).select(**_ranges(), **_volatility())
 
 
 def correlations(prices: pl.DataFrame) -> pl.DataFrame:
-    """Correlations and betas of ZL's daily returns, one column each."""
+    """Correlations and betas of ZL's daily returns."""
     staged = prices.with_columns(**_logs(prices.columns)).with_columns(**_daily()).with_columns(**_pairs())
     return staged.select(**_correlations())
+
+
+def everything(prices: pl.DataFrame) -> pl.DataFrame:
+    """All of them from one staging."""
+    staged = prices.with_columns(**_logs(prices.columns)).with_columns(**_daily())
+    staged = staged.with_columns(**_shared(), **_pairs())
+    return staged.select(**_zl_returns(), **_returns(), **_ranges(), **_volatility(), **_correlations())
 
 
 def _logs(columns: list[str]) -> dict[str, pl.Expr]:
@@ -63,11 +71,13 @@ def _rank(values: pl.Expr, window: int) -> pl.Expr:
     return values.rolling_rank(window, method="average", min_samples=window // 2) / known
 
 
-def _price() -> dict[str, pl.Expr]:
+def _zl_returns() -> dict[str, pl.Expr]:
+    return {f"zl_return_{n}d": _return("zl_last", n) for n in (1, 2, 3, 5, 10, 21, 42, 63, 126, 252)}
+
+
+def _ranges() -> dict[str, pl.Expr]:
     close = pl.col("zl_last")
     out = {"zl_close_cents_lb": close}
-    for sessions in (1, 2, 3, 5, 10, 21, 42, 63, 126, 252):
-        out[f"zl_return_{sessions}d"] = _return("zl_last", sessions)
     for window in (21, 63, 252):
         low = close.rolling_min(window, min_samples=window * 2 // 3)
         high = close.rolling_max(window, min_samples=window * 2 // 3)

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from tasks.errors import RegistryError
-from tasks.features import seasonal
 from tasks.features.build import build_features
 from tasks.registry import (
     FeatureEntry,
@@ -153,23 +152,6 @@ def test_entries_in_another_order_are_refused(registry, panel):
     entries = dict(reversed(registry.features.categories["price"].items()))
     with pytest.raises(RegistryError, match="order differs"):
         build_features(panel.tail(300), changed(registry, "price", entries))
-
-
-def test_a_feature_made_in_python_and_in_sql_is_refused(registry, panel, monkeypatch):
-    monkeypatch.setattr(seasonal, "features", lambda panel: {"zl_sma_ratio_10d": panel["zl_last"]})
-    with pytest.raises(
-        RegistryError, match=r"seasonal\.py disagree: made twice: \['zl_sma_ratio_10d'\]; not registered"
-    ):
-        build_features(panel.tail(300), registry.features)
-
-
-def test_what_sql_makes_is_registered_too(registry, panel):
-    entries = {k: v for k, v in registry.features.categories["technical"].items() if k != "zl_sma_ratio_10d"}
-    with pytest.raises(RegistryError, match=r"lacks what tasks/features/sql makes: \['zl_sma_ratio_10d'\]"):
-        build_features(panel.tail(300), changed(registry, "technical", entries))
-    more = registry.features.categories["interactions"] | {"moon_x_tide": ENTRY}
-    with pytest.raises(RegistryError, match=r"there is no tasks/features/interactions\.py"):
-        build_features(panel.tail(300), changed(registry, "interactions", more))
 
 
 def test_a_category_without_a_module_is_refused_by_name(registry, panel):

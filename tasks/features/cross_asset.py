@@ -1,10 +1,12 @@
-"""Other markets: their returns. How ZL has moved with them is in sql/correlations.sql."""
+"""Other markets: their returns, and how ZL has moved with them (sql/correlations.sql holds the same in SQL)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pandas as pd
 
-from tasks.features.rolling import log_return
+from tasks.features.rolling import LogPrice, correlation_and_slope, rolling_correlation
 
 MARKETS = {
     "zs": "zs_last",
@@ -37,16 +39,69 @@ CHINA = {
 }
 
 
+QUARTERLY = ("zs", "zm", "zc", "cl", "ho", "cpo", "brl", "sp500")
+WEEKLY = ("cl", "cpo", "zs")
+CORRELATED = ("zs", "zm", "zc", "cl", "ho", "cpo", "gc", "hg", "sp500", "brl", "myr", "dxy")
+
+Logs = dict[str, LogPrice]
+
+
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Log returns of each market, in its own currency."""
+    """Log returns of each market in its own currency, and correlation and beta of ZL's daily ones with theirs."""
+    logs = log_prices(panel)
+    return (
+        returns(logs, 21, MARKETS)
+        | returns(logs, 63, QUARTERLY)
+        | correlations(logs, 63, CORRELATED)
+        | returns(logs, 5, WEEKLY)
+        | correlations(logs, 252, ("cl",))
+        | chinas_returns(logs)
+        | with_own_bars(panel, logs)
+    )
+
+
+def log_prices(panel: pd.DataFrame) -> Logs:
+    """The log price of ZL and of each market."""
+    return {name: LogPrice.of(panel[column]) for name, column in {"zl": "zl_last", **MARKETS, **CHINA}.items()}
+
+
+def returns(logs: Logs, sessions: int, markets: Iterable[str]) -> dict[str, pd.Series]:
+    """Log returns of some markets over so many sessions."""
+    return {f"{name}_return_{sessions}d": logs[name].change(sessions) for name in markets}
+
+
+def chinas_returns(logs: Logs) -> dict[str, pd.Series]:
+    """Log returns of Dalian and Zhengzhou over a week and a month."""
+    return {f"{name}_return_{sessions}d": logs[name].change(sessions) for name in CHINA for sessions in (5, 21)}
+
+
+def correlations(logs: Logs, window: int, markets: Iterable[str]) -> dict[str, pd.Series]:
+    """Correlation of ZL's daily log returns with those of some markets over the trailing window."""
+    zl = logs["zl"].change(1)
+    return {
+        f"zl_{name}_correlation_{window}d": rolling_correlation(zl, logs[name].change(1), window) for name in markets
+    }
+
+
+def with_own_bars(panel: pd.DataFrame, logs: Logs) -> dict[str, pd.Series]:
+    """ZL with markets of other trading days, over sessions with a new bar there, and after their session before.
+
+    A price carried over a holiday there has no return of zero. Their session closes half a day before ZL's.
+    """
+    zl = logs["zl"].change(1)
+
+    def own(name: str, column: str) -> pd.Series:
+        return logs[name].change(1).where(panel[f"{column}__age_days"] == 0)
+
     out = {}
-    for name, column in MARKETS.items():
-        out[f"{name}_return_21d"] = log_return(panel[column], 21)
-    for name in ("zs", "zm", "zc", "cl", "ho", "cpo", "brl", "sp500"):
-        out[f"{name}_return_63d"] = log_return(panel[MARKETS[name]], 63)
-    for name in ("cl", "cpo", "zs"):
-        out[f"{name}_return_5d"] = log_return(panel[MARKETS[name]], 5)
-    for name, column in CHINA.items():
-        for sessions in (5, 21):
-            out[f"{name}_return_{sessions}d"] = log_return(panel[column], sessions)
+    for name in ("dalian_soyoil", "dalian_palm"):
+        other = own(name, CHINA[name])
+        correlation, beta = correlation_and_slope(zl, other, 63)
+        out[f"zl_{name}_correlation_63d"] = correlation
+        out[f"zl_{name}_correlation_252d"] = rolling_correlation(zl, other, 252)
+        out[f"zl_{name}_beta_63d"] = beta
+        out[f"zl_after_{name}_correlation_63d"] = rolling_correlation(zl, other.shift(), 63)
+    palm = own("cpo", MARKETS["cpo"])
+    out["zl_cpo_beta_63d"] = correlation_and_slope(zl, palm, 63)[1]
+    out["zl_after_cpo_correlation_63d"] = rolling_correlation(zl, palm.shift(), 63)
     return out

@@ -1,7 +1,9 @@
-"""Features that are computed in SQL: tasks/features/sql/*.sql, in BigQuery's dialect, run on DuckDB here.
+"""The features that SQL defines too: tasks/features/sql/*.sql, in BigQuery's dialect, run on DuckDB here.
 
-Each file is one SELECT: ``date`` and its features, a row a session. Three read ``panel``; interactions.sql reads
-``built``, the features made before it. What a file makes, no Python module makes: tests hold it to a Python reference.
+The daily build makes every feature in Python (build.py), which is some hundred times as fast on one machine. The files
+are what BigQuery refreshes the same features with; tests hold the two to each other within 1e-9 on every row. Each file
+is one SELECT: ``date`` and its features, a row a session. Three read ``panel``; interactions.sql reads ``built``, the
+features made before it.
 
 Invariants: a value does not change when later rows are removed. DuckDB adds the floats of a window by segment tree, in
 an order that depends on how many rows and partitions there are, so the files only ever add whole numbers, and count.
@@ -48,7 +50,7 @@ def query(name: str) -> Query:
 
 
 def made() -> tuple[str, ...]:
-    """Every feature that SQL makes, in the order of the files."""
+    """Every feature that SQL defines, in the order of the files."""
     return tuple(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
 
 

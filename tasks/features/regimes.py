@@ -1,4 +1,6 @@
-"""The causal regime classifier. Regimes from thresholds are in sql/regimes.sql; the dated calendar is never a feature.
+"""Regimes from thresholds (sql/regimes.sql holds the same in SQL) and the causal classifier.
+
+The dated calendar is never a feature.
 
 The classifier reads one stress index: the mean of log VIX, log volatility of ZL, log high-yield spread, the move of
 the Treasury curve and the Big 8 composite, each standardised; the first three are needed, the others join where three
@@ -14,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.features import big8
-from tasks.features.rolling import SESSIONS_A_YEAR, ewma_volatility, log_return
+from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
 
 STATES = ("calm", "tense", "crisis")
 CUTS = (0.5, 0.9)
@@ -25,6 +27,32 @@ LEARN_AT_MOST = 50 * SESSIONS_A_YEAR
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
+    """Regimes from thresholds; the classifier's probabilities, how settled it is, and how far two years' fits agree."""
+    return thresholds(panel) | classifier(panel)
+
+
+def thresholds(panel: pd.DataFrame) -> dict[str, pd.Series]:
+    """ZL's volatility by its rank in five years, its trend by its 200-session mean, the VIX by its rank in three years.
+
+    A regime whose measure is missing is missing, not 0.
+    """
+    close = panel["zl_last"]
+    volatility = percentile(annualised_pct(log_return(close, 1), 63), 1260)
+    trend = close / close.rolling(200, min_periods=150).mean() - 1
+    fear = percentile(panel["vix_last"], 756)
+    return {
+        name: applies.astype(float).where(measure.notna())
+        for name, applies, measure in (
+            ("regime_calm", volatility <= 0.33, volatility),
+            ("regime_stressed", volatility >= 0.8, volatility),
+            ("regime_uptrend", trend > 0.05, trend),
+            ("regime_downtrend", trend < -0.05, trend),
+            ("regime_risk_off", fear >= 0.8, fear),
+        )
+    }
+
+
+def classifier(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Probability of each state, how settled it is, and how far the year's fit agrees with that of the year before."""
     inputs = regime_inputs(panel)
     probabilities, agreement = _walk(inputs.to_numpy(dtype="float64"), panel["date"].dt.year.to_numpy())

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
 SESSIONS_A_YEAR = 252
 YEAR_OF_WEEKS = 364
+ANNUAL_PCT = 100 * SESSIONS_A_YEAR**0.5  # from a deviation a session to percent a year
+
+
+@dataclass(frozen=True)
+class LogPrice:
+    """ln(p_t), taken once for all returns of a price; missing where the price is missing or not positive."""
+
+    values: np.ndarray
+    index: pd.Index
+
+    @classmethod
+    def of(cls, price: pd.Series) -> LogPrice:
+        """Of a price a row."""
+        values = price.to_numpy(dtype="float64")
+        return cls(np.log(np.where(values > 0, values, np.nan)), price.index)
+
+    def change(self, sessions: int) -> pd.Series:
+        """ln(p_t / p_{t-n}); missing where either price is."""
+        moved = np.empty(len(self.values))
+        moved[:sessions] = np.nan
+        np.subtract(self.values[sessions:], self.values[:-sessions], out=moved[sessions:])
+        return pd.Series(moved, self.index, copy=False)
 
 
 def log_return(price: pd.Series, sessions: int) -> pd.Series:
     """ln(p_t / p_{t-n}); missing where either price is missing or not positive."""
-    values = price.to_numpy(dtype="float64")
-    log_price = np.log(np.where(values > 0, values, np.nan))
-    change = np.full(len(log_price), np.nan)
-    change[sessions:] = log_price[sessions:] - log_price[:-sessions]
-    return pd.Series(change, price.index)
+    return LogPrice.of(price).change(sessions)
 
 
 def z_score(values: pd.Series, window: int = SESSIONS_A_YEAR) -> pd.Series:
@@ -32,7 +52,7 @@ def percentile(values: pd.Series, window: int) -> pd.Series:
 
 def annualised_pct(daily_returns: pd.Series, window: int) -> pd.Series:
     """Standard deviation of daily log returns, annualised, in percent."""
-    return daily_returns.rolling(window, min_periods=max(3, window * 2 // 3)).std() * np.sqrt(SESSIONS_A_YEAR) * 100
+    return daily_returns.rolling(window, min_periods=max(3, window * 2 // 3)).std() * ANNUAL_PCT
 
 
 def ewma_volatility(daily_returns: pd.Series, decay: float) -> pd.Series:
@@ -43,24 +63,59 @@ def ewma_volatility(daily_returns: pd.Series, decay: float) -> pd.Series:
 def rolling_correlation(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
     """Pearson correlation over the trailing window, where two thirds of its rows have both values.
 
-    From running sums, whose row depends on the rows before it only. They keep about 1e-12 for returns, not for levels.
+    Missing where either does not move.
     """
-    covariance, variance_left, variance_right = _moments(left, right, window)
-    scale = np.sqrt(np.maximum(variance_left, 0) * np.maximum(variance_right, 0))
-    return pd.Series((covariance / np.where(scale > 1e-12, scale, np.nan)).clip(-1, 1), left.index)
+    return pd.Series(_Moments.of(left, right, window).correlation(), left.index)
 
 
-def _moments(left: pd.Series, right: pd.Series, window: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def correlation_and_slope(left: pd.Series, right: pd.Series, window: int) -> tuple[pd.Series, pd.Series]:
+    """The same, and the slope of ``left`` on ``right`` (its beta)."""
+    moments = _Moments.of(left, right, window)
+    return pd.Series(moments.correlation(), left.index), pd.Series(moments.slope(), left.index)
+
+
+@dataclass(frozen=True)
+class _Moments:
     """Covariance and both variances over the trailing window, where two thirds of its rows have both values."""
-    x, y = left.to_numpy(dtype="float64"), right.to_numpy(dtype="float64")
-    both = ~(np.isnan(x) | np.isnan(y))
-    x, y = np.where(both, x, 0), np.where(both, y, 0)
-    sums = np.array([both, x, y, x * y, x * x, y * y])
-    np.cumsum(sums, axis=1, out=sums)
-    sums[:, window:] -= sums[:, :-window].copy()
-    count = np.where(sums[0] >= window * 2 // 3, sums[0], np.nan)
-    mean_x, mean_y, mean_xy, mean_xx, mean_yy = sums[1:] / count
-    return mean_xy - mean_x * mean_y, mean_xx - mean_x**2, mean_yy - mean_y**2
+
+    covariance: np.ndarray
+    variance_left: np.ndarray
+    variance_right: np.ndarray
+
+    @classmethod
+    def of(cls, left: pd.Series, right: pd.Series, window: int) -> _Moments:
+        x, y = left.to_numpy(dtype="float64"), right.to_numpy(dtype="float64")
+        both = np.isfinite(x + y)
+        terms = np.zeros((6, -(-len(x) // window) * window))  # whole blocks: see _trailing_sums
+        terms[0, : len(x)] = both
+        np.copyto(terms[1, : len(x)], x, where=both)
+        np.copyto(terms[2, : len(x)], y, where=both)
+        np.multiply(terms[1], terms[[2]], out=terms[3:4])
+        np.multiply(terms[1:3], terms[1:3], out=terms[4:])
+        _trailing_sums(terms, window)
+        count, x, y, xy, xx, yy = terms[:, : len(x)]
+        means = 1 / np.where(count >= window * 2 // 3, count, np.nan)
+        x, y = x * means, y * means
+        return cls(xy * means - x * y, xx * means - x * x, yy * means - y * y)
+
+    def correlation(self) -> np.ndarray:
+        scale = np.sqrt(np.maximum(self.variance_left, 0) * np.maximum(self.variance_right, 0))
+        return np.clip(self.covariance / np.where(scale > 1e-12, scale, np.nan), -1, 1)
+
+    def slope(self) -> np.ndarray:
+        return self.covariance / np.where(self.variance_right > 1e-12, self.variance_right, np.nan)
+
+
+def _trailing_sums(rows: np.ndarray, window: int) -> None:
+    """Replace each value of each row by the sum of the last ``window`` up to it, in place; whole blocks a row.
+
+    A sum is of what the running sum of the block before has left, and of the running sum of the own block. Running
+    sums read no later value; beginning anew with each block they stay small, and with them the rounding: it is of the
+    last two windows only, however long the rows are.
+    """
+    blocks = rows.reshape(len(rows), rows.shape[1] // window, window)
+    np.cumsum(blocks, axis=2, out=blocks)
+    blocks[:, 1:] += blocks[:, :-1, -1:] - blocks[:, :-1]
 
 
 def observed_earlier(panel: pd.DataFrame, column: str, *, days: int) -> pd.Series:

@@ -1,4 +1,4 @@
-"""Technical indicators of ZL, by TA-Lib. (Simple moving averages are in sql/moving_averages.sql.)
+"""Technical indicators of ZL, by TA-Lib. (sql/moving_averages.sql holds the simple moving averages in SQL.)
 
 Indicators of the close run over the known closes. Those of whole bars run over complete bars only (all four prices
 known, the close between low and high): about half of the bars of 2002 to 2006 are not, so a value is missing where
@@ -23,9 +23,11 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     import talib
 
     close = panel["zl_last"]
-    out = {}
+    simple, cross = simple_averages(close)
+    out = dict(simple)
     for window in (12, 26, 100):
         out[f"zl_ema_ratio_{window}d"] = close / _on_known(close, partial(talib.EMA, timeperiod=window)) - 1
+    out |= cross
     out["zl_kama_ratio_30d"] = close / _on_known(close, lambda c: talib.KAMA(c, 30)) - 1
     for window in (7, 14, 28):
         out[f"zl_rsi_{window}d"] = _on_known(close, partial(talib.RSI, timeperiod=window))
@@ -42,6 +44,15 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["zl_cmo_14d"] = _on_known(close, lambda c: talib.CMO(c, 14))
     out["zl_slope_63d_pct"] = 100 * _on_known(close, lambda c: talib.LINEARREG_SLOPE(c, 63)) / close
     return out | _averages(close) | _of_bars(panel) | _of_volume(panel) | _cycle(close)
+
+
+def simple_averages(close: pd.Series) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
+    """Close over simple moving averages of the known closes, less one; and one average over another."""
+    import talib
+
+    sma = {window: _on_known(close, partial(talib.SMA, timeperiod=window)) for window in (10, 21, 50, 100, 200)}
+    ratios = {f"zl_sma_ratio_{window}d": close / average - 1 for window, average in sma.items()}
+    return ratios, {"zl_sma_cross_50_200": sma[50] / sma[200] - 1}
 
 
 def _averages(close: pd.Series) -> dict[str, pd.Series]:
@@ -137,8 +148,9 @@ def complete_bars(panel: pd.DataFrame) -> pd.Series:
 
     A bar with one price four times says its close only: the early archive has many, and the days before a roll some.
     """
-    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].to_numpy(dtype="float64", na_value=np.nan)
-    opened, high, low, close = bars.T
+    opened, high, low, close = (
+        panel[f"zl_{name}"].to_numpy(dtype="float64") for name in ("open", "high", "low", "close")
+    )
     inside = (low <= close) & (close <= high) & (low <= opened) & (opened <= high)
     return pd.Series(inside & (high > low), panel.index)
 

@@ -26,7 +26,7 @@ def feature_universe(features: pd.DataFrame, registry: FeatureRegistry) -> pd.Da
                 "sources": "; ".join(entry.sources),
                 "point_in_time": entry.point_in_time,
                 "expected_sign": entry.sign,
-                "made_in": "sql" if name in by_sql else "python",
+                "made_in": "python and sql" if name in by_sql else "python",
                 "in_production": name in production,
                 "first_date": dates.min(),
                 "last_date": dates.max(),

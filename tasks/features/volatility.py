@@ -5,39 +5,39 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
+from tasks.features.rolling import ANNUAL_PCT, annualised_pct, ewma_volatility, log_return, percentile
 from tasks.features.technical import complete_bars
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Realised, exponentially weighted and range-based volatility (annualised, %), its shape and its own moves."""
     returns = log_return(panel["zl_last"], 1)
-    out = {f"zl_volatility_{window}d_pct": annualised_pct(returns, window) for window in (5, 10, 21, 63, 126, 252)}
+    moves = returns.to_numpy(dtype="float64")
+    out = {f"zl_volatility_{w}d_pct": annualised_pct(returns, w).to_numpy() for w in (5, 10, 21, 63, 126, 252)}
     for decay in (94, 97, 99):
-        daily = ewma_volatility(returns, decay / 100)
-        out[f"zl_ewma_volatility_{decay}_pct"] = daily * np.sqrt(SESSIONS_A_YEAR) * 100
+        out[f"zl_ewma_volatility_{decay}_pct"] = ewma_volatility(returns, decay / 100).to_numpy() * ANNUAL_PCT
     out["zl_volatility_ratio_21_63"] = out["zl_volatility_21d_pct"] / out["zl_volatility_63d_pct"]
     out["zl_volatility_ratio_63_252"] = out["zl_volatility_63d_pct"] / out["zl_volatility_252d_pct"]
-    out["zl_volatility_percentile_1260d"] = percentile(out["zl_volatility_63d_pct"], 1260)
-    out["zl_volatility_of_volatility_63d"] = (
-        np.log(out["zl_ewma_volatility_94_pct"]).diff().rolling(63, min_periods=42).std()
-    )
-    falls = returns.clip(upper=0) ** 2
-    out["zl_downside_volatility_63d_pct"] = np.sqrt(falls.rolling(63, min_periods=42).mean() * SESSIONS_A_YEAR) * 100
-    out["zl_parkinson_21d_pct"] = parkinson_pct(panel["zl_high"], panel["zl_low"], 21)
-    out["zl_skew_126d"] = returns.rolling(126, min_periods=84).skew()
-    out["zl_kurtosis_126d"] = returns.rolling(126, min_periods=84).kurt()
-    out["zl_largest_move_21d"] = returns.abs().rolling(21, min_periods=14).max()
-    out |= {f"zl_garman_klass_{window}d_pct": values for window, values in garman_klass_pct(panel, 21, 63).items()}
+    out["zl_volatility_percentile_1260d"] = percentile(pd.Series(out["zl_volatility_63d_pct"]), 1260).to_numpy()
+    own_moves = pd.Series(np.diff(np.log(out["zl_ewma_volatility_94_pct"]), prepend=np.nan))
+    out["zl_volatility_of_volatility_63d"] = own_moves.rolling(63, min_periods=42).std().to_numpy()
+    falls = pd.Series(np.minimum(moves, 0) ** 2)
+    out["zl_downside_volatility_63d_pct"] = np.sqrt(falls.rolling(63, min_periods=42).mean().to_numpy()) * ANNUAL_PCT
+    out["zl_parkinson_21d_pct"] = parkinson_pct(panel["zl_high"], panel["zl_low"], 21).to_numpy()
+    half_a_year = returns.rolling(126, min_periods=84)
+    out["zl_skew_126d"], out["zl_kurtosis_126d"] = half_a_year.skew().to_numpy(), half_a_year.kurt().to_numpy()
+    out["zl_largest_move_21d"] = pd.Series(np.abs(moves)).rolling(21, min_periods=14).max().to_numpy()
+    for window, values in garman_klass_pct(panel, 21, 63).items():
+        out[f"zl_garman_klass_{window}d_pct"] = values.to_numpy()
     out["zl_range_to_close_volatility_63d"] = out["zl_garman_klass_63d_pct"] / out["zl_volatility_63d_pct"]
-    return out
+    return {name: pd.Series(values, panel.index, copy=False) for name, values in out.items()}
 
 
 def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> pd.Series:
     """Range volatility, annualised %: sqrt(mean(ln(H/L)^2) / (4 ln 2)) (Parkinson 1980); over valid bars only."""
-    squared = pd.Series(np.log(high / low) ** 2)
-    daily = np.sqrt(squared.rolling(window, min_periods=window * 2 // 3).mean() / (4 * np.log(2)))
-    return daily * np.sqrt(SESSIONS_A_YEAR) * 100
+    squared = pd.Series(np.log(high.to_numpy() / low.to_numpy()) ** 2, high.index)
+    mean = squared.rolling(window, min_periods=window * 2 // 3).mean().to_numpy()
+    return pd.Series(np.sqrt(mean / (4 * np.log(2))) * ANNUAL_PCT, high.index)
 
 
 def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, pd.Series]:
@@ -46,8 +46,10 @@ def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, pd.Series]
     Over complete bars only (technical.complete_bars), where two thirds of a window's sessions have one.
     """
     complete = complete_bars(panel).to_numpy()
-    bars = panel[["zl_open", "zl_high", "zl_low", "zl_close"]].to_numpy(dtype="float64")
-    opened, high, low, close = np.log(np.where(complete[:, None], bars, np.nan)).T
+    opened, high, low, close = (
+        np.log(np.where(complete, panel[f"zl_{name}"].to_numpy(dtype="float64"), np.nan))
+        for name in ("open", "high", "low", "close")
+    )
     daily = pd.Series(0.5 * (high - low) ** 2 - (2 * np.log(2) - 1) * (close - opened) ** 2, panel.index)
-    means = {window: daily.rolling(window, min_periods=window * 2 // 3).mean() for window in windows}
-    return {window: np.sqrt(mean.clip(lower=0) * SESSIONS_A_YEAR) * 100 for window, mean in means.items()}
+    means = {window: daily.rolling(window, min_periods=window * 2 // 3).mean().to_numpy() for window in windows}
+    return {w: pd.Series(np.sqrt(np.maximum(mean, 0)) * ANNUAL_PCT, panel.index) for w, mean in means.items()}

@@ -42,9 +42,9 @@ def last_known(
     Invariants: only rows with ``available <= instant`` are looked at. A late revision of an older observation never
     replaces a newer observation.
     """
-    newest = np.maximum.accumulate(observed) if len(observed) else observed
-    moves = observed >= newest
-    available, observed, values = available[moves], observed[moves], values[moves]
+    if (observed[1:] < observed[:-1]).any():
+        moves = observed >= np.maximum.accumulate(observed)
+        available, observed, values = available[moves], observed[moves], values[moves]
     at = np.searchsorted(available, instants, side="right") - 1
     known = at >= 0
     out = np.full(len(instants), np.nan)
@@ -76,13 +76,15 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
     stamps, midnights = instants.as_unit("us").asi8, days.as_unit("us").asi8
     by_series = _arrays(observations, spec, until=int(stamps[-1]))
     names = [column for join in spec.joins for column in join.columns]
-    table = np.full((2 * len(names), len(days)), np.nan)  # values, then ages: the panel itself, it is never copied
+    table = np.empty((2 * len(names), len(days)))  # values, then ages: the panel itself, it is never copied
     place = 0
     for join in spec.joins:
         for target in join.columns.values():
             series, _, field = target.rpartition(".")
             held = by_series.get((join.source, series, field, join.in_force))
-            if held is not None:
+            if held is None:
+                table[[place, len(names) + place]] = np.nan
+            else:
                 values, dates = last_known(*held, stamps)
                 age = np.where(np.isnan(values), np.nan, (midnights - dates) / DAY_US)
                 table[place] = np.where(age <= join.max_age_days, values, np.nan)
@@ -94,41 +96,84 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
     return panel
 
 
-def _arrays(
-    observations: pd.DataFrame, spec: JoinSpec, *, until: int
-) -> dict[tuple[str, str, str, bool], tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each wanted series' (observed, available, values), ordered by publication, or by its date if that is later."""
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[tuple[str, str, str, bool], Arrays]:
+    """Each wanted series' (observed, available, values), ordered by publication, or by its date if that is later.
+
+    Staged observations come series by series and by date. So a series is read where it lies, and put in order only
+    where a late revision or an announcement makes it necessary: the cost is that of passing over the rows.
+    """
     if observations["available_at"].dt.unit != "us" or observations["observation_date"].dt.unit != "us":
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
-    keys = [observations[name].astype("category").cat for name in ("source", "series", "field")]
-    sizes = [len(key.categories) for key in keys]
-    numbers = [{name: number for number, name in enumerate(key.categories)} for key in keys]
-    codes = np.zeros(len(observations), dtype="int64")
-    for key, size in zip(keys, sizes, strict=True):
-        codes = codes * size + key.codes.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    codes = codes[order]
-    stamps, dates = (observations[name].astype("int64").to_numpy() for name in ("available_at", "observation_date"))
+    stamps, dates = (pd.DatetimeIndex(observations[name]).asi8 for name in ("available_at", "observation_date"))
     values, vintages = observations["value"].to_numpy(), observations["vintage"].to_numpy()
     wanted = {(join.source, *_split(target), join.in_force) for join in spec.joins for target in join.columns.values()}
+    rows_of = _rows_by_series(observations, {key[:3] for key in wanted})
     held = {}
-    for source, series, field, in_force in wanted:
-        places = [known.get(name, -1) for known, name in zip(numbers, (source, series, field), strict=True)]
-        if min(places) < 0:
+    for key in wanted:
+        rows, in_force = rows_of.get(key[:3]), key[3]
+        if rows is None:
             continue
-        code = (places[0] * sizes[1] + places[1]) * sizes[2] + places[2]
-        rows = order[np.searchsorted(codes, code) : np.searchsorted(codes, code, side="right")]
-        available, observed = stamps[rows], dates[rows]
+        available, observed, vintage, value = stamps[rows], dates[rows], vintages[rows], values[rows]
         available = np.maximum(available, observed + MORNING_US) if in_force else available
-        by_publication = np.lexsort((vintages[rows], observed, available))
-        by_publication = by_publication[available[by_publication] <= until]
-        if len(by_publication):
-            held[(source, series, field, in_force)] = (
-                observed[by_publication],
-                available[by_publication],
-                values[rows][by_publication],
-            )
+        if not _in_order(available, observed, vintage):
+            order = np.lexsort((vintage, observed, available))
+            available, observed, value = available[order], observed[order], value[order]
+        published = np.searchsorted(available, until, side="right")
+        if published:
+            held[key] = (observed[:published], available[:published], value[:published])
     return held
+
+
+def _rows_by_series(
+    observations: pd.DataFrame, wanted: set[tuple[str, str, str]]
+) -> dict[tuple[str, str, str], slice | np.ndarray]:
+    """Where each wanted (source, series, field) is: a slice where its rows are side by side, else their places."""
+    keys = [pd.Categorical(observations[name]) for name in ("source", "series", "field")]
+    codes = [key.codes for key in keys]
+    begins = np.zeros(len(observations), dtype=bool)
+    begins[:1] = True
+    for code in codes:
+        begins[1:] |= code[1:] != code[:-1]
+    starts = np.flatnonzero(begins)
+    ends = np.append(starts[1:], len(observations))
+    numbers = [{name: number for number, name in enumerate(key.categories, start=1)} for key in keys]
+    sizes = [len(known) + 1 for known in numbers]  # one more: what has no name is of no series
+    of_runs = [code[starts].astype("int64") + 1 for code in codes]
+    run_codes = np.ravel_multi_index(of_runs, sizes) if len(starts) else starts
+    order = np.argsort(run_codes, kind="stable")
+    run_codes, starts, ends = run_codes[order], starts[order], ends[order]
+    found: dict[tuple[str, str, str], slice | np.ndarray] = {}
+    for key in wanted:
+        places = [known.get(name, 0) for known, name in zip(numbers, key, strict=True)]
+        if min(places) == 0:
+            continue
+        number = int(np.ravel_multi_index(places, sizes))
+        first, last = np.searchsorted(run_codes, number), np.searchsorted(run_codes, number, side="right")
+        if last - first == 1:
+            found[key] = slice(starts[first], ends[first])
+        elif last > first:
+            lengths = ends[first:last] - starts[first:last]
+            before = np.cumsum(lengths) - lengths
+            found[key] = np.arange(lengths.sum()) + np.repeat(starts[first:last] - before, lengths)
+    return found
+
+
+def _in_order(available: np.ndarray, observed: np.ndarray, vintage: np.ndarray) -> bool:
+    """Whether rows are ordered by (available, observed, vintage)."""
+    earlier, later = slice(None, -1), slice(1, None)
+    tied = np.arange(0)
+    for place, values in enumerate((available, observed, vintage)):
+        before, after = (values[earlier], values[later]) if place == 0 else (values[tied], values[tied + 1])
+        if (after < before).any():
+            return False
+        same = np.flatnonzero(after == before)
+        tied = same if place == 0 else tied[same]
+        if not len(tied):
+            break
+    return True
 
 
 def _split(target: str) -> tuple[str, str]:

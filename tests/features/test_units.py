@@ -6,8 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.features import in_sql
-from tasks.features.rolling import ewma_volatility, log_return, percentile, rolling_correlation, z_score
+from tasks.features import regimes
+from tasks.features.rolling import (
+    correlation_and_slope,
+    ewma_volatility,
+    log_return,
+    percentile,
+    rolling_correlation,
+    z_score,
+)
 from tasks.features.soy_complex import board_crush_usd_bu, boho_usd_gal, oil_less_palm_usd_t, oil_share
 
 DAY = pd.Timestamp("2022-04-28")
@@ -72,9 +79,22 @@ def test_trailing_arithmetic_against_numpy():
     assert ewma_volatility(x, 0.94).iloc[-1] == pytest.approx(np.sqrt((weights * x**2).sum() / weights.sum()))
 
 
+def test_a_correlation_forgets_what_has_left_its_window():
+    """Of a running sum from the first row, rounding of what was large once would stay for ever."""
+    chance = np.random.default_rng(4)
+    x, y = (pd.Series(np.r_[chance.normal(scale=1e5, size=100), chance.normal(scale=1e-3, size=900)]) for _ in "xy")
+    made = rolling_correlation(x, y, 63)
+    correlation, slope = correlation_and_slope(x, y, 63)
+    pd.testing.assert_series_equal(correlation, made, check_exact=True)
+    for end in (300, 500, 1000):
+        last = slice(end - 63, end)
+        assert made.iloc[end - 1] == pytest.approx(np.corrcoef(x[last], y[last])[0, 1], abs=1e-12)
+        assert slope.iloc[end - 1] == pytest.approx(np.polyfit(y[last], x[last], 1)[0], rel=1e-9)
+
+
 def test_a_regime_is_missing_not_calm_where_its_rank_is_missing(panel):
     """A placeholder in place of a missing value is a false reading."""
-    built = in_sql.over_panel(panel)
+    built = regimes.thresholds(panel)
     rank = percentile(panel["vix_last"], 756)
     assert built["regime_risk_off"].isna().equals(rank.isna())
     assert rank.isna().sum() > 300

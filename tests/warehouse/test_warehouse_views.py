@@ -189,7 +189,7 @@ def test_the_universe_has_a_row_a_feature_and_session_with_what_the_run_had(publ
     assert rsi["missing_share"] == pytest.approx(1 / 3) and rsi["made_in"] == "python" and rsi["in_production"]
     assert held.at["nfci", "missing_share"] == 1 and pd.isna(held.at["nfci", "first_date"])
     assert not held.at["nfci", "in_production"] and held.at["nfci", "point_in_time"] == "revised"
-    assert held.loc[held["made_in"] == "sql", "category"].unique().tolist() == [
+    assert held.loc[held["made_in"] == "python and sql", "category"].unique().tolist() == [
         "technical",
         "cross_asset",
         "regimes",

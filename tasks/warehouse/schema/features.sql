@@ -9,7 +9,7 @@ CREATE TABLE IF NOT EXISTS features.master_feature_universe (
   sources STRING,  -- parted by "; "
   point_in_time STRING,  -- exact, lagged or revised
   expected_sign STRING,
-  made_in STRING,  -- sql or python
+  made_in STRING,  -- python; "python and sql" where tasks/features/sql defines it too
   in_production BOOL,
   first_date DATE,  -- of a value in this run
   last_date DATE,

@@ -1,0 +1,38 @@
+"""What matters only together with something else: products of features of the same session.
+
+sql/interactions.sql holds the same in SQL. Missing where either part is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+PRODUCTS = {
+    # crude pulls the more, the dearer oil already is against meal
+    "oil_share_z_x_cl_return_21d": ("oil_share_z_252d", "cl_return_21d"),
+    # biofuel's margin and what diesel does to it
+    "boho_z_x_ho_return_21d": ("boho_z_252d", "ho_return_21d"),
+    # the crude move of the week as far as ZL has followed crude, and palm's in ZL's own log return
+    "cl_move_followed_5d": ("zl_cl_correlation_63d", "cl_return_5d"),
+    "cpo_move_followed_5d": ("zl_cpo_beta_63d", "cpo_return_5d"),
+    # a weaker real makes farmers sell while they harvest
+    "brazil_harvest_x_brl_return_21d": ("brazil_harvest", "brl_return_21d"),
+    # rain counts while pods fill
+    "pod_fill_x_midwest_rain_30d_z": ("us_pod_fill", "us_midwest_rain_30d_z"),
+    # a wide crush with few beans left
+    "crush_z_x_us_soybeans_stocks_to_use": ("board_crush_z_252d", "wasde_us_soybeans_stocks_to_use_pct"),
+    # momentum in fear, and flight to the dollar
+    "risk_off_x_zl_return_21d": ("regime_risk_off", "zl_return_21d"),
+    "vix_z_x_dxy_return_21d": ("vix_z_252d", "dxy_return_21d"),
+}
+
+
+def features(built: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
+    """Products of the features in ``built``, and ZL's momentum in its own standard deviations."""
+    out = {name: built[left] * built[right] for name, (left, right) in PRODUCTS.items()}
+    volatility = built["zl_volatility_63d_pct"]  # a year's: that of a quarter of a year is half of it
+    return out | {
+        "zl_return_63d_per_volatility": built["zl_return_63d"] / (volatility / 100 / 2).where(volatility != 0)
+    }
