@@ -24,6 +24,8 @@ from tasks.sources.payloads import Payload, Window, landed, recorded_files
 from tasks.staging.stage import stage_payloads
 from tasks.zones import sha256_of
 
+pytestmark = pytest.mark.xdist_group("wasde")  # what its fixtures make is dear: one process makes it
+
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 MINUTE = pd.Timedelta(minutes=1)
 QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
