@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -311,13 +312,27 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
         ),
     ],
 )
-def test_a_bad_argument_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_bad_argument_is_one_clear_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CBI_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert import_module(arguments[0]).main() == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "Traceback" not in said.out + said.err
+
+
+def test_a_bad_argument_ends_the_command_with_1_and_no_stack_trace(tmp_path: Path) -> None:
     environment = {**os.environ, "CBI_HOME": str(tmp_path / "home")}
-    ended = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-m", "flows.daily", "--origin", "/no/such/folder"]
+    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
-    assert message in ended.stderr
+    assert "OriginError: origin /no/such/folder is not a folder" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
