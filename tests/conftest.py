@@ -1,11 +1,13 @@
 """Shared by every test: the recorded archive, the registry, and the archive staged once as of its last session.
 
-Everything here is session-scoped and read-only: a test that changes a frame or a file works on a copy.
+Everything here is session-scoped and read-only: a test that changes a frame or a file works on a copy. What is dear is
+made by one of pytest's processes and read by the others (``once``).
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import threading
 import time
@@ -14,11 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pandas as pd
 import pytest
+import yaml
+from filelock import FileLock
 
 from tasks.features.build import build_features
 from tasks.labels import build_labels
@@ -49,6 +53,10 @@ from tests.emulators import bigquery_server
 
 AS_OF = pd.Timestamp("2023-12-29")
 EARLY = "2011-12-30"  # early enough that a training run is short
+# what tests' daily runs train: two naive ones, both members of the ensemble, and the one that explains
+FEW = ("no_change", "drift", "har", "ridge", "lightgbm")
+ENSEMBLE = ("har", "ridge")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,26 @@ class StagedArchive:
     by_source: dict[str, Staged]
     observations: pd.DataFrame
     quarantine: pd.DataFrame
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Any]], Any]:
+    """What a function makes, made by the first of pytest's processes that asks; the others wait for it and read it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+
+    def get(name: str, make: Callable[[], T]) -> T:
+        held = shared / f"{name}.pickle"
+        with FileLock(shared / f"{name}.lock"):
+            if held.exists():
+                return pickle.loads(held.read_bytes())
+            made = make()
+            held.with_suffix(".part").write_bytes(pickle.dumps(made, protocol=5))
+            held.with_suffix(".part").rename(held)
+            return made
+
+    return get
 
 
 @pytest.fixture(scope="session")
@@ -95,9 +123,13 @@ def registry() -> Registry:
 
 
 @pytest.fixture(scope="session")
-def staged(archive: Path, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> StagedArchive:
+def staged(once: Any, archive: Path, registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> StagedArchive:
     """Every registered source landed and staged as of 2023-12-29."""
-    zones, by_source = Zones(tmp_path_factory.mktemp("archive") / "home"), {}
+    return once("staged", lambda: _stage_all(Zones(tmp_path_factory.mktemp("archive") / "home"), archive, registry))
+
+
+def _stage_all(zones: Zones, archive: Path, registry: Registry) -> StagedArchive:
+    by_source = {}
     for name, spec in registry.sources.sources.items():
         ingest_source(zones, name, spec, origin=archive, as_of=AS_OF.date(), progress=lambda *step: None)
         by_source[name] = stage_source(zones, name, spec, as_of=AS_OF, code="tests")
@@ -115,13 +147,13 @@ def _together(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def documents(staged: StagedArchive, registry: Registry) -> pd.DataFrame:
-    return documents_known_by(staged.zones, registry.sources, as_of=AS_OF)
+def documents(once: Any, staged: StagedArchive, registry: Registry) -> pd.DataFrame:
+    return once("documents", lambda: documents_known_by(staged.zones, registry.sources, as_of=AS_OF))
 
 
 @pytest.fixture(scope="session")
-def panel(staged: StagedArchive, registry: Registry, documents: pd.DataFrame) -> pd.DataFrame:
-    return panel_of(staged.observations, registry, documents, AS_OF)
+def panel(once: Any, staged: StagedArchive, registry: Registry, documents: pd.DataFrame) -> pd.DataFrame:
+    return once("panel", lambda: panel_of(staged.observations, registry, documents, AS_OF))
 
 
 def panel_of(
@@ -133,8 +165,8 @@ def panel_of(
 
 
 @pytest.fixture(scope="session")
-def features(panel: pd.DataFrame, registry: Registry) -> pd.DataFrame:
-    return build_features(panel, registry.features)
+def features(once: Any, panel: pd.DataFrame, registry: Registry) -> pd.DataFrame:
+    return once("features", lambda: build_features(panel, registry.features))
 
 
 @pytest.fixture(scope="session")
@@ -224,9 +256,13 @@ def zones(tmp_path: Path) -> Zones:
 
 @dataclass(frozen=True)
 class FinishedRun:
+    """A daily run that trained. ``gate_artifact``: what it published as `zl-gates` on its Prefect server."""
+
     home: Path
     archive: Path
+    registry: Path
     summary: RunSummary
+    gate_artifact: str
 
 
 @pytest.fixture(scope="session")
@@ -242,12 +278,22 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def run_daily(prefect_server: None) -> Callable[..., RunSummary]:
-    """Run the daily flow in this process under a CBI_HOME of its own."""
+def few_families(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The registry, its daily budget cut to a few families: for what is not about the families."""
+    folder = Path(shutil.copytree(PROJECT / "registry", tmp_path_factory.mktemp("few") / "registry"))
+    models = yaml.safe_load((folder / "models.yaml").read_text())
+    models["budgets"]["daily"]["families"], models["ensemble"] = list(FEW), list(ENSEMBLE)
+    (folder / "models.yaml").write_text(yaml.safe_dump(models, sort_keys=False))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_daily(prefect_server: None, few_families: Path) -> Callable[..., RunSummary]:
+    """Run the daily flow in this process under a CBI_HOME of its own; a few families unless CBI_REGISTRY is given."""
     from flows.daily import daily
 
     def run(home: Path, origin: Path, as_of: str | None = EARLY, **settings: str) -> RunSummary:
-        changed = {"CBI_HOME": str(home), **settings}
+        changed = {"CBI_HOME": str(home), "CBI_REGISTRY": str(few_families), **settings}
         before = {name: os.environ.get(name) for name in changed}
         os.environ.update(changed)
         try:
@@ -261,10 +307,21 @@ def run_daily(prefect_server: None) -> Callable[..., RunSummary]:
 
 @pytest.fixture(scope="session")
 def first_run(
-    run_daily: Callable[..., RunSummary], archive: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    once: Any,
+    archive: Path,
+    few_families: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> FinishedRun:
-    home = tmp_path_factory.mktemp("first") / "home"
-    return FinishedRun(home, archive, run_daily(home, archive))
+    def make() -> FinishedRun:
+        from prefect.artifacts import Artifact
+
+        run_daily = request.getfixturevalue("run_daily")  # where another process has made it, no server is needed
+        home = tmp_path_factory.mktemp("first") / "home"
+        summary, gates = run_daily(home, archive), Artifact.get("zl-gates")
+        return FinishedRun(home, archive, few_families, summary, str(gates.data) if gates else "")
+
+    return once("first_run", make)
 
 
 @pytest.fixture

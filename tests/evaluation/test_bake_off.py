@@ -35,6 +35,8 @@ from tasks.settings import PROJECT
 from tasks.zones import TEMPORARY, Zones, read_json, read_parquet, sha256_of, write_json, write_parquet
 from tests.conftest import Registry
 
+pytestmark = pytest.mark.xdist_group("bake_off")  # what its fixtures make is dear: one process makes it
+
 UNTIL, EARLIER = "2011-12-30", "2010-12-31"
 FAMILIES = ("no_change", "long_run", "pooled", "har")
 MEMBERS = ("pooled", "har")

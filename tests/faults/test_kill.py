@@ -17,11 +17,11 @@ import pytest
 from tasks.settings import PROJECT
 from tests.conftest import EARLY, FinishedRun, tables_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("homes")]
 
 
-def start(home: Path, archive: Path, log: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "CBI_HOME": str(home)}
+def start(home: Path, archive: Path, registry: Path, log: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "CBI_HOME": str(home), "CBI_REGISTRY": str(registry)}
     command = [sys.executable, "-m", "flows.daily", "--origin", str(archive), "--as-of", EARLY]
     with log.open("ab") as out:
         return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=out, stderr=out)
@@ -45,11 +45,11 @@ def servers_of(home: Path) -> list[psutil.Process]:
 PHASES = (("Beginning flow run 'daily", 6.0), ("Beginning subflow run 'training", 8.0), ("Task run 'forecast", 2.5))
 
 
-def kill_in(phase: tuple[str, float], home: Path, archive: Path, log: Path) -> str:
+def kill_in(phase: tuple[str, float], home: Path, archive: Path, registry: Path, log: Path) -> str:
     """Start a run and kill it at a random moment of a phase; says when."""
     marker, up_to = phase
     seen = log.stat().st_size if log.exists() else 0
-    running = start(home, archive, log)
+    running = start(home, archive, registry, log)
     deadline = time.monotonic() + 150
     while marker not in log.read_text()[seen:]:
         assert running.poll() is None, f"ended before {marker!r}: {log.read_text()[-2000:]}"
@@ -64,13 +64,16 @@ def kill_in(phase: tuple[str, float], home: Path, archive: Path, log: Path) -> s
 
 
 @pytest.mark.timeout(400)
-def test_a_run_killed_three_times_ends_like_an_undisturbed_one(first_run: FinishedRun, tmp_path: Path) -> None:
+def test_a_run_killed_three_times_ends_like_an_undisturbed_one(
+    request: pytest.FixtureRequest, archive: Path, few_families: Path, tmp_path: Path
+) -> None:
     home, log = tmp_path / "home", tmp_path / "log"
-    killed = [kill_in(phase, home, first_run.archive, log) for phase in PHASES]
-    last = start(home, first_run.archive, log)
+    killed = [kill_in(phase, home, archive, few_families, log) for phase in PHASES]
+    last = start(home, archive, few_families, log)
     assert last.wait(timeout=200) == 0, log.read_text()[-3000:]
     time.sleep(1)
     assert servers_of(home) == [], "the servers that killed runs left behind are ended by the next run"
+    first_run: FinishedRun = request.getfixturevalue("first_run")  # another process may have been at it meanwhile
     undisturbed, survived = tables_of(first_run.home), tables_of(home)
     assert survived.keys() == undisturbed.keys()
     for name, frame in undisturbed.items():

@@ -14,9 +14,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
 @pytest.fixture
-def report(copied_home: Path, tmp_path: Path, monkeypatch, capsys):
+def report(copied_home: Path, few_families: Path, tmp_path: Path, monkeypatch, capsys):
     """Runs the command on the copied home; returns its code and what it said."""
     monkeypatch.setenv("CBI_HOME", str(copied_home))
+    monkeypatch.setenv("CBI_REGISTRY", str(few_families))
 
     def run(budget: str = "daily") -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["bake_off_report", "--budget", budget, "--into", str(tmp_path / "out")])

@@ -18,7 +18,7 @@ from tasks.sources.payloads import landed
 from tasks.zones import Zones
 from tests.conftest import FinishedRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("homes")]
 
 
 def test_one_source_and_one_series_of_it(prefect_server, archive, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ from tasks.registry import load_models, load_quality_gates
 from tasks.reporting.summary import RunSummary
 from tasks.settings import PROJECT
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones
-from tests.conftest import EARLY, FinishedRun, Registry, tables_of
+from tasks.zones import Zones, read_json
+from tests.conftest import EARLY, FEW, FinishedRun, Registry, tables_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 LEVELS = ["p05", "p10", "p25", "p50", "p75", "p90", "p95"]
@@ -54,16 +55,13 @@ def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_pric
     assert (published["is_baseline"] == (published["family"] == "no_change")).all()
 
 
-def test_the_best_family_that_meets_the_gates_serves_and_the_baseline_where_none_does(
-    first_run: FinishedRun, registry: Registry
-) -> None:
-    board = first_run.summary.leaderboard
-    assert set(board["family"]) == {
-        *load_models(PROJECT / "registry", registry.features).budgets["daily"].families,
-        "ensemble",
-    }
-    served = first_run.summary.forecasts.set_index("horizon")["family"]
-    rule = load_quality_gates(PROJECT / "registry").promotion
+def the_best_serve(summary: RunSummary, folder: Path, registry: Registry) -> set[str]:
+    """Every family of the daily budget was measured, and at each horizon the best that may be serves; who does."""
+    board = summary.leaderboard
+    assert set(board["family"]) == {*load_models(folder, registry.features).budgets["daily"].families, "ensemble"}
+    served = summary.forecasts.set_index("horizon")["family"]
+    assert set(served.index) == set(board["horizon"]) == set(registry.horizons.horizons)
+    rule = load_quality_gates(folder).promotion
     for horizon, part in board.groupby("horizon"):
         naive = part["family"] == "no_change"
         sure = (part["skill_pct_low"] > rule.min_skill_lower_bound_pct) & (
@@ -76,9 +74,35 @@ def test_the_best_family_that_meets_the_gates_serves_and_the_baseline_where_none
         assert part.loc[naive, "pinball_log_return"].min() > part["pinball_log_return"].min(), (
             "one would have been better"
         )
-    assert "no_change" in set(served) and len(set(served)) > 1, (
-        "this early both serve somewhere: both ways are exercised"
-    )
+    return set(served)
+
+
+def test_the_best_family_that_meets_the_gates_serves_and_the_baseline_where_none_does(
+    first_run: FinishedRun, registry: Registry
+) -> None:
+    served = the_best_serve(first_run.summary, first_run.registry, registry)
+    assert "no_change" in served and len(served) > 1, "this early both serve somewhere: both ways are exercised"
+
+
+def test_on_the_whole_registry_every_family_is_trained_and_the_best_serves(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, registry: Registry, tmp_path: Path
+) -> None:
+    """From payloads to published forecasts in an empty home; of fits only the few families' are there."""
+    home = tmp_path / "home"
+    held = set(Path(shutil.copytree(Zones(first_run.home).fits, Zones(home).fits)).glob("*/done.json"))
+    stamps = {path: path.stat().st_mtime_ns for path in held}
+    summary = run_daily(home, first_run.archive, CBI_REGISTRY=str(PROJECT / "registry"))
+    assert summary.trained
+    served = the_best_serve(summary, PROJECT / "registry", registry)
+    assert "no_change" in served and len(served) > 1
+    published = DuckDbWarehouse(Zones(home)).query("SELECT * FROM api.vw_latest_forecast").set_index("horizon")
+    pd.testing.assert_series_equal(published["family"], summary.forecasts.set_index("horizon")["family"])
+    assert (np.diff(published[LEVELS].to_numpy(dtype=float), axis=1) > 0).all()
+    assert {path: path.stat().st_mtime_ns for path in held} == stamps, "a fit has one name under every budget"
+    families = set(load_models(PROJECT / "registry", registry.features).budgets["daily"].families)
+    made = {path: read_json(path) for path in set(Zones(home).fits.glob("*/done.json")) - held}
+    assert {fit["family"] for fit in made.values()} == families - set(FEW)
+    assert len(made) * len(FEW) == len(held) * (len(families) - len(FEW)), "as many folds of each"
 
 
 def test_drivers_say_whose_they_are(first_run: FinishedRun) -> None:
@@ -163,16 +187,25 @@ def _versions(home: Path, horizon: str) -> list:
     return store.of_horizon(horizon)
 
 
+@pytest.fixture(scope="module")
+def degraded(
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, RunSummary]:
+    """The first run's home, and a run on it to which the CFTC's positions did not come."""
+    folder = tmp_path_factory.mktemp("degraded")
+    home = Path(shutil.copytree(first_run.home, folder / "home"))
+    return home, run_daily(home, archive_without(first_run.archive, "cftc", to=folder / "origin"))
+
+
 def test_a_source_that_fails_degrades_the_run_visibly_and_what_is_held_of_it_serves(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+    first_run: FinishedRun, degraded: tuple[Path, RunSummary]
 ) -> None:
-    origin = archive_without(first_run.archive, "cftc", to=tmp_path / "origin")
-    summary = run_daily(copied_home, origin)
+    home, summary = degraded
     status = {came.source: came.status for came in summary.ingested}
     assert {name for name, told in status.items() if told == "failed"} == {"cftc", "cftc_disagg"}
     assert "cftc" in set(summary.alerts.query("kind == 'source'")["subject"])
     pd.testing.assert_series_equal(summary.forecasts["p10"], first_run.summary.forecasts["p10"])
-    stored = DuckDbWarehouse(Zones(copied_home)).query("SELECT message FROM ops.ingest_runs WHERE status = 'failed'")
+    stored = DuckDbWarehouse(Zones(home)).query("SELECT message FROM ops.ingest_runs WHERE status = 'failed'")
     assert "no payload in" in stored["message"].iloc[0]
 
 
@@ -279,13 +312,27 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
         ),
     ],
 )
-def test_a_bad_argument_is_one_clear_line(arguments: list[str], message: str, tmp_path: Path) -> None:
+def test_a_bad_argument_is_one_clear_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CBI_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert import_module(arguments[0]).main() == 1
+    said = capsys.readouterr()
+    assert message in said.err
+    assert "Traceback" not in said.out + said.err
+
+
+def test_a_bad_argument_ends_the_command_with_1_and_no_stack_trace(tmp_path: Path) -> None:
     environment = {**os.environ, "CBI_HOME": str(tmp_path / "home")}
-    ended = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120
-    )
+    command = [sys.executable, "-m", "flows.daily", "--origin", "/no/such/folder"]
+    ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
-    assert message in ended.stderr
+    assert "OriginError: origin /no/such/folder is not a folder" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -300,10 +347,10 @@ def test_a_home_full_of_data_does_not_make_up_for_todays_missing_price(
 
 
 def test_an_alert_that_no_longer_holds_is_withdrawn(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+    run_daily: Callable[..., RunSummary], first_run: FinishedRun, degraded: tuple[Path, RunSummary], tmp_path: Path
 ) -> None:
-    run_daily(copied_home, archive_without(first_run.archive, "noaa", to=tmp_path / "origin"))
+    home = Path(shutil.copytree(degraded[0], tmp_path / "home"))
     failed = "SELECT subject FROM ops.alerts WHERE kind = 'source' ORDER BY subject"
-    assert list(DuckDbWarehouse(Zones(copied_home)).query(failed)["subject"]) == ["ghcnd", "mei", "noaa"]
-    run_daily(copied_home, first_run.archive)
-    assert DuckDbWarehouse(Zones(copied_home)).query(failed).empty
+    assert list(DuckDbWarehouse(Zones(home)).query(failed)["subject"]) == ["cftc", "cftc_disagg"]
+    run_daily(home, first_run.archive)
+    assert DuckDbWarehouse(Zones(home)).query(failed).empty

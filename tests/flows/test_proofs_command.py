@@ -18,8 +18,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
 @pytest.fixture
-def prove(copied_home: Path, monkeypatch):
+def prove(copied_home: Path, few_families: Path, monkeypatch):
     monkeypatch.setenv("CBI_HOME", str(copied_home))
+    monkeypatch.setenv("CBI_REGISTRY", str(few_families))
     run = open_run(load_settings(), origin="live", as_of=EARLY)
     return lambda: command.prove(run, days=2, restaged=0, permutations=1, console=Console(quiet=True))
 

@@ -17,8 +17,8 @@ from tasks.settings import PROJECT, load_settings
 from tasks.zones import TEMPORARY, Zones, read_json
 from tests.conftest import EARLY, FinishedRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
-FAMILIES = ["no_change", "historical", "har"]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("homes")]
+FAMILIES = ["no_change", "drift", "har"]
 PACKAGES = {"local": [], "dask": ["distributed", "prefect_dask"], "ray": ["ray", "prefect_ray"]}
 
 

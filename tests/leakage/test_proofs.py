@@ -23,6 +23,8 @@ from tasks.sources.payloads import landed
 from tasks.staging import stage
 from tests.conftest import AS_OF
 
+pytestmark = pytest.mark.xdist_group("proofs")  # what its fixtures make is dear: one process makes it
+
 DAYS = [pd.Timestamp("2009-06-24"), pd.Timestamp("2015-12-31"), pd.Timestamp("2022-04-28")]
 A_WEDNESDAY = DAYS[:1]  # Tuesday's positions are out on Friday: known by date, they change what Wednesday saw
 

@@ -26,6 +26,8 @@ from tasks.registry import load_derived, load_models, load_quality_gates, load_s
 from tasks.zones import Zones, write_parquet
 from tests.conftest import AS_OF
 
+pytestmark = pytest.mark.xdist_group("promotion")  # what its fixtures make is dear: one process makes it
+
 CODE, DATA = "c0de", "sha-of-1m"
 PASSED = Audit(passed=True, data_snapshots={"1m": DATA}, code_version=CODE, as_of="2023-12-29")
 

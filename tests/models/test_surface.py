@@ -32,6 +32,8 @@ from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface,
 from tasks.zones import sha256_of, write_json, write_parquet
 from tests.conftest import Registry
 
+pytestmark = pytest.mark.xdist_group("surface")  # what its fixtures make is dear: one process makes it
+
 FINAL = 2014
 
 
