@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import CbiError, ServiceFailed, SettingsError
 from tasks.operations.automations import HEARTBEAT_S, PREFIX, automations, notification
 from tasks.operations.deployments import POOL
+from tasks.operations.services import PASSWORD, answers
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tasks.operations.services import Service
     from tasks.zones import Zones
 
-PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 the name of the secret
 WEBHOOK = "NOTIFY_URL"
 BLOCK = "cbi-notify"
 RUNS_AT_ONCE = 3  # of one worker: a run takes up to 2 GB and a core
@@ -81,19 +81,6 @@ def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
         )
     print(f"server: started, {address}")
     return server
-
-
-def answers(address: str) -> bool:
-    """Whether a Prefect server answers there, to the password we have."""
-    import httpx
-
-    password = find_secret(PASSWORD)
-    user, _, secret = (password or "").partition(":")
-    try:
-        answer = httpx.get(f"{address}/api/health", timeout=5, auth=(user, secret) if password else None)
-    except httpx.HTTPError:
-        return False
-    return answer.status_code == 200
 
 
 def environment_of(settings: Settings, address: str) -> dict[str, str]:
@@ -395,6 +382,13 @@ def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
         return int(not state.is_completed())
 
 
+def resolved_origin(origin: str) -> str:
+    """A folder as the worker finds it, wherever it stands."""
+    from tasks.sources.payloads import LIVE
+
+    return origin if origin == LIVE else str(Path(origin).expanduser().resolve())
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m flows.services", description=__doc__)
@@ -421,6 +415,7 @@ def main() -> int:
         elif given.command == "worker":
             return worker()
         else:
+            given.origin = given.origin and resolved_origin(given.origin)
             wanted = {"origin": given.origin, "as_of": given.as_of, "again": given.again or None}
             return trigger(given.name, {k: v for k, v in wanted.items() if v is not None}, given.timeout)
     except CbiError as error:

@@ -20,8 +20,10 @@ from pathlib import Path
 import psutil
 
 from tasks.errors import SettingsError
+from tasks.secrets import find_secret
 from tasks.zones import Zones, read_json, write_json
 
+PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 the name of the secret
 MARK = "SERVICE_OF_HOME"
 LOG_BYTES = 10_000_000
 LOGS_KEPT = 5
@@ -157,6 +159,19 @@ def rotate(log: Path, *, limit: int = LOG_BYTES, keep: int = LOGS_KEPT) -> bool:
 def rotate_all(zones: Zones) -> list[str]:
     """Rotate every log that has grown too large; returns their names."""
     return [log.name for log in sorted((zones.home / "logs").glob("*.log")) if rotate(log)]
+
+
+def answers(address: str) -> bool:
+    """Whether a Prefect server answers there, to the password we have."""
+    import httpx
+
+    password = find_secret(PASSWORD)
+    user, _, secret = (password or "").partition(":")
+    try:
+        answer = httpx.get(f"{address}/api/health", timeout=5, auth=(user, secret) if password else None)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200
 
 
 def is_loopback(host: str) -> bool:
