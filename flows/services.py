@@ -32,6 +32,7 @@ BLOCK = "cbi-notify"
 RUNS_AT_ONCE = 3  # of one worker: a run takes up to 2 GB and a core
 SERVER_WITHIN_S = 180  # 12 s on a fresh database; a busy machine takes its time
 WORKER_WITHIN_S = 90
+SCHEDULED_WITHIN_S = 90  # 10 s where the processor is free
 
 
 def up(host: str, port: int) -> None:
@@ -57,22 +58,30 @@ def up(host: str, port: int) -> None:
 
 def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
     """The server, running: the one there is, or a new one on the port it had, the one asked for, or a free one."""
-    from tasks.operations.services import free_port, is_loopback, log_path, recorded, running, start, stop, wait_until
+    from tasks.operations.services import (
+        address_of,
+        free_port,
+        is_loopback,
+        log_path,
+        recorded,
+        start,
+        stop,
+        wait_until,
+    )
 
-    if (server := running(zones, "server")) and answers(server.address):
-        if server.address.split("//")[1].rsplit(":", 1)[0] == host:
-            print(f"server: up already, {server.address}")
-            return server
-        stop(zones, "server")
     before = recorded(zones, "server")
+    if before and before.host == host and before.alive and answers(before.address):
+        print(f"server: up already, {before.address}")
+        return before
+    stop(zones, "server")  # one that answers no more, or not to this password, or what it left behind
     held = [int(before.address.rsplit(":", 1)[1])] if before else []
     chosen = free_port(host, *held, port)
-    address = f"http://{host}:{chosen}"
+    address = address_of(host, chosen)
     shown = address if is_loopback(host) else f"http://{socket.gethostname()}:{chosen}"
     (settings.home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = environment_of(settings, address) | {"PREFECT_UI_API_URL": f"{shown}/api"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(chosen)]
-    server = start(zones, "server", command, environment=environment, address=address, folder=PROJECT)
+    server = start(zones, "server", command, environment=environment, folder=PROJECT, address=address, host=host)
     up_in_time = wait_until(lambda: answers(address) or not server.alive, within_s=SERVER_WITHIN_S)
     if not up_in_time or not server.alive:
         stop(zones, "server")
@@ -294,7 +303,7 @@ def wait_for_schedules(client: SyncPrefectClient, found: dict[str, Any]) -> None
     """The scheduler looks at new deployments every few seconds."""
     from tasks.operations.services import wait_until
 
-    wait_until(lambda: len(next_runs(client, found)) == len(found), within_s=20, every_s=1)
+    wait_until(lambda: len(next_runs(client, found)) == len(found), within_s=SCHEDULED_WITHIN_S, every_s=1)
 
 
 def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, pd.Timestamp]:

@@ -87,6 +87,6 @@ def notification(block: str) -> dict[str, Any]:
     return {
         "type": "send-notification",
         "block_document_id": block,
-        "subject": "CBI: {{ automation.name }}",
+        "subject": "{{ automation.name }}",
         "body": "{{ flow.name }} / {{ flow_run.name }}: {{ flow_run.state.name }}. {{ flow_run.state.message }}",
     }

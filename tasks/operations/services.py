@@ -32,12 +32,16 @@ LOCAL_NAMES = ("localhost",)
 
 @dataclass(frozen=True)
 class Service:
-    """A process that was started. ``started`` is in the system's seconds; ``address`` is where its server answers."""
+    """A process that was started. ``started`` is in the system's seconds.
+
+    ``host`` is what a server listens on, ``address`` where it answers to this machine.
+    """
 
     name: str
     pid: int
     started: float
     address: str
+    host: str = ""
 
     @property
     def alive(self) -> bool:
@@ -76,7 +80,14 @@ def running(zones: Zones, name: str) -> Service | None:
 
 
 def start(
-    zones: Zones, name: str, command: list[str], *, environment: dict[str, str], address: str, folder: Path
+    zones: Zones,
+    name: str,
+    command: list[str],
+    *,
+    environment: dict[str, str],
+    folder: Path,
+    address: str,
+    host: str = "",
 ) -> Service:
     """Start ``command`` in ``folder``, apart from this process, and write down which process it is.
 
@@ -97,7 +108,7 @@ def start(
             stderr=out,
             start_new_session=True,
         )
-    service = Service(name, process.pid, psutil.Process(process.pid).create_time(), address)
+    service = Service(name, process.pid, psutil.Process(process.pid).create_time(), address, host)
     write_json(record_path(zones, name), asdict(service))
     return service
 
@@ -180,6 +191,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host in LOCAL_NAMES
+
+
+def address_of(host: str, port: int) -> str:
+    """Where a server that listens on ``host`` answers to this machine."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 to reach it, not to listen
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
 
 def require_private(host: str, password: str | None) -> None:

@@ -14,7 +14,17 @@ import psutil
 import pytest
 
 from tasks.errors import SettingsError
-from tasks.operations.services import free_port, marked, record_path, require_private, rotate, running, start, stop
+from tasks.operations.services import (
+    address_of,
+    free_port,
+    marked,
+    record_path,
+    require_private,
+    rotate,
+    running,
+    start,
+    stop,
+)
 from tasks.settings import PROJECT
 from tasks.zones import Zones, write_json
 
@@ -117,3 +127,11 @@ def test_up_refuses_an_open_door_before_it_starts_anything(tmp_path: Path, monke
     assert refused.returncode == 1
     assert "SettingsError: UI_HOST 0.0.0.0" in refused.stderr and "Traceback" not in refused.stderr
     assert not (tmp_path / "home" / "services").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("127.0.0.1", "http://127.0.0.1:4200"), ("0.0.0.0", "http://127.0.0.1:4200"), ("::1", "http://[::1]:4200")],
+)
+def test_where_a_server_answers_to_its_own_machine(host: str, address: str) -> None:
+    assert address_of(host, 4200) == address
