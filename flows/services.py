@@ -21,7 +21,10 @@ from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import pandas as pd
+    from prefect import State
     from prefect.client.orchestration import SyncPrefectClient
 
     from tasks.operations.services import Service
@@ -325,7 +328,7 @@ def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, pd.
 
 
 def down() -> None:
-    """End worker and server, and all they started. What runs is killed, marked crashed, and healed by the next run."""
+    """End worker and server, and all they started. What runs is ended too, and healed by the next run."""
     from tasks.operations.services import stop
     from tasks.zones import Zones, exclusive
 
@@ -380,7 +383,7 @@ def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
         print(f"{name}: run {run.name} asked for", flush=True)
         asked, seen = time.monotonic(), ""
-        while not (state := client.read_flow_run(run.id).state) or not state.is_final():
+        while not (state := state_of(client, run.id)) or not state.is_final():
             if state and state.name and state.name != seen:
                 seen = state.name
                 print(f"{time.monotonic() - asked:6.1f} s  {seen}", flush=True)
@@ -389,6 +392,22 @@ def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
             time.sleep(0.5)
         print(f"{time.monotonic() - asked:6.1f} s  {state.name}: {state.message}")
         return int(not state.is_completed())
+
+
+def state_of(client: SyncPrefectClient, run: UUID) -> State[Any] | None:
+    """What a run is doing.
+
+    Raises:
+        ServiceFailed: the server went away meanwhile.
+    """
+    import httpx
+
+    try:
+        return client.read_flow_run(run).state
+    except httpx.TransportError as error:
+        raise ServiceFailed(
+            f"the server is gone ({type(error).__name__}); `make up`, and look for the run there"
+        ) from None
 
 
 def resolved_origin(origin: str) -> str:
