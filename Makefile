@@ -8,9 +8,10 @@ CBI_HOME ?= $(CURDIR)/var
 ARCHIVE := $(or $(CBI_ARCHIVE),$(CURDIR)/../shared/archive)
 PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false $(VENV)/bin/prefect --no-prompt
 UI_PORT ?= 4200
+UI_HOST ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui up down status trigger worker deployments lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,8 +40,8 @@ bake-off-report: setup ## docs/results/bake_off.md and its figures, from the new
 test: setup ## every test, on two processes
 	@$(RUN) -m pytest -n 2 --dist loadgroup
 
-lint: setup ## ruff and mypy
-	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy
+lint: setup ## ruff, mypy, and whether prefect.yaml is what the registry says
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
 
 bench: setup ## measure, and write docs/results/bench.md
 	@$(RUN) -m bench
@@ -74,6 +75,24 @@ new-source: setup ## write the skeleton of a source: make new-source NAME=my_sou
 ui: setup ## Prefect's server and UI on http://127.0.0.1:4200
 	@echo "UI: http://127.0.0.1:$(UI_PORT)  (a run against it: PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api make demo)"
 	@PREFECT_UI_API_URL=http://127.0.0.1:$(UI_PORT)/api $(PREFECT) server start --host 127.0.0.1 --port $(UI_PORT)
+
+up: setup ## server, deployments and worker in the background: make up UI_PORT=4200
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services up --host $(UI_HOST) --port $(UI_PORT)
+
+down: ## end what `make up` started
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services down
+
+status: setup ## what `make up` started, and every deployment's next run
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services status
+
+trigger: setup ## run a deployment on the worker and wait: make trigger NAME=daily/daily ORIGIN=../shared/archive
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services trigger $(or $(NAME),daily/daily) $(if $(ORIGIN),--origin "$(ORIGIN)") $(if $(AS_OF),--as-of $(AS_OF)) $(if $(AGAIN),--again)
+
+worker: setup ## one more worker, in this terminal
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services worker
+
+deployments: setup ## write prefect.yaml from the registry
+	@$(RUN) -m flows.deployments
 
 lock: setup ## resolve constraints.txt anew from pyproject.toml
 	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \

@@ -22,7 +22,9 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
     PREFECT_LOGGING_EXTRA_LOGGERS,
     PREFECT_LOGGING_LEVEL,
@@ -36,7 +38,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tasks.errors import CbiError
+from tasks.operations.automations import HEARTBEAT_S
+from tasks.operations.services import PASSWORD, answers, running
+from tasks.secrets import find_secret
 from tasks.settings import Settings
+from tasks.zones import Zones
 
 ARTIFACT_EVERY_S = 1.0
 
@@ -45,12 +51,13 @@ ARTIFACT_EVERY_S = 1.0
 def prefect_at_home(settings: Settings) -> Iterator[None]:
     """Keep Prefect's database, results and logs under CBI_HOME, and its server quiet and private.
 
-    A server named in the environment (PREFECT_API_URL) is used; without one the run starts its own.
+    A server named in the environment (PREFECT_API_URL) is used, else that of `make up` on this home, which sees the
+    run's heartbeat and marks it crashed should it be killed; without either the run starts its own.
     """
     os.environ["DO_NOT_TRACK"] = "1"
     home = settings.home / "prefect"
     home.mkdir(parents=True, exist_ok=True)
-    ours = {
+    ours: dict[Any, Any] = {
         PREFECT_HOME: home,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
         PREFECT_LOGGING_EXTRA_LOGGERS: "tasks",
@@ -58,6 +65,13 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # a busy machine takes more than the usual 20
     }
+    server = running(Zones(settings.home), "server")
+    if server and answers(server.address):
+        ours |= {
+            PREFECT_API_URL: f"{server.address}/api",
+            PREFECT_API_AUTH_STRING: find_secret(PASSWORD),
+            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_S,
+        }
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.addFilter(_told_at_the_end)

@@ -69,3 +69,7 @@ class CloudError(CbiError):
 
 class TrainingFailed(CbiError):
     """A model family's process ended without a result."""
+
+
+class ServiceFailed(CbiError):
+    """The server or the worker of this home is not up, or did not come up."""

@@ -1,0 +1,152 @@
+"""What the deployments of prefect.yaml run: each flow behind its run key, ending at once where there is nothing to do.
+
+The flows themselves are those of the command line; here is only when they run. ``again`` runs whatever is done.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+from prefect import State, flow
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.states import Completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows import daily as by_day
+from flows import ingest as by_source
+from flows import training as by_week
+from tasks.errors import ManifestMismatch, SourceUnavailable, StaleSource
+from tasks.operations.run_key import RunKey, done, local_day, no_session, write_done
+from tasks.settings import load_settings
+
+if TYPE_CHECKING:
+    from prefect.task_runners import TaskRunner
+
+    from tasks.zones import Zones
+
+log = logging.getLogger("tasks.operations.scheduled")
+SOURCES_AT_ONCE = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=by_day.SOURCES_AT_ONCE))
+
+
+@flow(name="daily", flow_run_name="daily {origin}", persist_result=False, task_runner=SOURCES_AT_ONCE)
+def daily(origin: str = "live", as_of: str | None = None, again: bool = False) -> State[Any]:
+    """The daily run of the newest session, once; on a day that is no session it ends at once."""
+    if as_of is None and (why := _no_session_due()):
+        return _skipped(why)
+    run = by_day.open_daily_run(origin, as_of)
+    session = f"{run.as_of:%Y-%m-%d}"
+    key = RunKey("daily", session, (run.origin, run.code_version))
+    if (told := done(run.zones, key)) and not again:
+        return _skipped(told)
+    summary = by_day.daily.fn(run.origin, session)
+    lacking = [came.source for came in summary.ingested if came.status in ("failed", "partial")]
+    outcome = f"{len(summary.forecasts)} forecasts as of {session}, {summary.changed_rows} rows changed"
+    if lacking:
+        return _completed(f"{outcome}; not all came of {', '.join(lacking)}: the next trigger asks again")
+    return _finished(run.zones, key, outcome)
+
+
+@flow(name="ingest", flow_run_name="ingest {source}", persist_result=False)
+def ingest(
+    source: str, origin: str = "live", as_of: str | None = None, spread_s: float = 0.0, again: bool = False
+) -> State[Any]:
+    """One source, once a day of its own time zone."""
+    run = by_source.open_ingest_run(origin, as_of)
+    spec = run.sources.source(source)
+    due = local_day(spec.schedule.timezone) if as_of is None and run.origin == "live" else f"{run.as_of:%Y-%m-%d}"
+    key = RunKey(f"ingest-{source}", due, (run.origin, run.code_version))
+    if (told := done(run.zones, key)) and not again:
+        return _skipped(told)
+    by_schedule = _by_schedule()
+    came, staged = by_source.ingest_flow(source).fn(
+        run.origin, f"{run.as_of:%Y-%m-%d}", spread_s=spread_s if by_schedule else 0.0
+    )
+    if came.status == "failed":
+        raise SourceUnavailable(f"{source}: {came.message}")
+    outcome = f"{came.status}; {came.new_payloads} new payloads, {len(staged.observations):,} observations held"
+    if came.status == "disabled":
+        return _skipped(f"{source}: {came.message}")
+    if came.status == "partial":
+        return _completed(f"{outcome}; {came.message}")
+    return _finished(run.zones, key, outcome)
+
+
+@flow(
+    name="training", flow_run_name="training {budget}", persist_result=False, task_runner=by_week.training.task_runner
+)
+def training(budget: str = "full", origin: str = "live", again: bool = False) -> State[Any]:
+    """The bake-off on the training files held, once for each session they are as of."""
+    from tasks.context import code_version
+    from tasks.zones import Zones, read_json
+
+    settings = load_settings()
+    zones = Zones(settings.home)
+    held = read_json(zones.exports / "manifest.json")
+    if held is None:
+        raise ManifestMismatch("there are no training files yet: the deployment daily/daily makes them")
+    key = RunKey("training", held["as_of"], (budget, code_version(settings)))
+    if (told := done(zones, key)) and not again:
+        return _skipped(told)
+    with_workers = by_week.task_runner("local", settings.workers)
+    board, _ = by_week.training.with_options(task_runner=with_workers)(held["as_of"], origin=origin, budget=budget)
+    champions = board.loc[board["champion"], ["horizon", "family"]].to_dict("records")
+    return _finished(
+        zones, key, f"budget {budget}: " + ", ".join(f"{row['horizon']} {row['family']}" for row in champions)
+    )
+
+
+@flow(name="health", flow_run_name="health", persist_result=False)
+def health() -> State[Any]:
+    """The state of every source as an artifact; failed where a critical series is stale. Sets grown logs aside."""
+    from prefect.artifacts import create_table_artifact
+
+    from tasks.context import open_run
+    from tasks.operations.health import source_health
+    from tasks.operations.services import rotate_all
+
+    run = open_run(load_settings(), origin="live", as_of=None)
+    rotated = rotate_all(run.zones)
+    table = source_health(run.zones, run.sources, as_of=run.as_of).astype(str)
+    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    create_table_artifact(key="health", table=rows, description=f"Sources as of {run.as_of:%Y-%m-%d}")
+    critical = table[table["state"].str.startswith("critical")]
+    if len(critical):
+        raise StaleSource(
+            "; ".join(f"{row['source']}: {row['state']}" for row in critical.to_dict("records"))
+            + ". See docs/runbook.md#stale-source"
+        )
+    return _completed(
+        f"{len(table)} sources, {int((table['state'] == 'ok').sum())} ok"
+        + (f"; logs set aside: {', '.join(rotated)}" if rotated else "")
+    )
+
+
+def _by_schedule() -> bool:
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.auto_scheduled)
+
+
+def _no_session_due() -> str | None:
+    """Why a scheduled run has nothing to do. A run that a person triggers is as of the newest session on any day."""
+    import pandas as pd
+
+    context = FlowRunContext.get()
+    due = context.flow_run.expected_start_time if _by_schedule() and context and context.flow_run else None
+    return None if due is None else no_session(pd.Timestamp(due).tz_convert("UTC"))
+
+
+def _skipped(why: str) -> State[Any]:
+    log.info("nothing to do: %s", why)
+    return Completed(name="Skipped", message=why)
+
+
+def _completed(outcome: str) -> State[Any]:
+    log.info(outcome)
+    return Completed(message=outcome)
+
+
+def _finished(zones: Zones, key: RunKey, outcome: str) -> State[Any]:
+    write_done(zones, key, outcome)
+    return _completed(outcome)

@@ -1,0 +1,456 @@
+"""``python -m flows.services up|down|status|worker|trigger``: the server, what is deployed on it, and a worker."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import CbiError, ServiceFailed, SettingsError
+from tasks.operations.automations import HEARTBEAT_S, PREFIX, automations, notification
+from tasks.operations.deployments import POOL
+from tasks.operations.services import PASSWORD, answers
+from tasks.secrets import find_secret
+from tasks.settings import PROJECT, Settings, load_settings
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    import pandas as pd
+    from prefect import State
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from tasks.operations.services import Service
+    from tasks.zones import Zones
+
+WEBHOOK = "NOTIFY_URL"
+BLOCK = "cbi-notify"
+RUNS_AT_ONCE = 3  # of one worker: a run takes up to 2 GB and a core
+SERVER_WITHIN_S = 180  # 12 s on a fresh database; a busy machine takes its time
+WORKER_WITHIN_S = 90
+SCHEDULED_WITHIN_S = 90  # 10 s where the processor is free
+
+
+def up(host: str, port: int) -> None:
+    """Server, pool, deployments, automations and worker; what runs already is left alone. Ends when all answer."""
+    from tasks.operations.services import require_private
+    from tasks.zones import Zones, exclusive, write_json
+
+    settings = load_settings()
+    require_private(host, find_secret(PASSWORD))
+    zones = Zones(settings.home)
+    with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
+        server = serve(settings, zones, host, port)
+        with client_of(server) as client:
+            pool(client)
+            if not deployed_already(zones, client):
+                deploy(settings, server)
+                write_json(deployed_path(zones), deployed_from())
+            retire(client)
+            automate(client)
+            work(settings, zones, server, client)
+            tell(client, server)
+
+
+def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
+    """The server, running: the one there is, or a new one on the port it had, the one asked for, or a free one."""
+    from tasks.operations.services import (
+        address_of,
+        free_port,
+        is_loopback,
+        log_path,
+        recorded,
+        start,
+        stop,
+        wait_until,
+    )
+
+    before = recorded(zones, "server")
+    if before and before.host == host and before.alive and answers(before.address):
+        print(f"server: up already, {before.address}")
+        return before
+    stop(zones, "server")  # one that answers no more, or not to this password, or what it left behind
+    held = [int(before.address.rsplit(":", 1)[1])] if before else []
+    chosen = free_port(host, *held, port)
+    address = address_of(host, chosen)
+    shown = address if is_loopback(host) else f"http://{socket.gethostname()}:{chosen}"
+    (settings.home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
+    environment = environment_of(settings, address) | {"PREFECT_UI_API_URL": f"{shown}/api"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(chosen)]
+    server = start(zones, "server", command, environment=environment, folder=PROJECT, address=address, host=host)
+    up_in_time = wait_until(lambda: answers(address) or not server.alive, within_s=SERVER_WITHIN_S)
+    if not up_in_time or not server.alive:
+        stop(zones, "server")
+        raise ServiceFailed(
+            f"the server did not come up on {address}; its last words are in {log_path(zones, 'server')}"
+        )
+    print(f"server: started, {address}")
+    return server
+
+
+def environment_of(settings: Settings, address: str) -> dict[str, str]:
+    """What server, worker and runs are told: one home, one server, no temporary server where that one is missing."""
+    password = find_secret(PASSWORD)
+    return {
+        **os.environ,
+        "PREFECT_HOME": str(settings.home / "prefect"),
+        "PREFECT_API_URL": f"{address}/api",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_LOGGING_LEVEL": settings.log_level,
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks",
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_S),
+        "CBI_HOME": str(settings.home),
+        "CHECKOUT": str(PROJECT),
+        "PYTHONPATH": str(PROJECT),
+        **({"PREFECT_API_AUTH_STRING": password, PASSWORD: password} if password else {}),
+    }
+
+
+@contextmanager
+def client_of(server: Service) -> Iterator[SyncPrefectClient]:
+    """A client of the server."""
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    updates: dict[Any, Any] = {PREFECT_API_URL: f"{server.address}/api", PREFECT_API_AUTH_STRING: find_secret(PASSWORD)}
+    with temporary_settings(updates), get_client(sync_client=True) as client:
+        yield client
+
+
+def pool(client: SyncPrefectClient) -> None:
+    """The work pool, made where there is none."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        from prefect.workers.process import ProcessWorker
+
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+
+
+def deploy(settings: Settings, server: Service) -> None:
+    """Every deployment of prefect.yaml, new or as it is now.
+
+    Raises:
+        ServiceFailed: with what Prefect said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=PROJECT,
+        env=environment_of(settings, server.address),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise ServiceFailed(
+            f"`prefect deploy --all` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
+        )
+
+
+def deployed_from() -> str:
+    """The fingerprint of what a deployment is made from: prefect.yaml, and the parameters of the flows it names."""
+    from tasks.zones import code_fingerprint
+
+    return code_fingerprint(PROJECT / "prefect.yaml", PROJECT / "flows" / "scheduled.py")
+
+
+def deployed_path(zones: Zones) -> Path:
+    """Where it is written down what is deployed."""
+    return zones.home / "services" / "deployed.json"
+
+
+def deployed_already(zones: Zones, client: SyncPrefectClient) -> bool:
+    """Whether the server has every deployment as prefect.yaml is now: to deploy takes ten seconds of a processor."""
+    from tasks.zones import read_json
+
+    return read_json(deployed_path(zones)) == deployed_from() and declared() <= set(deployed(client))
+
+
+def declared() -> set[str]:
+    """The deployments that prefect.yaml names, as ``flow/name``."""
+    import yaml
+
+    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    return {f"{entry['entrypoint'].rsplit(':', 1)[1]}/{entry['name']}" for entry in held}
+
+
+def deployed(client: SyncPrefectClient) -> dict[str, Any]:
+    """The deployments of the pool on the server, by ``flow/name``."""
+    from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+
+    found: dict[str, Any] = {}
+    page = 100
+    while True:
+        batch = client.read_deployments(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])), limit=page, offset=len(found)
+        )
+        flows = {one.flow_id: client.read_flow(one.flow_id).name for one in batch}
+        found |= {f"{flows[one.flow_id]}/{one.name}": one for one in batch}
+        if len(batch) < page:
+            return found
+
+
+def retire(client: SyncPrefectClient) -> None:
+    """Take away deployments that prefect.yaml names no more: a source that left the registry is not asked."""
+    named = declared()
+    for name, one in deployed(client).items():
+        if name not in named:
+            client.delete_deployment(one.id)
+            print(f"deployment {name}: taken away, prefect.yaml does not name it")
+
+
+def automate(client: SyncPrefectClient) -> None:
+    """The automations as they are declared: new ones made, those there brought up to date, others of ours removed."""
+    from prefect.events.schemas.automations import AutomationCore
+
+    held = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
+    for entry in automations(notify(client)):
+        wanted = AutomationCore.model_validate(entry)
+        before = held.pop(wanted.name, None)
+        if before is None:
+            client.create_automation(wanted)
+        elif AutomationCore.model_validate(before.model_dump()) != wanted:
+            client.update_automation(before.id, wanted)
+    for left in held.values():
+        client.delete_automation(left.id)
+
+
+def notify(client: SyncPrefectClient) -> list[dict[str, Any]]:
+    """The action that tells a person: a JSON ``text`` to the webhook in NOTIFY_URL; none without one."""
+    url = find_secret(WEBHOOK)
+    if url is None:
+        return []
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    block = CustomWebhookNotificationBlock(
+        name=BLOCK, url="{{url}}", json_data={"text": "{{subject}}\n{{body}}"}, secrets={"url": url}
+    )
+    return [notification(str(block.save(BLOCK, overwrite=True)))]
+
+
+def work(settings: Settings, zones: Zones, server: Service, client: SyncPrefectClient) -> None:
+    """A worker on the pool, online: the one there is, or a new one."""
+    from tasks.operations.services import log_path, running, start, stop, wait_until
+
+    worker = running(zones, "worker")
+    if worker and worker.address == server.address and online(client):
+        print("worker: up already")
+        return
+    stop(zones, "worker")
+    worker = start(
+        zones,
+        "worker",
+        worker_command(),
+        environment=environment_of(settings, server.address),
+        address=server.address,
+        folder=PROJECT,
+    )
+    if not wait_until(lambda: online(client) or not worker.alive, within_s=WORKER_WITHIN_S) or not worker.alive:
+        raise ServiceFailed(f"the worker did not come up; its last words are in {log_path(zones, 'worker')}")
+    print(f"worker: started, on the pool {POOL}")
+
+
+def worker_command() -> list[str]:
+    """A process worker, named after its machine."""
+    given = ["--pool", POOL, "--type", "process", "--name", worker_name(), "--limit", str(RUNS_AT_ONCE)]
+    return [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *given]
+
+
+def worker_name() -> str:
+    """The worker of this machine."""
+    return f"{socket.gethostname()}-worker"
+
+
+def online(client: SyncPrefectClient) -> bool:
+    """Whether the server has heard from the worker of this machine lately."""
+    answer = client.request(
+        "POST", "/work_pools/{work_pool_name}/workers/filter", path_params={"work_pool_name": POOL}, json={}
+    )
+    answer.raise_for_status()
+    return any(one["name"] == worker_name() and one["status"] == "ONLINE" for one in answer.json())
+
+
+def tell(client: SyncPrefectClient, server: Service) -> None:
+    """The address, and every deployment with its next run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = deployed(client)
+    wait_for_schedules(client, found)
+    table = Table("deployment", "cron", "time zone", "next run")
+    due = next_runs(client, found)
+    for name in [*sorted(due, key=lambda name: due[name]), *sorted(set(found) - set(due))]:
+        schedule: Any = found[name].schedules[0].schedule
+        told = f"{due[name]:%a %Y-%m-%d %H:%M %Z}" if name in due else "none yet"
+        table.add_row(name, schedule.cron, schedule.timezone, told)
+    Console(width=max(110, Console().width)).print(table)
+    print(f"{len(found)} deployments. UI: {server.address}   (make trigger NAME=daily/daily ORIGIN=…; make down)")
+
+
+def wait_for_schedules(client: SyncPrefectClient, found: dict[str, Any]) -> None:
+    """The scheduler looks at new deployments every few seconds."""
+    from tasks.operations.services import wait_until
+
+    wait_until(lambda: len(next_runs(client, found)) == len(found), within_s=SCHEDULED_WITHIN_S, every_s=1)
+
+
+def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, pd.Timestamp]:
+    """When each deployment runs next, in its own time zone; those without a scheduled run are left out."""
+    answer = client.request(
+        "POST", "/deployments/get_scheduled_flow_runs", json={"deployment_ids": [str(one.id) for one in found.values()]}
+    )
+    answer.raise_for_status()
+    import pandas as pd
+
+    starts: dict[str, list[pd.Timestamp]] = {}
+    for run in answer.json():
+        starts.setdefault(run["deployment_id"], []).append(pd.Timestamp(run["next_scheduled_start_time"]))
+    return {
+        name: min(starts[str(one.id)]).tz_convert(one.schedules[0].schedule.timezone)
+        for name, one in found.items()
+        if starts.get(str(one.id))
+    }
+
+
+def down() -> None:
+    """End worker and server, and all they started. What runs is ended too, and healed by the next run."""
+    from tasks.operations.services import stop
+    from tasks.zones import Zones, exclusive
+
+    zones = Zones(load_settings().home)
+    with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
+        for name in ("worker", "server"):
+            print(f"{name}: {'ended' if stop(zones, name) else 'was not up'}")
+
+
+def status() -> int:
+    """What is up; 1 where something is not."""
+    server = server_up()
+    with client_of(server) as client:
+        is_online = online(client)
+        print(f"server: {server.address}\nworker: {'online' if is_online else 'offline: make up'}")
+        tell(client, server)
+    return int(not is_online)
+
+
+def server_up() -> Service:
+    """The server of this home.
+
+    Raises:
+        ServiceFailed: it is not up.
+    """
+    from tasks.operations.services import running
+    from tasks.zones import Zones
+
+    server = running(Zones(load_settings().home), "server")
+    if server is None or not answers(server.address):
+        raise ServiceFailed("the server of this home is not up: `make up`")
+    return server
+
+
+def worker() -> int:
+    """A worker in this terminal, until Ctrl-C, on the server of `make up` or the one in PREFECT_API_URL."""
+    settings = load_settings()
+    given = os.environ.get("PREFECT_API_URL", "").removesuffix("/api").removesuffix("/api/")
+    environment = environment_of(settings, given or server_up().address)
+    return subprocess.run(worker_command(), cwd=PROJECT, env=environment, check=False).returncode
+
+
+def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
+    """Run a deployment on the worker now, wait, and say how it ended; 0 where it ended well."""
+    from prefect.exceptions import ObjectNotFound
+
+    with client_of(server_up()) as client:
+        try:
+            deployment = client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            raise SettingsError(f"no deployment {name}; there are {', '.join(sorted(deployed(client)))}") from None
+        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+        print(f"{name}: run {run.name} asked for", flush=True)
+        asked, seen = time.monotonic(), ""
+        while not (state := state_of(client, run.id)) or not state.is_final():
+            if state and state.name and state.name != seen:
+                seen = state.name
+                print(f"{time.monotonic() - asked:6.1f} s  {seen}", flush=True)
+            if time.monotonic() - asked > timeout_s:
+                raise ServiceFailed(f"{name} has not ended in {timeout_s:.0f} s; it goes on, see the UI")
+            time.sleep(0.5)
+        print(f"{time.monotonic() - asked:6.1f} s  {state.name}: {state.message}")
+        return int(not state.is_completed())
+
+
+def state_of(client: SyncPrefectClient, run: UUID) -> State[Any] | None:
+    """What a run is doing.
+
+    Raises:
+        ServiceFailed: the server went away meanwhile.
+    """
+    import httpx
+
+    try:
+        return client.read_flow_run(run).state
+    except httpx.TransportError as error:
+        raise ServiceFailed(
+            f"the server is gone ({type(error).__name__}); `make up`, and look for the run there"
+        ) from None
+
+
+def resolved_origin(origin: str) -> str:
+    """A folder as the worker finds it, wherever it stands."""
+    from tasks.sources.payloads import LIVE
+
+    return origin if origin == LIVE else str(Path(origin).expanduser().resolve())
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.services", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("up", help="server, pool, deployments, automations and worker, in the background")
+    start.add_argument("--host", default="127.0.0.1", help="where the UI listens; beyond this machine with a password")
+    start.add_argument("--port", type=int, default=4200, help="where it is free, else another")
+    for name, what in {"down": "end them", "status": "what is up", "worker": "a worker here, until Ctrl-C"}.items():
+        commands.add_parser(name, help=what)
+    asked = commands.add_parser("trigger", help="run a deployment on the worker and wait for it")
+    asked.add_argument("name", help="such as daily/daily or ingest/fred")
+    asked.add_argument("--origin", help="`live`, or a folder of recorded payloads")
+    asked.add_argument("--as-of", help="date; everything known later is left out")
+    asked.add_argument("--again", action="store_true", help="even where it is done already")
+    asked.add_argument("--timeout", type=float, default=3600, help="seconds to wait")
+    given = parser.parse_args()
+    try:
+        if given.command == "up":
+            up(given.host, given.port)
+        elif given.command == "down":
+            down()
+        elif given.command == "status":
+            return status()
+        elif given.command == "worker":
+            return worker()
+        else:
+            given.origin = given.origin and resolved_origin(given.origin)
+            wanted = {"origin": given.origin, "as_of": given.as_of, "again": given.again or None}
+            return trigger(given.name, {k: v for k, v in wanted.items() if v is not None}, given.timeout)
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

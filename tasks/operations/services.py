@@ -1,0 +1,237 @@
+"""Background processes of this home: started apart from the terminal, found again, ended whole.
+
+A service and all it starts carry a mark in their environment, so that what a killed service leaves behind is found
+too, whoever its parent is by then. A pid alone proves nothing: it is compared with the time the process was started.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from tasks.errors import SettingsError
+from tasks.secrets import find_secret
+from tasks.zones import Zones, read_json, write_json
+
+PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 the name of the secret
+MARK = "SERVICE_OF_HOME"
+LOG_BYTES = 10_000_000
+LOGS_KEPT = 5
+LOCAL_NAMES = ("localhost",)
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that was started. ``started`` is in the system's seconds.
+
+    ``host`` is what a server listens on, ``address`` where it answers to this machine.
+    """
+
+    name: str
+    pid: int
+    started: float
+    address: str
+    host: str = ""
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            return (
+                abs(process.create_time() - self.started) < 1.0
+                and process.is_running()
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
+        except psutil.Error:
+            return False
+
+
+def record_path(zones: Zones, name: str) -> Path:
+    """The pid file of a service."""
+    return zones.home / "services" / f"{name}.json"
+
+
+def log_path(zones: Zones, name: str) -> Path:
+    """What a service prints."""
+    return zones.home / "logs" / f"{name}.log"
+
+
+def recorded(zones: Zones, name: str) -> Service | None:
+    """The service as it was last started here, alive or not."""
+    held = read_json(record_path(zones, name))
+    return Service(**held) if held else None
+
+
+def running(zones: Zones, name: str) -> Service | None:
+    """The service, if it runs."""
+    service = recorded(zones, name)
+    return service if service and service.alive else None
+
+
+def start(
+    zones: Zones,
+    name: str,
+    command: list[str],
+    *,
+    environment: dict[str, str],
+    folder: Path,
+    address: str,
+    host: str = "",
+) -> Service:
+    """Start ``command`` in ``folder``, apart from this process, and write down which process it is.
+
+    What an earlier start of the same service left behind is ended first. Call it under the lock of the services.
+    """
+    end_marked(zones, name)
+    log = log_path(zones, name)
+    for private in (log.parent, record_path(zones, name).parent):
+        private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    rotate(log)
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**environment, MARK: _mark(zones, name)},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    service = Service(name, process.pid, psutil.Process(process.pid).create_time(), address, host)
+    write_json(record_path(zones, name), asdict(service))
+    return service
+
+
+def stop(zones: Zones, name: str, *, grace_s: float = 20.0) -> bool:
+    """End a service and everything it started; says whether there was anything to end."""
+    service, found = running(zones, name), bool(marked(zones, name))
+    if service:
+        with suppress(psutil.Error):
+            leader = psutil.Process(service.pid)
+            leader.terminate()
+            leader.wait(timeout=grace_s)
+    end_marked(zones, name)
+    record_path(zones, name).unlink(missing_ok=True)
+    return found or service is not None
+
+
+def marked(zones: Zones, name: str) -> list[psutil.Process]:
+    """Every living process that carries the service's mark."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get(MARK) == _mark(zones, name) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end_marked(zones: Zones, name: str, *, grace_s: float = 5.0) -> None:
+    """End what carries the mark: asked first, then killed."""
+    left = marked(zones, name)
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        for process in left:
+            with suppress(psutil.Error):
+                end(process)
+        _, left = psutil.wait_procs(left, timeout=grace_s)
+        if not left:
+            return
+
+
+def _mark(zones: Zones, name: str) -> str:
+    return f"{zones.home}:{name}"
+
+
+def rotate(log: Path, *, limit: int = LOG_BYTES, keep: int = LOGS_KEPT) -> bool:
+    """Set a log aside once it is larger than ``limit`` bytes; its writer goes on in the same file, now empty.
+
+    Copied and cut, not renamed: the service holds the file open, to append.
+    """
+    if not log.exists() or log.stat().st_size <= limit:
+        return False
+    for number in range(keep - 1, 0, -1):
+        with suppress(FileNotFoundError):
+            log.with_name(f"{log.name}.{number}").replace(log.with_name(f"{log.name}.{number + 1}"))
+    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+    os.truncate(log, 0)
+    return True
+
+
+def rotate_all(zones: Zones) -> list[str]:
+    """Rotate every log that has grown too large; returns their names."""
+    return [log.name for log in sorted((zones.home / "logs").glob("*.log")) if rotate(log)]
+
+
+def answers(address: str) -> bool:
+    """Whether a Prefect server answers there, to the password we have."""
+    import httpx
+
+    password = find_secret(PASSWORD)
+    user, _, secret = (password or "").partition(":")
+    try:
+        answer = httpx.get(f"{address}/api/health", timeout=5, auth=(user, secret) if password else None)
+    except httpx.HTTPError:
+        return False
+    return answer.status_code == 200
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in LOCAL_NAMES
+
+
+def address_of(host: str, port: int) -> str:
+    """Where a server that listens on ``host`` answers to this machine."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 to reach it, not to listen
+    return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
+
+
+def require_private(host: str, password: str | None) -> None:
+    """Refuse to serve beyond this machine without a password.
+
+    Raises:
+        SettingsError: with the setting that is missing.
+    """
+    if not is_loopback(host) and not password:
+        raise SettingsError(
+            f"UI_HOST {host} can be reached from other machines, and whoever reaches it can run anything here. "
+            "Set PREFECT_SERVER_API_AUTH_STRING=user:password (environment or keychain), or leave UI_HOST out"
+        )
+    if password is not None and ":" not in password:
+        raise SettingsError("PREFECT_SERVER_API_AUTH_STRING is written user:password")
+
+
+def free_port(host: str, *wanted: int) -> int:
+    """The first of the wanted ports that is free, else any that is."""
+    for port in (*wanted, 0):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SettingsError(f"UI_HOST {host} is no address of this machine")
+
+
+def wait_until(ready: Callable[[], bool], *, within_s: float, every_s: float = 0.3) -> bool:
+    """Ask ``ready()`` until it says yes; False when it has not in time."""
+    deadline = time.monotonic() + within_s
+    while not ready():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(every_s)
+    return True

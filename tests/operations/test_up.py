@@ -1,0 +1,131 @@
+"""``make up`` on a fresh home, as a person does it: real server, real worker, and nothing left after ``make down``."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tasks.operations.services import MARK, free_port, log_path
+from tasks.settings import PROJECT
+from tasks.zones import Zones
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def of_home(home: Path) -> list[psutil.Process]:
+    """Every process that belongs to the services of this home."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK, "").startswith(f"{home}:") or str(home) in process.cmdline():
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+class Home:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        # a run that waits for another's slot asks again soon, not after half a minute
+        soon = {"PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2"}
+        self.environment = {**kept, **soon, "CBI_HOME": str(folder)}
+        self.port = free_port("127.0.0.1")
+        self.api = f"http://127.0.0.1:{self.port}/api"
+
+    def command(self, *words: str) -> str:
+        command = [sys.executable, "-m", "flows.services", *words]
+        done = subprocess.run(
+            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + self.logs()
+        return done.stdout
+
+    def logs(self) -> str:
+        logs = [log_path(Zones(self.folder), name) for name in ("server", "worker")]
+        return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
+
+    def ask(self, path: str, **content: object) -> list[dict]:
+        answer = httpx.post(f"{self.api}{path}", json=content, timeout=20)
+        answer.raise_for_status()
+        return answer.json()
+
+    def run(self, deployment: str, due: datetime, **parameters: object) -> str:
+        """Ask for a run that was due at an instant; returns its id."""
+        found = httpx.get(f"{self.api}/deployments/name/{deployment}", timeout=20).raise_for_status().json()
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
+        return self.ask(f"/deployments/{found['id']}/create_flow_run", state=state, parameters=parameters)["id"]  # type: ignore[call-overload]
+
+    def state(self, run: str) -> dict:
+        return httpx.get(f"{self.api}/flow_runs/{run}", timeout=20).raise_for_status().json()["state"]
+
+    def ended(self, run: str, within_s: float = 120) -> dict:
+        deadline = time.monotonic() + within_s
+        while (state := self.state(run))["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
+            assert time.monotonic() < deadline, f"{state} {self.logs()}"
+            time.sleep(0.5)
+        return state
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = Home(tmp_path / "home")
+    yield made
+    for process in of_home(made.folder):  # a failed test leaves no server behind
+        process.kill()
+
+
+def test_up_run_catch_up_crash_down(home: Home, archive: Path) -> None:
+    told = home.command("up", "--port", str(home.port))
+    declared = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    assert f"{len(declared)} deployments. UI: http://127.0.0.1:{home.port}" in told
+    assert len(re.findall(r"\d\d:\d\d [A-Z+\-0-9]+ ", told)) == len(declared), "each with its next run"
+    assert httpx.get(f"http://127.0.0.1:{home.port}/dashboard", timeout=20).status_code == 200
+    scheduled = home.ask("/flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}}, limit=200)
+    assert {run["deployment_id"] for run in scheduled} == {one["id"] for one in home.ask("/deployments/filter")}
+    assert [one["status"] for one in home.ask("/work_pools/mac/workers/filter")] == ["ONLINE"]
+    before = sorted((one["id"], one["name"]) for one in home.ask("/automations/filter"))
+    assert len(before) == 5
+
+    # missed twice: it is done once, and the other ends at once
+    now = datetime.now(UTC)
+    given: dict[str, object] = {"origin": str(archive)}
+    missed = [home.run("ingest/policy_events", now - timedelta(days=days), **given) for days in (2, 1)]
+    assert sorted(home.ended(run)["name"] for run in missed) == ["Completed", "Skipped"]
+
+    # killed in the middle: told as crashed, and its slot is free for the next, which does it
+    pid_of = {one.pid for one in of_home(home.folder)}
+    given["again"] = True
+    crashing = home.run("ingest/policy_events", now, **given)
+    deadline = time.monotonic() + 120
+    while home.state(crashing)["type"] != "RUNNING":
+        assert time.monotonic() < deadline, home.logs()
+        time.sleep(0.1)
+    for process in of_home(home.folder):
+        if process.pid not in pid_of and "prefect.engine" in " ".join(process.cmdline()):
+            process.send_signal(signal.SIGKILL)
+    assert home.ended(crashing)["name"] == "Crashed"
+    assert home.ended(home.run("ingest/policy_events", now, **given))["name"] == "Completed"
+
+    # a second `up` finds all there
+    again = home.command("up", "--port", str(home.port))
+    assert f"server: up already, http://127.0.0.1:{home.port}\nworker: up already" in again
+    assert sorted((one["id"], one["name"]) for one in home.ask("/automations/filter")) == before
+    assert json.loads((home.folder / "services" / "server.json").read_text())["address"].endswith(str(home.port))
+    assert home.command("down") == "worker: ended\nserver: ended\n"
+    assert of_home(home.folder) == []
+    assert home.command("down") == "worker: was not up\nserver: was not up\n"
