@@ -8,6 +8,7 @@ touch the same tables: BigQuery lets one through and the other begins again.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import secrets
@@ -27,7 +28,7 @@ from tasks.errors import SettingsError, WarehouseError
 from tasks.gcp import credentials, explained, one_line
 from tasks.settings import Settings
 from tasks.warehouse.dialect import for_bigquery, parse_query, quoted
-from tasks.warehouse.frames import check, column_type, conform, to_frame
+from tasks.warehouse.frames import ARROW, check, column_type, conform, to_frame
 from tasks.warehouse.ledger import Ledger
 from tasks.warehouse.protocol import Published
 from tasks.warehouse.statements import keep_latest, merge, touched_by_merge, touched_by_withdraw, withdraw
@@ -193,11 +194,7 @@ class BigQueryWarehouse:
 
         held = self._held(table.name)
         if not held:
-            schema = [
-                bigquery.SchemaField(name, kind, "REQUIRED" if name in table.key else "NULLABLE")
-                for name, kind in columns.items()
-            ]
-            self._client.create_table(_new(self._name(table.name), schema, table), exists_ok=True)
+            self._client.create_table(_new(self._name(table.name), columns, table), exists_ok=True)
             return True
         lacking = {name: kind for name, kind in columns.items() if name not in held}
         if lacking:
@@ -257,14 +254,18 @@ class BigQueryWarehouse:
     def _stage(self, table: Table, frame: pd.DataFrame) -> _Staged:
         held = self._held(table.name)
         types = table.columns or {str(name): held.get(str(name)) or column_type(frame[name]) for name in frame}
-        rows = conform(table, frame, types)
-        if self._is_cut(table.name):
-            newest = [(table.ordered_by, "descending"), *((name, "ascending") for name in table.key)]
-            rows = rows.sort_by(newest).slice(0, THIN_ROWS)
+        rows = self.cut(table, conform(table, frame, types))
         is_new = self._ensure(table, types)
         name = f"{SCRATCH}.{table.name.replace('.', '__')}__{secrets.token_hex(6)}"
-        self.load(name, rows, types, key=table.key)
+        self.load(name, rows, types, layout=Table(name, table.key))
         return _Staged(name, types, table.name, is_new)
+
+    def cut(self, table: Table, rows: pa.Table) -> pa.Table:
+        """What this warehouse holds of the rows: a thin one the latest of most tables."""
+        if not self._is_cut(table.name):
+            return rows
+        newest = [(table.ordered_by, "descending"), *((name, "ascending") for name in table.key)]
+        return rows.sort_by(newest).slice(0, THIN_ROWS)
 
     def _is_cut(self, table: str) -> bool:
         """Whether a thin warehouse holds only the latest rows of this table."""
@@ -276,42 +277,63 @@ class BigQueryWarehouse:
         rows: pa.Table,
         types: Mapping[str, str],
         *,
-        key: tuple[str, ...] = (),
         append: bool = False,
         layout: Table | None = None,
     ) -> None:
         """Rows into a table by one parquet load job: all of them or none. Without ``append`` they replace what it held.
 
-        Loads cost nothing. One that was cut off is begun again under a new name, three times at most.
+        Loads cost nothing. One that was cut off is begun again. The same rows are appended to a table once, whoever
+        asks and however often.
+
+        Raises:
+            CloudError: BigQuery refused or did not answer.
         """
         import requests
-        from google.api_core.exceptions import ServerError, TooManyRequests
+        from google.api_core.exceptions import Conflict, ServerError, TooManyRequests
         from google.cloud import bigquery
 
-        schema = [
-            bigquery.SchemaField(name, kind, "REQUIRED" if name in key else "NULLABLE") for name, kind in types.items()
-        ]
-        self._client.create_table(_new(self._name(table), schema, layout or Table(table, key)), exists_ok=True)
+        shape = layout or Table(table, ())
+        made = _new(self._name(table), types, shape)
+        required = pa.schema([pa.field(n, ARROW[kind], nullable=n not in shape.key) for n, kind in types.items()])
         held = io.BytesIO()
-        pq.write_table(rows, held)
+        pq.write_table(rows.select(list(types)).cast(required), held)
         disposition = bigquery.WriteDisposition
         configured = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             write_disposition=disposition.WRITE_APPEND if append else disposition.WRITE_TRUNCATE,
-            schema=schema,
+            schema=made.schema,
+            time_partitioning=made.time_partitioning,
+            clustering_fields=made.clustering_fields,
             labels=self._labels("load"),
+        )
+
+        # What is appended may not come twice: a job of this name runs once, whoever asks for it again.
+        named = (
+            f"cbi-append-{fingerprint(self._name(table), hashlib.sha256(held.getbuffer()).hexdigest())}"
+            if append
+            else None
         )
 
         def once() -> None:
             held.seek(0)
-            # Without a size the client uploads resumably, in pieces.
-            job = self._client.load_table_from_file(
-                held, self._name(table), job_config=configured, job_id_prefix="cbi-load-", timeout=PATIENCE_S
-            )
+            try:  # without a size the client uploads resumably, in pieces
+                job = self._client.load_table_from_file(
+                    held,
+                    self._name(table),
+                    job_config=configured,
+                    job_id=named,
+                    job_id_prefix=None if named else "cbi-load-",
+                    timeout=PATIENCE_S,
+                )
+            except Conflict:
+                if named is None:
+                    raise
+                job = self._client.get_job(named)
             job.result()
 
-        # An append that was cut off may have happened: only a load that replaces may be done twice.
-        _again(once, (ServerError, TooManyRequests, requests.ConnectionError), tries=1 if append else TRIES)
+        with self._told(f"loading {table}"):
+            self._client.create_table(made, exists_ok=True)
+            _again(once, (ServerError, TooManyRequests, requests.ConnectionError))
 
     def _writes(
         self, frames: Mapping[str, pd.DataFrame], staged: Mapping[str, _Staged], session: pd.Timestamp | None
@@ -505,6 +527,16 @@ class BigQueryWarehouse:
         with self._told("looking for what is published"):
             return self._publication().revision > 0
 
+    def rows_of(self, table: str) -> int | None:
+        """Rows of a table; None where there is no such table."""
+        from google.api_core.exceptions import NotFound
+
+        with self._told(f"looking at {table}"):
+            try:
+                return int(self._client.get_table(self._name(table)).num_rows or 0)
+            except NotFound:
+                return None
+
     def read(self, table: str) -> pa.Table:
         """All rows of a table, in the table's types and no certain order.
 
@@ -582,14 +614,17 @@ def _declared() -> str:
     return fingerprint({name: [table.columns, table.key] for name, table in tables().items() if not table.wide})
 
 
-def _new(name: str, schema: list[bigquery.SchemaField], table: Table) -> bigquery.Table:
+def _new(name: str, columns: Mapping[str, str], table: Table) -> bigquery.Table:
     """A table to be made: parted by its date, clustered, its key told to the optimiser."""
     from google.cloud import bigquery
     from google.cloud.bigquery.table import PrimaryKey, TableConstraints
 
+    schema = [
+        bigquery.SchemaField(column, kind, "REQUIRED" if column in table.key else "NULLABLE")
+        for column, kind in columns.items()
+    ]
     made = bigquery.Table(name, schema=schema)
     made.labels = {"app": "cbi"}
-    columns = {column.name for column in schema}
     if table.partition and table.partition[0] in columns:
         made.time_partitioning = bigquery.TimePartitioning(type_=table.partition[1], field=table.partition[0])
     if table.cluster:
@@ -599,13 +634,13 @@ def _new(name: str, schema: list[bigquery.SchemaField], table: Table) -> bigquer
     return made
 
 
-def _again(once: Callable[[], T], passing: tuple[type[Exception], ...], *, tries: int) -> T:
+def _again(once: Callable[[], T], passing: tuple[type[Exception], ...]) -> T:
     """``once``, begun again after a fault that passes."""
     from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
     for attempt in Retrying(
         retry=retry_if_exception_type(passing),
-        stop=stop_after_attempt(tries),
+        stop=stop_after_attempt(TRIES),
         wait=wait_exponential_jitter(initial=0.5, max=20),
         reraise=True,
     ):
