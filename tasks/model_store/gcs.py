@@ -111,11 +111,14 @@ class GcsStore:
         Invariants: no promotion of another is lost. Champions are read before the history and switched after it, each
         only if it is what was read: whoever comes second reads again and decides by the same rule.
         """
-        entries = [entry_of(version, run=run) for version in versions]
+        entries, sent = [entry_of(version, run=run) for version in versions], b""
         for waited in range(TRIES):
             champions, noted = self._bucket.read(CHAMPIONS), self._bucket.read(HISTORY)
             history = of_lines(noted.content, f"{self.place}/{HISTORY}")
-            after = with_promotions(history, entries)
+            # what was sent may have been noted although somebody else came next, or its answer was lost
+            is_noted = bool(sent) and noted.content.startswith(sent)
+            after = history if is_noted else with_promotions(history, entries)
+            sent = sent if is_noted else to_lines(after)
             table = json_bytes(standing(after))
             if (after == history or self._bucket.switch(HISTORY, to_lines(after), replacing=noted)) and (
                 table == champions.content or self._bucket.switch(CHAMPIONS, table, replacing=champions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Proxy:
     requests: list[str] = field(default_factory=list)
     watch: Callable[[str], None] | None = None
     _sessions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _received: dict[str, int] = field(default_factory=dict)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,7 @@ class Proxy:
     def _handler(proxy) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer in one piece: in two it waits 40 ms for an acknowledgement
 
             def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -92,8 +95,11 @@ class Proxy:
                 return self._reply(
                     handler, status, json.dumps({"error": {"code": status, "message": message}}).encode()
                 )
+            if again := self._sent_again(handler):
+                return self._reply(handler, 308, b"", {"Range": f"bytes=0-{again - 1}"})
             status, headers, content = self.forward(handler.command, handler.path, dict(handler.headers), body)
             self._begun(handler, body, headers)
+            self._received_up_to(handler, status)
         if fault and fault.cut == "after":
             return self._drop(handler)
         return self._reply(handler, status, content, headers)
@@ -103,6 +109,9 @@ class Proxy:
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         kept = {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
+        connection.connect()
+        if hasattr(socket, "TCP_QUICKACK"):  # the emulator answers in two pieces
+            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         connection.request(method, path, body=body or None, headers=kept)
         response = connection.getresponse()
         content = response.read()
@@ -123,7 +132,7 @@ class Proxy:
     @staticmethod
     def _drop(handler: BaseHTTPRequestHandler) -> None:
         handler.close_connection = True
-        handler.connection.close()
+        handler.connection.shutdown(socket.SHUT_RDWR)
 
     # what the emulator does not do
 
@@ -163,3 +172,20 @@ class Proxy:
         if query.get("uploadType") == ["resumable"] and "upload_id" not in query and "Location" in headers:
             session = parse_qs(urlsplit(headers["Location"]).query)["upload_id"][0]
             self._sessions[session] = (self._uploaded(handler, body), query.get("ifGenerationMatch", [""])[0])
+
+    # Cloud Storage passes over bytes of a chunk that it has already; the emulator takes them for an error.
+
+    @staticmethod
+    def _range(handler: BaseHTTPRequestHandler) -> tuple[str, int, int] | None:
+        session = parse_qs(urlsplit(handler.path).query).get("upload_id", [""])[0]
+        found = re.match(r"bytes (\d+)-(\d+)/", handler.headers.get("Content-Range", ""))
+        return (session, int(found[1]), int(found[2])) if session and found else None
+
+    def _sent_again(self, handler: BaseHTTPRequestHandler) -> int:
+        """How much of the upload is there, where the chunk came before; else 0."""
+        chunk = self._range(handler)
+        return self._received.get(chunk[0], 0) if chunk and chunk[1] < self._received.get(chunk[0], 0) else 0
+
+    def _received_up_to(self, handler: BaseHTTPRequestHandler, status: int) -> None:
+        if status == 308 and (chunk := self._range(handler)):
+            self._received[chunk[0]] = chunk[2] + 1
