@@ -6,6 +6,7 @@ may safely be repeated are, by Google's own client: each write here says which g
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Iterator
@@ -117,7 +118,7 @@ class Bucket:
 
         An upload that was cut, or repeated because its answer was lost, ends as if it had gone through once.
         """
-        from google.api_core.exceptions import GoogleAPICallError, PreconditionFailed
+        from google.api_core.exceptions import PreconditionFailed
 
         blob = self._blob(name, sha256_of(file))
         with self._told(f"write {name}"):
@@ -125,11 +126,6 @@ class Bucket:
                 blob.upload_from_filename(str(file), if_generation_match=0, checksum="crc32c", **self._asking())
             except PreconditionFailed:
                 return self._is_there(name, file)
-            except GoogleAPICallError as error:
-                # The last chunk may have arrived and its answer not: then the session is gone, and the object there.
-                if error.code == 404 and self._is_there(name, file):
-                    return True
-                raise
         return True
 
     def _is_there(self, name: str, file: Path) -> bool:
@@ -142,8 +138,6 @@ class Bucket:
             total = google_crc32c.Checksum()
             for _ in total.consume(handle, CHUNK_BYTES):
                 pass
-        import base64
-
         same_bytes = found.crc32c == base64.b64encode(total.digest()).decode()
         return bool(same_bytes and self._digest(found) == sha256_of(file))
 
