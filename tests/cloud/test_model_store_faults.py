@@ -17,6 +17,7 @@ import pytest
 from tasks.bucket import CHUNK_BYTES, Bucket, Held
 from tasks.errors import CloudError, CloudUnreachable, ModelStoreError
 from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
+from tasks.reporting.alerts import raise_alerts
 from tasks.settings import PROJECT
 from tests.cloud.conftest import BUCKET, free_port, settings_of
 from tests.cloud.models import CHILD, PROBLEM, Fitted, Place, fit_baseline, metadata, names
@@ -264,6 +265,9 @@ def test_without_the_network_the_last_known_champion_serves_and_it_is_said(
     assert store.of_horizon("1w") == [version, later]
     [told] = store.notices()
     assert "0.0 days old" in told and "1w no_change/v0001 (trained 2020-01-02)" in told and place.uri in told
+    series = pd.DataFrame({"source": [], "series": []})
+    alerts = raise_alerts([], series, pd.DataFrame({"degraded": pd.Series(dtype=bool)}), notices=(told,))
+    assert alerts[["kind", "message"]].to_numpy().tolist() == [["models", told]]
     with pytest.raises(CloudUnreachable, match="no answer"):
         _ = store.versions("no_change", "1w")[1].folder  # its files were never fetched
     for write in (
