@@ -174,12 +174,12 @@ class GcsStore:
         read_at = pd.Timestamp(known["read_at"])
         days = (pd.Timestamp.now(tz="UTC") - read_at) / pd.Timedelta(days=1)
         serving = [
-            f"{horizon} {entry['family']}/{entry['version']} (trained {entry['trained_as_of']})"
+            f"{horizon} {entry['family']}/{entry['version']} of {entry['trained_as_of']}"
             for horizon, entry in standing(of_lines(known["pointers"].get(HISTORY, ""), "")).items()
         ]
         return (
-            f"models come from the copy of {read_at:%Y-%m-%d %H:%M} UTC, {days:.1f} days old: {self._outage} "
-            f"Champions then: {', '.join(serving) or 'none'}",
+            f"models come from the copy of {read_at:%Y-%m-%d %H:%M} UTC, {days:.1f} days old. Champions then: "
+            f"{', '.join(serving) or 'none'}. {self._outage}",
         )
 
     # What is known without the network: pointers as last read, and names of versions with the hash of their metadata.
@@ -190,7 +190,7 @@ class GcsStore:
             try:
                 return ask()
             except CloudUnreachable as outage:
-                if not self._known_path.exists():
+                if self._known()["read_at"] is None:
                     raise CloudUnreachable(f"{outage}. No copy of the models is on this machine either") from outage
                 self._outage = outage
                 logger.warning("%s", *self.notices())

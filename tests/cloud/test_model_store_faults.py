@@ -264,7 +264,7 @@ def test_without_the_network_the_last_known_champion_serves_and_it_is_said(
     np.testing.assert_array_equal(champion.load(PROBLEM).predict_quantiles(fitted.features), fitted.forecast)
     assert store.of_horizon("1w") == [version, later]
     [told] = store.notices()
-    assert "0.0 days old" in told and "1w no_change/v0001 (trained 2020-01-02)" in told and place.uri in told
+    assert "0.0 days old" in told and "Champions then: 1w no_change/v0001 of 2020-01-02." in told and place.uri in told
     series = pd.DataFrame({"source": [], "series": []})
     alerts = raise_alerts([], series, pd.DataFrame({"degraded": pd.Series(dtype=bool)}), notices=(told,))
     assert alerts[["kind", "message"]].to_numpy().tolist() == [["models", told]]
