@@ -174,7 +174,7 @@ def test_killed_in_a_push_and_in_a_pull_and_run_again_it_is_all_there(
             with pytest.raises(ManifestMismatch):
                 check_exports(there.exports)
         if way == "push":
-            assert push(here, bucket).held == 1, "what arrived is not sent again"
+            assert push(here, bucket).held in (1, 2), "what arrived is not sent again; the last one was on its way"
     again = command("pull", there.home, bucket)
     told = again.communicate(timeout=60)[0]
     assert again.returncode == 0 and "pull of 2020-06-02" in told, told
