@@ -57,7 +57,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
         gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
     else:
         gates.append(as_task(gate_training, "gate PRE_TRAINING")(run))
-    forecasts, explainers, leaderboard = as_task(forecast, "forecast")(run, features, panel, data_snapshot)
+    forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(run, features, panel, data_snapshot)
     made = Made(
         data_snapshot=data_snapshot,
         panel=panel,
@@ -71,6 +71,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
         quarantine=quarantine,
         gates=gates,
         trained=trained,
+        notices=notices,
     )
     summary = as_task(publish, "publish")(run, made)
     as_task(publish_artifacts, "report")(summary)
@@ -205,20 +206,20 @@ def export(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.Dat
 def needs_training(run: Run) -> bool:
     """Whether some horizon has no champion that was trained by this session."""
     from tasks.evaluation.bake_off import champions_of
-    from tasks.model_store.store import ModelStore
+    from tasks.model_store.open import open_store
 
-    return len(champions_of(ModelStore(run.zones.models), run.horizons, run.as_of)) < len(run.horizons.horizons)
+    return len(champions_of(open_store(run.settings), run.horizons, run.as_of)) < len(run.horizons.horizons)
 
 
 def forecast(
     run: Run, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Forecasts, their explanation, and what was measured of the models behind them."""
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
+    """Forecasts, their explanation, what was measured of the models behind them, and what to know of their store."""
     from tasks.evaluation.bake_off import champions_of, measured_with
     from tasks.forecasting.forecast import forecast_day
-    from tasks.model_store.store import ModelStore
+    from tasks.model_store.open import open_store
 
-    store = ModelStore(run.zones.models)
+    store = open_store(run.settings)
     forecasts, explainers = forecast_day(
         features,
         panel,
@@ -229,7 +230,8 @@ def forecast(
         data_snapshot=data_snapshot,
         code_version=run.code_version,
     )
-    return forecasts, explainers, measured_with(store, champions_of(store, run.horizons, run.as_of))
+    measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
+    return forecasts, explainers, measured, store.notices()
 
 
 def publish(run: Run, made: Made) -> RunSummary:

@@ -42,11 +42,13 @@ def gate_training(run: Run) -> GateReport:
 
 
 def plan_fits(run: Run, budget: str) -> Plan:
-    """Every fit of the budget, from training files that are what their manifest says."""
+    """Every fit of the budget, from training files that are what their manifest says, for a store that answers."""
     from tasks.evaluation.plan import plan_bake_off
     from tasks.exports import check_exports, file_name
+    from tasks.model_store.open import open_store
     from tasks.registry import load_models, load_surface
 
+    open_store(run.settings).require_writable()
     files = cast("dict[str, dict[str, str]]", check_exports(run.work.exports)["files"])
     return plan_bake_off(
         run.work.exports,
@@ -101,7 +103,7 @@ def _label(work: dict[str, Any]) -> str:
 def judge(run: Run, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
     """Calibrate, measure, store and promote. Returns the leaderboard."""
     from tasks.evaluation.bake_off import judge_fits
-    from tasks.model_store.store import ModelStore
+    from tasks.model_store.open import open_store
     from tasks.registry import load_quality_gates
     from tasks.zones import exclusive
 
@@ -109,7 +111,7 @@ def judge(run: Run, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
         return judge_fits(
             plan,
             run.zones,
-            ModelStore(run.zones.models),
+            open_store(run.settings),
             as_of=run.as_of,
             gates=load_quality_gates(run.settings.registry),
             code_version=run.code_version,

@@ -67,6 +67,10 @@ class CloudError(CbiError):
     """Google Cloud refused or did not answer; the message says which setting, role or command mends it."""
 
 
+class CloudUnreachable(CloudError):
+    """Google Cloud did not answer, retries included; what is held here may serve meanwhile."""
+
+
 class TrainingFailed(CbiError):
     """A model family's process ended without a result."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.calendar import as_of_instant
 from tasks.context import Run
 from tasks.errors import ManifestMismatch
 from tasks.registry import FeatureRegistry, Horizons, load_regime_calendar
@@ -81,11 +82,17 @@ def write_exports(
                 "sha256": sha256_of(target),
                 "rows": len(table),
                 "columns": len(table.columns),
+                "query": f"features of surface {surface}, left join labels of {horizon}, weight and regime, by date",
                 "targets": int(table["target_log_return"].notna().sum()),
                 "first_date": f"{table['date'].iloc[0]:%Y-%m-%d}",
                 "last_date": f"{table['date'].iloc[-1]:%Y-%m-%d}",
             }
-    manifest: dict[str, object] = {"as_of": f"{as_of:%Y-%m-%d}", "inputs": inputs, "files": files}
+    manifest: dict[str, object] = {
+        "as_of": f"{as_of:%Y-%m-%d}",
+        "snapshot_time": as_of_instant(as_of).isoformat(),  # nothing in the files was known later
+        "inputs": inputs,
+        "files": files,
+    }
     write_json(path, manifest)
     return manifest
 

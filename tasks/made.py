@@ -17,7 +17,8 @@ class Made:
     """What a daily run made, for those who publish and tell it.
 
     ``series`` is a line a series held, ``quarantine`` the refused cells, ``gates`` every gate's results; ``trained``
-    says whether this run trained models.
+    says whether this run trained models, ``notices`` what the model store has to say (a copy
+    served in its place).
     """
 
     data_snapshot: str
@@ -32,3 +33,4 @@ class Made:
     quarantine: pd.DataFrame
     gates: list[GateReport]
     trained: bool
+    notices: tuple[str, ...] = ()

@@ -79,6 +79,11 @@ class Zones:
         return self.home / "models"
 
     @property
+    def models_cache(self) -> Path:
+        """What this machine holds of a model store in the cloud."""
+        return self.home / "models-cache"
+
+    @property
     def reports(self) -> Path:  # noqa: D102
         return self.home / "reports"
 
@@ -127,7 +132,12 @@ def move_into(file: Path, path: Path) -> Path:
 
 def write_json(path: Path, value: Any) -> Path:
     """Write ``value`` as readable JSON with sorted keys, so that equal values are equal files."""
-    return write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, default=str) + "\n").encode())
+    return write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """A value as the JSON file of it."""
+    return (json.dumps(value, indent=1, sort_keys=True, default=str) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:

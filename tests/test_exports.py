@@ -51,6 +51,11 @@ def test_there_are_ten_files_and_the_manifest_and_nothing_else(exported):
     manifest = check_exports(exported)
     assert set(manifest["files"]) == NAMES
     assert manifest["as_of"] == "2023-12-29"
+    assert manifest["snapshot_time"] == "2023-12-30T00:00:00+00:00", "18:00 Chicago"
+    assert {entry["query"].split(",")[0] for entry in manifest["files"].values()} == {
+        "features of surface prod",
+        "features of surface full",
+    }
 
 
 @pytest.mark.parametrize("horizon", HORIZONS)

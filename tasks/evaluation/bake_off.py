@@ -27,7 +27,7 @@ from tasks.evaluation.plan import Fit, Plan
 from tasks.evaluation.promotion import read_audit, verdict
 from tasks.evaluation.walk_forward import FINAL
 from tasks.exports import file_name
-from tasks.model_store.store import ModelStore, Version
+from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, column, probability_above_zero
 from tasks.registry import Horizons, QualityGates
 from tasks.settings import PROJECT
@@ -102,7 +102,7 @@ def judge_fits(
     baselines = {version.horizon for version in versions if version.family == BASELINE}
     if missing := sorted(set(plan.horizons.horizons) - baselines):
         raise TrainingFailed(f"the baseline was not fitted at {', '.join(missing)}: {'; '.join(failed.values())}")
-    audit = read_audit(store.folder)
+    audit = read_audit(store)
     refused = {
         version.name: verdict(version, version.metrics, gates.promotion, audit, code_version=code_version)
         for version in versions
@@ -113,9 +113,7 @@ def judge_fits(
     if plan.budget.last_test_years:
         return board.assign(champion=False)
     champions = board[board["champion"]]["model_version"].to_list()
-    for version in versions:
-        if version.name in champions:
-            store.promote(version, run=run)
+    store.promote(*(version for version in versions if version.name in champions), run=run)
     return board
 
 

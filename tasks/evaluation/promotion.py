@@ -9,14 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from tasks.model_store.store import Version
+from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.forecaster import BASELINE
 from tasks.registry import Aspirations, PromotionRule
-from tasks.zones import read_json, write_json
-
-AUDIT = "leakage_audit.json"
 
 
 @dataclass(frozen=True)
@@ -30,14 +26,14 @@ class Audit:
     findings: tuple[str, ...] = ()
 
 
-def write_audit(models: Path, audit: Audit) -> Path:
-    """Put the audit beside the models it speaks of, in place of the one before."""
-    return write_json(models / AUDIT, asdict(audit))
+def write_audit(store: ModelStore, audit: Audit) -> str:
+    """Put the audit beside the models it speaks of, in place of the one before; returns where it lies."""
+    return store.keep_audit(asdict(audit))
 
 
-def read_audit(models: Path) -> Audit | None:
+def read_audit(store: ModelStore) -> Audit | None:
     """The last audit, or None where there is none or what is there is unreadable."""
-    held = read_json(models / AUDIT)
+    held = store.audit()
     try:
         return Audit(**{**held, "findings": tuple(held["findings"])}) if held else None
     except (KeyError, TypeError):

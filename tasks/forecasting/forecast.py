@@ -10,7 +10,7 @@ from tasks.errors import CbiError, StaleSource
 from tasks.evaluation.calibration import calibrated
 from tasks.features.regimes import regime_name
 from tasks.labels import target_date
-from tasks.model_store.store import ModelStore, Version
+from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.forecaster import BASELINE, Problem, Served, column
 from tasks.registry import FeatureRegistry, Horizons
 from tasks.zones import read_json
@@ -108,7 +108,7 @@ def _serving_model(
         reasons.append(f"the model was trained {age} sessions ago (limit {horizons.champion_max_age_sessions})")
     try:
         model = champion.load(problem)
-        columns = list(champion.metadata["columns"])  # type: ignore[call-overload]
+        columns = list(champion.metadata["columns"])
         absent = [c for c in columns if c not in row]
         if absent:
             raise CbiError(f"the feature table no longer has {absent[:3]}")

@@ -22,6 +22,7 @@ from tasks.evaluation.promotion import Audit, write_audit
 from tasks.exports import check_exports, training_table
 from tasks.features.build import build_features
 from tasks.labels import build_labels, with_settled_closes
+from tasks.model_store.open import open_store
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel, value_columns
 from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skilful
@@ -203,7 +204,7 @@ def main() -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     with exclusive(run.zones, "models", wait_s=3600):
-        path = write_audit(run.zones.models, audit)
+        path = write_audit(open_store(settings), audit)
     write_bytes(given.report, report.encode())
     print(report)
     print(f"audit: {path}")

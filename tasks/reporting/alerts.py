@@ -1,4 +1,4 @@
-"""What a person should hear about: sources that failed, series that age, forecasts that are degraded."""
+"""What a person should hear about: sources that failed, series that age, degraded forecasts, models from a copy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import pandas as pd
 from tasks.sources.ingest import Ingested
 
 
-def raise_alerts(ingested: list[Ingested], series: pd.DataFrame, forecasts: pd.DataFrame) -> pd.DataFrame:
+def raise_alerts(
+    ingested: list[Ingested], series: pd.DataFrame, forecasts: pd.DataFrame, *, notices: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Rows ``kind, subject, level, message`` of ``ops.alerts``."""
     rows = [
         {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
@@ -27,4 +29,5 @@ def raise_alerts(ingested: list[Ingested], series: pd.DataFrame, forecasts: pd.D
         rows.append(
             {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}
         )
+    rows += [{"kind": "models", "subject": "model store", "level": "warning", "message": told} for told in notices]
     return pd.DataFrame(rows, columns=["kind", "subject", "level", "message"])

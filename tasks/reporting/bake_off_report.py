@@ -27,7 +27,8 @@ from tasks.evaluation.ensemble import REGIMES, ensemble
 from tasks.evaluation.importance import ablation, grouped_permutation
 from tasks.evaluation.promotion import Audit, read_audit, refusal, unmet_gates, verdict
 from tasks.exports import check_exports, file_name
-from tasks.model_store.store import ModelStore, Version
+from tasks.model_store.open import open_store
+from tasks.model_store.protocol import Version
 from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, Problem, forecaster
 from tasks.registry import Models, QualityGates, load_models, load_quality_gates, load_regime_calendar, load_surface
 from tasks.reporting.bake_off_findings import (
@@ -97,14 +98,14 @@ def newest_bake_off(run: Run, budget: str, *, models: Models, gates: QualityGate
     Raises:
         ModelStoreError: the store has none. ManifestMismatch: the training files are not those it was made from.
     """
-    store = ModelStore(run.zones.models)
+    store = open_store(run.settings)
     horizons = list(run.horizons.horizons)
     held = [v for v in store.versions(BASELINE, horizons[0]) if v.metadata.get("budget") == budget]
     if not held:
         raise ModelStoreError(
-            f"{store.folder} has no bake-off of budget {budget}; run `python -m flows.training --budget {budget}`"
+            f"{store.place} has no bake-off of budget {budget}; run `python -m flows.training --budget {budget}`"
         )
-    newest = max(held, key=lambda version: (version.trained_as_of, version.folder.name)).metadata["run"]
+    newest = max(held, key=lambda version: (version.trained_as_of, version.number)).metadata["run"]
     versions = [v for horizon in horizons for v in store.of_horizon(horizon) if v.metadata["run"] == newest]
     files = check_exports(run.work.exports)["files"]
     for version in versions:
@@ -113,7 +114,7 @@ def newest_bake_off(run: Run, budget: str, *, models: Models, gates: QualityGate
                 f"{run.work.exports / file_name('prod', version.horizon)} is not the file that {version.name} was "
                 f"trained on; run `python -m flows.training --budget {budget}` on the files that are there now"
             )
-    audit = read_audit(store.folder)
+    audit = read_audit(store)
     refused = {v.name: verdict(v, v.metrics, gates.promotion, audit, code_version=run.code_version) for v in versions}
     board = compare(versions, refused)
     promotes = not models.budgets[budget].last_test_years
@@ -128,7 +129,7 @@ def raw_forecasts(bake_off: BakeOff, zones: Zones, family: str, horizon: str) ->
     """
     fits = bake_off.version(family, horizon).metadata["fits"]
     found = {}
-    for part, years in dict(fits).items():  # type: ignore[call-overload]
+    for part, years in dict(fits).items():
         paths = [zones.fits / identity / f"forecasts.{horizon}.parquet" for year, identity in years.items()]
         folds = [path for year, path in zip(years, paths, strict=True) if year != "0"]
         if gone := [path for path in folds if not path.exists()]:

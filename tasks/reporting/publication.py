@@ -23,7 +23,7 @@ def publish_run(run: Run, made: Made) -> RunSummary:
     refused = summarise_quarantine(made.quarantine, as_of=run.as_of)
     results = pd.concat([report.frame() for report in made.gates], ignore_index=True)
     coverage = coverage_by_year(made.features, run.features)
-    alerts = raise_alerts(made.ingested, made.series, made.forecasts)
+    alerts = raise_alerts(made.ingested, made.series, made.forecasts, notices=made.notices)
     tables = daily_tables(
         run,
         made,

@@ -328,7 +328,8 @@ class BigQueryWarehouse:
             except Conflict:
                 if named is None:
                     raise
-                job = self._client.get_job(named)
+                self._client.get_job(named).result()
+                return
             job.result()
 
         with self._told(f"loading {table}"):

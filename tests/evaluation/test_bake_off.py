@@ -26,7 +26,8 @@ from tasks.evaluation.ensemble import REGIMES, ensemble
 from tasks.evaluation.plan import Plan, plan_bake_off
 from tasks.evaluation.walk_forward import FINAL, walk_forward
 from tasks.exports import file_name, training_table
-from tasks.model_store.store import ModelStore, Version
+from tasks.model_store.folder import FolderStore
+from tasks.model_store.protocol import Version
 from tasks.models import worker
 from tasks.models.forecaster import Problem, column, load_model, probability_above_zero
 from tasks.models.worker import run_work
@@ -95,7 +96,7 @@ class Bench:
         one = next(iter(self.tables))
         as_of = read_parquet(plan.exports / file_name("prod", one), columns=["date"])["date"].iloc[-1]
         gates = load_quality_gates(self.registry.folder)
-        store = ModelStore(zones.models)
+        store = FolderStore(zones.models)
         return judge_fits(plan, zones, store, as_of=as_of, gates=gates, code_version="c0de", failed=failed or {})
 
 
@@ -109,7 +110,7 @@ class Contest:
 
     def version(self, family: str, horizon: str = "1m") -> Version:
         """The one stored of a family."""
-        [found] = ModelStore(self.zones.models).versions(family, horizon)
+        [found] = FolderStore(self.zones.models).versions(family, horizon)
         return found
 
 
@@ -252,7 +253,7 @@ def test_a_short_budget_promotes_nothing(bench, contest, tmp_path) -> None:
     done(plan, zones)
     board = bench.judged(plan, zones)
     assert not board["champion"].any() and len(board) == 4
-    assert ModelStore(zones.models).history() == []
+    assert FolderStore(zones.models).history() == []
     assert set(contest.board.loc[contest.board["champion"], "horizon"]) == {"1w", "1m"}
 
 

@@ -19,7 +19,7 @@ import pytest
 from tasks.calendar import as_of_instant, sessions
 from tasks.errors import GateFailed, SourceUnavailable
 from tasks.exports import check_exports
-from tasks.model_store.store import ModelStore
+from tasks.model_store.folder import FolderStore
 from tasks.registry import load_models, load_quality_gates
 from tasks.reporting.summary import RunSummary
 from tasks.settings import PROJECT
@@ -183,7 +183,7 @@ def test_an_earlier_session_is_a_replay_that_leaves_the_current_files_and_uses_n
 
 
 def _versions(home: Path, horizon: str) -> list:
-    store = ModelStore(home / "models")
+    store = FolderStore(home / "models")
     return store.of_horizon(horizon)
 
 

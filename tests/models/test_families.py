@@ -13,7 +13,8 @@ from tasks.evaluation.bake_off import compare
 from tasks.evaluation.calibration import apply, calibrate_out_of_fold, corrections
 from tasks.evaluation.metrics import coverage, measure, pinball
 from tasks.evaluation.walk_forward import walk_forward
-from tasks.model_store.store import ModelStore, Version
+from tasks.model_store.folder import FolderStore
+from tasks.model_store.protocol import Version
 from tasks.models.forecaster import FAMILIES, Problem, forecaster, horizon_scale, probability_above_zero
 from tests.conftest import Registry
 
@@ -159,7 +160,7 @@ def test_the_figures_of_the_leaderboard_by_hand() -> None:
 
 
 def fake_version(
-    store: ModelStore, files: Path, family: str, *, loss: float, identity: str, day: str = "2020-01-02"
+    store: FolderStore, files: Path, family: str, *, loss: float, identity: str, day: str = "2020-01-02"
 ) -> Version:
     metadata: dict[str, object] = {
         "family": family,
@@ -174,7 +175,7 @@ def fake_version(
 def test_the_baseline_is_champion_unless_a_family_is_truly_better(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     for loss, winner in ((0.011, "no_change"), (0.010, "no_change"), (0.009, "lightgbm")):
-        store = ModelStore(tmp_path / f"store{loss}")
+        store = FolderStore(tmp_path / f"store{loss}")
         base = fake_version(store, tmp_path / "files", "no_change", loss=0.010, identity="a")
         rival = fake_version(store, tmp_path / "files", "lightgbm", loss=loss, identity="b")
         board = compare([rival, base])
@@ -185,7 +186,7 @@ def test_a_family_of_fewer_origins_is_held_against_its_own_and_not_against_the_l
     tmp_path: Path,
 ) -> None:
     (tmp_path / "files").mkdir()
-    store = ModelStore(tmp_path / "store")
+    store = FolderStore(tmp_path / "store")
 
     def stored(family: str, loss: float, skill: float) -> Version:
         metadata = {"family": family, "horizon": "1w", "identity": family, "run": "r", "trained_as_of": "2020-01-02"}
@@ -198,11 +199,11 @@ def test_a_family_of_fewer_origins_is_held_against_its_own_and_not_against_the_l
 def test_the_store_keeps_one_version_an_identity_and_serves_none_trained_later(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "model.json").write_text("{}")
-    store = ModelStore(tmp_path / "store")
+    store = FolderStore(tmp_path / "store")
     old = fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="a", day="2020-01-02")
     assert fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="a").folder == old.folder
     new = fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="b", day="2021-01-04")
-    assert [v.folder.name for v in store.versions("no_change", "1w")] == ["v0001", "v0002"]
+    assert [v.number for v in store.versions("no_change", "1w")] == ["v0001", "v0002"]
     for version in (new, old, new, new):
         store.promote(version, run="r")
     assert len(store.history()) == 2
@@ -218,9 +219,9 @@ def test_the_store_keeps_one_version_an_identity_and_serves_none_trained_later(t
 def test_of_two_champions_of_one_day_the_later_promotion_serves(tmp_path: Path) -> None:
     """Trained again on the same data by other code; and promoting the first again is a rollback."""
     (tmp_path / "files").mkdir()
-    store, day = ModelStore(tmp_path / "store"), pd.Timestamp("2020-01-02")
+    store, day = FolderStore(tmp_path / "store"), pd.Timestamp("2020-01-02")
     first, second = (fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity=i) for i in "ab")
     for version in (first, second, first):
         store.promote(version, run="r")
         assert store.champion("1w", day).folder == version.folder  # type: ignore[union-attr]
-        assert f'"version": "{version.folder.name}"' in (tmp_path / "store" / "champions.json").read_text()
+        assert f'"version": "{version.number}"' in (tmp_path / "store" / "champions.json").read_text()

@@ -17,7 +17,8 @@ from tasks.evaluation.plan import plan_bake_off
 from tasks.evaluation.promotion import Audit, aspirations_met, read_audit, refusal, unmet_gates, verdict, write_audit
 from tasks.exports import file_name, training_table
 from tasks.features.build import build_features
-from tasks.model_store.store import ModelStore, Version
+from tasks.model_store.folder import FolderStore
+from tasks.model_store.protocol import Version
 from tasks.models.forecaster import SCALE, Problem
 from tasks.models.worker import out_of_fold, run_work
 from tasks.proofs.permutation import Analogues
@@ -35,7 +36,7 @@ PASSED = Audit(passed=True, data_snapshots={"1m": DATA}, code_version=CODE, as_o
 def version(tmp_path: Path, *, hit: float | None, family: str = "lightgbm", horizon: str = "1m", loss: float = 0.009):
     metadata = {"family": family, "horizon": horizon, "data_snapshot": DATA, "run": "r", "trained_as_of": "2023-12-29"}
     metrics = {} if hit is None else {"direction_hit_rate": hit, "pinball_log_return": loss}
-    return Version(tmp_path / family / horizon / "v0001", metadata, metrics)
+    return Version("v0001", metadata, metrics, lambda: tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +125,13 @@ def test_the_baseline_is_champion_while_the_best_is_refused(tmp_path):
 
 
 def test_an_audit_is_read_as_it_was_written_and_a_damaged_one_counts_as_none(tmp_path):
-    assert read_audit(tmp_path) is None
-    path = write_audit(tmp_path, replace(PASSED, findings=("a", "b")))
-    assert read_audit(tmp_path) == replace(PASSED, findings=("a", "b"))
+    store = FolderStore(tmp_path)
+    assert read_audit(store) is None
+    path = Path(write_audit(store, replace(PASSED, findings=("a", "b"))))
+    assert read_audit(store) == replace(PASSED, findings=("a", "b"))
     for damaged in ('{"passed": true}', "{", "[1]"):
         path.write_text(damaged)
-        assert read_audit(tmp_path) is None, damaged
+        assert read_audit(store) is None, damaged
 
 
 def test_an_unknown_horizon_in_the_rule_is_refused_by_name(registry, tmp_path):
@@ -171,7 +173,7 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
     assert measured["direction_hit_rate"] > 0.9
 
     # the bake-off: fits of honest families, and beside them under LightGBM's name what was just measured
-    zones, store = Zones(tmp_path / "home"), ModelStore(tmp_path / "home" / "models")
+    zones, store = Zones(tmp_path / "home"), FolderStore(tmp_path / "home" / "models")
     write_parquet(zones.exports / file_name("prod", "1m"), table.assign(**features[[*REGIMES]]))
     one_month = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
     daily = load_models(registry.folder, registry.features)
@@ -196,7 +198,7 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
     champions = []
     for audit_passed in (None, False, True):
         if audit_passed is not None:
-            write_audit(store.folder, Audit(audit_passed, {"1m": DATA}, CODE, "2023-12-29", ("features planted",)))
+            write_audit(store, Audit(audit_passed, {"1m": DATA}, CODE, "2023-12-29", ("features planted",)))
         board = judge_fits(plan, zones, store, as_of=AS_OF, gates=lenient, code_version=CODE).set_index("family")
         champions.append(store.champion("1m", AS_OF).family)
         assert board.loc["lightgbm", "champion"] == bool(audit_passed)

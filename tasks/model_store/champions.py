@@ -1,0 +1,83 @@
+"""The rules of promotion, the same for every store: a history of promotions, and who stands by it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from tasks.errors import ModelStoreError
+from tasks.model_store.protocol import Version
+
+HISTORY, CHAMPIONS, AUDIT = "history.jsonl", "champions.json", "leakage_audit.json"
+
+Entry = dict[str, str]
+
+
+def entry_of(version: Version, *, run: str) -> Entry:
+    """A promotion, as the history holds it."""
+    return {
+        "horizon": version.horizon,
+        "family": version.family,
+        "version": version.number,
+        "trained_as_of": f"{version.trained_as_of:%Y-%m-%d}",
+        "run": run,
+    }
+
+
+def with_promotions(history: Sequence[Entry], entries: Sequence[Entry]) -> list[Entry]:
+    """The history after promotions; one that already stands in its contest (horizon and day) is not noted again."""
+    lines = list(history)
+    for entry in entries:
+        contest = [line for line in lines if _contest(line) == _contest(entry)]
+        if not contest or contest[-1] != entry:
+            lines.append(entry)
+    return lines
+
+
+def _contest(entry: Entry) -> tuple[str, str]:
+    return entry["horizon"], entry["trained_as_of"]
+
+
+def standing(history: Sequence[Entry]) -> dict[str, Entry]:
+    """The champion of each horizon: of those trained last, the one promoted last."""
+    found: dict[str, Entry] = {}
+    for entry in history:
+        held = found.get(entry["horizon"])
+        if held is None or held["trained_as_of"] <= entry["trained_as_of"]:
+            found[entry["horizon"]] = entry
+    return found
+
+
+def standing_by(history: Sequence[Entry], horizon: str, as_of: pd.Timestamp) -> Entry | None:
+    """The champion of a horizon that was trained by ``as_of``."""
+    known = [
+        entry for entry in history if entry["horizon"] == horizon and pd.Timestamp(entry["trained_as_of"]) <= as_of
+    ]
+    return standing(known).get(horizon)
+
+
+def to_lines(history: Sequence[Entry]) -> bytes:
+    """A history as the file of it."""
+    return "".join(json.dumps(line, sort_keys=True) + "\n" for line in history).encode()
+
+
+def of_lines(content: bytes | str, place: str) -> list[Entry]:
+    """A history read back.
+
+    Raises:
+        ModelStoreError: a line is not readable.
+    """
+    text = content if isinstance(content, str) else content.decode(errors="replace")
+    return list(_lines(text, place))
+
+
+def _lines(text: str, place: str) -> Iterator[Entry]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            raise ModelStoreError(
+                f"{place}, line {number} is not readable; restore the file from a backup or its earlier generation"
+            ) from None

@@ -1,0 +1,128 @@
+"""Models in a folder: ``<family>/<horizon>/v0001/``, with ``champions.json`` and ``history.jsonl``.
+
+A version is filled under a temporary name and renamed, so that it is complete or absent.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.errors import ModelStoreError
+from tasks.model_store.champions import (
+    AUDIT,
+    CHAMPIONS,
+    HISTORY,
+    entry_of,
+    of_lines,
+    standing,
+    standing_by,
+    to_lines,
+    with_promotions,
+)
+from tasks.model_store.protocol import Version
+from tasks.zones import TEMPORARY, read_json, sha256_of, write_bytes, write_json
+
+
+class FolderStore:
+    """A folder of versions. One writer at a time: callers hold the lock ``models``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def place(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
+    def require_writable(self) -> None:
+        """Nothing to ask: a folder that cannot be written says so itself."""
+
+    def versions(self, family: str, horizon: str) -> list[Version]:
+        """All complete versions, oldest first."""
+        paths = sorted((self.folder / family / horizon).glob("v[0-9]*"))
+        return [version for version in map(self._version, paths) if version is not None]
+
+    @staticmethod
+    def _version(path: Path) -> Version | None:
+        metadata, metrics = read_json(path / "metadata.json"), read_json(path / "metrics.json")
+        return None if metadata is None or metrics is None else Version(path.name, metadata, metrics, lambda: path)
+
+    def of_horizon(self, horizon: str) -> list[Version]:
+        """All complete versions of every family at a horizon."""
+        families = sorted(path.parent.name for path in self.folder.glob(f"*/{horizon}") if path.is_dir())
+        return [version for family in families for version in self.versions(family, horizon)]
+
+    def find(self, family: str, horizon: str, identity: str) -> Version | None:
+        """The version made from exactly these inputs, if there is one."""
+        return next((v for v in self.versions(family, horizon) if v.metadata["identity"] == identity), None)
+
+    def add(self, files: Path, metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> Version:
+        """Store the model files in ``files`` as the next version; the same identity again gives the version held."""
+        family, horizon = str(metadata["family"]), str(metadata["horizon"])
+        held = self.find(family, horizon, str(metadata["identity"]))
+        if held:
+            return held
+        parent = self.folder / family / horizon
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{TEMPORARY}*"):
+            shutil.rmtree(left)
+        numbers = [int(path.name[1:]) for path in parent.glob("v[0-9]*")]
+        target = parent / f"v{max(numbers, default=0) + 1:04d}"
+        temporary = parent / f"{TEMPORARY}{target.name}"
+        shutil.copytree(files, temporary)
+        describe(temporary, metadata, metrics)
+        temporary.rename(target)
+        version = self._version(target)
+        assert version is not None
+        return version
+
+    def promote(self, *versions: Version, run: str) -> None:
+        """Make each version champion of its horizon, and note it in the history. Repeating it changes nothing."""
+        history = self.history()
+        after = with_promotions(history, [entry_of(version, run=run) for version in versions])
+        if after != history:
+            write_bytes(self.folder / HISTORY, to_lines(after))
+        if standing(after) != read_json(self.folder / CHAMPIONS):
+            write_json(self.folder / CHAMPIONS, standing(after))
+
+    def history(self) -> list[dict[str, str]]:
+        """Every promotion, oldest first."""
+        path = self.folder / HISTORY
+        return of_lines(path.read_bytes(), str(path)) if path.exists() else []
+
+    def champion(self, horizon: str, as_of: pd.Timestamp) -> Version | None:
+        """The newest champion that was trained by ``as_of``: a model that has seen later data must not forecast it."""
+        entry = standing_by(self.history(), horizon, as_of)
+        if entry is None:
+            return None
+        path = self.folder / entry["family"] / horizon / entry["version"]
+        version = self._version(path)
+        if version is None:
+            raise ModelStoreError(f"{path} was promoted but is gone; run `python -m flows.training`")
+        return version
+
+    def audit(self) -> Mapping[str, Any] | None:
+        """The last leakage audit, or None where there is none or what is there is unreadable."""
+        held = read_json(self.folder / AUDIT)
+        return held if isinstance(held, dict) else None
+
+    def keep_audit(self, audit: Mapping[str, Any]) -> str:
+        """Put an audit in place of the one before; returns where it lies."""
+        return str(write_json(self.folder / AUDIT, dict(audit)))
+
+    def notices(self) -> tuple[str, ...]:
+        """None: a folder answers for itself."""
+        return ()
+
+
+def describe(folder: Path, metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
+    """Write what is said of a version beside its files: ``metrics.json``, then ``metadata.json`` with every hash."""
+    write_json(folder / "metrics.json", dict(metrics))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    write_json(folder / "metadata.json", {**metadata, "files": hashes})

@@ -1,0 +1,24 @@
+"""Which model store the settings name: the one place that knows there are two."""
+
+from __future__ import annotations
+
+from tasks.model_store.protocol import ModelStore
+from tasks.settings import Settings
+from tasks.zones import Zones
+
+
+def open_store(settings: Settings) -> ModelStore:
+    """The store of ``CBI_MODELS``: a folder under CBI_HOME, or a place in Cloud Storage with a cache under CBI_HOME.
+
+    Raises:
+        SettingsError: it is neither.
+    """
+    zones = Zones(settings.home)
+    if settings.models == "folder":
+        from tasks.model_store.folder import FolderStore
+
+        return FolderStore(zones.models)
+    from tasks.bucket import Bucket
+    from tasks.model_store.gcs import GcsStore
+
+    return GcsStore(Bucket(settings.models, settings), zones)

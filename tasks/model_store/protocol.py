@@ -1,0 +1,132 @@
+"""What a model store is, wherever it lies: immutable versions, champions, and the last leakage audit.
+
+A version is complete or absent. Its identity is what it was made from, so that a rerun finds it instead of making
+another. Callers know this module and tasks/model_store/open.py only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+
+from tasks.errors import ModelStoreError
+from tasks.models.forecaster import Problem, Served, load_model
+from tasks.zones import sha256_of
+
+
+@dataclass(frozen=True)
+class Version:
+    """One model version of a store. ``number`` is its name within family and horizon: v0001."""
+
+    number: str
+    metadata: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    fetch: Callable[[], Path] = field(compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """Its files on this machine, fetched first where they are not; read only.
+
+        Raises:
+            ModelStoreError: a file is gone or altered. CloudUnreachable: they are not here, and nothing answers.
+        """
+        return self.fetch()
+
+    @property
+    def family(self) -> str:
+        """Its model family."""
+        return str(self.metadata["family"])
+
+    @property
+    def horizon(self) -> str:
+        """Its horizon."""
+        return str(self.metadata["horizon"])
+
+    @property
+    def name(self) -> str:
+        """How forecasts name it: family/horizon/version."""
+        return f"{self.family}/{self.horizon}/{self.number}"
+
+    @property
+    def trained_as_of(self) -> pd.Timestamp:
+        """Nothing known later than 18:00 Chicago of this date went into it."""
+        return pd.Timestamp(str(self.metadata["trained_as_of"]))
+
+    def load(self, problem: Problem) -> Served:
+        """The fitted model, its files checked against the hashes taken when it was stored.
+
+        Raises:
+            ModelStoreError: a file is missing or is not the one stored.
+        """
+        folder = self.folder
+        if altered := altered_file(folder, self.metadata["files"]):
+            raise ModelStoreError(
+                f"{altered} is not the file that was stored; delete {folder} and run `python -m flows.training`"
+            )
+        return load_model(self.family, folder, problem, dict(self.metadata["horizons"]))
+
+
+def altered_file(folder: Path, files: Mapping[str, str]) -> Path | None:
+    """The first file that is missing or does not have the SHA-256 that ``files`` name for it."""
+    for name, digest in files.items():
+        path = folder / name
+        if not path.exists() or sha256_of(path) != digest:
+            return path
+    return None
+
+
+class ModelStore(Protocol):
+    """Versions, champions and the last audit. Reads may be served from this machine; writes never are."""
+
+    @property
+    def place(self) -> str:
+        """Where it lies, for messages: a folder or gs://…"""
+
+    def require_writable(self) -> None:
+        """Nothing, or why nothing could be stored now: asked before hours of training.
+
+        Raises:
+            CloudError: with what to do.
+        """
+
+    def versions(self, family: str, horizon: str) -> list[Version]:
+        """All complete versions, oldest first."""
+
+    def of_horizon(self, horizon: str) -> list[Version]:
+        """All complete versions of every family at a horizon."""
+
+    def find(self, family: str, horizon: str, identity: str) -> Version | None:
+        """The version made from exactly these inputs, if there is one."""
+
+    def add(self, files: Path, metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> Version:
+        """Store the model files in ``files`` as the next version; the same identity again gives the version held.
+
+        Raises:
+            CloudError: with what to do; nothing was half stored.
+        """
+
+    def promote(self, *versions: Version, run: str) -> None:
+        """Make each version champion of its horizon, and note it in the history. Repeating it changes nothing."""
+
+    def history(self) -> list[dict[str, str]]:
+        """Every promotion, oldest first."""
+
+    def champion(self, horizon: str, as_of: pd.Timestamp) -> Version | None:
+        """The newest champion that was trained by ``as_of``: a model that has seen later data must not forecast it.
+
+        Raises:
+            ModelStoreError: it was promoted but is gone.
+        """
+
+    def audit(self) -> Mapping[str, Any] | None:
+        """The last leakage audit, or None where there is none or what is there is unreadable."""
+
+    def keep_audit(self, audit: Mapping[str, Any]) -> str:
+        """Put an audit in place of the one before; returns where it lies."""
+
+    def notices(self) -> tuple[str, ...]:
+        """What a person should know of the answers so far: that they came from a copy, and how old it is."""
