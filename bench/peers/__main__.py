@@ -1,8 +1,8 @@
 """`make bench-peers`: the product's families and libraries from outside on the same folds, in one run.
 
 ``python -m bench.peers PYTHON [NAME ...]``: the interpreter of the peers' environment, and the contenders to run anew;
-without any, all. The others' answers are those of the run before, which the page says by their time. Reads the training
-files of CBI_HOME and writes docs/results/bench_peers.md.
+without any, all. The others' answers are those of the run before, which the page says by their time, as it says which
+have never run. Reads the training files of CBI_HOME and writes docs/results/bench_peers.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.machine import this_machine
 from bench.measurement import BenchError
-from bench.peers.exchange import read_costs, read_forecasts, write_contest, write_net_inputs
+from bench.peers.exchange import has_run, read_costs, read_forecasts, write_contest, write_net_inputs
 from bench.peers.ours import load_contest
 from bench.peers.report import OWN_PAIRS, PAIRS, accuracy, beside, every_cost, render
 from bench.peers.run import TIMED
@@ -68,7 +68,10 @@ def main() -> int:
             chosen = [name for name in CONTENDERS if not given.name or name in given.name]
             for _ in pool.map(lambda name: _contend(folder, name, given.python), chosen):
                 pass
+        missing = [name for name in CONTENDERS if given.name and not has_run(folder, name)]
         for name in CONTENDERS:
+            if name in missing:
+                continue
             costs[name] = read_costs(folder, name)
             if name.split()[-1] not in TIMED:
                 forecasts[name] = read_forecasts(folder, name, contest)
@@ -86,9 +89,9 @@ def main() -> int:
         every_cost(costs),
     ]
     packages = sorted({str(held["package"]) for held in costs.values()} - {"CBI"})
-    write_bytes(
-        REPORT, render(machine, tables, packages=packages, took_s=time.perf_counter() - start, jobs=given.jobs).encode()
-    )
+    took_s = time.perf_counter() - start
+    page = render(machine, tables, packages=packages, took_s=took_s, jobs=given.jobs, missing=missing)
+    write_bytes(REPORT, page.encode())
     print(f"written: {REPORT.relative_to(PROJECT)}")
     return 0
 

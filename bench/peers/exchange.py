@@ -120,6 +120,11 @@ def read_forecasts(folder: Path, name: str, contest: Contest) -> dict[str, pd.Da
     return made
 
 
+def has_run(folder: Path, name: str) -> bool:
+    """Whether a contender has left its seconds; they are written last."""
+    return (folder / f"costs.{name}.json").exists()
+
+
 def read_costs(folder: Path, name: str) -> dict[str, Any]:
     """Seconds a fold, the package, and when they were measured.
 

@@ -156,7 +156,15 @@ def every_cost(costs: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table("Seconds of every contender", pd.DataFrame(lines), "Fitting and forecasting, five horizons.")
 
 
-def render(machine: Machine, tables: Sequence[Table], *, packages: Sequence[str], took_s: float, jobs: int) -> str:
+def render(
+    machine: Machine,
+    tables: Sequence[Table],
+    *,
+    packages: Sequence[str],
+    took_s: float,
+    jobs: int,
+    missing: Sequence[str],
+) -> str:
     """The whole page."""
     parts = [
         "# Peers from outside (written by `make bench-peers`: generated, never edited)",
@@ -165,7 +173,8 @@ def render(machine: Machine, tables: Sequence[Table], *, packages: Sequence[str]
         f"- Load average before the run: {machine.load}\n"
         f"- Packages: {', '.join(packages)}\n"
         f"- Commit: {machine.commit}\n"
-        f"- Date: {machine.date}; the run took {took_s:.0f} s",
+        f"- Date: {machine.date}; the run took {took_s:.0f} s"
+        + (f"\n- Not run yet: {', '.join(missing)}" if missing else ""),
     ]
     for held in tables:
         cells = [[str(cell) for cell in line] for line in held.frame.itertuples(index=False)]

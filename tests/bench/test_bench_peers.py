@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.machine import this_machine
 from bench.measurement import BenchError
-from bench.peers.exchange import CLOSE, Contest, read_costs, read_forecasts, write_answer, write_contest
-from bench.peers.report import PAIRS, accuracy, beside
+from bench.peers.exchange import CLOSE, Contest, has_run, read_costs, read_forecasts, write_answer, write_contest
+from bench.peers.report import PAIRS, accuracy, beside, every_cost, render
 from bench.peers.run import Steps, Task, cpu_seconds
 from tasks.models.forecaster import SCALE, column
 from tasks.registry import load_horizons
@@ -136,3 +137,7 @@ def test_steps_and_parameters_are_counted_and_a_peer_that_is_only_timed_has_no_s
     (line,) = beside("Side by side", PAIRS, measured, held).frame.to_dict("records")
     assert (line["CPU s a step, ours"], line["CPU s a step, peer"]) == ("0.400", "10.000")
     assert (line["ratio"], line["CPU s a fold, peer"], line["ours loses less"]) == ("", "", "")
+    missing = [name for name in ("tft", "dense") if not has_run(tmp_path, name)]
+    page = render(this_machine(), [every_cost(measured)], packages=[], took_s=1.0, jobs=2, missing=missing)
+    assert "- Not run yet: dense\n" in page
+    assert "one thread each, 2 at a time" in page
