@@ -176,7 +176,7 @@ def render(
         f"- Date: {machine.date}; the run took {took_s:.0f} s"
         + (f"\n- Not run yet: {', '.join(missing)}" if missing else ""),
     ]
-    for held in tables:
+    for held in (held for held in tables if len(held.frame)):  # own settings may not have run
         cells = [[str(cell) for cell in line] for line in held.frame.itertuples(index=False)]
         parts.append(f"## {held.title}\n\n{table(held.frame.columns, cells)}\n\n{held.note}")
     return "\n\n".join([*parts, HOW])
