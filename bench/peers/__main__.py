@@ -1,8 +1,8 @@
 """`make bench-peers`: the product's families and libraries from outside on the same folds, in one run.
 
 ``python -m bench.peers PYTHON [NAME ...]``: the interpreter of the peers' environment, and the contenders to run anew;
-without any, all. The others' answers are those of the run before, which the page says by their time. Reads the training
-files of CBI_HOME and writes docs/results/bench_peers.md.
+without any, all. The others' answers are those of the run before, which the page says by their time, as it says which
+have never run. Reads the training files of CBI_HOME and writes docs/results/bench_peers.md.
 """
 
 from __future__ import annotations
@@ -12,14 +12,19 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from bench.machine import this_machine
 from bench.measurement import BenchError
-from bench.peers.exchange import read_costs, read_forecasts, write_contest, write_net_inputs
+from bench.peers.exchange import has_run, read_costs, read_forecasts, write_contest, write_net_inputs
 from bench.peers.ours import load_contest
-from bench.peers.report import accuracy, every_cost, render, seconds
+from bench.peers.report import OWN_PAIRS, PAIRS, accuracy, beside, every_cost, render
+from bench.peers.run import TIMED
 from tasks.errors import CbiError
+from tasks.registry import load_horizons
 from tasks.settings import PROJECT, load_settings
 from tasks.zones import sha256_of, write_bytes
 
@@ -32,12 +37,8 @@ CONTENDERS = (  # ours and its peer next to each other, so that a busy moment me
     "AutoARIMA",
     "AutoETS",
     "AutoTheta",
-    "lightgbm",
-    "mlforecast LightGBM",
-    "tcn",
-    "neuralforecast TCN",
-    "nbeatsx",
-    "neuralforecast NBEATSx",
+    *(name for pair in PAIRS for name in pair),
+    *(peer for _, peer in OWN_PAIRS),
 )
 ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
@@ -47,6 +48,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.peers", description=__doc__)
     parser.add_argument("python", help="interpreter of the environment of bench/peers/requirements.txt")
     parser.add_argument("name", nargs="*", help=f"contenders to run anew: {', '.join(CONTENDERS)}; without any, all")
+    parser.add_argument("--jobs", type=int, default=1, help="contenders at a time (default: %(default)s)")
     given = parser.parse_args()
     if unknown := sorted(set(given.name) - set(CONTENDERS)):
         parser.error(f"unknown contenders: {', '.join(unknown)}")
@@ -55,31 +57,41 @@ def main() -> int:
     try:
         contest = load_contest("lightgbm")
         before = _told(folder)
-        write_contest(folder, contest, _parameters(contest.columns))
+        write_contest(folder, contest, _parameters(contest.columns, contest.other_markets))
         write_net_inputs(folder, contest)
         if given.name and _told(folder) != before:
             raise BenchError(
                 "the data, the folds or the parameters are not those of the run before: run all contenders"
             )
         forecasts, costs = {}, {}
+        with ThreadPoolExecutor(given.jobs) as pool:
+            chosen = [name for name in CONTENDERS if not given.name or name in given.name]
+            for _ in pool.map(lambda name: _contend(folder, name, given.python), chosen):
+                pass
+        missing = [name for name in CONTENDERS if given.name and not has_run(folder, name)]
         for name in CONTENDERS:
-            if not given.name or name in given.name:
-                _contend(folder, name, given.python)
-            forecasts[name], costs[name] = read_forecasts(folder, name, contest), read_costs(folder, name)
+            if name in missing:
+                continue
+            costs[name] = read_costs(folder, name)
+            if name.split()[-1] not in TIMED:
+                forecasts[name] = read_forecasts(folder, name, contest)
             print(
-                f"{name}: " + ", ".join(f"{fold['year']} {fold['wall_s']:.1f} s" for fold in costs[name]["folds"]),
+                f"{name}: " + ", ".join(f"{fold['year']} {fold['cpu_s']:.1f} CPU s" for fold in costs[name]["folds"]),
                 flush=True,
             )
     except (BenchError, CbiError) as error:
         print(f"bench.peers: {error}", file=sys.stderr)
         return 1
     tables = [
-        seconds(costs, forecasts),
+        beside("The same configuration, side by side", PAIRS, costs, forecasts),
+        beside("Peers with their own settings", OWN_PAIRS, costs, forecasts),
         accuracy(forecasts, contest.levels, sessions=contest.sessions),
         every_cost(costs),
     ]
     packages = sorted({str(held["package"]) for held in costs.values()} - {"CBI"})
-    write_bytes(REPORT, render(machine, tables, packages=packages, took_s=time.perf_counter() - start).encode())
+    took_s = time.perf_counter() - start
+    page = render(machine, tables, packages=packages, took_s=took_s, jobs=given.jobs, missing=missing)
+    write_bytes(REPORT, page.encode())
     print(f"written: {REPORT.relative_to(PROJECT)}")
     return 0
 
@@ -90,24 +102,47 @@ def _told(folder: Path) -> dict[str, str]:
     return {path.name: sha256_of(path) for path in [*files, *folder.glob("inputs.*.parquet")] if path.exists()}
 
 
-def _parameters(columns: tuple[str, ...]) -> dict[str, object]:
+def _parameters(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> dict[str, dict[str, object]]:
     """The configuration of ours, which the peers are given."""
-    from tasks.models import lightgbm
-    from tasks.models.neural.networks import Tcn
+    from tasks.models import lightgbm, xgboost
+    from tasks.models.neural.networks import Dense, Tcn, Tft
     from tasks.models.neural.options import NeuralOptions
 
     options = NeuralOptions()
-    tuned = {name: value for name, value in lightgbm.DEFAULTS.items() if name not in ("own_share", "rounds", "every")}
-    net = options.as_json() | {"kernel": Tcn.kernel, "blocks": Tcn.blocks, "seed": options.seeds[0]}
+    net = options.as_json() | {
+        "kernel": Tcn.kernel,
+        "blocks": Tcn.blocks,
+        "heads_of_attention": Tft.heads_of_attention,
+        "dense_layers": len(Dense.sizes),
+        "dense_parameters": _parameters_of_dense(columns, other_markets),
+        "seed": options.seeds[0],
+    }
     return {
-        "lightgbm": {
-            "columns": columns,
-            "every": lightgbm.DEFAULTS["every"],
-            "rounds": lightgbm.DEFAULTS["rounds"],
-            "parameters": {**lightgbm.PARAMETERS, **tuned},
-        },
+        "lightgbm": {"columns": columns, **_boosting(lightgbm.DEFAULTS, lightgbm.PARAMETERS)},
+        "xgboost": {"columns": load_contest("xgboost").columns, **_boosting(xgboost.DEFAULTS, xgboost.PARAMETERS)},
         "net": net,
     }
+
+
+def _boosting(defaults: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, object]:
+    tuned = {name: value for name, value in defaults.items() if name not in ("own_share", "rounds", "every")}
+    return {"every": defaults["every"], "rounds": defaults["rounds"], "parameters": {**parameters, **tuned}}
+
+
+def _parameters_of_dense(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> int:
+    """How many parameters our dense network has: its peer, whose layers are all of one width, gets as many."""
+    import numpy as np
+
+    from tasks.models.neural.networks import Dense, Shape
+    from tasks.models.neural.options import NeuralOptions
+    from tasks.models.neural.windows import Layout
+
+    options, layout = NeuralOptions(), Layout.of(list(columns), other_markets)
+    horizons = load_horizons(PROJECT / "registry")
+    levels = horizons.quantiles
+    anchor = np.arange(len(levels), dtype="float64") * np.ones((len(horizons.horizons), 1))
+    shape = Shape(len(layout.own), len(layout.other), options.window, options.channels, options.dropout)
+    return sum(held.numel() for held in Dense(shape, anchor, levels.index(0.5)).parameters())
 
 
 def _contend(folder: Path, name: str, python: str) -> None:

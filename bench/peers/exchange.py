@@ -63,11 +63,14 @@ class Contest:
         return list(held.values())
 
 
-def write_contest(folder: Path, contest: Contest, parameters: Mapping[str, Any]) -> None:
-    """Everything that a contender from outside is told."""
+def write_contest(folder: Path, contest: Contest, parameters: Mapping[str, Mapping[str, Any]]) -> None:
+    """Everything that a contender from outside is told. ``parameters``: of each family, its `columns` among them."""
     first = next(iter(contest.tables.values()))
     write_parquet(folder / "closes.parquet", first[["date", CLOSE]].rename(columns={CLOSE: "close"}))
-    table = first[["date", *contest.columns]].assign(scale=first[SCALE] / 100 / np.sqrt(252))
+    read = dict.fromkeys(
+        [*contest.columns, *(name for given in parameters.values() for name in given.get("columns", ()))]
+    )
+    table = first[["date", *read]].assign(scale=first[SCALE] / 100 / np.sqrt(252))
     targets = {f"target_{name}": held["target_log_return"].to_numpy() for name, held in contest.tables.items()}
     write_parquet(folder / "table.parquet", table.assign(**targets))
     plan = {"quantiles": contest.levels, "horizons": contest.sessions, "folds": contest.folds(), **parameters}
@@ -115,6 +118,11 @@ def read_forecasts(folder: Path, name: str, contest: Contest) -> dict[str, pd.Da
             **dict(zip(names, quantiles.T, strict=True)),
         )
     return made
+
+
+def has_run(folder: Path, name: str) -> bool:
+    """Whether a contender has left its seconds; they are written last."""
+    return (folder / f"costs.{name}.json").exists()
 
 
 def read_costs(folder: Path, name: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from bench.peers.exchange import Contest, write_answer
+from bench.peers.run import Steps, cpu_seconds
 from tasks.evaluation.walk_forward import walk_forward
 from tasks.exports import file_name
 from tasks.models.forecaster import JointProblem, Problem, forecaster, is_joint, joint_forecaster
@@ -72,12 +73,14 @@ def main(folder: Path, family: str) -> None:
     """Write the family's forecasts and seconds."""
     contest = load_contest(family)
     assert joint_forecaster(family) if is_joint(family) else forecaster(family)  # imported before the clock starts
+    steps = Steps() if is_joint(family) else None
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in contest.tables}
     costs: list[dict[str, Any]] = []
     for year in contest.years:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), cpu_seconds()
         made = forecasts_of_year(family, contest, year)
-        costs.append({"year": year, "wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu})
+        cost = {"year": year, "wall_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu}
+        costs.append(cost | (steps.taken() if steps else {}))
         for name, frame in made.items():
             parts[name].append(frame)
     joined = {name: pd.concat(held, ignore_index=True) for name, held in parts.items()}

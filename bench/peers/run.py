@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
 import sys
 import time
 import warnings
@@ -21,7 +22,38 @@ import pandas as pd
 
 CLOSES = 1000  # the statistical peers learn from and are shown: some four years
 LEVELS = [50, 80, 90]  # of the prediction intervals: their ends and the median are the published quantiles
+OWN = ", own settings"  # ends the name of a peer that is trained as its library trains by itself
+OWN_CHECK, OWN_PATIENCE = 100, 1  # steps between two validations (the library's), validations without a better one
+TIMED = ("TFT",)  # whose whole training would take the better part of an hour a fold: only their steps are timed
+TIMED_STEPS = 2
 Forecasts = list[pd.DataFrame]
+
+
+def cpu_seconds() -> float:
+    """User and system seconds of this process, its threads and the children that have ended."""
+    held = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used.ru_utime + used.ru_stime for used in held)
+
+
+class Steps:
+    """Counts every step of every torch optimiser of this process, and the parameters that it moves."""
+
+    def __init__(self) -> None:
+        from torch.optim.optimizer import register_optimizer_step_post_hook
+
+        self.count, self.parameters = 0, 0
+        register_optimizer_step_post_hook(self._step)
+
+    def _step(self, optimizer: Any, given: Any, named: Any) -> None:
+        self.count += 1
+        if self.count == 1:
+            self.parameters = sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+
+    def taken(self) -> dict[str, int]:
+        """Steps since the last call, and parameters."""
+        held = {"steps": self.count, "parameters": self.parameters}
+        self.count = 0
+        return held
 
 
 class Task:
@@ -68,46 +100,60 @@ def _closes(task: Task, row: int) -> np.ndarray:
     return known[~np.isnan(known)][-CLOSES:]
 
 
-def mlforecast_lightgbm(task: Task, fold: dict[str, Any]) -> Forecasts:
+def mlforecast(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     """mlforecast with the same boosters, rows and columns: exogenous columns known ``sessions`` ahead, no lags.
 
     Its own recursion would repeat every step of a year; without lags the boosters' forecasts are the same, so they
     are asked directly, which is the faster way for the peer.
     """
-    from lightgbm import LGBMRegressor
     from mlforecast import MLForecast
 
-    table, given, made = task.table(), task.plan["lightgbm"], []
+    table, made = task.table(), []
+    given = task.plan["xgboost" if family.startswith("XGBoost") else "lightgbm"]
     columns = given["columns"]
     for name, sessions in task.sessions.items():
         train = fold["train"][name][:: given["every"]]
         scale = table["scale"].to_numpy() * np.sqrt(sessions)
         series = table.loc[train, columns].astype("float32").reset_index(drop=True)
-        series.insert(0, "y", table.loc[train, f"target_{name}"].to_numpy() / scale[train])
-        series.insert(0, "ds", np.arange(len(train)))
-        series.insert(0, "unique_id", "zl")
-        models = {
-            column: LGBMRegressor(n_estimators=given["rounds"], alpha=level, **given["parameters"])
-            for column, level in zip(task.names, task.plan["quantiles"], strict=True)
-        }
-        library = MLForecast(models=models, freq=1)
+        target = table.loc[train, f"target_{name}"].to_numpy() / scale[train]
+        series = pd.concat(
+            [pd.DataFrame({"unique_id": "zl", "ds": np.arange(len(train)), "y": target}), series], axis=1
+        )
+        library = MLForecast(models=_boosters(family, given, task), freq=1)
         library.fit(series, static_features=[], dropna=False)
         rows = fold["origins"][name]
         asked = table.loc[rows, columns].astype("float32")
-        scaled = np.column_stack([library.models_[column].predict(asked) for column in task.names])
+        scaled = np.column_stack([model.predict(asked) for model in library.models_.values()])
         made.append(task.frame(name, rows, np.sort(scaled, axis=1) * scale[rows][:, None]))
     return made
+
+
+def _boosters(family: str, given: dict[str, Any], task: Task) -> dict[str, Any]:
+    """LightGBM: one a quantile. XGBoost: one for all, as ours. With own settings: LightGBM's defaults."""
+    from lightgbm import LGBMRegressor
+    from xgboost import XGBRegressor
+
+    levels = task.plan["quantiles"]
+    if family == "XGBoost":
+        every = {"quantile_alpha": np.array(levels), "n_estimators": given["rounds"], **given["parameters"]}
+        return {"all": XGBRegressor(**every)}
+    tuned = {"n_estimators": given["rounds"], **given["parameters"]}
+    if family.endswith(OWN):
+        tuned = {name: given["parameters"][name] for name in ("objective", "seed", "num_threads", "verbose")}
+    return {name: LGBMRegressor(alpha=level, **tuned) for name, level in zip(task.names, levels, strict=True)}
 
 
 def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     """A net of neuralforecast: the log close with the product's input channels, 252 steps ahead at once.
 
     The library shows its net the values of each window scaled by that window, and learns every step up to the last.
+    With its own settings it trains by its defaults (Adam, its rate and number of steps, windows of every session) but
+    for early stopping, which its defaults leave off.
     """
     import torch
     from neuralforecast import NeuralForecast
 
-    given = task.plan["net"]
+    given, own, timed = task.plan["net"], family.endswith(OWN), family in TIMED
     torch.set_num_threads(given["threads"])
     inputs = pd.read_parquet(task.folder / f"inputs.{fold['year']}.parquet")
     begin = int(np.flatnonzero(np.isnan(task.log_close))[-1]) + 1 if np.isnan(task.log_close).any() else 0
@@ -120,7 +166,7 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
         scaler_type="robust",
         batch_size=1,
         windows_batch_size=given["batch"],
-        step_size=given["every"],
+        step_size=1 if own else given["every"],
         random_seed=given["seed"],
         accelerator="cpu",
         devices=1,
@@ -129,10 +175,17 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
         enable_model_summary=False,
         enable_checkpointing=False,
     )
-    steps = -(-examples // given["batch"])
-    net = _net(family, task.plan, common, list(inputs.columns), steps_an_epoch=steps)
+    if own:
+        common |= dict(val_check_steps=OWN_CHECK, early_stop_patience_steps=OWN_PATIENCE)
+    elif timed:
+        common |= dict(max_steps=TIMED_STEPS)
+    else:
+        common |= _training(given, steps_an_epoch=-(-examples // given["batch"]))
+    net = _net(family.removesuffix(OWN), task.plan, common | dict(hist_exog_list=list(inputs.columns)))
     library = NeuralForecast(models=[net], freq=1)
-    library.fit(train, val_size=given["validation_sessions"])
+    library.fit(train, val_size=0 if timed else given["validation_sessions"])
+    if timed:
+        return []
     rows = sorted(set().union(*fold["origins"].values()))
     shown = [_series(f"{row:06d}", task, inputs, row + 1 - window, row + 1) for row in rows]
     found = library.predict(pd.concat(shown, ignore_index=True))
@@ -146,17 +199,12 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     return made
 
 
-def _net(family: str, plan: dict[str, Any], common: dict[str, Any], channels: list[str], *, steps_an_epoch: int) -> Any:
-    """TCN and NBEATSx set as the product's are."""
+def _training(given: dict[str, Any], *, steps_an_epoch: int) -> dict[str, Any]:
+    """The product's loop in the library's words."""
     import torch
-    from neuralforecast.losses.pytorch import MQLoss
-    from neuralforecast.models import TCN, NBEATSx
 
-    given, loss = plan["net"], MQLoss(quantiles=plan["quantiles"])
     most = given["epochs"] * steps_an_epoch
-    common = common | dict(
-        loss=loss,
-        hist_exog_list=channels,
+    return dict(
         max_steps=most,
         learning_rate=given["learning_rate"],
         optimizer=torch.optim.AdamW,
@@ -167,7 +215,15 @@ def _net(family: str, plan: dict[str, Any], common: dict[str, Any], channels: li
         val_check_steps=steps_an_epoch,
         gradient_clip_val=given["clip_norm"],
     )
-    width = given["channels"]
+
+
+def _net(family: str, plan: dict[str, Any], common: dict[str, Any]) -> Any:
+    """A net of the library as near to the product's as its arguments allow."""
+    from neuralforecast.losses.pytorch import MQLoss
+    from neuralforecast.models import LSTM, MLP, TCN, TFT, NBEATSx
+
+    given = plan["net"]
+    width, common = given["channels"], common | dict(loss=MQLoss(quantiles=plan["quantiles"]))
     if family == "TCN":
         return TCN(
             kernel_size=given["kernel"],
@@ -177,6 +233,21 @@ def _net(family: str, plan: dict[str, Any], common: dict[str, Any], channels: li
             decoder_hidden_size=width // 2,
             **common,
         )
+    if family == "LSTM":  # the library has none with attention
+        return LSTM(
+            encoder_n_layers=1, encoder_hidden_size=width, decoder_layers=2, decoder_hidden_size=width, **common
+        )
+    if family == "TFT":
+        return TFT(hidden_size=width, n_head=given["heads_of_attention"], dropout=given["dropout"], **common)
+    if family == "MLP":
+        inputs = given["window"] * (1 + len(common["hist_exog_list"]))
+        outputs = common["h"] * len(plan["quantiles"])
+        layers = given["dense_layers"]
+        return MLP(
+            num_layers=layers,
+            hidden_size=_width_of(given["dense_parameters"], inputs=inputs, outputs=outputs, layers=layers),
+            **common,
+        )
     return NBEATSx(
         stack_types=["trend", "seasonality", "identity", "identity"],  # its exogenous basis is of known futures only
         n_blocks=[1] * 4,
@@ -184,6 +255,15 @@ def _net(family: str, plan: dict[str, Any], common: dict[str, Any], channels: li
         dropout_prob_theta=given["dropout"],
         **common,
     )
+
+
+def _width_of(parameters: int, *, inputs: int, outputs: int, layers: int) -> int:
+    """The width at which ``layers`` equally wide layers and an output have the nearest number of parameters."""
+
+    def count(width: int) -> int:
+        return (inputs + 1) * width + (layers - 1) * (width + 1) * width + (width + 1) * outputs
+
+    return min(range(1, 4096), key=lambda width: abs(count(width) - parameters))
 
 
 def _series(name: str, task: Task, inputs: pd.DataFrame, begin: int, end: int) -> pd.DataFrame:
@@ -213,33 +293,31 @@ def contender(name: str) -> tuple[Callable[[Task, dict[str, Any]], Forecasts], s
     """What forecasts a fold, and the package it is from."""
     if name in ("AutoARIMA", "AutoETS", "AutoTheta"):
         return _statistical(name), "statsforecast"
-    if name == "mlforecast LightGBM":
-        return mlforecast_lightgbm, "mlforecast"
-    return (lambda task, fold: neural(name.split()[-1], task, fold)), "neuralforecast"
+    package, family = name.split(" ", maxsplit=1)
+    kind = {"mlforecast": mlforecast, "neuralforecast": neural}[package]
+    return (lambda task, fold: kind(family, task, fold)), package
 
 
 def main(folder: Path, name: str) -> None:
-    """Write `forecasts.NAME.parquet` and `costs.NAME.json`."""
+    """Write `forecasts.NAME.parquet` (not of a peer that is only timed) and `costs.NAME.json`."""
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     task = Task(folder)
     forecast, package = contender(name)
     _warm_up(name, package)
+    steps = Steps() if package == "neuralforecast" else None
+    timed = name.split(" ", maxsplit=1)[-1] in TIMED
     parts: Forecasts = []
     costs = []
-    for fold in task.plan["folds"]:
+    for fold in task.plan["folds"][-1:] if timed else task.plan["folds"]:
         np.random.seed(0)
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall, cpu = time.perf_counter(), cpu_seconds()
         made = forecast(task, fold)
-        costs.append(
-            {
-                "year": fold["year"],
-                "wall_s": time.perf_counter() - wall,
-                "cpu_s": time.process_time() - cpu,
-            }
-        )
+        cost = {"year": fold["year"], "wall_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu}
+        costs.append(cost | (steps.taken() if steps else {}))
         parts += made
-    pd.concat(parts, ignore_index=True).to_parquet(folder / f"forecasts.{name}.parquet")
+    if parts:
+        pd.concat(parts, ignore_index=True).to_parquet(folder / f"forecasts.{name}.parquet")
     said = {"package": f"{package} {version(package)}", "folds": costs}
     (folder / f"costs.{name}.json").write_text(json.dumps(said))
 
@@ -251,8 +329,9 @@ def _warm_up(name: str, package: str) -> None:
     elif package == "mlforecast":
         import lightgbm
         import mlforecast
+        import xgboost
 
-        assert lightgbm and mlforecast
+        assert lightgbm and mlforecast and xgboost
     else:
         import neuralforecast
         import neuralforecast.models

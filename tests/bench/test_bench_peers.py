@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.machine import this_machine
 from bench.measurement import BenchError
-from bench.peers.exchange import CLOSE, Contest, read_costs, read_forecasts, write_answer, write_contest
-from bench.peers.report import accuracy, seconds
-from bench.peers.run import Task
+from bench.peers.exchange import CLOSE, Contest, has_run, read_costs, read_forecasts, write_answer, write_contest
+from bench.peers.report import PAIRS, accuracy, beside, every_cost, render
+from bench.peers.run import Steps, Task, cpu_seconds
 from tasks.models.forecaster import SCALE, column
 from tasks.registry import load_horizons
 from tasks.settings import PROJECT
@@ -107,8 +108,36 @@ def test_the_tables_rank_by_pinball_and_put_ours_over_the_peer(contest, tmp_path
     assert ranked["forecaster"].tolist()[2] == ranked["forecaster"].tolist()[5] == "mlforecast LightGBM"
     assert ranked.loc[ranked["forecaster"] == "no_change", "skill over no change"].tolist() == ["+0.0%", "+0.0%"]
     assert ranked.loc[2, "80% band held"] == "100%"
-    (line,) = seconds({name: read_costs(tmp_path, name) for name in names}, held).frame.to_dict("records")
+    measured = {name: read_costs(tmp_path, name) for name in names}
+    (line,) = beside("Side by side", PAIRS, measured, held).frame.to_dict("records")
     assert line["ratio"] == "0.50"
-    assert line["horizons where ours loses less"] == "2 of 2"
+    assert line["ours loses less"] == "2 of 2"
+    assert float(line["skill, ours"][:-1]) > float(line["skill, peer"][:-1])
     with pytest.raises(BenchError, match="no seconds of tcn"):
         read_costs(tmp_path, "tcn")
+
+
+def test_steps_and_parameters_are_counted_and_a_peer_that_is_only_timed_has_no_seconds_a_fold(contest, tmp_path):
+    import torch
+
+    counted, before = Steps(), cpu_seconds()
+    layer = torch.nn.Linear(3, 2)
+    optimiser = torch.optim.AdamW(layer.parameters(), lr=0.1)
+    for _ in range(5):
+        layer(torch.ones(1, 3)).sum().backward()
+        optimiser.step()
+    assert counted.taken() == {"steps": 5, "parameters": 8}
+    assert counted.taken()["steps"] == 0
+    assert cpu_seconds() > before
+    for name, steps in (("no_change", 1), ("tft", 100), ("neuralforecast TFT", 4)):
+        folds = [{"year": 2010, "wall_s": 60.0, "cpu_s": 40.0, "steps": steps, "parameters": 8}]
+        write_answer(tmp_path, name, forecasts(contest, wide=1.0), LEVELS, {"package": "some 1.0", "folds": folds})
+    held = {name: read_forecasts(tmp_path, name, contest) for name in ("no_change", "tft")}
+    measured = {name: read_costs(tmp_path, name) for name in ("tft", "neuralforecast TFT")}
+    (line,) = beside("Side by side", PAIRS, measured, held).frame.to_dict("records")
+    assert (line["CPU s a step, ours"], line["CPU s a step, peer"]) == ("0.400", "10.000")
+    assert (line["ratio"], line["CPU s a fold, peer"], line["ours loses less"]) == ("", "", "")
+    missing = [name for name in ("tft", "dense") if not has_run(tmp_path, name)]
+    page = render(this_machine(), [every_cost(measured)], packages=[], took_s=1.0, jobs=2, missing=missing)
+    assert "- Not run yet: dense\n" in page
+    assert "one thread each, 2 at a time" in page
