@@ -25,7 +25,7 @@ from tasks.operations.services import answers, free_port, marked, running, start
 from tasks.operations.units import SERVICES, Unit
 from tasks.operations.volume import await_volume, volume_of
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import Zones
+from tasks.zones import Zones, exclusive
 
 # launchd.plist(5): the keys an agent may hold, and what each takes
 KNOWN: dict[str, type] = {
@@ -225,8 +225,12 @@ def test_who_ended_a_service_decides_whether_it_is_started_again(zones: Zones) -
         threading.Timer(0.5, end).start()
         return watch(load_settings(), zones, service, None)
 
+    def down() -> None:
+        with exclusive(zones, "services"):
+            stop(zones, "worker")
+
     assert after(lambda: os.kill(running(zones, "worker").pid, signal.SIGKILL)) == 1
-    assert after(lambda: stop(zones, "worker")) == 0  # make down
+    assert after(down) == 0
 
 
 def test_a_volume_that_is_taken_away_ends_the_service(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> None:
