@@ -162,12 +162,17 @@ class BigQueryWarehouse:
 
     def _migrate(self) -> None:
         """Additive, and versioned: what is declared is compared with what the last publish found in place."""
+        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
         if self._publication().schema == _declared():
             return
         for name in sorted(ALL_DATASETS):
-            dataset = bigquery.Dataset(f"{self.place.project}.{self.place.prefix}{name}")
+            reference = f"{self.place.project}.{self.place.prefix}{name}"
+            with suppress(NotFound):  # asked first: who may only write into datasets is refused making one
+                self._client.get_dataset(reference, timeout=PATIENCE_S)
+                continue
+            dataset = bigquery.Dataset(reference)
             dataset.location = self.place.location
             dataset.labels = {"app": "cbi"}
             if name == SCRATCH:
