@@ -170,7 +170,12 @@ class BigQueryWarehouse:
         for name in sorted(ALL_DATASETS):
             reference = f"{self.place.project}.{self.place.prefix}{name}"
             with suppress(NotFound):  # asked first: who may only write into datasets is refused making one
-                self._client.get_dataset(reference, timeout=PATIENCE_S)
+                held = self._client.get_dataset(reference, timeout=PATIENCE_S)
+                if held.location and held.location.lower() != self.place.location.lower():
+                    raise SettingsError(
+                        f"the dataset {reference} lies in {held.location}, CBI_WAREHOUSE says {self.place.location}: "
+                        f"write ?location={held.location}, or give another prefix"
+                    )
                 continue
             dataset = bigquery.Dataset(reference)
             dataset.location = self.place.location

@@ -345,6 +345,13 @@ def test_an_address_that_is_none_is_refused(address):
         Place.of(address)
 
 
+def test_a_dataset_in_another_location_is_named(warehouse, zones):
+    warehouse._client.create_dataset(f"{warehouse.place.prefix}api")  # the client's own location: us-central1
+    elsewhere = Place(warehouse.place.project, "europe-west3", warehouse.place.prefix)
+    with pytest.raises(SettingsError, match=r"_api lies in us-central1, CBI_WAREHOUSE says europe-west3: write \?loc"):
+        BigQueryWarehouse(elsewhere, zones, Settings(home=zones.home)).migrate()
+
+
 def test_a_checksum_sees_a_bit_and_a_gap_but_no_order():
     table, types = tables()["features.zl_daily_v1"], {"date": "DATE", "close": "FLOAT64", "vix": "FLOAT64"}
     said = checksum(conform(table, wide(1.0), types), ("date",))
