@@ -10,7 +10,7 @@ PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYT
 UI_PORT ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source ui lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -61,6 +61,12 @@ device-check: setup ## every neural family for one batch on CBI_DEVICE (default:
 proofs: setup ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo
 	@$(RUN) -m tasks.proofs
+
+sql-check: setup ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
+	@$(RUN) -m tasks.warehouse.sql_check
+
+cost-report: setup ## docs/results/bigquery_cost.md, from the published DuckDB warehouse
+	@$(RUN) -m tasks.warehouse.cost
 
 docs: setup ## write docs/data_dictionary.md from the registry
 	@$(RUN) -m tasks.reporting.data_dictionary

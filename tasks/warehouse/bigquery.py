@@ -31,7 +31,17 @@ from tasks.warehouse.frames import check, column_type, conform, to_frame
 from tasks.warehouse.ledger import Ledger
 from tasks.warehouse.protocol import Published
 from tasks.warehouse.statements import keep_latest, merge, touched_by_merge, touched_by_withdraw, withdraw
-from tasks.warehouse.tables import DATASETS, FEATURES, OBSERVATIONS, REFUSED_CELLS, STATED, Table, table_named, tables
+from tasks.warehouse.tables import (
+    DATASETS,
+    FEATURES,
+    OBSERVATIONS,
+    REFRESHED,
+    REFUSED_CELLS,
+    STATED,
+    Table,
+    table_named,
+    tables,
+)
 from tasks.warehouse.views import views
 from tasks.zones import Zones, exclusive, fingerprint, sha256_of
 
@@ -41,7 +51,7 @@ if TYPE_CHECKING:
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 META, SCRATCH = "meta", "scratch"
 PUBLICATION = "meta.publication"
-ALL_DATASETS = frozenset({*DATASETS, META, SCRATCH})
+ALL_DATASETS = frozenset({*DATASETS, META, SCRATCH, REFRESHED})
 THIN_ROWS = 100
 WHOLE_WHEN_THIN = ("forecasts", "performance")
 PATIENCE_S = 120.0
@@ -161,12 +171,16 @@ class BigQueryWarehouse:
 
     def _migrate(self) -> None:
         """Additive, and versioned: what is declared is compared with what the last publish found in place."""
+        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
         if self._publication().schema == _declared():
             return
         for name in sorted(ALL_DATASETS):
             dataset = bigquery.Dataset(f"{self.place.project}.{self.place.prefix}{name}")
+            with suppress(NotFound):  # who may write to a dataset may not, by that, create one, not even one there is
+                self._client.get_dataset(dataset.reference, timeout=PATIENCE_S)
+                continue
             dataset.location = self.place.location
             dataset.labels = {"app": "cbi"}
             if name == SCRATCH:
