@@ -39,6 +39,16 @@ bake-off-report: setup ## docs/results/bake_off.md and its figures, from the new
 test: setup ## every test, on two processes
 	@$(RUN) -m pytest -n 2 --dist loadgroup
 
+test-cloud: setup $(CBI_HOME)/emulators/installed ## both contract suites on DuckDB and a folder and on emulators of Google's services
+	@EMULATORS="$(CBI_HOME)/emulators/bin" $(RUN) -m pytest tests/warehouse tests/cloud
+	@EMULATORS="$(CBI_HOME)/emulators/bin" $(RUN) -m pytest -m cloud --ignore tests/warehouse --ignore tests/cloud || [ $$? -eq 5 ]
+
+$(CBI_HOME)/emulators/installed: tests/cloud/requirements.txt
+	@test -x "$(CBI_HOME)/emulators/bin/python" || $(PYTHON) -m venv "$(CBI_HOME)/emulators"
+	@"$(CBI_HOME)/emulators/bin/python" -m pip install --quiet --quiet --requirement tests/cloud/requirements.txt
+	@"$(CBI_HOME)/emulators/bin/python" -c "import duckdb_extensions; duckdb_extensions.import_extension('spatial')"
+	@touch "$@"
+
 lint: setup ## ruff and mypy
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy
 

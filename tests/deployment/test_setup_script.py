@@ -87,7 +87,8 @@ else:
         answer(json.dumps(list(held("transfers").values())))
     elif verb == "mk":
         name = "projects/1/locations/x/transferConfigs/" + str(len(held("transfers")))
-        held("transfers")[name] = {{"name": name, "displayName": options["display_name"], "schedule": options["schedule"],
+        held("transfers")[name] = {{"name": name, "displayName": options["display_name"],
+                                   "schedule": options["schedule"],
                                    "params": json.loads(options["params"])}}
     elif verb == "update":
         held("transfers")[words[-1]] |= {{"params": json.loads(options["params"]), "schedule": options["schedule"]}}
