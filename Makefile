@@ -11,7 +11,7 @@ UI_PORT ?= 4200
 UI_HOST ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -40,6 +40,16 @@ bake-off-report: setup ## docs/results/bake_off.md and its figures, from the new
 test: setup ## every test, on two processes
 	@$(RUN) -m pytest -n 2 --dist loadgroup
 
+test-cloud: setup $(CBI_HOME)/emulators/installed ## both contract suites on DuckDB and a folder and on emulators of Google's services
+	@EMULATORS="$(CBI_HOME)/emulators/bin" $(RUN) -m pytest tests/warehouse tests/cloud
+	@EMULATORS="$(CBI_HOME)/emulators/bin" $(RUN) -m pytest -m cloud --ignore tests/warehouse --ignore tests/cloud || [ $$? -eq 5 ]
+
+$(CBI_HOME)/emulators/installed: tests/cloud/requirements.txt
+	@test -x "$(CBI_HOME)/emulators/bin/python" || $(PYTHON) -m venv "$(CBI_HOME)/emulators"
+	@"$(CBI_HOME)/emulators/bin/python" -m pip install --quiet --quiet --requirement tests/cloud/requirements.txt
+	@"$(CBI_HOME)/emulators/bin/python" -c "import duckdb_extensions; duckdb_extensions.import_extension('spatial')"
+	@touch "$@"
+
 lint: setup ## ruff, mypy, and whether prefect.yaml is what the registry says
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
 
@@ -62,6 +72,12 @@ device-check: setup ## every neural family for one batch on CBI_DEVICE (default:
 proofs: setup ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo
 	@$(RUN) -m tasks.proofs
+
+sql-check: setup ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
+	@$(RUN) -m tasks.warehouse.sql_check
+
+cost-report: setup ## docs/results/bigquery_cost.md, from the published DuckDB warehouse
+	@$(RUN) -m tasks.warehouse.cost
 
 docs: setup ## write docs/data_dictionary.md from the registry
 	@$(RUN) -m tasks.reporting.data_dictionary

@@ -54,6 +54,11 @@ def made() -> tuple[str, ...]:
     return tuple(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
 
 
+def panel_columns() -> frozenset[str]:
+    """Every column of the panel that a file may read: what it names, among names of its own."""
+    return frozenset().union(*(query(name).mentions for name in OVER_PANEL))
+
+
 def over_panel(panel: pd.DataFrame, files: Iterable[str] = OVER_PANEL) -> dict[str, pd.Series]:
     """Correlations and betas, moving averages, regimes from thresholds."""
     return _run(files, panel=panel)

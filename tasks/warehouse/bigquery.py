@@ -32,7 +32,17 @@ from tasks.warehouse.frames import ARROW, check, column_type, conform, to_frame
 from tasks.warehouse.ledger import Ledger
 from tasks.warehouse.protocol import Published
 from tasks.warehouse.statements import keep_latest, merge, touched_by_merge, touched_by_withdraw, withdraw
-from tasks.warehouse.tables import DATASETS, FEATURES, OBSERVATIONS, REFUSED_CELLS, STATED, Table, table_named, tables
+from tasks.warehouse.tables import (
+    DATASETS,
+    FEATURES,
+    OBSERVATIONS,
+    REFRESHED,
+    REFUSED_CELLS,
+    STATED,
+    Table,
+    table_named,
+    tables,
+)
 from tasks.warehouse.views import views
 from tasks.zones import Zones, exclusive, fingerprint, sha256_of
 
@@ -42,7 +52,7 @@ if TYPE_CHECKING:
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 META, SCRATCH = "meta", "scratch"
 PUBLICATION = "meta.publication"
-ALL_DATASETS = frozenset({*DATASETS, META, SCRATCH})
+ALL_DATASETS = frozenset({*DATASETS, META, SCRATCH, REFRESHED})
 THIN_ROWS = 100
 WHOLE_WHEN_THIN = ("forecasts", "performance")
 PATIENCE_S = 120.0

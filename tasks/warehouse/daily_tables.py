@@ -6,12 +6,13 @@ import pandas as pd
 
 from tasks.context import Run
 from tasks.exports import training_table
+from tasks.features import in_sql
 from tasks.features.universe import feature_universe
 from tasks.made import Made
 from tasks.panel.lexicon import scorer_name
 from tasks.registry import DerivedSeries, FeatureRegistry, load_regime_calendar
 from tasks.sources.ingest import Ingested
-from tasks.warehouse.tables import FEATURES
+from tasks.warehouse.tables import FEATURES, PANEL
 from tasks.zones import fingerprint
 
 MEASURED = [
@@ -90,12 +91,22 @@ def daily_tables(
     if not run.is_replay:
         production = run.features.production()
         tables[FEATURES] = made.features
+        tables[PANEL] = panel_in_sql(made.panel)
         tables["features.zl_sentiment"] = sentiment(made.features, run.features, run.derived)
         for horizon in run.horizons.horizons:
             tables[f"training.zl_training_prod_allhistory_{horizon}"] = training_table(
                 made.features, made.labels, regimes, horizon=horizon, columns=production
             )
     return tables
+
+
+def panel_in_sql(panel: pd.DataFrame) -> pd.DataFrame:
+    """The panel's columns that SQL features are made of: all of them, with their history, are in staging.observations.
+
+    A file of tasks/features/sql that reads one more brings it into the table by itself; the whole panel would be
+    twenty times as wide, and each publish compares every cell.
+    """
+    return panel[[name for name in panel if name in in_sql.panel_columns()]]
 
 
 def sentiment(features: pd.DataFrame, registry: FeatureRegistry, derived: DerivedSeries) -> pd.DataFrame:

@@ -28,6 +28,10 @@ DATASETS = (
     "api",
 )
 FEATURES = "features.zl_daily_v1"
+PANEL = "features.zl_panel_daily_v1"
+"""The panel's columns that tasks/features/sql reads: what BigQuery refreshes those features from."""
+REFRESHED = "refreshed"
+"""BigQuery only: the dataset that its scheduled queries write (tasks/warehouse/scheduled.py)."""
 STAMP = "created_at"
 """Says when a row's content was written; a rerun that brings the same content does not touch it."""
 
@@ -79,7 +83,7 @@ class Table:
 
 
 def _wide() -> list[Table]:
-    names = [FEATURES, "features.zl_sentiment", *(f"training.zl_training_prod_allhistory_{h}" for h in HORIZONS)]
+    names = [FEATURES, PANEL, "features.zl_sentiment", *(f"training.zl_training_prod_allhistory_{h}" for h in HORIZONS)]
     return [Table(name, ("date",), partition=("date", "YEAR")) for name in names]
 
 

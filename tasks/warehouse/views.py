@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,15 +43,17 @@ def _views_of(text: str) -> list[View]:
     return found
 
 
-@cache
-def views() -> tuple[View, ...]:
-    """Every view written in SQL, each after those it reads."""
-    found: list[View] = []
+def view_files() -> Iterator[tuple[Path, str]]:
+    """Each file and what it says, its places filled in: once for each horizon, where it has a place for one."""
     for path in sorted(VIEWS.glob("*.sql")):
         text = path.read_text()
         for name in in_sql.OVER_PANEL:
             text = text.replace(f"{{{name}}}", ", ".join(in_sql.query(name).features))
-        fills = HORIZONS if "{horizon}" in text else ("",)
-        for horizon in fills:
-            found += _views_of(text.replace("{horizon}", horizon))
-    return tuple(found)
+        for horizon in HORIZONS if "{horizon}" in text else ("",):
+            yield path, text.replace("{horizon}", horizon)
+
+
+@cache
+def views() -> tuple[View, ...]:
+    """Every view written in SQL, each after those it reads."""
+    return tuple(view for _, text in view_files() for view in _views_of(text))

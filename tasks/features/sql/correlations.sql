@@ -53,19 +53,19 @@ terms AS (
 ),
 sums AS (
   SELECT
-    date, market, 63 AS sessions, COUNT(xy) OVER trailing AS n,
-    SUM(x) OVER trailing AS x, SUM(y) OVER trailing AS y,
-    SUM(xy) OVER trailing AS xy, SUM(xx) OVER trailing AS xx, SUM(yy) OVER trailing AS yy
+    date, market, 63 AS sessions, COUNT(xy) OVER quarter AS n,
+    SUM(x) OVER quarter AS x, SUM(y) OVER quarter AS y,
+    SUM(xy) OVER quarter AS xy, SUM(xx) OVER quarter AS xx, SUM(yy) OVER quarter AS yy
   FROM terms
-  WINDOW trailing AS (PARTITION BY market ORDER BY date ROWS BETWEEN 62 PRECEDING AND CURRENT ROW)
+  WINDOW quarter AS (PARTITION BY market ORDER BY date ROWS BETWEEN 62 PRECEDING AND CURRENT ROW)
   UNION ALL
   SELECT
-    date, market, 252 AS sessions, COUNT(xy) OVER trailing AS n,
-    SUM(x) OVER trailing AS x, SUM(y) OVER trailing AS y,
-    SUM(xy) OVER trailing AS xy, SUM(xx) OVER trailing AS xx, SUM(yy) OVER trailing AS yy
+    date, market, 252 AS sessions, COUNT(xy) OVER whole_year AS n,
+    SUM(x) OVER whole_year AS x, SUM(y) OVER whole_year AS y,
+    SUM(xy) OVER whole_year AS xy, SUM(xx) OVER whole_year AS xx, SUM(yy) OVER whole_year AS yy
   FROM terms
   WHERE market IN ('cl', 'dalian_soyoil', 'dalian_palm')
-  WINDOW trailing AS (PARTITION BY market ORDER BY date ROWS BETWEEN 251 PRECEDING AND CURRENT ROW)
+  WINDOW whole_year AS (PARTITION BY market ORDER BY date ROWS BETWEEN 251 PRECEDING AND CURRENT ROW)
 ),
 moments AS (
   SELECT

@@ -1,0 +1,86 @@
+"""The SQL features as BigQuery refreshes them by itself: `python -m tasks.warehouse.scheduled` writes the scripts.
+
+Each file of tasks/features/sql becomes one script of deploy/gcp/scheduled, which makes the table
+``refreshed.zl_<file>`` anew from the tables a publish leaves; deploy/gcp/setup.sh schedules them. The scripts name
+``${PROJECT}`` and ``${PREFIX}``, which that program fills in.
+
+Invariants: a script replaces its table as a whole, so a run that fails leaves the table of the day before, and one that
+runs twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import sqlglot
+from sqlglot import exp
+
+from tasks.features import in_sql
+from tasks.settings import PROJECT
+from tasks.warehouse.dialect import for_bigquery
+from tasks.warehouse.tables import FEATURES, PANEL, REFRESHED
+from tasks.zones import write_bytes
+
+FOLDER = PROJECT / "deploy" / "gcp" / "scheduled"
+READS = {"panel": PANEL, "built": FEATURES}
+"""What the files' table names are in the warehouse."""
+PLACED = frozenset({PANEL.split(".")[0], FEATURES.split(".")[0], REFRESHED})
+
+
+def refreshed(name: str) -> str:
+    """The table that a file's features are refreshed in."""
+    return f"{REFRESHED}.zl_{name}"
+
+
+def over_warehouse(name: str) -> exp.Expr:
+    """A file's SELECT over the warehouse's tables."""
+
+    def placed(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Table) and node.name in READS and not node.db:
+            return exp.to_table(READS[node.name], alias=node.alias or node.name)
+        return node
+
+    text = (in_sql.FOLDER / f"{name}.sql").read_text()
+    return sqlglot.parse_one(text, read="bigquery").transform(placed)
+
+
+def refresh(name: str) -> exp.Expr:
+    """The statement that makes a file's table anew."""
+    layout = "PARTITION BY DATE_TRUNC(date, YEAR) OPTIONS (labels = [('app', 'cbi')])"
+    made = sqlglot.parse_one(f"CREATE OR REPLACE TABLE {refreshed(name)} {layout} AS SELECT 1", read="bigquery")
+    select = over_warehouse(name)
+    select.set("order", None)  # a table has none
+    made.set("expression", select)
+    return made
+
+
+def script(name: str) -> str:
+    """The script that BigQuery runs on a schedule, ``${PROJECT}`` and ``${PREFIX}`` still open."""
+    placed = for_bigquery(refresh(name), project="${PROJECT}", prefix="${PREFIX}", datasets=PLACED)
+    told = sqlglot.parse_one(placed, read="bigquery").sql("bigquery", pretty=True, comments=False)
+    return (
+        f"-- {refreshed(name)}: the features of tasks/features/sql/{name}.sql, refreshed inside BigQuery.\n"
+        "-- Written by `python -m tasks.warehouse.scheduled`: generated, never edited.\n"
+        f"{told};\n"
+    )
+
+
+def scripts() -> dict[str, str]:
+    """Every script by its file's name."""
+    return {f"{name}.sql": script(name) for name in (*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES)}
+
+
+def main() -> int:
+    """Write the scripts; one whose SQL file is gone goes too."""
+    wanted = scripts()
+    for path in FOLDER.glob("*.sql"):
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        write_bytes(FOLDER / name, text.encode())
+        print(f"written: {(FOLDER / name).relative_to(PROJECT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""`python -m tasks.warehouse.sql_check`: every SQL statement parsed in both dialects and run over empty tables.
+
+With CBI_WAREHOUSE=bigquery://… each is dry-run there too, which reads nothing and costs nothing, and its bytes and
+price are shown. The exit status is 1 where a statement fails; its file and name are told.
+"""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import sqlglot
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as Shown
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from tasks.errors import CbiError
+from tasks.features import in_sql
+from tasks.panel.join import AGE
+from tasks.registry import load_derived, load_features, load_join_spec, load_sources
+from tasks.settings import PROJECT, Settings, load_settings
+from tasks.warehouse import scheduled, tables
+from tasks.warehouse.dialect import for_bigquery, for_duckdb, quoted
+from tasks.warehouse.duckdb import DUCKDB_TYPES, one_line
+from tasks.warehouse.prices import PRICES_OF, SOURCE, query_usd
+from tasks.warehouse.statements import keep_latest, merge, touched_by_merge, touched_by_withdraw, withdraw
+from tasks.warehouse.views import view_files
+
+STATEMENTS = Path("tasks/warehouse/statements.py")
+A_DAY = datetime.date(2024, 1, 2)
+ZONES = {"staging.observations": tables.OBSERVATIONS, "staging.quarantine": tables.REFUSED_CELLS}
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement: where it is written, what it is of, and itself, or why it does not parse."""
+
+    file: str
+    name: str
+    tree: exp.Expr | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a statement. ``bytes_read`` is BigQuery's answer to a dry run; None where none was asked for."""
+
+    statement: Statement
+    problem: str
+    bytes_read: int | None = None
+
+
+def wide_columns(registry: Path) -> dict[str, dict[str, str]]:
+    """The columns of the wide tables, as the registry declares what is published to them."""
+    sources = load_sources(registry)
+    features = load_features(registry, sources)
+    joined = [name for join in load_join_spec(registry, sources).joins for name in join.columns]
+    panel = [name for name in (*joined, *(name + AGE for name in joined)) if name in in_sql.panel_columns()]
+    lexicon = {"scorer": "STRING"} if load_derived(registry, sources).lexicon else {}
+
+    def floats(names: list[str]) -> dict[str, str]:
+        return {"date": "DATE"} | dict.fromkeys(names, "FLOAT64")
+
+    trained = floats([*features.production(), "target_log_return", "target_price", "training_weight"])
+    trained |= {"target_date": "DATE", "regime": "STRING"}
+    return {
+        tables.FEATURES: floats(list(features.features)),
+        tables.PANEL: floats(panel),
+        "features.zl_sentiment": floats(list(features.categories["sentiment"])) | lexicon,
+        **{f"training.zl_training_prod_allhistory_{horizon}": trained for horizon in tables.HORIZONS},
+    }
+
+
+def _of_file(path: Path, text: str) -> Iterator[Statement]:
+    file = str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
+    try:
+        trees = [tree for tree in sqlglot.parse(text, read="bigquery") if isinstance(tree, exp.Expr)]
+    except SqlglotError as error:
+        yield Statement(file, path.stem, None, f"does not parse: {_first_line(error)}")
+        return
+    for tree in trees:
+        if isinstance(tree, exp.Create):
+            target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
+            yield Statement(file, target.sql("bigquery").replace("`", ""), tree)
+        elif not isinstance(tree, exp.Semicolon):
+            yield Statement(file, path.stem, tree)
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).replace("\x1b[4m", "").replace("\x1b[0m", "").split())[:300]
+
+
+def schema_statements() -> list[Statement]:
+    """What creates the fixed tables."""
+    return [held for path in sorted(tables.SCHEMA.glob("*.sql")) for held in _of_file(path, path.read_text())]
+
+
+def statements(columns: dict[str, dict[str, str]]) -> Iterator[Statement]:
+    """Every other statement of the product, those that write once for each table. ``columns``: of the wide tables."""
+    for path, text in view_files():
+        yield from _of_file(path, text)
+    for name in (*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES):
+        file = f"tasks/features/sql/{name}.sql"
+        yield Statement(file, name, scheduled.over_warehouse(name))
+        yield Statement(f"deploy/gcp/scheduled/{name}.sql", scheduled.refreshed(name), scheduled.refresh(name))
+    for table in tables.tables().values():
+        types, target = table.columns or columns[table.name], quoted(table.name)
+        written = {
+            "compare": touched_by_merge(table, types, target=target, staged=target),
+            "merge": merge(table, types, target=target, staged=target),
+            "keep latest": keep_latest(table, 100, target=target),
+        }
+        if table.name in tables.STATED:
+            written["count withdrawn"] = touched_by_withdraw(table, A_DAY, target=target, staged=target)
+            written["withdraw"] = withdraw(table, A_DAY, target=target, staged=target)
+            written["withdraw all"] = withdraw(table, A_DAY, target=target, staged=None)
+        for what, sql in written.items():
+            yield Statement(str(STATEMENTS), f"{what} {table.name}", sqlglot.parse_one(sql, read="bigquery"))
+
+
+def _in_duckdb(tree: exp.Expr) -> str:
+    """The statement in DuckDB's words, without what only BigQuery has: partitions, clusters, keys not enforced."""
+    if not isinstance(tree, exp.Create):
+        return for_duckdb(tree)
+    bare = tree.copy()
+    bare.set("properties", None)
+    for key in list(bare.find_all(exp.PrimaryKey)):
+        key.pop()
+    return for_duckdb(bare)
+
+
+def _empty_tables(columns: dict[str, dict[str, str]]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(":memory:", config={"threads": 1})
+    for dataset in (*tables.DATASETS, tables.REFRESHED):
+        connection.execute(f"CREATE SCHEMA {dataset}")
+    for name, types in (columns | ZONES).items():
+        listed = ", ".join(f'"{column}" {DUCKDB_TYPES[kind]}' for column, kind in types.items())
+        connection.execute(f"CREATE TABLE {name} ({listed})")
+    return connection
+
+
+def check(registry: Path, dry_run: Callable[[exp.Expr], int] | None = None) -> list[Checked]:
+    """Every statement's outcome. ``dry_run`` asks BigQuery for the bytes; it raises CbiError where that is refused."""
+    created = schema_statements()
+    if any(held.problem for held in created):  # the tables are what all others are made of
+        return [Checked(held, held.problem) for held in created]
+    columns = wide_columns(registry)
+    connection = _empty_tables(columns)
+    outcomes = []
+    for held in (*created, *statements(columns)):
+        problem, bytes_read = held.problem, None
+        if held.tree is not None:
+            try:
+                translated = _in_duckdb(held.tree)
+                sqlglot.parse(translated, read="duckdb")
+                connection.execute(translated).fetchall()
+                bytes_read = dry_run(held.tree) if dry_run else None
+            except duckdb.Error as error:
+                problem = f"DuckDB: {one_line(error)}"
+            except (CbiError, SqlglotError) as error:
+                problem = _first_line(error)
+        outcomes.append(Checked(held, problem, bytes_read))
+    connection.close()
+    return outcomes
+
+
+def _dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+    from requests import RequestException
+
+    from tasks.gcp import explained
+    from tasks.warehouse.bigquery import ALL_DATASETS, BigQueryWarehouse, Place
+    from tasks.zones import Zones
+
+    place = Place.of(settings.warehouse)
+    warehouse = BigQueryWarehouse(place, Zones(settings.home), settings)
+
+    def bytes_of(tree: exp.Expr) -> int:
+        # Making a view reads nothing; what it costs is what its SELECT reads.
+        asked = tree.expression if isinstance(tree, exp.Create) and tree.kind == "VIEW" else tree
+        placed = for_bigquery(asked, project=place.project, prefix=place.prefix, datasets=ALL_DATASETS)
+        try:
+            return warehouse.bytes_of(placed)
+        except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+            raise explained(error, "BigQuery, dry run") from None
+
+    return bytes_of
+
+
+def main() -> int:
+    """Check and print; the exit status."""
+    try:
+        settings = load_settings()
+        asks = settings.warehouse != "duckdb"
+        outcomes = check(settings.registry, _dry_run(settings) if asks else None)
+    except CbiError as error:
+        print(error, file=sys.stderr)
+        return 2
+    shown = Shown("file", "statement", "outcome")
+    if asks:
+        shown.add_column("bytes", justify="right")
+        shown.add_column("USD", justify="right")
+    for held in outcomes:
+        cells = [held.statement.file, held.statement.name, "[red]fails[/red]" if held.problem else "ok"]
+        if asks:
+            read = held.bytes_read
+            cells += ["", ""] if read is None else [f"{read:,}", f"{query_usd(read):.6f}"]
+        shown.add_row(*(cell if cell.startswith("[red]") else escape(cell) for cell in cells))
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(shown)
+    failed = [held for held in outcomes if held.problem]
+    on = "DuckDB and by dry run on BigQuery" if asks else "DuckDB"
+    print(f"{len(outcomes)} statements parsed in both dialects and run on {on}, {len(failed)} of them fail")
+    if asks:
+        print(f"USD on demand, list prices of {PRICES_OF} ({SOURCE}); a table is billed as 10 MB at least")
+    for held in failed:
+        print(f"{held.statement.file}: {held.statement.name}: {held.problem}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
