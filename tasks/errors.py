@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from tasks.secrets import redact_values
+
 
 class CbiError(Exception):
-    """Base of every error the product raises on purpose."""
+    """Base of every error the product raises on purpose. No secret is in its words, whoever shows them."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(redact_values(part) for part in told))
 
 
 class SettingsError(CbiError):
