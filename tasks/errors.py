@@ -74,3 +74,11 @@ class CloudError(CbiError):
 
 class TrainingFailed(CbiError):
     """A model family's process ended without a result."""
+
+
+class Unhealthy(CbiError):
+    """Something that runs every day fails; the message says what."""
+
+
+class SecretFound(CbiError):
+    """A file that leaves this machine would have held a key; it was not written."""

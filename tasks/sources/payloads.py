@@ -159,7 +159,7 @@ def land(
         "asked_from": asked_from,
     }
     write_json(path.with_name(path.name + ".sidecar.json"), sidecar)
-    return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
+    return read_sidecar(path.with_name(path.name + ".sidecar.json"))
 
 
 def without_secrets(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fetched:
@@ -255,7 +255,7 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
         )
         if read_json(sidecar_path) != sidecar:
             write_json(sidecar_path, sidecar)
-        payloads.append(_from_sidecar(sidecar_path))
+        payloads.append(read_sidecar(sidecar_path))
     return payloads
 
 
@@ -286,7 +286,7 @@ def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
     """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
     pattern = f"{_escape(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
-    payloads = [_from_sidecar(path) for path in (zones.raw / source).glob(pattern)]
+    payloads = [read_sidecar(path) for path in (zones.raw / source).glob(pattern)]
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     return sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
 
@@ -308,7 +308,12 @@ def _escape(series: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", series)
 
 
-def _from_sidecar(path: Path) -> Payload:
+def read_sidecar(path: Path) -> Payload:
+    """The payload that a sidecar describes.
+
+    Raises:
+        ManifestMismatch: it is no sidecar.
+    """
     sidecar = read_json(path)
     if not sidecar:
         raise ManifestMismatch(f"{path} is not a sidecar; delete it and run the ingest again")
