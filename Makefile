@@ -10,7 +10,7 @@ PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYT
 UI_PORT ?= 4200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source audit bundle secret-scan audit-dependencies ui lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -39,7 +39,7 @@ bake-off-report: setup ## docs/results/bake_off.md and its figures, from the new
 test: setup ## every test, on two processes
 	@$(RUN) -m pytest -n 2 --dist loadgroup
 
-lint: setup ## ruff and mypy
+lint: setup secret-scan ## ruff, mypy, and a scan for keys
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy
 
 bench: setup ## measure, and write docs/results/bench.md
@@ -65,8 +65,24 @@ proofs: setup ## both proofs against leaks in full, on what the last run left: w
 docs: setup ## write docs/data_dictionary.md from the registry
 	@$(RUN) -m tasks.reporting.data_dictionary
 
-health: setup ## the state of every source
+health: setup ## sources, forecast, gates, champions, disk, warehouse: 0 ok, 1 warnings, 2 failing
 	@$(RUN) -m flows.health
+
+audit: setup ## every file and table held: whose it is, whether it is sound, what to do with it
+	@$(RUN) -m flows.audit
+
+bundle: setup ## what a helper needs to see, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz
+	@$(RUN) -m flows.support_bundle
+
+secret-scan: setup ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
+	@git ls-files -- ':!*.png' ':!.secrets.baseline' | while read -r file; do \
+	  if [ -f "$$file" ] && [ ! "$(VENV)/secrets-scanned" -nt "$$file" ]; then echo "$$file"; fi; done > $(VENV)/secrets-to-scan
+	@touch $(VENV)/secrets-scanning
+	@tr '\n' '\0' < $(VENV)/secrets-to-scan | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify --baseline .secrets.baseline
+	@mv $(VENV)/secrets-scanning $(VENV)/secrets-scanned
+
+audit-dependencies: setup ## pinned packages against known vulnerabilities; says so where nobody can be asked
+	@$(RUN) -m tasks.operations.dependency_audit
 
 new-source: setup ## write the skeleton of a source: make new-source NAME=my_source
 	@$(RUN) -m tasks.operations.new_source $(NAME)

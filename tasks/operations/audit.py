@@ -136,8 +136,8 @@ def _table(path: Path) -> dict[str, Any]:
         return {"state": f"not a whole parquet file ({type(error).__name__})", "advice": REPLACE}
 
 
-def _span(first: object, last: object) -> dict[str, Any]:
-    day = [None if pd.isna(at) else f"{pd.Timestamp(at):%Y-%m-%d}" for at in (first, last)]  # type: ignore[arg-type]
+def _span(first: Any, last: Any) -> dict[str, Any]:
+    day = [None if pd.isna(at) else f"{pd.Timestamp(at):%Y-%m-%d}" for at in (first, last)]
     return {"first_date": day[0], "last_date": day[1]}
 
 
