@@ -88,10 +88,10 @@ def keep_run_logs(settings: Settings) -> None:
 
 
 def note_run(run: Run) -> Run:
-    """``run``; from now on the running flow's log lines tell its session."""
-    keep_run_logs(run.settings)
+    """``run``; from now on what the running flow says is logged, with its session."""
     context = FlowRunContext.get()
     if context and context.flow_run:
+        keep_run_logs(run.settings)
         _sessions[str(context.flow_run.id)] = f"{run.as_of:%Y-%m-%d}"
     return run
 
