@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tasks.sources.payloads import Window
     from tasks.staging.stage import Staged
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("flows.ingest")  # __name__ is __main__ on the command line
 
 
 def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:

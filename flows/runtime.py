@@ -96,17 +96,18 @@ def note_run(run: Run) -> Run:
     return run
 
 
-def _run_fields() -> dict[str, str]:
-    """Flow, flow run, task and session of what is being done here; empty outside a run."""
+def _run_fields(record: logging.LogRecord) -> dict[str, str]:
+    """Flow, flow run, task and session of a record: from where it is told, else as Prefect's own lines name them."""
     flow, task = FlowRunContext.get(), TaskRunContext.get()
-    if flow is None or flow.flow_run is None:
-        return {}
-    told = {"flow": flow.flow.name if flow.flow else flow.flow_run.name, "run": str(flow.flow_run.id)}
-    if task is not None:
-        told["task"] = task.task.name
-    if as_of := _sessions.get(told["run"]) or (flow.parameters or {}).get("as_of"):
-        told["as_of"] = str(as_of)
-    return told
+    inside = flow.flow_run if flow else None
+    told = {
+        "flow": flow.flow.name if flow and flow.flow else getattr(record, "flow_name", None),
+        "run": str(inside.id) if inside else getattr(record, "flow_run_id", None),
+        "task": task.task.name if task else getattr(record, "task_name", None),
+    }
+    given = (flow.parameters or {}) if flow else {}
+    told["as_of"] = _sessions.get(str(told["run"])) or given.get("as_of")
+    return {name: str(value) for name, value in told.items() if value}
 
 
 @contextmanager

@@ -25,6 +25,8 @@ PIECES_KEPT = 5
 DAYS_KEPT = 60
 FORMATTER = logging.Formatter()
 
+RunFields = Callable[[logging.LogRecord], Mapping[str, str]]
+
 _about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 a mapping that nobody changes
 
 
@@ -61,7 +63,7 @@ REDACT = RedactSecrets()
 class JsonLines(logging.Handler):
     """Appends each record to the file of its flow and day. ``run_fields`` tells flow, run and as-of of a record."""
 
-    def __init__(self, folder: Path, run_fields: Callable[[], Mapping[str, str]]) -> None:
+    def __init__(self, folder: Path, run_fields: RunFields) -> None:
         super().__init__(logging.INFO)
         self.folder = folder
         self._run_fields = run_fields
@@ -71,7 +73,7 @@ class JsonLines(logging.Handler):
         """One line. A disk that is full costs the line, not the run."""
         try:
             now = datetime.fromtimestamp(record.created, UTC)
-            run = self._run_fields()
+            run = self._run_fields(record)
             entry = {
                 "at": now.isoformat(timespec="milliseconds"),
                 "level": record.levelname,
@@ -110,7 +112,7 @@ def _set_aside(path: Path) -> None:
             piece(number).replace(piece(number + 1))
 
 
-def keep_logs(zones: Zones, run_fields: Callable[[], Mapping[str, str]], loggers: tuple[str, ...]) -> None:
+def keep_logs(zones: Zones, run_fields: RunFields, loggers: tuple[str, ...]) -> None:
     """Write what ``loggers`` say under ``zones``, and take secrets out of what any handler shows. Repeat at will."""
     folder = private_folder(zones.logs)
     for old in folder.glob("*.jsonl"):

@@ -43,6 +43,7 @@ OWN_FOLDERS = {
     "support": "flows.support_bundle",
     "search": "flows.training --search",
     "finbert": "daily",
+    "models-cache": "daily",
     "runs": "every flow",
     "services": "make up",
     "peers": "make bench-peers",

@@ -52,8 +52,8 @@ def lines(zones: Zones, name: str = "*") -> list[dict[str, str]]:
 
 def test_a_log_line_tells_run_source_and_session_and_no_key(zones, logger):
     run = {"flow": "ingest-fred", "run": "a1", "as_of": "2023-12-29"}
-    logs.keep_logs(zones, lambda: run, ("tasks.planted",))
-    logs.keep_logs(zones, lambda: run, ("tasks.planted",))  # again changes nothing
+    logs.keep_logs(zones, lambda record: run, ("tasks.planted",))
+    logs.keep_logs(zones, lambda record: run, ("tasks.planted",))  # again changes nothing
     try:
         raise ValueError(f"refused {KEY}")
     except ValueError:
@@ -73,7 +73,7 @@ def test_other_handlers_show_no_key_either(zones, logger, capsys):
     shown = logging.StreamHandler(sys.stderr)
     logger.addHandler(shown)
     try:
-        logs.keep_logs(zones, dict, ("tasks.planted",))
+        logs.keep_logs(zones, lambda record: {}, ("tasks.planted",))
         logger.error("told %s", KEY)
     finally:
         logger.removeHandler(shown)
