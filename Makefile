@@ -11,7 +11,7 @@ UI_PORT ?= 4200
 UI_HOST ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -50,7 +50,7 @@ $(CBI_HOME)/emulators/installed: tests/cloud/requirements.txt
 	@"$(CBI_HOME)/emulators/bin/python" -c "import duckdb_extensions; duckdb_extensions.import_extension('spatial')"
 	@touch "$@"
 
-lint: setup ## ruff, mypy, and whether prefect.yaml is what the registry says
+lint: setup secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
 
 bench: setup ## measure, and write docs/results/bench.md
@@ -82,8 +82,24 @@ cost-report: setup ## docs/results/bigquery_cost.md, from the published DuckDB w
 docs: setup ## write docs/data_dictionary.md from the registry
 	@$(RUN) -m tasks.reporting.data_dictionary
 
-health: setup ## the state of every source
+health: setup ## sources, forecast, gates, champions, disk, warehouse: 0 ok, 1 warnings, 2 failing
 	@$(RUN) -m flows.health
+
+audit: setup ## every file and table held: whose it is, whether it is sound, what to do with it
+	@$(RUN) -m flows.audit
+
+bundle: setup ## what a helper needs to see, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz
+	@$(RUN) -m flows.support_bundle
+
+secret-scan: setup ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
+	@git ls-files -- ':!*.png' ':!.secrets.baseline' | while read -r file; do \
+	  if [ -f "$$file" ] && [ ! "$(VENV)/secrets-scanned" -nt "$$file" ]; then echo "$$file"; fi; done > $(VENV)/secrets-to-scan
+	@touch $(VENV)/secrets-scanning
+	@tr '\n' '\0' < $(VENV)/secrets-to-scan | xargs -0 $(VENV)/bin/detect-secrets-hook --no-verify --baseline .secrets.baseline
+	@mv $(VENV)/secrets-scanning $(VENV)/secrets-scanned
+
+audit-dependencies: setup ## pinned packages against known vulnerabilities; says so where nobody can be asked
+	@$(RUN) -m tasks.operations.dependency_audit
 
 new-source: setup ## write the skeleton of a source: make new-source NAME=my_source
 	@$(RUN) -m tasks.operations.new_source $(NAME)

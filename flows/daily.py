@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ingest import ingest
 from flows.report import publish_artifacts
-from flows.runtime import as_task, prefect_at_home
+from flows.runtime import as_task, note_run, prefect_at_home
 from flows.training import gate_training, task_runner, training
 from tasks.errors import CbiError, GateFailed, SourceDown, StaleSource
 from tasks.made import Made
@@ -82,7 +82,7 @@ def open_daily_run(origin: str, as_of: str | None) -> Run:
     """Settings, registry and session of this run."""
     from tasks.context import open_run
 
-    return open_run(load_settings(), origin=origin, as_of=as_of)
+    return note_run(open_run(load_settings(), origin=origin, as_of=as_of))
 
 
 def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:

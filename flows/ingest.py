@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import sys
 import time
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from prefect import Flow, flow
 
-from flows.runtime import Steps, as_task, prefect_at_home
+from flows.runtime import Steps, as_task, note_run, prefect_at_home
 from tasks.errors import CbiError, OriginError, SourceUnavailable
+from tasks.logs import about
 from tasks.settings import PROJECT, load_settings
 
 if TYPE_CHECKING:
@@ -21,13 +23,15 @@ if TYPE_CHECKING:
     from tasks.sources.payloads import Window
     from tasks.staging.stage import Staged
 
+log = logging.getLogger("flows.ingest")  # __name__ is __main__ on the command line
+
 
 def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
     """Land the source's payloads, or only those of some series or dates."""
     from tasks.sources.ingest import ingest_source
 
-    with Steps(f"land {source}") as progress:
-        return ingest_source(
+    with about(source=source), Steps(f"land {source}") as progress:
+        came = ingest_source(
             run.zones,
             source,
             run.sources.source(source),
@@ -37,6 +41,8 @@ def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | N
             series=series,
             window=window,
         )
+        log.info("%s: %s; %d new payloads of %d", source, came.status, came.new_payloads, came.payloads)
+        return came
 
 
 def stage(run: Run, source: str) -> Staged:
@@ -47,7 +53,8 @@ def stage(run: Run, source: str) -> Staged:
     code = code_fingerprint(
         PROJECT / "tasks" / "staging", PROJECT / "tasks" / "sources", PROJECT / "tasks" / "calendar.py"
     )
-    return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
+    with about(source=source):
+        return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 
 
 def ingest(run: Run, source: str) -> tuple[Ingested, Staged]:
@@ -80,7 +87,7 @@ def open_ingest_run(origin: str, as_of: str | None) -> Run:
     """Settings, registry and session of an ingest."""
     from tasks.context import open_run
 
-    return open_run(load_settings(), origin=origin, as_of=as_of)
+    return note_run(open_run(load_settings(), origin=origin, as_of=as_of))
 
 
 def window_between(run: Run, start: str | None, end: str | None) -> Window | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+
+from tasks.secrets import redact, redact_values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,28 +23,30 @@ def publish_artifacts(summary: RunSummary) -> None:
     from tasks.reporting.terminal import COVERAGE_TITLE, gates_markdown, markdown
 
     title = f"ZL as of {summary.as_of:%Y-%m-%d}"
-    create_table_artifact(
-        key="zl-forecast",
-        table=[{str(k): v for k, v in row.items()} for row in summary.forecast_table().to_dict("records")],
-        description=title,
-    )
-    create_table_artifact(
-        key="feature-coverage",
-        table=[{str(k): v for k, v in row.items()} for row in summary.coverage_table().to_dict("records")],
-        description=f"{COVERAGE_TITLE}, as of {summary.as_of:%Y-%m-%d}",
-    )
-    create_markdown_artifact(key="zl-report", markdown=markdown(summary), description=title)
-    create_markdown_artifact(key="zl-gates", markdown=gates_markdown(summary), description=title)
+    publish_table("zl-forecast", summary.forecast_table(), title)
+    publish_table("feature-coverage", summary.coverage_table(), f"{COVERAGE_TITLE}, as of {summary.as_of:%Y-%m-%d}")
+    publish_markdown("zl-report", markdown(summary), title)
+    publish_markdown("zl-gates", gates_markdown(summary), title)
     for key, chart in {"zl-fan-chart": summary.chart, "feature-coverage-chart": summary.coverage_chart}.items():
         _publish_picture(key, chart, title)
 
 
 def publish_leaderboard(board: pd.DataFrame, figure: Path | None, *, title: str) -> None:
     """The bake-off's leaderboard as a table of every figure, and its picture where something was measured."""
-    rows = json.loads(board.to_json(orient="records", date_format="iso", double_precision=15))  # NaN becomes null
-    create_table_artifact(key="zl-leaderboard", table=rows, description=title)
+    publish_table("zl-leaderboard", board, title)
     if figure is not None:
         _publish_picture("zl-leaderboard-chart", figure, title)
+
+
+def publish_table(key: str, frame: pd.DataFrame, title: str) -> None:
+    """A frame as an artifact. Artifacts are shown to whoever opens the UI: no secret goes into one."""
+    rows = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))  # NaN becomes null
+    create_table_artifact(key=key, table=cast("Any", redact_values(rows)), description=redact(title))
+
+
+def publish_markdown(key: str, text: str, title: str) -> None:
+    """A page of text as an artifact, without secrets."""
+    create_markdown_artifact(key=key, markdown=redact(text), description=redact(title))
 
 
 def _publish_picture(key: str, picture: Path, title: str) -> None:

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, is_dataclass
+from functools import wraps
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
 import psutil
@@ -38,13 +39,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tasks.errors import CbiError
+from tasks.logs import keep_logs
 from tasks.operations.automations import HEARTBEAT_S
 from tasks.operations.services import PASSWORD, answers, running
-from tasks.secrets import find_secret
+from tasks.secrets import find_secret, redact, redact_error
 from tasks.settings import Settings
-from tasks.zones import Zones
+from tasks.zones import Zones, private_folder
+
+if TYPE_CHECKING:
+    from tasks.context import Run
 
 ARTIFACT_EVERY_S = 1.0
+LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
+_sessions: dict[str, str] = {}  # of each flow run of this process, its session
 
 
 @contextmanager
@@ -55,8 +62,7 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
     run's heartbeat and marks it crashed should it be killed; without either the run starts its own.
     """
     os.environ["DO_NOT_TRACK"] = "1"
-    home = settings.home / "prefect"
-    home.mkdir(parents=True, exist_ok=True)
+    home = private_folder(settings.home / "prefect")
     ours: dict[Any, Any] = {
         PREFECT_HOME: home,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
@@ -77,8 +83,53 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
             handler.addFilter(_told_at_the_end)
     unset = {key: value for key, value in ours.items() if key.name not in os.environ}
     _end_orphaned_servers(home)
-    with temporary_settings(updates=unset):
+    with temporary_settings(updates=unset), told_without_secrets():
+        keep_run_logs(settings)
         yield
+
+
+def keep_run_logs(settings: Settings) -> None:
+    """Log to CBI_HOME/logs. Called where a run begins: on the command line, and inside a flow that a worker started."""
+    keep_logs(Zones(settings.home), _run_fields, LOGGED)
+    wanted = logging.getLevelName(settings.log_level)
+    for logger in map(logging.getLogger, LOGGED):
+        if (shown := logger.getEffectiveLevel()) > wanted:  # the file says more than the terminal, which stays as it is
+            for handler in logging.getLogger().handlers:
+                handler.setLevel(max(handler.level, shown))
+            logger.setLevel(wanted)
+
+
+def note_run(run: Run) -> Run:
+    """``run``; from now on what the running flow says is logged, with its session."""
+    context = FlowRunContext.get()
+    if context and context.flow_run:
+        keep_run_logs(run.settings)
+        _sessions[str(context.flow_run.id)] = f"{run.as_of:%Y-%m-%d}"
+    return run
+
+
+def _run_fields(record: logging.LogRecord) -> dict[str, str]:
+    """Flow, flow run, task and session of a record: from where it is told, else as Prefect's own lines name them."""
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    inside = flow.flow_run if flow else None
+    told = {
+        "flow": flow.flow.name if flow and flow.flow else getattr(record, "flow_name", None),
+        "run": str(inside.id) if inside else getattr(record, "flow_run_id", None),
+        "task": task.task.name if task else getattr(record, "task_name", None),
+    }
+    given = (flow.parameters or {}) if flow else {}
+    told["as_of"] = _sessions.get(str(told["run"])) or given.get("as_of")
+    return {name: str(value) for name, value in told.items() if value}
+
+
+@contextmanager
+def told_without_secrets() -> Iterator[None]:
+    """An error that leaves has no secret in its words: Prefect stores them, and a terminal shows them."""
+    try:
+        yield
+    except BaseException as error:
+        redact_error(error)
+        raise
 
 
 @contextmanager
@@ -146,7 +197,13 @@ def as_task(function: Callable[..., Any], name: str, *, retries: int = 0) -> Ste
 
     No tags: for each of them a task asks the server for a concurrency slot first, and waits its turn in the database.
     """
-    return _Opaque(Task(function, name=name, retries=retries, cache_policy=NO_CACHE, persist_result=False))
+
+    @wraps(function)
+    def quietly(*args: Any) -> Any:
+        with told_without_secrets():
+            return function(*args)
+
+    return _Opaque(Task(quietly, name=name, retries=retries, cache_policy=NO_CACHE, persist_result=False))
 
 
 class Steps:
@@ -176,6 +233,7 @@ class Steps:
             return
         self._sent = time.monotonic()
         share = 100.0 * done / max(total, 1)
+        item = redact(item)
         if self._artifact is None:
             key = re.sub(r"[^a-z0-9]+", "-", f"{self.what} progress".lower())  # Prefect refuses any other character
             made = create_progress_artifact(progress=share, key=key, description=f"{self.what}: {item}")

@@ -15,9 +15,10 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import daily as by_day
+from flows import health as by_look
 from flows import ingest as by_source
 from flows import training as by_week
-from tasks.errors import ManifestMismatch, SourceUnavailable, StaleSource
+from tasks.errors import ManifestMismatch, SourceUnavailable
 from tasks.operations.run_key import RunKey, done, local_day, no_session, write_done
 from tasks.settings import load_settings
 
@@ -99,28 +100,12 @@ def training(budget: str = "full", origin: str = "live", again: bool = False) ->
 
 @flow(name="health", flow_run_name="health", persist_result=False)
 def health() -> State[Any]:
-    """The state of every source as an artifact; failed where a critical series is stale. Sets grown logs aside."""
-    from prefect.artifacts import create_table_artifact
-
-    from tasks.context import open_run
-    from tasks.operations.health import source_health
+    """What `python -m flows.health` tells, as artifacts; failed where something fails. Sets grown logs aside first."""
     from tasks.operations.services import rotate_all
+    from tasks.zones import Zones
 
-    run = open_run(load_settings(), origin="live", as_of=None)
-    rotated = rotate_all(run.zones)
-    table = source_health(run.zones, run.sources, as_of=run.as_of).astype(str)
-    rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
-    create_table_artifact(key="health", table=rows, description=f"Sources as of {run.as_of:%Y-%m-%d}")
-    critical = table[table["state"].str.startswith("critical")]
-    if len(critical):
-        raise StaleSource(
-            "; ".join(f"{row['source']}: {row['state']}" for row in critical.to_dict("records"))
-            + ". See docs/runbook.md#stale-source"
-        )
-    return _completed(
-        f"{len(table)} sources, {int((table['state'] == 'ok').sum())} ok"
-        + (f"; logs set aside: {', '.join(rotated)}" if rotated else "")
-    )
+    rotate_all(Zones(load_settings().home))
+    return by_look.health.fn(None)
 
 
 def _by_schedule() -> bool:

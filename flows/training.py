@@ -11,7 +11,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.runtime import Steps, as_task, prefect_at_home, shared_server
+from flows.runtime import Steps, as_task, note_run, prefect_at_home, shared_server
 from tasks.errors import CbiError, SettingsError
 from tasks.settings import load_settings
 
@@ -149,7 +149,7 @@ def training(
     """The bake-off as of one session, once its training files have passed the gate: leaderboard and gate."""
     from tasks.context import open_run
 
-    run = open_run(load_settings(), origin=origin, as_of=as_of)
+    run = note_run(open_run(load_settings(), origin=origin, as_of=as_of))
     gate = as_task(gate_training, "gate PRE_TRAINING")(run)
     plan = as_task(plan_fits, "plan")(run, budget)
     failed = fit_side_by_side(run, plan, apart=apart)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from tasks.secrets import redact_values
+
 
 class CbiError(Exception):
-    """Base of every error the product raises on purpose."""
+    """Base of every error the product raises on purpose. No secret is in its words, whoever shows them."""
+
+    def __init__(self, *told: object) -> None:
+        super().__init__(*(redact_values(part) for part in told))
 
 
 class SettingsError(CbiError):
@@ -81,3 +86,11 @@ class ServiceFailed(CbiError):
 
 class VolumeMissing(CbiError):
     """The volume that CBI_HOME lies on is not mounted."""
+
+
+class Unhealthy(CbiError):
+    """Something that runs every day fails; the message says what."""
+
+
+class SecretFound(CbiError):
+    """A file that leaves this machine would have held a key; it was not written."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -28,6 +27,7 @@ from tenacity import (
 )
 
 from tasks.errors import SourceDown, SourceUnavailable
+from tasks.secrets import redact
 
 Answer = TypeVar("Answer")
 
@@ -35,16 +35,7 @@ log = logging.getLogger(__name__)
 # httpx logs every URL with its parameters, keys included, at INFO
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-SECRET_PARAMETERS = re.compile(r"(?i)\b(api_?key|registrationkey|key|token|apikey)=[^&\s\"']+")
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
-
-
-def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` with every secret value, and every parameter that is named like one, replaced by ``***``."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return SECRET_PARAMETERS.sub(lambda match: match.group(0).split("=")[0] + "=***", text)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,33 @@
-"""Keys of sources, asked for by their environment name: never in a file of ours, never logged."""
+"""Keys of sources, asked for by their environment name, and the one place that takes keys out of words and bytes."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
 from importlib import import_module
+from urllib.parse import quote, quote_plus
 
 KEYCHAIN = "cbi"
+HIDDEN = "***"
+SHORTEST = 6  # a shorter value of the environment is no key, and would be found in half of all words
+
+_NAMED_LIKE_ONE = re.compile(r"(?i)(^|_)(api_?key|key|token|secret|password|auth_string|credentials_json)$")
+_PARAMETER = re.compile(r"(?i)\b(api_?key|registrationkey|key|token|apikey)=[^&\s\"']+")
+_HEADER = re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s\"',}]+")
+_IN_ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+
+_found: set[str] = set()
 
 
 def find_secret(name: str) -> str | None:
     """The value from the environment, else from the keychain (`keyring set cbi NAME`), else None."""
-    return os.environ.get(name, "").strip() or _from_keychain(name)
+    value = os.environ.get(name, "").strip() or _from_keychain(name)
+    if value and len(value) >= SHORTEST:
+        _found.add(value)
+    return value
 
 
 def _from_keychain(name: str) -> str | None:
@@ -22,3 +39,63 @@ def _from_keychain(name: str) -> str | None:
         return (keyring.get_password(KEYCHAIN, name) or "").strip() or None
     except keyring.errors.KeyringError:  # locked, or no keychain on this machine
         return None
+
+
+def known_secrets() -> set[str]:
+    """Every secret value this process knows: those asked for so far, and what its environment names like one."""
+    named = {value.strip() for name, value in os.environ.items() if _NAMED_LIKE_ONE.search(name)}
+    return _found | {value for value in named if len(value) >= SHORTEST and not os.path.exists(value)}  # noqa: PTH110
+
+
+def spellings(secrets: Iterable[str]) -> list[str]:
+    """Each secret as it may stand in a text: plain, in an address, in JSON, in a Basic header; the longest first."""
+    return sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
+
+
+def _forms(secret: str) -> Iterator[str]:
+    yield from (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1])
+    for basic in (secret, f"{secret}:", f":{secret}"):
+        if len(secret) >= SHORTEST:
+            yield b64encode(basic.encode()).decode().rstrip("=")
+
+
+def redact(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` without secrets: those given, those known, and what stands where keys stand become ``***``."""
+    for form in spellings({*secrets, *known_secrets()}):
+        text = text.replace(form, HIDDEN)
+    text = _IN_ADDRESS.sub(f"://{HIDDEN}@", text)
+    text = _HEADER.sub(lambda match: match.group(1) + HIDDEN, text)
+    return _PARAMETER.sub(lambda match: match.group(0).split("=")[0] + "=" + HIDDEN, text)
+
+
+def redact_values(value: object) -> object:
+    """``value`` with every text in it redacted, however deep in lists and mappings."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact_values(name): redact_values(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(redact_values(held) for held in value)
+    return value
+
+
+def redact_error(error: BaseException) -> None:
+    """Take secrets out of an error's words, and out of those of the errors it came from, in place."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        clean = redact_values(one.args)
+        if clean != one.args:
+            one.args = clean  # type: ignore[assignment]
+        todo += [one.__cause__, one.__context__]
+        todo += one.exceptions if isinstance(one, BaseExceptionGroup) else []
+
+
+def spelled_in(content: bytes, secrets: Iterable[str] = ()) -> list[bytes]:
+    """The spellings of secrets, given or known, that stand in ``content``."""
+    forms = [form.encode() for form in spellings({*secrets, *known_secrets()})]
+    return [form for form in forms if form in content]

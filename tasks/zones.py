@@ -88,8 +88,21 @@ class Zones:
         return self.home / "reports"
 
     @property
+    def logs(self) -> Path:
+        """What runs said, a JSON line each (tasks/logs.py)."""
+        return self.home / "logs"
+
+    @property
     def locks(self) -> Path:  # noqa: D102
         return self.home / "locks"
+
+
+def private_folder(path: Path) -> Path:
+    """``path``, made if it is not there, and closed to everybody but its owner."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+    return path
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:

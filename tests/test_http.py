@@ -11,7 +11,8 @@ from itertools import pairwise
 import pytest
 
 from tasks.errors import SourceDown, SourceUnavailable
-from tasks.http import Http, Limits, redact
+from tasks.http import Http, Limits
+from tasks.secrets import redact
 
 SECRET = "s3cr3t-key-1234"
 QUICK = Limits(attempts=3, connect_s=1, read_s=0.3, total_s=0.5, max_bytes=2000, first_wait_s=0.01, longest_wait_s=0.05)

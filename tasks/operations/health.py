@@ -1,21 +1,187 @@
-"""The state of every source, read from the zones: nothing is asked of anyone, nothing is written."""
+"""The state of everything that runs every day, read from zones, warehouse and store: nothing is asked of a source.
+
+A check is ok, not yet (nothing to judge so far), warning or failing. What is not known stays missing.
+"""
 
 from __future__ import annotations
 
-import pandas as pd
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from tasks.registry import DataSources
+import pandas as pd
+from cronsim import CronSim
+
+from tasks.calendar import sessions
+from tasks.context import Run
+from tasks.errors import CbiError
+from tasks.gates.states import count_states
+from tasks.model_store.open import open_store
+from tasks.registry import DataSources, Schedule
 from tasks.reporting.summary import source_table
 from tasks.sources.ingest import why_disabled
 from tasks.sources.payloads import landed
 from tasks.staging.gather import gather
 from tasks.staging.stage import nothing_staged, read_staged
 from tasks.staging.summary import summarise_series
+from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.protocol import Warehouse
 from tasks.zones import Zones
+
+OK, NOT_YET, WARNING, FAILING = "ok", "not yet", "warning", "failing"
+EXIT_CODES = {OK: 0, NOT_YET: 0, WARNING: 1, FAILING: 2}
+FREE_WARNING_GB, FREE_FAILING_GB = 5.0, 1.0
+"""A first daily run writes about 0.4 GB, a full bake-off a few more."""
+CHAMPION_WARNING_DAYS = 21
+"""The bake-off is weekly: three in a row have not come."""
+PUBLISHED_WARNING_SESSIONS = 1
+GB = 10**9
+
+# Of each session and horizon the forecast that readers see (views/40_api.sql), where its target date has come.
+FORECASTS = """
+SELECT as_of, horizon, target_date, p10, p90 FROM forecasts.zl_forecasts_daily
+WHERE target_date <= DATE '{as_of}'
+QUALIFY ROW_NUMBER() OVER (PARTITION BY as_of, horizon ORDER BY created_at DESC, is_baseline, model_version DESC) = 1
+"""
+CLOSES = """
+SELECT observation_date AS target_date, value AS outcome FROM staging.observations
+WHERE source = 'yahoo' AND series = 'ZL=F' AND field = 'close' AND observation_date <= DATE '{as_of}'
+QUALIFY ROW_NUMBER() OVER (PARTITION BY observation_date ORDER BY vintage DESC) = 1
+"""
+
+
+@dataclass(frozen=True)
+class Health:
+    """``checks``: check, state, told. ``sources``, ``gates`` and ``champions``: a row each."""
+
+    as_of: pd.Timestamp
+    checks: pd.DataFrame
+    sources: pd.DataFrame
+    gates: pd.DataFrame
+    champions: pd.DataFrame
+
+    @property
+    def state(self) -> str:
+        """The worst of all checks."""
+        return max(self.checks["state"], key=lambda state: (EXIT_CODES[state], state == NOT_YET))
+
+    @property
+    def exit_code(self) -> int:
+        """0: ok. 1: warnings. 2: something fails."""
+        return EXIT_CODES[self.state]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: missing is null."""
+        parts = {name: getattr(self, name) for name in ("checks", "sources", "gates", "champions")}
+        return {"as_of": f"{self.as_of:%Y-%m-%d}", "state": self.state, "exit_code": self.exit_code} | {
+            name: part.astype(object).where(part.notna(), None).to_dict("records") for name, part in parts.items()
+        }
+
+
+def take_health(run: Run, *, now: datetime | None = None) -> Health:
+    """Look at everything. What cannot be looked at is a failing check, not an error."""
+    now = now or datetime.now(UTC)
+    held = _Asked(run)
+    sources = source_health(run.zones, run.sources, as_of=run.as_of)
+    sources = sources.assign(
+        last_success=sources["source"].map(held.successes()).fillna("never"),
+        next_run=[_next_run(run.sources.source(name).schedule, now) for name in sources["source"]],
+        quarantined=sources["source"].map(held.quarantine()).fillna("not yet"),
+    )
+    gates, champions = held.gates(), _champions(run, held)
+    checks = [
+        held.reachable(),
+        _published(run, held),
+        _of_sources(sources),
+        _of_gates(gates),
+        _of_champions(run, champions),
+        _disk(run.zones),
+        _privacy(run.zones),
+    ]
+    return Health(run.as_of, pd.DataFrame(checks, columns=["check", "state", "told"]), sources, gates, champions)
+
+
+class _Asked:
+    """The warehouse, asked with care: an answer that does not come is told once, and leaves the rest missing."""
+
+    def __init__(self, run: Run) -> None:
+        self._as_of = f"{run.as_of:%Y-%m-%d}"
+        self._name = run.settings.warehouse
+        self.failure = ""
+        self.published = False
+        self._warehouse: Warehouse | None = None
+        try:
+            self._warehouse = open_warehouse(run.settings)
+            self.published = self._warehouse.is_published()
+        except CbiError as error:
+            self.failure = str(error)
+
+    def ask(self, sql: str) -> pd.DataFrame:
+        """The rows, or none."""
+        if self.failure or not self.published or self._warehouse is None:
+            return pd.DataFrame()
+        try:
+            return self._warehouse.query(sql.format(as_of=self._as_of))
+        except CbiError as error:
+            self.failure = str(error)
+            return pd.DataFrame()
+
+    def reachable(self) -> tuple[str, str, str]:
+        """Whether it answered all that was asked."""
+        if self.failure:
+            return "warehouse", FAILING, self.failure
+        if not self.published:
+            return "warehouse", NOT_YET, f"{self._name}: nothing is published; `make demo` or `make daily` publishes"
+        return "warehouse", OK, f"{self._name} answers"
+
+    def successes(self) -> dict[str, str]:
+        """Of each source, when a run last had all of it."""
+        rows = self.ask(
+            "SELECT source, MAX(created_at) AS at FROM ops.ingest_runs "
+            "WHERE status = 'ok' AND as_of <= DATE '{as_of}' GROUP BY source"
+        )
+        return {row["source"]: f"{pd.Timestamp(row['at']):%Y-%m-%d %H:%M}" for row in rows.to_dict("records")}
+
+    def quarantine(self) -> dict[str, str]:
+        """Of each source, the cells refused at the newest session, and how many more than at the one before it."""
+        rows = self.ask(
+            "SELECT as_of, source, quarantined AS cells FROM ops.ingest_runs WHERE as_of <= DATE '{as_of}' "
+            "QUALIFY ROW_NUMBER() OVER (PARTITION BY as_of, source ORDER BY created_at DESC) = 1 ORDER BY as_of"
+        )
+        told = {}
+        for source, part in rows.groupby("source") if len(rows) else ():
+            newest = int(part["cells"].iloc[-1])
+            change = f" ({newest - int(part['cells'].iloc[-2]):+,})" if len(part) > 1 else ""
+            told[str(source)] = f"{newest:,}{change}"
+        return told
+
+    def gates(self) -> pd.DataFrame:
+        """What each gate came to in the newest run that was published."""
+        rows = self.ask(
+            "SELECT * FROM ops.gate_results WHERE as_of <= DATE '{as_of}' "
+            "QUALIFY DENSE_RANK() OVER (ORDER BY as_of DESC, created_at DESC) = 1"
+        )
+        if rows.empty:
+            return pd.DataFrame(columns=["gate", "expectations", "as_of"])
+        return count_states(rows).assign(as_of=f"{pd.Timestamp(rows['as_of'].max()):%Y-%m-%d}")
+
+    def coverage(self) -> pd.DataFrame:
+        """By horizon: forecasts whose target date has come and has a close, and the share of them inside p10..p90."""
+        forecasts, closes = self.ask(FORECASTS), self.ask(CLOSES)
+        if forecasts.empty or closes.empty:
+            return pd.DataFrame(columns=["horizon", "judged", "covered"])
+        joined = forecasts.assign(target_date=pd.to_datetime(forecasts["target_date"])).merge(
+            closes.assign(target_date=pd.to_datetime(closes["target_date"])), on="target_date"
+        )
+        joined["covered"] = joined["outcome"].between(joined["p10"], joined["p90"]).astype("float64")
+        return joined.groupby("horizon").agg(judged=("covered", "size"), covered=("covered", "mean")).reset_index()
 
 
 def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """One row a source: ``source, priority, state, observations, series, first, last, stale, last_fetch``.
+    """One row a source: ``source, priority, state, observations, series, first, last, age_days, last_fetch``.
 
     ``state`` is ok, stale (with the number of series), nothing held, or disabled with the key that it needs; it begins
     with ``critical`` where a series without which there is no forecast is stale or missing.
@@ -40,7 +206,99 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
                 "priority": spec.priority,
                 "state": state,
                 **{key: held[key] for key in ("observations", "series", "first", "last")},
+                "age_days": None if held["last"] == "none" else (as_of - pd.Timestamp(held["last"])).days,
                 "last_fetch": f"{max(fetches):%Y-%m-%d}" if fetches else "never",
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"age_days": "Int64"})
+
+
+def _next_run(schedule: Schedule, now: datetime) -> str:
+    """When its deployment asks next, in the time zone of its schedule."""
+    due = next(CronSim(schedule.cron, now.astimezone(ZoneInfo(schedule.timezone))))
+    return f"{due:%Y-%m-%d %H:%M %Z}"
+
+
+def _champions(run: Run, held: _Asked) -> pd.DataFrame:
+    """A row a horizon: its champion, the days since it was trained, and what came of the forecasts published."""
+    store, coverage = open_store(run.settings), held.coverage().set_index("horizon")
+    rows = []
+    for horizon in run.horizons.horizons:
+        told, age = "not yet", None
+        try:
+            if champion := store.champion(horizon, run.as_of):
+                told, age = champion.name, (run.as_of - champion.trained_as_of).days
+        except CbiError as error:
+            told = f"lost: {error}"
+        judged = int(coverage["judged"].get(horizon, 0))
+        share = f"{coverage['covered'][horizon]:.0%} of {judged}" if judged else "not yet"
+        rows.append({"horizon": horizon, "champion": told, "age_days": age, "realised_coverage_80": share})
+    return pd.DataFrame(rows).astype({"age_days": "Int64"})
+
+
+def _published(run: Run, held: _Asked) -> tuple[str, str, str]:
+    rows = held.ask("SELECT MAX(as_of) AS as_of FROM forecasts.zl_forecasts_daily WHERE as_of <= DATE '{as_of}'")
+    if rows.empty or pd.isna(rows["as_of"].iloc[0]):
+        return "forecast", NOT_YET, "no forecast is published"
+    newest = pd.Timestamp(rows["as_of"].iloc[0])
+    late = sum(newest < session <= run.as_of for session in sessions(last=run.as_of))
+    told = f"newest of {newest:%Y-%m-%d}, {late} sessions before {run.as_of:%Y-%m-%d}"
+    return "forecast", WARNING if late > PUBLISHED_WARNING_SESSIONS else OK, told
+
+
+def _of_sources(sources: pd.DataFrame) -> tuple[str, str, str]:
+    critical = sources[sources["state"].str.startswith("critical")]
+    if len(critical):
+        told = "; ".join(f"{row['source']}: {row['state']}" for row in critical.to_dict("records"))
+        return "sources", FAILING, f"{told}. See docs/runbook.md#stale-source"
+    # a source that cannot be asked is no news; a disabled one is told in its row
+    asked = sources[~sources["state"].str.startswith("disabled")]
+    worse = asked[asked["state"] != "ok"]
+    if len(worse):
+        return "sources", WARNING, "; ".join(f"{row['source']}: {row['state']}" for row in worse.to_dict("records"))
+    return "sources", OK, f"{len(asked)} asked, all ok"
+
+
+def _of_gates(gates: pd.DataFrame) -> tuple[str, str, str]:
+    if gates.empty:
+        return "gates", NOT_YET, "no gate result is published"
+    told = ", ".join(f"{name} {int(gates[name].sum())}" for name in ("blocked", "quarantined", "warned", "waived"))
+    when = f"{told} of {int(gates['expectations'].sum())} expectations as of {gates['as_of'].iloc[0]}"
+    if gates["blocked"].sum():
+        return "gates", FAILING, when
+    return "gates", WARNING if gates[["quarantined", "warned", "waived"]].to_numpy().sum() else OK, when
+
+
+def _of_champions(run: Run, champions: pd.DataFrame) -> tuple[str, str, str]:
+    lost = champions[champions["champion"].str.startswith("lost: ")]
+    if len(lost):
+        return "champions", FAILING, "; ".join(lost["champion"])
+    absent = champions.loc[champions["age_days"].isna(), "horizon"]
+    if len(absent):
+        return "champions", NOT_YET, f"none at {', '.join(absent)}; `make train` or the next daily run trains"
+    oldest = int(champions["age_days"].max())
+    return (
+        "champions",
+        WARNING if oldest > CHAMPION_WARNING_DAYS else OK,
+        f"the oldest was trained {oldest} days before {run.as_of:%Y-%m-%d}",
+    )
+
+
+def _disk(zones: Zones) -> tuple[str, str, str]:
+    there: Path = next(folder for folder in (zones.home, *zones.home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / GB
+    state = FAILING if free < FREE_FAILING_GB else WARNING if free < FREE_WARNING_GB else OK
+    return "disk", state, f"{free:.1f} GB free at {there}"
+
+
+def private_paths(zones: Zones) -> list[Path]:
+    """What holds something private: Prefect's database, logs, the bill, support bundles, and the checkout's .env."""
+    return [zones.home / "prefect", zones.logs, zones.warehouse / "billed", zones.home / "support", Path(".env")]
+
+
+def _privacy(zones: Zones) -> tuple[str, str, str]:
+    open_ones = [path for path in private_paths(zones) if path.exists() and path.stat().st_mode & 0o077]
+    if not open_ones:
+        return "permissions", OK, "what is private is its owner's alone"
+    remedy = "; ".join(f"chmod {'700' if path.is_dir() else '600'} {path}" for path in open_ones)
+    return "permissions", WARNING, f"others may read {', '.join(map(str, open_ones))}: {remedy}"

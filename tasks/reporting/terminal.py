@@ -16,6 +16,7 @@ from tasks.reporting.summary import RunSummary
 
 if TYPE_CHECKING:
     from tasks.evaluation.search import Found
+    from tasks.operations.health import Health
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
@@ -192,6 +193,35 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
         table.add_column(str(name), justify="right" if number else "left", overflow="fold")
     for row in frame.itertuples(index=False):
         table.add_row(*(str(value) for value in row))
+    console.print(table)
+
+
+SOURCE_STYLES = {"ok": "green", "critical": "bold red", "disabled": "dim"}
+HEALTH_STYLES = {"ok": "green", "not yet": "dim", "warning": "yellow", "failing": "bold red"}
+
+
+def print_health(console: Console, health: Health) -> None:
+    """The checks first, each in its colour, then a table a part."""
+    table = Table(title=f"Health as of {health.as_of:%Y-%m-%d}", title_justify="left", title_style="bold")
+    for name in health.checks:
+        table.add_column(str(name), header_style="dim", overflow="fold")
+    for check, state, told in health.checks.itertuples(index=False):
+        table.add_row(check, f"[{HEALTH_STYLES[state]}]{state}[/]", escape(told))
+    console.print(table)
+    for title, part in {"Champions": health.champions, "Gates": health.gates}.items():
+        if len(part):
+            print_table(console, title, part.astype(object).where(part.notna(), "none"))
+    table = Table(title="Sources", title_justify="left", title_style="bold", header_style="dim")
+    shown = ["source", "state", "series", "last", "age_days", "quarantined", "last_success", "next_run"]
+    for name in shown:
+        table.add_column(
+            name, no_wrap=name != "state", justify="right" if name in ("age_days", "quarantined") else "left"
+        )
+    for row in health.sources.astype(object).where(health.sources.notna(), "none").to_dict("records"):
+        style = next((style for word, style in SOURCE_STYLES.items() if row["state"].startswith(word)), "yellow")
+        said = {name: escape(str(row[name])) for name in shown}
+        said["state"] = f"[{style}]{escape(shorten(row['state'], 60, placeholder=' …'))}[/]"
+        table.add_row(*said.values())
     console.print(table)
 
 

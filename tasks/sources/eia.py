@@ -12,8 +12,9 @@ from typing import Any
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
-from tasks.http import Http, redact
+from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window
 
 KEY = "EIA_API_KEY"

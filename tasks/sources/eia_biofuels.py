@@ -16,8 +16,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
-from tasks.http import Http, redact
+from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import redact
 from tasks.sources.eia import KEY, all_pages, served_rows
 from tasks.sources.payloads import Fetched, Payload, Window
 

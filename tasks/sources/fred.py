@@ -19,8 +19,9 @@ import pandas as pd
 
 from tasks.calendar import at_clock
 from tasks.errors import SchemaDrift, SourceUnavailable
-from tasks.http import Http, redact
+from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window
 
 KEY = "FRED_API_KEY"

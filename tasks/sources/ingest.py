@@ -11,9 +11,9 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.errors import OriginError, RegistryError, SourceDown, SourceUnavailable
-from tasks.http import Http, Limits, redact
+from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
-from tasks.secrets import find_secret
+from tasks.secrets import find_secret, redact
 from tasks.sources.payloads import (
     LIVE,
     Payload,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import logging
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from importlib import import_module
@@ -18,11 +19,13 @@ from typing import Protocol
 
 import pandas as pd
 
-from tasks.errors import ManifestMismatch, OriginError, RegistryError, SchemaDrift
-from tasks.http import Http, redact
+from tasks.errors import ManifestMismatch, OriginError, RegistryError, SchemaDrift, SourceUnavailable
+from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import HIDDEN, redact, spelled_in
 from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
 
+log = logging.getLogger(__name__)
 LIVE = "live"
 RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d$")
 
@@ -122,7 +125,11 @@ def land(
     """Store a live payload and then its sidecar.
 
     The same bytes as the newest payload of the folder, or of the same address, are not stored again.
+
+    Raises:
+        SourceUnavailable: it echoes a key of ours and is no text that could be kept without it. Nothing was stored.
     """
+    fetched = without_secrets(fetched, source, secrets)
     folder = zones.raw / source / fetched.series
     content, digest = fetched.content, digest_of(fetched)
     url = redact(fetched.url, secrets)
@@ -152,7 +159,48 @@ def land(
         "asked_from": asked_from,
     }
     write_json(path.with_name(path.name + ".sidecar.json"), sidecar)
-    return _from_sidecar(path.with_name(path.name + ".sidecar.json"))
+    return read_sidecar(path.with_name(path.name + ".sidecar.json"))
+
+
+def without_secrets(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fetched:
+    """What came, with ``***`` where it echoes a key of ours: what is landed is kept for ever, and shown to others.
+
+    Raises:
+        SourceUnavailable: a file that is no text, or was streamed to disk, echoes one; it is deleted.
+    """
+    if isinstance(fetched.content, Path):
+        if not _echoed_in(fetched.content, secrets):
+            return fetched
+        fetched.content.unlink()
+    else:
+        echoed = spelled_in(fetched.content, secrets)
+        if not echoed:
+            return fetched
+        try:
+            fetched.content.decode()
+        except UnicodeDecodeError:
+            pass  # a zip or a workbook with other bytes in it would be no zip and no workbook
+        else:
+            content = fetched.content
+            for form in echoed:
+                content = content.replace(form, HIDDEN.encode())
+            log.warning("%s/%s: the answer echoed a key; it is stored without it", source, fetched.series)
+            return replace(fetched, content=content)
+    raise SourceUnavailable(
+        f"{source}/{fetched.series}: the answer holds our key and cannot be stored without it. Nothing was stored; "
+        f"replace the key, then run `python -m flows.ingest {source}`"
+    )
+
+
+def _echoed_in(file: Path, secrets: tuple[str, ...]) -> bool:
+    """Whether a secret stands in a file, which is read in pieces that overlap by more than a key's length."""
+    before = b""
+    with file.open("rb") as handle:
+        while piece := handle.read(2**24):
+            if spelled_in(before + piece, secrets):
+                return True
+            before = piece[-4096:]
+    return False
 
 
 def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
@@ -207,7 +255,7 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
         )
         if read_json(sidecar_path) != sidecar:
             write_json(sidecar_path, sidecar)
-        payloads.append(_from_sidecar(sidecar_path))
+        payloads.append(read_sidecar(sidecar_path))
     return payloads
 
 
@@ -238,7 +286,7 @@ def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
     """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
     pattern = f"{_escape(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
-    payloads = [_from_sidecar(path) for path in (zones.raw / source).glob(pattern)]
+    payloads = [read_sidecar(path) for path in (zones.raw / source).glob(pattern)]
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     return sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
 
@@ -260,7 +308,12 @@ def _escape(series: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", series)
 
 
-def _from_sidecar(path: Path) -> Payload:
+def read_sidecar(path: Path) -> Payload:
+    """The payload that a sidecar describes.
+
+    Raises:
+        ManifestMismatch: it is no sidecar.
+    """
     sidecar = read_json(path)
     if not sidecar:
         raise ManifestMismatch(f"{path} is not a sidecar; delete it and run the ingest again")

@@ -21,8 +21,9 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
-from tasks.http import Http, redact
+from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window
 
 KEY = "FAS_API_KEY"

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
-from tasks.http import Http, redact
+from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window
 
 KEY = "NASS_API_KEY"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tasks.errors import WarehouseError
 from tasks.settings import Settings
-from tasks.zones import Zones
+from tasks.zones import Zones, private_folder
 
 GB = 10**9
 
@@ -60,7 +60,7 @@ class Ledger:
 
     def note(self, job: str, billed_bytes: int, purpose: str) -> None:
         """One more job. A line is written at once, so that two processes do not mix theirs."""
-        self._folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self._folder)
         entry = {"at": f"{pd.Timestamp.now(tz='UTC'):%Y-%m-%dT%H:%M:%SZ}", "job": job, "bytes": billed_bytes}
         line = json.dumps({**entry, "purpose": purpose}) + "\n"
         handle = os.open(self._path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

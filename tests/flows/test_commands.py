@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -71,15 +72,59 @@ def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_health_tells_every_source_and_fails_only_for_what_is_critical(first_run: FinishedRun, registry, tmp_path):
     ended = run(first_run.home, "flows.health", "--json", "--as-of", "2011-12-30")
-    assert ended.returncode == 0, ended.stderr
-    told = {row["source"]: row for row in json.loads(ended.stdout)}
+    health = json.loads(ended.stdout)
+    checks = {check["check"]: check["state"] for check in health["checks"]}
+    assert (ended.returncode, health["exit_code"], checks["sources"]) == (1, 1, "warning"), ended.stderr
+    assert (checks["warehouse"], checks["forecast"], checks["champions"]) == ("ok", "ok", "ok")
+    told = {row["source"]: row for row in health["sources"]}
     assert set(told) == set(registry.sources.sources)
     assert told["eia"]["state"].startswith("disabled: needs EIA_API_KEY; ")
-    assert (told["sina"]["state"], told["sina"]["last"]) == ("ok", "2011-12-30")
+    assert (told["sina"]["state"], told["sina"]["last"], told["sina"]["age_days"]) == ("ok", "2011-12-30", 0)
     assert told["gdelt"]["state"] == "nothing held"
     later = run(first_run.home, "flows.health", "--as-of", "2012-02-01")
-    assert later.returncode == 1 and "critical: ZL=F; stale" in later.stdout
+    assert later.returncode == 2 and "critical: ZL=F; stale" in later.stdout
     empty = run(tmp_path / "empty", "flows.health", "--json")
-    assert empty.returncode == 1
-    assert "critical: ZL=F; nothing held" in json.loads(empty.stdout)[0]["state"]
+    assert empty.returncode == 2
+    assert "critical: ZL=F; nothing held" in json.loads(empty.stdout)["sources"][0]["state"]
     assert not (tmp_path / "empty").exists(), "looking writes nothing"
+
+
+def test_a_key_in_a_task_is_in_no_log_no_artifact_and_no_state(prefect_server, tmp_path, monkeypatch):
+    from prefect import flow
+    from prefect.artifacts import Artifact
+
+    from flows.health import health
+    from flows.report import publish_markdown, publish_table
+    from flows.runtime import as_task, note_run
+    from tasks.context import open_run
+    from tasks.settings import load_settings
+
+    key = "pl4nted-k3y-0f-0urs"
+    monkeypatch.setenv("EIA_API_KEY", key)
+    monkeypatch.setenv("CBI_HOME", str(tmp_path))
+
+    def fail(word: str) -> None:
+        logging.getLogger("tasks.planted").warning("asked with %s", word)
+        publish_table("planted-table", pd.DataFrame({"told": [word]}), word)
+        publish_markdown("planted-page", f"# {word}", word)
+        raise RuntimeError(f"refused {word}")
+
+    @flow(name="planted", persist_result=False)
+    def planted(as_of: str) -> None:
+        note_run(open_run(load_settings(), origin="live", as_of=as_of))
+        as_task(fail, "fail")(key)
+
+    state = planted("2012-02-01", return_state=True)
+    assert "refused ***" in str(state.message) and key not in str(state.message)
+    table, page = Artifact.get("planted-table"), Artifact.get("planted-page")
+    assert [(one.data, one.description) for one in (table, page)] == [('[{"told": "***"}]', "***"), ("# ***", "***")]
+    [log] = (tmp_path / "logs").glob("planted-*.jsonl")
+    assert key not in log.read_text()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    [asked] = [line for line in lines if line["logger"] == "tasks.planted"]
+    assert (asked["message"], asked["task"], asked["as_of"]) == ("asked with ***", "fail", "2012-02-01")
+    assert any("RuntimeError: refused ***" in line.get("error", "") for line in lines), "Prefect's own lines too"
+    # the same as a flow: nothing is held here, so it fails, and says of what
+    state = health("2012-02-01", return_state=True)
+    assert state.is_failed() and "critical: ZL=F" in str(state.message)
+    assert '"check": "warehouse"' in str(Artifact.get("health-checks").data)

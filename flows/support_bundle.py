@@ -1,0 +1,161 @@
+"""``make bundle``: what a helper needs to see, without secrets, in CBI_HOME/support/cbi-support-<time>.tar.gz.
+
+Versions, settings, the registry's hashes, health, audit, the last logs and gate results. No data, no model, no payload.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import CbiError, SecretFound
+from tasks.secrets import find_secret, redact, redact_values, spelled_in
+from tasks.settings import PROJECT, load_settings
+
+if TYPE_CHECKING:
+    from tasks.context import Run
+
+LOG_FILES, LOG_TAIL_BYTES = 12, 200_000
+
+
+def write_bundle(run: Run, folder: Path) -> Path:
+    """Gather, redact, look once more, write: a file that only its owner reads.
+
+    What cannot be gathered is a line that says why; the rest is worth having all the more.
+
+    Raises:
+        SecretFound: a key was left in it after all. Nothing was written.
+    """
+    from tasks.zones import private_folder, write_atomically
+
+    for spec in run.sources.sources.values():
+        for name in (*spec.secrets, *spec.optional_secrets):
+            find_secret(name)  # known from here on, the keychain's too
+    parts: dict[str, Callable[[Run], object]] = {
+        "versions.json": _versions,
+        "settings.json": _settings,
+        "registry.json": _registry,
+        "health.json": _health,
+        "audit.json": _audit,
+        "gates.json": _gates,
+    }
+    members = {name: _told(make, run) for name, make in parts.items()} | _logs(run.zones.logs)
+    for name, content in members.items():
+        if spelled_in(content):
+            raise SecretFound(f"{name} would have held a key; nothing was written. Tell the makers of CBI which part")
+    path = private_folder(folder) / f"cbi-support-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.tar.gz"
+
+    def pack(temporary: Path) -> None:
+        temporary.touch(mode=0o600)
+        with tarfile.open(temporary, "w:gz") as bundle:
+            for name, content in members.items():
+                entry = tarfile.TarInfo(f"{path.name.removesuffix('.tar.gz')}/{name}")
+                entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
+                bundle.addfile(entry, io.BytesIO(content))
+
+    return write_atomically(path, pack)
+
+
+def _told(make: Callable[[Run], object], run: Run) -> bytes:
+    try:
+        value = make(run)
+    except Exception as error:  # a home in trouble is why somebody asks for a bundle
+        value = {"not to be had": f"{type(error).__name__}: {error}"}
+    return redact(json.dumps(redact_values(value), indent=1, default=str)).encode()
+
+
+def _versions(run: Run) -> Mapping[str, object]:
+    packages = {found.metadata["Name"]: found.version for found in distributions()}
+    return {
+        "code": run.code_version,
+        "python": sys.version,
+        "machine": platform.platform(),
+        "processors": os.cpu_count(),
+        "packages": dict(sorted(packages.items(), key=lambda item: str(item[0]).lower())),
+    }
+
+
+def _settings(run: Run) -> Mapping[str, object]:
+    """Every setting; of keys only whether they are set."""
+    names = {name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)}
+    return {
+        "settings": {name: str(value) for name, value in run.settings.model_dump().items()},
+        "keys": {name: "set" if find_secret(name) else "not set" for name in sorted(names)},
+        "checkout": str(PROJECT),
+    }
+
+
+def _registry(run: Run) -> Mapping[str, str]:
+    from tasks.zones import code_fingerprint, sha256_of
+
+    files = {path.name: sha256_of(path) for path in sorted(run.settings.registry.glob("*")) if path.is_file()}
+    return {"all": code_fingerprint(run.settings.registry), **files}
+
+
+def _health(run: Run) -> Mapping[str, Any]:
+    from tasks.operations.health import take_health
+
+    return take_health(run).to_json()
+
+
+def _audit(run: Run) -> Mapping[str, Any]:
+    from tasks.operations.audit import KEEP, summarise, take_inventory
+
+    inventory = take_inventory(run)
+    wanting = inventory[inventory["advice"] != KEEP].astype(object)
+    return {
+        "zones": summarise(inventory).to_dict("records"),
+        "to do": wanting.where(wanting.notna(), None).to_dict("records"),
+    }
+
+
+def _gates(run: Run) -> object:
+    from tasks.warehouse.open import open_warehouse
+
+    rows = open_warehouse(run.settings).query(
+        "SELECT * FROM ops.gate_results WHERE as_of = (SELECT MAX(as_of) FROM ops.gate_results)"
+    )
+    return rows.astype(object).where(rows.notna(), None).to_dict("records")
+
+
+def _logs(folder: Path) -> dict[str, bytes]:
+    """The ends of the newest log files."""
+    newest = sorted(folder.glob("*.jsonl"), key=lambda path: path.stat().st_mtime)[-LOG_FILES:]
+    members = {}
+    for path in newest:
+        with path.open("rb") as handle:
+            handle.seek(max(0, path.stat().st_size - LOG_TAIL_BYTES))
+            whole = handle.read().decode(errors="replace")
+        members[f"logs/{path.name}"] = redact(whole).encode()
+    return members
+
+
+def main() -> int:
+    """Command line."""
+    from tasks.context import open_run
+
+    parser = argparse.ArgumentParser(prog="python -m flows.support_bundle", description=__doc__)
+    parser.add_argument("--as-of", help="health as of this date (default: the newest session)")
+    given = parser.parse_args()
+    try:
+        run = open_run(load_settings(), origin="live", as_of=given.as_of)
+        print(write_bundle(run, run.zones.home / "support"))
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

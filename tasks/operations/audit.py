@@ -1,0 +1,402 @@
+"""A forensic inventory of one CBI_HOME: every file and warehouse table, who writes it, whether it is what it should be.
+
+Nothing is written, locked, or asked of a source. Each file belongs to exactly one line; what belongs to none of the
+product's own is a line of its own, with advice.
+
+Advice: keep; replace (damaged or half-made, and a command makes it again); quarantine (nobody can say what it is: move
+it away and look); delete (nothing names it any more).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.context import Run
+from tasks.errors import CbiError
+from tasks.evaluation.plan import plan_bake_off
+from tasks.exports import file_name
+from tasks.model_store.folder import FolderStore
+from tasks.model_store.open import open_store
+from tasks.models.forecaster import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
+from tasks.registry import load_models, load_surface
+from tasks.sources.payloads import read_sidecar, verify
+from tasks.warehouse.checksum import checksum
+from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.tables import tables
+from tasks.warehouse.views import views
+from tasks.zones import TEMPORARY, Identity, Zones, read_json, sha256_of
+
+KEEP, REPLACE, QUARANTINE, DELETE = "keep", "replace", "quarantine", "delete"
+ADVICE = (QUARANTINE, REPLACE, DELETE, KEEP)
+DATES = ("date", "observation_date", "as_of", "trained_as_of", "published_at", "start_date")
+OWN_FOLDERS = {
+    "prefect": "prefect",
+    "logs": "every flow",
+    "locks": "every flow",
+    "support": "flows.support_bundle",
+    "search": "flows.training --search",
+    "finbert": "daily",
+    "models-cache": "daily",
+    "runs": "every flow",
+    "services": "make up",
+    "peers": "make bench-peers",
+}
+"""Folders whose files are their owner's own business: one line a folder."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One line. What is not known, or not there to be counted, is None."""
+
+    zone: str
+    name: str
+    owner: str
+    rows: int | None = None
+    columns: int | None = None
+    first_date: str | None = None
+    last_date: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    state: str = "ok"
+    advice: str = KEEP
+
+
+def take_inventory(run: Run) -> pd.DataFrame:
+    """One row a file, model version, fit and warehouse table, those that want something done first."""
+    home, items = run.zones, []
+    zones: dict[str, Callable[[Run, Zones], Iterator[Item]]] = {
+        "raw": _raw,
+        "staging": partial(_staged, "staging"),
+        "quarantine": partial(_staged, "quarantine"),
+        **{name: partial(_identified, name) for name in ("collection", "panel", "features", "labels")},
+        "exports": _exports,
+        "warehouse": _warehouse_files,
+        "models": _models,
+        "fits": _fits,
+        "reports": _reports,
+    }
+    for entry in sorted(home.home.iterdir()) if home.home.is_dir() else []:
+        if entry.name in zones:
+            items += list(zones[entry.name](run, home))
+        elif entry.name == "replays":
+            for replay in sorted(entry.iterdir()):
+                for name in ("collection", "panel", "features", "labels", "exports", "reports"):
+                    if (replay / name).is_dir():
+                        items += list(zones[name](run, Zones(replay)))
+        elif entry.name in OWN_FOLDERS:
+            size = sum(path.stat().st_size for path in _files(entry))
+            items.append(Item(entry.name, entry.name, OWN_FOLDERS[entry.name], rows=len(_files(entry)), bytes=size))
+        else:
+            items += [_stranger(entry.name, path, home) for path in ([entry] if entry.is_file() else _files(entry))]
+    items += list(_warehouse_tables(run))
+    frame = pd.DataFrame([asdict(item) for item in items], columns=list(Item.__dataclass_fields__))
+    order = frame["advice"].map(ADVICE.index)
+    frame = frame.assign(order=order).sort_values(["order", "zone", "name"], kind="stable").drop(columns="order")
+    return frame.reset_index(drop=True).astype({"rows": "Int64", "columns": "Int64", "bytes": "Int64"})
+
+
+def summarise(inventory: pd.DataFrame) -> pd.DataFrame:
+    """A row a zone: items, bytes, and how many of each advice."""
+    counts = pd.crosstab(inventory["zone"], inventory["advice"]).reindex(columns=list(ADVICE), fill_value=0)
+    totals = inventory.groupby("zone").agg(items=("name", "size"), megabytes=("bytes", lambda size: size.sum() / 1e6))
+    return totals.assign(megabytes=totals["megabytes"].astype("float64").round(1)).join(counts).reset_index()
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """Size, and of a table also rows, columns and the first and last date of its first date column."""
+    if not path.is_file():
+        return {}
+    told: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    return told | (_table(path) if path.suffix == ".parquet" else {})
+
+
+def _table(path: Path) -> dict[str, Any]:
+    import pyarrow.compute as compute
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(path) as table:
+            names = table.schema_arrow.names
+            told: dict[str, Any] = {"rows": table.metadata.num_rows, "columns": len(names)}
+            if day := next((name for name in DATES if name in names), None):
+                ends = compute.min_max(table.read(columns=[day]).column(0)).as_py()
+                told |= _span(ends["min"], ends["max"])
+            return told
+    except Exception as error:  # pyarrow meets damage with whatever error comes first
+        return {"state": f"not a whole parquet file ({type(error).__name__})", "advice": REPLACE}
+
+
+def _span(first: Any, last: Any) -> dict[str, Any]:
+    day = [None if pd.isna(at) else f"{pd.Timestamp(at):%Y-%m-%d}" for at in (first, last)]
+    return {"first_date": day[0], "last_date": day[1]}
+
+
+def _item(zone: str, path: Path, home: Zones, owner: str, **told: Any) -> Item:
+    """One file's line. What is said of it goes before what the file itself shows, but damage goes before all."""
+    known = _known(path)
+    return Item(zone, path.relative_to(home.home).as_posix(), owner, **{**told, **known})
+
+
+def _stranger(zone: str, path: Path, home: Zones, why: str = "unregistered: no flow writes this") -> Item:
+    if path.name.startswith(TEMPORARY):
+        why = "left by a killed writer; the next run of its owner removes it"
+        return _item(zone, path, home, "a killed run", state=why, advice=KEEP)
+    known = {name: value for name, value in _known(path).items() if name not in ("state", "advice")}
+    return Item(zone, path.relative_to(home.home).as_posix(), "nobody", **known, state=why, advice=QUARANTINE)
+
+
+def _raw(run: Run, home: Zones) -> Iterator[Item]:
+    claimed: set[Path] = set()
+    for path in _files(home.raw):
+        parts = path.relative_to(home.raw).parts
+        source, spec = parts[0], run.sources.sources.get(parts[0])
+        owner = f"ingest-{source}"
+        if spec is None:
+            yield _stranger("raw", path, home, f"unregistered: {source} is no source of registry/data_sources.yaml")
+            claimed.add(path)
+        elif path.name.endswith(".sidecar.json"):
+            claimed.add(path)
+            yield _payload(path, home, owner, claimed, registered={*spec.fetched, *spec.replayed, *spec.series})
+        elif ".downloads" in parts or re.fullmatch(r"backfilled-.*\.json", path.name):
+            claimed.add(path)
+            yield _item("raw", path, home, owner if ".downloads" in parts else "backfill")
+    for path in _files(home.raw):
+        if path not in claimed:
+            yield _stranger("raw", path, home, "orphaned: no sidecar says where it came from; nothing reads it")
+
+
+def _payload(path: Path, home: Zones, owner: str, claimed: set[Path], *, registered: set[str]) -> Item:
+    """A sidecar and the payload it describes, which may lie in an archive, in one line."""
+    name, fix = path.relative_to(home.home).as_posix(), f"delete it and run `python -m flows.ingest {owner[7:]}`"
+    try:
+        payload = read_sidecar(path)
+        claimed.add(payload.path)
+        told: dict[str, Any] = {"bytes": payload.bytes, "sha256": payload.sha256}
+        told |= _span(payload.fetched_at, payload.fetched_at)
+        verify(payload)
+    except FileNotFoundError:
+        return Item("raw", name, owner, **told, state=f"its payload is gone: {fix}", advice=REPLACE)
+    except (CbiError, KeyError, TypeError, ValueError) as error:
+        return Item("raw", name, owner, state=f"{error}"[:200], advice=REPLACE)
+    if payload.series not in registered:
+        why = f"unregistered: the registry has no series or feed {payload.series}"
+        return Item("raw", name, owner, **told, state=why, advice=QUARANTINE)
+    return Item("raw", name, owner, **told)
+
+
+STAGED = {
+    "staging": ("observations.parquet", "documents.parquet", "manifest.json"),
+    "quarantine": ("cells.parquet",),
+}
+
+
+def _staged(zone: str, run: Run, home: Zones) -> Iterator[Item]:
+    """Zones with a folder a source."""
+    folder = home.home / zone
+    for path in _files(folder):
+        source = path.relative_to(folder).parts[0]
+        if source not in run.sources.sources:
+            yield _stranger(zone, path, home, f"unregistered: {source} is no source of registry/data_sources.yaml")
+        elif path.name not in STAGED[zone] or len(path.relative_to(folder).parts) != 2:
+            yield _stranger(zone, path, home)
+        else:
+            yield _item(zone, path, home, f"ingest-{source}")
+
+
+def _identified(zone: str, run: Run, home: Zones) -> Iterator[Item]:
+    """Zones whose table carries a manifest beside it."""
+    for path in _files(home.home / zone):
+        if path.name == f"{zone}.parquet":
+            said = (read_json(path.with_name(path.name + ".manifest.json")) or {}).get("sha256")
+            known = _known(path)
+            if Identity.of(path) is None or said != known["sha256"]:
+                known |= {"state": "not the file its manifest describes", "advice": REPLACE}
+            yield Item(zone, path.relative_to(home.home).as_posix(), "daily", **known)
+        elif path.name in (f"{zone}.parquet.manifest.json", "asked.json"):
+            yield _item(zone, path, home, "daily")
+        else:
+            yield _stranger(zone, path, home)
+
+
+def _exports(run: Run, home: Zones) -> Iterator[Item]:
+    listed = (read_json(home.exports / "manifest.json") or {}).get("files", {})
+    for path in _files(home.exports):
+        known = _known(path)
+        if path.name == "manifest.json":
+            yield _item("exports", path, home, "daily")
+        elif path.name not in listed:
+            yield _stranger("exports", path, home, "orphaned: manifest.json does not list it")
+        else:
+            if known["sha256"] != listed[path.name]["sha256"]:
+                known |= {"state": "not the file manifest.json describes", "advice": REPLACE}
+            yield Item("exports", path.relative_to(home.home).as_posix(), "daily", **known)
+    for name in sorted(set(listed) - {path.name for path in _files(home.exports)}):
+        yield Item("exports", f"exports/{name}", "daily", state="listed in manifest.json and gone", advice=REPLACE)
+
+
+def _warehouse_files(run: Run, home: Zones) -> Iterator[Item]:
+    current = home.warehouse / "published" / "CURRENT"
+    named = current.read_text().strip() if current.is_file() else ""
+    for path in _files(home.warehouse):
+        place = path.relative_to(home.warehouse).as_posix()
+        if place.startswith("published/") and path.suffix == ".duckdb":
+            yield _item("warehouse", path, home, "daily", state="ok" if path.name == named else "an earlier snapshot")
+        elif place in ("cbi.duckdb", "cbi.duckdb.wal", "published/CURRENT") or place.startswith("billed/"):
+            yield _item("warehouse", path, home, "daily")
+        else:
+            yield _stranger("warehouse", path, home)
+    if named and not (home.warehouse / "published" / named).is_file():
+        gone = f"warehouse/published/{named}"
+        yield Item("warehouse", gone, "daily", state="CURRENT names it and it is gone", advice=REPLACE)
+
+
+def _warehouse_tables(run: Run) -> Iterator[Item]:
+    """Published tables and views. Rows are read, dated and hashed where that costs nothing: not on BigQuery."""
+    known_views = {view.name for view in views()} | {"staging.observations", "staging.quarantine"}
+    try:
+        warehouse = open_warehouse(run.settings)
+        counts = warehouse.row_counts() if warehouse.is_published() else {}
+    except CbiError as error:
+        yield Item("warehouse tables", run.settings.warehouse, "daily", state=str(error)[:300], advice=REPLACE)
+        return
+    for name, rows in counts.items():
+        owner = "training" if name == "performance.leaderboard" else "daily"
+        if name in known_views:
+            yield Item("warehouse tables", name, f"view ({owner})", rows=rows)
+        elif name not in tables():
+            why = "unregistered: tasks/warehouse/schema has no such table"
+            yield Item("warehouse tables", name, "nobody", rows=rows, state=why, advice=QUARANTINE)
+        elif run.settings.warehouse != "duckdb":
+            yield Item("warehouse tables", name, owner, rows=rows, columns=len(tables()[name].columns) or None)
+        else:
+            read = warehouse.read(name)
+            held, digest = read.to_pandas(), checksum(read, tables()[name].key)
+            days = held[tables()[name].ordered_by] if tables()[name].ordered_by in DATES else pd.Series(dtype="object")
+            span = _span(days.min(), days.max()) if len(days.dropna()) else {}
+            yield Item(
+                "warehouse tables", name, owner, rows=len(held), columns=len(held.columns), sha256=digest, **span
+            )
+
+
+def _models(run: Run, home: Zones) -> Iterator[Item]:
+    store = FolderStore(home.models)  # the files here; those on Cloud Storage are not ours to list
+    champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in store.history()}
+    inside: set[Path] = set()
+    families = {*FAMILIES, *JOINT_FAMILIES, ENSEMBLE, BASELINE}
+    for folder in sorted(home.models.glob("*/*/v[0-9]*")):
+        inside.update(_files(folder))
+        family, horizon, version = folder.relative_to(home.models).parts
+        yield _version(folder, home, families, champion=(family, horizon, version) in champions)
+        champions.discard((family, horizon, version))
+    for lost in sorted(champions):
+        why = "was promoted and is gone: run `python -m flows.training`"
+        yield Item("models", "models/" + "/".join((lost[0], lost[1], lost[2])), "training", state=why, advice=REPLACE)
+    for path in _files(home.models):
+        if path in inside:
+            continue
+        own = {"champions.json": "training", "history.jsonl": "training", "leakage_audit.json": "make proofs"}
+        if path.parent == home.models and path.name in own:
+            yield _item("models", path, home, own[path.name])
+        elif any(part.startswith(TEMPORARY) for part in path.parts):
+            yield _item("models", path, home, "training", state="left by a killed writer")
+        else:
+            yield _stranger("models", path, home)
+
+
+def _version(folder: Path, home: Zones, families: set[str], *, champion: bool) -> Item:
+    """One model version: its files against the hashes taken when it was stored, and no file beside them."""
+    name, files = folder.relative_to(home.home).as_posix(), _files(folder)
+    metadata = read_json(folder / "metadata.json")
+    if metadata is None or "files" not in metadata:
+        why = "half-written or altered: no readable metadata.json; delete it and run `python -m flows.training`"
+        return Item("models", name, "training", state=why, advice=REPLACE)
+    hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    listed = dict(metadata["files"])
+    altered = sorted(file for file, digest in listed.items() if hashes.get(file) != digest)
+    extra = sorted(set(hashes) - set(listed) - {"metadata.json", "metrics.json"})
+    told: dict[str, Any] = {
+        "bytes": sum(path.stat().st_size for path in files),
+        "columns": len(metadata.get("columns") or []) or None,
+        "sha256": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),
+    }
+    if (folder / "oof.parquet").is_file():
+        told |= {key: value for key, value in _table(folder / "oof.parquet").items() if key in ("rows", "first_date")}
+    told |= {"last_date": metadata.get("trained_as_of")}
+    if altered:
+        told |= {"state": f"not the files that were stored: {', '.join(altered)}", "advice": REPLACE}
+    elif extra:
+        told |= {"state": f"orphaned files in it: {', '.join(extra)}", "advice": QUARANTINE}
+    elif metadata.get("family") not in families:
+        told |= {"state": f"unregistered family {metadata.get('family')}", "advice": QUARANTINE}
+    else:
+        told |= {"state": "champion" if champion else "ok"}
+    return Item("models", name, "training", **told)
+
+
+def named_fits(run: Run) -> set[str]:
+    """The fits that a plan of any budget on the training files held, or a champion of any time, is made of."""
+    store, named = open_store(run.settings), set()
+    champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in store.history()}
+    for family, horizon in sorted({(family, horizon) for family, horizon, _ in champions}):
+        for version in store.versions(family, horizon):
+            if (family, horizon, version.number) in champions:
+                for fits in dict(version.metadata.get("fits") or {}).values():
+                    named.update(fits.values())
+    manifest = read_json(run.zones.exports / "manifest.json")
+    if manifest:
+        models = load_models(run.settings.registry, run.features)
+        for budget in models.budgets:
+            plan = plan_bake_off(
+                run.zones.exports,
+                run.horizons,
+                models,
+                run.features,
+                load_surface(run.settings.registry, run.features),
+                budget=budget,
+                data_snapshots={h: manifest["files"][file_name("prod", h)]["sha256"] for h in run.horizons.horizons},
+            )
+            named.update(fit.identity for fit in plan.fits)
+    return named
+
+
+def _fits(run: Run, home: Zones) -> Iterator[Item]:
+    try:
+        named: Iterable[str] | None = named_fits(run)
+        unsure = ""
+    except (CbiError, KeyError) as error:
+        named, unsure = None, f"whether it is still named cannot be told: {error}"[:200]
+    for folder in sorted(home.fits.iterdir()):
+        if folder.is_file():
+            yield _stranger("fits", folder, home)
+            continue
+        files, done = _files(folder), read_json(folder / "done.json")
+        told: dict[str, Any] = {"bytes": sum(path.stat().st_size for path in files)}
+        tables_of = [_table(path) for path in files if path.suffix == ".parquet"]
+        told |= {"rows": sum(table.get("rows", 0) for table in tables_of) or None}
+        if named is not None and folder.name not in named:
+            what = f"{done['family']} {'+'.join(done['horizons'])} {done['year'] or 'final'}" if done else "unfinished"
+            told |= {"state": f"{what}: no plan and no champion names it any more", "advice": DELETE}
+        elif done is None:
+            told |= {"state": "unfinished: the next training goes on with it"}
+        elif unsure:
+            told |= {"state": unsure}
+        yield Item("fits", folder.relative_to(home.home).as_posix(), "training", **told)
+
+
+def _reports(run: Run, home: Zones) -> Iterator[Item]:
+    for path in _files(home.reports):
+        known = path.suffix in (".png", ".html", ".zip", ".csv")
+        yield _item("reports", path, home, "every flow") if known else _stranger("reports", path, home)

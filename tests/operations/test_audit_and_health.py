@@ -1,0 +1,171 @@
+"""The audit names what is altered, orphaned or unregistered; health tells what came of forecasts. Both only look."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tasks.context import Run, open_run
+from tasks.model_store.folder import FolderStore
+from tasks.operations.audit import take_inventory
+from tasks.operations.health import take_health
+from tasks.settings import load_settings
+from tasks.sources.payloads import Fetched, land
+from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.tables import tables
+from tasks.zones import Zones, write_identified, write_json, write_parquet
+
+NOW = pd.Timestamp("2024-01-02T12:00", tz="UTC")
+
+
+@pytest.fixture
+def run(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("CBI_HOME", str(zones.home))
+    zones.home.mkdir(parents=True)
+    return open_run(load_settings(), origin="live", as_of="2024-01-10")
+
+
+def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+
+def planted(run: Run, tmp_path: Path) -> None:
+    """A home with one of each: sound, altered, orphaned, unregistered, lost."""
+    zones, fred = run.zones, run.sources.source("fred")
+    for day, series in enumerate(("DFF", "DGS10", "DGS30")):
+        body = f"observation_date,{series}\n2023-12-28,5.3\n".encode()
+        land(zones, "fred", Fetched(series, "csv", body, "u"), fred, fetched_at=NOW + pd.Timedelta(days=day))
+    next((zones.raw / "fred" / "DGS10").glob("*.csv")).write_text("altered")
+    next((zones.raw / "fred" / "DGS30").glob("*.csv")).unlink()
+    (zones.raw / "fred" / "DFF" / "2024.csv").write_text("no sidecar")
+    table = pd.DataFrame({"date": pd.to_datetime(["2023-12-28", "2023-12-29"]), "value": [1.0, 2.0]})
+    write_identified(zones.panel / "panel.parquet", table, inputs="i")
+    write_identified(zones.labels / "labels.parquet", table, inputs="i")
+    (zones.labels / "labels.parquet").write_bytes(b"PAR1 cut")
+    write_parquet(zones.staging / "unheard_of" / "observations.parquet", table)
+    write_json(zones.fits / "0123456789abcdef" / "done.json", {"family": "har", "horizons": ["1w"], "year": 2019})
+    files = tmp_path / "files"
+    write_json(files / "har.json", {"a": 1})
+    store = FolderStore(zones.models)
+    for identity in ("first", "second"):
+        named = {"family": "har", "horizon": "1w", "identity": identity, "trained_as_of": "2023-12-29"}
+        store.add(files, named, {})
+    store.promote(store.versions("har", "1w")[0], run="r")
+    write_json(store.folder / "har" / "1w" / "v0002" / "har.json", {"a": 2})
+    (zones.home / "stray.txt").write_text("whose?")
+
+
+def test_the_audit_tells_whose_each_file_is_and_what_to_do_with_it(run, tmp_path):
+    planted(run, tmp_path)
+    before = tree(run.zones.home)
+    found = take_inventory(run)
+    assert tree(run.zones.home) == before, "an audit changes nothing"
+    by_name = found.set_index("name")
+    advice = {name: row["advice"] for name, row in by_name.iterrows() if row["advice"] != "keep"}
+    sidecar = {path.parent.name: path.relative_to(run.zones.home) for path in run.zones.raw.rglob("*.sidecar.json")}
+    assert advice == {
+        str(sidecar["DGS10"]): "replace",
+        str(sidecar["DGS30"]): "replace",
+        "raw/fred/DFF/2024.csv": "quarantine",
+        "labels/labels.parquet": "replace",
+        "staging/unheard_of/observations.parquet": "quarantine",
+        "fits/0123456789abcdef": "delete",
+        "models/har/1w/v0002": "replace",
+        "stray.txt": "quarantine",
+    }
+    panel = by_name.loc["panel/panel.parquet"]
+    assert panel[["owner", "rows", "columns", "first_date", "last_date", "state"]].to_list() == [
+        "daily",
+        2,
+        2,
+        "2023-12-28",
+        "2023-12-29",
+        "ok",
+    ]
+    assert by_name.loc[str(sidecar["DFF"]), "owner"] == "ingest-fred"
+    assert by_name.loc["models/har/1w/v0001", "state"] == "champion"
+    held = {str(path.relative_to(run.zones.home)) for path in run.zones.home.rglob("*") if path.is_file()}
+    spoken_for = {name for name in held if any(name.startswith(item) for item in by_name.index)}
+    payloads = {
+        str(next((run.zones.raw / "fred" / s).glob("*Z.csv")).relative_to(run.zones.home)) for s in ("DFF", "DGS10")
+    }
+    assert held - spoken_for == payloads, "a payload is told in its sidecar's line; nothing is left out"
+
+
+def test_the_command_ends_with_1_when_something_is_to_be_done(run, tmp_path, monkeypatch, capsys):
+    from flows.audit import main
+
+    planted(run, tmp_path)
+    monkeypatch.setattr(sys, "argv", ["audit", "--json"])
+    assert main() == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told[0]["advice"] == "quarantine"
+    [path] = run.zones.reports.glob("audit_*.csv")
+    assert len(pd.read_csv(path)) == len(told)
+    for item in set(run.zones.home.iterdir()) - {run.zones.reports}:
+        shutil.rmtree(item) if item.is_dir() else item.unlink()
+    assert main() == 0, "a home with nothing wrong"
+
+
+def closes(run: Run, days: list[str], values: list[float]) -> None:
+    """Staged closes of ZL, as `flows.ingest yahoo` leaves them."""
+    known = pd.to_datetime(days).tz_localize("UTC") + pd.Timedelta(hours=22)
+    rows = {"source": "yahoo", "series": "ZL=F", "observation_date": pd.to_datetime(days), "field": "close"}
+    held = pd.DataFrame(
+        {**rows, "value": values, "unit": "c/lb", "available_at": known, "fetched_at": known, "vintage": 0}
+    )
+    write_parquet(run.zones.staging / "yahoo" / "observations.parquet", held)
+    empty = held.iloc[:0].assign(rule="", reason="", payload="", row=0)
+    write_parquet(run.zones.quarantine / "yahoo" / "cells.parquet", empty)
+
+
+def publish(run: Run, horizon: str, rows: list[tuple[str, str, float, float]]) -> None:
+    frame = pd.DataFrame(rows, columns=["as_of", "target_date", "p10", "p90"])
+    frame = frame.assign(horizon=horizon, model_version=f"har/{horizon}/v0001", is_baseline=False, created_at=NOW)
+    frame[["as_of", "target_date"]] = frame[["as_of", "target_date"]].apply(pd.to_datetime)
+    whole = frame.reindex(columns=list(tables()["forecasts.zl_forecasts_daily"].columns))
+    published = {"forecasts.zl_forecasts_daily": whole}
+    open_warehouse(run.settings).publish(published, as_of=run.as_of, staging=run.zones.staging)
+
+
+def test_realised_coverage_counts_only_forecasts_whose_day_has_come_and_has_a_close(run):
+    closes(run, ["2024-01-08", "2024-01-09"], [47.0, 60.0])
+    past = [("2023-12-29", "2024-01-08", 45.0, 50.0), ("2024-01-02", "2024-01-09", 45.0, 50.0)]
+    no_close, to_come = ("2024-01-03", "2024-01-10", 1.0, 99.0), ("2024-01-10", "2024-01-18", 1.0, 99.0)
+    publish(run, "1w", [*past, no_close, to_come])
+    publish(run, "1m", [("2024-01-10", "2024-02-09", 45.0, 50.0)])
+    health = take_health(run, now=datetime(2024, 1, 10, tzinfo=UTC))
+    told = health.champions.set_index("horizon")
+    assert told["realised_coverage_80"].to_dict() == dict.fromkeys(told.index, "not yet") | {"1w": "50% of 2"}
+    checks = health.checks.set_index("check")["state"].to_dict()
+    assert (checks["warehouse"], checks["forecast"], checks["champions"]) == ("ok", "ok", "not yet")
+    yahoo = health.sources.set_index("source").loc["yahoo"]
+    assert (yahoo["age_days"], yahoo["next_run"]) == (1, "2024-01-09 18:30 CST"), (
+        "midnight in London is evening in Chicago"
+    )
+
+
+def test_a_warehouse_that_cannot_be_read_fails_and_leaves_the_rest_told(run):
+    closes(run, ["2024-01-10"], [47.0])
+    publish(run, "1w", [("2024-01-10", "2024-01-18", 1.0, 99.0)])
+    for path in (run.zones.warehouse / "published").glob("*.duckdb"):
+        path.write_bytes(b"no database")
+    health = take_health(run)
+    checks = health.checks.set_index("check")
+    assert (checks.loc["warehouse", "state"], health.state, health.exit_code) == ("failing", "failing", 2)
+    assert "cannot be read" in checks.loc["warehouse", "told"]
+    assert checks.loc["disk", "state"] != "failing"
+    json.dumps(health.to_json(), allow_nan=False)
+
+
+def test_what_is_private_and_open_to_others_is_a_warning(run):
+    (run.zones.home / "prefect").mkdir(mode=0o755)
+    (run.zones.home / "prefect").chmod(0o755)
+    told = take_health(run).checks.set_index("check").loc["permissions"]
+    assert (told["state"], f"chmod 700 {run.zones.home / 'prefect'}" in told["told"]) == ("warning", True)
