@@ -43,30 +43,23 @@ def in_python(panel: pd.DataFrame) -> dict[str, pd.Series]:
     return cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
 
 
-@pytest.fixture
-def refreshed(bigquery, panel, features, tmp_path) -> BigQueryWarehouse:
-    """The archive's panel and what the interactions read, published; the scripts run, and run again."""
+@pytest.mark.parametrize("file", [*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES])
+def test_each_feature_refreshed_in_bigquery_is_that_of_the_python_build(file, bigquery, panel, features, tmp_path):
+    """The archive's panel and what the interactions read are published; the script runs, and runs again."""
+    if file == "regimes":  # the emulator takes minutes for a rank among 1260 sessions in each of 6000
+        panel = panel.tail(900).reset_index(drop=True)
     built = features[["date", *sorted(in_sql.query("interactions").mentions - {"date"})]]
     bigquery.publish({PANEL: panel_in_sql(panel), FEATURES: built}, as_of=AS_OF, staging=tmp_path / "none")
     for _ in range(2):
-        for text in scheduled.scripts().values():
-            run_script(bigquery, text)
-    return bigquery
-
-
-def test_each_feature_refreshed_in_bigquery_is_that_of_the_python_build(refreshed, panel, features):
-    by_python = in_python(panel) | {name: features[name] for name in in_sql.query("interactions").features}
-    compared = 0
-    for file in (*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES):
-        held = refreshed.query(f"SELECT * FROM {scheduled.refreshed(file)} ORDER BY date")
-        assert held["date"].tolist() == panel["date"].tolist()
-        for name in in_sql.query(file).features:
-            built = by_python[name].to_numpy()
-            assert np.isfinite(built).sum() > 1800
-            np.testing.assert_allclose(held[name], built, rtol=0, atol=WITHIN, equal_nan=True, err_msg=name)
-            np.testing.assert_array_equal(features[name].isna(), held[name].isna(), err_msg=name)
-            compared += 1
-    assert compared == len(in_sql.made())
+        run_script(bigquery, scheduled.script(file))
+    held = bigquery.query(f"SELECT * FROM {scheduled.refreshed(file)} ORDER BY date")
+    by_python = features if file in in_sql.OVER_FEATURES else in_python(panel)
+    assert held["date"].tolist() == panel["date"].tolist()
+    assert list(held) == ["date", *in_sql.query(file).features]
+    for name in in_sql.query(file).features:
+        values = by_python[name].to_numpy()
+        assert np.isfinite(values).sum() > 200, name
+        np.testing.assert_allclose(held[name], values, rtol=0, atol=WITHIN, equal_nan=True, err_msg=name)
 
 
 def test_every_view_shows_the_same_rows_on_both_engines(bigquery, first_run, tmp_path):
