@@ -303,10 +303,9 @@ def report(found: dict[str, Size], *, commit: str, now: pd.Timestamp) -> str:
             f"- Date: {now:%Y-%m-%d %H:%M} UTC",
             "- Sizes: measured on the published DuckDB warehouse by BigQuery's logical "
             f"sizes ([data type sizes]({prices.TYPE_SIZES})); a NULL is 0 bytes",
-            f"- Prices: {prices.USD_PER_TIB_READ:g} USD per TiB read on demand, {prices.USD_PER_GIB_MONTH_ACTIVE:g} "
-            f"USD per GiB and month stored, {prices.USD_PER_GIB_MONTH_LONG_TERM:g} where a partition has not "
-            f"changed for {prices.LONG_TERM_AFTER_DAYS} days: list prices for the US, {prices.PRICES_OF}, "
-            f"from <{prices.SOURCE}>",
+            f"- Prices: {prices.USD_PER_TIB_READ:g} USD per TiB read, {prices.USD_PER_GIB_MONTH_ACTIVE:g} "
+            f"USD per GiB and month stored, {prices.USD_PER_GIB_MONTH_LONG_TERM:g} where a partition is unchanged for "
+            f"{prices.LONG_TERM_AFTER_DAYS} days: list prices for the US, {prices.PRICES_OF}, from <{prices.SOURCE}>",
             f"- Not taken off: the free {prices.FREE_TIB_READ_A_MONTH} TiB of queries and "
             f"{prices.FREE_GIB_STORED} GiB of storage a month. Partition pruning is not counted either",
             "",
