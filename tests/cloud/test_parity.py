@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.features import cross_asset, in_sql, technical
+from tasks.features import cross_asset, in_sql, regimes, technical
 from tasks.settings import Settings
 from tasks.warehouse import scheduled, sql_check
 from tasks.warehouse.bigquery import BigQueryWarehouse, Place
@@ -40,12 +40,10 @@ def run_script(warehouse: BigQueryWarehouse, text: str) -> None:
 
 def in_python(panel: pd.DataFrame) -> dict[str, pd.Series]:
     ratios, cross = technical.simple_averages(panel["zl_last"])
-    return cross_asset.features(panel) | ratios | cross
+    return cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
 
 
-# Not regimes.sql: its ranks did not end within a minute on the emulator even over 900 sessions. DuckDB alone holds it
-# to the Python build (tests/features/test_sql_parity.py).
-@pytest.mark.parametrize("file", ["correlations", "moving_averages", "interactions"])
+@pytest.mark.parametrize("file", [*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES])
 def test_each_feature_refreshed_in_bigquery_is_that_of_the_python_build(file, bigquery, panel, features, tmp_path):
     """The archive's panel and what the interactions read are published; the script runs, and runs again."""
     built = features[["date", *sorted(in_sql.query("interactions").mentions - {"date"})]]

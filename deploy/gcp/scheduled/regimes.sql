@@ -60,14 +60,17 @@ WITH returns AS (
         IF(past.volatility = today.volatility, 1, NULL)
       )
     ) AS twice_calmer,
-    COUNT(IF(back < 756, past.vix, NULL)) AS vixes,
+    COUNT(IF(today.n - past.n < 756, past.vix, NULL)) AS vixes,
     SUM(
-      IF(back < 756, IF(past.vix < today.vix, 2, IF(past.vix = today.vix, 1, NULL)), NULL)
+      IF(
+        today.n - past.n < 756,
+        IF(past.vix < today.vix, 2, IF(past.vix = today.vix, 1, NULL)),
+        NULL
+      )
     ) AS twice_braver
   FROM measures AS today
-  CROSS JOIN UNNEST(GENERATE_ARRAY(0, 1259)) AS back
   JOIN measures AS past
-    ON past.n = today.n - back
+    ON past.n BETWEEN today.n - 1259 AND today.n
   GROUP BY
     today.n
 ), ranks AS (
