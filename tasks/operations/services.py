@@ -23,7 +23,7 @@ from tasks.errors import SettingsError
 from tasks.secrets import find_secret
 from tasks.zones import Zones, read_json, write_json
 
-PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 the name of the secret
+PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 a name  # pragma: allowlist secret
 MARK = "SERVICE_OF_HOME"
 LOG_BYTES = 10_000_000
 LOGS_KEPT = 5
