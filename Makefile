@@ -11,7 +11,7 @@ UI_PORT ?= 4200
 UI_HOST ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui up down status trigger worker deployments lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs docs health new-source ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -93,6 +93,18 @@ worker: setup ## one more worker, in this terminal
 
 deployments: setup ## write prefect.yaml from the registry
 	@$(RUN) -m flows.deployments
+
+install-mac: setup ## server and worker as launchd agents: make install-mac UI_PORT=4200 VOLUME=/Volumes/Data
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.install mac --host $(UI_HOST) --port $(UI_PORT) $(if $(VOLUME),--volume "$(VOLUME)")
+
+uninstall-mac: ## end them and take the agents away; CBI_HOME stays
+	@$(RUN) -m flows.install mac --remove
+
+install-linux: setup ## server and worker as systemd units of the user: make install-linux UI_PORT=4200 VOLUME=/mnt/data
+	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.install linux --host $(UI_HOST) --port $(UI_PORT) $(if $(VOLUME),--volume "$(VOLUME)")
+
+uninstall-linux: ## end them and take the units away; CBI_HOME stays
+	@$(RUN) -m flows.install linux --remove
 
 lock: setup ## resolve constraints.txt anew from pyproject.toml
 	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \

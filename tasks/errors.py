@@ -77,3 +77,7 @@ class TrainingFailed(CbiError):
 
 class ServiceFailed(CbiError):
     """The server or the worker of this home is not up, or did not come up."""
+
+
+class VolumeMissing(CbiError):
+    """The volume that CBI_HOME lies on is not mounted."""

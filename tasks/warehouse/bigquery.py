@@ -117,14 +117,14 @@ class BigQueryWarehouse:
     def _run(self, sql: str, *, purpose: str, expected_bytes: int | None = None) -> bigquery.QueryJob:
         """A query or script to its end, its price checked before: by dry run, where it is not told."""
         from google.cloud import bigquery
-        from google.cloud.bigquery.retry import DEFAULT_RETRY
+        from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
-        retry = DEFAULT_RETRY.with_timeout(PATIENCE_S)
+        retry, again = DEFAULT_RETRY.with_timeout(PATIENCE_S), DEFAULT_JOB_RETRY.with_timeout(PATIENCE_S)
         self._ledger.allow(self.bytes_of(sql) if expected_bytes is None else expected_bytes, purpose)
         configured = bigquery.QueryJobConfig(
             labels=self._labels(purpose), maximum_bytes_billed=self._ledger.query_limit_bytes
         )
-        job = self._client.query(sql, job_config=configured, retry=retry, timeout=PATIENCE_S)
+        job = self._client.query(sql, job_config=configured, retry=retry, job_retry=again, timeout=PATIENCE_S)
         job.result(retry=retry)
         self._ledger.note(job.job_id, int(job.total_bytes_billed or 0), purpose)
         return job
@@ -162,12 +162,22 @@ class BigQueryWarehouse:
 
     def _migrate(self) -> None:
         """Additive, and versioned: what is declared is compared with what the last publish found in place."""
+        from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
         if self._publication().schema == _declared():
             return
         for name in sorted(ALL_DATASETS):
-            dataset = bigquery.Dataset(f"{self.place.project}.{self.place.prefix}{name}")
+            reference = f"{self.place.project}.{self.place.prefix}{name}"
+            with suppress(NotFound):  # asked first: who may only write into datasets is refused making one
+                held = self._client.get_dataset(reference, timeout=PATIENCE_S)
+                if held.location and held.location.lower() != self.place.location.lower():
+                    raise SettingsError(
+                        f"the dataset {reference} lies in {held.location}, CBI_WAREHOUSE says {self.place.location}: "
+                        f"write ?location={held.location}, or give another prefix"
+                    )
+                continue
+            dataset = bigquery.Dataset(reference)
             dataset.location = self.place.location
             dataset.labels = {"app": "cbi"}
             if name == SCRATCH:
@@ -324,6 +334,7 @@ class BigQueryWarehouse:
                     job_id=named,
                     job_id_prefix=None if named else "cbi-load-",
                     timeout=PATIENCE_S,
+                    num_retries=1,  # a piece's; the whole load is begun again below
                 )
             except Conflict:
                 if named is None:
@@ -637,11 +648,11 @@ def _new(name: str, columns: Mapping[str, str], table: Table) -> bigquery.Table:
 
 def _again(once: Callable[[], T], passing: tuple[type[Exception], ...]) -> T:
     """``once``, begun again after a fault that passes."""
-    from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
     for attempt in Retrying(
         retry=retry_if_exception_type(passing),
-        stop=stop_after_attempt(TRIES),
+        stop=stop_after_delay(PATIENCE_S),
         wait=wait_exponential_jitter(initial=0.5, max=20),
         reraise=True,
     ):

@@ -1,0 +1,222 @@
+"""``python -m flows.install mac|linux``: server and worker as services of the user's session; ``--remove``: no more."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+from tasks.errors import CbiError, ServiceFailed, SettingsError
+from tasks.operations import launchd, systemd
+from tasks.operations.services import PASSWORD, answers, require_private, running
+from tasks.operations.units import SERVICES, Unit, units
+from tasks.operations.volume import require_volume, volume_of
+from tasks.secrets import find_secret
+from tasks.settings import PROJECT, load_settings
+from tasks.zones import Zones, write_bytes
+
+AGENTS = Path("Library/LaunchAgents")  # of the user's home folder, as the next two
+MAC_LOGS = Path("Library/Logs/cbi")
+UNITS = Path(".config/systemd/user")
+ANSWERS_WITHIN_S = 240
+FORGOTTEN_WITHIN_S = 20  # launchd forgets an agent some time after it was asked to
+
+
+def install(system: str, folder: Path | None, host: str, port: int, volume: Path | None) -> None:
+    """Write the files and load them; where ``folder`` is named, only write them there.
+
+    Done again it writes the same bytes and leaves what runs alone; a file that changed has its service started anew.
+    """
+    if folder is None:
+        require_manager(system)
+    settings = load_settings()
+    require_private(host, find_secret(PASSWORD))
+    where = volume or volume_of(settings.home)
+    require_volume(settings.home, where)
+    wanted = units(
+        settings,
+        python=Path(sys.executable),
+        folder=PROJECT,
+        host=host,
+        port=port,
+        volume=where,
+        given=os.environ,
+    )
+    target = folder or Path.home() / {"mac": AGENTS, "linux": UNITS}[system]
+    changed = [unit.name for unit in wanted if written(system, target, unit)]
+    print(f"CBI_HOME {settings.home}" + (f", on the volume {where}" if where else ", on the system's disk"))
+    if folder is not None:
+        print("written, not loaded")
+        return
+    {"mac": load_mac, "linux": load_linux}[system](target, changed)
+    deploy(Zones(settings.home), host, port)
+    advise(system)
+
+
+def require_manager(system: str) -> None:
+    """Refuse to install for another system.
+
+    Raises:
+        SettingsError: what keeps services running there is not here.
+    """
+    program = {"mac": "launchctl", "linux": "systemctl"}[system]
+    if not shutil.which(program):
+        other = {"mac": "linux", "linux": "mac"}[system]
+        raise SettingsError(f"no `{program}` here: `make install-{other}`, or `make up` without either")
+
+
+def written(system: str, target: Path, unit: Unit) -> bool:
+    """Write a unit's file where it is not there as it should be; whether it was written.
+
+    Raises:
+        SettingsError: a file of that name is somebody else's.
+    """
+    if system == "mac":
+        path, ours = launchd.plist_path(target, unit.name), launchd.is_ours
+        logs = Path.home() / MAC_LOGS
+        logs.mkdir(parents=True, exist_ok=True, mode=0o700)  # launchd makes the file, not its folder
+        content = launchd.as_bytes(launchd.agent(unit, logs=logs))
+    else:
+        path, ours = systemd.unit_path(target, unit.name), systemd.is_ours
+        content = systemd.unit_text(unit).encode()
+    if path.exists() and not ours(path):
+        raise SettingsError(f"{path} is not of our making; move it away and install again")
+    if path.exists() and path.read_bytes() == content:
+        print(f"{path}: as it was")
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, content)
+    print(f"{path}: written")
+    return True
+
+
+def load_mac(target: Path, changed: list[str]) -> None:
+    """Have launchd know each agent as its file is now, and run it."""
+    user = os.getuid()
+    for name in SERVICES:
+        known = succeeds(launchd.loaded_command(name, user))
+        if known and name in changed:
+            forget(name, user)
+            known = False
+        if not known:
+            must(launchd.load_command(launchd.plist_path(target, name), user))
+        must(launchd.start_command(name, user))
+
+
+def forget(name: str, user: int) -> None:
+    """End an agent, and wait until launchd has forgotten it: loaded earlier, it refuses."""
+    succeeds(launchd.unload_command(name, user))
+    deadline = time.monotonic() + FORGOTTEN_WITHIN_S
+    while succeeds(launchd.loaded_command(name, user)):
+        if time.monotonic() > deadline:
+            raise ServiceFailed(f"launchd has not let go of {launchd.label(name)}; log out and in, and install again")
+        time.sleep(0.5)
+
+
+def load_linux(target: Path, changed: list[str]) -> None:
+    """Have systemd know each unit as its file is now, and run it."""
+    must(systemd.RELOAD)
+    for name in SERVICES:
+        must(systemd.load_command(name))
+        if name in changed:
+            must(systemd.restart_command(name))
+
+
+def deploy(zones: Zones, host: str, port: int) -> None:
+    """Once the service answers: pool, deployments and automations, as `make up` does, which leaves what runs alone.
+
+    Raises:
+        ServiceFailed: it does not answer.
+    """
+    from flows.services import up
+    from tasks.operations.services import wait_until
+
+    def there() -> bool:
+        server = running(zones, "server")
+        return server is not None and answers(server.address)
+
+    if not wait_until(there, within_s=ANSWERS_WITHIN_S, every_s=1):
+        raise ServiceFailed(
+            f"the server does not answer after {ANSWERS_WITHIN_S} s; see {Path.home() / MAC_LOGS} or "
+            f"`journalctl --user -u {systemd.unit_name('server')}`, and {zones.home / 'logs'}"
+        )
+    up(host, port)
+
+
+def advise(system: str) -> None:
+    """What this cannot do by itself."""
+    if find_spec("keyring") is None:
+        held = "the keychain" if system == "mac" else "a keychain (or ~/.config/cbi/secrets.env, mode 600)"
+        print(f"keys are read from {held} with keyring, which is not in this environment: pip install keyring")
+    if system == "linux" and not Path("/var/lib/systemd/linger", os.environ.get("USER", "")).is_file():
+        print("services of a user end with the last session: `loginctl enable-linger` keeps them")
+
+
+def remove(system: str, folder: Path | None) -> None:
+    """End the services and take their files away; a file that is not ours stays. CBI_HOME stays."""
+    target = folder or Path.home() / {"mac": AGENTS, "linux": UNITS}[system]
+    for name in reversed(SERVICES):
+        path, ours, unload = of_service(system, target, name)
+        if path.exists() and not ours(path):
+            print(f"{path}: not of our making, left alone")
+            continue
+        if folder is None and shutil.which(unload[0]):
+            succeeds(unload)
+        print(f"{path}: {'taken away' if path.exists() else 'was not there'}")
+        path.unlink(missing_ok=True)
+    if system == "linux" and folder is None and shutil.which("systemctl"):
+        succeeds(systemd.RELOAD)
+
+
+def of_service(system: str, target: Path, name: str) -> tuple[Path, Callable[[Path], bool], list[str]]:
+    """A service's file, how to tell that it is ours, and what ends it."""
+    if system == "mac":
+        return launchd.plist_path(target, name), launchd.is_ours, launchd.unload_command(name, os.getuid())
+    return systemd.unit_path(target, name), systemd.is_ours, systemd.unload_command(name)
+
+
+def succeeds(command: list[str]) -> bool:
+    """Run it; whether it ended with 0."""
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def must(command: list[str]) -> None:
+    """Run it.
+
+    Raises:
+        ServiceFailed: with what it said.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ServiceFailed(f"`{' '.join(command)}` ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.install", description=__doc__)
+    parser.add_argument("system", choices=("mac", "linux"))
+    parser.add_argument("--remove", action="store_true", help="end them and take their files away")
+    parser.add_argument("--folder", type=Path, help="write the files here and load nothing")
+    parser.add_argument("--host", default="127.0.0.1", help="where the UI listens; beyond this machine with a password")
+    parser.add_argument("--port", type=int, default=4200, help="where it is free, else another")
+    parser.add_argument("--volume", type=Path, help="mount point CBI_HOME needs (default: the one it lies on)")
+    given = parser.parse_args()
+    try:
+        if given.remove:
+            remove(given.system, given.folder)
+        else:
+            install(given.system, given.folder, given.host, given.port, given.volume)
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

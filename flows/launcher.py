@@ -1,0 +1,214 @@
+"""``python -m flows.launcher server|worker``: what launchd and systemd keep running.
+
+It waits for the volume of CBI_HOME, takes secrets from the keychain, starts the service as ``make up`` does, or takes
+charge of the one that ``make up`` started, and stays until that ends: with 0 where a person ended it (``make down``,
+uninstall), with 1 otherwise, which has it started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from flows import services
+from tasks.errors import CbiError, ServiceFailed, VolumeMissing
+from tasks.operations.services import PASSWORD, answers, log_path, recorded, rotate, running, stop, wait_until
+from tasks.operations.units import SERVICES, STOP_S
+from tasks.operations.volume import await_volume, require_volume
+from tasks.secrets import find_secret
+from tasks.settings import load_settings
+from tasks.zones import Zones, exclusive
+
+if TYPE_CHECKING:
+    from tasks.operations.services import Service
+    from tasks.settings import Settings
+
+DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
+VOLUME_WITHIN_S = 300.0
+LOOK_EVERY_S = 5.0
+OWN_LOG_BYTES = 1_000_000
+RUN_ID = "PREFECT__FLOW_RUN_ID"  # Prefect's mark in the environment of a run's process
+
+
+class AskedToEnd(BaseException):
+    """SIGTERM or Ctrl-C: not an error, and nothing may swallow it on its way out."""
+
+
+def launch(name: str, host: str, port: int, volume: Path | None, wait_s: float, log: Path | None) -> int:
+    """Keep a service running; the exit status."""
+    settings = load_settings()
+    zones = Zones(settings.home)
+    if log:
+        rotate(log, limit=OWN_LOG_BYTES)
+    await_volume(settings.home, volume, within_s=wait_s, tell=tell)
+    begin = {
+        "server": lambda: begin_server(settings, zones, host, port),
+        "worker": lambda: begin_worker(settings, zones),
+    }
+    try:
+        service = begin[name]()
+        return watch(settings, zones, service, volume)
+    except AskedToEnd:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        stop(zones, name, grace_s=STOP_S / 3)
+        tell(f"{name}: ended, as asked")
+        return 0
+
+
+def begin_server(settings: Settings, zones: Zones, host: str, port: int) -> Service:
+    """The server, answering."""
+    from tasks.operations.services import require_private
+
+    require_private(host, find_secret(PASSWORD))
+    database = find_secret(DATABASE)  # with its password, so from the keychain too; without one SQLite in PREFECT_HOME
+    if database:
+        os.environ[DATABASE] = database
+    with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):
+        return services.serve(settings, zones, host, port)
+
+
+def begin_worker(settings: Settings, zones: Zones) -> Service:
+    """The worker, online on the server of this home.
+
+    Raises:
+        ServiceFailed: there is no server to work for, or the worker did not come up.
+    """
+    wait_until(lambda: answering(zones) is not None, within_s=services.SERVER_WITHIN_S, every_s=1)
+    with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):
+        server = services.server_up()
+        with services.client_of(server) as client:
+            services.pool(client)
+            services.work(settings, zones, server, client)
+    worker = running(zones, "worker")
+    if worker is None:
+        raise ServiceFailed(f"the worker ended at once; its last words are in {log_path(zones, 'worker')}")
+    return worker
+
+
+def answering(zones: Zones) -> Service | None:
+    """The server of this home, if it answers."""
+    server = running(zones, "server")
+    return server if server and answers(server.address) else None
+
+
+def watch(settings: Settings, zones: Zones, service: Service, volume: Path | None) -> int:
+    """Stay until the service ends: its logs kept small, the machine awake while it runs something.
+
+    Raises:
+        VolumeMissing: the volume was taken away; the service is ended, for what it holds open is gone.
+    """
+    tell(f"{service.name}: in charge of process {service.pid}, {service.address}")
+    awake: dict[int, subprocess.Popen[bytes]] = {}
+    while not ended_within(service, LOOK_EVERY_S):
+        try:
+            require_volume(settings.home, volume)
+        except VolumeMissing:
+            stop(zones, service.name)
+            raise
+        rotate(log_path(zones, service.name))
+        if service.name == "worker":
+            awake = stay_awake(runs_of(service), awake, stay_awake_command)
+    with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):  # `make down` holds it until all is ended
+        left = recorded(zones, service.name)
+    if left is None:
+        tell(f"{service.name}: ended by `make down`, and not started again until `make up` or the next login")
+        return 0
+    tell(
+        f"{service.name}: process {service.pid} ended by itself; its last words are in {log_path(zones, service.name)}"
+    )
+    return 1
+
+
+def ended_within(service: Service, seconds: float) -> bool:
+    """Whether it ends in that time; one that this process started is reaped."""
+    try:
+        psutil.Process(service.pid).wait(timeout=seconds)
+    except psutil.TimeoutExpired:
+        return not service.alive
+    except psutil.Error:
+        return True
+    return True
+
+
+def runs_of(service: Service) -> list[int]:
+    """The processes of a worker that are runs."""
+    found = []
+    with suppress(psutil.Error):
+        for child in psutil.Process(service.pid).children():
+            with suppress(psutil.Error):
+                if RUN_ID in child.environ():
+                    found.append(child.pid)
+    return found
+
+
+def stay_awake(
+    runs: list[int], awake: dict[int, subprocess.Popen[bytes]], command: Callable[[int], list[str] | None]
+) -> dict[int, subprocess.Popen[bytes]]:
+    """Hold off idle sleep for each run that is new. What holds it off ends by itself, with its run."""
+    kept = {run: held for run, held in awake.items() if run in runs or held.poll() is None}
+    for run in runs:
+        if run not in kept and (holds := command(run)):
+            kept[run] = subprocess.Popen(
+                holds, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+    return kept
+
+
+def stay_awake_command(run: int) -> list[str] | None:
+    """What holds off idle sleep until a process ends; None where there is no such program."""
+    if shutil.which("caffeinate"):
+        return ["caffeinate", "-i", "-w", str(run)]
+    if shutil.which("systemd-inhibit"):
+        held = ["--what=idle", "--who=cbi", "--why=a run", "tail", f"--pid={run}", "-f", "/dev/null"]
+        return ["systemd-inhibit", *held]
+    return None
+
+
+def tell(line: str) -> None:
+    """One line, to launchd's file or the journal."""
+    print(line, flush=True)
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m flows.launcher", description=__doc__)
+    parser.add_argument("name", choices=SERVICES)
+    parser.add_argument("--host", default="127.0.0.1", help="server: where it listens")
+    parser.add_argument("--port", type=int, default=4200, help="server: where it is free, else another")
+    parser.add_argument("--volume", type=Path, help="the mount point that CBI_HOME needs")
+    parser.add_argument("--wait", type=float, default=VOLUME_WITHIN_S, help="seconds to wait for it")
+    parser.add_argument("--log", type=Path, help="the file that takes what this prints, kept small")
+    given = parser.parse_args()
+
+    def ask_to_end(*_: object) -> None:
+        raise AskedToEnd
+
+    for asked in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(asked, ask_to_end)
+    try:
+        return launch(given.name, given.host, given.port, given.volume, given.wait, given.log)
+    except AskedToEnd:
+        return 0
+    except CbiError as error:
+        tell(f"{type(error).__name__}: {error}")
+    except PermissionError as error:
+        tell(
+            f"{error.filename} may not be read or written ({error.strerror}). On macOS an agent needs leave for an "
+            "external volume: System Settings, Privacy & Security, Full Disk Access, add the Python that runs this "
+            f"({Path(sys.executable).resolve()})"
+        )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
