@@ -12,7 +12,8 @@ from tasks.operations.soak import commit, machine
 
 # fault, what happens, and a word of the test that shows it
 TOLD = (
-    ("kill -9 of a flow", "the rerun goes on where files end; its tables are those of an undisturbed run", "test_kill.py"),
+    ("kill -9 of a flow", "the rerun ends with the tables of an undisturbed run", "test_kill.py"),
+    ("kill -9 at random, day after day", "each day is run again; the same warehouse", "test_soak.py"),
     ("kill -9 in a publish", "readers keep the last snapshot; the rerun publishes the rest", "test_warehouse_crash.py"),
     ("kill -9 of the server in a run", "the run ends with an error; the next one starts a server", "server_killed"),
     ("kill -9 of the worker", "what it ran is marked crashed; the next run heals", "worker"),
@@ -21,7 +22,7 @@ TOLD = (
     ("the clock jumps: DST, New Year", "the session is the one whose 18:00 Chicago has passed", "clock"),
     ("two daily runs at once", "one waits for the other's locks; one state at the end", "at_once"),
     ("Prefect's database is locked", "the run waits for it", "database_is_locked"),
-    ("a corrupted DuckDB file", "readers are not affected; the error says the cure, which works", "corrupt_writer_file"),
+    ("a corrupted DuckDB file", "readers go on; the error says the cure, which works", "corrupt_writer_file"),
     ("a source streams slowly for minutes", "the request ends at its total limit; what is held serves", "slow_drip"),
     ("30 days offline, then catch-up", "the next run asks for the whole gap", "offline"),
     ("upgrade from an earlier commit's data", "the new code reads it; no row is lost", "upgrade"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.calendar import CHICAGO, as_of_instant, last_finished_session, sessions
@@ -32,6 +32,7 @@ def jumps() -> list[pd.Timestamp]:
     return [*changes, *years.tz_convert("UTC")]
 
 
+@settings(deadline=None)  # the first asks for the whole calendar
 @given(st.sampled_from(jumps()), st.integers(-72 * 60, 72 * 60), st.integers(0, 24 * 60))
 def test_a_clock_that_jumps_never_makes_a_session_of_the_future(at: pd.Timestamp, minutes: int, later: int) -> None:
     now = at + pd.Timedelta(minutes=minutes)
