@@ -11,7 +11,7 @@ UI_PORT ?= 4200
 UI_HOST ?= 127.0.0.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup demo daily train bake-off-report test test-faults soak lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,7 +38,13 @@ bake-off-report: setup ## docs/results/bake_off.md and its figures, from the new
 	@$(RUN) -m tasks.reporting.bake_off_report --budget $(or $(BUDGET),full)
 
 test: setup ## every test, on two processes
-	@$(RUN) -m pytest -n 2 --dist loadgroup
+	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not long"
+
+test-faults: setup ## every fault on real processes; writes docs/reliability.md
+	@RELIABILITY_PAGE=docs/reliability.md $(RUN) -m pytest -m faults --timeout 1800
+
+soak: setup ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
+	@$(RUN) -m flows.soak --sessions $(or $(SESSIONS),250) --from $(or $(FROM),2022-12-30) --report docs/results/soak.md
 
 test-cloud: setup $(CBI_HOME)/emulators/installed ## both contract suites on DuckDB and a folder and on emulators of Google's services
 	@EMULATORS="$(CBI_HOME)/emulators/bin" $(RUN) -m pytest tests/warehouse tests/cloud

@@ -52,6 +52,10 @@ class JoinTestsFailed(CbiError):
     """The assembled panel is not what registry/join_spec.yaml declares; nothing was made of it."""
 
 
+class StorageFailed(CbiError):
+    """A folder under CBI_HOME takes no more: the disk is full, or it may not be written to."""
+
+
 class ZoneBusy(CbiError):
     """Another run holds the lock of a zone."""
 

@@ -6,19 +6,20 @@ next writer of that folder removes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tasks.errors import ManifestMismatch, ZoneBusy
+from tasks.errors import ManifestMismatch, StorageFailed, ZoneBusy
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,17 +108,43 @@ def private_folder(path: Path) -> Path:
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, make it durable, then rename it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}-{path.name}"
-    try:
-        write(temporary)
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _refusals_told(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(temporary)
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            _sync_folder(path.parent)
+        finally:
+            with suppress(OSError):  # a folder that cannot be written to holds none
+                temporary.unlink(missing_ok=True)
     return path
+
+
+# what the system says when a folder takes no more, and what a person does about it
+REFUSALS = {
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "the quota is used up: make room or raise it",
+    errno.EROFS: "it is mounted read-only: mount it for writing",
+    errno.EACCES: "this user may not write there: change its owner or mode",
+    errno.EPERM: "this user may not write there: change its owner, mode or attributes",
+}
+
+
+@contextmanager
+def _refusals_told(folder: Path) -> Iterator[None]:
+    """Raises: StorageFailed: the folder takes no more; it and the remedy are named."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in REFUSALS:
+            raise
+        raise StorageFailed(
+            f"{folder} cannot be written: {REFUSALS[error.errno]} (`df -h {folder}` shows how much there is), then run "
+            "again. What was there before stays"
+        ) from error
 
 
 def _sync_folder(path: Path) -> None:
@@ -162,9 +189,16 @@ def read_json(path: Path) -> Any:
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> Path:
-    """Write a frame as parquet; the same frame gives the same bytes."""
+    """Write a frame as parquet; the same frame gives the same bytes.
+
+    Floats seldom repeat: a dictionary of them takes twice the time to write, thrice to read, and is larger.
+    """
+    repeating: Any = [str(name) for name, kind in frame.dtypes.items() if getattr(kind, "kind", "O") != "f"] or False
     return write_atomically(
-        path, lambda temporary: frame.to_parquet(temporary, engine="pyarrow", compression="zstd", index=False)
+        path,
+        lambda temporary: frame.to_parquet(
+            temporary, engine="pyarrow", compression="zstd", index=False, use_dictionary=repeating
+        ),
     )
 
 
@@ -215,17 +249,22 @@ def exclusive(zones: Zones, name: str, *, wait_s: float = 120.0) -> Iterator[Non
     """Hold the lock ``name`` (a zone or a source); the operating system frees it when the process dies.
 
     Raises:
-        ZoneBusy: another process held it for longer than ``wait_s``.
+        ZoneBusy: another process held it for longer than ``wait_s``. StorageFailed: the lock cannot be written.
     """
-    zones.locks.mkdir(parents=True, exist_ok=True)
     path = zones.locks / f"{name.replace('/', '-')}.lock"
+    lock = FileLock(path, timeout=wait_s)
     try:
-        with FileLock(path, timeout=wait_s):
-            yield
+        with _refusals_told(zones.locks):
+            zones.locks.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
     except Timeout:
         raise ZoneBusy(
             f"{name}: another run has held {path} for {wait_s:.0f} s. Wait for it, or find it with `fuser {path}`"
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @dataclass(frozen=True)

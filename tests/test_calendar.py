@@ -93,6 +93,7 @@ def test_the_session_on_or_before_a_day_is_the_nearest_one_not_after_it(day):
     assert len(sessions(found + pd.Timedelta(days=1), day)) == 0
 
 
+@pytest.mark.faults
 @given(st.datetimes(pd.Timestamp("2001-01-10"), pd.Timestamp("2023-12-29")))
 def test_the_last_finished_session_has_ended_and_the_next_one_has_not(moment):
     now = pd.Timestamp(moment, tz="UTC")

@@ -90,6 +90,7 @@ def test_a_server_that_never_answers_meets_the_read_limit(server):
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.faults
 def test_a_slow_drip_meets_the_total_limit_although_no_read_is_late(server):
     def drip(handler) -> None:
         handler.send_response(200)

@@ -121,6 +121,7 @@ def test_an_identity_holds_only_for_the_whole_file_it_was_written_with(tmp_path)
     assert Identity.of(path) is None
 
 
+@pytest.mark.faults
 def test_a_second_run_is_refused_by_name_and_a_killed_one_frees_its_lock(zones):
     code = (
         "import time; from pathlib import Path; from tasks.zones import Zones, exclusive\n"

@@ -157,7 +157,9 @@ def _published_by_then(panel: pd.DataFrame, column: str, published: pd.DataFrame
         yield f"{column}: {len(cells)} values, and no observation they could come from"
         return
     cells["observation_date"] = (cells["date"] - pd.to_timedelta(cells["age"], unit="D")).astype("datetime64[us]")
-    first = published.groupby(["observation_date", "value"], sort=False)["available_at"].min().reset_index()
+    asked = published[published["observation_date"].isin(cells["observation_date"].unique())]
+    first = asked.sort_values("available_at").drop_duplicates(["observation_date", "value"])
+    first = first[["observation_date", "value", "available_at"]]
     found = cells.merge(first, on=["observation_date", "value"], how="left")
     late = found[~(found["available_at"] <= found["as_of_instant"])]
     if len(late):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from tasks.calendar import as_of_instant, sessions
@@ -22,7 +23,7 @@ def summarise_series(
     rows = []
     accepted = dict(list(observations.groupby(["source", "series"], observed=True)))
     refused = dict(list(quarantine.groupby(["source", "series"], observed=True)))
-    traded = set(sessions(last=as_of))
+    traded = sessions(last=as_of).to_numpy()
     for source, spec in sources.sources.items():
         key = key_field(spec)
         for series, entry in spec.series.items():
@@ -32,10 +33,10 @@ def summarise_series(
             if entry.ended and held is None and bad is None:
                 continue  # a contract not listed yet, or gone before the source was first asked
             good = _dates(held, key)
-            lost = _dates(bad, key) - good
-            if not good | lost:  # some payloads hold no key field at all, such as a fund's adjusted closes
+            lost = np.setdiff1d(_dates(bad, key), good, assume_unique=True)
+            if not len(good) and not len(lost):  # some payloads hold no key field, such as a fund's adjusted closes
                 good = _dates(held, None)
-            lost &= traded if spec.kind == "bars" else lost
+            lost = lost[np.isin(lost, traded)] if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
             end = pd.Timestamp(entry.ended) if entry.ended else pd.Timestamp.max
             ended = as_of > end and (bool(spec.contracts) or last >= end)
@@ -95,7 +96,9 @@ def newest_values(observations: pd.DataFrame, source: str, spec: SourceSpec) -> 
     return wide.reindex(columns=list(spec.fields)).astype("float64").reset_index()
 
 
-def _dates(cells: pd.DataFrame | None, field: str | None) -> set[pd.Timestamp]:
+def _dates(cells: pd.DataFrame | None, field: str | None) -> np.ndarray:
+    """The distinct dates of a field's cells, of all cells for None."""
     if cells is None:
-        return set()
-    return set((cells if field is None else cells[cells["field"] == field])["observation_date"].dropna())
+        return np.array([], dtype="datetime64[us]")
+    dates = cells["observation_date"] if field is None else cells.loc[cells["field"] == field, "observation_date"]
+    return dates.dropna().drop_duplicates().to_numpy(dtype="datetime64[us]")

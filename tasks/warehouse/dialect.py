@@ -44,6 +44,9 @@ def for_duckdb(statement: exp.Expr) -> str:
 
 def written_for_duckdb(sql: str) -> str:
     """One statement that this package wrote in BigQuery's dialect, as DuckDB runs it."""
+    # A MERGE differs in its quotes alone; to parse one of 460 columns takes longer than to run it
+    if sql.startswith("MERGE ") and not any(sign in sql for sign in "\"'\\"):
+        return sql.replace("`", '"')
     return for_duckdb(sqlglot.parse_one(sql, read="bigquery"))
 
 

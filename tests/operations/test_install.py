@@ -46,7 +46,7 @@ KNOWN: dict[str, type] = {
 PLANTED = {
     "EIA_API_KEY": "planted-key-1",  # pragma: allowlist secret
     "PREFECT_SERVER_API_AUTH_STRING": "cbi:planted-password-2",
-    "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql+asyncpg://prefect:planted-3@127.0.0.1/prefect",  # pragma: allowlist secret
+    "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql://prefect:planted-3@127.0.0.1/p",  # pragma: allowlist secret
 }
 SLEEPER = "import time; time.sleep(60)"
 

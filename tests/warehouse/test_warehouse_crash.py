@@ -13,7 +13,10 @@ import pytest
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones
 
-pytestmark = pytest.mark.xdist_group("crash")  # what its fixtures make is dear: one process makes it
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.xdist_group("crash"),
+]  # what its fixtures make is dear: one process makes it
 
 # One process pays for the imports, then forks a child per kill. It opens no DuckDB file itself: threads do not fork.
 KILLER = """

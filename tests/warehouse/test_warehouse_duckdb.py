@@ -75,6 +75,7 @@ def test_a_writer_file_held_by_another_program_is_said(publish, zones, forecasts
         holder.communicate()
 
 
+@pytest.mark.faults
 def test_a_corrupt_writer_file_says_the_cure_and_the_cure_works(publish, warehouse, zones, forecasts):
     publish({FORECASTS: forecasts({})})
     (zones.warehouse / "cbi.duckdb").write_bytes(b"no database" * 1000)

@@ -1,0 +1,255 @@
+"""``python -m flows.soak --sessions N --from DATE``: day after day through the real flow, with kills and without."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tasks.errors import CbiError, ServiceFailed
+from tasks.operations.soak import MB, Day, Soak, differences, table_checksums, write_report
+from tasks.settings import PROJECT, Settings, load_settings
+
+TRIES = 6  # of one session, kills included
+DAY_WITHIN_S = 900.0
+KILL_WITHIN = 1.1  # of the seconds a day takes: a few kills come too late, between two days
+FIRST_DAY_S = 30.0
+
+
+def work() -> int:
+    """Run every session that comes on stdin through the daily flow; a line of figures on stdout for each."""
+    from flows.daily import daily
+    from flows.runtime import prefect_at_home
+
+    told, settings = os.fdopen(os.dup(1), "w"), load_settings()
+    os.dup2(2, 1)  # what anybody prints goes to the log
+    me = psutil.Process()
+    with prefect_at_home(settings):
+        for line in sys.stdin:
+            asked = json.loads(line)
+            began, cpu = time.monotonic(), time.process_time()
+            daily(asked["origin"], asked["session"])
+            figures = {
+                "session": asked["session"],
+                "seconds": time.monotonic() - began,
+                "cpu_s": time.process_time() - cpu,
+                "rss_mb": me.memory_info().rss / MB,
+                "open_files": me.num_fds(),
+                "threads": me.num_threads(),
+            }
+            print(json.dumps(figures), file=told, flush=True)
+    return 0
+
+
+def prepare(home: Path, origin: str, before: str, last: str, log: Path) -> None:
+    """Stage the payloads up to ``last``, then one day as of ``before``, which trains the models."""
+    for command in (
+        ["flows.soak", "--stage", "--from", last, "--origin", origin],
+        ["flows.daily", "--origin", origin, "--as-of", before],
+    ):
+        with log.open("ab") as out:
+            environment = {**os.environ, "CBI_HOME": str(home)}
+            argued = [sys.executable, "-m", *command]
+            done = subprocess.run(argued, cwd=PROJECT, env=environment, stdout=out, stderr=out, check=False)
+        if done.returncode:
+            raise ServiceFailed(f"`python -m {' '.join(command)}` ended with {done.returncode}; see {log}")
+
+
+def stage_all(origin: str, last: str) -> int:
+    """Land and stage every source up to a session."""
+    from flows.ingest import ingest, open_ingest_run
+
+    run = open_ingest_run(origin, last)
+    for source in run.sources.sources:
+        ingest(run, source)
+    return 0
+
+
+@dataclass
+class Runner:
+    """One home, the process that runs its days, and the moments at which that process is killed."""
+
+    home: Path
+    origin: str
+    api: str
+    server: psutil.Process
+    log: Path
+    kills: random.Random | None = None
+    share: float = 0.0
+    days: list[Day] = field(default_factory=list)
+    killed: list[str] = field(default_factory=list)
+    _process: subprocess.Popen[str] | None = None
+
+    def run(self, sessions: Sequence[str]) -> None:
+        """Every session in order, each tried again after a kill."""
+        for session in sessions:
+            self.days.append(self._day(session))
+
+    def _day(self, session: str) -> Day:
+        began, usual = time.monotonic(), sorted(day.seconds for day in self.days) or [FIRST_DAY_S]
+        for number in range(1, TRIES + 1):
+            started = time.monotonic()
+            moment = None
+            if self.kills is not None and number < TRIES and self.kills.random() < self.share:
+                moment = self.kills.uniform(0, KILL_WITHIN * usual[len(usual) // 2])
+            figures = self._try(session, moment)
+            if figures is not None:
+                whole, files = self.server.memory_info().rss / MB, self.server.num_fds()
+                return Day(
+                    **figures,
+                    server_rss_mb=whole,
+                    server_open_files=files,
+                    tries=number,
+                    lost_s=started - began if number > 1 else 0.0,
+                )
+            self.killed.append(f"{session} after {moment:.1f} s")
+        raise AssertionError("the last try is never killed")
+
+    def _try(self, session: str, moment: float | None) -> dict[str, Any] | None:
+        """The figures of one run, or None when it was killed. A run that fails by itself ends the soak."""
+        process = self._process if self._process and self._process.poll() is None else self._start()
+        assert process.stdin and process.stdout
+        asked = {"origin": self.origin, "session": session}
+        limit = threading.Timer(DAY_WITHIN_S if moment is None else moment, process.send_signal, [signal.SIGKILL])
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        limit.start()
+        line = process.stdout.readline()
+        limit.cancel()
+        if line:
+            figures: dict[str, Any] = json.loads(line)
+            return figures
+        code = process.wait()
+        if code != -signal.SIGKILL or moment is None:
+            raise ServiceFailed(f"the run as of {session} ended with {code} by itself; see {self.log}")
+        return None
+
+    def _start(self) -> subprocess.Popen[str]:
+        self.end()
+        environment = {**os.environ, "CBI_HOME": str(self.home), "PREFECT_API_URL": self.api}
+        with self.log.open("ab") as out:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "flows.soak", "--work"],
+                cwd=PROJECT,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=out,
+                text=True,
+            )
+        return self._process
+
+    def end(self) -> None:
+        """End the process and close its pipes."""
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespace) -> Soak:
+    """Both homes from one start, block by block side by side, compared after each block."""
+    from flows.services import serve
+    from tasks.calendar import session_on_or_before, sessions
+    from tasks.operations.services import stop
+    from tasks.zones import Zones
+
+    first = session_on_or_before(given.since)
+    days = [f"{day:%Y-%m-%d}" for day in sessions(first)[: given.sessions]]
+    base, log = folder / "base", folder / "soak.log"
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (base / "exports" / "manifest.json").exists():
+        shutil.rmtree(base, ignore_errors=True)
+        print(f"preparing {base}: staged to {days[-1]}, trained before {days[0]}", flush=True)
+        prepare(base, origin, f"{sessions(last=first)[-2]:%Y-%m-%d}", days[-1], log)
+    homes = {name: folder / name for name in ("killed", "undisturbed")}
+    for home in homes.values():
+        shutil.rmtree(home, ignore_errors=True)
+        shutil.copytree(base, home, ignore=shutil.ignore_patterns("prefect"))
+    watched = Zones(folder / "server")
+    server = serve(settings.model_copy(update={"home": watched.home}), watched, "127.0.0.1", 0)
+    api, process = f"{server.address}/api", psutil.Process(server.pid)
+    kills = random.Random(given.kill_seed)  # noqa: S311 moments of kills, no secret
+    runners = [
+        Runner(homes["killed"], origin, api, process, log, kills=kills, share=given.kill_share),
+        Runner(homes["undisturbed"], origin, api, process, log),
+    ]
+    disturbed, calm = runners
+    try:
+        for block in range(0, len(days), given.every):
+            with ThreadPoolExecutor(2) as pool:
+                for done in [pool.submit(runner.run, days[block : block + given.every]) for runner in runners]:
+                    done.result()
+            from tasks.warehouse.duckdb import DuckDbWarehouse
+
+            words, counts = table_checksums(calm.home), DuckDbWarehouse(Zones(calm.home)).row_counts()
+            so_far = Soak(
+                seed=given.kill_seed,
+                wanted=len(days),
+                kills=disturbed.killed,
+                killed=disturbed.days,
+                undisturbed=calm.days,
+                tables=len(words),
+                rows=sum(counts[name] for name in words),
+                found=differences(disturbed.home, calm.home),
+            )
+            write_report(given.report or folder / "soak.md", so_far)
+            print(
+                f"{len(calm.days)} of {len(days)} sessions, to {days[len(calm.days) - 1]}: "
+                f"{len(disturbed.killed)} kills, {'alike' if not so_far.found else f'NOT alike: {so_far.found}'}; "
+                f"{calm.days[-1].seconds:.1f} s a day, {calm.days[-1].rss_mb:.0f} MB, {calm.days[-1].open_files} files",
+                flush=True,
+            )
+            if so_far.found:
+                break
+    finally:
+        for runner in runners:
+            runner.end()
+        stop(watched, "server")
+    return so_far
+
+
+def main() -> int:
+    """Command line. Ends with 1 when the two homes are not alike, or a day failed by itself."""
+    parser = argparse.ArgumentParser(prog="python -m flows.soak", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=250, help="how many, one after the other")
+    parser.add_argument("--from", dest="since", default="2022-12-30", help="the first of them")
+    parser.add_argument("--kill-seed", type=int, default=1, help="decides when the process is killed")
+    parser.add_argument("--kill-share", type=float, default=0.2, help="share of runs that are killed")
+    parser.add_argument("--every", type=int, default=10, help="compare, and write the report, after so many sessions")
+    parser.add_argument("--home", type=Path, help="where both homes go (default: CBI_HOME/soak)")
+    parser.add_argument("--origin", help="a folder of recorded payloads (default: CBI_ARCHIVE)")
+    parser.add_argument("--report", type=Path, help="(default: soak.md in the home)")
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--stage", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        return work()
+    try:
+        settings = load_settings()
+        origin = str(Path(given.origin or settings.archive).resolve())
+        if given.stage:
+            return stage_all(origin, given.since)
+        done = soak(settings, (given.home or settings.home / "soak").resolve(), origin, given)
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 1 if done.found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

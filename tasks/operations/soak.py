@@ -1,0 +1,174 @@
+"""Sessions replayed one after the other, in one home with kills and in one without: what was seen, and whether the
+two end alike.
+
+Invariants: two homes are alike when every warehouse table has the same checksum without ``created_at``, which says by
+the clock when a row was written; nothing else is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tasks.settings import PROJECT
+from tasks.warehouse.checksum import checksum
+from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.tables import STAMP, tables
+from tasks.zones import TEMPORARY, Zones, write_bytes
+
+MB = 2**20
+
+
+@dataclass(frozen=True)
+class Day:
+    """One session's run. ``rss_mb`` and ``open_files`` are of the process after the run, in MB and handles.
+
+    ``tries`` counts the starts it took, ``lost_s`` the seconds of those that were killed and of starting again.
+    """
+
+    session: str
+    seconds: float
+    cpu_s: float
+    rss_mb: float
+    open_files: int
+    threads: int
+    server_rss_mb: float
+    server_open_files: int
+    tries: int = 1
+    lost_s: float = 0.0
+
+
+def table_checksums(home: Path) -> dict[str, str]:
+    """One word for each table of a home's warehouse, as published."""
+    warehouse = DuckDbWarehouse(Zones(home))
+    held = warehouse.row_counts()
+    words = {}
+    for name, table in tables().items():
+        if name in held:
+            rows = warehouse.read(name)
+            kept = rows.drop_columns([STAMP]) if STAMP in rows.column_names else rows
+            words[name] = checksum(kept, table.key)
+    return words
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What two homes do not have alike: tables, and temporary files that a killed writer left. Empty when nothing."""
+    held, wanted = table_checksums(one), table_checksums(other)
+    told = [name for name in sorted({*held, *wanted}) if held.get(name) != wanted.get(name)]
+    return told + [str(path) for path in (one / "warehouse").rglob(f"{TEMPORARY}*")]
+
+
+def trend(values: Sequence[float]) -> float:
+    """Least-squares slope over the second half of ``values``, where caches are warm; NaN for fewer than four."""
+    late = np.asarray(values[len(values) // 2 :], dtype="float64")
+    return float(np.polyfit(np.arange(len(late)), late, 1)[0]) if len(late) >= 2 else float("nan")
+
+
+def machine() -> str:
+    """Cores, memory and system, and how busy others keep it."""
+    pages = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {pages / 2**30:.0f} GB, "
+        f"Python {platform.python_version()}; load average {os.getloadavg()[2]:.1f} over the last 15 minutes"
+    )
+
+
+def commit() -> str:
+    """The commit of this checkout, marked where files differ from it."""
+    asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    told = subprocess.run(asked, cwd=PROJECT, capture_output=True, text=True, check=False)
+    return told.stdout.strip() or "unknown"
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What is known so far. ``found`` is what the two homes do not have alike after the last session compared."""
+
+    seed: int
+    wanted: int
+    kills: Sequence[str]
+    killed: Sequence[Day]
+    undisturbed: Sequence[Day]
+    tables: int
+    rows: int
+    found: Sequence[str]
+
+
+def write_report(path: Path, soak: Soak) -> Path:
+    """docs/results/soak.md: every figure is measured by the run that writes it."""
+    frames = {"with kills": pd.DataFrame(soak.killed), "undisturbed": pd.DataFrame(soak.undisturbed)}
+    lines = [
+        "# A soak: consecutive sessions through the real daily flow, with kills",
+        "",
+        f"Written by `python -m flows.soak` on {pd.Timestamp.now(tz='UTC'):%Y-%m-%d %H:%M} UTC, commit `{commit()}`; "
+        f"{machine()}.",
+        "",
+        f"{len(soak.killed)} of {soak.wanted} sessions asked for, {soak.killed[0].session} to "
+        f"{soak.killed[-1].session}, seed {soak.seed}, {len(soak.kills)} kills (`kill -9` of the process that runs "
+        "the flow, at random moments of its run).",
+        "",
+        "**The same warehouse**: "
+        + (
+            f"all {soak.tables} tables ({soak.rows:,} rows) have the checksums of the undisturbed run."
+            if not soak.found
+            else f"NO, these differ: {', '.join(soak.found)}."
+        ),
+        "",
+        "| | " + " | ".join(frames) + " |",
+        "|---|" + "---:|" * len(frames),
+    ]
+    figures = {
+        "seconds a day, median": lambda frame: f"{frame['seconds'].median():.1f}",
+        "seconds a day, 95th percentile": lambda frame: f"{frame['seconds'].quantile(0.95):.1f}",
+        "processor seconds a day, median": lambda frame: f"{frame['cpu_s'].median():.1f}",
+        "killed runs": lambda frame: f"{int((frame['tries'] - 1).sum())}",
+        "seconds lost to a kill, its run and its restart, median": lambda frame: (
+            f"{(frame['lost_s'] / (frame['tries'] - 1).clip(lower=1))[frame['tries'] > 1].median():.1f}"
+            if (frame["tries"] > 1).any()
+            else "none"
+        ),
+        "memory of the process, MB, first, last day": lambda frame: _ends(frame["rss_mb"]),
+        "memory of the process, MB a day over the second half": lambda frame: f"{trend(frame['rss_mb']):+.2f}",
+        "open files of the process, first, last, most": lambda frame: (
+            f"{_ends(frame['open_files'])}, {frame['open_files'].max()}"
+        ),
+        "threads of the process, first, last": lambda frame: _ends(frame["threads"]),
+        "memory of the server, MB, first, last day": lambda frame: _ends(frame["server_rss_mb"]),
+        "open files of the server, first, last, most": lambda frame: (
+            f"{_ends(frame['server_open_files'])}, {frame['server_open_files'].max()}"
+        ),
+    }
+    lines += [f"| {what} | " + " | ".join(say(f) for f in frames.values()) + " |" for what, say in figures.items()]
+    lines += [
+        "",
+        "Each day is the real flow `daily`: ingest, all five gates, panel, features, labels, the ten training files, "
+        "forecast, publish, charts and gate page, against one Prefect server that lives through it all. What is done "
+        "once and not daily: the models are trained as of the session before the first; the recorded payloads are "
+        "staged up to the last session, and each day reads them through its own cut; the flow's process is started "
+        "once, and again after each kill. Both homes run side by side on this machine.",
+        "",
+        "Compared are all warehouse tables, every column except `created_at`, which is the clock's.",
+        "",
+        "## By session",
+        "",
+        "| session | s | MB | files | server MB | server files | tries | s undisturbed | MB | files |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one.session} | {one.seconds:.1f} | {one.rss_mb:.0f} | {one.open_files} | {one.server_rss_mb:.0f} | "
+        f"{one.server_open_files} | {one.tries} | {calm.seconds:.1f} | {calm.rss_mb:.0f} | {calm.open_files} |"
+        for one, calm in zip(soak.killed, soak.undisturbed, strict=True)
+    ]
+    lines += ["", "Killed: " + ("; ".join(soak.kills) or "none") + "."]
+    return write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def _ends(values: pd.Series) -> str:
+    return f"{values.iloc[0]:.0f}, {values.iloc[-1]:.0f}"
