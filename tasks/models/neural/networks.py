@@ -88,8 +88,8 @@ class Heads(nn.Module):
             for _ in anchor
         )
         for head in self.heads:
-            nn.init.zeros_(head[-1].weight)  # type: ignore[index]
-            nn.init.zeros_(head[-1].bias)  # type: ignore[index]
+            nn.init.zeros_(head[-1].weight)
+            nn.init.zeros_(head[-1].bias)
         steps = np.maximum(np.diff(anchor, axis=1), 1e-4)
         start = np.insert(np.log(np.expm1(steps)), median, anchor[:, median], axis=1)  # inverse of softplus
         self.register_buffer("start", torch.tensor(start, dtype=torch.float32))
