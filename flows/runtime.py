@@ -95,8 +95,20 @@ def keep_run_logs(settings: Settings) -> None:
     for logger in map(logging.getLogger, LOGGED):
         if (shown := logger.getEffectiveLevel()) > wanted:  # the file says more than the terminal, which stays as it is
             for handler in logging.getLogger().handlers:
-                handler.setLevel(max(handler.level, shown))
+                handler.addFilter(_Quieter(logger.name, shown))
             logger.setLevel(wanted)
+
+
+@dataclass(frozen=True)
+class _Quieter:
+    """Keeps a logger's lines below a level off a handler that showed none of them before."""
+
+    logger: str
+    shown: int
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        told_by = record.name == self.logger or record.name.startswith(f"{self.logger}.")
+        return not told_by or record.levelno >= self.shown
 
 
 def note_run(run: Run) -> Run:
