@@ -46,10 +46,13 @@ def last_known(
         moves = observed >= np.maximum.accumulate(observed)
         available, observed, values = available[moves], observed[moves], values[moves]
     at = np.searchsorted(available, instants, side="right") - 1
-    known = at >= 0
-    out = np.full(len(instants), np.nan)
-    dates = np.full(len(instants), np.iinfo(np.int64).min)
-    out[known], dates[known] = values[at[known]], observed[at[known]]
+    first = int(
+        np.searchsorted(at, 0)
+    )  # instants are sorted: from the first on at which something is known, it stays so
+    out, dates = np.empty(len(instants)), np.empty(len(instants), dtype="int64")
+    out[:first], dates[:first] = np.nan, np.iinfo(np.int64).min
+    np.take(values, at[first:], out=out[first:])
+    np.take(observed, at[first:], out=dates[first:])
     return out, dates
 
 
@@ -86,9 +89,9 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
                 table[[place, len(names) + place]] = np.nan
             else:
                 values, dates = last_known(*held, stamps)
-                age = np.where(np.isnan(values), np.nan, (midnights - dates) / DAY_US)
+                age = np.divide(midnights - dates, DAY_US, out=table[len(names) + place])
+                age[np.isnan(values)] = np.nan
                 table[place] = np.where(age <= join.max_age_days, values, np.nan)
-                table[len(names) + place] = age
             place += 1
     panel = pd.DataFrame(table.T, columns=[*names, *(name + AGE for name in names)], copy=False)
     panel.insert(0, "date", days)
