@@ -16,7 +16,7 @@ TOLD = (
     ("kill -9 at random, day after day", "each day is run again; the same warehouse", "test_soak.py"),
     ("kill -9 in a publish", "readers keep the last snapshot; the rerun publishes the rest", "test_warehouse_crash.py"),
     ("kill -9 of the server in a run", "the run ends with an error; the next one starts a server", "server_killed"),
-    ("kill -9 of the worker", "what it ran is marked crashed; the next run heals", "worker"),
+    ("kill -9 of a run on the worker", "it is marked crashed; the next run heals", "test_up.py"),
     ("disk full", "the run ends naming the folder; nothing is half-written", "full_disk"),
     ("a read-only data folder", "the run ends naming the folder and the remedy", "read_only"),
     ("the clock jumps: DST, New Year", "the session is the one whose 18:00 Chicago has passed", "clock"),

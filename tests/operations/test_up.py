@@ -22,7 +22,7 @@ from tasks.operations.services import MARK, free_port, log_path
 from tasks.settings import PROJECT
 from tasks.zones import Zones
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def of_home(home: Path) -> list[psutil.Process]:
