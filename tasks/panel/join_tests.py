@@ -134,43 +134,82 @@ def _last_age_below(joined: Joined, limit: ExpectLastAgeBelow) -> Iterator[str]:
 
 def _available_after(joined: Joined, _: Any) -> Iterator[str]:
     """Looks every cell up in the observations, by its date and value: independent of how the join found it."""
-    published = {
-        key: part for key, part in joined.observations.groupby(["source", "series", "field"], observed=True, sort=False)
+    observations = joined.observations
+    places = observations.groupby(["source", "series", "field"], observed=True, sort=False).indices
+    columns = {
+        "observation_date": observations["observation_date"].to_numpy(dtype="datetime64[D]"),
+        "value": observations["value"].to_numpy(dtype="float64"),
+        "available_at": _instants(observations["available_at"]),
     }
+    dates = joined.panel["date"].to_numpy(dtype="datetime64[D]")
+    by = _instants(joined.panel["as_of_instant"])
     for join in joined.joins:
         for column, target in join.columns.items():
             if column not in joined.panel or column + AGE not in joined.panel:
                 continue
             series, _, field = target.rpartition(".")
-            yield from _published_by_then(joined.panel, column, published.get((join.source, series, field)))
+            rows = places.get((join.source, series, field), np.array([], dtype=np.intp))
+            published = {name: values[rows] for name, values in columns.items()}
+            shown = joined.panel[column].to_numpy(dtype="float64")
+            ages = joined.panel[column + AGE].to_numpy(dtype="float64")
+            known = ~np.isnan(shown)
+            cells = Cells(column, dates[known], by[known], shown[known], ages[known])
+            yield from _published_by_then(cells, published)
 
 
-def _published_by_then(panel: pd.DataFrame, column: str, published: pd.DataFrame | None) -> Iterator[str]:
-    cells = panel.loc[panel[column].notna(), ["date", "as_of_instant", column, column + AGE]]
-    cells = cells.set_axis(["date", "as_of_instant", "value", "age"], axis=1)
-    early = cells[cells["age"] < 0]
+@dataclass(frozen=True)
+class Cells:
+    """The values a panel column shows: at which session, by when they had to be published, how old in days."""
+
+    column: str
+    dates: np.ndarray
+    by: np.ndarray
+    values: np.ndarray
+    ages: np.ndarray
+
+
+def _published_by_then(cells: Cells, published: dict[str, np.ndarray]) -> Iterator[str]:
+    early = cells.dates[cells.ages < 0]
     if len(early):
-        yield f"{column}: {len(early)} values dated after their session{_days(pd.DatetimeIndex(early['date']))}"
-    if cells.empty:
+        yield f"{cells.column}: {len(early)} values dated after their session{_days(pd.DatetimeIndex(early))}"
+    if not len(cells.dates):
         return
-    if published is None:
-        yield f"{column}: {len(cells)} values, and no observation they could come from"
+    if not len(published["value"]):
+        yield f"{cells.column}: {len(cells.dates)} values, and no observation they could come from"
         return
-    cells["observation_date"] = (cells["date"] - pd.to_timedelta(cells["age"], unit="D")).astype("datetime64[us]")
-    asked = published[published["observation_date"].isin(cells["observation_date"].unique())]
-    first = asked.sort_values("available_at").drop_duplicates(["observation_date", "value"])
-    first = first[["observation_date", "value", "available_at"]]
-    found = cells.merge(first, on=["observation_date", "value"], how="left")
-    late = found[~(found["available_at"] <= found["as_of_instant"])]
+    observed = cells.dates - cells.ages.astype("timedelta64[D]")
+    first = _first_published(observed, cells.values, published)
+    late = np.flatnonzero(~(first <= cells.by))  # NaT, never observed, is late too
     if len(late):
-        examples = "; ".join(_told(row) for row in late.head(3).to_dict("records"))
-        yield f"{column}: {len(late)} of {len(cells)} values were not published by their session ({examples})"
+        examples = "; ".join(_told(cells, place, observed[place], first[place]) for place in late[:3])
+        share = f"{len(late)} of {len(cells.dates)}"
+        yield f"{cells.column}: {share} values were not published by their session ({examples})"
 
 
-def _told(row: dict[Any, Any]) -> str:
-    known = row["available_at"]
-    when = "which was never observed" if pd.isna(known) else f"published {known:%Y-%m-%d %H:%M} UTC"
-    return f"{row['date']:%Y-%m-%d} shows {row['value']:g} of {row['observation_date']:%Y-%m-%d}, {when}"
+def _first_published(observed: np.ndarray, values: np.ndarray, published: dict[str, np.ndarray]) -> np.ndarray:
+    """When each value of a date was first published; NaT for one that never was."""
+    order = np.lexsort((published["available_at"], published["observation_date"]))
+    dates, held, at = (published[name][order] for name in ("observation_date", "value", "available_at"))
+    place, stop = np.searchsorted(dates, observed, side="left"), np.searchsorted(dates, observed, side="right")
+    first = np.full(len(observed), np.datetime64("NaT"), dtype=at.dtype)
+    asked = np.flatnonzero(place < stop)
+    while len(asked):  # once for each revision of the date that was revised most
+        here = place[asked]
+        equal = held[here] == values[asked]
+        first[asked[equal]] = at[here[equal]]
+        place[asked] += 1
+        asked = asked[~equal & (place[asked] < stop[asked])]
+    return first
+
+
+def _instants(values: pd.Series) -> np.ndarray:
+    """UTC instants without their zone, which numpy does not have."""
+    return values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
+
+
+def _told(cells: Cells, place: int, observed: np.datetime64, first: np.datetime64) -> str:
+    when = "which was never observed" if np.isnat(first) else f"published {pd.Timestamp(first):%Y-%m-%d %H:%M} UTC"
+    return f"{cells.dates[place]} shows {cells.values[place]:g} of {observed}, {when}"
 
 
 def _regime_cardinality_gte(joined: Joined, limit: ExpectRegimeCardinalityGte) -> Iterator[str]:
