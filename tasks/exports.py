@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from tasks.calendar import as_of_instant
 from tasks.context import Run
@@ -19,7 +20,7 @@ from tasks.zones import (
     sweep_temporary,
     write_identified,
     write_json,
-    write_parquet,
+    write_table,
 )
 
 SURFACES = ("prod", "full")
@@ -74,14 +75,18 @@ def write_exports(
     files = {}
     for surface in SURFACES:
         columns = registry.production() if surface == "prod" else list(registry.features)
+        whole = None
         for horizon in horizons.horizons:
-            table = training_table(features, labels, regimes, horizon=horizon, columns=columns)
+            # the features of all horizons are the same: they are made Arrow's once, the targets each time
+            served = columns if whole is None else []
+            table = training_table(features, labels, regimes, horizon=horizon, columns=served)
+            whole = pa.Table.from_pandas(table, preserve_index=False) if whole is None else _retargeted(whole, table)
             name = file_name(surface, horizon)
-            target = write_parquet(folder / name, table)
+            target = write_table(folder / name, whole)
             files[name] = {
                 "sha256": sha256_of(target),
-                "rows": len(table),
-                "columns": len(table.columns),
+                "rows": whole.num_rows,
+                "columns": whole.num_columns,
                 "query": f"features of surface {surface}, left join labels of {horizon}, weight and regime, by date",
                 "targets": int(table["target_log_return"].notna().sum()),
                 "first_date": f"{table['date'].iloc[0]:%Y-%m-%d}",
@@ -95,6 +100,15 @@ def write_exports(
     }
     write_json(path, manifest)
     return manifest
+
+
+def _retargeted(table: pa.Table, keys: pd.DataFrame) -> pa.Table:
+    """A training table with the keys of another horizon in the place of its own."""
+    for name in keys.columns:
+        place = table.schema.get_field_index(name)
+        kind = table.schema.field(place)
+        table = table.set_column(place, kind, pa.Array.from_pandas(keys[name], type=kind.type))
+    return table
 
 
 def check_exports(folder: Path) -> dict[str, object]:

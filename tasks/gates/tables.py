@@ -83,7 +83,7 @@ def staging_tables(
         if suite_path("POST_STAGING", name, expectations).exists()
     }
     return {
-        "observations": observations,
+        "observations": observations.astype({"vintage": "int64"}),  # Great Expectations asks int32 cell by cell
         "series_summary": series,
         "source_summary": summarise_refused(series),
         **guarded,
@@ -202,6 +202,14 @@ def _targets(table: pd.DataFrame) -> int:
     return int(table["target_log_return"].notna().sum()) if "target_log_return" in table else 0
 
 
+def _numbers(table: pd.DataFrame, names: list[str]) -> np.ndarray:
+    """The columns as rows of float64; what is no number is missing."""
+    frame = table[names]
+    if not all(kind == np.float64 for kind in frame.dtypes):
+        frame = frame.apply(pd.to_numeric, errors="coerce").astype("float64")
+    return np.ascontiguousarray(frame.to_numpy(dtype="float64").T)
+
+
 def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
     """Each feature of a training file beside the one that is served at its place.
 
@@ -211,8 +219,7 @@ def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
     names = [name for name in table.columns if name not in KEYS]
     first: dict[bytes, str] = {}
     facts: dict[str, dict[str, object]] = {}
-    for name in names:
-        values = pd.to_numeric(table[name], errors="coerce").to_numpy(dtype="float64")
+    for name, values in zip(names, _numbers(table, names), strict=True):
         unknown = np.isnan(values)
         known = values[~unknown]
         same = (

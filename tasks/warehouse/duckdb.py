@@ -99,8 +99,9 @@ class DuckDbWarehouse:
             sweep_temporary(self._folder)
             connection.begin()
             self._migrate(connection)
+            held = self._columns(connection)
             changed = {
-                name: self._merge(connection, table_named(name), frame) if len(frame) else 0
+                name: self._merge(connection, table_named(name), frame, held.get(name, {})) if len(frame) else 0
                 for name, frame in tables.items()
             }
             if session is not None:
@@ -190,9 +191,8 @@ class DuckDbWarehouse:
             if name not in held:
                 connection.execute(f"ALTER TABLE {_quoted(table.name)} ADD COLUMN {_column(name)} {DUCKDB_TYPES[kind]}")
 
-    def _merge(self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame) -> int:
-        """Insert new keys, update rows whose content differs; the number of rows touched."""
-        held = self._columns(connection).get(table.name, {})
+    def _merge(self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame, held: Mapping[str, str]) -> int:
+        """Insert new keys, update rows whose content differs; the number of rows touched. ``held``: its columns."""
         types = table.columns or {str(name): held.get(str(name)) or column_type(frame[name]) for name in frame}
         self._ensure(connection, table, types, held)
         connection.register("incoming", conform(table, frame, types))
