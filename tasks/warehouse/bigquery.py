@@ -245,11 +245,7 @@ class BigQueryWarehouse:
             WarehouseError: a frame does not fit its table; nothing was written.
             CloudError: BigQuery refused or did not answer; nothing was half done.
         """
-        for name, frame in tables.items():
-            if len(frame):
-                check(table_named(name), frame)
-            else:
-                table_named(name)
+        check(tables)
         with exclusive(self._zones, "warehouse"), self._told("publishing"):
             self._migrate()
             staged: dict[str, _Staged] = {}

@@ -89,11 +89,7 @@ class DuckDbWarehouse:
         Raises:
             WarehouseError: a frame does not fit its table (nothing was written), or the file is not usable.
         """
-        for name, frame in tables.items():
-            if len(frame):
-                check(table_named(name), frame)
-            else:
-                table_named(name)
+        check(tables)
         with self._writer() as connection:
             sweep_temporary(self._file.parent)
             sweep_temporary(self._folder)

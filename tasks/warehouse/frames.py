@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.errors import WarehouseError
-from tasks.warehouse.tables import Table
+from tasks.warehouse.tables import Table, table_named
 
 ARROW: dict[str, pa.DataType] = {
     "DATE": pa.date32(),
@@ -28,12 +28,19 @@ def _example(row: Mapping[Hashable, Any]) -> str:
     )
 
 
-def check(table: Table, frame: pd.DataFrame) -> None:
-    """Refuse a frame that cannot be merged on the table's key.
+def check(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse frames of no table, and those that cannot be merged on their table's key.
 
     Raises:
         WarehouseError: naming table, column, count and an example.
     """
+    for name, frame in tables.items():
+        table = table_named(name)
+        if len(frame):
+            _check(table, frame)
+
+
+def _check(table: Table, frame: pd.DataFrame) -> None:
     names = pd.Series([str(column) for column in frame.columns])
     doubled = names[names.str.casefold().duplicated(keep=False)].tolist()
     if doubled:
