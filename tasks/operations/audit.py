@@ -201,6 +201,7 @@ STAGED = {
     "staging": ("observations.parquet", "documents.parquet", "manifest.json"),
     "quarantine": ("cells.parquet",),
 }
+PARSED = ("parsed", "parsed_documents")
 
 
 def _staged(zone: str, run: Run, home: Zones) -> Iterator[Item]:
@@ -210,6 +211,8 @@ def _staged(zone: str, run: Run, home: Zones) -> Iterator[Item]:
         source = path.relative_to(folder).parts[0]
         if source not in run.sources.sources:
             yield _stranger(zone, path, home, f"unregistered: {source} is no source of registry/data_sources.yaml")
+        elif zone == "staging" and path.parent.name in PARSED and path.parent.parent == folder / source:
+            yield _item(zone, path, home, f"ingest-{source}")
         elif path.name not in STAGED[zone] or len(path.relative_to(folder).parts) != 2:
             yield _stranger(zone, path, home)
         else:

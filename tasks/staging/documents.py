@@ -7,6 +7,7 @@ topic, document and wording, whichever payloads and addresses it came from.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from types import ModuleType
 from typing import cast
 
@@ -20,6 +21,7 @@ from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.sources.texts import normalised
 from tasks.staging.availability import known_at
+from tasks.staging.parsed import ParsedPayloads
 from tasks.staging.rules import REASONS
 from tasks.zones import Zones, read_parquet
 
@@ -40,7 +42,12 @@ KEY = ["series", "document_id"]
 
 
 def stage_documents(
-    source: str, spec: SourceSpec, named: Iterable[tuple[str, Payload]], *, through: pd.Timestamp
+    source: str,
+    spec: SourceSpec,
+    named: Iterable[tuple[str, Payload]],
+    *,
+    through: pd.Timestamp,
+    parsed: ParsedPayloads | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Documents and refused rows of one source, as known by ``through`` (UTC).
 
@@ -52,7 +59,8 @@ def stage_documents(
     for number, (name, payload) in enumerate(named):
         try:
             raw.verify(payload)
-            rows = cast(ModuleType, raw.adapter(spec)).documents(payload, spec)
+            parse = partial(cast(ModuleType, raw.adapter(spec)).documents, payload, spec)
+            rows = parsed.rows(payload, parse) if parsed else parse()
         except (SchemaDrift, ManifestMismatch, OSError):
             continue
         frames.append(

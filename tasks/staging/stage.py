@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.staging.availability import known_at
 from tasks.staging.documents import stage_documents, typed
+from tasks.staging.parsed import ParsedPayloads
 from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
 from tasks.zones import (
     Zones,
@@ -57,7 +59,12 @@ class Staged:
 
 
 def stage_payloads(
-    source: str, spec: SourceSpec, payloads: Iterable[Payload], *, through: pd.Timestamp
+    source: str,
+    spec: SourceSpec,
+    payloads: Iterable[Payload],
+    *,
+    through: pd.Timestamp,
+    parsed: ParsedPayloads | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Observations and quarantine of one source, from payloads, as known by ``through`` (UTC).
 
@@ -71,7 +78,8 @@ def stage_payloads(
     for number, (name, payload) in enumerate(named(payloads)):
         try:
             raw.verify(payload)
-            rows = raw.adapter(spec).parse(payload, spec)
+            parse = partial(raw.adapter(spec).parse, payload, spec)
+            rows = parsed.rows(payload, parse) if parsed else parse()
         except (SchemaDrift, ManifestMismatch, OSError) as error:
             unreadable.append((payload, str(error)))
             continue
@@ -341,10 +349,14 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 pass  # a killed or damaged write: made again below
         if state.get("through"):
             through = max(through, pd.Timestamp(state["through"]))
-        observations, quarantine = stage_payloads(source, spec, held, through=through)
+        parsed = ParsedPayloads(target.parent / "parsed", spec, code=code)
+        observations, quarantine = stage_payloads(source, spec, held, through=through, parsed=parsed)
+        parsed.keep()
         documents = None
         if spec.kind == "documents":
-            documents, unfit = stage_documents(source, spec, named(held), through=through)
+            parsed = ParsedPayloads(target.parent / "parsed_documents", spec, code=code)
+            documents, unfit = stage_documents(source, spec, named(held), through=through, parsed=parsed)
+            parsed.keep()
             quarantine = _finish([quarantine, unfit] if len(unfit) else [quarantine], QUARANTINE)
             write_parquet(texts, documents)
         write_parquet(refused, quarantine)

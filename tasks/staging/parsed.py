@@ -1,0 +1,79 @@
+"""What payloads say, kept as it was parsed: a new payload costs its own parsing, not that of all before it.
+
+Invariants: what is read back is what was parsed, types included. Another adapter or registry entry forgets all of it.
+Files are named by what is in them and the manifest is written last: a killed write leaves the state before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from tasks.errors import CbiError
+from tasks.registry import SourceSpec
+from tasks.sources.payloads import Payload
+from tasks.zones import fingerprint, read_json, read_parquet, write_json, write_parquet
+
+
+class ParsedPayloads:
+    """The rows of one source's payloads in ``folder``. Open it and ``keep`` it under the source's lock."""
+
+    def __init__(self, folder: Path, spec: SourceSpec, *, code: str) -> None:
+        self._folder = folder
+        self._made_by = fingerprint(spec.model_dump(mode="json"), code)
+        held = read_json(folder / "manifest.json") or {}
+        self._places: dict[str, list[int | str]] = held["payloads"] if held.get("made_by") == self._made_by else {}
+        self._tables: dict[str, pd.DataFrame | None] = {}
+        self._rows: dict[str, pd.DataFrame] = {}
+
+    def rows(self, payload: Payload, parse: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        """The payload's rows, parsed only if they were not before. What ``parse`` raises is raised and not kept."""
+        key = fingerprint(payload.series, payload.path.name, payload.sha256, payload.fetched_at)
+        held = self._held(key)
+        self._rows[key] = parse() if held is None else held
+        return self._rows[key]
+
+    def keep(self) -> None:
+        """Write what was asked for since this was opened; payloads that nobody asked for are forgotten."""
+        if self._rows.keys() == self._places.keys():
+            return
+        alike: dict[str, dict[str, pd.DataFrame]] = {}
+        for key, rows in self._rows.items():
+            alike.setdefault(_shape(rows), {})[key] = rows
+        places: dict[str, list[int | str]] = {}
+        for shape, frames in alike.items():
+            name = f"{shape}-{fingerprint(list(frames))}.parquet"
+            if not (self._folder / name).exists():
+                write_parquet(self._folder / name, pd.concat(list(frames.values()), ignore_index=True))
+            start = 0
+            for key, rows in frames.items():
+                places[key] = [name, start, start + len(rows)]
+                start += len(rows)
+        write_json(self._folder / "manifest.json", {"made_by": self._made_by, "payloads": places})
+        for path in self._folder.glob("*.parquet"):
+            if path.name not in {place[0] for place in places.values()}:
+                path.unlink()
+
+    def _held(self, key: str) -> pd.DataFrame | None:
+        if key not in self._places:
+            return None
+        name, start, stop = self._places[key]
+        if name not in self._tables:
+            self._tables[str(name)] = _readable(self._folder / str(name))
+        table = self._tables[str(name)]
+        return None if table is None else table.iloc[int(start) : int(stop)]
+
+
+def _shape(rows: pd.DataFrame) -> str:
+    return fingerprint([(str(name), str(kind)) for name, kind in rows.dtypes.items()])
+
+
+def _readable(path: Path) -> pd.DataFrame | None:
+    """The table, unless it is damaged or parquet did not keep its types: then its payloads are parsed again."""
+    try:
+        table = read_parquet(path)
+    except CbiError:
+        return None
+    return table if path.name.startswith(f"{_shape(table)}-") else None
