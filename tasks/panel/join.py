@@ -14,7 +14,7 @@ from tasks.registry import JoinSpec
 
 AGE = "__age_days"
 DAY_US = 86_400_000_000
-BLOCK = 16_384  # sessions joined at a time: what is made on the way to the panel stays in the processor's cache
+BLOCK = 8_192  # sessions joined at a time: what is made on the way to the panel stays in the processor's cache
 MORNING_US = DAY_US // 2  # noon UTC: within the date in Chicago, after the as-of of the evening before (00:00 UTC)
 
 
@@ -44,9 +44,14 @@ def last_known(
     """
     first, end = np.searchsorted(available, instants[[0, -1]], side="right")
     near = slice(max(first - 1, 0), end)  # the rows that some instant may show
-    out, dates = np.full(len(instants), np.nan), np.full(len(instants), np.iinfo(np.int64).min)
-    at = np.searchsorted(available[near], instants, side="right") - 1
+    out, dates = np.empty(len(instants)), np.empty(len(instants), dtype="int64")
+    if 2 * (near.stop - near.start) < len(instants):  # the fewer are looked up among the more
+        published = np.bincount(np.searchsorted(instants, available[near]), minlength=len(instants)).cumsum()
+    else:
+        published = np.searchsorted(available[near], instants, side="right")
+    at = published - 1
     since = int(np.searchsorted(at, 0))  # instants are sorted: from the first on at which something is known, it stays
+    out[:since], dates[:since] = np.nan, np.iinfo(np.int64).min
     np.take(values[near], at[since:], out=out[since:], mode="clip")  # all are within: clip spares numpy its own buffer
     np.take(observed[near], at[since:], out=dates[since:], mode="clip")
     return out, dates
