@@ -14,6 +14,7 @@ from tasks.registry import JoinSpec
 
 AGE = "__age_days"
 DAY_US = 86_400_000_000
+BLOCK = 8_192  # sessions joined at a time: what is made on the way to the panel stays in the processor's cache
 MORNING_US = DAY_US // 2  # noon UTC: within the date in Chicago, after the as-of of the evening before (00:00 UTC)
 
 
@@ -33,26 +34,26 @@ def last_known(
 
     Args:
         observed: observation dates (int64), available: publication instants (int64, same unit as ``instants``),
-        values: float64; all of one length, ordered by (available, observed, vintage).
+        values: float64; all of one length, ordered by (available, observed, vintage), ``observed`` never falling.
         instants: sorted.
 
     Returns:
         values and observation dates, one an instant; NaN and the smallest int64 where nothing was known yet.
 
-    Invariants: only rows with ``available <= instant`` are looked at. A late revision of an older observation never
-    replaces a newer observation.
+    Invariants: only rows with ``available <= instant`` are looked at.
     """
-    if (observed[1:] < observed[:-1]).any():
-        moves = observed >= np.maximum.accumulate(observed)
-        available, observed, values = available[moves], observed[moves], values[moves]
-    at = np.searchsorted(available, instants, side="right") - 1
-    first = int(
-        np.searchsorted(at, 0)
-    )  # instants are sorted: from the first on at which something is known, it stays so
+    first, end = np.searchsorted(available, instants[[0, -1]], side="right")
+    near = slice(max(first - 1, 0), end)  # the rows that some instant may show
     out, dates = np.empty(len(instants)), np.empty(len(instants), dtype="int64")
-    out[:first], dates[:first] = np.nan, np.iinfo(np.int64).min
-    np.take(values, at[first:], out=out[first:])
-    np.take(observed, at[first:], out=dates[first:])
+    if 2 * (near.stop - near.start) < len(instants):  # the fewer are looked up among the more
+        published = np.bincount(np.searchsorted(instants, available[near]), minlength=len(instants)).cumsum()
+    else:
+        published = np.searchsorted(available[near], instants, side="right")
+    at = published - 1
+    since = int(np.searchsorted(at, 0))  # instants are sorted: from the first on at which something is known, it stays
+    out[:since], dates[:since] = np.nan, np.iinfo(np.int64).min
+    np.take(values[near], at[since:], out=out[since:], mode="clip")  # all are within: clip spares numpy its own buffer
+    np.take(observed[near], at[since:], out=dates[since:], mode="clip")
     return out, dates
 
 
@@ -83,15 +84,17 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
     place = 0
     for join in spec.joins:
         for target in join.columns.values():
-            series, _, field = target.rpartition(".")
-            held = by_series.get((join.source, series, field, join.in_force))
+            value, age = table[place], table[len(names) + place]
+            held = by_series.get((join.source, *_split(target), join.in_force))
             if held is None:
-                table[[place, len(names) + place]] = np.nan
+                value[:] = age[:] = np.nan
             else:
-                values, dates = last_known(*held, stamps)
-                age = np.divide(midnights - dates, DAY_US, out=table[len(names) + place])
-                age[np.isnan(values)] = np.nan
-                table[place] = np.where(age <= join.max_age_days, values, np.nan)
+                for first in range(0, len(days), BLOCK):
+                    block = slice(first, first + BLOCK)
+                    known, dates = last_known(*held, stamps[block])
+                    np.divide(midnights[block] - dates, DAY_US, out=age[block])
+                    np.copyto(age[block], np.nan, where=np.isnan(known))
+                    value[block] = np.where(age[block] <= join.max_age_days, known, np.nan)
             place += 1
     panel = pd.DataFrame(table.T, columns=[*names, *(name + AGE for name in names)], copy=False)
     panel.insert(0, "date", days)
@@ -125,8 +128,12 @@ def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[t
             order = np.lexsort((vintage, observed, available))
             available, observed, value = available[order], observed[order], value[order]
         published = np.searchsorted(available, until, side="right")
+        observed, available, value = observed[:published], available[:published], value[:published]
+        if (observed[1:] < observed[:-1]).any():  # a late revision of an older observation never replaces a newer one
+            newest = observed >= np.maximum.accumulate(observed)
+            observed, available, value = observed[newest], available[newest], value[newest]
         if published:
-            held[key] = (observed[:published], available[:published], value[:published])
+            held[key] = (observed, available, value)
     return held
 
 
@@ -134,8 +141,8 @@ def _rows_by_series(
     observations: pd.DataFrame, wanted: set[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], slice | np.ndarray]:
     """Where each wanted (source, series, field) is: a slice where its rows are side by side, else their places."""
-    keys = [pd.Categorical(observations[name]) for name in ("source", "series", "field")]
-    codes = [key.codes for key in keys]
+    keys = [observations[name].astype("category").cat for name in ("source", "series", "field")]
+    codes = [key.codes.to_numpy() for key in keys]
     begins = np.zeros(len(observations), dtype=bool)
     begins[:1] = True
     for code in codes:
