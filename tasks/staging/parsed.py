@@ -1,7 +1,8 @@
 """What payloads say, kept as it was parsed: a new payload costs its own parsing, not that of all before it.
 
-Invariants: what is read back is what was parsed, types included. Another adapter or registry entry forgets all of it.
-Files are named by what is in them and the manifest is written last: a killed write leaves the state before it.
+Invariants: what is read back is what was parsed, types included (None comes back as NaN). Another adapter or registry
+entry forgets all of it. Files are named by what is in them and the manifest is written last: a killed write leaves the
+state before it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from tasks.errors import CbiError
 from tasks.registry import SourceSpec
@@ -24,7 +26,9 @@ class ParsedPayloads:
         self._folder = folder
         self._made_by = fingerprint(spec.model_dump(mode="json"), code)
         held = read_json(folder / "manifest.json") or {}
-        self._places: dict[str, list[int | str]] = held["payloads"] if held.get("made_by") == self._made_by else {}
+        known = held.get("made_by") == self._made_by
+        self._places: dict[str, tuple[str, int, int]] = held["payloads"] if known else {}
+        self._types: dict[str, dict[str, str]] = held["types"] if known else {}
         self._tables: dict[str, pd.DataFrame | None] = {}
         self._rows: dict[str, pd.DataFrame] = {}
 
@@ -41,19 +45,25 @@ class ParsedPayloads:
             return
         alike: dict[str, dict[str, pd.DataFrame]] = {}
         for key, rows in self._rows.items():
-            alike.setdefault(_shape(rows), {})[key] = rows
-        places: dict[str, list[int | str]] = {}
-        for shape, frames in alike.items():
-            name = f"{shape}-{fingerprint(list(frames))}.parquet"
+            alike.setdefault(fingerprint(_types(rows)), {})[key] = rows
+        places: dict[str, tuple[str, int, int]] = {}
+        types = {}
+        for frames in alike.values():
+            table = pd.concat(list(frames.values()), ignore_index=True)
+            types_of = _types(table)
+            name = f"{fingerprint(types_of, list(frames))}.parquet"
             if not (self._folder / name).exists():
-                write_parquet(self._folder / name, pd.concat(list(frames.values()), ignore_index=True))
-            start = 0
+                try:
+                    write_parquet(self._folder / name, table)
+                except pa.ArrowException:  # a column of numbers and words at once: parsed again each time
+                    continue
+            types[name], start = types_of, 0
             for key, rows in frames.items():
-                places[key] = [name, start, start + len(rows)]
+                places[key] = (name, start, start + len(rows))
                 start += len(rows)
-        write_json(self._folder / "manifest.json", {"made_by": self._made_by, "payloads": places})
+        write_json(self._folder / "manifest.json", {"made_by": self._made_by, "payloads": places, "types": types})
         for path in self._folder.glob("*.parquet"):
-            if path.name not in {place[0] for place in places.values()}:
+            if path.name not in types:
                 path.unlink()
 
     def _held(self, key: str) -> pd.DataFrame | None:
@@ -61,19 +71,13 @@ class ParsedPayloads:
             return None
         name, start, stop = self._places[key]
         if name not in self._tables:
-            self._tables[str(name)] = _readable(self._folder / str(name))
-        table = self._tables[str(name)]
-        return None if table is None else table.iloc[int(start) : int(stop)]
+            try:
+                self._tables[name] = read_parquet(self._folder / name).astype(self._types[name])
+            except CbiError:  # damaged: its payloads are parsed again
+                self._tables[name] = None
+        table = self._tables[name]
+        return None if table is None else table.iloc[start:stop]
 
 
-def _shape(rows: pd.DataFrame) -> str:
-    return fingerprint([(str(name), str(kind)) for name, kind in rows.dtypes.items()])
-
-
-def _readable(path: Path) -> pd.DataFrame | None:
-    """The table, unless it is damaged or parquet did not keep its types: then its payloads are parsed again."""
-    try:
-        table = read_parquet(path)
-    except CbiError:
-        return None
-    return table if path.name.startswith(f"{_shape(table)}-") else None
+def _types(rows: pd.DataFrame) -> dict[str, str]:
+    return {str(name): str(kind) for name, kind in rows.dtypes.items()}
