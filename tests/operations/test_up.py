@@ -9,18 +9,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pandas as pd
 import psutil
 import pytest
 import yaml
 
-from tasks.operations.services import MARK, free_port, log_path
+from tasks.operations.services import MARK, free_port, log_path, running
 from tasks.settings import PROJECT
 from tasks.zones import Zones
+from tests.conftest import EARLY, FinishedRun, tables_of
 
 pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -38,12 +40,12 @@ def of_home(home: Path) -> list[psutil.Process]:
 
 
 class Home:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **more: str) -> None:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         # a run that waits for another's slot asks again soon, not after half a minute
         soon = {"PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2"}
-        self.environment = {**kept, **soon, "CBI_HOME": str(folder)}
+        self.environment = {**kept, **soon, **more, "CBI_HOME": str(folder)}
         self.port = free_port("127.0.0.1")
         self.api = f"http://127.0.0.1:{self.port}/api"
 
@@ -73,6 +75,16 @@ class Home:
     def state(self, run: str) -> dict:
         return httpx.get(f"{self.api}/flow_runs/{run}", timeout=20).raise_for_status().json()["state"]
 
+    def until(self, seen: Callable[[], object], within_s: float = 240) -> None:
+        deadline = time.monotonic() + within_s
+        while not seen():
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.2)
+
+    def task_begun(self, run: str, task: str) -> bool:
+        ours = {"flow_runs": {"id": {"any_": [run]}}, "task_runs": {"name": {"like_": task}}}
+        return bool(self.ask("/task_runs/filter", **ours))
+
     def ended(self, run: str, within_s: float = 120) -> dict:
         deadline = time.monotonic() + within_s
         while (state := self.state(run))["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
@@ -87,6 +99,58 @@ def home(tmp_path: Path) -> Iterator[Home]:
     yield made
     for process in of_home(made.folder):  # a failed test leaves no server behind
         process.kill()
+
+
+def engines(home: Path) -> list[psutil.Process]:
+    """The processes that run a flow for the worker."""
+    return [one for one in of_home(home) if "prefect.engine" in " ".join(one.cmdline())]
+
+
+def test_worker_killed_in_a_run_and_the_next_trigger_heals(
+    few_families: Path,
+    first_run: FinishedRun,
+    archive: Path,
+    tmp_path: Path,
+    record_property: Callable[..., None],
+) -> None:
+    """What it ran goes on to its end without it; a new worker ends what it finds half-done, and takes the next run."""
+    home = Home(tmp_path / "home", CBI_REGISTRY=str(few_families))
+    zones, now = Zones(home.folder), datetime.now(UTC)
+    given: dict[str, object] = {"origin": str(archive), "as_of": EARLY}
+
+    def kill_worker_in(task: str) -> str:
+        run = home.run("daily/daily", now, **given)
+        home.until(lambda: home.task_begun(run, task))
+        worker = running(zones, "worker")
+        assert worker and home.state(run)["type"] == "RUNNING"
+        os.kill(worker.pid, signal.SIGKILL)
+        assert [one.is_running() for one in engines(home.folder)] == [True], "what it ran lives on"
+        return run
+
+    try:
+        home.command("up", "--port", str(home.port))
+        cut = kill_worker_in("gate POST_STAGING")
+        began = time.monotonic()
+        assert "worker: started" in home.command("up", "--port", str(home.port))
+        assert engines(home.folder) == [], "a new worker starts with nothing half-done beside it"
+        assert home.ended(cut)["name"] == "Crashed"
+
+        alone = kill_worker_in("forecast")
+        assert home.ended(alone, 300)["name"] == "Completed", "no worker is needed for what has begun"
+        record_property("healed_s", time.monotonic() - began)
+        undisturbed, survived = tables_of(first_run.home), tables_of(home.folder)
+        assert survived.keys() == undisturbed.keys()
+        for name, frame in undisturbed.items():
+            pd.testing.assert_frame_equal(survived[name], frame, obj=name)
+
+        assert "worker: started" in home.command("up", "--port", str(home.port))
+        assert home.ended(home.run("daily/daily", now, **given))["name"] == "Skipped", "done, and known to be"
+        home.command("down")
+        assert of_home(home.folder) == []
+        assert not list(home.folder.rglob(".tmp-*"))
+    finally:
+        for process in of_home(home.folder):
+            process.kill()
 
 
 def test_up_run_catch_up_crash_down(home: Home, archive: Path) -> None:
