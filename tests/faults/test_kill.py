@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import psutil
@@ -65,12 +66,14 @@ def kill_in(phase: tuple[str, float], home: Path, archive: Path, registry: Path,
 
 @pytest.mark.timeout(400)
 def test_a_run_killed_three_times_ends_like_an_undisturbed_one(
-    request: pytest.FixtureRequest, archive: Path, few_families: Path, tmp_path: Path
+    request: pytest.FixtureRequest, archive: Path, few_families: Path, tmp_path: Path, record_property: Any
 ) -> None:
     home, log = tmp_path / "home", tmp_path / "log"
     killed = [kill_in(phase, home, archive, few_families, log) for phase in PHASES]
+    began = time.monotonic()
     last = start(home, archive, few_families, log)
     assert last.wait(timeout=200) == 0, log.read_text()[-3000:]
+    record_property("healed_s", time.monotonic() - began)
     time.sleep(1)
     assert servers_of(home) == [], "the servers that killed runs left behind are ended by the next run"
     first_run: FinishedRun = request.getfixturevalue("first_run")  # another process may have been at it meanwhile

@@ -40,12 +40,12 @@ def of_home(home: Path) -> list[psutil.Process]:
 
 
 class Home:
-    def __init__(self, folder: Path, **more: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         # a run that waits for another's slot asks again soon, not after half a minute
         soon = {"PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "2"}
-        self.environment = {**kept, **soon, **more, "CBI_HOME": str(folder)}
+        self.environment = {**kept, **soon, "CBI_HOME": str(folder)}
         self.port = free_port("127.0.0.1")
         self.api = f"http://127.0.0.1:{self.port}/api"
 
@@ -106,54 +106,65 @@ def engines(home: Path) -> list[psutil.Process]:
     return [one for one in of_home(home) if "prefect.engine" in " ".join(one.cmdline())]
 
 
-def test_worker_killed_in_a_run_and_the_next_trigger_heals(
-    few_families: Path,
-    first_run: FinishedRun,
-    archive: Path,
-    tmp_path: Path,
-    record_property: Callable[..., None],
-) -> None:
-    """What it ran goes on to its end without it; a new worker ends what it finds half-done, and takes the next run."""
-    home = Home(tmp_path / "home", CBI_REGISTRY=str(few_families))
-    zones, now = Zones(home.folder), datetime.now(UTC)
-    given: dict[str, object] = {"origin": str(archive), "as_of": EARLY}
+@pytest.fixture
+def few(home: Home, few_families: Path, archive: Path) -> tuple[Home, dict[str, object]]:
+    """A home whose daily runs train a few families, up; and what to ask of its deployment daily/daily."""
+    home.environment["CBI_REGISTRY"] = str(few_families)
+    home.command("up", "--port", str(home.port))
+    return home, {"origin": str(archive), "as_of": EARLY}
 
-    def kill_worker_in(task: str) -> str:
-        run = home.run("daily/daily", now, **given)
-        home.until(lambda: home.task_begun(run, task))
-        worker = running(zones, "worker")
+
+def like_undisturbed(home: Home, undisturbed: FinishedRun) -> None:
+    """The tables of a run that nobody disturbed, no temporary file, no run that seems to run, and no process."""
+    wanted, held = tables_of(undisturbed.home), tables_of(home.folder)
+    assert held.keys() == wanted.keys()
+    for name, frame in wanted.items():
+        pd.testing.assert_frame_equal(held[name], frame, obj=name)
+    assert not list(home.folder.rglob(".tmp-*"))
+    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    home.until(lambda: not home.ask("/flow_runs/filter", flow_runs=unfinished))
+    home.command("down")
+    assert of_home(home.folder) == []
+
+
+def test_worker_killed_in_a_run_and_the_next_trigger_heals(
+    few: tuple[Home, dict[str, object]], first_run: FinishedRun, record_property: Callable[..., None]
+) -> None:
+    home, given = few
+    for task in ("ingest yahoo", "fit ridge"):
+        run = home.run("daily/daily", datetime.now(UTC), **given)
+        home.until(lambda run=run, task=task: home.task_begun(run, task))
+        worker = running(Zones(home.folder), "worker")
         assert worker and home.state(run)["type"] == "RUNNING"
         os.kill(worker.pid, signal.SIGKILL)
-        assert [one.is_running() for one in engines(home.folder)] == [True], "what it ran lives on"
-        return run
-
-    try:
-        home.command("up", "--port", str(home.port))
-        cut = kill_worker_in("gate POST_STAGING")
         began = time.monotonic()
+        # what it prints goes to nobody now: it ends at its next word, and says so itself
+        assert home.ended(run)["name"] == "Crashed"
         assert "worker: started" in home.command("up", "--port", str(home.port))
         assert engines(home.folder) == [], "a new worker starts with nothing half-done beside it"
-        assert home.ended(cut)["name"] == "Crashed"
-
-        alone = kill_worker_in("forecast")
-        assert home.ended(alone, 300)["name"] == "Completed", "no worker is needed for what has begun"
-        record_property("healed_s", time.monotonic() - began)
-        undisturbed, survived = tables_of(first_run.home), tables_of(home.folder)
-        assert survived.keys() == undisturbed.keys()
-        for name, frame in undisturbed.items():
-            pd.testing.assert_frame_equal(survived[name], frame, obj=name)
-
-        assert "worker: started" in home.command("up", "--port", str(home.port))
-        assert home.ended(home.run("daily/daily", now, **given))["name"] == "Skipped", "done, and known to be"
-        home.command("down")
-        assert of_home(home.folder) == []
-        assert not list(home.folder.rglob(".tmp-*"))
-    finally:
-        for process in of_home(home.folder):
-            process.kill()
+    assert home.ended(home.run("daily/daily", datetime.now(UTC), **given), 300)["name"] == "Completed"
+    record_property("healed_s", time.monotonic() - began)
+    like_undisturbed(home, first_run)
 
 
-def test_up_run_catch_up_crash_down(home: Home, archive: Path) -> None:
+def test_server_killed_under_a_run_on_the_worker_is_not_missed_once_it_is_up_again(
+    few: tuple[Home, dict[str, object]], first_run: FinishedRun, record_property: Callable[..., None]
+) -> None:
+    home, given = few
+    run = home.run("daily/daily", datetime.now(UTC), **given)
+    home.until(lambda: home.task_begun(run, "gate POST_COLLECTION"))
+    server = running(Zones(home.folder), "server")
+    assert server and home.state(run)["type"] == "RUNNING"
+    os.kill(server.pid, signal.SIGKILL)
+    began = time.monotonic()
+    told = home.command("up", "--port", str(home.port))
+    assert "server: started" in told and "worker: up already" in told
+    assert home.ended(run, 300)["name"] == "Completed"
+    record_property("healed_s", time.monotonic() - began)
+    like_undisturbed(home, first_run)
+
+
+def test_up_run_catch_up_crash_down(home: Home, archive: Path, record_property: Callable[..., None]) -> None:
     told = home.command("up", "--port", str(home.port))
     declared = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     assert f"{len(declared)} deployments. UI: http://127.0.0.1:{home.port}" in told
@@ -182,8 +193,10 @@ def test_up_run_catch_up_crash_down(home: Home, archive: Path) -> None:
     for process in of_home(home.folder):
         if process.pid not in pid_of and "prefect.engine" in " ".join(process.cmdline()):
             process.send_signal(signal.SIGKILL)
+    began = time.monotonic()
     assert home.ended(crashing)["name"] == "Crashed"
     assert home.ended(home.run("ingest/policy_events", now, **given))["name"] == "Completed"
+    record_property("healed_s", time.monotonic() - began)
 
     # a second `up` finds all there
     again = home.command("up", "--port", str(home.port))
