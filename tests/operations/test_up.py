@@ -24,7 +24,7 @@ from tasks.settings import PROJECT
 from tasks.zones import Zones
 from tests.conftest import EARLY, FinishedRun, tables_of
 
-pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def of_home(home: Path) -> list[psutil.Process]:
@@ -85,7 +85,7 @@ class Home:
         ours = {"flow_runs": {"id": {"any_": [run]}}, "task_runs": {"name": {"like_": task}}}
         return bool(self.ask("/task_runs/filter", **ours))
 
-    def ended(self, run: str, within_s: float = 120) -> dict:
+    def ended(self, run: str, within_s: float = 240) -> dict:
         deadline = time.monotonic() + within_s
         while (state := self.state(run))["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
             assert time.monotonic() < deadline, f"{state} {self.logs()}"
