@@ -41,7 +41,7 @@ test: setup ## every test, on two processes
 	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not long"
 
 test-faults: setup ## every fault on real processes; writes docs/reliability.md
-	@RELIABILITY_PAGE=docs/reliability.md $(RUN) -m pytest -m faults --timeout 1800
+	@RELIABILITY_PAGE=docs/reliability.md $(RUN) -m pytest -n 2 --dist loadgroup -m faults --timeout 1800
 
 soak: setup ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
 	@$(RUN) -m flows.soak --sessions $(or $(SESSIONS),250) --from $(or $(FROM),2022-12-30) --report docs/results/soak.md

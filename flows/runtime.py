@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import re
 import sys
 import time
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from uuid import UUID
 
+import httpx
 import psutil
 from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.events.worker import EventsWorker
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
@@ -38,7 +41,7 @@ from prefect.utilities.annotations import quote
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tasks.errors import CbiError
+from tasks.errors import CbiError, ServerGone
 from tasks.logs import keep_logs
 from tasks.operations.automations import HEARTBEAT_S
 from tasks.operations.services import PASSWORD, answers, running
@@ -60,6 +63,9 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
 
     A server named in the environment (PREFECT_API_URL) is used, else that of `make up` on this home, which sees the
     run's heartbeat and marks it crashed should it be killed; without either the run starts its own.
+
+    Raises:
+        ServerGone: the server did not answer any more, and was asked for a minute where it had answered before.
     """
     os.environ["DO_NOT_TRACK"] = "1"
     home = private_folder(settings.home / "prefect")
@@ -85,7 +91,14 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
     _end_orphaned_servers(home)
     with temporary_settings(updates=unset), told_without_secrets():
         keep_run_logs(settings)
-        yield
+        try:
+            yield
+        except httpx.TransportError as error:  # Prefect's client: what a source does is told by tasks/http.py
+            _drop_untold()
+            raise ServerGone(
+                f"the Prefect server is gone ({type(error).__name__}: {error}). What the run wrote by then is whole; "
+                "run it again, after `make up` where that server is wanted"
+            ) from None
 
 
 def keep_run_logs(settings: Settings) -> None:
@@ -156,6 +169,14 @@ def shared_server() -> Iterator[None]:
     server.start()
     with temporary_settings({PREFECT_API_URL: server.api_url}):
         yield
+
+
+def _drop_untold() -> None:
+    """Drop the events that wait for a server that is gone: at its end the process would try each for seconds."""
+    for worker in list(EventsWorker._instances.values()):  # type: ignore[misc]  # one dictionary of them all
+        with suppress(queue.Empty):
+            while True:
+                worker._queue.get_nowait()
 
 
 def _told_at_the_end(record: logging.LogRecord) -> bool:

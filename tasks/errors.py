@@ -88,6 +88,10 @@ class ServiceFailed(CbiError):
     """The server or the worker of this home is not up, or did not come up."""
 
 
+class ServerGone(ServiceFailed):
+    """The Prefect server went away under a run, which had begun; what it wrote by then is whole."""
+
+
 class VolumeMissing(CbiError):
     """The volume that CBI_HOME lies on is not mounted."""
 

@@ -51,6 +51,7 @@ from tasks.warehouse.tables import tables
 from tasks.zones import Zones
 from tests.emulators import bigquery_server
 
+pytest_plugins = ["tests.faults.page"]
 AS_OF = pd.Timestamp("2023-12-29")
 EARLY = "2011-12-30"  # early enough that a training run is short
 # what tests' daily runs train: two naive ones, both members of the ensemble, and the one that explains
@@ -280,7 +281,12 @@ def prefect_server() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def few_families(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The registry, its daily budget cut to a few families: for what is not about the families."""
-    folder = Path(shutil.copytree(PROJECT / "registry", tmp_path_factory.mktemp("few") / "registry"))
+    return with_few_families(PROJECT / "registry", tmp_path_factory.mktemp("few") / "registry")
+
+
+def with_few_families(registry: Path, folder: Path) -> Path:
+    """A copy of a registry whose daily budget trains a few families."""
+    shutil.copytree(registry, folder)
     models = yaml.safe_load((folder / "models.yaml").read_text())
     models["budgets"]["daily"]["families"], models["ensemble"] = list(FEW), list(ENSEMBLE)
     (folder / "models.yaml").write_text(yaml.safe_dump(models, sort_keys=False))

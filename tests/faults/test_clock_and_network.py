@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,13 +16,14 @@ from hypothesis import strategies as st
 
 from tasks.calendar import CHICAGO, as_of_instant, last_finished_session, sessions
 from tasks.http import Limits
-from tasks.sources.ingest import ingest_source
+from tasks.sources.ingest import Ingested, ingest_source
 from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
 from tasks.zones import Zones
 from tests.conftest import LocalServer, Registry
 
 pytestmark = pytest.mark.faults
+SLOW_S = 65.0  # a whole answer takes so long, and comes within the limits
 QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
 
 
@@ -91,3 +95,53 @@ def test_thirty_days_offline_are_caught_up_by_the_next_run(
     caught_up = held().groupby(level=0).last()
     assert {f"{day:%Y-%m-%d}": value for day, value in caught_up.items()} == expected
     assert len(landed(zones, "fred")) == 2
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_slow_drip_of_a_minute_is_read_whole_and_an_endless_one_ends_at_the_limit(
+    registry: Registry, server: LocalServer, tmp_path: Path, record_property: Any
+) -> None:
+    """With the limits of a real run, two at once: one server takes a minute, the other never comes to an end."""
+    spec = registry.sources.source("fred")
+    days = pd.date_range("2022-01-03", "2023-12-29", freq="B")
+    body = "\n".join(["observation_date,DFF", *(f"{day:%Y-%m-%d},5.33" for day in days), ""]).encode()
+    quick = False
+
+    def answer(request: Any) -> Any:
+        def drip(handler: Any) -> None:
+            pieces = [body[at : at + 100] for at in range(0, len(body), 100)]
+            endless = "endless" in request.path
+            handler.send_response(200)
+            handler.send_header("Content-Length", str(len(body) * (1000 if endless else 1)))
+            handler.end_headers()
+            with suppress(ConnectionError):
+                for piece in pieces * (1000 if endless else 1):
+                    handler.wfile.write(piece)
+                    handler.wfile.flush()
+                    if handler.ending.wait(SLOW_S / len(pieces)):
+                        return
+
+        return (200, body) if quick else drip
+
+    def ask(which: str) -> tuple[Ingested, float]:
+        endpoint = {"endpoint": f"{server.url}/{which}/fredgraph.csv", "series": {"DFF": spec.series["DFF"]}}
+        given: dict[str, Any] = {"origin": "live", "as_of": date(2023, 12, 29), "progress": lambda *step: None}
+        began = time.monotonic()
+        came = ingest_source(Zones(tmp_path / which), "fred", spec.model_copy(update=endpoint), **given)
+        return came, time.monotonic() - began
+
+    server.by_request = answer
+    with ThreadPoolExecutor(2) as pool:
+        (whole, whole_s), (cut, cut_s) = pool.map(ask, ("minute", "endless"))
+    assert whole.status == "ok" and whole_s > SLOW_S * 0.9
+    (payload,) = landed(Zones(tmp_path / "minute"), "fred")
+    assert payload.path.read_bytes() == body
+    assert cut.status == "failed" and "still sending after 180 s" in cut.message, cut
+    assert Limits().total_s < cut_s < Limits().total_s + Limits().read_s, "asked once, and no longer than a late read"
+    assert len([one for one in server.requests if "endless" in one.path]) == 1
+    assert landed(Zones(tmp_path / "endless"), "fred") == [], "a part is never taken for the whole"
+    quick = True
+    came, healed_s = ask("endless")
+    assert came.status == "ok"
+    record_property("healed_s", healed_s)

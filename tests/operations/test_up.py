@@ -9,20 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import pandas as pd
 import psutil
 import pytest
 import yaml
 
-from tasks.operations.services import MARK, free_port, log_path
+from tasks.operations.services import MARK, free_port, log_path, running
 from tasks.settings import PROJECT
 from tasks.zones import Zones
+from tests.conftest import EARLY, FinishedRun, tables_of
 
-pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def of_home(home: Path) -> list[psutil.Process]:
@@ -73,7 +75,16 @@ class Home:
     def state(self, run: str) -> dict:
         return httpx.get(f"{self.api}/flow_runs/{run}", timeout=20).raise_for_status().json()["state"]
 
-    def ended(self, run: str, within_s: float = 120) -> dict:
+    def until(self, seen: Callable[[], object], within_s: float = 240) -> None:
+        deadline = time.monotonic() + within_s
+        while not seen():
+            assert time.monotonic() < deadline, self.logs()
+            time.sleep(0.2)
+
+    def task_begun(self, task: str) -> bool:
+        return bool(self.ask("/task_runs/filter", task_runs={"name": {"like_": task}}))
+
+    def ended(self, run: str, within_s: float = 240) -> dict:
         deadline = time.monotonic() + within_s
         while (state := self.state(run))["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
             assert time.monotonic() < deadline, f"{state} {self.logs()}"
@@ -89,7 +100,70 @@ def home(tmp_path: Path) -> Iterator[Home]:
         process.kill()
 
 
-def test_up_run_catch_up_crash_down(home: Home, archive: Path) -> None:
+def engines(home: Path) -> list[psutil.Process]:
+    """The processes that run a flow for the worker."""
+    return [one for one in of_home(home) if "prefect.engine" in " ".join(one.cmdline())]
+
+
+@pytest.fixture
+def few(home: Home, few_families: Path, archive: Path) -> tuple[Home, dict[str, object]]:
+    """A home whose daily runs train a few families, up; and what to ask of its deployment daily/daily."""
+    home.environment["CBI_REGISTRY"] = str(few_families)
+    home.command("up", "--port", str(home.port))
+    return home, {"origin": str(archive), "as_of": EARLY}
+
+
+def like_undisturbed(home: Home, undisturbed: FinishedRun) -> None:
+    """The tables of a run that nobody disturbed, no temporary file, no run that seems to run, and no process."""
+    wanted, held = tables_of(undisturbed.home), tables_of(home.folder)
+    assert held.keys() == wanted.keys()
+    for name, frame in wanted.items():
+        pd.testing.assert_frame_equal(held[name], frame, obj=name)
+    assert not list(home.folder.rglob(".tmp-*"))
+    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    home.until(lambda: not home.ask("/flow_runs/filter", flow_runs=unfinished))
+    home.command("down")
+    assert of_home(home.folder) == []
+
+
+def test_worker_killed_in_a_run_and_the_next_trigger_heals(
+    few: tuple[Home, dict[str, object]], first_run: FinishedRun, record_property: Callable[..., None]
+) -> None:
+    home, given = few
+    for task in ("ingest yahoo", "fit ridge"):
+        run = home.run("daily/daily", datetime.now(UTC), **given)
+        home.until(lambda task=task: home.task_begun(task))
+        worker = running(Zones(home.folder), "worker")
+        assert worker and home.state(run)["type"] == "RUNNING"
+        os.kill(worker.pid, signal.SIGKILL)
+        began = time.monotonic()
+        # what it prints goes to nobody now: it ends at its next word, and says so itself
+        assert home.ended(run)["name"] == "Crashed"
+        assert "worker: started" in home.command("up", "--port", str(home.port))
+        assert engines(home.folder) == [], "a new worker starts with nothing half-done beside it"
+    assert home.ended(home.run("daily/daily", datetime.now(UTC), **given), 300)["name"] == "Completed"
+    record_property("healed_s", time.monotonic() - began)
+    like_undisturbed(home, first_run)
+
+
+def test_server_killed_under_a_run_on_the_worker_is_not_missed_once_it_is_up_again(
+    few: tuple[Home, dict[str, object]], first_run: FinishedRun, record_property: Callable[..., None]
+) -> None:
+    home, given = few
+    run = home.run("daily/daily", datetime.now(UTC), **given)
+    home.until(lambda: home.task_begun("gate POST_COLLECTION"))
+    server = running(Zones(home.folder), "server")
+    assert server and home.state(run)["type"] == "RUNNING"
+    os.kill(server.pid, signal.SIGKILL)
+    began = time.monotonic()
+    told = home.command("up", "--port", str(home.port))
+    assert "server: started" in told and "worker: up already" in told
+    assert home.ended(run, 300)["name"] == "Completed"
+    record_property("healed_s", time.monotonic() - began)
+    like_undisturbed(home, first_run)
+
+
+def test_up_run_catch_up_crash_down(home: Home, archive: Path, record_property: Callable[..., None]) -> None:
     told = home.command("up", "--port", str(home.port))
     declared = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     assert f"{len(declared)} deployments. UI: http://127.0.0.1:{home.port}" in told
@@ -118,8 +192,10 @@ def test_up_run_catch_up_crash_down(home: Home, archive: Path) -> None:
     for process in of_home(home.folder):
         if process.pid not in pid_of and "prefect.engine" in " ".join(process.cmdline()):
             process.send_signal(signal.SIGKILL)
+    began = time.monotonic()
     assert home.ended(crashing)["name"] == "Crashed"
     assert home.ended(home.run("ingest/policy_events", now, **given))["name"] == "Completed"
+    record_property("healed_s", time.monotonic() - began)
 
     # a second `up` finds all there
     again = home.command("up", "--port", str(home.port))

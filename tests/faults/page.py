@@ -1,0 +1,80 @@
+"""What the fault tests saw, as docs/reliability.md (`make test-faults`): no figure there is typed by hand."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.operations.soak import commit, machine
+
+# fault, what happens, and words of the tests that show it
+TOLD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("kill -9 of a flow", "the rerun ends with the tables of an undisturbed run", ("test_kill.py",)),
+    ("kill -9 at random, day after day", "each day is run again; the same warehouse", ("test_soak.py",)),
+    ("kill -9 in a publish", "readers keep the last snapshot; the rerun publishes the rest", ("test_warehouse_crash",)),
+    ("kill -9 of a run on the worker", "it is marked crashed; the next run heals", ("test_up_run",)),
+    ("kill -9 of the worker in a run", "its run ends at its next word, marked crashed; the next run heals",
+     ("worker_killed",)),
+    ("kill -9 of the server in a run", "one that is up again in a minute is not missed; else the run ends, saying so",
+     ("server_killed",)),
+    ("disk full", "the run ends naming the folder; nothing is half-written", ("full_disk",)),
+    ("a read-only data folder", "the run ends naming the folder and the remedy", ("read_only",)),
+    ("the clock jumps: DST, New Year", "the session is the one whose 18:00 Chicago has passed",
+     ("clock_that_jumps", "last_finished_session")),
+    ("two daily runs at once", "one waits for the other's locks; one state at the end",
+     ("at_once_end", "second_run_is_refused")),
+    ("Prefect's database is locked", "the run waits for it", ("database_is_locked",)),
+    ("a corrupted DuckDB file", "readers go on; the error says the cure, which works", ("corrupt_writer_file",)),
+    ("a source streams slowly for minutes", "a minute is read whole; after 180 s the request ends; what is held serves",
+     ("slow_drip",)),
+    ("30 days offline, then catch-up", "the next run asks for the whole gap", ("offline",)),
+    ("upgrade from an earlier commit's data", "the new code reads it; no row is lost", ("upgrade",)),
+)  # fmt: skip
+seen: list[tuple[str, str, float, dict[str, object]]] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" and "faults" in report.keywords:
+        seen.append((report.nodeid, report.outcome, report.duration, dict(report.user_properties)))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Before the page is written from a run: each row has a test, each test a row."""
+    if not os.environ.get("RELIABILITY_PAGE"):
+        return
+    found = [item.nodeid for item in session.items if "faults" in item.keywords]
+    words = [word for *_, words in TOLD for word in words]
+    untold = [test for test in found if not any(word in test for word in words)]
+    unshown = [word for word in words if not any(word in test for test in found)]
+    if untold or unshown:
+        raise pytest.UsageError(f"docs/reliability.md: no row for {untold}, no test for {unshown} (tests/faults)")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    page = os.environ.get("RELIABILITY_PAGE")
+    if page and seen and not hasattr(session.config, "workerinput"):  # one of pytest's processes sees all reports
+        Path(page).write_text(table())
+
+
+def table() -> str:
+    lines = [
+        "# Faults survived",
+        "",
+        f"Written by `make test-faults` on {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit `{commit()}`; "
+        f"{machine()}. The last column is measured by the tests, on real processes: from the fault's end, or from the "
+        "start of the run that heals, until all is well; where nothing has to heal, the test's own time.",
+        "",
+        "| fault | what happens | lost | tests | healed in |",
+        "|---|---|---|---|---:|",
+    ]
+    for fault, happens, words in TOLD:
+        runs = [one for one in seen if any(word in one[0] for word in words)]
+        passed = sum(outcome == "passed" for _, outcome, _, _ in runs)
+        healed = [float(str(said["healed_s"])) for _, _, _, said in runs if "healed_s" in said]
+        took = f"{max(healed):.1f} s" if healed else f"{max((d for _, _, d, _ in runs), default=0):.1f} s (test)"
+        lost = "nothing" if runs and passed == len(runs) else "not shown here"
+        lines.append(f"| {fault} | {happens} | {lost} | {passed} of {len(runs)} passed | {took if runs else ''} |")
+    return "\n".join(lines) + "\n"
