@@ -83,6 +83,7 @@ def table_of(grown: pd.DataFrame) -> Table:
             "size": grown["size"],
             "work": grown["work"].map("{:.3g}".format),
             "s": grown["seconds"].map("{:.3g}".format),
+            "s, the first time": grown["first_s"].map("{:.3g}".format),
             "MB beyond the imports": grown["grown_mb"].map("{:,.0f}".format),
             "MB of the process": grown["peak_mb"].map("{:,.0f}".format),
             "exponent of s": slopes["seconds"].map(_exponent),
@@ -95,8 +96,9 @@ def table_of(grown: pd.DataFrame) -> Table:
         "The archive's rows repeated under shifted dates, its series repeated under other names: they claim cost, not "
         "accuracy. Work is the cells made; what is read grows with it. Exponent: slope of log cost on log work since "
         f"the size before; from the smallest to the largest size it is to be at most {STEPWISE}. Each size in a fresh "
-        f"process, the median of up to {REPEATS} builds in {LONG_S} s; load average at the end "
-        f"{os.getloadavg()[0]:.1f}. The join is of the observations of the joined series. "
+        f"process, the median of up to {REPEATS} builds in {LONG_S} s, in memory that the process holds by then: the "
+        f"first time the system hands it out. Load average at the end {os.getloadavg()[0]:.1f}. The join is of the "
+        "observations of the joined series. "
         "![Seconds and memory against the work](../images/growth.png)",
     )
 

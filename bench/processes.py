@@ -72,7 +72,7 @@ def import_seconds(module: str) -> float:
 
 
 def build_in_child(what: str, folder: Path, *, times: int = 1, series: int = 1) -> dict[str, float]:
-    """One build of bench.child in a fresh process: seconds, peak_mb, grown_mb, cells.
+    """One build of bench.child in a fresh process: first_s, seconds, peak_mb, grown_mb, cells.
 
     Raises:
         BenchError: it did not end well, with the last line it wrote.
