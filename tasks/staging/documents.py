@@ -21,7 +21,7 @@ from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.sources.texts import normalised
 from tasks.staging.availability import known_at
-from tasks.staging.parsed import ParsedPayloads
+from tasks.staging.parsed import ParsedPayloads, Read, together
 from tasks.staging.rules import REASONS
 from tasks.zones import Zones, read_parquet
 
@@ -55,7 +55,7 @@ def stage_documents(
     wording in a later payload is a new vintage, known when that payload was fetched. Payloads that cannot be read
     are refused where their numbers are.
     """
-    frames = []
+    read: list[Read] = []
     for number, (name, payload) in enumerate(named):
         try:
             raw.verify(payload)
@@ -63,12 +63,11 @@ def stage_documents(
             rows = parsed.rows(payload, parse) if parsed else parse()
         except (SchemaDrift, ManifestMismatch, OSError):
             continue
-        frames.append(
-            rows.assign(payload=name, order=number, fetched_at=payload.fetched_at, day_only=payload.day_known_only)
-        )
-    if not any(len(frame) for frame in frames):
+        if len(rows):
+            read.append(Read(name, number, payload, rows))
+    if not read:
         return typed(pd.DataFrame(columns=list(DOCUMENTS))), pd.DataFrame()
-    rows = _judged(pd.concat([frame for frame in frames if len(frame)], ignore_index=True), spec)
+    rows = _judged(together(read), spec)
     rows = rows[(rows["known_at"] <= through) | rows["known_at"].isna()].assign(source=source)
     accepted = _vintages(rows[rows["rule"] == ""])
     accepted = typed(accepted[accepted["available_at"] <= through][list(DOCUMENTS)])

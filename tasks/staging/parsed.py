@@ -7,9 +7,11 @@ state before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -43,14 +45,14 @@ class ParsedPayloads:
         """Write what was asked for since this was opened; payloads that nobody asked for are forgotten."""
         if self._rows.keys() == self._places.keys():
             return
-        alike: dict[str, dict[str, pd.DataFrame]] = {}
+        alike: dict[tuple[object, ...], dict[str, pd.DataFrame]] = {}
         for key, rows in self._rows.items():
-            alike.setdefault(fingerprint(_types(rows)), {})[key] = rows
+            alike.setdefault((*rows.columns, *rows.dtypes), {})[key] = rows
         places: dict[str, tuple[str, int, int]] = {}
         types = {}
         for frames in alike.values():
             table = pd.concat(list(frames.values()), ignore_index=True)
-            types_of = _types(table)
+            types_of = {str(column): str(kind) for column, kind in table.dtypes.items()}
             name = f"{fingerprint(types_of, list(frames))}.parquet"
             if not (self._folder / name).exists():
                 try:
@@ -79,5 +81,23 @@ class ParsedPayloads:
         return None if table is None else table.iloc[start:stop]
 
 
-def _types(rows: pd.DataFrame) -> dict[str, str]:
-    return {str(name): str(kind) for name, kind in rows.dtypes.items()}
+@dataclass(frozen=True)
+class Read:
+    """A payload, the name it goes by, its place among the source's payloads, and its rows."""
+
+    name: str
+    order: int
+    payload: Payload
+    rows: pd.DataFrame
+
+
+def together(read: Sequence[Read]) -> pd.DataFrame:
+    """All rows, each with the ``payload`` it is of, that one's ``order``, ``fetched_at`` and ``day_only``."""
+    lengths = [len(one.rows) for one in read]
+    fetched = pd.DatetimeIndex([one.payload.fetched_at for one in read]).as_unit("us")
+    return pd.concat([one.rows for one in read], ignore_index=True).assign(
+        payload=pd.Index([one.name for one in read], dtype="str").repeat(lengths),
+        order=np.repeat([one.order for one in read], lengths),
+        fetched_at=fetched.repeat(lengths),
+        day_only=np.repeat([one.payload.day_known_only for one in read], lengths),
+    )

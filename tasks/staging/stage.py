@@ -18,7 +18,7 @@ from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.staging.availability import known_at
 from tasks.staging.documents import stage_documents, typed
-from tasks.staging.parsed import ParsedPayloads
+from tasks.staging.parsed import ParsedPayloads, Read, together
 from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
 from tasks.zones import (
     Zones,
@@ -74,7 +74,8 @@ def stage_payloads(
 
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
-    frames, unreadable = [], []
+    read: list[Read] = []
+    unreadable = []
     for number, (name, payload) in enumerate(named(payloads)):
         try:
             raw.verify(payload)
@@ -83,17 +84,12 @@ def stage_payloads(
         except (SchemaDrift, ManifestMismatch, OSError) as error:
             unreadable.append((payload, str(error)))
             continue
-        frames.append(
-            rows.assign(payload=name, order=number, fetched_at=payload.fetched_at, day_only=payload.day_known_only)
-        )
+        read.append(Read(name, number, payload, rows))
     refused = [_whole_payload(source, payload, reason) for payload, reason in unreadable]
-    if not frames:
+    if not read:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
-    rows = pd.concat(frames, ignore_index=True)
-    served = {
-        field: [str(part["payload"].iat[0]) for part in frames if len(part) and field in part] for field in spec.fields
-    }
-    rows = _released(rows)
+    served = {field: [one.name for one in read if len(one.rows) and field in one.rows] for field in spec.fields}
+    rows = _released(together(read))
     cells = _cells(rows.astype({"series": "category", "payload": "category"}), spec, served)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
     cells = _judge_jumps(cells, spec)
