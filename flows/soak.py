@@ -1,4 +1,7 @@
-"""``python -m flows.soak --sessions N --from DATE``: day after day through the real flow, with kills and without."""
+"""``python -m flows.soak --sessions N --from DATE``: day after day through the real flow, with kills and without.
+
+Stopped, it goes on where it was when it is asked the same again.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,22 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 
 from tasks.errors import CbiError, ServiceFailed
-from tasks.operations.soak import MB, Day, Soak, differences, table_checksums, write_report
+from tasks.operations.soak import (
+    MB,
+    Day,
+    Soak,
+    commit,
+    days_over,
+    differences,
+    table_checksums,
+    write_days,
+    write_report,
+)
 from tasks.settings import PROJECT, Settings, load_settings
 
 TRIES = 6  # of one session, kills included
@@ -81,7 +94,10 @@ def stage_all(origin: str, last: str) -> int:
 
 @dataclass
 class Runner:
-    """One home, the process that runs its days, and the moments at which that process is killed."""
+    """One home, the process that runs its days, and the moments at which that process is killed.
+
+    What each day came to is written down beside the home as soon as it is over: a soak that was stopped goes on there.
+    """
 
     home: Path
     origin: str
@@ -91,16 +107,27 @@ class Runner:
     kills: random.Random | None = None
     share: float = 0.0
     days: list[Day] = field(default_factory=list)
-    killed: list[str] = field(default_factory=list)
     _process: subprocess.Popen[str] | None = None
 
+    def __post_init__(self) -> None:
+        self.days += days_over(self.home)
+
+    @property
+    def killed(self) -> list[str]:
+        """The kills so far: session and second."""
+        return [f"{day.session} after {second:.1f} s" for day in self.days for second in day.killed_after_s]
+
     def run(self, sessions: Sequence[str]) -> None:
-        """Every session in order, each tried again after a kill."""
+        """Those of the sessions, in order, that are not over yet, each tried again after a kill."""
+        over = {day.session for day in self.days}
         for session in sessions:
-            self.days.append(self._day(session))
+            if session not in over:
+                self.days.append(self._day(session))
+                write_days(self.home, self.days)
 
     def _day(self, session: str) -> Day:
         began, usual = time.monotonic(), sorted(day.seconds for day in self.days) or [FIRST_DAY_S]
+        killed: list[float] = []
         for number in range(1, TRIES + 1):
             started = time.monotonic()
             moment = None
@@ -111,12 +138,13 @@ class Runner:
                 whole, files = self.server.memory_info().rss / MB, self.server.num_fds()
                 return Day(
                     **figures,
+                    commit=commit(),
                     server_rss_mb=whole,
                     server_open_files=files,
-                    tries=number,
+                    killed_after_s=tuple(killed),
                     lost_s=started - began if number > 1 else 0.0,
                 )
-            self.killed.append(f"{session} after {moment:.1f} s")
+            killed.append(cast(float, moment))
         raise AssertionError("the last try is never killed")
 
     def _try(self, session: str, moment: float | None) -> dict[str, Any] | None:
@@ -166,31 +194,36 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
     from flows.services import serve
     from tasks.calendar import session_on_or_before, sessions
     from tasks.operations.services import stop
-    from tasks.zones import Zones
+    from tasks.zones import Zones, read_json, write_json
 
     first = session_on_or_before(given.since)
     days = [f"{day:%Y-%m-%d}" for day in sessions(first)[: given.sessions]]
     base, log = folder / "base", folder / "soak.log"
     folder.mkdir(parents=True, exist_ok=True)
-    if not (base / "exports" / "manifest.json").exists():
-        shutil.rmtree(base, ignore_errors=True)
+    homes = {name: folder / name for name in ("killed", "undisturbed")}
+    asked = {"origin": origin, "sessions": days, "kill_seed": given.kill_seed, "kill_share": given.kill_share}
+    if read_json(folder / "asked.json") != asked:  # what was begun otherwise is begun anew
+        for home in (base, *homes.values()):
+            shutil.rmtree(home, ignore_errors=True)
         print(f"preparing {base}: staged to {days[-1]}, trained before {days[0]}", flush=True)
         prepare(base, origin, f"{sessions(last=first)[-2]:%Y-%m-%d}", days[-1], log)
-    homes = {name: folder / name for name in ("killed", "undisturbed")}
-    for home in homes.values():
-        shutil.rmtree(home, ignore_errors=True)
-        shutil.copytree(base, home, ignore=shutil.ignore_patterns("prefect"))
+        for home in homes.values():
+            write_days(home, [])
+            shutil.copytree(base, home, ignore=shutil.ignore_patterns("prefect"))
+        write_json(folder / "asked.json", asked)
     watched = Zones(folder / "server")
     server = serve(settings.model_copy(update={"home": watched.home}), watched, "127.0.0.1", 0)
     api, process = f"{server.address}/api", psutil.Process(server.pid)
-    kills = random.Random(given.kill_seed)  # noqa: S311 moments of kills, no secret
+    gone_by = len(days_over(homes["killed"]))
+    kills = random.Random(f"{given.kill_seed} {gone_by}")  # noqa: S311 moments of kills, no secret
     runners = [
         Runner(homes["killed"], origin, api, process, log, kills=kills, share=given.kill_share),
         Runner(homes["undisturbed"], origin, api, process, log),
     ]
     disturbed, calm = runners
     try:
-        for block in range(0, len(days), given.every):
+        over = min(len(calm.days), len(disturbed.days), len(days) - 1)
+        for block in range(over // given.every * given.every, len(days), given.every):
             with ThreadPoolExecutor(2) as pool:
                 for done in [pool.submit(runner.run, days[block : block + given.every]) for runner in runners]:
                     done.result()

@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from tasks.settings import PROJECT
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import STAMP, tables
-from tasks.zones import TEMPORARY, Zones, write_bytes
+from tasks.zones import TEMPORARY, Zones, read_json, write_bytes, write_json
 
 MB = 2**20
 
@@ -30,7 +30,7 @@ MB = 2**20
 class Day:
     """One session's run. ``rss_mb`` and ``open_files`` are of the process after the run, in MB and handles.
 
-    ``tries`` counts the starts it took, ``lost_s`` the seconds of those that were killed and of starting again.
+    ``killed_after_s`` has the seconds after which it was killed, once a try; ``lost_s`` is what those tries took.
     """
 
     session: str
@@ -41,8 +41,29 @@ class Day:
     threads: int
     server_rss_mb: float
     server_open_files: int
-    tries: int = 1
+    commit: str = ""
+    killed_after_s: tuple[float, ...] = ()
     lost_s: float = 0.0
+
+    @property
+    def tries(self) -> int:
+        """The starts it took."""
+        return 1 + len(self.killed_after_s)
+
+
+def _days_path(home: Path) -> Path:
+    return home.with_name(f"{home.name}-days.json")
+
+
+def write_days(home: Path, days: Sequence[Day]) -> None:
+    """Write down, beside a home, what its days came to so far."""
+    write_json(_days_path(home), [asdict(day) for day in days])
+
+
+def days_over(home: Path) -> list[Day]:
+    """What was written down of a home's days."""
+    held = read_json(_days_path(home)) or []
+    return [Day(**day | {"killed_after_s": tuple(day["killed_after_s"])}) for day in held]
 
 
 def table_checksums(home: Path) -> dict[str, str]:
@@ -103,11 +124,13 @@ class Soak:
 
 def write_report(path: Path, soak: Soak) -> Path:
     """docs/results/soak.md: every figure is measured by the run that writes it."""
-    frames = {"with kills": pd.DataFrame(soak.killed), "undisturbed": pd.DataFrame(soak.undisturbed)}
+    runs = {"with kills": soak.killed, "undisturbed": soak.undisturbed}
+    frames = {name: pd.DataFrame(days).assign(tries=[day.tries for day in days]) for name, days in runs.items()}
     lines = [
         "# A soak: consecutive sessions through the real daily flow, with kills",
         "",
-        f"Written by `python -m flows.soak` on {pd.Timestamp.now(tz='UTC'):%Y-%m-%d %H:%M} UTC, commit `{commit()}`; "
+        f"Written by `python -m flows.soak` on {pd.Timestamp.now(tz='UTC'):%Y-%m-%d %H:%M} UTC, commit "
+        f"`{', '.join(dict.fromkeys(day.commit for day in soak.undisturbed))}`; "
         f"{machine()}.",
         "",
         f"{len(soak.killed)} of {soak.wanted} sessions asked for, {soak.killed[0].session} to "

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.operations.soak import Day, Soak, differences, trend, write_report
+from tasks.operations.soak import Day, Soak, days_over, differences, trend, write_days, write_report
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones
 
@@ -36,6 +36,16 @@ def test_a_leak_shows_as_a_slope_and_a_start_does_not() -> None:
     assert trend([100.0, *[500.0] * 20]) == pytest.approx(0.0)
     assert trend([500.0 + 3 * day for day in range(20)]) == pytest.approx(3.0)
     assert np.isnan(trend([1.0, 2.0]))
+
+
+def test_days_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    days = [
+        Day("2023-01-03", 5.0, 4.0, 900.0, 16, 9, 300.0, 40, "c0ffee", (1.5, 2.5), 4.0),
+        Day("2023-01-04", 5.0, 4.0, 900.0, 16, 9, 300.0, 40, "c0ffee"),
+    ]
+    assert days_over(tmp_path / "home") == []
+    write_days(tmp_path / "home", days)
+    assert days_over(tmp_path / "home") == days and [day.tries for day in days] == [3, 1]
 
 
 def test_the_report_says_no_where_tables_differ(tmp_path: Path) -> None:
