@@ -28,7 +28,7 @@ from tasks.features import cross_asset, price, volatility
 from tasks.features.build import build_features, one_table
 from tasks.features.rolling import annualised_pct, log_return, percentile, rolling_correlation, z_score
 
-LIMIT_S, MEMORY_LIMIT_MB, REPEATS, POLARS_REPEATS = 3, 1536, 5, 21
+LIMIT_S, MEMORY_LIMIT_MB, REPEATS, POLARS_REPEATS = 3, 1536, 5, 101
 NAIVE_SHARE, POLARS_SHARE = 1 / 20, 1.0
 ONE_RANK = 1 / 630
 """Ranks of a rounded figure differ where two are equal but for rounding; the smallest window holds 630 values."""
