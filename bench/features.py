@@ -107,7 +107,9 @@ def lags(panel: pd.DataFrame) -> pd.DataFrame:
 
 def windows(panel: pd.DataFrame) -> pd.DataFrame:
     """ZL's level, its place in trailing ranges and its volatility, by the product."""
-    built = {"zl_close_cents_lb": panel["zl_last"]} | price.ranges(panel, log_return(panel["zl_last"], 1))
+    built = {"zl_close_cents_lb": panel["zl_last"].to_numpy()} | price.ranges(
+        panel, log_return(panel["zl_last"], 1).to_numpy()
+    )
     built |= volatility.features(panel)
     return one_table(built, list(built), panel.index)
 

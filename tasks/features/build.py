@@ -13,6 +13,7 @@ from tasks.errors import RegistryError
 from tasks.registry import FeatureRegistry
 
 OVER_FEATURES = "interactions"  # the category that is made of the features before it, not of the panel
+Column = pd.Series | np.ndarray  # one value a row of the panel
 
 
 def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFrame:
@@ -23,7 +24,7 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
     Raises:
         RegistryError: a feature without an entry or an entry without a feature, named.
     """
-    built: dict[str, pd.Series] = {}
+    built: dict[str, Column] = {}
     for category, entries in registry.categories.items():
         computed = _module(category).features(built if category == OVER_FEATURES else panel)
         _check(category, list(entries), list(computed))
@@ -33,11 +34,11 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
     return table
 
 
-def one_table(built: Mapping[str, pd.Series], names: list[str], index: pd.Index) -> pd.DataFrame:
+def one_table(built: Mapping[str, Column], names: list[str], index: pd.Index) -> pd.DataFrame:
     """The columns of ``names`` side by side as float64, put where they stay: a frame of Series copies them twice."""
     values = np.empty((len(names), len(index)))
     for row, name in enumerate(names):
-        values[row] = built[name].to_numpy()
+        values[row] = built[name]
     return pd.DataFrame(values.T, index=index, columns=names, copy=False)
 
 

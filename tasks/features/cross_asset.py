@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 
-from tasks.features.rolling import LogPrice, correlation_and_slope, rolling_correlation
+from tasks.features.rolling import LogPrice, correlation, correlation_and_slope
 
 MARKETS = {
     "zs": "zs_last",
@@ -46,7 +47,7 @@ CORRELATED = ("zs", "zm", "zc", "cl", "ho", "cpo", "gc", "hg", "sp500", "brl", "
 Logs = dict[str, LogPrice]
 
 
-def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
+def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
     """Log returns of each market in its own currency, and correlation and beta of ZL's daily ones with theirs."""
     logs = log_prices(panel)
     return (
@@ -65,43 +66,44 @@ def log_prices(panel: pd.DataFrame) -> Logs:
     return {name: LogPrice.of(panel[column]) for name, column in {"zl": "zl_last", **MARKETS, **CHINA}.items()}
 
 
-def returns(logs: Logs, sessions: int, markets: Iterable[str]) -> dict[str, pd.Series]:
+def returns(logs: Logs, sessions: int, markets: Iterable[str]) -> dict[str, np.ndarray]:
     """Log returns of some markets over so many sessions."""
     return {f"{name}_return_{sessions}d": logs[name].change(sessions) for name in markets}
 
 
-def chinas_returns(logs: Logs) -> dict[str, pd.Series]:
+def chinas_returns(logs: Logs) -> dict[str, np.ndarray]:
     """Log returns of Dalian and Zhengzhou over a week and a month."""
     return {f"{name}_return_{sessions}d": logs[name].change(sessions) for name in CHINA for sessions in (5, 21)}
 
 
-def correlations(logs: Logs, window: int, markets: Iterable[str]) -> dict[str, pd.Series]:
+def correlations(logs: Logs, window: int, markets: Iterable[str]) -> dict[str, np.ndarray]:
     """Correlation of ZL's daily log returns with those of some markets over the trailing window."""
     zl = logs["zl"].change(1)
-    return {
-        f"zl_{name}_correlation_{window}d": rolling_correlation(zl, logs[name].change(1), window) for name in markets
-    }
+    return {f"zl_{name}_correlation_{window}d": correlation(zl, logs[name].change(1), window) for name in markets}
 
 
-def with_own_bars(panel: pd.DataFrame, logs: Logs) -> dict[str, pd.Series]:
+def with_own_bars(panel: pd.DataFrame, logs: Logs) -> dict[str, np.ndarray]:
     """ZL with markets of other trading days, over sessions with a new bar there, and after their session before.
 
     A price carried over a holiday there has no return of zero. Their session closes half a day before ZL's.
     """
     zl = logs["zl"].change(1)
 
-    def own(name: str, column: str) -> pd.Series:
-        return logs[name].change(1).where(panel[f"{column}__age_days"] == 0)
+    def own(name: str, column: str) -> np.ndarray:
+        return np.where(panel[f"{column}__age_days"].to_numpy() == 0, logs[name].change(1), np.nan)
+
+    def session_before(values: np.ndarray) -> np.ndarray:
+        return np.concatenate([[np.nan], values[:-1]])
 
     out = {}
     for name in ("dalian_soyoil", "dalian_palm"):
         other = own(name, CHINA[name])
-        correlation, beta = correlation_and_slope(zl, other, 63)
-        out[f"zl_{name}_correlation_63d"] = correlation
-        out[f"zl_{name}_correlation_252d"] = rolling_correlation(zl, other, 252)
+        alike, beta = correlation_and_slope(zl, other, 63)
+        out[f"zl_{name}_correlation_63d"] = alike
+        out[f"zl_{name}_correlation_252d"] = correlation(zl, other, 252)
         out[f"zl_{name}_beta_63d"] = beta
-        out[f"zl_after_{name}_correlation_63d"] = rolling_correlation(zl, other.shift(), 63)
+        out[f"zl_after_{name}_correlation_63d"] = correlation(zl, session_before(other), 63)
     palm = own("cpo", MARKETS["cpo"])
     out["zl_cpo_beta_63d"] = correlation_and_slope(zl, palm, 63)[1]
-    out["zl_after_cpo_correlation_63d"] = rolling_correlation(zl, palm.shift(), 63)
+    out["zl_after_cpo_correlation_63d"] = correlation(zl, session_before(palm), 63)
     return out

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 PRODUCTS = {
@@ -29,10 +30,9 @@ PRODUCTS = {
 }
 
 
-def features(built: Mapping[str, pd.Series]) -> dict[str, pd.Series]:
+def features(built: Mapping[str, pd.Series | np.ndarray]) -> dict[str, np.ndarray]:
     """Products of the features in ``built``, and ZL's momentum in its own standard deviations."""
-    out = {name: built[left] * built[right] for name, (left, right) in PRODUCTS.items()}
-    volatility = built["zl_volatility_63d_pct"]  # a year's: that of a quarter of a year is half of it
-    return out | {
-        "zl_return_63d_per_volatility": built["zl_return_63d"] / (volatility / 100 / 2).where(volatility != 0)
-    }
+    out = {name: np.asarray(built[left]) * np.asarray(built[right]) for name, (left, right) in PRODUCTS.items()}
+    volatility = np.asarray(built["zl_volatility_63d_pct"])  # a year's: that of a quarter of a year is half of it
+    quarterly = np.where(volatility != 0, volatility / 100 / 2, np.nan)
+    return out | {"zl_return_63d_per_volatility": np.asarray(built["zl_return_63d"]) / quarterly}

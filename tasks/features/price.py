@@ -8,22 +8,22 @@ import pandas as pd
 from tasks.features.rolling import LogPrice, percentile
 
 
-def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
+def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
     """Level, log returns, position in trailing ranges, drawdown."""
     lags = returns(panel)
-    return {"zl_close_cents_lb": panel["zl_last"]} | lags | ranges(panel, lags["zl_return_1d"])
+    return {"zl_close_cents_lb": panel["zl_last"].to_numpy()} | lags | ranges(panel, lags["zl_return_1d"])
 
 
-def returns(panel: pd.DataFrame) -> dict[str, pd.Series]:
+def returns(panel: pd.DataFrame) -> dict[str, np.ndarray]:
     """Log returns over a day to a year."""
     log = LogPrice.of(panel["zl_last"])
     return {f"zl_return_{sessions}d": log.change(sessions) for sessions in (1, 2, 3, 5, 10, 21, 42, 63, 126, 252)}
 
 
-def ranges(panel: pd.DataFrame, daily: pd.Series) -> dict[str, pd.Series]:
-    """Where the close stands in trailing windows, and how it got there: ``daily`` are ZL's log returns of a session."""
+def ranges(panel: pd.DataFrame, moves: np.ndarray) -> dict[str, np.ndarray]:
+    """Where the close stands in trailing windows, and how it got there: ``moves`` are ZL's log returns of a session."""
     close = panel["zl_last"]
-    price, moves = close.to_numpy(dtype="float64"), daily.to_numpy(dtype="float64")
+    price = close.to_numpy(dtype="float64")
     out = {}
     for sessions in (21, 63, 252):
         rolling = close.rolling(sessions, min_periods=sessions * 2 // 3)
@@ -36,4 +36,4 @@ def ranges(panel: pd.DataFrame, daily: pd.Series) -> dict[str, pd.Series]:
     before = np.concatenate([[np.nan], price])[:-1]
     out["zl_open_gap_pct"] = 100 * (panel["zl_open"].to_numpy(dtype="float64") / before - 1)
     out["zl_bar_age_days"] = np.where(np.isnan(price), np.nan, panel["zl_last__age_days"].to_numpy())
-    return {name: pd.Series(values, panel.index, copy=False) for name, values in out.items()}
+    return out

@@ -17,25 +17,24 @@ class LogPrice:
     """ln(p_t), taken once for all returns of a price; missing where the price is missing or not positive."""
 
     values: np.ndarray
-    index: pd.Index
 
     @classmethod
     def of(cls, price: pd.Series) -> LogPrice:
         """Of a price a row."""
         values = price.to_numpy(dtype="float64")
-        return cls(np.log(np.where(values > 0, values, np.nan)), price.index)
+        return cls(np.log(np.where(values > 0, values, np.nan)))
 
-    def change(self, sessions: int) -> pd.Series:
+    def change(self, sessions: int) -> np.ndarray:
         """ln(p_t / p_{t-n}); missing where either price is."""
         moved = np.empty(len(self.values))
         moved[:sessions] = np.nan
         np.subtract(self.values[sessions:], self.values[:-sessions], out=moved[sessions:])
-        return pd.Series(moved, self.index, copy=False)
+        return moved
 
 
 def log_return(price: pd.Series, sessions: int) -> pd.Series:
     """ln(p_t / p_{t-n}); missing where either price is missing or not positive."""
-    return LogPrice.of(price).change(sessions)
+    return pd.Series(LogPrice.of(price).change(sessions), price.index, copy=False)
 
 
 def z_score(values: pd.Series, window: int = SESSIONS_A_YEAR) -> pd.Series:
@@ -65,13 +64,18 @@ def rolling_correlation(left: pd.Series, right: pd.Series, window: int) -> pd.Se
 
     Missing where either does not move.
     """
-    return pd.Series(_Moments.of(left, right, window).correlation(), left.index)
+    return pd.Series(correlation(left.to_numpy(), right.to_numpy(), window), left.index, copy=False)
 
 
-def correlation_and_slope(left: pd.Series, right: pd.Series, window: int) -> tuple[pd.Series, pd.Series]:
+def correlation(left: np.ndarray, right: np.ndarray, window: int) -> np.ndarray:
+    """The same of arrays."""
+    return _Moments.of(left, right, window).correlation()
+
+
+def correlation_and_slope(left: np.ndarray, right: np.ndarray, window: int) -> tuple[np.ndarray, np.ndarray]:
     """The same, and the slope of ``left`` on ``right`` (its beta)."""
     moments = _Moments.of(left, right, window)
-    return pd.Series(moments.correlation(), left.index), pd.Series(moments.slope(), left.index)
+    return moments.correlation(), moments.slope()
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,8 @@ class _Moments:
     variance_right: np.ndarray
 
     @classmethod
-    def of(cls, left: pd.Series, right: pd.Series, window: int) -> _Moments:
-        x, y = left.to_numpy(dtype="float64"), right.to_numpy(dtype="float64")
+    def of(cls, left: np.ndarray, right: np.ndarray, window: int) -> _Moments:
+        x, y = left.astype("float64", copy=False), right.astype("float64", copy=False)
         both = np.isfinite(x + y)
         terms = np.zeros((6, -(-len(x) // window) * window))  # whole blocks: see _trailing_sums
         terms[0, : len(x)] = both

@@ -9,7 +9,7 @@ from tasks.features.rolling import ANNUAL_PCT, annualised_pct, ewma_volatility, 
 from tasks.features.technical import complete_bars
 
 
-def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
+def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
     """Realised, exponentially weighted and range-based volatility (annualised, %), its shape and its own moves."""
     returns = log_return(panel["zl_last"], 1)
     moves = returns.to_numpy(dtype="float64")
@@ -23,24 +23,24 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     out["zl_volatility_of_volatility_63d"] = own_moves.rolling(63, min_periods=42).std().to_numpy()
     falls = pd.Series(np.minimum(moves, 0) ** 2)
     out["zl_downside_volatility_63d_pct"] = np.sqrt(falls.rolling(63, min_periods=42).mean().to_numpy()) * ANNUAL_PCT
-    out["zl_parkinson_21d_pct"] = parkinson_pct(panel["zl_high"], panel["zl_low"], 21).to_numpy()
+    out["zl_parkinson_21d_pct"] = parkinson_pct(panel["zl_high"], panel["zl_low"], 21)
     half_a_year = returns.rolling(126, min_periods=84)
     out["zl_skew_126d"], out["zl_kurtosis_126d"] = half_a_year.skew().to_numpy(), half_a_year.kurt().to_numpy()
     out["zl_largest_move_21d"] = pd.Series(np.abs(moves)).rolling(21, min_periods=14).max().to_numpy()
     for window, values in garman_klass_pct(panel, 21, 63).items():
-        out[f"zl_garman_klass_{window}d_pct"] = values.to_numpy()
+        out[f"zl_garman_klass_{window}d_pct"] = values
     out["zl_range_to_close_volatility_63d"] = out["zl_garman_klass_63d_pct"] / out["zl_volatility_63d_pct"]
-    return {name: pd.Series(values, panel.index, copy=False) for name, values in out.items()}
+    return out
 
 
-def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> pd.Series:
+def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> np.ndarray:
     """Range volatility, annualised %: sqrt(mean(ln(H/L)^2) / (4 ln 2)) (Parkinson 1980); over valid bars only."""
     squared = pd.Series(np.log(high.to_numpy() / low.to_numpy()) ** 2, high.index)
     mean = squared.rolling(window, min_periods=window * 2 // 3).mean().to_numpy()
-    return pd.Series(np.sqrt(mean / (4 * np.log(2))) * ANNUAL_PCT, high.index)
+    return np.sqrt(mean / (4 * np.log(2))) * ANNUAL_PCT
 
 
-def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, pd.Series]:
+def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, np.ndarray]:
     """Volatility of whole bars, annualised %: sqrt(mean(0.5 ln(H/L)^2 - (2 ln 2 - 1) ln(C/O)^2)) (Garman-Klass 1980).
 
     Over complete bars only (technical.complete_bars), where two thirds of a window's sessions have one.
@@ -52,4 +52,4 @@ def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, pd.Series]
     )
     daily = pd.Series(0.5 * (high - low) ** 2 - (2 * np.log(2) - 1) * (close - opened) ** 2, panel.index)
     means = {window: daily.rolling(window, min_periods=window * 2 // 3).mean().to_numpy() for window in windows}
-    return {w: pd.Series(np.sqrt(np.maximum(mean, 0)) * ANNUAL_PCT, panel.index) for w, mean in means.items()}
+    return {window: np.sqrt(np.maximum(mean, 0)) * ANNUAL_PCT for window, mean in means.items()}

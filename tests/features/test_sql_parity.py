@@ -74,7 +74,8 @@ def products(features) -> dict[str, pd.Series]:
 
 def in_python(panel: pd.DataFrame) -> dict[str, pd.Series]:
     ratios, cross = technical.simple_averages(panel["zl_last"])
-    return cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
+    built = cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
+    return {name: pd.Series(values, panel.index) for name, values in built.items()}
 
 
 @pytest.fixture(params=[in_python, in_sql.over_panel], ids=["python", "sql"])
