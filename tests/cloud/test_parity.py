@@ -40,7 +40,8 @@ def run_script(warehouse: BigQueryWarehouse, text: str) -> None:
 
 def in_python(panel: pd.DataFrame) -> dict[str, pd.Series]:
     ratios, cross = technical.simple_averages(panel["zl_last"])
-    return cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
+    built = cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
+    return {name: pd.Series(values, panel.index) for name, values in built.items()}
 
 
 @pytest.mark.parametrize("file", [*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES])
