@@ -33,17 +33,20 @@ class ParsedPayloads:
         self._types: dict[str, dict[str, str]] = held["types"] if known else {}
         self._tables: dict[str, pd.DataFrame | None] = {}
         self._rows: dict[str, pd.DataFrame] = {}
+        self._parsed = False
 
     def rows(self, payload: Payload, parse: Callable[[], pd.DataFrame]) -> pd.DataFrame:
         """The payload's rows, parsed only if they were not before. What ``parse`` raises is raised and not kept."""
         key = fingerprint(payload.series, payload.path.name, payload.sha256, payload.fetched_at)
         held = self._held(key)
-        self._rows[key] = parse() if held is None else held
-        return self._rows[key]
+        if held is None:
+            held, self._parsed = parse(), True
+        self._rows[key] = held
+        return held
 
     def keep(self) -> None:
         """Write what was asked for since this was opened; payloads that nobody asked for are forgotten."""
-        if self._rows.keys() == self._places.keys():
+        if self._rows.keys() == self._places.keys() and not self._parsed:
             return
         alike: dict[tuple[object, ...], dict[str, pd.DataFrame]] = {}
         for key, rows in self._rows.items():
@@ -53,12 +56,11 @@ class ParsedPayloads:
         for frames in alike.values():
             table = pd.concat(list(frames.values()), ignore_index=True)
             types_of = {str(column): str(kind) for column, kind in table.dtypes.items()}
-            name = f"{fingerprint(types_of, list(frames))}.parquet"
-            if not (self._folder / name).exists():
-                try:
-                    write_parquet(self._folder / name, table)
-                except pa.ArrowException:  # a column of numbers and words at once: parsed again each time
-                    continue
+            name = f"{fingerprint(self._made_by, types_of, list(frames))}.parquet"
+            try:
+                write_parquet(self._folder / name, table)
+            except pa.ArrowException:  # a column of numbers and words at once: parsed again each time
+                continue
             types[name], start = types_of, 0
             for key, rows in frames.items():
                 places[key] = (name, start, start + len(rows))

@@ -76,3 +76,4 @@ def test_other_code_or_damage_parses_all_again(
     for path in (zones.staging / source).glob("parsed*/*.parquet"):
         path.write_bytes(path.read_bytes()[:100])
     assert stage("other code") == whole
+    assert stage("other code") == 0, "what was damaged is whole again"
