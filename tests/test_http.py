@@ -17,7 +17,7 @@ from tasks.secrets import redact
 SECRET = "s3cr3t-key-1234"
 # generous times: on a busy machine an answer of a few bytes can take half a second
 QUICK = Limits(attempts=3, connect_s=9, read_s=9, total_s=30, max_bytes=2000, first_wait_s=0.01, longest_wait_s=0.05)
-HASTY = Limits(attempts=3, connect_s=9, read_s=0.3, total_s=0.5, first_wait_s=0.01, longest_wait_s=0.05)
+HASTY = Limits(attempts=3, connect_s=9, read_s=0.8, total_s=1.4, first_wait_s=0.01, longest_wait_s=0.05)
 
 
 def client(limits: Limits = QUICK, **given) -> Http:
@@ -40,15 +40,15 @@ def test_retry_after_in_seconds_is_obeyed(server):
     server.script = [(429, b"", {"Retry-After": "1"}), (200, b"ok")]
     with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=5)) as http:
         assert http.get(server.url) == b"ok"
-    assert 1.0 <= gaps(server)[0] < 1.9
+    assert 1.0 <= gaps(server)[0] < 4.5, "and not the longest wait there is"
 
 
 def test_retry_after_as_a_date_is_obeyed(server):
-    until = datetime.now(UTC) + timedelta(seconds=2)
+    until = datetime.now(UTC) + timedelta(seconds=3)
     server.script = [(503, b"", {"Retry-After": format_datetime(until, usegmt=True)}), (200, b"ok")]
     with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=5)) as http:
         assert http.get(server.url) == b"ok"
-    assert 0.9 <= gaps(server)[0] < 2.5, "the date has whole seconds, so up to one is lost"
+    assert 0.9 <= gaps(server)[0] < 4.5, "the date has whole seconds, so up to one is lost"
 
 
 def test_more_patience_than_a_run_has_ends_it_at_once_and_says_how_much(server):
@@ -84,12 +84,12 @@ def test_what_a_retry_cannot_mend_is_asked_once(server, status):
 
 
 def test_a_server_that_never_answers_meets_the_read_limit(server):
-    server.script = [lambda handler: handler.ending.wait(5)]
+    server.script = [lambda handler: handler.ending.wait(30)]
     started = time.monotonic()
     with client(HASTY) as http, pytest.raises(SourceUnavailable, match="ReadTimeout"):
         http.get(server.url)
     assert len(server.requests) == 2, "the limit of all attempts together comes before the third"
-    assert time.monotonic() - started < 4, "and the server would have gone on for five seconds"
+    assert time.monotonic() - started < 20, "and the server would have gone on for thirty seconds"
 
 
 @pytest.mark.faults
@@ -98,7 +98,7 @@ def test_a_slow_drip_meets_the_total_limit_although_no_read_is_late(server):
         handler.send_response(200)
         handler.send_header("Content-Length", "1000")
         handler.end_headers()
-        for _ in range(50):
+        for _ in range(300):
             handler.wfile.write(b"x")
             handler.wfile.flush()
             if handler.ending.wait(0.1):
@@ -108,7 +108,7 @@ def test_a_slow_drip_meets_the_total_limit_although_no_read_is_late(server):
     started = time.monotonic()
     with client(Limits(attempts=1, read_s=0.4, total_s=0.5)) as http, pytest.raises(SourceUnavailable, match="TooLong"):
         http.get(server.url)
-    assert time.monotonic() - started < 4, "and the server would have gone on for five seconds"
+    assert time.monotonic() - started < 20, "and the server would have gone on for thirty seconds"
 
 
 def test_a_truncated_body_is_never_taken_for_a_whole_one(server):
@@ -151,19 +151,21 @@ def test_nobody_listening_is_unavailable():
 
 def test_requests_are_spaced_by_the_rate_limit_after_the_burst(server):
     server.script = [(200, b"ok")]
+    began = time.monotonic()
     with client(per_minute=600) as http:
         for _ in range(9):
             http.get(server.url)
-    spaced = gaps(server)[4:]
-    assert len(spaced) == 4 and min(spaced) > 0.06 and sum(spaced) > 0.3
+    at = [request.at - began for request in server.requests]
+    assert len(at) == 9 and all(at[4 + n] >= n * 0.1 for n in range(5))
 
 
 def test_retries_count_against_the_rate_limit(server):
     server.script = [(503, b"")]
     patient = Limits(attempts=9, first_wait_s=0, longest_wait_s=0)
+    began = time.monotonic()
     with client(patient, per_minute=600) as http, pytest.raises(SourceUnavailable):
         http.get(server.url)
-    assert sum(gaps(server)[4:]) > 0.3
+    assert server.requests[8].at - began >= 0.4
 
 
 def oversized(handler) -> None:

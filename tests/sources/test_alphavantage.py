@@ -17,7 +17,7 @@ from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_source
 
 SECRET = "S3CR3TAVKEY12345"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 BARS = "SOYB.TIME_SERIES_DAILY_ADJUSTED"
 DAILY = (
     b"timestamp,open,high,low,close,adjusted_close,volume,dividend_amount,split_coefficient\r\n"

@@ -25,7 +25,7 @@ from tasks.sources.payloads import Window
 from tasks.staging.stage import stage_source
 from tasks.zones import Zones
 
-QUICK = Limits(attempts=2, read_s=2, total_s=5, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 WHOLE = Window(date(2019, 1, 1), date(2022, 12, 31))
 
 

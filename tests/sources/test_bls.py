@@ -17,7 +17,7 @@ from tasks.sources.payloads import Window, landed, recorded_files
 from tasks.staging.stage import stage_payloads
 from tasks.zones import sha256_of
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 SECRET = "s3cr3t-bls-key-1234"
 SERIES = ["CUUR0000SA0", "CUSR0000SA0", "LNS14000000", "CES0000000001", "APU0000701111"]
 LATER = pd.Timestamp("2030-01-01", tz="UTC")

@@ -18,7 +18,7 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 HEAD = (
     "Week Of",
     "Weekly Average\nCredit Price ($)",

@@ -16,7 +16,7 @@ from tasks.sources import cftc
 from tasks.sources.payloads import Window, recorded_files
 from tasks.staging.summary import newest_values
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 CODES = {"007601", "005602", "026603", "002602", "001602", "067651"}
 LONGS = ["producer_long", "swap_long", "managed_money_long", "other_long", "nonreportable_long"]
 SHORTS = [name.replace("long", "short") for name in LONGS]

@@ -17,7 +17,7 @@ from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
 
 SECRET = "s3cr3t-comtrade-key-1"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 
 
 def row(period: str, partner: int = 76, weight: object = 5.5e9, **other: object) -> dict[str, object]:

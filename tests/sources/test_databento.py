@@ -23,7 +23,7 @@ from tasks.staging.rules import screen
 from tasks.staging.stage import stage_source
 
 SECRET = "db-S3CR3TKEY0123456789"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 WINDOW = Window(date(2023, 12, 18), date(2023, 12, 29))  # from a Monday
 HEADER = "ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol\n"
 NOW = pd.Timestamp("2024-01-05 12:00", tz="UTC")

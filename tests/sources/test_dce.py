@@ -17,7 +17,7 @@ from tasks.sources.payloads import Window, landed, recorded_files
 from tasks.staging.stage import stage_source
 from tasks.staging.summary import summarise_series
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 HEADER = (
     "Contract\tOpen\t\tHigh\t\tLow\t\tClose\t\tPrev Settle\tSettle\t\tChg\t\tVolume\t\tOI\t\tOI Chg\t\tTurnover\t\n"
 )

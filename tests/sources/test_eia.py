@@ -20,7 +20,7 @@ from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_source
 
 SECRET = "s3cr3t-eia-key-1234"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 CRUDE, ETHANOL = "PET.WCESTUS1.W", "PET.W_EPOOXE_YIR_NUS_MBBLD.W"
 WINDOW = Window(date(2023, 1, 1), date(2023, 12, 29))
 

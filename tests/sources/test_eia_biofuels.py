@@ -17,7 +17,7 @@ from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
 
 SECRET = "s3cr3t-eia-key-1234"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 PLANTS = "soybean_oil_biodiesel"
 NAMES = {
     "EPOOBDSO": "Soybean Oil Inputs to Biodiesel Production",

@@ -14,7 +14,7 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 HEAD = "Transfer Date by Week,RIN Year,Fuel (D Code),QAP Service Type,RIN Price"
 ROWS = (
     "08/07/2023,2023,D4,Unverified,$1.52",

@@ -14,7 +14,7 @@ from tasks.settings import PROJECT
 from tasks.sources.ingest import ingest_source
 
 SECRET = "s3cr3t-key-1234"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 ALL = load_sources(PROJECT / "registry").sources
 # yahoo is asked through yfinance, which has its own address (test_yahoo_live.py); tables and disabled sources have none
 ASKED = [name for name, spec in ALL.items() if name != "yahoo" and not spec.tables and not spec.disabled]

@@ -16,7 +16,7 @@ from tasks.sources.payloads import Payload, Window, landed, recorded_files
 from tasks.sources.texts import topics_of
 from tasks.staging.stage import stage_source
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=2)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=2)
 WINDOW = Window(date(2023, 12, 1), date(2023, 12, 29))
 AS_OF = pd.Timestamp("2023-12-29")
 

@@ -21,7 +21,7 @@ from tasks.staging.summary import summarise_series
 from tasks.zones import sha256_of
 
 SECRET = "0123456789abcdefs3cr3t-fred-key0"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 JOBS, RATE = "PAYEMS", "DFF"
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import date
-from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -16,7 +16,7 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, Window, landed
 from tasks.staging.stage import stage_source
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=2)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=2)
 DAY = Window(date(2023, 12, 20), date(2023, 12, 20))
 AS_OF = pd.Timestamp("2023-12-29")
 TOPIC = "palm_oil"
@@ -116,23 +116,32 @@ def test_a_day_that_is_not_over_is_not_asked_for(ask, server):
     assert [r.query["startdatetime"][:8] for r in server.requests] == [f"{yesterday:%Y%m%d}"]
 
 
+def after(began: float, server) -> list[float]:
+    """How long after the earliest time that 300 a minute without a burst allow, each request arrived [s].
+
+    The wait from one arrival to the next is no measure: a busy machine may serve the first one late.
+    """
+    return [request.at - began - n * 60 / 300 for n, request in enumerate(server.requests)]
+
+
 def test_requests_are_five_seconds_apart_from_the_first_one_on(registry, server):
     asked = registry.sources.source("gdelt")
     assert 60 / asked.rate_limit_per_minute >= 5 and asked.burst == 1
     server.script = [(200, b"{}")]
+    began = time.monotonic()
     with Http("gdelt", per_minute=300, burst=asked.burst, limits=QUICK) as http:
         for _ in range(4):
             http.get(server.url)
-    at = [request.at for request in server.requests]
-    assert min(later - earlier for earlier, later in pairwise(at)) > 0.15
+    assert min(after(began, server)) >= 0
 
 
 def test_ingest_keeps_to_the_registrys_burst(spec, server, zones):
     slow = spec.model_copy(update={"rate_limit_per_minute": 300, "first_date": date(2023, 12, 27)})
     server.script = [(200, answer(article("20231227T101500Z")))]
+    began = time.monotonic()
     ingest_source(zones, "gdelt", slow, origin="live", as_of=AS_OF.date(), limits=QUICK, progress=lambda *step: None)
-    at = [request.at for request in server.requests]
-    assert len(at) == 3 and min(later - earlier for earlier, later in pairwise(at)) > 0.15
+    late = after(began, server)
+    assert len(late) == 3 and min(late) >= 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tasks.sources.payloads import Fetched, Window, land, landed
 from tasks.staging.stage import stage_source
 
 SECRET = "s3cr3t-key-1234"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 AS_OF = date(2023, 12, 29)
 
 

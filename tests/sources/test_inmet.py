@@ -22,7 +22,7 @@ from tasks.staging.summary import summarise_series
 from tasks.zones import sha256_of
 
 FIELDS = ["precipitation_mm", "temperature_max_c", "temperature_min_c"]
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 
 

@@ -13,7 +13,7 @@ from tasks.sources import cftc, fred, noaa
 from tasks.sources.payloads import Window
 
 WINDOW = Window(date(2020, 3, 1), date(2020, 3, 31))
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 ZL = "6dca-aqww.007601"
 HTML = b"<!DOCTYPE html><html><body>We are down for maintenance</body></html>"
 

@@ -18,7 +18,7 @@ from tasks.staging.stage import stage_payloads
 from tasks.zones import sha256_of
 
 WINDOW = Window(date(2020, 3, 1), date(2020, 3, 31))
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 CHICAGO = "ghcnd.USW00094846"
 FIELDS = ["precipitation_mm", "temperature_max_c", "temperature_min_c"]

@@ -15,7 +15,7 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_source
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 SORRISO = "br_mt_sorriso"
 ANSWER = {
     "latitude": -12.583479,

@@ -14,7 +14,7 @@ from tasks.http import Http, Limits
 from tasks.sources import sina
 from tasks.sources.payloads import Window, recorded_files
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 WINDOW = Window(date(2023, 12, 1), date(2023, 12, 29))
 LIVE = (
     b"/*<script>location.href='//sina.com';</script>*/\n"

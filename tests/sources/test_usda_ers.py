@@ -18,7 +18,7 @@ from tasks.staging.stage import stage_payloads
 from tasks.zones import sha256_of
 
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 FEED = "oil-crops-yearbook"
 
 

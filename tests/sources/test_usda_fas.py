@@ -21,7 +21,7 @@ from tasks.staging.stage import stage_payloads, stage_source
 from tasks.zones import sha256_of
 
 SECRET = "s3cr3t-fas-key-1234"
-QUICK = Limits(attempts=3, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0.05)
+QUICK = Limits(attempts=3, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0.05)
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 PATH = "/OpenData/api/esr/exports/commodityCode/902/allCountries/marketYear/"
 CHINA, MEXICO, KOREA = 5700, 2010, 5800

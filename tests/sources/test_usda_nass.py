@@ -22,7 +22,7 @@ from tasks.staging.stage import stage_payloads
 from tasks.zones import sha256_of
 
 SECRET = "s3cr3t-nass-key-1234"
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0.05)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0.05)
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 STAGES = ["planted", "emerged", "blooming", "setting_pods", "dropping_leaves", "harvested"]
 PLANTED = "SOYBEANS - PROGRESS, MEASURED IN PCT PLANTED"

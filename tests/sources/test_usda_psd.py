@@ -18,7 +18,7 @@ from tasks.sources.payloads import Payload, landed
 from tasks.staging.stage import stage_payloads, stage_source
 from tasks.zones import sha256_of
 
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 HEADER = (
     "Commodity_Code,Commodity_Description,Country_Code,Country_Name,Market_Year,Calendar_Year,Month,"

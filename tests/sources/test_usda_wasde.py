@@ -28,7 +28,7 @@ pytestmark = pytest.mark.xdist_group("wasde")  # what its fixtures make is dear:
 
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 MINUTE = pd.Timedelta(minutes=1)
-QUICK = Limits(attempts=2, read_s=1, total_s=2, first_wait_s=0, longest_wait_s=0)
+QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 CSV_FEED, XLS_FEED = usda_wasde.CSV_FEED, usda_wasde.XLS_FEED
 HEADER = (
     "WasdeNumber,ReportDate,ReportTitle,Attribute,ReliabilityProjection,Commodity,Region,MarketYear,ProjEstFlag,"
