@@ -51,6 +51,7 @@ class Limits:
     max_download_bytes: int = 2 * 2**30
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
+    run_s: float = 3600.0  # all requests of one client: slow answers, each within its limits, must end too
 
 
 class TooLong(httpx.TransportError):
@@ -129,6 +130,7 @@ class Http:
         self.keys = dict(keys or {})
         self.secrets = (*secrets, *self.keys.values())
         self.limits = limits or Limits()
+        self._ends_at = time.monotonic() + self.limits.run_s
         self._bucket = TokenBucket(per_minute, burst)
         timeout = httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s)
         self._client = httpx.Client(timeout=timeout, follow_redirects=True, headers={"User-Agent": "cbi/0.1"})
@@ -176,7 +178,16 @@ class Http:
         return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
 
     def retrying(self, call: Callable[[], Answer], *, shown: str, longest_s: float | None = None) -> Answer:
-        """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages."""
+        """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages.
+
+        Raises:
+            SourceUnavailable: as for ``get``; without asking when the client's time is up.
+        """
+        if time.monotonic() > self._ends_at:
+            raise SourceUnavailable(
+                f"{self.source}: {redact(shown, self.secrets)}: not asked: the {self.limits.run_s / 60:.0f} minutes "
+                "that one run gives a source are over. What came is kept, and the next run goes on from it"
+            )
         longest_s = self.limits.total_s if longest_s is None else longest_s
         try:
             for attempt in Retrying(

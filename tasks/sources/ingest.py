@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -282,7 +283,8 @@ def backfill_source(
     todo = [(name, chunk) for name in chosen for chunk in pieces]
     failures: dict[str, str] = {}
     done_before = vain = 0
-    with client(zones, source, spec, limits) as http:
+    endless = replace(limits or Limits(), run_s=math.inf)  # a backfill may take its day
+    with client(zones, source, spec, endless) as http:
         for number, (name, chunk) in enumerate(todo, start=1):
             mark = zones.raw / source / name / f"backfilled-{chunk.start}-{chunk.end}.json"
             if mark.exists():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -105,6 +107,19 @@ def test_a_source_that_is_down_is_not_asked_for_every_series(registry, ingest, s
     done = ingest(spec)
     assert done.status == "failed" and len(done.failures) == len(spec.series)
     assert len(server.requests) <= 3 * QUICK.attempts
+
+
+def test_slow_answers_one_after_the_other_end_with_the_runs_time_and_the_next_run_goes_on(fred, ingest, server, zones):
+    def slowly(request):
+        time.sleep(0.3)
+        return 200, ALL[request.query["id"]]
+
+    server.by_request = slowly
+    done = ingest(fred, limits=replace(QUICK, run_s=0.2))
+    assert (done.status, done.payloads, list(done.failures)) == ("partial", 1, ["DGS10", "TEDRATE"])
+    assert "not asked" in done.message and "the next run goes on" in done.message
+    assert len(server.requests) == 1
+    assert ingest(fred).payloads == 3
 
 
 def test_a_renamed_column_goes_to_quarantine_and_the_good_data_stays(fred, ingest, server, zones):
