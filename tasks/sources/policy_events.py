@@ -15,7 +15,7 @@ from tasks.calendar import at_clock
 from tasks.errors import RegistryError, SchemaDrift
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.registry_tables import POLICY_TABLES, MandateVolume, PolicyEvent, TariffStep, read_table
+from tasks.registry.tables import POLICY_TABLES, MandateVolume, PolicyEvent, TariffStep, read_table
 from tasks.settings import load_settings
 from tasks.sources.payloads import Fetched, Payload, Window
 

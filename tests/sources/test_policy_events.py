@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tasks.errors import RegistryError
-from tasks.registry_tables import POLICY_TABLES, MandateVolume, TariffStep, load_policy_events, read_table
+from tasks.registry.tables import POLICY_TABLES, MandateVolume, TariffStep, load_policy_events, read_table
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import landed
 from tasks.staging.stage import known_by, stage_payloads, stage_source

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from tasks.errors import RegistryError
-from tasks.registry import Entry, Model
+from tasks.registry.entry import Entry, Model
 
 
 class PolicyEvent(Entry):

@@ -1,0 +1,50 @@
+"""What every registry entry is, and how one file of them is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tasks.errors import RegistryError
+
+
+class Entry(BaseModel):
+    """Base of every registry entry: frozen, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Model = TypeVar("Model", bound=Entry)
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe YAML that refuses a key written twice; YAML itself lets the last one win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
+        double = sorted({str(key) for key in keys if keys.count(key) > 1})
+        if double:
+            raise yaml.MarkedYAMLError(problem=f"written twice: {', '.join(double)}", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def read_entries(path: Path, model: type[Model]) -> Model:
+    """The file as ``model``, checked.
+
+    Raises:
+        RegistryError: it is missing or not YAML, or an entry does not fit; the message names file and entry.
+    """
+    try:
+        raw = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 it is a safe one
+    except FileNotFoundError:
+        raise RegistryError(f"{path} is missing; restore it with `git checkout {path.name}`") from None
+    except yaml.YAMLError as error:
+        raise RegistryError(f"{path} is not YAML: {error}") from None
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
+        raise RegistryError(f"{path}: {problems}") from None

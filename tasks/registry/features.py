@@ -1,0 +1,161 @@
+"""registry/feature_registry.yaml and override_thresholds.yaml: every feature, and what it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from tasks.errors import RegistryError
+from tasks.registry.entry import Entry, read_entries
+from tasks.registry.panel import DerivedSeries, load_derived
+from tasks.registry.sources import DataSources, Frequency, PointInTime, Reliability, SourceSpec
+
+
+class Provenance(Entry):
+    """What something is worth that is made of series: the slowest frequency and the worst of the rest."""
+
+    frequency: Frequency
+    reliability: Reliability
+    point_in_time: PointInTime
+
+
+CALENDAR = Provenance(frequency="daily", reliability="high", point_in_time="exact")
+
+
+def worst_of(parts: Iterable[Provenance]) -> Provenance:
+    """Of every field the worst that any part has."""
+    given = list(parts)
+    return Provenance.model_validate(
+        {
+            name: max((getattr(part, name) for part in given), key=get_args(scale).index)
+            for name, scale in (("frequency", Frequency), ("reliability", Reliability), ("point_in_time", PointInTime))
+        }
+    )
+
+
+def provenance(names: Iterable[str], sources: DataSources, derived: DerivedSeries) -> Provenance:
+    """What is known of that which is made of ``names``.
+
+    Each is ``source``, ``source series``, ``derived series`` or ``calendar``. A derived series is worth what its inputs
+    are; one that lists none is made of a whole source, which is then named beside it.
+
+    Raises:
+        RegistryError: a name that is none of these, or a source that must be named with its series.
+    """
+    inputs = {
+        column: f"{join.source} {target.rpartition('.')[0]}"
+        for join in derived.inputs
+        for column, target in join.columns.items()
+    }
+    found: list[Provenance] = []
+    for name in names:
+        source, _, series = name.partition(" ")
+        if name == "calendar":
+            found.append(CALENDAR)
+        elif source == "derived":
+            if series not in derived.series:
+                raise RegistryError(f"no derived series `{series}`")
+            if made_of := derived.series[series].inputs:
+                found.append(provenance([inputs[column] for column in made_of], sources, derived))
+        else:
+            found.append(_provenance_of_source(source, series, sources.source(source)))
+    if not found:
+        raise RegistryError(f"{', '.join(names)} lists no inputs: name the source it is made of beside it")
+    return worst_of(found)
+
+
+def _provenance_of_source(source: str, series: str, spec: SourceSpec) -> Provenance:
+    if series and series not in spec.series:
+        raise RegistryError(f"no series `{series}` in source {source}")
+    meant = [spec.series[series]] if series else list(spec.series.values())
+    kinds = {(entry.frequency, entry.point_in_time) for entry in meant}
+    if len(kinds) > 1:
+        raise RegistryError(f"series of {source} differ in frequency or point in time: name those that are used")
+    ((frequency, point_in_time),) = kinds
+    return Provenance.model_validate(
+        {"frequency": frequency, "reliability": spec.reliability, "point_in_time": point_in_time}
+    )
+
+
+class FeatureEntry(Entry):
+    """One feature: what a reader of a forecast needs to know of it. Frequency and reliability are its sources'."""
+
+    formula: str
+    unit: str
+    sources: tuple[str, ...] = Field(min_length=1, description="as `provenance` reads them")
+    point_in_time: PointInTime
+    sign: Literal["+", "-", "?"] = Field(description="expected direction for ZL")
+    max_missing_share: float = Field(ge=0, le=1, description="after the feature's first value")
+    first_date: date = Field(description="first session with a value, on the recorded archive")
+
+
+class FeatureRegistry(Entry):
+    """registry/feature_registry.yaml: category, then feature, in the order of the feature table."""
+
+    categories: dict[str, dict[str, FeatureEntry]]
+
+    @cached_property
+    def features(self) -> dict[str, FeatureEntry]:
+        """Every feature in order."""
+        return {name: entry for group in self.categories.values() for name, entry in group.items()}
+
+    @cached_property
+    def category_of(self) -> dict[str, str]:
+        """The category of every feature."""
+        return {name: category for category, group in self.categories.items() for name in group}
+
+    def production(self) -> list[str]:
+        """Features a model may use: none whose history is rewritten after the fact."""
+        return [name for name, entry in self.features.items() if entry.point_in_time != "revised"]
+
+
+class Override(Entry):
+    """One override flag: its signal, the threshold, and months in which it is shown to fire and to rest."""
+
+    signal: str
+    unit: str
+    at_least: float
+    range: tuple[float, float]
+    why: str
+    fires: str = Field(pattern=r"^\d{4}-\d\d$")
+    calm: str = Field(pattern=r"^\d{4}-\d\d$")
+
+    @model_validator(mode="after")
+    def _in_reach(self) -> Override:
+        low, high = self.range
+        if not low < self.at_least < high:
+            raise ValueError(f"at_least {self.at_least} is out of the signal's reach, {low} to {high}")
+        return self
+
+
+class Overrides(Entry):
+    """registry/override_thresholds.yaml."""
+
+    overrides: dict[str, Override]
+
+
+def load_features(folder: Path, sources: DataSources) -> FeatureRegistry:
+    """registry/feature_registry.yaml, checked against the sources and derived series it names.
+
+    A feature is exact, lagged or revised as the worst of its sources is: `revised` cannot be forgotten.
+    """
+    path = folder / "feature_registry.yaml"
+    registry, derived = read_entries(path, FeatureRegistry), load_derived(folder, sources)
+    for name, entry in registry.features.items():
+        try:
+            due = provenance(entry.sources, sources, derived).point_in_time
+        except RegistryError as error:
+            raise RegistryError(f"{path}: {name}: sources: {error}") from None
+        if entry.point_in_time != due:
+            raise RegistryError(f"{path}: {name}: point_in_time: {entry.point_in_time}, but its sources are {due}")
+    return registry
+
+
+def load_overrides(folder: Path) -> Overrides:
+    """registry/override_thresholds.yaml, checked."""
+    return read_entries(folder / "override_thresholds.yaml", Overrides)

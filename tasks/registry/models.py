@@ -1,0 +1,207 @@
+"""registry/horizons.yaml, models.yaml, quality_gates.yaml, regime_calendar.csv: what is trained, what it must show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.errors import RegistryError
+from tasks.registry.entry import Entry, read_entries
+from tasks.registry.features import FeatureRegistry
+from tasks.registry.surface import ProductionSurface
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Horizon(Entry):
+    """One forecast horizon, counted in CBOT sessions."""
+
+    sessions: int = Field(gt=0)
+    title: str
+
+
+class WalkForwardPlan(Entry):
+    """How models are compared (tasks/evaluation/walk_forward.py)."""
+
+    first_test_year: int
+    warm_up_years: int = Field(ge=0, description="folds before the first test year that feed the calibrator only")
+    origin_step_sessions: int = Field(gt=0, description="sessions between two scored origins")
+
+
+class Horizons(Entry):
+    """registry/horizons.yaml."""
+
+    quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...]
+    horizons: dict[str, Horizon]
+    walk_forward: WalkForwardPlan
+    champion_max_age_sessions: int = Field(gt=0)
+
+
+class SearchRange(Entry):
+    """Values between two ends, whole numbers where both ends are."""
+
+    low: int | float
+    high: int | float
+    log: bool = Field(default=False, description="drawn evenly in the logarithm")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SearchRange:
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low {self.low}, high {self.high}: low is below high, and above 0 where log is true")
+        return self
+
+
+class SearchChoices(Entry):
+    """One of some values."""
+
+    choices: tuple[bool | int | float | str, ...] = Field(min_length=2)
+
+
+class SampleWeights(Entry):
+    """How much each row counts in a fit (tasks/models/joint.py)."""
+
+    regimes: bool = Field(default=False, description="the training_weight of regime_calendar.csv")
+    half_life_sessions: float | None = Field(default=None, ge=21, description="a row this much older counts half")
+
+    @property
+    def on(self) -> bool:
+        """Whether any row counts more than another."""
+        return self.regimes or self.half_life_sessions is not None
+
+
+class ModelFamily(Entry):
+    """One family of the bake-off: what it reads, and what differs from its own defaults."""
+
+    title: str
+    surface: Literal["full", "production", "volatility"]
+    groups: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default={})
+    weights: SampleWeights = SampleWeights()
+    search: dict[str, SearchRange | SearchChoices] = Field(
+        default={}, description="by option: the values that a search may try (tasks/evaluation/search.py)"
+    )
+
+
+class Budget(Entry):
+    """How much of the bake-off a run does."""
+
+    title: str
+    families: tuple[str, ...]
+    last_test_years: int = Field(ge=0, description="0: all; else so many, back from the last year that is over")
+    joint_last_test_years: int | None = Field(default=None, ge=1, description="the same for families of all horizons")
+    options: dict[str, dict[str, Any]] = Field(default={}, description="by family, over the family's own")
+
+
+class Models(Entry):
+    """registry/models.yaml."""
+
+    volatility: tuple[str, ...]
+    context: tuple[str, ...] = Field(description="categories that nets read apart from the market's own")
+    families: dict[str, ModelFamily]
+    ensemble: tuple[str, ...] = Field(min_length=2)
+    budgets: dict[str, Budget]
+
+    def columns(self, family: str, features: FeatureRegistry, surface: ProductionSurface) -> list[str]:
+        """The production features that a family reads, in the registry's order."""
+        chosen = self.families[family]
+        read = {
+            "volatility": set(self.volatility),
+            "production": set(surface.features),
+            "full": set(features.production()),
+        }[chosen.surface]
+        category = features.category_of
+        return [name for name in features.production() if name in read or category[name] in chosen.groups]
+
+    @model_validator(mode="after")
+    def _families_known(self) -> Models:
+        if unknown := sorted(set(self.ensemble) - set(self.families)):
+            raise ValueError(f"ensemble: unknown family {unknown}; known: {sorted(self.families)}")
+        for name, budget in self.budgets.items():
+            if unknown := sorted({*budget.families, *budget.options} - set(self.families)):
+                raise ValueError(f"budget {name}: unknown family {unknown}; known: {sorted(self.families)}")
+        return self
+
+
+class PromotionRule(Entry):
+    """What a model must show to become champion (tasks/evaluation/promotion.py)."""
+
+    max_direction_hit_rate_pct: float = Field(gt=50, le=100, description="above it, only with a leakage audit")
+    horizons: tuple[str, ...] = Field(min_length=1, description="where that limit holds: a month and longer")
+    min_skill_lower_bound_pct: float = Field(
+        ge=0, description="the lower 90% bound of skill over the better naive is above this"
+    )
+    coverage_80_within: float = Field(gt=0, lt=0.2, description="observed coverage of the 80% band is this near to 0.8")
+
+
+class Aspirations(Entry):
+    """What is hoped for, told per horizon as met or not; it promotes and refuses nothing."""
+
+    mape_pct_below: float = Field(gt=0)
+    sharpe_above: float
+    direction_hit_rate_above: float = Field(gt=0, lt=1)
+    calibration_error_below: float = Field(gt=0, lt=1)
+
+
+class TradingCost(Entry):
+    """What the sign strategy pays (tasks/evaluation/metrics.py)."""
+
+    round_trip_cents_lb: float = Field(ge=0, description="commission and slippage of one trade and back")
+
+
+class QualityGates(Entry):
+    """registry/quality_gates.yaml."""
+
+    promotion: PromotionRule
+    aspirations: Aspirations
+    trading_cost: TradingCost
+
+
+def load_horizons(folder: Path) -> Horizons:
+    """registry/horizons.yaml, checked."""
+    return read_entries(folder / "horizons.yaml", Horizons)
+
+
+def load_models(folder: Path, registry: FeatureRegistry) -> Models:
+    """registry/models.yaml, checked against the feature registry and the families that there are."""
+    from tasks.models.forecaster import FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
+
+    path = folder / "models.yaml"
+    models = read_entries(path, Models)
+    if unknown := sorted(set(models.volatility) - set(registry.production())):
+        raise RegistryError(f"{path}: volatility: no production feature {', '.join(unknown)}")
+    weighted = {name for name, family in models.families.items() if family.weights.on}
+    if unknown := sorted(weighted - set(WEIGHTED)):
+        raise RegistryError(
+            f"{path}: weights: {', '.join(unknown)} counts all rows alike; set it for one of {WEIGHTED}"
+        )
+    groups = {group for family in models.families.values() for group in family.groups}
+    if unknown := sorted({*groups, *models.context} - set(registry.categories)):
+        raise RegistryError(f"{path}: no category {', '.join(unknown)} in feature_registry.yaml")
+    if SCALE not in models.volatility:
+        raise RegistryError(f"{path}: volatility: {SCALE} is missing, which every family scales by")
+    if unknown := sorted(set(models.families) - {*FAMILIES, *JOINT_FAMILIES}):
+        raise RegistryError(f"{path}: families: no code for {', '.join(unknown)} (tasks/models/forecaster.py)")
+    given = {name for name, family in models.families.items() if family.options}
+    given |= {name for budget in models.budgets.values() for name in budget.options}
+    if unused := sorted(given - set(JOINT_FAMILIES)):
+        raise RegistryError(f"{path}: options: {', '.join(unused)} takes no options; its module has its constants")
+    return models
+
+
+def load_quality_gates(folder: Path) -> QualityGates:
+    """registry/quality_gates.yaml, checked against the horizons it names."""
+    gates = read_entries(folder / "quality_gates.yaml", QualityGates)
+    unknown = sorted(set(gates.promotion.horizons) - set(load_horizons(folder).horizons))
+    if unknown:
+        raise RegistryError(f"{folder / 'quality_gates.yaml'}: promotion.horizons: no horizon {', '.join(unknown)}")
+    return gates
+
+
+def load_regime_calendar(folder: Path) -> pd.DataFrame:
+    """registry/regime_calendar.csv: regime, start, end, training_weight. For weights and slices, never a feature."""
+    import pandas as pd
+
+    return pd.read_csv(folder / "regime_calendar.csv", parse_dates=["start", "end"])

@@ -1,0 +1,250 @@
+"""registry/data_sources.yaml: how a source is asked, when its values become known, what is allowed in them."""
+
+from __future__ import annotations
+
+import calendar
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.errors import RegistryError
+from tasks.registry.entry import Entry, read_entries
+
+WHOLE_HISTORY_DAYS = 36500
+MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
+# Each from the best to the worst: what is made of several series has the worst of each.
+PointInTime = Literal["exact", "lagged", "revised"]
+Frequency = Literal["daily", "weekly", "monthly", "quarterly", "annual", "event"]
+Reliability = Literal["high", "medium", "low"]
+
+
+class Delay(Entry):
+    """Observations dated ``first`` to ``last`` were all known by ``released`` only (shutdowns, outages)."""
+
+    first: date
+    last: date
+    released: date
+    why: str
+
+
+class Availability(Entry):
+    """When an observation became known, computed from its date (tasks/staging/availability.py)."""
+
+    rule: Literal["same_day", "next_business_day", "weekday_after", "day_of_month", "recorded", "days_after"]
+    time: str = Field(pattern=r"^\d\d:\d\d$")
+    timezone: str
+    weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday"] | None = None
+    min_days: int = Field(default=1, ge=0, description="weekday_after, days_after: so many days after the date")
+    months_after: int = Field(default=0, ge=0, description="day_of_month: months after the observation's month")
+    day: int = Field(default=1, ge=1, le=28)
+    delays: tuple[Delay, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Availability:
+        if (self.rule == "weekday_after") != (self.weekday is not None):
+            raise ValueError("`weekday` goes with rule weekday_after, and only with it")
+        return self
+
+
+class Jump(Entry):
+    """A move this large is refused until something confirms it (tasks/staging/rules.py)."""
+
+    min_abs_return: float = Field(gt=0)
+    sigmas: float = Field(gt=0, description="multiples of the trailing robust scale of daily returns")
+
+
+class SeriesSpec(Entry):
+    """One series of a source. What is None falls back to the source's default of the same name."""
+
+    title: str
+    unit: str
+    units: dict[str, str] = Field(default={}, description="unit of a field that differs from `unit`")
+    range: tuple[float, float] = Field(description="allowed values of the price-like fields, inclusive")
+    ranges: dict[str, tuple[float, float]] = Field(default={}, description="allowed values of other fields")
+    frequency: Frequency | None = None
+    point_in_time: PointInTime | None = None
+    availability: Availability | None = None
+    stale_limit_days: int | None = Field(default=None, gt=0)
+    stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
+    jump: Jump | None = None
+    critical: bool = Field(default=False, description="P0: without it the run stops")
+    ended: date | None = Field(default=None, description="nothing comes after it: discontinued, or a contract's end")
+    select: dict[str, str] = Field(default={}, description="what picks it out of the source, where no name does")
+    location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
+    query: str = Field(default="", description="documents: what is asked for, in the source's own search language")
+    terms: tuple[str, ...] = Field(
+        default=(), description="documents: words or phrases of which one in title or abstract makes it this topic"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SeriesSpec:
+        for name, (low, high) in {"range": self.range, **self.ranges}.items():
+            if low >= high:
+                raise ValueError(f"{name}: {low} is not below {high}")
+        return self
+
+
+class Contracts(Entry):
+    """The contracts of one product, a series each: every delivery month of every year."""
+
+    title: str
+    unit: str
+    range: tuple[float, float]
+    units: dict[str, str] = Field(default={})
+    ranges: dict[str, tuple[float, float]] = Field(default={})
+    months: tuple[Annotated[int, Field(ge=1, le=12)], ...]
+    years: tuple[int, int] = Field(description="first and last delivery year")
+
+    def series(self, product: str, name: str) -> dict[str, dict[str, Any]]:
+        """What each contract's series has of its own; ``name`` is a pattern of product, month, year and code."""
+        shared = self.model_dump(exclude={"title", "months", "years"}) | {"jump": None, "stale_run": None}
+        return {
+            name.format(product=product, month=month, year=year % 100, code=MONTH_CODES[month - 1]): {
+                **shared,
+                "title": f"{self.title}, {calendar.month_abbr[month]} {year}",
+                "ended": date(year, month, calendar.monthrange(year, month)[1]),
+            }
+            for year in range(self.years[0], self.years[1] + 1)
+            for month in self.months
+        }
+
+
+class Schedule(Entry):
+    """When the source is asked, in its own time zone."""
+
+    cron: str
+    timezone: str
+    spread_s: int = Field(default=300, ge=0, description="a scheduled run starts up to so many seconds later")
+
+
+class SourceSpec(Entry):
+    """One source: how it is asked, when its values become known, what is allowed in them."""
+
+    module: str
+    title: str
+    endpoint: str
+    keyed_endpoint: str = Field(default="", description="asked instead where an optional secret is set")
+    kind: Literal["bars", "values", "documents"]
+    fields: dict[str, str] = Field(description="field as staged: its name in the payload")
+    field_units: dict[str, str] = Field(default={}, description="unit of a field that is not its series' unit")
+    schedule: Schedule
+    first_date: date
+    refetch_days: int = Field(ge=0, description="how far back a source rewrites itself; 36500: it is served whole")
+    rate_limit_per_minute: int = Field(gt=0)
+    burst: int = Field(default=5, ge=1, description="requests that may be made at once before the rate limit bites")
+    days_at_once: int = Field(default=36525, gt=7, description="days asked for in one run; the next run goes on")
+    secrets: tuple[str, ...] = Field(default=(), description="environment names without which it cannot be asked")
+    optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
+    disabled: str = Field(default="", description="why there is nothing to ask live; recorded payloads still serve it")
+    licence: str
+    frequency: Frequency = Field(description="how often new values come out; `event`: when something happens")
+    reliability: Reliability
+    caveat: str = Field(description="what goes wrong with it")
+    priority: Literal["P0", "P1"]
+    point_in_time: PointInTime
+    availability: Availability
+    stale_limit_days: int = Field(gt=0)
+    stale_run: int | None = None
+    jump: Jump | None = None
+    max_quarantine_share: float = Field(gt=0, le=1)
+    missing_marker: bool = Field(default=False, description="an empty value is how the source says 'none that day'")
+    weekends: bool = Field(default=False, description="the source has true values on Saturdays and Sundays")
+    projected_days: int = Field(default=0, ge=0, description="how far ahead of its payload a projection may be dated")
+    feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
+    recorded: tuple[str, ...] = Field(
+        default=(), description="payload folders of an archive, where not those asked live"
+    )
+    samples: dict[str, str] = Field(
+        default={}, description="payload folders of an archive that are not landed: what each is a sample of"
+    )
+    folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
+    tables: dict[str, date] = Field(
+        default={}, description="registry/<name>.csv that are the source, with the day each was last edited"
+    )
+    roll: Literal["calendar", "volume"] | None = Field(
+        default=None, description="when a continuous contract moves on: `{roll}` in names is its letter, c or v"
+    )
+    contracts: dict[str, Contracts] = Field(default={}, description="product: its contracts, each becomes a series")
+    contract_name: str = Field(default="", description="pattern of product, month, year (two digits) and code")
+    series: dict[str, SeriesSpec]
+
+    @property
+    def served_whole(self) -> bool:
+        """Whether every answer holds the whole history, whatever dates are asked for."""
+        return self.refetch_days >= WHOLE_HISTORY_DAYS
+
+    @property
+    def fetched(self) -> tuple[str, ...]:
+        """What is asked for and landed, one at a time: the feeds, the tables, or each series by itself."""
+        return self.feeds or tuple(self.tables) or tuple(self.series)
+
+    @property
+    def replayed(self) -> tuple[str, ...]:
+        """The payload folders that a recorded origin has of this source."""
+        return self.recorded or self.fetched
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherit(cls, raw: Any) -> Any:
+        """Give each series its source's defaults, so that readers look in one place."""
+        if isinstance(raw, dict) and isinstance(raw.get("series"), dict):
+            shared = {
+                k: raw[k]
+                for k in ("frequency", "point_in_time", "availability", "stale_limit_days", "stale_run", "jump")
+                if k in raw
+            }
+            named = [name for name in (*raw["series"], *raw.get("feeds", ())) if "{roll}" in name]
+            if named and not raw.get("roll"):
+                raise ValueError(f"{named[0]}: needs `roll`, calendar or volume")
+            if raw.get("contracts") and not raw.get("contract_name"):
+                raise ValueError("`contracts` needs `contract_name`, such as {product}{code}{year:02d}")
+            letter = str(raw.get("roll") or "")[:1]
+            own = {name.replace("{roll}", letter): spec for name, spec in raw["series"].items()}
+            for product, listed in (raw.get("contracts") or {}).items():
+                own |= Contracts.model_validate(listed).series(product, raw["contract_name"])
+            raw = {**raw, "series": {name: {**shared, **(spec or {})} for name, spec in own.items()}}
+            if "feeds" in raw:
+                raw["feeds"] = [name.replace("{roll}", letter) for name in raw["feeds"]]
+        return raw
+
+    @model_validator(mode="after")
+    def _fields_known(self) -> SourceSpec:
+        for name, spec in self.series.items():
+            unknown = (set(spec.ranges) | set(spec.units)) - set(self.fields)
+            if unknown:
+                raise ValueError(f"series {name}: unknown field {sorted(unknown)}; fields: {sorted(self.fields)}")
+        return self
+
+    def unit_of(self, series: str, field: str) -> str:
+        """The unit of one field of one series."""
+        spec = self.series[series]
+        return spec.units.get(field, self.field_units.get(field, spec.unit))
+
+
+class DataSources(Entry):
+    """registry/data_sources.yaml."""
+
+    sources: dict[str, SourceSpec]
+
+    def source(self, name: str) -> SourceSpec:
+        """One source by name.
+
+        Raises:
+            RegistryError: no such source; the message lists those there are.
+        """
+        if name not in self.sources:
+            raise RegistryError(
+                f"unknown source `{name}`; known: {', '.join(sorted(self.sources))} (registry/data_sources.yaml)"
+            )
+        return self.sources[name]
+
+
+def load_sources(folder: Path) -> DataSources:
+    """registry/data_sources.yaml, checked.
+
+    Raises:
+        RegistryError: naming the file and the entry.
+    """
+    return read_entries(folder / "data_sources.yaml", DataSources)
