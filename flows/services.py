@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import CbiError, ServiceFailed, SettingsError
 from tasks.operations.automations import HEARTBEAT_S, PREFIX, automations, notification
 from tasks.operations.deployments import POOL
-from tasks.operations.services import PASSWORD, answers
+from tasks.operations.services import PASSWORD, SERVER_SETTINGS, answers
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
 
@@ -102,9 +102,7 @@ def environment_of(settings: Settings, address: str) -> dict[str, str]:
         **os.environ,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_URL": f"{address}/api",
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
+        **SERVER_SETTINGS,
         "PREFECT_LOGGING_LEVEL": settings.log_level,
         "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",

@@ -28,6 +28,14 @@ MARK = "SERVICE_OF_HOME"
 LOG_BYTES = 10_000_000
 LOGS_KEPT = 5
 LOCAL_NAMES = ("localhost",)
+SERVER_SETTINGS = {
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # a daily run leaves 0.6 MB of states, logs and artifacts, which Prefect keeps for ever unless told: 90 days
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+}
+"""What every server of ours is told, however it is started."""
 
 
 @dataclass(frozen=True)

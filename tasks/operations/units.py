@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.operations.services import SERVER_SETTINGS
 from tasks.settings import Settings
 
 SERVICES = ("server", "worker")
@@ -45,9 +46,7 @@ def units(
         **{name: value for name, value in given.items() if name in ours and value},
         "CBI_HOME": str(settings.home),
         "PREFECT_HOME": str(settings.home / "prefect"),
-        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
+        **SERVER_SETTINGS,
         "PYTHONPATH": str(folder),
         "PYTHONUNBUFFERED": "1",
         "PATH": f"{python.parent}:/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",

@@ -174,6 +174,8 @@ def test_up_run_catch_up_crash_down(home: Home, archive: Path, record_property: 
     assert [one["status"] for one in home.ask("/work_pools/mac/workers/filter")] == ["ONLINE"]
     before = sorted((one["id"], one["name"]) for one in home.ask("/automations/filter"))
     assert len(before) == 5
+    kept = httpx.get(f"{home.api}/admin/settings", timeout=20).json()["server"]["services"]["db_vacuum"]
+    assert set(kept["enabled"]) == {"events", "flow_runs"}, "or its database would grow for ever"
 
     # missed twice: it is done once, and the other ends at once
     now = datetime.now(UTC)
