@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tasks.settings import PROJECT
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import STAMP, tables
-from tasks.zones import TEMPORARY, Zones, read_json, write_bytes, write_json
+from tasks.zones import TEMPORARY, Zones, read_json, write_atomically, write_bytes, write_json
 
 MB = 2**20
 
@@ -158,7 +158,12 @@ def write_report(path: Path, soak: Soak) -> Path:
             else "none"
         ),
         "memory of the process, MB, first, last day": lambda frame: _ends(frame["rss_mb"]),
-        "memory of the process, MB a day over the second half": lambda frame: f"{trend(frame['rss_mb']):+.2f}",
+        "memory of the process, MB a day over the second half": lambda frame: (
+            f"{slope:+.2f}" if np.isfinite(slope := trend(frame["rss_mb"])) else "too few days"
+        ),
+        "memory of the process, MB, highest in each fifth of the days": lambda frame: ", ".join(
+            f"{part.max():.0f}" for part in np.array_split(frame["rss_mb"], min(5, len(frame)))
+        ),
         "open files of the process, first, last, most": lambda frame: (
             f"{_ends(frame['open_files'])}, {frame['open_files'].max()}"
         ),
@@ -169,13 +174,17 @@ def write_report(path: Path, soak: Soak) -> Path:
         ),
     }
     lines += [f"| {what} | " + " | ".join(say(f) for f in frames.values()) + " |" for what, say in figures.items()]
+    picture = _draw(path.with_suffix(".png"), frames)
     lines += [
+        "",
+        f"![Memory, open files and seconds of each session]({picture.name})",
         "",
         "Each day is the real flow `daily`: ingest, all five gates, panel, features, labels, the ten training files, "
         "forecast, publish, charts and gate page, against one Prefect server that lives through it all. What is done "
         "once and not daily: the models are trained as of the session before the first; the recorded payloads are "
         "staged up to the last session, and each day reads them through its own cut; the flow's process is started "
-        "once, and again after each kill. Both homes run side by side on this machine.",
+        "once, and again after each kill and where the soak itself was stopped and gone on with. Both homes run side "
+        "by side on this machine.",
         "",
         "Compared are all warehouse tables, every column except `created_at`, which is the clock's.",
         "",
@@ -194,4 +203,30 @@ def write_report(path: Path, soak: Soak) -> Path:
 
 
 def _ends(values: pd.Series) -> str:
-    return f"{values.iloc[0]:.0f}, {values.iloc[-1]:.0f}"
+    """First and last that was measured."""
+    held = values.dropna()
+    return f"{held.iloc[0]:.0f}, {held.iloc[-1]:.0f}" if len(held) else "not measured"
+
+
+def _draw(path: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
+    """Memory and open files after each session and the seconds that it took, kills marked, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
+    shown = (("rss_mb", "memory, MB"), ("open_files", "open files"), ("seconds", "seconds a day"))
+    for axes, (column, title) in zip(panels, shown, strict=True):
+        for (name, frame), colour in zip(frames.items(), ("#c2571a", "#1b4965"), strict=True):
+            axes.plot(pd.to_datetime(frame["session"]), frame[column], color=colour, linewidth=1.1, label=name)
+        for session in frames["with kills"].loc[lambda days: days["tries"] > 1, "session"]:
+            axes.axvline(pd.Timestamp(session), color="#c2571a", alpha=0.18, linewidth=1)
+        axes.set_ylabel(title)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.25)
+    panels[0].legend(loc="lower right", frameon=False, ncols=2, fontsize=9)
+    panels[-1].set_xlabel("session; a line marks one whose run was killed, once or more")
+    return write_atomically(
+        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
+    )

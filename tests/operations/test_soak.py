@@ -53,3 +53,14 @@ def test_the_report_says_no_where_tables_differ(tmp_path: Path) -> None:
     soak = Soak(1, 250, ["2023-01-03 after 1.0 s"], days, days, tables=20, rows=1000, found=["ops.alerts"])
     page = write_report(tmp_path / "soak.md", soak).read_text()
     assert "NO, these differ: ops.alerts" in page and "4 of 250 sessions" in page
+    assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG") and "(soak.png)" in page
+
+
+def test_what_was_not_measured_on_some_days_is_told_from_the_others(tmp_path: Path) -> None:
+    unmeasured = Day("2023-01-03", 5.0, float("nan"), 900.0, 16, float("nan"), 300.0, 40)  # type: ignore[arg-type]
+    days = [unmeasured, Day("2023-01-04", 5.0, 4.0, 950.0, 16, 9, 300.0, 40)]
+    page = write_report(tmp_path / "soak.md", Soak(1, 2, [], days, days, tables=20, rows=9, found=[])).read_text()
+    assert "nan" not in page
+    assert "threads of the process, first, last | 9, 9" in page
+    none = write_report(tmp_path / "none.md", Soak(1, 2, [], days[:1], days[:1], tables=20, rows=9, found=[]))
+    assert "threads of the process, first, last | not measured" in none.read_text()
