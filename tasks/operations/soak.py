@@ -223,7 +223,7 @@ def _draw(path: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
         for session in frames["with kills"].loc[lambda days: days["tries"] > 1, "session"]:
             axes.axvline(pd.Timestamp(session), color="#c2571a", alpha=0.18, linewidth=1)
         axes.set_ylabel(title)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.1 * max(frame[column].max() for frame in frames.values()))
         axes.grid(alpha=0.25)
     panels[0].legend(loc="lower right", frameon=False, ncols=2, fontsize=9)
     panels[-1].set_xlabel("session; a line marks one whose run was killed, once or more")
