@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import tasks.evaluation.surface as surface_module
-import tasks.registry as registry_module
+import tasks.registry.surface as registry_module
 from tasks.errors import ManifestMismatch, RegistryError, TrainingFailed
 from tasks.evaluation.surface import (
     Evidence,
