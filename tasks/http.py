@@ -181,10 +181,11 @@ class Http:
         """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages.
 
         Raises:
-            SourceUnavailable: as for ``get``; without asking when the client's time is up.
+            SourceUnavailable: as for ``get``. SourceDown: the client's time is up, and nothing was asked; an adapter
+                that looks for files takes any other answer for one that is not there.
         """
         if time.monotonic() > self._ends_at:
-            raise SourceUnavailable(
+            raise SourceDown(
                 f"{self.source}: {redact(shown, self.secrets)}: not asked: the {self.limits.run_s / 60:.0f} minutes "
                 "that one run gives a source are over. What came is kept, and the next run goes on from it"
             )

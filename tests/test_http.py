@@ -144,6 +144,13 @@ def test_too_large_a_body_is_refused_at_once_and_not_read_to_its_end(server):
     assert sum(sent) < 20_000_000
 
 
+def test_when_its_time_is_up_a_client_asks_no_more_and_no_adapter_takes_that_for_a_file_that_is_not_there(server):
+    server.script = [(200, b"ok")]
+    with client(Limits(run_s=0)) as http, pytest.raises(SourceDown, match="not asked: the 0 minutes"):
+        http.get(server.url)
+    assert server.requests == []
+
+
 def test_nobody_listening_is_unavailable():
     with client() as http, pytest.raises(SourceUnavailable, match="ConnectError"):
         http.get("http://127.0.0.1:9/")

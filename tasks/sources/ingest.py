@@ -186,7 +186,7 @@ def _ask(
     with client(zones, source, spec, limits) as http:
         for number, series in enumerate(chosen, start=1):
             if vain >= GIVE_UP_AFTER:
-                failures[series] = f"not asked: {source} did not answer for the series before"
+                failures[series] = "not asked: nothing came of the series before"
                 continue
             try:
                 held = _continued(landed(zones, source, series), spec, http)
@@ -290,7 +290,7 @@ def backfill_source(
             if mark.exists():
                 done_before += 1
             elif vain >= GIVE_UP_AFTER:
-                failures[f"{name} {chunk}"] = f"not asked: {source} did not answer for the chunks before"
+                failures[f"{name} {chunk}"] = "not asked: nothing came of the chunks before"
             else:
                 try:
                     with exclusive(zones, f"raw-{source}"):
