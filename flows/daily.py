@@ -12,7 +12,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ingest import ingest
 from flows.report import publish_artifacts
-from flows.runtime import as_task, note_run, prefect_at_home
+from flows.runtime import as_task, give_back_memory, note_run, prefect_at_home
 from flows.training import gate_training, task_runner, training
 from tasks.errors import CbiError, GateFailed, ServerGone, SourceDown, StaleSource
 from tasks.made import Made
@@ -36,6 +36,7 @@ SOURCES_AT_ONCE = 4
     name="daily",
     flow_run_name="daily {as_of} {origin}",
     persist_result=False,
+    on_completion=[give_back_memory],
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=SOURCES_AT_ONCE)),
 )
 def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:

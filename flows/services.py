@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import CbiError, ServiceFailed, SettingsError
 from tasks.operations.automations import HEARTBEAT_S, PREFIX, automations, notification
 from tasks.operations.deployments import POOL
-from tasks.operations.services import PASSWORD, SERVER_SETTINGS, answers
+from tasks.operations.services import ALLOCATORS, PASSWORD, SERVER_SETTINGS, answers
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
 
@@ -99,6 +99,7 @@ def environment_of(settings: Settings, address: str) -> dict[str, str]:
     """What server, worker and runs are told: one home, one server, no temporary server where that one is missing."""
     password = find_secret(PASSWORD)
     return {
+        **ALLOCATORS,
         **os.environ,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_URL": f"{address}/api",

@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from typing import Any, cast
 
 import psutil
 
 from tasks.errors import CbiError, ServiceFailed
+from tasks.operations.services import ALLOCATORS, stop
 from tasks.operations.soak import (
     MB,
     Day,
@@ -41,6 +43,7 @@ TRIES = 6  # of one session, kills included
 DAY_WITHIN_S = 900.0
 KILL_WITHIN = 1.1  # of the seconds a day takes: a few kills come too late, between two days
 FIRST_DAY_S = 30.0
+MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; getrusage(2) of either system
 
 
 def work() -> int:
@@ -61,6 +64,7 @@ def work() -> int:
                 "seconds": time.monotonic() - began,
                 "cpu_s": time.process_time() - cpu,
                 "rss_mb": me.memory_info().rss / MB,
+                "peak_mb": getrusage(RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT / MB,
                 "open_files": me.num_fds(),
                 "threads": me.num_threads(),
             }
@@ -168,7 +172,7 @@ class Runner:
 
     def _start(self) -> subprocess.Popen[str]:
         self.end()
-        environment = {**os.environ, "CBI_HOME": str(self.home), "PREFECT_API_URL": self.api}
+        environment = {**ALLOCATORS, **os.environ, "CBI_HOME": str(self.home), "PREFECT_API_URL": self.api}
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flows.soak", "--work"],
@@ -193,7 +197,6 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
     """Both homes from one start, block by block side by side, compared after each block."""
     from flows.services import serve
     from tasks.calendar import session_on_or_before, sessions
-    from tasks.operations.services import stop
     from tasks.zones import Zones, read_json, write_json
 
     first = session_on_or_before(given.since)

@@ -36,6 +36,10 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
 }
 """What every server of ours is told, however it is started."""
+# Arrow's own pool and glibc's eight arenas a core keep freed pages for each thread that there was: 0.4 to 1.2 MB for
+# each of 250 daily runs in one process, where nothing that Python holds grew
+ALLOCATORS = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
+"""What every process that lives on is told, so that it gives back memory that it freed."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ MB = 2**20
 class Day:
     """One session's run. ``rss_mb`` and ``open_files`` are of the process after the run, in MB and handles.
 
+    ``peak_mb`` is the most that the process ever held by then: it never falls before the process ends.
+
     ``killed_after_s`` has the seconds after which it was killed, once a try; ``lost_s`` is what those tries took.
     """
 
@@ -37,6 +39,7 @@ class Day:
     seconds: float
     cpu_s: float
     rss_mb: float
+    peak_mb: float
     open_files: int
     threads: int
     server_rss_mb: float
@@ -86,10 +89,16 @@ def differences(one: Path, other: Path) -> list[str]:
     return told + [str(path) for path in (one / "warehouse").rglob(f"{TEMPORARY}*")]
 
 
-def trend(values: Sequence[float]) -> float:
-    """Least-squares slope over the second half of ``values``, where caches are warm; NaN for fewer than four."""
+def trend(values: Sequence[float]) -> tuple[float, float]:
+    """Least-squares slope over the second half of ``values``, where caches are warm, and its standard error.
+
+    NaN and NaN for fewer than six values: two points have no error.
+    """
     late = np.asarray(values[len(values) // 2 :], dtype="float64")
-    return float(np.polyfit(np.arange(len(late)), late, 1)[0]) if len(late) >= 2 else float("nan")
+    if len(late) < 3:
+        return float("nan"), float("nan")
+    (slope, _), covariance = np.polyfit(np.arange(len(late)), late, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))
 
 
 def machine() -> str:
@@ -158,11 +167,12 @@ def write_report(path: Path, soak: Soak) -> Path:
             else "none"
         ),
         "memory of the process, MB, first, last day": lambda frame: _ends(frame["rss_mb"]),
-        "memory of the process, MB a day over the second half": lambda frame: (
-            f"{slope:+.2f}" if np.isfinite(slope := trend(frame["rss_mb"])) else "too few days"
+        "memory of the process, MB a day over the second half, and its standard error": lambda frame: _slope(
+            frame["rss_mb"]
         ),
-        "memory of the process, MB, highest in each fifth of the days": lambda frame: ", ".join(
-            f"{part.max():.0f}" for part in np.array_split(frame["rss_mb"], min(5, len(frame)))
+        "memory of the process, MB, highest in each fifth of the days": lambda frame: _by_fifths(frame["rss_mb"]),
+        "most memory that the process ever held, MB, by the end of each fifth": lambda frame: _by_fifths(
+            frame["peak_mb"]
         ),
         "open files of the process, first, last, most": lambda frame: (
             f"{_ends(frame['open_files'])}, {frame['open_files'].max()}"
@@ -200,6 +210,15 @@ def write_report(path: Path, soak: Soak) -> Path:
     ]
     lines += ["", "Killed: " + ("; ".join(soak.kills) or "none") + "."]
     return write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def _slope(values: pd.Series) -> str:
+    slope, error = trend(values.tolist())
+    return f"{slope:+.2f} ± {error:.2f}" if np.isfinite(slope) else "too few days"
+
+
+def _by_fifths(values: pd.Series) -> str:
+    return ", ".join(f"{part.max():.0f}" for part in np.array_split(values, min(5, len(values))))
 
 
 def _ends(values: pd.Series) -> str:

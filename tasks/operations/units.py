@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.operations.services import SERVER_SETTINGS
+from tasks.operations.services import ALLOCATORS, SERVER_SETTINGS
 from tasks.settings import Settings
 
 SERVICES = ("server", "worker")
@@ -46,6 +46,7 @@ def units(
         **{name: value for name, value in given.items() if name in ours and value},
         "CBI_HOME": str(settings.home),
         "PREFECT_HOME": str(settings.home / "prefect"),
+        **ALLOCATORS,
         **SERVER_SETTINGS,
         "PYTHONPATH": str(folder),
         "PYTHONUNBUFFERED": "1",
