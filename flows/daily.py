@@ -14,7 +14,7 @@ from flows.ingest import ingest
 from flows.report import publish_artifacts
 from flows.runtime import as_task, give_back_memory, note_run, prefect_at_home
 from flows.training import gate_training, task_runner, training
-from tasks.errors import CbiError, GateFailed, ServerGone, SourceDown, StaleSource
+from tasks.errors import CbiError, GateFailed, ReportFailed, ServerGone, SourceDown, StaleSource
 from tasks.made import Made
 from tasks.settings import load_settings
 
@@ -260,7 +260,7 @@ def main() -> int:
             summary = daily(run.origin, f"{run.as_of:%Y-%m-%d}")
     except CbiError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        if not isinstance(error, ServerGone):  # which may go away after the publication
+        if not isinstance(error, (ReportFailed, ServerGone)):  # which may go away after the publication
             print("Nothing was published; earlier forecasts stay as they were.", file=sys.stderr)
         if isinstance(error, GateFailed):
             print(f"To look again: `python -m flows.gates --as-of {run.as_of:%Y-%m-%d} --page`", file=sys.stderr)

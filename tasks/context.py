@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from tasks.calendar import FIRST_SESSION, last_finished_session, session_on_or_before
 from tasks.errors import OriginError, SchemaDrift
@@ -66,8 +68,8 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
             raise OriginError(f"origin {origin} is not a folder; set CBI_ARCHIVE, or use `--origin live`")
     session = _session(sources, origin, as_of)
     zones = Zones(settings.home)
-    newest = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
-    is_replay = newest is not None and session < pd.Timestamp(newest)
+    newest = newest_session(zones)
+    is_replay = newest is not None and session < newest
     return Run(
         settings=settings,
         zones=zones,
@@ -82,6 +84,19 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
         is_replay=is_replay,
         code_version=code_version(settings),
     )
+
+
+def newest_session(zones: Zones) -> pd.Timestamp | None:
+    """The newest session that anything was made of here, as training files and panel tell; None where neither is.
+
+    Either may be gone, deleted on advice or by a kill between the two. A panel that cannot be read tells nothing: it
+    is made anew.
+    """
+    exported = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
+    told = [] if exported is None else [pd.Timestamp(exported)]
+    with suppress(OSError, pa.ArrowInvalid):
+        told.append(pd.read_parquet(zones.panel / "panel.parquet", columns=["date"])["date"].max())
+    return max(told, default=None)
 
 
 def code_version(settings: Settings) -> str:

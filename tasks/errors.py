@@ -92,6 +92,10 @@ class ServerGone(ServiceFailed):
     """The Prefect server went away under a run, which had begun; what it wrote by then is whole."""
 
 
+class ReportFailed(CbiError):
+    """The forecasts are published, but a chart or page of them could not be written."""
+
+
 class VolumeMissing(CbiError):
     """The volume that CBI_HOME lies on is not mounted."""
 

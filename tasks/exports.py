@@ -67,11 +67,15 @@ def write_exports(
     as_of: pd.Timestamp,
     inputs: str,
 ) -> dict[str, object]:
-    """Write the ten files and, last, ``manifest.json``; an export already made from these inputs is left alone."""
+    """Write the ten files and, last, ``manifest.json``; an export already made from these inputs is left alone.
+
+    An earlier manifest goes first: between, no files are described that a kill left half replaced.
+    """
     path = folder / "manifest.json"
     held = read_json(path)
     if held and held["inputs"] == inputs and all((folder / name).exists() for name in held["files"]):
         return held
+    path.unlink(missing_ok=True)
     files = {}
     for surface in SURFACES:
         columns = registry.production() if surface == "prod" else list(registry.features)

@@ -6,11 +6,12 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from tasks.errors import ManifestMismatch
 from tasks.exports import check_exports, write_exports
-from tasks.zones import sha256_of
+from tasks.zones import sha256_of, write_table
 
 HORIZONS = ("1w", "1m", "3m", "6m", "12m")
 NAMES = {f"zl_training_{surface}_allhistory_{h}.parquet" for surface in ("prod", "full") for h in HORIZONS}
@@ -118,3 +119,24 @@ def test_an_export_without_a_manifest_is_none(copy):
     (copy / "manifest.json").write_text('{"files": {')
     with pytest.raises(ManifestMismatch, match="manifest"):
         check_exports(copy)
+
+
+def test_a_kill_between_two_files_leaves_no_mixture_behind_the_earlier_manifest(export, copy, monkeypatch):
+    written: list[Path] = []
+
+    def killed(path: Path, table: pa.Table) -> Path:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(write_table(path, table))
+        return path
+
+    monkeypatch.setattr("tasks.exports.write_table", killed)
+    with pytest.raises(KeyboardInterrupt):
+        export(copy, inputs="2")
+    monkeypatch.undo()
+    half = {path.name: path.stat().st_mtime_ns for path in copy.iterdir()}
+    with pytest.raises(ManifestMismatch, match="manifest"):
+        check_exports(copy)
+    export(copy)
+    check_exports(copy)
+    assert all((copy / name).stat().st_mtime_ns > half[name] for name in NAMES), "three were of other inputs"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pandas as pd
 
@@ -15,7 +17,10 @@ from tasks.models.forecaster import BASELINE, Problem, Served, column
 from tasks.registry import FeatureRegistry, Horizons
 from tasks.zones import read_json
 
+logger = logging.getLogger(__name__)
+
 EXPLAINED_BY = "lightgbm"
+NAMED = 5  # missing features that a message names
 MISSING_INPUTS = 0.2  # share of a model's features that may be missing before its forecast is marked degraded
 
 
@@ -45,7 +50,7 @@ def forecast_day(
         Prices in cents/lb; price quantiles are exact transforms of the log-return quantiles.
 
     Raises:
-        StaleSource: there is no ZL price recent enough to start from.
+        StaleSource: there is no ZL price recent enough to start from, or not even the baseline has a forecast.
     """
     row = features.iloc[[-1]]
     last_price, price_age = float(panel["zl_last"].iloc[-1]), float(panel["zl_last__age_days"].iloc[-1])
@@ -57,12 +62,9 @@ def forecast_day(
     forecasts, explained = [], []
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
-        version, model, reasons = _serving_model(store, problem, row, horizons, as_of)
-        seen = features.iloc[-model.history_sessions :]
+        version, model, quantiles, reasons = _served(store, problem, features, horizons, as_of)
         if price_age > 0:
             reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
-        calibration = read_json(version.folder / "calibration.json")
-        quantiles = calibrated(model.predict_quantiles(seen)[-1:], problem.quantiles, calibration)
         up = float(model.direction_probability(quantiles)[0])
         median = float(np.exp(quantiles[0, problem.quantiles.index(0.5)]))
         forecasts.append(
@@ -93,10 +95,13 @@ def forecast_day(
     return pd.DataFrame(forecasts), pd.concat(explained, ignore_index=True)
 
 
-def _serving_model(
-    store: ModelStore, problem: Problem, row: pd.DataFrame, horizons: Horizons, as_of: pd.Timestamp
-) -> tuple[Version, Served, list[str]]:
-    """The champion, or the baseline trained beside it when it cannot serve; and what is wrong, if anything."""
+def _served(
+    store: ModelStore, problem: Problem, features: pd.DataFrame, horizons: Horizons, as_of: pd.Timestamp
+) -> tuple[Version, Served, np.ndarray, list[str]]:
+    """The champion and its quantiles, or the baseline's beside it when it cannot serve; and what is wrong, if anything.
+
+    The quantiles are calibrated log returns, one row of them, all there.
+    """
     champion = store.champion(problem.horizon, as_of)
     if champion is None:
         raise StaleSource(
@@ -109,18 +114,40 @@ def _serving_model(
     try:
         model = champion.load(problem)
         columns = list(champion.metadata["columns"])
-        absent = [c for c in columns if c not in row]
+        absent = [c for c in columns if c not in features]
         if absent:
             raise CbiError(f"the feature table no longer has {absent[:3]}")
-        missing = float(row[columns].isna().mean(axis=1).iloc[0])
+        missing = float(features[columns].iloc[-1].isna().mean())
         if champion.family != BASELINE and missing > MISSING_INPUTS:
             reasons.append(f"{missing:.0%} of the model's inputs are missing today")
-        return champion, model, reasons
+        return champion, model, _quantiles(champion, model, problem, features), reasons
     except CbiError as error:
         fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
         if champion.family == BASELINE or not fallbacks:
             raise
-        return fallbacks[-1], fallbacks[-1].load(problem), [*reasons, f"{champion.name} cannot serve: {error}"]
+        model = fallbacks[-1].load(problem)
+        quantiles = _quantiles(fallbacks[-1], model, problem, features)
+        return fallbacks[-1], model, quantiles, [*reasons, f"{champion.name} cannot serve: {error}"]
+
+
+def _quantiles(version: Version, model: Served, problem: Problem, features: pd.DataFrame) -> np.ndarray:
+    """The calibrated quantiles of the last row.
+
+    Raises:
+        StaleSource: the model has no forecast, since something that it cannot do without is missing.
+    """
+    raw = model.predict_quantiles(features.iloc[-model.history_sessions :])[-1:]
+    quantiles = calibrated(raw, problem.quantiles, read_json(version.folder / "calibration.json"))
+    if np.isnan(quantiles).any():
+        missing = features[list(version.metadata["columns"])].tail(2).isna()
+        newly = missing.iloc[-1] & ~missing.iloc[0]
+        named = missing.columns[newly if newly.any() else missing.iloc[-1]]
+        raise StaleSource(
+            f"no forecast without {', '.join(named[:NAMED]) or 'a session among those that it reads'}"
+            f"{f' and {len(named) - NAMED} more' if len(named) > NAMED else ''}; `python -m flows.health` tells what "
+            "is stale"
+        )
+    return quantiles
 
 
 def _explain(
@@ -140,7 +167,11 @@ def _explain(
     """
     trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
     for version in (served, *trained[-1:]):
-        model = version.load(problem)
+        try:
+            model = version.load(problem)
+        except CbiError as error:
+            logger.warning("no drivers from %s: %s", version.name, error)
+            continue
         seen = features.iloc[-model.history_sessions :]
         told = model.explain(seen)
         if len(told.columns):

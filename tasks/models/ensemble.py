@@ -36,14 +36,20 @@ class Model:
         self.history_sessions = max(member.history_sessions for member in members.values())
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """The weighted mean, quantile by quantile; NaN where a member with weight has no forecast."""
-        shares = self._shares(features)
-        total = np.zeros((len(features), len(self.problem.quantiles)))
-        for family, member in self.members.items():
-            raw = member.predict_quantiles(features)
-            own = calibrated(raw, self.problem.quantiles, self.calibrations[family])
-            total += shares[family].to_numpy()[:, None] * own
-        return np.sort(total, axis=1)
+        """The weighted mean, quantile by quantile, of the members that have a forecast; NaN where none has.
+
+        As in the bake-off, a member without a forecast has no weight, and the others' weights are scaled up to one.
+        """
+        own = np.stack(
+            [
+                calibrated(member.predict_quantiles(features), self.problem.quantiles, self.calibrations[family])
+                for family, member in self.members.items()
+            ]
+        )
+        weights = self._shares(features)[list(self.members)].to_numpy().T * ~np.isnan(own).any(axis=2)
+        with np.errstate(invalid="ignore"):
+            weights /= weights.sum(axis=0)
+        return np.sort((weights[:, :, None] * np.nan_to_num(own)).sum(axis=0), axis=1)
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
         """From the quantiles themselves."""

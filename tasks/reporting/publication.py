@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tasks.context import Run
+from tasks.context import Run, newest_session
+from tasks.errors import ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
 from tasks.made import Made
 from tasks.reporting.alerts import raise_alerts
@@ -15,11 +16,14 @@ from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
 from tasks.warehouse.daily_tables import daily_tables
 from tasks.warehouse.open import open_warehouse
-from tasks.zones import read_json
 
 
 def publish_run(run: Run, made: Made) -> RunSummary:
-    """Publish all of a run's tables in one transaction, draw its charts and write its gate page."""
+    """Publish all of a run's tables in one transaction, draw its charts and write its gate page.
+
+    Raises:
+        ReportFailed: everything is published, but a chart or the page could not be written.
+    """
     refused = summarise_quarantine(made.quarantine, as_of=run.as_of)
     results = pd.concat([report.frame() for report in made.gates], ignore_index=True)
     coverage = coverage_by_year(made.features, run.features)
@@ -34,14 +38,19 @@ def publish_run(run: Run, made: Made) -> RunSummary:
         coverage=coverage,
         now=pd.Timestamp.now(tz="UTC").floor("s"),
     )
-    newest = pd.Timestamp((read_json(run.zones.exports / "manifest.json") or {}).get("as_of", run.as_of))
     published = open_warehouse(run.settings).publish(
-        tables, as_of=max(newest, run.as_of), staging=run.zones.staging, session=run.as_of
+        tables, as_of=newest_session(run.zones) or run.as_of, staging=run.zones.staging, session=run.as_of
     )
-    chart = fan_chart(
-        run.work.reports / f"zl_fan_{run.as_of:%Y-%m-%d}.png", made.panel[["date", "zl_close"]], made.forecasts
-    )
-    reach = coverage_chart(run.work.reports / f"feature_coverage_{run.as_of:%Y-%m-%d}.png", coverage, as_of=run.as_of)
+    day, folder = f"{run.as_of:%Y-%m-%d}", run.work.reports
+    try:
+        chart = fan_chart(folder / f"zl_fan_{day}.png", made.panel[["date", "zl_close"]], made.forecasts)
+        reach = coverage_chart(folder / f"feature_coverage_{day}.png", coverage, as_of=run.as_of)
+        gate_page = write_gate_page(run, results)
+    except (StorageFailed, OSError) as error:
+        raise ReportFailed(
+            f"the forecasts of {day} are published, their charts and gate page are not all there: {error}. "
+            "Run it again once that is mended"
+        ) from error
     return RunSummary(
         as_of=run.as_of,
         origin=run.origin,
@@ -58,5 +67,5 @@ def publish_run(run: Run, made: Made) -> RunSummary:
         changed_rows=sum(published.changed.values()),
         chart=chart,
         coverage_chart=reach,
-        gate_page=write_gate_page(run, results),
+        gate_page=gate_page,
     )

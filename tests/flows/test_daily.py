@@ -17,8 +17,9 @@ import pandas as pd
 import pytest
 
 from tasks.calendar import as_of_instant, sessions
-from tasks.errors import GateFailed, SourceUnavailable
+from tasks.errors import GateFailed, SourceUnavailable, StaleSource
 from tasks.exports import check_exports
+from tasks.forecasting.forecast import forecast_day
 from tasks.model_store.folder import FolderStore
 from tasks.registry import load_models, load_quality_gates
 from tasks.reporting.summary import RunSummary
@@ -103,6 +104,56 @@ def test_on_the_whole_registry_every_family_is_trained_and_the_best_serves(
     made = {path: read_json(path) for path in set(Zones(home).fits.glob("*/done.json")) - held}
     assert {fit["family"] for fit in made.values()} == families - set(FEW)
     assert len(made) * len(FEW) == len(held) * (len(families) - len(FEW)), "as many folds of each"
+
+
+def forecast_again(run: FinishedRun, registry: Registry, features: pd.DataFrame, store: FolderStore) -> pd.DataFrame:
+    """What the run would have published of these features."""
+    return forecast_day(
+        features,
+        pd.read_parquet(run.home / "panel" / "panel.parquet"),
+        store,
+        registry=registry.features,
+        horizons=registry.horizons,
+        as_of=pd.Timestamp(EARLY),
+        data_snapshot="test",
+        code_version="test",
+    )[0].set_index("horizon")
+
+
+def test_a_champion_that_has_no_forecast_gives_way_to_the_baseline_and_says_what_is_missing(
+    first_run: FinishedRun, registry: Registry
+) -> None:
+    store = FolderStore(Zones(first_run.home).models)
+    features = pd.read_parquet(first_run.home / "features" / "features.parquet")
+    before = forecast_again(first_run, registry, features, store)
+    assert not before["degraded"].any() and not before["is_baseline"].all()
+    features.loc[features.index[-1], [name for name in features if name != "date" and name[:3] != "zl_"]] = np.nan
+    after = forecast_again(first_run, registry, features, store)
+    at_ease = before["family"] == "lightgbm"  # which takes a missing value for a value
+    assert after.loc[~at_ease, "is_baseline"].all() and after[LEVELS].notna().all(axis=None)
+    assert (after["degraded"] == ~before["is_baseline"]).all(), "who served already is as good as ever"
+    replaced = after.loc[after["degraded"] & ~at_ease, "degraded_reason"]
+    assert len(replaced)
+    for reason in replaced:
+        assert re.search(r"cannot serve: no forecast without \w+, .* and \d+ more;", reason)
+    features.loc[features.index[-1], [name for name in features if name[:3] == "zl_"]] = np.nan
+    with pytest.raises(StaleSource, match=r"no forecast without .* and [0-9]+ more"):
+        forecast_again(first_run, registry, features, store)
+
+
+def test_a_damaged_challenger_takes_its_drivers_with_it_and_no_forecast(
+    first_run: FinishedRun, copied_home: Path, registry: Registry
+) -> None:
+    store = FolderStore(Zones(copied_home).models)
+    served = first_run.summary.forecasts.set_index("horizon")["family"]
+    for horizon in served.index[served != "lightgbm"]:
+        next(store.versions("lightgbm", horizon)[-1].folder.glob("*.txt")).write_text("damaged")
+    features = pd.read_parquet(copied_home / "features" / "features.parquet")
+    pd.testing.assert_series_equal(
+        forecast_again(first_run, registry, features, store)["point"],
+        first_run.summary.forecasts.set_index("horizon")["point"],
+        check_exact=True,
+    )
 
 
 def test_drivers_say_whose_they_are(first_run: FinishedRun) -> None:
@@ -254,6 +305,24 @@ def test_a_gate_names_itself_the_column_the_count_and_examples(
     assert "zl_close" in message
     assert f"{int((close > 60).sum())} of " in message
     assert message.count('"zl_close":') == 3, "three example rows"
+
+
+def test_a_page_that_cannot_be_written_is_told_as_such_and_the_forecasts_are_published(
+    prefect_server: None,
+    first_run: FinishedRun,
+    copied_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.rmtree(copied_home / "reports")
+    (copied_home / "reports").write_text("no folder")
+    monkeypatch.setenv("CBI_HOME", str(copied_home))
+    monkeypatch.setenv("CBI_REGISTRY", str(first_run.registry))
+    monkeypatch.setattr(sys, "argv", ["daily", "--origin", str(first_run.archive), "--as-of", EARLY])
+    assert import_module("flows.daily").main() == 1
+    told = capsys.readouterr().err
+    assert f"ReportFailed: the forecasts of {EARLY} are published" in told and "reports" in told
+    assert "Nothing was published" not in told
 
 
 def test_a_tampered_training_file_stops_the_run_and_what_was_published_stays(

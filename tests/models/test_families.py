@@ -11,10 +11,12 @@ import pytest
 from tasks.errors import ModelStoreError
 from tasks.evaluation.bake_off import compare
 from tasks.evaluation.calibration import apply, calibrate_out_of_fold, corrections
+from tasks.evaluation.ensemble import REGIMES
 from tasks.evaluation.metrics import coverage, measure, pinball
 from tasks.evaluation.walk_forward import walk_forward
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
+from tasks.models.ensemble import Model as Ensemble
 from tasks.models.forecaster import FAMILIES, Problem, forecaster, horizon_scale, probability_above_zero
 from tests.conftest import Registry
 
@@ -225,3 +227,23 @@ def test_of_two_champions_of_one_day_the_later_promotion_serves(tmp_path: Path) 
         store.promote(version, run="r")
         assert store.champion("1w", day).folder == version.folder  # type: ignore[union-attr]
         assert f'"version": "{version.number}"' in (tmp_path / "store" / "champions.json").read_text()
+
+
+def test_the_served_ensemble_gives_a_member_without_a_forecast_no_weight(
+    rows: tuple[pd.DataFrame, pd.Series],
+) -> None:
+    table, target = rows
+    table = table.assign(**dict.fromkeys(REGIMES, np.nan))
+    members = {family: forecaster(family)(PROBLEM) for family in ("no_change", "har")}  # type: ignore[call-arg]
+    for member in members.values():
+        member.fit(table, target)
+    unmoved = {"quantiles": list(LEVELS), "log_width": 0.0}
+    weights = {regime: {"no_change": 0.25, "har": 0.75} for regime in (*REGIMES, "unknown")}
+    made = Ensemble(PROBLEM, members, dict.fromkeys(members, unmoved), weights)
+    blind = table.assign(vix=table["vix"].where(table.index < 1000))
+    assert np.isnan(members["har"].predict_quantiles(blind)[1000:]).all(), "nothing is missing, so nothing is tested"
+    whole, found = made.predict_quantiles(table), made.predict_quantiles(blind)
+    np.testing.assert_array_equal(found[:1000], whole[:1000])
+    np.testing.assert_allclose(found[1000:], members["no_change"].predict_quantiles(table)[1000:])
+    nothing = table.assign(**dict.fromkeys([name for name in table if name.startswith(("zl_", "vix"))], np.nan))
+    assert np.isnan(made.predict_quantiles(nothing)).all()
