@@ -128,8 +128,8 @@ change gcloud storage buckets update "gs://$bucket" --versioning "--lifecycle-fi
   --update-labels=app=cbi
 held=$(look gcloud storage buckets get-iam-policy "gs://$bucket" "--flatten=bindings[].members" \
   "--filter=bindings.members=$member" "--format=value(bindings.role)")
-grep -qxF roles/storage.objectAdmin <<<"$held" || change gcloud storage buckets add-iam-policy-binding "gs://$bucket" \
-  "--member=$member" --role=roles/storage.objectAdmin
+grep -qxF roles/storage.objectUser <<<"$held" || change gcloud storage buckets add-iam-policy-binding "gs://$bucket" \
+  "--member=$member" --role=roles/storage.objectUser
 
 if [ -n "$user" ]; then
   held=$(look gcloud iam service-accounts get-iam-policy "$account" "--project=$project" "--flatten=bindings[].members" \

@@ -137,7 +137,7 @@ def test_a_second_run_creates_and_grants_nothing(cloud):
         assert held["access"] == [{"role": "WRITER", "userByEmail": ACCOUNT}] and held["location"] == "us-central1"
     assert state["roles"] == {
         f"p1 serviceAccount:{ACCOUNT}": ["roles/bigquery.jobUser", "roles/bigquery.readSessionUser"],
-        f"gs://b1 serviceAccount:{ACCOUNT}": ["roles/storage.objectAdmin"],
+        f"gs://b1 serviceAccount:{ACCOUNT}": ["roles/storage.objectUser"],
         f"{ACCOUNT} user:a@b.c": ["roles/iam.serviceAccountTokenCreator"],
     }
     assert {"--uniform-bucket-level-access", "--soft-delete-duration=7d"} <= set(state["buckets"]["gs://b1"])
