@@ -246,6 +246,11 @@ def code_fingerprint(*places: Path) -> str:
     return fingerprint([(file.name, sha256_of(file)) for file in kept])
 
 
+def stays_inside(name: str) -> bool:
+    """Whether a file name that somebody else chose stays in the folder that it is joined to, on any system."""
+    return not set(name) & {"\\", "\0"} and not {"", ".", ".."} & set(name.split("/"))
+
+
 def sweep_temporary(folder: Path) -> None:
     """Remove what a killed writer left in ``folder``. Call it under the folder's lock."""
     if folder.is_dir():
