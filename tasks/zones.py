@@ -171,6 +171,28 @@ def move_into(file: Path, path: Path) -> Path:
     return path
 
 
+def make_durable(folder: Path) -> None:
+    """Have every file below ``folder``, and what is where, on the disk before this returns."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with (Path(place) / name).open("rb") as handle:
+                os.fsync(handle.fileno())
+        _sync_folder(Path(place))
+
+
+def move_folder_into(folder: Path, path: Path) -> Path:
+    """Make ``folder`` durable and rename it to ``path``, which is on the same file system and not there yet.
+
+    Raises:
+        StorageFailed: the disk takes no more; ``path`` is absent.
+    """
+    with _refusals_told(path.parent):
+        make_durable(folder)
+        folder.rename(path)
+        _sync_folder(path.parent)
+    return path
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write ``value`` as readable JSON with sorted keys, so that equal values are equal files."""
     return write_bytes(path, json_bytes(value))

@@ -43,6 +43,7 @@ from tasks.zones import (
     exclusive,
     fingerprint,
     json_bytes,
+    move_folder_into,
     read_json,
     sha256_of,
     stays_inside,
@@ -279,5 +280,5 @@ class GcsStore:
             for name, held in dict(metadata["files"]).items():
                 self._bucket.download(f"{place}/{name}", held, temporary / name)
             shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+            move_folder_into(temporary, folder)
         return folder

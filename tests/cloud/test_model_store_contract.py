@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 
@@ -46,6 +47,21 @@ def test_a_version_comes_back_as_it_was_stored_on_any_machine(place: Place, fitt
         assert all(held.metadata["files"][name] == sha256_of(held.folder / name) for name in held.metadata["files"])
         np.testing.assert_array_equal(held.load(PROBLEM).predict_quantiles(fitted.features), fitted.forecast)
     assert store.notices() == ()
+
+
+def test_the_files_of_a_version_outlast_a_power_cut(
+    place: Place, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    folder = place.store().add(fitted.files, metadata("a"), {}).folder
+    assert {path.stat().st_ino for path in (folder, *folder.rglob("*"))} <= set(synced)
+    assert synced[-1] == folder.parent.stat().st_ino, "its name, once it has it"
 
 
 def test_one_version_an_identity_and_numbers_in_order(place: Place, fitted: Fitted) -> None:
