@@ -32,7 +32,16 @@ from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, column, probability_above_zero
 from tasks.registry import Horizons, QualityGates
 from tasks.settings import PROJECT
-from tasks.zones import Zones, code_fingerprint, fingerprint, read_parquet, write_bytes, write_json, write_parquet
+from tasks.zones import (
+    Zones,
+    code_fingerprint,
+    fingerprint,
+    make_durable,
+    read_parquet,
+    write_bytes,
+    write_json,
+    write_parquet,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +72,8 @@ def fit_in_process(work: dict[str, Any]) -> None:
         write_json(told, {**work, "training_files": copies})
         command = [sys.executable, "-m", "tasks.models.worker", str(told)]
         ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    for fit in work["fits"]:  # some libraries leave a model's file to the system to write out
+        make_durable(Path(work["cache"]) / fit["identity"])
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingFailed(
