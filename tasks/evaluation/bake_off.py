@@ -36,7 +36,6 @@ from tasks.zones import (
     Zones,
     code_fingerprint,
     fingerprint,
-    make_durable,
     read_parquet,
     write_bytes,
     write_json,
@@ -72,8 +71,6 @@ def fit_in_process(work: dict[str, Any]) -> None:
         write_json(told, {**work, "training_files": copies})
         command = [sys.executable, "-m", "tasks.models.worker", str(told)]
         ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    for fit in work["fits"]:  # some libraries leave a model's file to the system to write out
-        make_durable(Path(work["cache"]) / fit["identity"])
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingFailed(

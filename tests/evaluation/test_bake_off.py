@@ -239,20 +239,21 @@ def test_training_files_that_changed_since_the_plan_are_neither_fitted_nor_judge
     assert len(bench.judged(plan, zones)) == 2
 
 
-def test_the_fits_of_a_process_that_ended_outlast_a_power_cut(bench, contest, tmp_path, monkeypatch) -> None:
-    synced, sync = set(), os.fsync
+def test_a_fit_outlasts_a_power_cut(bench, contest, tmp_path, monkeypatch) -> None:
+    synced, sync = [], os.fsync
 
     def noted(descriptor: int) -> None:
-        synced.add(os.fstat(descriptor).st_ino)
+        synced.append(os.fstat(descriptor).st_ino)
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
     final = contest.plan.of("no_change", "1m")[-1]
     [work] = contest.plan.work([final], tmp_path)
-    fit_in_process(work)
+    run_work(work)
     kept = tmp_path / final.identity
     assert (kept / "1m" / "model.json").exists()
-    assert {path.stat().st_ino for path in (kept, *kept.rglob("*"))} <= synced
+    assert {path.stat().st_ino for path in (kept, *kept.rglob("*"))} <= set(synced)
+    assert synced[-1] == tmp_path.stat().st_ino, "its name, once it has it"
 
 
 def test_a_family_that_cannot_be_fitted_is_reported_and_left_out_and_its_return_changes_the_others_figures(
