@@ -43,13 +43,20 @@ def gate_training(run: Run) -> GateReport:
 
 def plan_fits(run: Run, budget: str) -> Plan:
     """Every fit of the budget, from training files that are what their manifest says, for a store that answers."""
+    from tasks.errors import ManifestMismatch
     from tasks.evaluation.plan import plan_bake_off
     from tasks.exports import check_exports, file_name
     from tasks.model_store.open import open_store
     from tasks.registry import load_models, load_surface
 
     open_store(run.settings).require_writable()
-    files = cast("dict[str, dict[str, str]]", check_exports(run.work.exports)["files"])
+    manifest = check_exports(run.work.exports)
+    if manifest["as_of"] != f"{run.as_of:%Y-%m-%d}":
+        raise ManifestMismatch(
+            f"{run.work.exports} is of {manifest['as_of']}, and this is a training as of {run.as_of:%Y-%m-%d}: another "
+            "run has exported meanwhile; run `python -m flows.training` again"
+        )
+    files = cast("dict[str, dict[str, str]]", manifest["files"])
     return plan_bake_off(
         run.work.exports,
         run.horizons,

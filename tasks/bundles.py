@@ -18,7 +18,16 @@ from tasks.bucket import TRIES, Bucket
 from tasks.errors import ManifestMismatch, SettingsError
 from tasks.exports import check_exports
 from tasks.settings import Settings
-from tasks.zones import Zones, exclusive, json_bytes, read_json, sha256_of, sweep_temporary, write_bytes
+from tasks.zones import (
+    Zones,
+    exclusive,
+    json_bytes,
+    read_json,
+    sha256_of,
+    stays_inside,
+    sweep_temporary,
+    write_bytes,
+)
 
 LATEST = "exports/latest.json"
 
@@ -130,7 +139,7 @@ def pull(zones: Zones, bucket: Bucket) -> Synced:
 
 def _files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for name in manifest["files"]:
-        if Path(name).name != name:
+        if "/" in name or not stays_inside(name):
             raise ManifestMismatch(f"the manifest names {name!r}, which is no file of the folder")
     return dict(manifest["files"])
 

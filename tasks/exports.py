@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pandas as pd
@@ -136,6 +137,21 @@ def check_exports(folder: Path) -> dict[str, object]:
     if problems:
         raise ManifestMismatch(f"{folder}: {'; '.join(problems)}. Delete the folder and run `python -m flows.daily`")
     return manifest
+
+
+def planned_on(path: Path, digest: str) -> bytes:
+    """A training file, read whole, so that what was hashed is what is used: a daily run may put the next in its place.
+
+    Raises:
+        ManifestMismatch: it is not, or no longer, the one of this SHA-256.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise ManifestMismatch(
+            f"{path} is not the file that the training was planned on: the training files changed while it ran. "
+            "Nothing was made of the other file; run `python -m flows.training` again"
+        )
+    return content
 
 
 def write_zone_files(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:

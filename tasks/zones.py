@@ -171,6 +171,28 @@ def move_into(file: Path, path: Path) -> Path:
     return path
 
 
+def make_durable(folder: Path) -> None:
+    """Have every file below ``folder``, and what is where, on the disk before this returns."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with (Path(place) / name).open("rb") as handle:
+                os.fsync(handle.fileno())
+        _sync_folder(Path(place))
+
+
+def move_folder_into(folder: Path, path: Path) -> Path:
+    """Make ``folder`` durable and rename it to ``path``, which is on the same file system and not there yet.
+
+    Raises:
+        StorageFailed: the disk takes no more; ``path`` is absent.
+    """
+    with _refusals_told(path.parent):
+        make_durable(folder)
+        folder.rename(path)
+        _sync_folder(path.parent)
+    return path
+
+
 def write_json(path: Path, value: Any) -> Path:
     """Write ``value`` as readable JSON with sorted keys, so that equal values are equal files."""
     return write_bytes(path, json_bytes(value))
@@ -244,6 +266,11 @@ def code_fingerprint(*places: Path) -> str:
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
     kept = [file for file in files if file.is_file() and "__pycache__" not in file.parts]
     return fingerprint([(file.name, sha256_of(file)) for file in kept])
+
+
+def stays_inside(name: str) -> bool:
+    """Whether a file name that somebody else chose stays in the folder that it is joined to, on any system."""
+    return not set(name) & {"\\", "\0"} and not {"", ".", ".."} & set(name.split("/"))
 
 
 def sweep_temporary(folder: Path) -> None:

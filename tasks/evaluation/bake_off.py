@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,12 +27,20 @@ from tasks.evaluation.ensemble import REGIMES, ensemble, regime_weights
 from tasks.evaluation.plan import Fit, Plan
 from tasks.evaluation.promotion import read_audit, verdict
 from tasks.evaluation.walk_forward import FINAL
-from tasks.exports import file_name
+from tasks.exports import file_name, planned_on
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, column, probability_above_zero
 from tasks.registry import Horizons, QualityGates
 from tasks.settings import PROJECT
-from tasks.zones import Zones, code_fingerprint, fingerprint, read_parquet, write_json, write_parquet
+from tasks.zones import (
+    Zones,
+    code_fingerprint,
+    fingerprint,
+    read_parquet,
+    write_bytes,
+    write_json,
+    write_parquet,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +55,20 @@ def fit_held(zones: Zones, fit: Fit) -> bool:
 def fit_in_process(work: dict[str, Any]) -> None:
     """Do the fits of ``work`` (Plan.work) in a process of their own; those done before are left alone.
 
+    Fits are named by the rows that were planned on: the process reads copies, found to be of those files, which a
+    daily run cannot replace. (Here, not in tasks/models: a change of that code gives every fit another name.)
+
     Raises:
-        TrainingFailed: the process failed, with its last line.
+        ManifestMismatch: a training file changed since the plan. TrainingFailed: the process failed, with its last
+            line.
     """
     with tempfile.TemporaryDirectory(prefix="cbi-fit-") as folder:
+        copies = {}
+        for name, path in work["training_files"].items():
+            content = planned_on(Path(path), work["data_snapshots"][name])
+            copies[name] = str(write_bytes(Path(folder) / Path(path).name, content))
         told = Path(folder) / "work.json"
-        write_json(told, work)
+        write_json(told, {**work, "training_files": copies})
         command = [sys.executable, "-m", "tasks.models.worker", str(told)]
         ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     if ended.returncode:
@@ -83,8 +100,9 @@ def judge_fits(
             failed twice, with the reason.
 
     Raises:
-        TrainingFailed: the baseline itself has no fits.
+        TrainingFailed: the baseline itself has no fits. ManifestMismatch: a training file changed since the plan.
     """
+    tables = {name: _planned_table(plan, name) for name in plan.horizons.horizons}
     # what is held, not what was planned: a family is measured against those beside it
     held = [fit.identity for fit in plan.fits if fit_held(zones, fit)]
     cost = gates.trading_cost.round_trip_cents_lb
@@ -98,7 +116,7 @@ def judge_fits(
     )
     versions = []
     for horizon in plan.horizons.horizons:
-        versions += _judge_horizon(plan, zones, store, horizon, run=run, as_of=as_of, gates=gates)
+        versions += _judge_horizon(plan, zones, store, horizon, tables[horizon], run=run, as_of=as_of, gates=gates)
     baselines = {version.horizon for version in versions if version.family == BASELINE}
     if missing := sorted(set(plan.horizons.horizons) - baselines):
         raise TrainingFailed(f"the baseline was not fitted at {', '.join(missing)}: {'; '.join(failed.values())}")
@@ -117,12 +135,24 @@ def judge_fits(
     return board
 
 
+def _planned_table(plan: Plan, horizon: str) -> pd.DataFrame:
+    content = planned_on(plan.exports / file_name("prod", horizon), plan.data_snapshots[horizon])
+    return pd.read_parquet(BytesIO(content), columns=["date", SCALE, *REGIMES])
+
+
 def _judge_horizon(
-    plan: Plan, zones: Zones, store: ModelStore, horizon: str, *, run: str, as_of: pd.Timestamp, gates: QualityGates
+    plan: Plan,
+    zones: Zones,
+    store: ModelStore,
+    horizon: str,
+    table: pd.DataFrame,
+    *,
+    run: str,
+    as_of: pd.Timestamp,
+    gates: QualityGates,
 ) -> list[Version]:
     levels, sessions = tuple(plan.horizons.quantiles), plan.horizons.horizons[horizon].sessions
     step = plan.horizons.walk_forward.origin_step_sessions
-    table = read_parquet(plan.exports / file_name("prod", horizon), columns=["date", SCALE, *REGIMES])
     oofs: dict[str, pd.DataFrame] = {}
     calibrations: dict[str, dict[str, object]] = {}
     for family in plan.columns:

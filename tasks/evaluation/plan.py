@@ -76,6 +76,9 @@ class Plan:
                     for name in self.horizons.horizons
                     if name in needed[family]
                 },
+                "data_snapshots": {
+                    name: self.data_snapshots[name] for name in self.horizons.horizons if name in needed[family]
+                },
                 "columns": list(self.columns[family]),
                 "options": dict(self.options(family)),
                 "weights": self.models.families[family].weights.model_dump(),

@@ -1,6 +1,6 @@
 """Models in a folder: ``<family>/<horizon>/v0001/``, with ``champions.json`` and ``history.jsonl``.
 
-A version is filled under a temporary name and renamed, so that it is complete or absent.
+A version is filled under a temporary name and renamed, so that it is complete or absent, after a power cut too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tasks.model_store.champions import (
     with_promotions,
 )
 from tasks.model_store.protocol import Version
-from tasks.zones import TEMPORARY, read_json, sha256_of, write_bytes, write_json
+from tasks.zones import TEMPORARY, move_folder_into, read_json, sha256_of, write_bytes, write_json
 
 
 class FolderStore:
@@ -76,7 +76,7 @@ class FolderStore:
         temporary = parent / f"{TEMPORARY}{target.name}"
         shutil.copytree(files, temporary)
         describe(temporary, metadata, metrics)
-        temporary.rename(target)
+        move_folder_into(temporary, target)
         version = self._version(target)
         assert version is not None
         return version

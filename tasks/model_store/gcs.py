@@ -36,8 +36,19 @@ from tasks.model_store.champions import (
     with_promotions,
 )
 from tasks.model_store.folder import describe
-from tasks.model_store.protocol import Version, altered_file
-from tasks.zones import TEMPORARY, Zones, exclusive, fingerprint, json_bytes, read_json, sha256_of, write_json
+from tasks.model_store.protocol import Version, altered_file, require_inside
+from tasks.zones import (
+    TEMPORARY,
+    Zones,
+    exclusive,
+    fingerprint,
+    json_bytes,
+    move_folder_into,
+    read_json,
+    sha256_of,
+    stays_inside,
+    write_json,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -245,6 +256,11 @@ class GcsStore:
 
     def _held(self, name: str, digest: str) -> Path:
         """A small file, from this machine where it is held."""
+        if not stays_inside(digest):  # it names the file here, and comes from the bucket
+            raise ModelStoreError(
+                f"{self.place}/{name}: {digest!r} is no SHA-256. Restore its earlier generation and that of its "
+                "metadata.json, and see who may write to the bucket"
+            )
         path = self._cache / "described" / f"{digest}.json"
         if path.exists() and sha256_of(path) == digest:
             return path
@@ -252,6 +268,7 @@ class GcsStore:
 
     def _fetched(self, place: str, digest: str, metadata: Mapping[str, Any]) -> Path:
         """A version's files on this machine, in a folder named by the hash of its metadata, which names all others."""
+        require_inside(metadata["files"], f"{self.place}/{place}")
         folder = self._cache / "versions" / digest
         if altered_file(folder, metadata["files"]) is None:
             return folder
@@ -263,5 +280,5 @@ class GcsStore:
             for name, held in dict(metadata["files"]).items():
                 self._bucket.download(f"{place}/{name}", held, temporary / name)
             shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+            move_folder_into(temporary, folder)
         return folder

@@ -6,7 +6,7 @@ another. Callers know this module and tasks/model_store/open.py only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.models.forecaster import Problem, Served, load_model
-from tasks.zones import sha256_of
+from tasks.zones import sha256_of, stays_inside
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,32 @@ class Version:
 
 
 def altered_file(folder: Path, files: Mapping[str, str]) -> Path | None:
-    """The first file that is missing or does not have the SHA-256 that ``files`` name for it."""
+    """The first file that is missing or does not have the SHA-256 that ``files`` name for it.
+
+    Raises:
+        ModelStoreError: a name leads out of the folder.
+    """
+    require_inside(files, str(folder))
     for name, digest in files.items():
         path = folder / name
         if not path.exists() or sha256_of(path) != digest:
             return path
     return None
+
+
+def require_inside(names: Iterable[str], version: str) -> None:
+    """Who may write to a store chooses the names of a version's files: none may lead out of the version's folder.
+
+    Raises:
+        ModelStoreError: one does.
+    """
+    for name in names:
+        if not stays_inside(name):
+            raise ModelStoreError(
+                f"{version}/metadata.json names a file {name!r}, which would lie outside of the version's folder; "
+                "nothing was read or written there. Restore that object or file from its earlier generation or a "
+                "backup, and see who may write to the store"
+            )
 
 
 class ModelStore(Protocol):

@@ -31,7 +31,7 @@ from tasks.models.forecaster import (
 from tasks.models.joint import joint_out_of_fold, joint_targets, row_weights
 from tasks.registry import SampleWeights, WalkForwardPlan
 from tasks.settings import load_settings
-from tasks.zones import TEMPORARY, read_json, read_parquet, write_json, write_parquet
+from tasks.zones import TEMPORARY, move_folder_into, read_json, read_parquet, write_json, write_parquet
 
 LABELS = ("date", "target_date", "target_price", "target_log_return", "training_weight")
 
@@ -61,7 +61,7 @@ def run_work(work: dict[str, Any]) -> None:
             continue
         write_json(out / "done.json", fit)
         shutil.rmtree(target, ignore_errors=True)
-        out.rename(target)
+        move_folder_into(out, target)
     if failed:
         raise TrainingFailed(f"{len(failed)} of {len(work['fits'])} fits failed, the first: {failed[0]}")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from tasks.model_store.gcs import GcsStore
 from tasks.model_store.open import open_store
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.forecaster import SCALE, Problem, forecaster
-from tasks.zones import Zones, write_json
+from tasks.zones import Zones, json_bytes, write_json
 from tests.cloud.conftest import settings_of
 
 LEVELS = (0.05, 0.5, 0.95)
@@ -86,6 +87,20 @@ class Place:
         store = self.store()
         assert isinstance(store, FolderStore)
         return (store.folder / name).read_bytes()
+
+    def forge(self, version: Version, files: Mapping[str, str]) -> None:
+        """Let a version's metadata name other files, as a stranger who may write to the store would."""
+        told = json_bytes({**version.metadata, "files": files})
+        store = self.store()
+        if isinstance(store, FolderStore):
+            (store.folder / version.name / "metadata.json").write_bytes(told)
+            return
+        from google.cloud.storage import Client
+
+        bucket, prefix = self.uri.removeprefix("gs://").split("/", 1)
+        blob = Client(project=None).bucket(bucket).blob(f"{prefix}/{version.name}/metadata.json")
+        blob.metadata = {"sha256": hashlib.sha256(told).hexdigest()}
+        blob.upload_from_string(told)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

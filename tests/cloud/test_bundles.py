@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from tasks.bundles import LATEST, pull, push
 from tasks.errors import CloudError, ManifestMismatch, ModelStoreError
 from tasks.exports import check_exports
 from tasks.settings import PROJECT
-from tasks.zones import Zones, read_json, sha256_of, write_json, write_parquet
+from tasks.zones import Zones, json_bytes, read_json, sha256_of, write_bytes, write_json, write_parquet
 from tests.cloud.conftest import BUCKET, settings_of
 from tests.cloud.storage_proxy import Fault, Proxy
 
@@ -130,6 +131,21 @@ def test_an_overwritten_object_is_refused_and_what_is_here_stays(
         pull(there, bucket)
     assert contents(there)["manifest.json"] == before["manifest.json"]
     assert contents(there)["zl_training_prod_allhistory_1w.parquet"] == before["zl_training_prod_allhistory_1w.parquet"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "/planted", "../planted", "folder/planted", "..\\planted"])
+def test_a_name_that_is_no_file_of_the_folder_is_refused(
+    bucket: Bucket, here: Zones, there: Zones, archive: Path, name: str
+) -> None:
+    export(here, archive, "2020-06-01")
+    manifest = read_json(here.exports / "manifest.json")
+    content = json_bytes({**manifest, "files": {name: {"sha256": "0" * 64}, **manifest["files"]}})
+    forged = f"exports/manifests/2020-06-01-{hashlib.sha256(content).hexdigest()}.json"
+    assert bucket.create(forged, write_bytes(here.home / "forged", content))
+    assert bucket.switch(LATEST, json_bytes({"as_of": "2020-06-01", "manifest": forged}), replacing=bucket.read(LATEST))
+    with pytest.raises(ManifestMismatch, match=r"names .*, which is no file of the folder"):
+        pull(there, bucket)
+    assert contents(there) == {}
 
 
 def command(way: str, home: Path, bucket: Bucket) -> subprocess.Popen[str]:

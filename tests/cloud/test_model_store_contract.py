@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +47,21 @@ def test_a_version_comes_back_as_it_was_stored_on_any_machine(place: Place, fitt
         assert all(held.metadata["files"][name] == sha256_of(held.folder / name) for name in held.metadata["files"])
         np.testing.assert_array_equal(held.load(PROBLEM).predict_quantiles(fitted.features), fitted.forecast)
     assert store.notices() == ()
+
+
+def test_the_files_of_a_version_outlast_a_power_cut(
+    place: Place, fitted: Fitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    folder = place.store().add(fitted.files, metadata("a"), {}).folder
+    assert {path.stat().st_ino for path in (folder, *folder.rglob("*"))} <= set(synced)
+    assert synced[-1] == folder.parent.stat().st_ino, "its name, once it has it"
 
 
 def test_one_version_an_identity_and_numbers_in_order(place: Place, fitted: Fitted) -> None:
@@ -102,6 +120,33 @@ def test_an_altered_file_is_never_served(place: Place, fitted: Fitted) -> None:
             version.load(PROBLEM)
     else:  # the copy on this machine is fetched again
         np.testing.assert_array_equal(version.load(PROBLEM).predict_quantiles(fitted.features), fitted.forecast)
+
+
+@pytest.mark.parametrize("name", ["../../planted", "/planted", "members/../../planted", "..\\planted", ""])
+def test_a_file_name_that_leads_out_of_a_version_is_refused(place: Place, fitted: Fitted, name: str) -> None:
+    """Whoever may write to the store says which files a version has; not where on this machine they are written."""
+    version = place.store().add(fitted.files, metadata("a"), {})
+    path = str(place.home / "planted") if name == "/planted" else name
+    if not place.in_bucket and name:  # there and of the hash named: only where it lies is against it
+        (version.folder / path).write_bytes(b"{}")
+    place.forge(version, {path: hashlib.sha256(b"{}").hexdigest(), **version.metadata["files"]})
+    [forged] = place.store("b").versions("no_change", "1w")
+    before = sorted(place.home.rglob("*"))
+    told = rf"no_change/1w/v0001/metadata.json names a file {re.escape(repr(path))}, .* outside .* see who may write"
+    with pytest.raises(ModelStoreError, match=told):
+        forged.load(PROBLEM)
+    assert sorted(place.home.rglob("*")) == before
+
+
+def test_a_hash_that_leads_out_of_the_cache_is_refused(models_uri: str, fitted: Fitted, tmp_path: Path) -> None:
+    place = Place(models_uri, tmp_path / "machines")
+    version = place.store().add(fitted.files, metadata("a"), {})
+    place.forge(version, {**version.metadata["files"], "metrics.json": "../../made/planted"})
+    with pytest.raises(
+        ModelStoreError, match=r"v0001/metrics.json: '../../made/planted' is no SHA-256.* who may write"
+    ):
+        place.store("b").versions("no_change", "1w")
+    assert not list(place.home.rglob("made"))
 
 
 def test_a_champion_that_is_gone_is_named(place: Place, fitted: Fitted) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.errors import ModelStoreError, TrainingFailed
+from tasks.errors import ManifestMismatch, ModelStoreError, TrainingFailed
 from tasks.evaluation import bake_off
 from tasks.evaluation import plan as plan_module
 from tasks.evaluation.bake_off import fit_held, fit_in_process, judge_fits
@@ -215,6 +215,45 @@ def test_a_killed_process_leaves_no_half_fit_and_a_rerun_ends_with_the_same_file
     fit_in_process(work)
     assert files_of(cache) == files_of(tmp_path / "undisturbed")
     assert stamps(left[0]) == kept, "what was done is not done again"
+
+
+def test_training_files_that_changed_since_the_plan_are_neither_fitted_nor_judged(bench, tmp_path) -> None:
+    """A daily run exports while a training runs: what was named by the earlier rows may not be made of later ones."""
+    zones = Zones(tmp_path)
+    plan = bench.plan(bench.exported(zones.exports, EARLIER), ("no_change",))
+    [work] = plan.work(plan.fits, zones.fits)
+    bench.exported(zones.exports)
+    told = r"1[wm]\.parquet is not the file that the training was planned on: .* changed while it ran.* again"
+    with pytest.raises(ManifestMismatch, match=told):
+        fit_in_process(work)
+    assert not any(fit_held(zones, fit) for fit in plan.fits)
+
+    bench.exported(zones.exports, EARLIER)
+    fit_in_process(work)
+    assert all(fit_held(zones, fit) for fit in plan.fits)
+    bench.exported(zones.exports)
+    with pytest.raises(ManifestMismatch, match=told):
+        bench.judged(plan, zones)
+    assert FolderStore(zones.models).of_horizon("1m") == []
+    bench.exported(zones.exports, EARLIER)
+    assert len(bench.judged(plan, zones)) == 2
+
+
+def test_a_fit_outlasts_a_power_cut(bench, contest, tmp_path, monkeypatch) -> None:
+    synced, sync = [], os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    final = contest.plan.of("no_change", "1m")[-1]
+    [work] = contest.plan.work([final], tmp_path)
+    run_work(work)
+    kept = tmp_path / final.identity
+    assert (kept / "1m" / "model.json").exists()
+    assert {path.stat().st_ino for path in (kept, *kept.rglob("*"))} <= set(synced)
+    assert synced[-1] == tmp_path.stat().st_ino, "its name, once it has it"
 
 
 def test_a_family_that_cannot_be_fitted_is_reported_and_left_out_and_its_return_changes_the_others_figures(

@@ -13,8 +13,9 @@ import yaml
 
 from flows.training import plan_fits, task_runner, training
 from tasks.context import open_run
+from tasks.errors import ManifestMismatch
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import TEMPORARY, Zones, read_json
+from tasks.zones import TEMPORARY, Zones, read_json, write_json
 from tests.conftest import EARLY, FinishedRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("homes")]
@@ -95,6 +96,17 @@ def test_a_runner_gives_the_leaderboard_of_local_and_ends_its_workers(
     while workers() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert workers() == []
+
+
+def test_training_files_of_another_session_than_the_training_are_not_planned_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daily run exported the next session after the training had begun."""
+    monkeypatch.setenv("CBI_HOME", str(tmp_path))
+    run = open_run(load_settings(), origin="live", as_of="2023-12-28")
+    write_json(run.zones.exports / "manifest.json", {"as_of": "2023-12-29", "inputs": "x", "files": {}})
+    with pytest.raises(ManifestMismatch, match=r"exports is of 2023-12-29, .* as of 2023-12-28: .* exported meanwhile"):
+        plan_fits(run, "quick")
 
 
 def test_a_family_whose_process_fails_is_tried_twice_and_does_not_lose_the_others(

@@ -24,7 +24,7 @@ from tasks.models.worker import out_of_fold, run_work
 from tasks.proofs.permutation import Analogues
 from tasks.proofs.truncation import Held, truncation_proof
 from tasks.registry import load_derived, load_models, load_quality_gates, load_surface
-from tasks.zones import Zones, write_parquet
+from tasks.zones import Zones, sha256_of, write_parquet
 from tests.conftest import AS_OF
 
 pytestmark = pytest.mark.xdist_group("promotion")  # what its fixtures make is dear: one process makes it
@@ -174,7 +174,8 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
 
     # the bake-off: fits of honest families, and beside them under LightGBM's name what was just measured
     zones, store = Zones(tmp_path / "home"), FolderStore(tmp_path / "home" / "models")
-    write_parquet(zones.exports / file_name("prod", "1m"), table.assign(**features[[*REGIMES]]))
+    exported = write_parquet(zones.exports / file_name("prod", "1m"), table.assign(**features[[*REGIMES]]))
+    data = sha256_of(exported)
     one_month = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
     daily = load_models(registry.folder, registry.features)
     two = daily.budgets["daily"].model_copy(update={"families": ("no_change", "lightgbm")})
@@ -186,7 +187,7 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
         registry.features,
         load_surface(registry.folder, registry.features),
         budget="daily",
-        data_snapshots={"1m": DATA},
+        data_snapshots={"1m": data},
     )
     for work in plan.work(plan.fits, zones.fits):
         run_work(work | {"family": "no_change"})
@@ -198,7 +199,7 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
     champions = []
     for audit_passed in (None, False, True):
         if audit_passed is not None:
-            write_audit(store, Audit(audit_passed, {"1m": DATA}, CODE, "2023-12-29", ("features planted",)))
+            write_audit(store, Audit(audit_passed, {"1m": data}, CODE, "2023-12-29", ("features planted",)))
         board = judge_fits(plan, zones, store, as_of=AS_OF, gates=lenient, code_version=CODE).set_index("family")
         champions.append(store.champion("1m", AS_OF).family)
         assert board.loc["lightgbm", "champion"] == bool(audit_passed)
