@@ -69,8 +69,9 @@ def _china_demand(known: pd.DataFrame) -> pd.Series:
 def _crop_shortfall(known: pd.DataFrame) -> pd.Series:
     now, first = pd.Series(0.0, index=known.index), pd.Series(0.0, index=known.index)
     for column, tonnes in {"us_crop": MILLION_T_PER_MILLION_BU, "brazil_crop": 1, "argentina_crop": 1}.items():
-        crop = known[column] * tonnes
         year = known["date"] - pd.to_timedelta(known[column + AGE], unit="D")  # the marketing year it is dated at
+        # of the first year held no first projection is: the reports begin in its middle
+        crop = (known[column] * tonnes).where(year > year.min())
         now, first = now + crop, first + crop.groupby(year).transform("first")
     return 1 - now / first
 

@@ -114,6 +114,7 @@ def test_the_crop_shortfall_of_the_2012_south_american_drought(panel, staged):
     shortfall = panel.set_index("date")["crop_shortfall"]
     assert shortfall["2012-03-15"] == pytest.approx(1 - now / first) and 0.05 < shortfall["2012-03-15"] < 0.1
     assert shortfall["2014-10-15"] < 0, "a record crop"
+    assert shortfall.first_valid_index() == pd.Timestamp("2010-05-11"), "the archive's first reports begin mid-crop"
 
 
 def test_the_highest_code_wins():

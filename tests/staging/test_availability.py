@@ -44,6 +44,22 @@ COT = "6dca-aqww.007601"
         ("fred", "PCEPI", "2022-03-01", "2022-05-01 08:30"),
         ("fred", "NFCI", "2022-04-22", "2022-04-27 08:30"),
         ("fred", "ICSA", "2022-04-23", "2022-04-28 08:30"),
+        ("cftc", COT, "2025-01-07", "2025-01-13 15:30"),  # the Thursday was a day of mourning
+        ("cftc", COT, "2017-03-28", "2017-04-04 15:30"),  # corrected, and held as corrected
+        ("cftc_disagg", "72hh-3qpy.005602", "2017-01-17", "2017-01-23 15:30"),  # inauguration on the Friday
+        ("eia", "PET.WDISTUS1.W", "2010-01-29", "2010-02-03 10:30"),
+        ("eia", "PET.WDISTUS1.W", "2010-02-05", "2010-02-12 10:30"),  # snow
+        ("eia", "PET.WDISTUS1.W", "2012-10-26", "2012-11-01 10:30"),  # Sandy
+        ("eia", "PET.WDISTUS1.W", "2013-10-11", "2013-10-21 10:30"),  # shutdown
+        ("eia", "PET.WDISTUS1.W", "2018-11-30", "2018-12-06 10:30"),  # day of mourning
+        ("eia", "PET.WDISTUS1.W", "2021-01-15", "2021-01-22 10:30"),  # two holidays in one week
+        ("eia", "PET.WDISTUS1.W", "2021-01-22", "2021-01-27 10:30"),
+        ("fred", "DHHNGSP", "2013-10-14", "2013-10-23 17:00"),  # EIA was closed: a late date
+        ("fred", "DHHNGSP", "2013-10-15", "2013-10-23 17:00"),
+        ("fred", "RSAFS", "2018-12-01", "2019-02-14 08:30"),  # shutdown
+        ("fred", "HOUST", "2019-01-01", "2019-03-08 08:30"),
+        ("fred", "PCEPI", "2019-02-01", "2019-04-29 08:30"),
+        ("fred", "INDPRO", "2013-09-01", "2013-10-28 08:30"),
         ("noaa", "oni.ascii", "2022-01-01", "2022-03-10 09:00"),  # DJF ends in February
     ],
 )
