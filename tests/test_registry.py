@@ -45,6 +45,12 @@ def mend(path: Path, old: str, new: str) -> None:
         ("ranges: {total:", "ranges: {totl:", ["noaa", "totl"]),
         ("weekday: friday\n", "weekday: caturday\n", ["cftc", "weekday"]),
         ("kind: bars", "kind: bras", ["yahoo", "kind"]),
+        ('cron: "30 18 * * 1-5"', 'cron: "99 99 * * *"', ["yahoo", "schedule.cron", "99 99 * * *"]),
+        ('cron: "30 18 * * 1-5"', 'cron: "0 0 31 2 *"', ["yahoo", "schedule.cron", "0 0 31 2 *"]),
+        ('cron: "30 18 * * 1-5"', 'cron: "0 30 18 * * 1-5"', ["yahoo", "schedule.cron", "five fields"]),
+        ("timezone: America/Chicago", "timezone: Mars/Base", ["yahoo", "timezone", "Mars/Base"]),
+        ("timezone: America/Chicago", "timezone: America", ["yahoo", "timezone", "'America'"]),
+        ('time: "18:00", timezone: America/', 'time: "18:00", timezone: Amerika/', ["availability.timezone", "Amerika/"]),
     ],
 )
 def test_a_mistake_in_a_source_names_the_file_and_the_entry(folder, old, new, named):
