@@ -50,7 +50,11 @@ def mend(path: Path, old: str, new: str) -> None:
         ('cron: "30 18 * * 1-5"', 'cron: "0 30 18 * * 1-5"', ["yahoo", "schedule.cron", "five fields"]),
         ("timezone: America/Chicago", "timezone: Mars/Base", ["yahoo", "timezone", "Mars/Base"]),
         ("timezone: America/Chicago", "timezone: America", ["yahoo", "timezone", "'America'"]),
-        ('time: "18:00", timezone: America/', 'time: "18:00", timezone: Amerika/', ["availability.timezone", "Amerika/"]),
+        (
+            'time: "18:00", timezone: America/',
+            'time: "18:00", timezone: Amerika/',
+            ["availability.timezone", "Amerika/"],
+        ),
     ],
 )
 def test_a_mistake_in_a_source_names_the_file_and_the_entry(folder, old, new, named):
