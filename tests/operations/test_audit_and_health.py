@@ -164,6 +164,48 @@ def test_a_warehouse_that_cannot_be_read_fails_and_leaves_the_rest_told(run):
     json.dumps(health.to_json(), allow_nan=False)
 
 
+@pytest.mark.parametrize("kind", ["a cut table", "an empty sidecar", "a sidecar of something else"])
+def test_a_damaged_file_of_a_source_fails_by_name_and_the_rest_is_told(run, kind):
+    closes(run, ["2024-01-10"], [47.0])
+    table, sidecar = (
+        run.zones.staging / "fred" / "observations.parquet",
+        run.zones.raw / "fred" / "DFF" / "x.sidecar.json",
+    )
+    for path in (table, run.zones.quarantine / "fred" / "cells.parquet", sidecar):
+        path.parent.mkdir(parents=True)
+    if kind == "a cut table":
+        table.write_bytes(b"PAR1 cut")
+        (run.zones.quarantine / "fred" / "cells.parquet").write_bytes(b"PAR1 cut")
+    else:
+        sidecar.write_text("" if kind == "an empty sidecar" else '{"series": "DFF"}')
+    health = take_health(run)
+    told = health.checks.set_index("check").loc["sources"]
+    assert (told["state"], health.exit_code) == ("failing", 2)
+    assert f"fred: damaged: {run.zones.staging if kind == 'a cut table' else run.zones.raw}" in told["told"]
+    sources = health.sources.set_index("source")
+    assert sources.loc["yahoo", "last"] == "2024-01-10" and pd.isna(sources.loc["fred", "observations"])
+    json.dumps(health.to_json(), allow_nan=False)
+
+
+def test_a_home_in_which_nothing_was_made_yet_is_well_and_one_that_lost_its_price_is_not(run):
+    health = take_health(run)
+    told = health.checks.set_index("check").loc["sources", "told"]
+    assert (health.exit_code, told.partition(":")[0]) == (0, "nothing has been made yet")
+    closes(run, [], [])
+    assert take_health(run).exit_code == 2
+
+
+def test_what_was_not_foreseen_is_one_line_and_ends_with_2(run, monkeypatch, capsys):
+    from flows.health import main
+
+    write_json(run.zones.exports / "manifest.json", ["no", "manifest"])
+    monkeypatch.setattr(sys, "argv", ["health", "--json"])
+    assert main() == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("AttributeError: ") and err.count("\n") == 1 and "make bundle" in err
+    assert json.loads(out) == {"state": "failing", "exit_code": 2, "error": err.strip()}
+
+
 def test_what_is_private_and_open_to_others_is_a_warning(run):
     (run.zones.home / "prefect").mkdir(mode=0o755)
     (run.zones.home / "prefect").chmod(0o755)
