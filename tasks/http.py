@@ -27,7 +27,7 @@ from tenacity import (
 
 from tasks.errors import SourceDown, SourceUnavailable
 from tasks.secrets import redact
-from tasks.zones import read_json, write_json
+from tasks.zones import read_json, refusals_told, write_json
 
 Answer = TypeVar("Answer")
 
@@ -178,11 +178,13 @@ class Http:
 
         Raises:
             SourceUnavailable: as for ``get``; what has come so far waits for the next try.
+            StorageFailed: the folder of downloads takes no more.
         """
-        self.downloads.mkdir(parents=True, exist_ok=True)
         part = self.downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
         longest_s = self.limits.download_total_s
-        return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
+        with refusals_told(self.downloads):
+            self.downloads.mkdir(parents=True, exist_ok=True)
+            return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
 
     def retrying(self, call: Callable[[], Answer], *, shown: str, longest_s: float | None = None) -> Answer:
         """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages.
