@@ -1,6 +1,6 @@
 """``python -m flows.health``: sources, forecast, gates, champions, disk, warehouse: what is well and what is not.
 
-Ends with 0 when all is ok (or nothing has been made yet), 1 with warnings, 2 when something fails.
+Ends with 0 when all is ok (or nothing has been made yet), 1 with warnings, 2 when something fails or cannot be told.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from prefect.states import Completed
 
 from flows.runtime import note_run
 from tasks.errors import CbiError, Unhealthy
+from tasks.secrets import redact
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -58,11 +59,17 @@ def main() -> int:
     given = parser.parse_args()
     try:
         taken = open_health(given.as_of)
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        plain = json.dumps(taken.to_json(), default=str, indent=1) if given.json else ""
+    except Exception as error:  # a traceback would end with 1, which means warnings
+        told = redact(" ".join(f"{type(error).__name__}: {error}".split()))
+        if not isinstance(error, CbiError):
+            told += ". This was not foreseen: health cannot be told; send what `make bundle` writes"
+        print(told, file=sys.stderr)
+        if given.json:
+            print(json.dumps({"state": "failing", "exit_code": 2, "error": told}, indent=1))
         return 2
     if given.json:
-        print(json.dumps(taken.to_json(), default=str, indent=1))
+        print(plain)
     else:
         print_health(Console(width=max(160, Console().width)), taken)
     return taken.exit_code

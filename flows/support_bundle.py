@@ -37,11 +37,14 @@ def write_bundle(run: Run, folder: Path) -> Path:
     Raises:
         SecretFound: a key was left in it after all. Nothing was written.
     """
+    from flows.launcher import DATABASE
+    from flows.services import WEBHOOK
+    from tasks.operations.services import PASSWORD
     from tasks.zones import private_folder, write_atomically
 
-    for spec in run.sources.sources.values():
-        for name in (*spec.secrets, *spec.optional_secrets):
-            find_secret(name)  # known from here on, the keychain's too
+    asked = [name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)]
+    for name in (*asked, PASSWORD, DATABASE, WEBHOOK):
+        find_secret(name)  # known from here on, the keychain's too
     parts: dict[str, Callable[[Run], object]] = {
         "versions.json": _versions,
         "settings.json": _settings,

@@ -25,7 +25,7 @@ from tasks.registry import (
     load_sources,
 )
 from tasks.settings import PROJECT, Settings
-from tasks.sources.payloads import LIVE, adapter, recorded_files
+from tasks.sources.payloads import LIVE, adapter, read, recorded_files
 from tasks.zones import Zones, code_fingerprint, fingerprint, read_json
 
 
@@ -133,9 +133,10 @@ def _session(sources: DataSources, origin: str, as_of: str | None) -> pd.Timesta
         for series in (name for name, entry in spec.series.items() if entry.critical):
             for payload in recorded_files(Path(origin), source, series):
                 try:
-                    dates = pd.to_datetime(adapter(spec).parse(payload, spec)["observation_date"], errors="coerce")
+                    rows = read(adapter(spec).parse, payload, spec)
                 except SchemaDrift:
                     continue  # staging puts it in quarantine with the reason
+                dates = pd.to_datetime(rows["observation_date"], errors="coerce")
                 held += list(dates[dates < payload.fetched_at.tz_localize(None)].nlargest(1))
     if not held:
         raise OriginError(f"{origin} holds no readable payload of a critical series; see docs/runbook.md#origins")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 import threading
@@ -28,6 +27,7 @@ from tenacity import (
 
 from tasks.errors import SourceDown, SourceUnavailable
 from tasks.secrets import redact
+from tasks.zones import read_json, refusals_told, write_json
 
 Answer = TypeVar("Answer")
 
@@ -94,12 +94,19 @@ def is_transient(error: BaseException) -> bool:
 def retry_after_s(response: httpx.Response) -> float | None:
     """Seconds the server asks to wait (a number or an HTTP date), or None."""
     asked = response.headers.get("retry-after", "").strip()
-    if asked.isdigit():
+    if asked.isascii() and asked.isdigit():  # `²` is a digit too, and no number
         return float(asked)
     try:
         return max(0.0, (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()) if asked else None
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
+
+
+def _validator(note: Path) -> str:
+    """The validator noted of a download that was cut; empty where there is no note, or none that can be used."""
+    held = read_json(note)
+    validator = held.get("validator") if isinstance(held, dict) else None
+    return validator if isinstance(validator, str) and validator.isascii() else ""
 
 
 def _asked_wait_s(error: BaseException | None) -> float | None:
@@ -171,11 +178,13 @@ class Http:
 
         Raises:
             SourceUnavailable: as for ``get``; what has come so far waits for the next try.
+            StorageFailed: the folder of downloads takes no more.
         """
-        self.downloads.mkdir(parents=True, exist_ok=True)
         part = self.downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
         longest_s = self.limits.download_total_s
-        return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
+        with refusals_told(self.downloads):
+            self.downloads.mkdir(parents=True, exist_ok=True)
+            return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
 
     def retrying(self, call: Callable[[], Answer], *, shown: str, longest_s: float | None = None) -> Answer:
         """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages.
@@ -231,7 +240,7 @@ class Http:
     def _once_to_disk(self, url: str, part: Path) -> Path:
         """Ask for what is missing of ``part``; its validator, kept beside it, says that it is still the same file."""
         note = part.with_suffix(".json")
-        validator = json.loads(note.read_text())["validator"] if note.exists() and part.exists() else ""
+        validator = _validator(note) if part.exists() else ""
         done = part.stat().st_size if validator else 0
         asked = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
         started = time.monotonic()
@@ -246,7 +255,9 @@ class Http:
                 done = 0
             etag = response.headers.get("etag", "")
             strong = etag if not etag.startswith("W/") else response.headers.get("last-modified", "")
-            note.write_text(json.dumps({"validator": strong}))
+            if not done:
+                part.unlink(missing_ok=True)  # or a kill right here would leave the new file's note with the old bytes
+            write_json(note, {"validator": strong})
             with part.open("ab" if done else "wb") as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)

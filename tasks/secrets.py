@@ -8,7 +8,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote
 
 KEYCHAIN = "cbi"
 HIDDEN = "***"
@@ -19,15 +19,23 @@ _PARAMETER = re.compile(r"(?i)\b(api_?key|registrationkey|key|token|apikey)=[^&\
 _HEADER = re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s\"',}]+")
 _IN_ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 
+_USER_AND_PASSWORD = re.compile(r"(?:^|://)[^/\s:@]*:([^/\s@]+)(?:@|$)")
+
 _found: set[str] = set()
 
 
 def find_secret(name: str) -> str | None:
     """The value from the environment, else from the keychain (`keyring set cbi NAME`), else None."""
     value = os.environ.get(name, "").strip() or _from_keychain(name)
-    if value and len(value) >= SHORTEST:
-        _found.add(value)
+    if value:
+        _found.update(part for part in (value, *_password_in(value)) if len(part) >= SHORTEST)
     return value
+
+
+def _password_in(value: str) -> Iterator[str]:
+    """The password by itself, of `user:password` and of an address that carries one."""
+    if found := _USER_AND_PASSWORD.search(value):
+        yield from {found[1], unquote(found[1])}
 
 
 def _from_keychain(name: str) -> str | None:

@@ -110,7 +110,7 @@ def private_folder(path: Path) -> Path:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, make it durable, then rename it into place."""
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}-{path.name}"
-    with _refusals_told(path.parent):
+    with refusals_told(path.parent):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(temporary)
@@ -135,7 +135,7 @@ REFUSALS = {
 
 
 @contextmanager
-def _refusals_told(folder: Path) -> Iterator[None]:
+def refusals_told(folder: Path) -> Iterator[None]:
     """Raises: StorageFailed: the folder takes no more; it and the remedy are named."""
     try:
         yield
@@ -163,11 +163,12 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 def move_into(file: Path, path: Path) -> Path:
     """Make ``file`` durable and rename it to ``path``, which is on the same file system."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("rb+") as handle:
-        os.fsync(handle.fileno())
-    file.replace(path)
-    _sync_folder(path.parent)
+    with refusals_told(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        file.replace(path)
+        _sync_folder(path.parent)
     return path
 
 
@@ -290,7 +291,7 @@ def exclusive(zones: Zones, name: str, *, wait_s: float = 120.0) -> Iterator[Non
     path = zones.locks / f"{name.replace('/', '-')}.lock"
     lock = FileLock(path, timeout=wait_s)
     try:
-        with _refusals_told(zones.locks):
+        with refusals_told(zones.locks):
             zones.locks.mkdir(parents=True, exist_ok=True)
             lock.acquire()
     except Timeout:

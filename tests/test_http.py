@@ -277,3 +277,23 @@ def test_a_key_in_a_header_does_not_follow_a_redirect(server):
     with client() as http, pytest.raises(SourceUnavailable, match="HTTP 302"):
         http.get(server.url, headers={"API_KEY": SECRET})
     assert [request.path for request in server.requests] == ["/"]
+
+
+@pytest.mark.parametrize("left", [b"", b'{"valid', b"[1]", b'{"validator": 7}', b'{"validator": "\\u00e9"}'])
+def test_an_unreadable_note_of_a_killed_run_is_no_note(server, tmp_path, left):
+    url, seen = f"{server.url}/big.zip", []
+    with client(Limits(attempts=1), downloads=tmp_path) as http:
+        server.by_request = ranged(BIG, [300_000])
+        with pytest.raises(SourceDown):
+            http.download(url)
+        next(tmp_path.glob("*.json")).write_bytes(left)
+        server.by_request = ranged(BIG, [], seen=seen)
+        assert http.download(url).read_bytes() == BIG
+    assert seen == [""], "the download begins anew"
+
+
+@pytest.mark.parametrize("asked", ["²", "٣", "Mon, 01 Jan 2024 00:00:00 +99999999999999999999", "soon", "-1"])
+def test_a_retry_after_that_is_no_number_and_no_date_is_none(server, asked):
+    server.script = [(429, b"", {"Retry-After": asked.encode("utf-8").decode("latin-1")}), (200, b"ok")]
+    with client() as http:
+        assert http.get(server.url) == b"ok"

@@ -12,6 +12,7 @@ import yaml
 from tasks.errors import RegistryError
 from tasks.features.build import build_features
 from tasks.registry import (
+    DataSources,
     FeatureEntry,
     FeatureRegistry,
     load_features,
@@ -20,6 +21,9 @@ from tasks.registry import (
     load_sources,
     provenance,
 )
+from tasks.registry.entry import read_entries
+from tasks.registry.tables import PolicyEvent, read_table
+from tasks.settings import PROJECT
 from tasks.sources.payloads import adapter
 
 
@@ -45,6 +49,16 @@ def mend(path: Path, old: str, new: str) -> None:
         ("ranges: {total:", "ranges: {totl:", ["noaa", "totl"]),
         ("weekday: friday\n", "weekday: caturday\n", ["cftc", "weekday"]),
         ("kind: bars", "kind: bras", ["yahoo", "kind"]),
+        ('cron: "30 18 * * 1-5"', 'cron: "99 99 * * *"', ["yahoo", "schedule.cron", "99 99 * * *"]),
+        ('cron: "30 18 * * 1-5"', 'cron: "0 0 31 2 *"', ["yahoo", "schedule.cron", "0 0 31 2 *"]),
+        ('cron: "30 18 * * 1-5"', 'cron: "0 30 18 * * 1-5"', ["yahoo", "schedule.cron", "five fields"]),
+        ("timezone: America/Chicago", "timezone: Mars/Base", ["yahoo", "timezone", "Mars/Base"]),
+        ("timezone: America/Chicago", "timezone: America", ["yahoo", "timezone", "'America'"]),
+        (
+            'time: "18:00", timezone: America/',
+            'time: "18:00", timezone: Amerika/',
+            ["availability.timezone", "Amerika/"],
+        ),
     ],
 )
 def test_a_mistake_in_a_source_names_the_file_and_the_entry(folder, old, new, named):
@@ -98,6 +112,16 @@ def test_a_mistake_in_a_feature_names_the_file_and_the_feature(folder, old, new,
         load_features(folder, load_sources(folder))
     for part in ["feature_registry.yaml", *named]:
         assert part in str(raised.value)
+
+
+def test_a_missing_file_is_told_with_the_command_that_brings_it_back(folder):
+    with pytest.raises(RegistryError, match=r"restore it with `git checkout registry/no_such\.yaml`"):
+        read_entries(PROJECT / "registry" / "no_such.yaml", DataSources)
+    with pytest.raises(RegistryError, match=r"restore it with `git checkout registry/no_such\.csv`"):
+        read_table(PROJECT / "registry" / "no_such.csv", PolicyEvent)
+    (folder / "data_sources.yaml").unlink()
+    with pytest.raises(RegistryError, match=rf"a copy of {PROJECT}/registry/data_sources\.yaml"):
+        load_sources(folder)
 
 
 def test_a_bad_quantile_and_a_missing_file_are_named(folder):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -93,8 +94,8 @@ def take_inventory(run: Run) -> pd.DataFrame:
                     if (replay / name).is_dir():
                         items += list(zones[name](run, Zones(replay)))
         elif entry.name in OWN_FOLDERS:
-            size = sum(path.stat().st_size for path in _files(entry))
-            items.append(Item(entry.name, entry.name, OWN_FOLDERS[entry.name], rows=len(_files(entry)), bytes=size))
+            sizes = [size for path in _files(entry) if (size := _size(path)) is not None]
+            items.append(Item(entry.name, entry.name, OWN_FOLDERS[entry.name], rows=len(sizes), bytes=sum(sizes)))
         else:
             items += [_stranger(entry.name, path, home) for path in ([entry] if entry.is_file() else _files(entry))]
     items += list(_warehouse_tables(run))
@@ -112,14 +113,27 @@ def summarise(inventory: pd.DataFrame) -> pd.DataFrame:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    """Every file in ``folder`` and below it; a folder that goes away meanwhile, beside a run at work, has none."""
+    found = (Path(at, name) for at, folders, names in os.walk(folder) for name in (*folders, *names))
+    return sorted(path for path in found if path.is_file() or path.is_symlink())
+
+
+def _size(path: Path) -> int | None:
+    """Bytes; None of a file that has gone since it was listed."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _known(path: Path) -> dict[str, Any]:
     """Size, and of a table also rows, columns and the first and last date of its first date column."""
     if not path.is_file():
         return {}
-    told: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    try:
+        told: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    except FileNotFoundError:  # gone since it was listed
+        return {}
     return told | (_table(path) if path.suffix == ".parquet" else {})
 
 
@@ -225,7 +239,7 @@ def _identified(zone: str, run: Run, home: Zones) -> Iterator[Item]:
         if path.name == f"{zone}.parquet":
             said = (read_json(path.with_name(path.name + ".manifest.json")) or {}).get("sha256")
             known = _known(path)
-            if Identity.of(path) is None or said != known["sha256"]:
+            if Identity.of(path) is None or said != known.get("sha256"):
                 known |= {"state": "not the file its manifest describes", "advice": REPLACE}
             yield Item(zone, path.relative_to(home.home).as_posix(), "daily", **known)
         elif path.name in (f"{zone}.parquet.manifest.json", "asked.json"):
@@ -243,7 +257,7 @@ def _exports(run: Run, home: Zones) -> Iterator[Item]:
         elif path.name not in listed:
             yield _stranger("exports", path, home, "orphaned: manifest.json does not list it")
         else:
-            if known["sha256"] != listed[path.name]["sha256"]:
+            if known.get("sha256") != listed[path.name]["sha256"]:
                 known |= {"state": "not the file manifest.json describes", "advice": REPLACE}
             yield Item("exports", path.relative_to(home.home).as_posix(), "daily", **known)
     for name in sorted(set(listed) - {path.name for path in _files(home.exports)}):

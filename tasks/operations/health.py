@@ -25,7 +25,7 @@ from tasks.reporting.summary import source_table
 from tasks.sources.ingest import why_disabled
 from tasks.sources.payloads import landed
 from tasks.staging.gather import gather
-from tasks.staging.stage import nothing_staged, read_staged
+from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
 from tasks.staging.summary import summarise_series
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
@@ -95,7 +95,7 @@ def take_health(run: Run, *, now: datetime | None = None) -> Health:
     checks = [
         held.reachable(),
         _published(run, held),
-        _of_sources(sources),
+        _of_sources(sources, made=_anything_made(run, held, sources, champions)),
         _of_gates(gates),
         _of_champions(run, champions),
         _disk(run.zones),
@@ -184,15 +184,27 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     """One row a source: ``source, priority, state, observations, series, first, last, age_days, last_fetch``.
 
     ``state`` is ok, stale (with the number of series), nothing held, or disabled with the key that it needs; it begins
-    with ``critical`` where a series without which there is no forecast is stale or missing.
+    with ``critical`` where a series without which there is no forecast is stale or missing. Where a file of the source
+    cannot be read it is ``damaged``, with the file, and what is held is missing.
     """
-    staged = [held for held in (read_staged(zones, name) for name in sources.sources) if held is not None]
+    staged: list[Staged] = []
+    fetched: dict[str, list[pd.Timestamp]] = {}
+    damaged: dict[str, str] = {}
+    for name in sources.sources:
+        try:
+            fetched[name] = [payload.fetched_at for payload in landed(zones, name)]
+            if (whole := read_staged(zones, name)) is not None:
+                staged.append(whole)
+        except CbiError as error:
+            damaged[name] = str(error)
+        except (KeyError, TypeError, ValueError) as error:  # JSON or parquet, and not what was written
+            damaged[name] = f"{zones.raw / name} or {zones.staging / name}: {type(error).__name__}: {error}"
     series = summarise_series(sources, *gather(staged or [nothing_staged()], as_of=as_of), as_of=as_of)
     table = source_table(series, sources.sources).set_index("source").to_dict("index")
     lost = series[series["critical"] & ~(series["age_days"] <= series["stale_limit_days"])]
     rows = []
     for name, spec in sources.sources.items():
-        held, fetches = table[name], [payload.fetched_at for payload in landed(zones, name)]
+        held, fetches = table[name], fetched.get(name, [])
         state = (
             f"stale: {held['stale']} series" if held["stale"] else "ok" if held["last"] != "none" else "nothing held"
         )
@@ -200,14 +212,16 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
             state = f"disabled: {disabled}; {state}"
         if name in set(lost["source"]):
             state = f"critical: {', '.join(lost.loc[lost['source'] == name, 'series'])}; {state}"
+        if name in damaged:
+            state = f"damaged: {damaged[name]}"
         rows.append(
             {
                 "source": name,
                 "priority": spec.priority,
                 "state": state,
-                **{key: held[key] for key in ("observations", "series", "first", "last")},
+                **{key: None if name in damaged else held[key] for key in ("observations", "series", "first", "last")},
                 "age_days": None if held["last"] == "none" else (as_of - pd.Timestamp(held["last"])).days,
-                "last_fetch": f"{max(fetches):%Y-%m-%d}" if fetches else "never",
+                "last_fetch": f"{max(fetches):%Y-%m-%d}" if fetches else None if name in damaged else "never",
             }
         )
     return pd.DataFrame(rows).astype({"age_days": "Int64"})
@@ -246,11 +260,20 @@ def _published(run: Run, held: _Asked) -> tuple[str, str, str]:
     return "forecast", WARNING if late > PUBLISHED_WARNING_SESSIONS else OK, told
 
 
-def _of_sources(sources: pd.DataFrame) -> tuple[str, str, str]:
-    critical = sources[sources["state"].str.startswith("critical")]
+def _anything_made(run: Run, held: _Asked, sources: pd.DataFrame, champions: pd.DataFrame) -> bool:
+    """Whether there has been a run: something is landed, staged, trained or published, or cannot be read any more."""
+    if held.published or held.failure or staged_paths(run.zones, run.sources.sources):
+        return True
+    return bool((sources["last_fetch"] != "never").any() or (champions["champion"] != "not yet").any())
+
+
+def _of_sources(sources: pd.DataFrame, *, made: bool) -> tuple[str, str, str]:
+    if not made:
+        return "sources", NOT_YET, "nothing has been made yet: `make demo` or `make daily` makes it"
+    critical = sources[sources["state"].str.startswith(("critical", "damaged"))]
     if len(critical):
         told = "; ".join(f"{row['source']}: {row['state']}" for row in critical.to_dict("records"))
-        return "sources", FAILING, f"{told}. See docs/runbook.md#stale-source"
+        return "sources", FAILING, f"{told}. See docs/runbook.md#stale-source" if "critical: " in told else told
     # a source that cannot be asked is no news; a disabled one is told in its row
     asked = sources[~sources["state"].str.startswith("disabled")]
     worse = asked[asked["state"] != "ok"]

@@ -167,15 +167,22 @@ def _mark(zones: Zones, name: str) -> str:
 def rotate(log: Path, *, limit: int = LOG_BYTES, keep: int = LOGS_KEPT) -> bool:
     """Set a log aside once it is larger than ``limit`` bytes; its writer goes on in the same file, now empty.
 
-    Copied and cut, not renamed: the service holds the file open, to append.
+    Copied and cut, not renamed: the service holds the file open, to append. Where there is no room for the copy the log
+    and its older pieces stay as they are, to be tried again.
     """
     if not log.exists() or log.stat().st_size <= limit:
         return False
-    for number in range(keep - 1, 0, -1):
-        with suppress(FileNotFoundError):
-            log.with_name(f"{log.name}.{number}").replace(log.with_name(f"{log.name}.{number + 1}"))
-    shutil.copyfile(log, log.with_name(f"{log.name}.1"))
-    os.truncate(log, 0)
+    copied = log.with_name(f"{log.name}.0")
+    try:
+        shutil.copyfile(log, copied)
+        for number in range(keep - 1, -1, -1):
+            with suppress(FileNotFoundError):
+                log.with_name(f"{log.name}.{number}").replace(log.with_name(f"{log.name}.{number + 1}"))
+        os.truncate(log, 0)
+    except OSError:  # a log is no reason to end a service
+        with suppress(OSError):
+            copied.unlink(missing_ok=True)
+        return False
     return True
 
 

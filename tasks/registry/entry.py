@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import RegistryError
+from tasks.settings import PROJECT
 
 
 class Entry(BaseModel):
@@ -31,6 +32,13 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return super().construct_mapping(node, deep=deep)
 
 
+def how_to_restore(path: Path) -> str:
+    """How a lost file of the registry comes back, which lies in the checkout unless CBI_REGISTRY names another."""
+    if path.is_relative_to(PROJECT):
+        return f"restore it with `git checkout {path.relative_to(PROJECT)}`"
+    return f"restore it, or begin again with a copy of {PROJECT / 'registry' / path.name}"
+
+
 def read_entries(path: Path, model: type[Model]) -> Model:
     """The file as ``model``, checked.
 
@@ -40,7 +48,7 @@ def read_entries(path: Path, model: type[Model]) -> Model:
     try:
         raw = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 it is a safe one
     except FileNotFoundError:
-        raise RegistryError(f"{path} is missing; restore it with `git checkout {path.name}`") from None
+        raise RegistryError(f"{path} is missing; {how_to_restore(path)}") from None
     except yaml.YAMLError as error:
         raise RegistryError(f"{path} is not YAML: {error}") from None
     try:

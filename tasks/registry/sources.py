@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import calendar
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
-from pydantic import Field, model_validator
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field, model_validator
 
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, read_entries
@@ -18,6 +20,27 @@ MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
 PointInTime = Literal["exact", "lagged", "revised"]
 Frequency = Literal["daily", "weekly", "monthly", "quarterly", "annual", "event"]
 Reliability = Literal["high", "medium", "low"]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # OSError: `America` is a folder of zones
+        raise ValueError(f"{name!r} is no time zone; write it as America/Chicago") from None
+    return name
+
+
+def _possible_cron(cron: str) -> str:
+    try:
+        if len(cron.split()) != 5:
+            raise CronSimError("five fields are needed")
+        next(CronSim(cron, datetime.now(UTC)))
+    except (CronSimError, StopIteration) as error:
+        raise ValueError(f"{cron!r} is no schedule ({error}); write it as `0 9 * * 1-5`") from None
+    return cron
+
+
+TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class Delay(Entry):
@@ -34,7 +57,7 @@ class Availability(Entry):
 
     rule: Literal["same_day", "next_business_day", "weekday_after", "day_of_month", "recorded", "days_after"]
     time: str = Field(pattern=r"^\d\d:\d\d$")
-    timezone: str
+    timezone: TimeZone
     weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday"] | None = None
     min_days: int = Field(default=1, ge=0, description="weekday_after, days_after: so many days after the date")
     months_after: int = Field(default=0, ge=0, description="day_of_month: months after the observation's month")
@@ -114,8 +137,8 @@ class Contracts(Entry):
 class Schedule(Entry):
     """When the source is asked, in its own time zone."""
 
-    cron: str
-    timezone: str
+    cron: Annotated[str, AfterValidator(_possible_cron)]
+    timezone: TimeZone
     spread_s: int = Field(default=300, ge=0, description="a scheduled run starts up to so many seconds later")
 
 

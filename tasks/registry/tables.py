@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from tasks.errors import RegistryError
-from tasks.registry.entry import Entry, Model
+from tasks.registry.entry import Entry, Model, how_to_restore
 
 
 class PolicyEvent(Entry):
@@ -77,7 +77,7 @@ def read_table(path: Path, model: type[Model]) -> list[tuple[int, Model]]:
                     raise RegistryError(f"{path}:{reader.line_num}: this row stands in the table already")
                 rows.append((reader.line_num, row))
     except FileNotFoundError:
-        raise RegistryError(f"{path} is missing; restore it with `git checkout {path.name}`") from None
+        raise RegistryError(f"{path} is missing; {how_to_restore(path)}") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise RegistryError(f"{path} is not a CSV: {error}") from None
     if not rows:

@@ -196,7 +196,7 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     console.print(table)
 
 
-SOURCE_STYLES = {"ok": "green", "critical": "bold red", "disabled": "dim"}
+SOURCE_STYLES = {"ok": "green", "critical": "bold red", "damaged": "bold red", "disabled": "dim"}
 HEALTH_STYLES = {"ok": "green", "not yet": "dim", "warning": "yellow", "failing": "bold red"}
 
 

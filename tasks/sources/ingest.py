@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
 
-from tasks.errors import OriginError, RegistryError, SourceDown, SourceUnavailable
+from tasks.errors import CbiError, OriginError, RegistryError, SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import find_secret, redact
 from tasks.sources.payloads import (
     LIVE,
+    Fetched,
     Payload,
     Window,
     adapter,
@@ -231,7 +232,7 @@ def fetch_window(zones: Zones, source: str, spec: SourceSpec, series: str, windo
         SourceUnavailable: it did not come whole; what came of it before is landed.
     """
     payloads = 0
-    for fetched in adapter(spec).fetch(series, window, spec, http):
+    for fetched in _fetched(source, spec, series, window, http):
         now = pd.Timestamp.now(tz="UTC")
         land(zones, source, fetched, spec, fetched_at=now, asked_from=window.start, secrets=http.secrets)
         payloads += 1
@@ -248,6 +249,18 @@ def _window_start(held: list[Payload], spec: SourceSpec) -> date:
     told = [newest_value(payload, spec) if payload.day_known_only else payload.newest for payload in held]
     newest = max([spec.first_date, *(day for day in told if day)])
     return max(spec.first_date, newest - timedelta(days=max(spec.refetch_days, 7)))
+
+
+def _fetched(source: str, spec: SourceSpec, series: str, window: Window, http: Http) -> Iterator[Fetched]:
+    """What the adapter fetches; an answer that it stumbles over is one that did not come."""
+    try:
+        yield from adapter(spec).fetch(series, window, spec, http)
+    except (CbiError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise SourceUnavailable(
+            f"{source}: {series}: the adapter cannot read the answer ({type(error).__name__}: {error})"
+        ) from error
 
 
 @dataclass(frozen=True)

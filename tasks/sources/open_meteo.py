@@ -63,7 +63,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 def _json(content: bytes) -> dict[str, Any]:
     try:
         served = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return served if isinstance(served, dict) else {}
 

@@ -9,7 +9,7 @@ import csv
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
@@ -19,7 +19,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from tasks.errors import ManifestMismatch, OriginError, RegistryError, SchemaDrift, SourceUnavailable
+from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
@@ -104,6 +104,22 @@ def adapter(spec: SourceSpec) -> Adapter:
         if error.name != f"tasks.sources.{spec.module}":
             raise
         raise RegistryError(f"module `{spec.module}`: there is no tasks/sources/{spec.module}.py") from None
+
+
+def read(parse: Callable[[Payload, SourceSpec], pd.DataFrame], payload: Payload, spec: SourceSpec) -> pd.DataFrame:
+    """What an adapter's ``parse`` or ``documents`` makes of a payload. One it stumbles over is one it cannot read.
+
+    Raises:
+        SchemaDrift: it refused the payload, or met in it what it did not expect. OSError: the file cannot be read.
+    """
+    try:
+        return parse(payload, spec)
+    except (CbiError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        raise SchemaDrift(
+            f"{payload.name}: the adapter of {payload.source} cannot read it ({type(error).__name__}: {error})"
+        ) from error
 
 
 def digest_of(fetched: Fetched) -> str:
@@ -209,7 +225,7 @@ def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
     What a payload was asked for or when says nothing: it may be unreadable, or end long before it was fetched.
     """
     try:
-        rows = adapter(spec).parse(payload, spec)
+        rows = read(adapter(spec).parse, payload, spec)
     except (SchemaDrift, OSError):
         return None
     told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)

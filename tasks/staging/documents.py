@@ -59,7 +59,7 @@ def stage_documents(
     for number, (name, payload) in enumerate(named):
         try:
             raw.verify(payload)
-            parse = partial(cast(ModuleType, raw.adapter(spec)).documents, payload, spec)
+            parse = partial(raw.read, cast(ModuleType, raw.adapter(spec)).documents, payload, spec)
             rows = parsed.rows(payload, parse) if parsed else parse()
         except (SchemaDrift, ManifestMismatch, OSError):
             continue

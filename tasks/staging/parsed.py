@@ -59,7 +59,8 @@ class ParsedPayloads:
             name = f"{fingerprint(self._made_by, types_of, list(frames))}.parquet"
             try:
                 write_parquet(self._folder / name, table)
-            except pa.ArrowException:  # a column of numbers and words at once: parsed again each time
+            # a column of numbers and words at once, a number or a character beyond all bounds: parsed again each time
+            except (pa.ArrowException, OverflowError, UnicodeEncodeError):
                 continue
             types[name], start = types_of, 0
             for key, rows in frames.items():

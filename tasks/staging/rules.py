@@ -55,7 +55,7 @@ def screen(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
     values, verdicts = {}, {}
     for field in fields:
         served = rows[field]
-        numeric = pd.to_numeric(served, errors="coerce").astype("float64")
+        numeric = _numbers(served)
         verdict = np.full(len(rows), "", dtype=object)
         _mark(verdict, numeric.isna().to_numpy(), "null")
         _mark(verdict, (numeric.isna() & served.notna()).to_numpy(), "not_a_number", over=True)
@@ -75,6 +75,15 @@ def screen(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
         for field in fields:
             _mark(verdicts[field], frozen, "stale_run")
     return out.assign(**values, **{f"{field}__rule": verdict for field, verdict in verdicts.items()})
+
+
+def _numbers(served: pd.Series) -> pd.Series:
+    """The cells as floats, NaN where one is no number."""
+    try:
+        return pd.to_numeric(served, errors="coerce").astype("float64")
+    except OverflowError:  # a whole number of more than 308 digits: infinite, which is in no range
+        text = served.map(lambda cell: str(cell) if isinstance(cell, int) else cell)
+        return pd.to_numeric(text, errors="coerce").astype("float64")
 
 
 def _mark(verdict: np.ndarray, broken: np.ndarray, rule: str, *, over: bool = False) -> None:

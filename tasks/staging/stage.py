@@ -79,7 +79,7 @@ def stage_payloads(
     for number, (name, payload) in enumerate(named(payloads)):
         try:
             raw.verify(payload)
-            parse = partial(raw.adapter(spec).parse, payload, spec)
+            parse = partial(raw.read, raw.adapter(spec).parse, payload, spec)
             rows = parsed.rows(payload, parse) if parsed else parse()
         except (SchemaDrift, ManifestMismatch, OSError) as error:
             unreadable.append((payload, str(error)))

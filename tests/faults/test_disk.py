@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tasks.errors import StorageFailed
+from tasks.http import Http
 from tasks.settings import PROJECT
 from tasks.zones import TEMPORARY
+from tests.conftest import LocalServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.xdist_group("disk")]
 SOURCE = "freight"
@@ -67,6 +70,18 @@ def test_full_disk_is_told_by_folder_and_nothing_is_half_written(
     assert not list(small_disk.rglob("*.parquet")) and not list(small_disk.rglob(f"{TEMPORARY}*"))
     remounted(small_disk, "size=64m")
     heals(small_disk.parent, archive, prefect_home, record_property)
+
+
+def test_a_download_onto_a_full_disk_names_its_folder_and_goes_on_when_there_is_room(
+    small_disk: Path, server: LocalServer
+) -> None:
+    folder, content = small_disk / ".downloads", bytes(range(256)) * 400
+    server.script = [(200, content, {"ETag": '"v1"'})]
+    with Http("somewhere", per_minute=60_000, downloads=folder) as http:
+        with pytest.raises(StorageFailed, match=f"{folder} cannot be written: the disk is full"):
+            http.download(f"{server.url}/big.zip")
+        remounted(small_disk, "size=64m")
+        assert http.download(f"{server.url}/big.zip").read_bytes() == content
 
 
 def test_read_only_folder_is_named(

@@ -84,8 +84,9 @@ def test_health_tells_every_source_and_fails_only_for_what_is_critical(first_run
     later = run(first_run.home, "flows.health", "--as-of", "2012-02-01")
     assert later.returncode == 2 and "critical: ZL=F; stale" in later.stdout
     empty = run(tmp_path / "empty", "flows.health", "--json")
-    assert empty.returncode == 2
-    assert "critical: ZL=F; nothing held" in json.loads(empty.stdout)["sources"][0]["state"]
+    told = json.loads(empty.stdout)
+    assert (empty.returncode, told["exit_code"], told["state"]) == (0, 0, "not yet"), "as --help says"
+    assert "nothing has been made yet" in {check["check"]: check["told"] for check in told["checks"]}["sources"]
     assert not (tmp_path / "empty").exists(), "looking writes nothing"
 
 
@@ -124,7 +125,11 @@ def test_a_key_in_a_task_is_in_no_log_no_artifact_and_no_state(prefect_server, t
     [asked] = [line for line in lines if line["logger"] == "tasks.planted"]
     assert (asked["message"], asked["task"], asked["as_of"]) == ("asked with ***", "fail", "2012-02-01")
     assert any("RuntimeError: refused ***" in line.get("error", "") for line in lines), "Prefect's own lines too"
-    # the same as a flow: nothing is held here, so it fails, and says of what
+    # the same as a flow: nothing has been made here yet; once something was and is lost it fails, and says of what
     state = health("2012-02-01", return_state=True)
-    assert state.is_failed() and "critical: ZL=F" in str(state.message)
+    assert state.is_completed() and "nothing has been made yet" in str(state.message)
+    (tmp_path / "raw" / "yahoo" / "ZL=F").mkdir(parents=True)
+    (tmp_path / "raw" / "yahoo" / "ZL=F" / "2012.csv.sidecar.json").touch()
+    state = health("2012-02-01", return_state=True)
+    assert state.is_failed() and "yahoo: damaged: " in str(state.message)
     assert '"check": "warehouse"' in str(Artifact.get("health-checks").data)

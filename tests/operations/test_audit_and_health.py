@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,11 +17,11 @@ from tasks.context import Run, open_run
 from tasks.model_store.folder import FolderStore
 from tasks.operations.audit import take_inventory
 from tasks.operations.health import take_health
-from tasks.settings import load_settings
+from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import Fetched, land
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import tables
-from tasks.zones import Zones, write_identified, write_json, write_parquet
+from tasks.zones import Zones, write_bytes, write_identified, write_json, write_parquet
 
 NOW = pd.Timestamp("2024-01-02T12:00", tz="UTC")
 
@@ -113,6 +115,33 @@ def test_the_command_ends_with_1_when_something_is_to_be_done(run, tmp_path, mon
     assert main() == 0, "a home with nothing wrong"
 
 
+def test_what_vanishes_while_the_audit_looks_is_passed_over(run):
+    for number in range(3):
+        write_json(run.zones.home / "prefect" / f"{number}.json", number)
+    (run.zones.home / "prefect" / "2.json").unlink()
+    (run.zones.home / "prefect" / "2.json").symlink_to("gone")  # is listed, and cannot be looked at
+    stop = threading.Event()
+
+    def work() -> None:
+        folder = run.zones.home / "prefect" / "storage"
+        while not stop.is_set():
+            for number in range(50):
+                write_bytes(folder / f"{number}", b"result")
+            shutil.rmtree(folder)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(20):
+            told = take_inventory(run).set_index("name").loc["prefect"]
+            assert (told["owner"], told["rows"] >= 2) == ("prefect", True)
+    finally:
+        stop.set()
+        worker.join()
+    told = take_inventory(run).set_index("name").loc["prefect"]
+    assert (told["rows"], told["bytes"]) == (2, 4)
+
+
 def closes(run: Run, days: list[str], values: list[float]) -> None:
     """Staged closes of ZL, as `flows.ingest yahoo` leaves them."""
     known = pd.to_datetime(days).tz_localize("UTC") + pd.Timedelta(hours=22)
@@ -162,6 +191,47 @@ def test_a_warehouse_that_cannot_be_read_fails_and_leaves_the_rest_told(run):
     assert "cannot be read" in checks.loc["warehouse", "told"]
     assert checks.loc["disk", "state"] != "failing"
     json.dumps(health.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", ["a cut table", "an empty sidecar", "a sidecar of something else"])
+def test_a_damaged_file_of_a_source_fails_by_name_and_the_rest_is_told(run, kind):
+    closes(run, ["2024-01-10"], [47.0])
+    table, sidecar = (
+        run.zones.staging / "fred" / "observations.parquet",
+        run.zones.raw / "fred" / "DFF" / "x.sidecar.json",
+    )
+    for path in (table, run.zones.quarantine / "fred" / "cells.parquet", sidecar):
+        path.parent.mkdir(parents=True)
+    if kind == "a cut table":
+        table.write_bytes(b"PAR1 cut")
+        (run.zones.quarantine / "fred" / "cells.parquet").write_bytes(b"PAR1 cut")
+    else:
+        sidecar.write_text("" if kind == "an empty sidecar" else '{"series": "DFF"}')
+    health = take_health(run)
+    told = health.checks.set_index("check").loc["sources"]
+    assert (told["state"], health.exit_code) == ("failing", 2)
+    assert f"fred: damaged: {run.zones.staging if kind == 'a cut table' else run.zones.raw}" in told["told"]
+    sources = health.sources.set_index("source")
+    assert sources.loc["yahoo", "last"] == "2024-01-10" and pd.isna(sources.loc["fred", "observations"])
+    json.dumps(health.to_json(), allow_nan=False)
+
+
+def test_a_home_in_which_nothing_was_made_yet_is_well_and_one_that_lost_its_price_is_not(run):
+    health = take_health(run)
+    told = health.checks.set_index("check").loc["sources", "told"]
+    assert (health.exit_code, told.partition(":")[0]) == (0, "nothing has been made yet")
+    closes(run, [], [])
+    assert take_health(run).exit_code == 2
+
+
+def test_what_was_not_foreseen_is_one_line_and_ends_with_2(run):
+    write_json(run.zones.exports / "manifest.json", ["no", "manifest"])
+    command = [sys.executable, "-m", "flows.health", "--json"]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("AttributeError: ") and ended.stderr.count("\n") == 1
+    assert "make bundle" in ended.stderr
+    assert json.loads(ended.stdout) == {"state": "failing", "exit_code": 2, "error": ended.stderr.strip()}
 
 
 def test_what_is_private_and_open_to_others_is_a_warning(run):

@@ -151,6 +151,34 @@ def test_the_bundle_has_what_a_helper_needs_and_no_key(zones, monkeypatch, capsy
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_the_bundle_has_neither_webhook_nor_password_nor_the_databases_address(zones, monkeypatch):
+    from flows.support_bundle import write_bundle
+    from tasks.context import open_run
+    from tasks.settings import load_settings
+
+    webhook = "https://hooks.test/services/T0pl4nt/B0/x9w8v7"
+    database = "postgresql+asyncpg://cbi:d4t%2Fab4se@db.test/cbi"  # pragma: allowlist secret
+    held = {"NOTIFY_URL": webhook, "PREFECT_API_DATABASE_CONNECTION_URL": database}
+    for name, value in {
+        **held,
+        "PREFECT_SERVER_API_AUTH_STRING": "reader:s3rv3r-w0rd",
+        "CBI_HOME": str(zones.home),
+    }.items():
+        monkeypatch.setenv(name, value)
+    zones.logs.mkdir(parents=True)
+    planted = [
+        f"told {webhook}",
+        f"on {database}",
+        "as reader:s3rv3r-w0rd",
+        "pass s3rv3r-w0rd",
+        "d4t/ab4se d4t%2Fab4se",
+    ]
+    (zones.logs / "daily-2024-01-02.jsonl").write_text("\n".join(planted))
+    with tarfile.open(write_bundle(open_run(load_settings(), origin="live", as_of=None), zones.home)) as bundle:
+        read = {Path(member.name).name: bundle.extractfile(member).read().decode() for member in bundle}
+    assert read["daily-2024-01-02.jsonl"].splitlines() == ["told ***", "on ***", "as ***", "pass ***", "*** ***"]
+
+
 def test_no_bundle_is_written_when_a_key_is_left_in_it(zones, monkeypatch, capsys):
     from flows import support_bundle
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -97,6 +98,24 @@ def test_a_log_that_grew_is_set_aside_while_it_is_written(tmp_path: Path) -> Non
         "server.log.2": b"3",
         "server.log.3": b"2",
     }
+
+
+def test_where_there_is_no_room_for_the_copy_a_log_and_its_older_pieces_stay(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    for name in ("server.log.1", "server.log.2", "server.log.3"):
+        (tmp_path / name).write_text(name)
+    log.write_bytes(b"x" * 100_000)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, allowed[1]))  # the system refuses what is written beyond that
+    try:
+        assert not rotate(log, limit=50, keep=3)
+        assert not rotate(log, limit=50, keep=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert rotate(log, limit=50, keep=3)
+    assert (log.read_bytes(), (tmp_path / "server.log.3").read_text()) == (b"", "server.log.2")
 
 
 def test_a_port_in_use_is_passed_over() -> None:

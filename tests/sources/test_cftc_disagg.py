@@ -13,7 +13,8 @@ import pytest
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import cftc
-from tasks.sources.payloads import Window, recorded_files
+from tasks.sources.payloads import Fetched, Window, land, landed, recorded_files
+from tasks.staging.stage import stage_source
 from tasks.staging.summary import newest_values
 
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
@@ -128,3 +129,19 @@ def test_the_legacy_week_without_a_header_belongs_to_the_legacy_source(registry,
     report = newest_values(cells.assign(source="cftc", vintage=1, value=cells["value"].astype(float)), "cftc", legacy)
     longs = report["noncommercial_long"] + report["noncommercial_spread"] + report["commercial_long"]
     assert (longs + report["nonreportable_long"] == report["open_interest"]).all() and len(report) == 7
+
+
+@pytest.mark.parametrize(
+    ("extension", "content"),
+    [("json", b'[{"a": "1"}, 7]'), ("json", b"[" * 100_000), ("csv", b"a,b\n1,2,3\n")],
+    ids=["a row that is no report", "too deep", "a row longer than the header"],
+)
+def test_what_the_adapter_stumbles_over_is_landed_whole_and_set_aside_by_name(spec, zones, extension, content):
+    fetched, now = Fetched(ZL, extension, content, "u"), pd.Timestamp("2024-01-02T12:00", tz="UTC")
+    payload = land(zones, "cftc_disagg", fetched, spec, fetched_at=now)
+    staged = stage_source(zones, "cftc_disagg", spec, as_of=pd.Timestamp("2023-12-29"), code="t")
+    assert landed(zones, "cftc_disagg") == [payload] and payload.newest is None
+    assert staged.quarantine["payload"].to_list() == [payload.name] and staged.quarantine["rule"].to_list() == [
+        "payload"
+    ]
+    assert "the adapter of cftc_disagg cannot read it" in staged.quarantine["reason"].iat[0]

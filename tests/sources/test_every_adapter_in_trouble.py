@@ -6,12 +6,15 @@ import logging
 from datetime import date
 from urllib.parse import urlsplit, urlunsplit
 
+import pandas as pd
 import pytest
 
 from tasks.http import Limits
 from tasks.registry import SourceSpec, load_sources
 from tasks.settings import PROJECT
 from tasks.sources.ingest import ingest_source
+from tasks.sources.payloads import landed
+from tasks.staging.stage import stage_source
 
 SECRET = "s3cr3t-key-1234"
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
@@ -85,3 +88,25 @@ def test_a_refused_key_is_no_reason_to_ask_again(ask, server, zones, caplog):
     nothing_landed_and_no_secret_told(done, zones, caplog)
     asked = [(r.path, tuple(sorted(r.query.items())), r.body) for r in server.requests]
     assert len(asked) == len(set(asked)), "no request was made twice"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b'[{"date": {}}, 7, [[]]]',
+        b'{"daily": [], "data": 7, "observations": [7], "results": "x", "response": [], "articles": {}}',
+        b"PK\x03\x04\xff\xfe\x00,\x00\n",
+    ],
+    ids=["deep", "mixed rows", "wrong types", "no text"],
+)
+def test_an_odd_answer_is_a_failure_of_its_source_or_a_payload_in_quarantine_and_never_a_traceback(
+    ask, server, zones, body
+):
+    done = ask(lambda request: (200, body))
+    files = {path for path in (zones.raw / done.source).rglob("*") if path.is_file() and ".downloads" not in path.parts}
+    payloads = landed(zones, done.source)
+    assert {payload.path for payload in payloads} == {path for path in files if not path.name.endswith(".sidecar.json")}
+    assert payloads or done.message
+    staged = stage_source(zones, done.source, ALL[done.source], as_of=pd.Timestamp("2026-02-27"), code="t")
+    assert staged.observations.empty and len(staged.quarantine) >= len(payloads)

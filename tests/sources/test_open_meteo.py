@@ -132,3 +132,21 @@ def test_every_point_has_a_place_of_its_own(registry):
     places = [entry.location for entry in registry.sources.source("open_meteo").series.values()]
     assert None not in places and len(set(places)) == len(places) >= 6
     assert all(-40 < latitude < 50 and -100 < longitude < -40 for latitude, longitude in places)
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"precipitation_sum": [10**400, 0.0, None]}, "range"),
+        ({"precipitation_sum": ["\ud800", 0.0, None]}, "not_a_number"),
+        ({"precipitation_sum": [[{}], 0.0, None]}, "not_a_number"),
+        ({"time": [10**300, "2023-12-21", "2023-12-22"]}, "bad_date"),
+        ({"time": ["\ud800", "2023-12-21", "2023-12-22"]}, "payload"),
+    ],
+    ids=["huge number", "half a character", "no number", "huge date", "half a character for a date"],
+)
+def test_an_odd_cell_is_refused_with_its_rule_and_stops_nothing(staged_answer, zones, change, rule):
+    done, staged = staged_answer({**ANSWER, "daily": {**ANSWER["daily"], **change}})
+    assert done.status == "ok" and len(landed(zones, "open_meteo")) == 1
+    assert set(staged.quarantine["rule"]) == {rule}
+    assert len(staged.observations) == {"payload": 0, "bad_date": 3}.get(rule, 5)
