@@ -187,7 +187,7 @@ def move_folder_into(folder: Path, path: Path) -> Path:
     Raises:
         StorageFailed: the disk takes no more; ``path`` is absent.
     """
-    with _refusals_told(path.parent):
+    with refusals_told(path.parent):
         make_durable(folder)
         folder.rename(path)
         _sync_folder(path.parent)
