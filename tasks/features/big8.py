@@ -32,7 +32,7 @@ from tasks.features.soy_complex import boho_usd_gal, oil_share
 YEARS_5 = 1260
 MOST_OF_EIGHT = 5
 GALLONS_A_BUSHEL = 2.8  # ethanol from a bushel of corn
-OTHERS = ("cl_last", "gc_last", "hg_last", "sp500_last", "dxy_last", "brl_last")
+OTHERS = ("cl_last", "gc_last", "hg_last", "sp500_last", "dxy_last")
 # codes of master_regime_classification: the highest that applies
 FUNDAMENTALS, BIOFUEL, SUPPLY, TRADE, GEOPOLITICAL, FINANCIAL = range(6)
 LEGEND = {
@@ -87,7 +87,10 @@ def _biofuel_cascade(panel: pd.DataFrame) -> Drivers:
 
 def _hidden_correlation(panel: pd.DataFrame) -> Drivers:
     zl = log_return(panel["zl_last"], 1)
-    strength = pd.DataFrame({c: rolling_correlation(zl, log_return(panel[c], 1), 63).abs() for c in OTHERS})
+    # the real's price is that of 18:00 Chicago of the session before
+    alike = {c: rolling_correlation(zl, log_return(panel[c], 1), 63).abs() for c in OTHERS}
+    alike["real"] = rolling_correlation(zl.shift(), log_return(panel["brl_last"], 1), 63).abs()
+    strength = pd.DataFrame(alike)
     return {"correlation": percentile(strength.mean(axis=1).where(strength.notna().sum(axis=1) >= 4), YEARS_5)}
 
 

@@ -44,6 +44,9 @@ QUARTERLY = ("zs", "zm", "zc", "cl", "ho", "cpo", "brl", "sp500")
 WEEKLY = ("cl", "cpo", "zs")
 CORRELATED = ("zs", "zm", "zc", "cl", "ho", "cpo", "gc", "hg", "sp500", "brl", "myr", "dxy")
 
+# their price is that of 18:00 Chicago of the session before (registry/join_spec.yaml)
+CURRENCIES = ("brl", "cny", "myr", "eur")
+
 Logs = dict[str, LogPrice]
 
 
@@ -77,9 +80,15 @@ def chinas_returns(logs: Logs) -> dict[str, np.ndarray]:
 
 
 def correlations(logs: Logs, window: int, markets: Iterable[str]) -> dict[str, np.ndarray]:
-    """Correlation of ZL's daily log returns with those of some markets over the trailing window."""
+    """Correlation of ZL's daily log returns with those of some markets, of the same days, over the trailing window."""
     zl = logs["zl"].change(1)
-    return {f"zl_{name}_correlation_{window}d": correlation(zl, logs[name].change(1), window) for name in markets}
+    before = _session_before(zl)
+    return {
+        f"zl_{name}_correlation_{window}d": correlation(
+            before if name in CURRENCIES else zl, logs[name].change(1), window
+        )
+        for name in markets
+    }
 
 
 def with_own_bars(panel: pd.DataFrame, logs: Logs) -> dict[str, np.ndarray]:
@@ -92,9 +101,6 @@ def with_own_bars(panel: pd.DataFrame, logs: Logs) -> dict[str, np.ndarray]:
     def own(name: str, column: str) -> np.ndarray:
         return np.where(panel[f"{column}__age_days"].to_numpy() == 0, logs[name].change(1), np.nan)
 
-    def session_before(values: np.ndarray) -> np.ndarray:
-        return np.concatenate([[np.nan], values[:-1]])
-
     out = {}
     for name in ("dalian_soyoil", "dalian_palm"):
         other = own(name, CHINA[name])
@@ -102,8 +108,12 @@ def with_own_bars(panel: pd.DataFrame, logs: Logs) -> dict[str, np.ndarray]:
         out[f"zl_{name}_correlation_63d"] = alike
         out[f"zl_{name}_correlation_252d"] = correlation(zl, other, 252)
         out[f"zl_{name}_beta_63d"] = beta
-        out[f"zl_after_{name}_correlation_63d"] = correlation(zl, session_before(other), 63)
+        out[f"zl_after_{name}_correlation_63d"] = correlation(zl, _session_before(other), 63)
     palm = own("cpo", MARKETS["cpo"])
     out["zl_cpo_beta_63d"] = correlation_and_slope(zl, palm, 63)[1]
-    out["zl_after_cpo_correlation_63d"] = correlation(zl, session_before(palm), 63)
+    out["zl_after_cpo_correlation_63d"] = correlation(zl, _session_before(palm), 63)
     return out
+
+
+def _session_before(values: np.ndarray) -> np.ndarray:
+    return np.concatenate([[np.nan], values[:-1]])

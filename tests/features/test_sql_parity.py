@@ -48,8 +48,11 @@ def correlations(panel: pd.DataFrame) -> dict[str, pd.Series]:
         return log_return(panel[column], 1).where(panel[f"{column}__age_days"] == 0)
 
     out = {}
-    for name in ("zs", "zm", "zc", "cl", "ho", "cpo", "gc", "hg", "sp500", "brl", "myr", "dxy"):
+    for name in ("zs", "zm", "zc", "cl", "ho", "cpo", "gc", "hg", "sp500", "dxy"):
         out[f"zl_{name}_correlation_63d"] = correlation_and_beta(zl, log_return(panel[f"{name}_last"], 1), 63)[0]
+    for name in ("brl", "myr"):  # priced at 18:00 Chicago of the session before
+        other = log_return(panel[f"{name}_last"], 1)
+        out[f"zl_{name}_correlation_63d"] = correlation_and_beta(zl.shift(), other, 63)[0]
     out["zl_cl_correlation_252d"] = correlation_and_beta(zl, log_return(panel["cl_last"], 1), 252)[0]
     for name in ("dalian_soyoil", "dalian_palm"):
         other = own_bars(f"{name}_cny_t")
@@ -167,6 +170,7 @@ def test_correlation_and_beta_of_what_moves_with_against_and_not_at_all(make):
         zl_last=prices(moves),
         cl_last=prices(2 * moves),
         gc_last=prices(-moves),
+        brl_last=prices(np.concatenate([[0.0], -moves[:-1]])),
         myr_last=3.8,
         dalian_palm_cny_t=prices(moves / 2),
         dalian_palm_cny_t__age_days=0.0,
@@ -174,6 +178,7 @@ def test_correlation_and_beta_of_what_moves_with_against_and_not_at_all(make):
     made = pd.DataFrame(make(panel))
     assert made["zl_cl_correlation_63d"].iloc[-1] == pytest.approx(1)
     assert made["zl_gc_correlation_63d"].iloc[-1] == pytest.approx(-1)
+    assert made["zl_brl_correlation_63d"].iloc[-1] == pytest.approx(-1), "its price is of the session before"
     assert made["zl_myr_correlation_63d"].isna().all(), "a peg has no correlation"
     assert made["zl_dalian_palm_beta_63d"].iloc[-1] == pytest.approx(2)
     assert made["zl_cl_correlation_63d"].first_valid_index() == 42, "two thirds of 63 returns"
