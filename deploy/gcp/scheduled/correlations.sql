@@ -42,7 +42,11 @@ WITH prices AS (
   SELECT
     date,
     market,
-    zl - LAG(zl) OVER session AS x,
+    IF(
+      market IN ('brl', 'myr'),
+      LAG(zl) OVER session - LAG(zl, 2) OVER session,
+      zl - LAG(zl) OVER session
+    ) AS x,
     IF(age = 0, price - LAG(price) OVER session, NULL) AS y
   FROM prices
   WINDOW session AS (PARTITION BY market ORDER BY date)
