@@ -53,6 +53,7 @@ def mend(path: Path, old: str, new: str) -> None:
         ('cron: "30 18 * * 1-5"', 'cron: "0 0 31 2 *"', ["yahoo", "schedule.cron", "0 0 31 2 *"]),
         ('cron: "30 18 * * 1-5"', 'cron: "0 30 18 * * 1-5"', ["yahoo", "schedule.cron", "five fields"]),
         ("timezone: America/Chicago", "timezone: Mars/Base", ["yahoo", "timezone", "Mars/Base"]),
+        ('time: "18:00", timezone', 'time: "99:99", timezone', ["yahoo", "availability.time", "99:99"]),
         ("timezone: America/Chicago", "timezone: America", ["yahoo", "timezone", "'America'"]),
         (
             'time: "18:00", timezone: America/',

@@ -6,6 +6,7 @@ too, whoever its parent is by then. A pid alone proves nothing: it is compared w
 
 from __future__ import annotations
 
+import fcntl
 import ipaddress
 import os
 import shutil
@@ -168,10 +169,16 @@ def rotate(log: Path, *, limit: int = LOG_BYTES, keep: int = LOGS_KEPT) -> bool:
     """Set a log aside once it is larger than ``limit`` bytes; its writer goes on in the same file, now empty.
 
     Copied and cut, not renamed: the service holds the file open, to append. Where there is no room for the copy the log
-    and its older pieces stay as they are, to be tried again.
+    and its older pieces stay as they are, to be tried again; so they do while another process rotates this log.
     """
-    if not log.exists() or log.stat().st_size <= limit:
-        return False
+    with suppress(OSError), log.open("rb") as held:  # a log is no reason to end a service
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(held.fileno()).st_size > limit:
+            return _set_aside(log, keep)
+    return False
+
+
+def _set_aside(log: Path, keep: int) -> bool:
     copied = log.with_name(f"{log.name}.0")
     try:
         shutil.copyfile(log, copied)
@@ -179,7 +186,7 @@ def rotate(log: Path, *, limit: int = LOG_BYTES, keep: int = LOGS_KEPT) -> bool:
             with suppress(FileNotFoundError):
                 log.with_name(f"{log.name}.{number}").replace(log.with_name(f"{log.name}.{number + 1}"))
         os.truncate(log, 0)
-    except OSError:  # a log is no reason to end a service
+    except OSError:
         with suppress(OSError):
             copied.unlink(missing_ok=True)
         return False

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import RegistryError
 from tasks.settings import PROJECT
@@ -19,6 +20,18 @@ class Entry(BaseModel):
 
 
 Model = TypeVar("Model", bound=Entry)
+
+
+def _time_of_day(text: str) -> str:
+    try:
+        if datetime.strptime(text, "%H:%M").strftime("%H:%M") == text:
+            return text
+    except ValueError:
+        pass
+    raise ValueError(f"{text!r} is no time of day; write it as 18:00")
+
+
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

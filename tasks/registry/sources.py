@@ -12,7 +12,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
 from tasks.errors import RegistryError
-from tasks.registry.entry import Entry, read_entries
+from tasks.registry.entry import Entry, TimeOfDay, read_entries
 
 WHOLE_HISTORY_DAYS = 36500
 MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
@@ -56,7 +56,7 @@ class Availability(Entry):
     """When an observation became known, computed from its date (tasks/staging/availability.py)."""
 
     rule: Literal["same_day", "next_business_day", "weekday_after", "day_of_month", "recorded", "days_after"]
-    time: str = Field(pattern=r"^\d\d:\d\d$")
+    time: TimeOfDay
     timezone: TimeZone
     weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday"] | None = None
     min_days: int = Field(default=1, ge=0, description="weekday_after, days_after: so many days after the date")

@@ -10,15 +10,15 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from tasks.errors import RegistryError
-from tasks.registry.entry import Entry, Model, how_to_restore
+from tasks.registry.entry import Entry, Model, TimeOfDay, how_to_restore
 
 
 class PolicyEvent(Entry):
     """One line of registry/policy_events.csv: something decided or done that moves soybean oil."""
 
     announced: date
-    known_time: str | None = Field(
-        default=None, pattern=r"^\d\d:\d\d$", description="New York time, where it was later than the source's rule"
+    known_time: TimeOfDay | None = Field(
+        default=None, description="New York time, where it was later than the source's rule"
     )
     effective: date | None = None
     kind: Literal["tariff", "mandate", "tax", "lcfs", "export_ban", "conflict", "trade_deal"]

@@ -7,7 +7,9 @@ import resource
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -98,6 +100,22 @@ def test_a_log_that_grew_is_set_aside_while_it_is_written(tmp_path: Path) -> Non
         "server.log.2": b"3",
         "server.log.3": b"2",
     }
+
+
+def test_a_log_that_three_rotate_at_once_is_set_aside_once(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    written = b"".join(b"line %d\n" % number for number in range(1_000_000))
+    log.write_bytes(written)
+    together = threading.Barrier(3)
+
+    def turn(_: int) -> bool:
+        together.wait()
+        return rotate(log, limit=50, keep=3)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert sum(pool.map(turn, range(3))) == 1
+    assert (tmp_path / "worker.log.1").read_bytes() == written
+    assert {path.name for path in tmp_path.iterdir()} == {"worker.log", "worker.log.1"}
 
 
 def test_where_there_is_no_room_for_the_copy_a_log_and_its_older_pieces_stay(tmp_path: Path) -> None:
