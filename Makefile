@@ -20,7 +20,8 @@ setup: $(VENV)/installed ## create .venv with every version pinned
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,train,cloud]'
+	@$(RUN) -m pip install --quiet --quiet --no-compile --constraint constraints.txt --editable '.[dev,train,cloud]'
+	@$(RUN) -m compileall -qq -j 0 $(VENV)/lib || true # pip does it on one core; like pip, what is no Python 3 is passed over
 	@touch $@
 
 demo: setup ## the daily run on the recorded archive (no keys, no network)

@@ -65,11 +65,18 @@ def kill_in(phase: tuple[str, float], home: Path, archive: Path, registry: Path,
 
 
 @pytest.mark.timeout(900)
-def test_a_run_killed_three_times_ends_like_an_undisturbed_one(
-    request: pytest.FixtureRequest, archive: Path, few_families: Path, tmp_path: Path, record_property: Any
+@pytest.mark.parametrize("kills", [1, pytest.param(len(PHASES), marks=pytest.mark.long)])
+def test_a_killed_run_ends_like_an_undisturbed_one(
+    kills: int,
+    request: pytest.FixtureRequest,
+    archive: Path,
+    few_families: Path,
+    tmp_path: Path,
+    record_property: Any,
 ) -> None:
     home, log = tmp_path / "home", tmp_path / "log"
-    killed = [kill_in(phase, home, archive, few_families, log) for phase in PHASES]
+    phases = sorted(random.sample(PHASES, kills), key=PHASES.index)
+    killed = [kill_in(phase, home, archive, few_families, log) for phase in phases]
     began = time.monotonic()
     last = start(home, archive, few_families, log)
     assert last.wait(timeout=400) == 0, log.read_text()[-3000:]
