@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.ingest import ingest
+from flows.ingest import ingest, keep_recorded
 from flows.report import publish_artifacts
-from flows.runtime import as_task, give_back_memory, note_run, prefect_at_home
+from flows.runtime import Steps, as_task, give_back_memory, note_run, prefect_at_home
 from flows.training import gate_training, task_runner, training
-from tasks.errors import CbiError, GateFailed, ReportFailed, ServerGone, SourceDown, StaleSource
+from tasks.errors import CbiError, GateFailed, OriginError, ReportFailed, ServerGone, SourceDown, StaleSource
 from tasks.made import Made
-from tasks.settings import load_settings
+from tasks.settings import Settings, load_settings
+from tasks.zones import Zones
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +85,34 @@ def open_daily_run(origin: str, as_of: str | None) -> Run:
     """Settings, registry and session of this run."""
     from tasks.context import open_run
 
-    return note_run(open_run(load_settings(), origin=origin, as_of=as_of))
+    with Steps("unpack the recorded archive") as progress:
+        return note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
+
+
+def origin_of(settings: Settings) -> str:
+    """Live; in a home that never had live data and without network the recorded archive, which is said.
+
+    Raises:
+        OriginError: neither can be reached.
+    """
+    from tasks.registry import load_sources
+    from tasks.sources.network import has_live_data, is_reachable
+    from tasks.sources.payloads import LIVE, RECORDED
+
+    sources = load_sources(settings.registry)
+    if has_live_data(Zones(settings.home), sources) or is_reachable(sources):
+        return LIVE
+    if not settings.archive.is_dir():
+        raise OriginError(
+            f"neither a source nor a recorded archive can be reached: connect to the internet, or restore "
+            f"{settings.archive} (`git checkout -- recorded`), then run it again"
+        )
+    print(
+        "No source can be reached, and this home has no live data: this run reads the recorded archive "
+        f"({settings.archive}) as of its last session.",
+        file=sys.stderr,
+    )
+    return RECORDED
 
 
 def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:
@@ -249,15 +278,20 @@ def main() -> int:
     from tasks.reporting.terminal import print_summary
 
     parser = argparse.ArgumentParser(prog="python -m flows.daily", description=__doc__)
-    parser.add_argument(
-        "--origin", default="live", help="`live`, or a folder of recorded payloads such as ../shared/archive"
-    )
+    parser.add_argument("--origin", help="`live` (default), `recorded` (the repository's archive), or a folder like it")
     parser.add_argument("--as-of", help="date; everything known later is left out (default: the newest session)")
+    parser.add_argument(
+        "--record", type=Path, metavar="DIR", help="copy all live payloads of this home there: an archive of your own"
+    )
     given = parser.parse_args()
     try:
-        run = open_daily_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
+        run = open_daily_run(
+            given.origin or origin_of(load_settings()), given.as_of
+        )  # a bad argument is told before Prefect starts
         with prefect_at_home(run.settings):
             summary = daily(run.origin, f"{run.as_of:%Y-%m-%d}")
+        if given.record:
+            keep_recorded(run, given.record)
     except CbiError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         if not isinstance(error, (ReportFailed, ServerGone)):  # which may go away after the publication

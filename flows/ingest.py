@@ -8,6 +8,7 @@ import random
 import sys
 import time
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import Flow, flow
@@ -29,13 +30,14 @@ log = logging.getLogger("flows.ingest")  # __name__ is __main__ on the command l
 def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
     """Land the source's payloads, or only those of some series or dates."""
     from tasks.sources.ingest import ingest_source
+    from tasks.sources.payloads import LIVE
 
     with about(source=source), Steps(f"land {source}") as progress:
         came = ingest_source(
             run.zones,
             source,
             run.sources.source(source),
-            origin=run.origin,
+            origin=run.payloads or LIVE,
             as_of=run.as_of.date(),
             progress=progress,
             series=series,
@@ -87,7 +89,8 @@ def open_ingest_run(origin: str, as_of: str | None) -> Run:
     """Settings, registry and session of an ingest."""
     from tasks.context import open_run
 
-    return note_run(open_run(load_settings(), origin=origin, as_of=as_of))
+    with Steps("unpack the recorded archive") as progress:
+        return note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
 
 
 def window_between(run: Run, start: str | None, end: str | None) -> Window | None:
@@ -109,15 +112,26 @@ def window_between(run: Run, start: str | None, end: str | None) -> Window | Non
     return window
 
 
+def keep_recorded(run: Run, folder: Path) -> None:
+    """Copy the live payloads of this home into a folder that serves as ``--origin``."""
+    from tasks.sources.archive import record
+
+    folder = folder.expanduser().resolve()
+    print(f"{record(run.zones, run.sources, folder)} new payloads recorded in {folder}")
+
+
 def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
     parser.add_argument("source", help="a source of registry/data_sources.yaml")
-    parser.add_argument("--origin", default="live", help="`live`, or a folder of recorded payloads")
+    parser.add_argument("--origin", default="live", help="`live`, `recorded`, or a folder of recorded payloads")
     parser.add_argument("--as-of", help="date; everything known later is left out")
     parser.add_argument("--series", nargs="+", help="only these (default: all of the source's)")
     parser.add_argument("--start", help="ask for exactly these dates, whatever is held (default: what is missing)")
     parser.add_argument("--end", help="(default: the newest session)")
+    parser.add_argument(
+        "--record", type=Path, metavar="DIR", help="copy all live payloads of this home there: an archive of your own"
+    )
     given = parser.parse_args()
     try:
         run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
@@ -127,6 +141,8 @@ def main() -> int:
             came, staged = ingest_flow(given.source)(
                 run.origin, f"{run.as_of:%Y-%m-%d}", given.series, given.start, given.end
             )
+        if given.record:
+            keep_recorded(run, given.record)
         if came.status in ("failed", "disabled"):
             raise SourceUnavailable(f"{came.source}: {came.message}")
     except CbiError as error:

@@ -411,9 +411,9 @@ def state_of(client: SyncPrefectClient, run: UUID) -> State[Any] | None:
 
 def resolved_origin(origin: str) -> str:
     """A folder as the worker finds it, wherever it stands."""
-    from tasks.sources.payloads import LIVE
+    from tasks.sources.payloads import LIVE, RECORDED
 
-    return origin if origin == LIVE else str(Path(origin).expanduser().resolve())
+    return origin if origin in (LIVE, RECORDED) else str(Path(origin).expanduser().resolve())
 
 
 def main() -> int:
@@ -427,7 +427,7 @@ def main() -> int:
         commands.add_parser(name, help=what)
     asked = commands.add_parser("trigger", help="run a deployment on the worker and wait for it")
     asked.add_argument("name", help="such as daily/daily or ingest/fred")
-    asked.add_argument("--origin", help="`live`, or a folder of recorded payloads")
+    asked.add_argument("--origin", help="`live`, `recorded`, or a folder of recorded payloads")
     asked.add_argument("--as-of", help="date; everything known later is left out")
     asked.add_argument("--again", action="store_true", help="even where it is done already")
     asked.add_argument("--timeout", type=float, default=3600, help="seconds to wait")

@@ -38,6 +38,7 @@ from tasks.operations.soak import (
     write_report,
 )
 from tasks.settings import PROJECT, Settings, load_settings
+from tasks.sources.payloads import RECORDED
 
 TRIES = 6  # of one session, kills included
 DAY_WITHIN_S = 900.0
@@ -268,7 +269,7 @@ def main() -> int:
     parser.add_argument("--kill-share", type=float, default=0.2, help="share of runs that are killed")
     parser.add_argument("--every", type=int, default=10, help="compare, and write the report, after so many sessions")
     parser.add_argument("--home", type=Path, help="where both homes go (default: CBI_HOME/soak)")
-    parser.add_argument("--origin", help="a folder of recorded payloads (default: CBI_ARCHIVE)")
+    parser.add_argument("--origin", help="a folder of recorded payloads (default: the recorded archive)")
     parser.add_argument("--report", type=Path, help="(default: soak.md in the home)")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--stage", action="store_true", help=argparse.SUPPRESS)
@@ -277,7 +278,7 @@ def main() -> int:
         return work()
     try:
         settings = load_settings()
-        origin = str(Path(given.origin or settings.archive).resolve())
+        origin = str(Path(given.origin).resolve()) if given.origin else RECORDED
         if given.stage:
             return stage_all(origin, given.since)
         done = soak(settings, (given.home or settings.home / "soak").resolve(), origin, given)

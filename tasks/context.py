@@ -25,13 +25,17 @@ from tasks.registry import (
     load_sources,
 )
 from tasks.settings import PROJECT, Settings
-from tasks.sources.payloads import LIVE, adapter, read, recorded_files
+from tasks.sources.archive import Progress, silently, unpack
+from tasks.sources.payloads import LIVE, RECORDED, adapter, read, recorded_files
 from tasks.zones import Zones, code_fingerprint, fingerprint, read_json
 
 
 @dataclass(frozen=True)
 class Run:
     """One run as of one session. ``zones`` is the home; ``work`` is where panel, features, labels and exports go.
+
+    ``origin`` is ``live``, ``recorded`` or a folder; ``payloads`` is the folder that payloads are read from, None where
+    the sources are asked.
 
     A run as of an earlier session than the newest one made here is a replay: it works in a folder of its own, so that
     it never sets the current files back.
@@ -46,28 +50,31 @@ class Run:
     features: FeatureRegistry
     horizons: Horizons
     origin: str
+    payloads: Path | None
     as_of: pd.Timestamp
     is_replay: bool
     code_version: str
 
+    @property
+    def origin_kind(self) -> str:
+        """``live``, ``recorded`` or ``folder``: what a reader of the forecast is told."""
+        return self.origin if self.origin in (LIVE, RECORDED) else "folder"
 
-def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
+
+def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Progress = silently) -> Run:
     """Load the registry and settle the session.
 
     Args:
-        origin: ``live`` or a folder laid out like the recorded archive.
+        origin: ``live``, ``recorded`` (the archive of the settings) or a folder laid out like it.
         as_of: a date, or None for the last finished session (live) or the newest one recorded (folder).
 
     Raises:
         RegistryError, OriginError: with what to mend.
     """
     sources = load_sources(settings.registry)
-    if origin != LIVE:
-        origin = str(Path(origin).expanduser().resolve())
-        if not Path(origin).is_dir():
-            raise OriginError(f"origin {origin} is not a folder; set CBI_ARCHIVE, or use `--origin live`")
-    session = _session(sources, origin, as_of)
     zones = Zones(settings.home)
+    origin, payloads = open_origin(settings, zones, origin, progress)
+    session = _session(sources, payloads, as_of)
     newest = newest_session(zones)
     is_replay = newest is not None and session < newest
     return Run(
@@ -80,10 +87,32 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None) -> Run:
         features=load_features(settings.registry, sources),
         horizons=load_horizons(settings.registry),
         origin=origin,
+        payloads=payloads,
         as_of=session,
         is_replay=is_replay,
         code_version=code_version(settings),
     )
+
+
+def open_origin(
+    settings: Settings, zones: Zones, origin: str, progress: Progress = silently
+) -> tuple[str, Path | None]:
+    """An origin by its full name, and the folder that its payloads are read from (None: the sources are asked).
+
+    Raises:
+        OriginError, ManifestMismatch: it is no folder, or the recorded archive is not what its manifest says.
+    """
+    if origin == LIVE:
+        return LIVE, None
+    if origin == RECORDED:
+        return RECORDED, unpack(settings.archive, zones, progress).folder
+    folder = Path(origin).expanduser().resolve()
+    if not folder.is_dir():
+        raise OriginError(
+            f"origin {folder} is not a folder; use `--origin {LIVE}`, or `--origin {RECORDED}` for the repository's "
+            "archive"
+        )
+    return str(folder), folder
 
 
 def newest_session(zones: Zones) -> pd.Timestamp | None:
@@ -115,7 +144,7 @@ def _finbert(settings: Settings) -> FinBertWeights | None:
     return FinBertWeights(folder=settings.finbert, remembered=settings.home / "finbert")
 
 
-def _session(sources: DataSources, origin: str, as_of: str | None) -> pd.Timestamp:
+def _session(sources: DataSources, payloads: Path | None, as_of: str | None) -> pd.Timestamp:
     newest = last_finished_session()
     if as_of is not None:
         asked = pd.to_datetime(as_of, format="%Y-%m-%d", errors="coerce")
@@ -126,12 +155,12 @@ def _session(sources: DataSources, origin: str, as_of: str | None) -> pd.Timesta
                 f"--as-of {as_of}: sessions run from {FIRST_SESSION} to {newest:%Y-%m-%d}, the last one finished"
             )
         return session_on_or_before(asked)
-    if origin == LIVE:
+    if payloads is None:
         return newest
     held = []
     for source, spec in sources.sources.items():
         for series in (name for name, entry in spec.series.items() if entry.critical):
-            for payload in recorded_files(Path(origin), source, series):
+            for payload in recorded_files(payloads, source, series, folder=spec.folder):
                 try:
                     rows = read(adapter(spec).parse, payload, spec)
                 except SchemaDrift:
@@ -139,5 +168,5 @@ def _session(sources: DataSources, origin: str, as_of: str | None) -> pd.Timesta
                 dates = pd.to_datetime(rows["observation_date"], errors="coerce")
                 held += list(dates[dates < payload.fetched_at.tz_localize(None)].nlargest(1))
     if not held:
-        raise OriginError(f"{origin} holds no readable payload of a critical series; see docs/runbook.md#origins")
+        raise OriginError(f"{payloads} holds no readable payload of a critical series; see docs/runbook.md#origins")
     return min(session_on_or_before(max(held)), newest)

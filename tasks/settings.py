@@ -1,26 +1,33 @@
-"""Typed settings: environment, then `.env`, then the defaults below. A misspelt `CBI_…` name is refused."""
+"""Typed settings: environment, then the project's `.env`, then the defaults below. A misspelt `CBI_…` name is refused.
+
+``python -m tasks.settings NAME`` prints one setting; make asks it, and reads no `.env` itself.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import SettingsError
 
 PROJECT = Path(__file__).resolve().parent.parent
+PREFIX = "CBI_"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Everything that may differ between two machines running the same commit."""
 
-    model_config = SettingsConfigDict(env_prefix="CBI_", env_file=".env", extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     home: Path = Field(default=PROJECT / "var", description="all state: zones, warehouse, models, Prefect's database")
-    archive: Path = Field(default=PROJECT.parent / "shared" / "archive", description="recorded source data")
+    archive: Path = Field(
+        default=PROJECT / "recorded", description="recorded payloads: packed files, or a folder laid out as a raw zone"
+    )
     registry: Path = Field(default=PROJECT / "registry", description="what the product knows about the world")
     expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
     workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
@@ -38,29 +45,81 @@ class Settings(BaseSettings):
     device: str = Field(default="auto", pattern="^(auto|mps|cuda|cpu)$", description="where nets are trained")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
+    def extras(self) -> tuple[str, ...]:
+        """The extras of pyproject.toml that these settings need beyond the base."""
+        needed = {
+            "cloud": self.warehouse.startswith("bigquery:") or self.models.startswith("gs:"),
+            "train": self.finbert is not None,
+        }
+        return tuple(extra for extra, wanted in needed.items() if wanted)
 
-def load_settings() -> Settings:
-    """Read the settings of this process.
+
+PATHS = tuple(name for name, field in Settings.model_fields.items() if "Path" in str(field.annotation))
+
+
+def load_settings(project: Path = PROJECT) -> Settings:
+    """Read the settings of this process. An empty value is none.
+
+    Args:
+        project: the folder whose `.env` is read, wherever the command is run from. A relative path in it is taken from
+            there; one in the environment from the working directory.
 
     Raises:
         SettingsError: an unknown ``CBI_`` variable or a value that does not fit, with its name.
     """
-    known = {f"CBI_{name.upper()}" for name in Settings.model_fields}
-    given = {*os.environ, *dotenv_values(".env")}
-    unknown = sorted(name for name in given if name.startswith("CBI_") and name not in known)
-    if unknown:
+    file = project / ".env"
+    given = {name: (value, project) for name, value in _written_in(file).items()}
+    given |= {name: (value, Path.cwd()) for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    if unknown := sorted(set(given) - set(known)):
         raise SettingsError(
             f"unknown setting {', '.join(unknown)}; known: {', '.join(sorted(known))} (see .env.example)"
         )
+    values: dict[str, Any] = {
+        known[name]: folder / Path(value).expanduser() if known[name] in PATHS else value
+        for name, (value, folder) in given.items()
+    }
     try:
-        settings = Settings()
+        settings = Settings(**values)
     except ValidationError as error:
-        problems = "; ".join(f"CBI_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{problems}. Mend it in the environment or in .env") from None
-    return settings.model_copy(
-        update={
-            name: getattr(settings, name).expanduser().resolve()
-            for name in ("home", "archive", "registry", "expectations", "finbert")
-            if getattr(settings, name) is not None
-        }
+        problems = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(f"{problems}. Mend it in the environment or in {file}") from None
+    settings = settings.model_copy(
+        update={name: path.resolve() for name in PATHS if (path := getattr(settings, name)) is not None}
     )
+    for name in ("archive", "registry", "expectations", "finbert"):
+        if name in values and not getattr(settings, name).is_dir():
+            raise SettingsError(
+                f"{PREFIX}{name.upper()}: {getattr(settings, name)} is not a folder. Mend it in the environment or in "
+                f"{file}, or take the setting away: then the project's own is used"
+            )
+    return settings
+
+
+def _written_in(file: Path) -> dict[str, str]:
+    """The ``CBI_`` lines of a `.env` that have a value."""
+    try:
+        lines = dotenv_values(file, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read: {error}. Save it as UTF-8 text") from None
+    return {name: value for name, value in lines.items() if name.startswith(PREFIX) and value}
+
+
+def main() -> int:
+    """Print one setting (or ``extras``) for make and for scripts."""
+    names = (*Settings.model_fields, "extras")
+    if len(sys.argv) != 2 or sys.argv[1] not in names:
+        print(f"usage: python -m tasks.settings {'|'.join(names)}", file=sys.stderr)
+        return 2
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        print(f"SettingsError: {error}", file=sys.stderr)
+        return 1
+    value = settings.extras() if sys.argv[1] == "extras" else getattr(settings, sys.argv[1])
+    print(" ".join(value) if isinstance(value, tuple) else value)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

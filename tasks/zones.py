@@ -39,6 +39,11 @@ class Zones:
         return self.home / "raw"
 
     @property
+    def recorded(self) -> Path:
+        """The unpacked copy of the recorded archive."""
+        return self.home / "recorded"
+
+    @property
     def staging(self) -> Path:  # noqa: D102
         return self.home / "staging"
 

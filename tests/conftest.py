@@ -43,6 +43,7 @@ from tasks.registry import (
 )
 from tasks.reporting.summary import RunSummary
 from tasks.settings import PROJECT, load_settings
+from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import ingest_source
 from tasks.staging.documents import documents_known_by
 from tasks.staging.stage import Staged, stage_source
@@ -100,12 +101,10 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[]
 
 
 @pytest.fixture(scope="session")
-def archive() -> Path:
-    """The recorded payloads, read in place (CBI_ARCHIVE); copy one to a tmp_path to damage it."""
-    folder = load_settings().archive
-    if not (folder / "MANIFEST.csv").exists():
-        pytest.skip(f"no recorded archive at {folder}; set CBI_ARCHIVE")
-    return folder
+def archive(once: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded payloads, unpacked once; copy one to a tmp_path to damage it."""
+    home = Zones(tmp_path_factory.mktemp("recorded") / "home")
+    return once("archive", lambda: unpack(load_settings().archive, home, silently).folder)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ DATES = ("date", "observation_date", "as_of", "trained_as_of", "published_at", "
 OWN_FOLDERS = {
     "prefect": "prefect",
     "logs": "every flow",
+    "recorded": "--origin recorded",
     "locks": "every flow",
     "support": "flows.support_bundle",
     "search": "flows.training --search",

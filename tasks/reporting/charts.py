@@ -12,11 +12,12 @@ PRICE, BAND = "#1b4965", "#c2571a"
 PALE, DEEP = "#e3eef4", "#1b4965"
 
 
-def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame) -> Path:
+def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, *, origin: str) -> Path:
     """The last two years of ZL and the forecast's 50, 80 and 90% bands to twelve months, as a PNG.
 
     Args:
         prices: ``date, zl_close`` to the as-of session, cents/lb. forecasts: rows of ``forecasts.zl_forecasts_daily``.
+            origin: ``live``, ``recorded`` or ``folder``; any but the first is named on the picture.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -60,9 +61,9 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame) -> Path
         fontsize=12,
     )
     axes.set_ylabel("CBOT ZL front month, cents per pound")
-    axes.set_xlabel(
-        f"as of {day:%Y-%m-%d}; prices: Yahoo Finance ZL=F; model: {', '.join(sorted(forecasts['family'].unique()))}"
-    )
+    named = "" if origin == "live" else f" ({origin} data)"
+    families = ", ".join(sorted(forecasts["family"].unique()))
+    axes.set_xlabel(f"as of {day:%Y-%m-%d}{named}; prices: Yahoo Finance ZL=F; model: {families}")
     axes.grid(alpha=0.25)
     axes.legend(loc="upper left", frameon=False, ncols=5, fontsize=9)
     axes.margins(x=0.02)

@@ -43,7 +43,9 @@ def publish_run(run: Run, made: Made) -> RunSummary:
     )
     day, folder = f"{run.as_of:%Y-%m-%d}", run.work.reports
     try:
-        chart = fan_chart(folder / f"zl_fan_{day}.png", made.panel[["date", "zl_close"]], made.forecasts)
+        chart = fan_chart(
+            folder / f"zl_fan_{day}.png", made.panel[["date", "zl_close"]], made.forecasts, origin=run.origin_kind
+        )
         reach = coverage_chart(folder / f"feature_coverage_{day}.png", coverage, as_of=run.as_of)
         gate_page = write_gate_page(run, results)
     except (StorageFailed, OSError) as error:
@@ -53,7 +55,7 @@ def publish_run(run: Run, made: Made) -> RunSummary:
         ) from error
     return RunSummary(
         as_of=run.as_of,
-        origin=run.origin,
+        origin=run.origin_kind,
         forecasts=made.forecasts,
         explainers=made.explainers,
         leaderboard=made.leaderboard,

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tasks.gates.states import count_states, result_table
 from tasks.reporting.summary import RunSummary
+from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
     from tasks.evaluation.search import Found
@@ -27,7 +28,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     """The forecast first, then why, then how far to trust it, then the state of the data."""
     last = summary.forecasts["last_price"].iloc[0]
     console.print()
-    console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] as of {summary.as_of:%Y-%m-%d}, 18:00 Chicago")
+    day = f"as of {summary.as_of:%Y-%m-%d}, 18:00 Chicago{_source(summary)}"
+    console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] {day}")
     print_table(console, "Forecast, cents/lb", summary.forecast_table())
     print_table(console, "Measured on past origins the models had not seen", summary.skill_table())
     for note in notes(summary):
@@ -49,6 +51,13 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
     console.print(f"Coverage chart: {summary.coverage_chart}", soft_wrap=True)
     console.print(f"Gate page: {summary.gate_page}", soft_wrap=True)
+
+
+def _source(summary: RunSummary) -> str:
+    """Where the data is from, unless it is live."""
+    if summary.origin == LIVE:
+        return ""
+    return f" ({summary.origin} data, not a live price)"
 
 
 def search_table(found: Sequence[Found]) -> Table:
@@ -135,7 +144,7 @@ def markdown(summary: RunSummary) -> str:
     """The same for a Prefect artifact."""
     last = summary.forecasts["last_price"].iloc[0]
     parts = [
-        f"# Soybean oil: {last:.2f} cents/lb as of {summary.as_of:%Y-%m-%d}",
+        f"# Soybean oil: {last:.2f} cents/lb as of {summary.as_of:%Y-%m-%d}{_source(summary)}",
         _markdown(summary.forecast_table()),
         "## Measured on past origins the models had not seen",
         _markdown(summary.skill_table()),

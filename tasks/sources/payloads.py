@@ -8,10 +8,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -26,8 +27,10 @@ from tasks.secrets import HIDDEN, redact, spelled_in
 from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
 
 log = logging.getLogger(__name__)
-LIVE = "live"
-RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d$")
+LIVE, RECORDED = "live", "recorded"
+RAW_NAME = "%Y-%m-%dT%H%M%S.%fZ"
+RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d(T\d{6}\.\d{6}Z)?$")
+"""The name of a recorded payload: the day it was fetched, or as raw/ names it the instant."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def land(
                 content.unlink()
             return newest[0]
     # microseconds keep two fetches of one second apart: a landed file is never written over
-    path = folder / f"{fetched_at.tz_convert('UTC'):%Y-%m-%dT%H%M%S.%fZ}.{fetched.extension}"
+    path = folder / f"{fetched_at.tz_convert('UTC').strftime(RAW_NAME)}.{fetched.extension}"
     if isinstance(content, Path):
         move_into(content, path)
     else:
@@ -259,10 +262,10 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
         sidecar = {
             "source": source,
             "series": series,
-            "file": str(path.resolve()),
+            "file": _seen_from(zones, path.resolve(), zones.raw / source / series),
             "url": listed["endpoint"] if listed else "",
             "fetched_at": recorded.fetched_at.isoformat(),
-            "day_known_only": True,
+            "day_known_only": recorded.day_known_only,
             "sha256": recorded.sha256,
             "bytes": recorded.bytes,
         }
@@ -275,6 +278,11 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
     return payloads
 
 
+def _seen_from(zones: Zones, path: Path, folder: Path) -> str:
+    """How a sidecar in ``folder`` names a file: from there where it lies in the home, which may be moved."""
+    return os.path.relpath(path, folder) if path.is_relative_to(zones.home) else str(path)
+
+
 def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
     """The payloads of one series in a folder of recorded data: ``<source>/<series>/<fetched_on>.<ext>``.
 
@@ -282,7 +290,7 @@ def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") 
         OriginError: there is no such folder.
     """
     if not origin.is_dir():
-        raise OriginError(f"origin {origin} is not a folder; set CBI_ARCHIVE, or use `--origin live`")
+        raise OriginError(f"origin {origin} is not a folder; use `--origin recorded` or `--origin live`")
     return [
         Payload(
             source=source,
@@ -291,12 +299,18 @@ def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") 
             sha256=sha256_of(path),
             bytes=path.stat().st_size,
             url="",
-            fetched_at=pd.Timestamp(path.stem, tz="UTC"),
-            day_known_only=True,
+            fetched_at=_fetched_at(path.stem),
+            day_known_only="T" not in path.stem,
         )
         for path in sorted((origin / (folder or source) / series).glob("*"))
         if RECORDED_ON.match(path.stem)
     ]
+
+
+def _fetched_at(name: str) -> pd.Timestamp:
+    if "T" not in name:
+        return pd.Timestamp(name, tz="UTC")
+    return pd.Timestamp(datetime.strptime(name, RAW_NAME).replace(tzinfo=UTC))
 
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:

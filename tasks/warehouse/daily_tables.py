@@ -72,7 +72,7 @@ def daily_tables(
     identity = fingerprint("daily", run.as_of, run.origin, made.data_snapshot, run.code_version)
     regimes = load_regime_calendar(run.settings.registry)
     tables = {
-        "forecasts.zl_forecasts_daily": made.forecasts.assign(created_at=now),
+        "forecasts.zl_forecasts_daily": made.forecasts.assign(origin=run.origin_kind, created_at=now),
         "forecasts.zl_explainers_daily": made.explainers,
         "performance.leaderboard": _leaderboard(made.leaderboard).assign(created_at=now),
         "ops.ingest_runs": _ingest_runs(run, made.ingested, made.series, quarantine).assign(

@@ -23,6 +23,7 @@ SELECT
   regime,
   conviction,
   confidence,
+  origin,
   data_snapshot,
   code_version,
   created_at
