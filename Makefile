@@ -1,161 +1,199 @@
-# Each target prepares what it needs. `make help` lists them.
+# `make help` lists the targets. Each one prepares what it needs in .venv: a demo needs the base, training its extra.
+# Settings are read by Python alone (tasks/settings.py): from the environment and .env. Paths may hold any character.
 SHELL := /bin/bash
--include .env
-PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-CBI_HOME ?= $(CURDIR)/var
-ARCHIVE := $(or $(CBI_ARCHIVE),$(CURDIR)/../shared/archive)
-PREFECT := PREFECT_HOME=$(CBI_HOME)/prefect DO_NOT_TRACK=1 PREFECT_SERVER_ANALYTICS_ENABLED=false $(VENV)/bin/prefect --no-prompt
+PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)
+PIP := $(RUN) -m pip install --quiet --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
+HOME_FOLDER = "$$($(RUN) -m tasks.settings home)"
 UI_PORT ?= 4200
 UI_HOST ?= 127.0.0.1
+# an argument of make as one word of the shell, whatever is in it
+word = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo daily train bake-off-report test test-faults soak lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-setup: $(VENV)/installed ## create .venv with every version pinned
+# -- what is installed ---------------------------------------------------------------------------------------------
+$(RUN):
+	@for python in $(PYTHONS); do \
+	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
+	    echo "setting up $(VENV) with $$("$$python" --version); the packages are about 0.9 GB for a demo, 2.7 GB for training"; \
+	    exec "$$python" -m venv $(VENV); fi; done; \
+	echo "CBI runs on Python 3.11, 3.12, 3.13 or 3.14, and none was found among: $(PYTHONS)"; \
+	echo "  macOS:          brew install python@3.13"; \
+	echo "  Debian, Ubuntu: sudo apt install python3 python3-venv"; \
+	echo "or name one: make PYTHON=/path/to/python3 …"; exit 1
 
-$(VENV)/installed: pyproject.toml constraints.txt
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --quiet --no-compile --constraint constraints.txt --editable '.[dev,train,cloud]'
-	@$(RUN) -m compileall -qq -j 0 $(VENV)/lib || true # pip does it on one core; like pip, what is no Python 3 is passed over
+# pip compiles on one core; like pip, what is no Python 3 is passed over
+compiled = { $(RUN) -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true; }
+
+$(VENV)/base: pyproject.toml constraints.txt | $(RUN)
+	@$(PIP) .
+	@$(compiled)
 	@touch $@
 
-demo: setup ## the daily run on the recorded archive (no keys, no network)
-	@if [ -d "$(ARCHIVE)" ]; then $(RUN) -m flows.daily --origin "$(ARCHIVE)"; \
-	else echo "no recorded archive at $(ARCHIVE) (set CBI_ARCHIVE): asking the keyless sources live instead"; \
-	$(RUN) -m flows.daily --origin live || { [ $$? -ne 3 ] || echo "neither archive nor network: set CBI_ARCHIVE to a recorded archive, or connect to the internet and run 'make demo' again"; exit 1; }; fi
+$(VENV)/train: $(VENV)/base
+	@$(PIP) '.[train]'
+	@$(compiled)
+	@touch $@
 
-daily: setup ## the daily run on the live sources
+$(VENV)/cloud: $(VENV)/base
+	@$(PIP) '.[cloud]'
+	@$(compiled)
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(RUN)
+	@$(PIP) '.[dev,train,cloud]'
+	@$(compiled)
+	@touch $(VENV)/base $(VENV)/train $(VENV)/cloud $@
+
+$(VENV)/scale: $(VENV)/train
+	@$(PIP) '.[scale]'
+	@touch $@
+
+needed: $(VENV)/base
+	@for extra in $$($(RUN) -m tasks.settings extras); do $(MAKE) --no-print-directory "$(VENV)/$$extra" || exit 1; done
+
+worker-needs: $(VENV)/train needed
+
+setup: $(VENV)/dev ## everything: what training, Google Cloud and development need
+
+# -- every day -----------------------------------------------------------------------------------------------------
+demo: needed ## the daily run on the recorded archive: no keys, no network
+	@$(RUN) -m flows.daily --origin recorded
+
+daily: needed ## the daily run on the live sources
 	@$(RUN) -m flows.daily --origin live
 
-train: setup ## the bake-off on the exported training files: make train BUDGET=daily|quick|full RUNNER=local|dask|ray
-	@$(RUN) -m flows.training --budget $(or $(BUDGET),daily) --runner $(or $(RUNNER),local)
+train: worker-needs $(if $(filter dask ray,$(RUNNER)),$(VENV)/scale) ## the bake-off on the training files: make train BUDGET=daily|quick|full RUNNER=local|dask|ray
+	@$(RUN) -m flows.training --budget $(call word,$(or $(BUDGET),daily)) --runner $(call word,$(or $(RUNNER),local))
 
-bake-off-report: setup ## docs/results/bake_off.md and its figures, from the newest bake-off of BUDGET (default: full)
-	@$(RUN) -m tasks.reporting.bake_off_report --budget $(or $(BUDGET),full)
-
-test: setup ## every test, on two processes
-	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not long"
-
-test-faults: setup ## every fault on real processes; writes docs/reliability.md
-	@RELIABILITY_PAGE=docs/reliability.md $(RUN) -m pytest -n 2 --dist loadgroup -m faults --timeout 1800
-
-soak: setup ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
-	@$(RUN) -m flows.soak --sessions $(or $(SESSIONS),250) --from $(or $(FROM),2022-12-30) --report docs/results/soak.md
-
-test-cloud: setup $(CBI_HOME)/emulators/installed ## both contract suites on DuckDB and a folder and on emulators of Google's services
-	@EMULATORS="$(CBI_HOME)/emulators/bin" $(RUN) -m pytest tests/warehouse tests/cloud
-	@EMULATORS="$(CBI_HOME)/emulators/bin" $(RUN) -m pytest -m cloud --ignore tests/warehouse --ignore tests/cloud || [ $$? -eq 5 ]
-
-$(CBI_HOME)/emulators/installed: tests/cloud/requirements.txt
-	@test -x "$(CBI_HOME)/emulators/bin/python" || $(PYTHON) -m venv "$(CBI_HOME)/emulators"
-	@"$(CBI_HOME)/emulators/bin/python" -m pip install --quiet --quiet --requirement tests/cloud/requirements.txt
-	@"$(CBI_HOME)/emulators/bin/python" -c "import duckdb_extensions; duckdb_extensions.import_extension('spatial')"
-	@touch "$@"
-
-lint: setup secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
-	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
-
-bench: setup ## measure, and write docs/results/bench.md
-	@$(RUN) -m bench
-
-bench-peers: setup ## libraries from outside on the same folds, in an environment of their own: docs/results/bench_peers.md
-	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo
-	@test -x "$(CBI_HOME)/peers/bin/python" || $(PYTHON) -m venv "$(CBI_HOME)/peers"
-	@"$(CBI_HOME)/peers/bin/python" -m pip install --quiet --quiet --requirement bench/peers/requirements.txt
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m bench.peers "$(CBI_HOME)/peers/bin/python"
-
-surface: setup ## choose the production surface on what the last run left: writes registry/production_surface.yaml
-	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo
-	@$(RUN) -m tasks.evaluation.surface
-
-device-check: setup ## every neural family for one batch on CBI_DEVICE (default: the best there is) against the CPU
-	@$(RUN) -m tasks.models.neural.device_check
-
-proofs: setup ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
-	@test -f "$(CBI_HOME)/exports/manifest.json" || $(MAKE) --no-print-directory demo
-	@$(RUN) -m tasks.proofs
-
-sql-check: setup ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
-	@$(RUN) -m tasks.warehouse.sql_check
-
-cost-report: setup ## docs/results/bigquery_cost.md, from the published DuckDB warehouse
-	@$(RUN) -m tasks.warehouse.cost
-
-docs: setup ## write docs/data_dictionary.md from the registry
-	@$(RUN) -m tasks.reporting.data_dictionary
-
-health: setup ## sources, forecast, gates, champions, disk, warehouse: 0 ok, 1 warnings, 2 failing
+health: needed ## sources, forecast, gates, champions, disk, warehouse: 0 ok, 1 warnings, 2 failing
 	@$(RUN) -m flows.health
 
-audit: setup ## every file and table held: whose it is, whether it is sound, what to do with it
+audit: needed ## every file and table: whose it is, whether it is sound, what to do with it
 	@$(RUN) -m flows.audit
 
-bundle: setup ## what a helper needs to see, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz
+bundle: needed ## what a helper needs to see, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz
 	@$(RUN) -m flows.support_bundle
 
-secret-scan: setup ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
-	@git ls-files -- ':!*.png' ':!.secrets.baseline' | while read -r file; do \
+# -- services ------------------------------------------------------------------------------------------------------
+ui: needed ## Prefect's server and UI on http://127.0.0.1:4200, until Ctrl-C
+	@$(RUN) -m flows.services ui --port $(call word,$(UI_PORT))
+
+up: worker-needs ## server, deployments and worker in the background: make up UI_PORT=4200
+	@$(RUN) -m flows.services up --host $(call word,$(UI_HOST)) --port $(call word,$(UI_PORT))
+
+down: needed ## end what `make up` started
+	@$(RUN) -m flows.services down
+
+status: needed ## what `make up` started, and every deployment's next run
+	@$(RUN) -m flows.services status
+
+trigger: worker-needs ## run a deployment on the worker and wait: make trigger NAME=daily/daily ORIGIN=recorded
+	@$(RUN) -m flows.services trigger $(call word,$(or $(NAME),daily/daily)) $(if $(ORIGIN),--origin $(call word,$(ORIGIN))) $(if $(AS_OF),--as-of $(call word,$(AS_OF))) $(if $(AGAIN),--again)
+
+worker: worker-needs ## one more worker, in this terminal
+	@$(RUN) -m flows.services worker
+
+install-mac: worker-needs ## server and worker as launchd agents: make install-mac UI_PORT=4200 VOLUME=/Volumes/Data
+	@$(RUN) -m flows.install mac --host $(call word,$(UI_HOST)) --port $(call word,$(UI_PORT)) $(if $(VOLUME),--volume $(call word,$(VOLUME)))
+
+uninstall-mac: needed ## end them and take the agents away; CBI_HOME stays
+	@$(RUN) -m flows.install mac --remove
+
+install-linux: worker-needs ## server and worker as systemd units of the user: make install-linux UI_PORT=4200 VOLUME=/mnt/data
+	@$(RUN) -m flows.install linux --host $(call word,$(UI_HOST)) --port $(call word,$(UI_PORT)) $(if $(VOLUME),--volume $(call word,$(VOLUME)))
+
+uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
+	@$(RUN) -m flows.install linux --remove
+
+# -- tests ---------------------------------------------------------------------------------------------------------
+test: $(VENV)/dev ## what guards every behaviour: at most six minutes on two cores (docs/tests.md)
+	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not more and not long"
+
+test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-registry days, bake-offs
+	@$(RUN) -m pytest -n 2 --dist loadgroup -m "more and not long"
+
+test-faults: $(VENV)/dev ## every fault on real processes; writes docs/reliability.md (half an hour)
+	@RELIABILITY_PAGE=docs/reliability.md $(RUN) -m pytest -n 2 --dist loadgroup -m faults --timeout 1800
+
+test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on DuckDB and a folder and on emulators of Google's services
+	@EMULATORS="$$PWD/.venv-emulators/bin" $(RUN) -m pytest tests/warehouse tests/cloud
+	@EMULATORS="$$PWD/.venv-emulators/bin" $(RUN) -m pytest -m cloud --ignore tests/warehouse --ignore tests/cloud || [ $$? -eq 5 ]
+
+.venv-emulators/installed: tests/cloud/requirements.txt | $(RUN)
+	@test -x .venv-emulators/bin/python || $(RUN) -m venv .venv-emulators
+	@.venv-emulators/bin/python -m pip install --quiet --quiet --requirement tests/cloud/requirements.txt
+	@.venv-emulators/bin/python -c "import duckdb_extensions; duckdb_extensions.import_extension('spatial')"
+	@touch $@
+
+soak: $(VENV)/dev ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
+	@$(RUN) -m flows.soak --sessions $(call word,$(or $(SESSIONS),250)) --from $(call word,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
+
+lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
+
+secret-scan: $(VENV)/dev ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
+	@git ls-files -- ':!*.png' ':!*.tar.xz' ':!recorded/*.csv' ':!.secrets.baseline' | while read -r file; do \
 	  if [ -f "$$file" ] && [ ! "$(VENV)/secrets-scanned" -nt "$$file" ]; then echo "$$file"; fi; done > $(VENV)/secrets-to-scan
 	@touch $(VENV)/secrets-scanning
 	@tr '\n' '\0' < $(VENV)/secrets-to-scan | xargs -0 sh -c '$(VENV)/bin/detect-secrets-hook --no-verify --baseline .secrets.baseline "$$@" || [ $$? -eq 3 ]' sh  # 3: only lines moved
 	@mv $(VENV)/secrets-scanning $(VENV)/secrets-scanned
 
-audit-dependencies: setup ## pinned packages against known vulnerabilities; says so where nobody can be asked
+audit-dependencies: $(VENV)/dev ## pinned packages against known vulnerabilities; says so where nobody can be asked
 	@$(RUN) -m tasks.operations.dependency_audit
 
-new-source: setup ## write the skeleton of a source: make new-source NAME=my_source
-	@$(RUN) -m tasks.operations.new_source $(NAME)
+# -- evidence ------------------------------------------------------------------------------------------------------
+bake-off-report: $(VENV)/dev ## docs/results/bake_off.md and its figures, from the newest bake-off of BUDGET (default: full)
+	@$(RUN) -m tasks.reporting.bake_off_report --budget $(call word,$(or $(BUDGET),full))
 
-ui: setup ## Prefect's server and UI on http://127.0.0.1:4200
-	@echo "UI: http://127.0.0.1:$(UI_PORT)  (a run against it: PREFECT_API_URL=http://127.0.0.1:$(UI_PORT)/api make demo)"
-	@PREFECT_UI_API_URL=http://127.0.0.1:$(UI_PORT)/api $(PREFECT) server start --host 127.0.0.1 --port $(UI_PORT)
+bench: $(VENV)/dev ## measure, and write docs/results/bench.md
+	@$(RUN) -m bench
 
-up: setup ## server, deployments and worker in the background: make up UI_PORT=4200
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services up --host $(UI_HOST) --port $(UI_PORT)
+bench-peers: $(VENV)/dev ## libraries from outside on the same folds, in an environment of their own: docs/results/bench_peers.md
+	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
+	@test -x .venv-peers/bin/python || $(RUN) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet --quiet --requirement bench/peers/requirements.txt
+	@$(RUN) -m bench.peers .venv-peers/bin/python
 
-down: ## end what `make up` started
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services down
+surface: $(VENV)/dev ## choose the production surface on what the last run left: writes registry/production_surface.yaml
+	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
+	@$(RUN) -m tasks.evaluation.surface
 
-status: setup ## what `make up` started, and every deployment's next run
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services status
+device-check: $(VENV)/train ## every neural family for one batch on CBI_DEVICE (default: the best there is) against the CPU
+	@$(RUN) -m tasks.models.neural.device_check
 
-trigger: setup ## run a deployment on the worker and wait: make trigger NAME=daily/daily ORIGIN=../shared/archive
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services trigger $(or $(NAME),daily/daily) $(if $(ORIGIN),--origin "$(ORIGIN)") $(if $(AS_OF),--as-of $(AS_OF)) $(if $(AGAIN),--again)
+proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
+	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
+	@$(RUN) -m tasks.proofs
 
-worker: setup ## one more worker, in this terminal
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.services worker
+sql-check: $(VENV)/cloud ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
+	@$(RUN) -m tasks.warehouse.sql_check
 
-deployments: setup ## write prefect.yaml from the registry
+cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md, from the published DuckDB warehouse
+	@$(RUN) -m tasks.warehouse.cost
+
+docs: $(VENV)/base ## write docs/data_dictionary.md from the registry
+	@$(RUN) -m tasks.reporting.data_dictionary
+
+# -- the project itself --------------------------------------------------------------------------------------------
+new-source: $(VENV)/base ## write the skeleton of a source: make new-source NAME=my_source
+	@$(RUN) -m tasks.operations.new_source $(call word,$(NAME))
+
+deployments: $(VENV)/base ## write prefect.yaml from the registry
 	@$(RUN) -m flows.deployments
 
-install-mac: setup ## server and worker as launchd agents: make install-mac UI_PORT=4200 VOLUME=/Volumes/Data
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.install mac --host $(UI_HOST) --port $(UI_PORT) $(if $(VOLUME),--volume "$(VOLUME)")
-
-uninstall-mac: ## end them and take the agents away; CBI_HOME stays
-	@$(RUN) -m flows.install mac --remove
-
-install-linux: setup ## server and worker as systemd units of the user: make install-linux UI_PORT=4200 VOLUME=/mnt/data
-	@CBI_HOME="$(CBI_HOME)" $(RUN) -m flows.install linux --host $(UI_HOST) --port $(UI_PORT) $(if $(VOLUME),--volume "$(VOLUME)")
-
-uninstall-linux: ## end them and take the units away; CBI_HOME stays
-	@$(RUN) -m flows.install linux --remove
-
-lock: setup ## resolve constraints.txt anew from pyproject.toml
+lock: $(VENV)/dev ## resolve constraints.txt anew from pyproject.toml
 	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
 	  --no-annotate --no-header --upgrade pyproject.toml --output-file constraints.txt
 
-lock-check: setup ## prove that constraints.txt resolves for macOS 14 arm64 and Linux x86-64
-	@for platform in aarch64-apple-darwin x86_64-unknown-linux-gnu; do \
-	  MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --python-platform $$platform --python-version 3.11 --only-binary :all: \
-	  --all-extras --constraint constraints.txt --no-annotate --no-header pyproject.toml --output-file $(VENV)/resolved-$$platform.txt || exit 1; \
-	  loose=$$(cut -d' ' -f1 $(VENV)/resolved-$$platform.txt | grep -vxFf <(cut -d' ' -f1 constraints.txt)); \
-	  if [ -n "$$loose" ]; then echo "$$platform: not pinned in constraints.txt: $$loose (run make lock)"; exit 1; fi; \
-	  echo "$$platform: $$(wc -l < $(VENV)/resolved-$$platform.txt) packages, every one pinned, every one a wheel"; done
+lock-check: $(VENV)/dev ## prove that constraints.txt resolves to wheels for each Python on macOS 14 arm64 and Linux x86-64
+	@$(RUN) -m tasks.operations.lock_check
 
 clean: ## delete .venv (CBI_HOME stays)
 	@rm -rf $(VENV)

@@ -81,9 +81,8 @@ def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
     chosen = free_port(host, *held, port)
     address = address_of(host, chosen)
     shown = address if is_loopback(host) else f"http://{socket.gethostname()}:{chosen}"
-    (settings.home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
-    environment = environment_of(settings, address) | {"PREFECT_UI_API_URL": f"{shown}/api"}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(chosen)]
+    environment = server_environment(settings, address, shown)
+    command = server_command(host, chosen)
     server = start(zones, "server", command, environment=environment, folder=PROJECT, address=address, host=host)
     up_in_time = wait_until(lambda: answers(address) or not server.alive, within_s=SERVER_WITHIN_S)
     if not up_in_time or not server.alive:
@@ -93,6 +92,32 @@ def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
         )
     print(f"server: started, {address}")
     return server
+
+
+def server_command(host: str, port: int) -> list[str]:
+    """Prefect's server, in the foreground."""
+    return [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+
+
+def server_environment(settings: Settings, address: str, shown: str) -> dict[str, str]:
+    """What the server is told. ``shown``: the address by which a browser reaches it."""
+    (settings.home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
+    return environment_of(settings, address) | {"PREFECT_UI_API_URL": f"{shown}/api"}
+
+
+def ui(port: int) -> int:
+    """Prefect's server and UI in this terminal, until Ctrl-C."""
+    from tasks.operations.services import address_of, free_port
+
+    host = "127.0.0.1"
+    settings, chosen = load_settings(), free_port(host, port)
+    address = address_of(host, chosen)
+    print(f"UI: {address}  (a run against it: PREFECT_API_URL={address}/api make demo)", flush=True)
+    environment = server_environment(settings, address, address)
+    try:
+        return subprocess.run(server_command(host, chosen), cwd=PROJECT, env=environment, check=False).returncode
+    except KeyboardInterrupt:
+        return 0
 
 
 def environment_of(settings: Settings, address: str) -> dict[str, str]:
@@ -423,6 +448,8 @@ def main() -> int:
     start = commands.add_parser("up", help="server, pool, deployments, automations and worker, in the background")
     start.add_argument("--host", default="127.0.0.1", help="where the UI listens; beyond this machine with a password")
     start.add_argument("--port", type=int, default=4200, help="where it is free, else another")
+    shown = commands.add_parser("ui", help="Prefect's server and UI in this terminal, until Ctrl-C")
+    shown.add_argument("--port", type=int, default=4200, help="where it is free, else another")
     for name, what in {"down": "end them", "status": "what is up", "worker": "a worker here, until Ctrl-C"}.items():
         commands.add_parser(name, help=what)
     asked = commands.add_parser("trigger", help="run a deployment on the worker and wait for it")
@@ -435,6 +462,8 @@ def main() -> int:
     try:
         if given.command == "up":
             up(given.host, given.port)
+        elif given.command == "ui":
+            return ui(given.port)
         elif given.command == "down":
             down()
         elif given.command == "status":
