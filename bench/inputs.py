@@ -12,6 +12,7 @@ import pandas as pd
 from bench.measurement import BenchError
 from bench.processes import DailyRun, daily_run
 from tasks.context import code_version
+from tasks.errors import CbiError
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
 from tasks.registry import (
@@ -26,6 +27,7 @@ from tasks.registry import (
     load_sources,
 )
 from tasks.settings import load_settings
+from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, landed
 from tasks.staging.documents import documents_known_by
@@ -53,17 +55,17 @@ class Inputs:
     ) -> None:
         self._temporary.cleanup()
 
-    @property
+    @cached_property
     def archive(self) -> Path:
-        """The recorded payloads, read in place.
+        """The recorded payloads, unpacked.
 
         Raises:
-            BenchError: there is none.
+            BenchError: there is no archive, or it is not what its manifest says.
         """
-        folder = self.settings.archive
-        if not (folder / "MANIFEST.csv").exists():
-            raise BenchError(f"no recorded archive at {folder}: set CBI_ARCHIVE to one; nothing was measured")
-        return folder
+        try:
+            return unpack(self.settings.archive, Zones(self.folder / "unpacked"), silently).folder
+        except CbiError as error:
+            raise BenchError(f"{error}. Nothing was measured") from None
 
     @cached_property
     def sources(self) -> DataSources:
