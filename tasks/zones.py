@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -272,6 +273,11 @@ def code_fingerprint(*places: Path) -> str:
 def stays_inside(name: str) -> bool:
     """Whether a file name that somebody else chose stays in the folder that it is joined to, on any system."""
     return not set(name) & {"\\", "\0"} and not {"", ".", ".."} & set(name.split("/"))
+
+
+def without_glob_signs(name: str | Path) -> str:
+    """A name as a pattern that it alone matches, for pathlib and for DuckDB."""
+    return re.sub(r"([*?\[])", r"[\1]", str(name))
 
 
 def sweep_temporary(folder: Path) -> None:

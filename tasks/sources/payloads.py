@@ -23,7 +23,7 @@ from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError,
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
-from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
+from tasks.zones import Zones, move_into, read_json, sha256_of, without_glob_signs, write_bytes, write_json
 
 log = logging.getLogger(__name__)
 LIVE = "live"
@@ -301,7 +301,7 @@ def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") 
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
     """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
-    pattern = f"{_escape(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
+    pattern = f"{without_glob_signs(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
     payloads = [read_sidecar(path) for path in (zones.raw / source).glob(pattern)]
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     return sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
@@ -318,10 +318,6 @@ def verify(payload: Payload) -> None:
         raise ManifestMismatch(
             f"{payload.path}: sha256 {digest[:12]}, landed as {payload.sha256[:12]}; the file was altered, restore it"
         )
-
-
-def _escape(series: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", series)
 
 
 def read_sidecar(path: Path) -> Payload:

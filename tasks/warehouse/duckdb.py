@@ -27,7 +27,15 @@ from tasks.warehouse.protocol import Published
 from tasks.warehouse.statements import merge, withdraw
 from tasks.warehouse.tables import DATASETS, FEATURES, OBSERVATIONS, REFUSED_CELLS, STATED, Table, table_named, tables
 from tasks.warehouse.views import views
-from tasks.zones import Zones, exclusive, fingerprint, sweep_temporary, write_atomically, write_bytes
+from tasks.zones import (
+    Zones,
+    exclusive,
+    fingerprint,
+    sweep_temporary,
+    without_glob_signs,
+    write_atomically,
+    write_bytes,
+)
 
 DUCKDB_TYPES = {
     "DATE": "DATE",
@@ -363,5 +371,7 @@ def _over_files(folder: Path, file: str, columns: Mapping[str, str], where: str)
         listed = ", ".join(f"CAST(NULL AS {kind}) AS {_column(name)}" for name, kind in columns.items())
         return f"SELECT {listed} WHERE FALSE"
     listed = ", ".join(f"CAST({_column(name)} AS {kind}) AS {_column(name)}" for name, kind in columns.items())
-    files = _literal(folder.resolve() / "*" / file)
-    return f"SELECT {listed} FROM read_parquet({files}, union_by_name = true) WHERE {where}"  # noqa: S608
+    files = _literal(f"{without_glob_signs(folder.resolve())}/*/{file}")
+    # a folder named `value=9` is no partition: DuckDB would take every value of the column from its name
+    read = f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"
+    return f"SELECT {listed} FROM {read} WHERE {where}"  # noqa: S608
