@@ -19,6 +19,7 @@ from tasks.operations.deployments import POOL
 from tasks.operations.services import ALLOCATORS, PASSWORD, SERVER_SETTINGS, answers
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
+from tasks.zones import UTF_8
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -101,6 +102,7 @@ def environment_of(settings: Settings, address: str) -> dict[str, str]:
     return {
         **ALLOCATORS,
         **os.environ,
+        **UTF_8,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_URL": f"{address}/api",
         **SERVER_SETTINGS,
@@ -152,7 +154,8 @@ def deploy(settings: Settings, server: Service) -> None:
         env=environment_of(settings, server.address),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if done.returncode:
@@ -184,7 +187,7 @@ def declared() -> set[str]:
     """The deployments that prefect.yaml names, as ``flow/name``."""
     import yaml
 
-    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     return {f"{entry['entrypoint'].rsplit(':', 1)[1]}/{entry['name']}" for entry in held}
 
 

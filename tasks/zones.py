@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEMPORARY = ".tmp-"
+UTF_8 = {"PYTHONUTF8": "1"}
+"""What every Python process of ours is told: text and file names are UTF-8, whatever the locale."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def json_bytes(value: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """The value in a JSON file, or None when there is none or a killed run left it unreadable."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
 

@@ -64,7 +64,7 @@ def quoted(word: str) -> str:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is a unit that we wrote."""
-    return path.is_file() and f'"-m" "{LAUNCHER}"' in path.read_text(errors="replace")
+    return path.is_file() and f'"-m" "{LAUNCHER}"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 RELOAD = ["systemctl", "--user", "daemon-reload"]

@@ -352,5 +352,5 @@ def _manifest(origin: Path) -> dict[str, dict[str, str]]:
     path = origin / "MANIFEST.csv"
     if not path.exists():
         return {}
-    with path.open(newline="") as handle:
+    with path.open(newline="", encoding="utf-8") as handle:
         return {row["file"]: row for row in csv.DictReader(handle)}

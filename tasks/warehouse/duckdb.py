@@ -269,7 +269,7 @@ class DuckDbWarehouse:
     def _current(self) -> str | None:
         """Name of the snapshot readers see, if it is there."""
         try:
-            name = self._pointer.read_text().strip()
+            name = self._pointer.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return None
         return name if name and (self._folder / name).is_file() else None
