@@ -46,6 +46,7 @@ def up(host: str, port: int) -> None:
 
     settings = load_settings()
     require_private(host, find_secret(PASSWORD))
+    require_plain_name(PROJECT)
     zones = Zones(settings.home)
     with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
         server = serve(settings, zones, host, port)
@@ -58,6 +59,16 @@ def up(host: str, port: int) -> None:
             automate(client)
             work(settings, zones, server, client)
             tell(client, server)
+
+
+def require_plain_name(project: Path) -> None:
+    """Refuse a checkout whose folder the worker could not enter.
+
+    Raises:
+        SettingsError: Prefect reads the folder of a deployment as a template.
+    """
+    if "{{" in str(project):
+        raise SettingsError(f"the folder {project} has `{{{{` in its name, which Prefect fills in. Move the checkout")
 
 
 def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.operations.units import LAUNCHER, RETRY_S, STOP_S, Unit
@@ -40,7 +41,7 @@ StartLimitIntervalSec=0{after}
 [Service]
 Type=exec
 WorkingDirectory={str(unit.folder).replace("%", "%%")}
-ExecStart={" ".join(quoted(word).replace("$", "$$") for word in unit.command)}
+ExecStart={" ".join(quoted(word).replace("$", "$$") for word in startable(unit.command))}
 {environment}
 EnvironmentFile=-{SECRETS}
 Restart=on-failure
@@ -54,6 +55,16 @@ NoNewPrivileges=true
 [Install]
 WantedBy=default.target
 """
+
+
+def startable(command: Sequence[str]) -> list[str]:
+    """The command, through a shell where systemd would not start the program by its name.
+
+    It refuses quotes and backslashes in an executable's name, and reads ``$$`` there as two signs; in arguments both
+    are well. The shell gets the name as an argument: nothing in it is a command.
+    """
+    plain = not set(command[0]) & set("\"'\\$")
+    return list(command) if plain else ["/bin/sh", "-c", 'exec "$0" "$@"', *command]
 
 
 def quoted(word: str) -> str:

@@ -31,6 +31,7 @@ from tasks.zones import (
     Zones,
     exclusive,
     fingerprint,
+    in_shell,
     sweep_temporary,
     without_glob_signs,
     write_atomically,
@@ -147,11 +148,12 @@ class DuckDbWarehouse:
 
     def _unreadable(self, error: Exception) -> str:
         current = self._current()
+        file, log, bad = (in_shell(f"{self._file}{suffix}") for suffix in ("", ".wal", ".bad"))
         remedy = (
-            f"go back to what was last published with `rm -f {self._file}.wal && cp {self._folder / current} "
-            f"{self._file}`, then run `python -m flows.daily`"
+            f"go back to what was last published with `rm -f {log} && cp {in_shell(self._folder / current)} {file}`, "
+            "then run `python -m flows.daily`"
             if current
-            else f"move it away with `mv {self._file} {self._file}.bad`, then run `make demo`"
+            else f"move it away with `mv {file} {bad}`, then run `make demo`"
         )
         return f"{self._file} cannot be used ({one_line(error)}). Readers are not affected. If it stays so, {remedy}"
 
