@@ -203,7 +203,7 @@ def _repeated(join: Join, columns: dict[str, str], repeat: int) -> Join:
 def reset_peak() -> None:
     """Forget the peak so far. Linux can; elsewhere the peak includes the making of the input."""
     if LINUX_RESET.exists():
-        LINUX_RESET.write_text("5")
+        LINUX_RESET.write_text("5", encoding="utf-8")
 
 
 def peak_mb() -> float:
@@ -212,7 +212,7 @@ def peak_mb() -> float:
     Not ``ru_maxrss`` on Linux, which a child inherits from the process that started it.
     """
     if LINUX_STATUS.exists():
-        (line,) = [line for line in LINUX_STATUS.read_text().splitlines() if line.startswith("VmHWM:")]
+        (line,) = [line for line in LINUX_STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:")]
         return int(line.split()[1]) / 1024
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return used / MEGABYTE if sys.platform == "darwin" else used / 1024

@@ -48,7 +48,7 @@ def this_machine() -> Machine:
 def _cpu() -> str:
     if platform.system() == "Darwin":
         return _said("sysctl", "-n", "machdep.cpu.brand_string")
-    listed = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    listed = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     models = [line.partition(":")[2].strip() for line in listed.splitlines() if line.startswith("model name")]
     return models[0] if models else platform.machine()
 
@@ -69,6 +69,6 @@ def _commit() -> str:
 
 def _said(*command: str) -> str:
     try:
-        return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -41,13 +41,13 @@ def daily_run(home: Path, archive: Path) -> DailyRun:
     environment = _environment(home)
     log = home.with_name("daily.log")
     command = [sys.executable, "-m", "flows.daily", "--origin", str(archive)]
-    with log.open("w") as handle:
+    with log.open("w", encoding="utf-8") as handle:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=handle, stderr=subprocess.STDOUT)
         with PeakMemory(process.pid, every_s=0.1) as memory:
             status = process.wait()
         wall_s, ended = time.perf_counter() - start, _second_of_day()
-    lines = log.read_text(errors="replace").splitlines()
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     if status:
         said = next((line for line in reversed(lines) if line.strip()), "nothing")
         raise BenchError(f"`{' '.join(command[1:])}` ended with {status}; its last line: {said}")
@@ -79,7 +79,7 @@ def build_in_child(what: str, folder: Path, *, times: int = 1, series: int = 1) 
     """
     command = [sys.executable, "-m", "bench.child", what, str(folder), str(times), str(series)]
     environment = _environment(PROJECT / "var")
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:
         said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
         raise BenchError(f"`{' '.join(command[1:])}` ended with {done.returncode}; its last line: {said}")
@@ -110,6 +110,6 @@ def _second_of_day() -> float:
 
 def _row_counts(environment: dict[str, str]) -> dict[str, int]:
     command = [sys.executable, "-m", "tasks.warehouse", "--csv"]
-    listed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    listed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", check=True)
     contents = pd.read_csv(io.StringIO(listed.stdout))
     return dict(zip(contents["name"].astype(str), contents["rows"].astype(int), strict=True))

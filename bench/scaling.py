@@ -84,7 +84,7 @@ def postgres(folder: Path) -> Iterator[str]:
     as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # it refuses to be run by root
     port, password = free_port("127.0.0.1"), secrets.token_hex(16)
     data, held = folder / "postgres", folder / "password"
-    held.write_text(password)
+    held.write_text(password, encoding="utf-8")
     if as_owner:
         folder.chmod(0o711)
         data.mkdir()
@@ -98,7 +98,9 @@ def postgres(folder: Path) -> Iterator[str]:
     with process([*as_owner, tool("postgres"), *listen], dict(os.environ), folder / "postgres.log"):
         url = f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/postgres"
         if not wait_until(lambda: port_open(url), within_s=60):
-            raise BenchError(f"PostgreSQL did not come up: {(folder / 'postgres.log').read_text()[-800:]}")
+            raise BenchError(
+                f"PostgreSQL did not come up: {(folder / 'postgres.log').read_text(encoding='utf-8')[-800:]}"
+            )
         yield url
 
 
@@ -134,7 +136,9 @@ def server(folder: Path, url: str | None) -> Iterator[dict[str, str]]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with process(command, environment | database, folder / "server.log"):
         if not wait_until(lambda: answers(f"http://127.0.0.1:{port}"), within_s=180):
-            raise BenchError(f"the server did not come up: {(folder / 'server.log').read_text()[-800:]}")
+            raise BenchError(
+                f"the server did not come up: {(folder / 'server.log').read_text(encoding='utf-8')[-800:]}"
+            )
         yield environment
 
 
@@ -221,7 +225,7 @@ def measure(databases: list[str], runs: int, asked: int, repeats: int) -> pd.Dat
                 for workers in (1, 2):
                     took, taken = asyncio.run(through_workers(environment, folder, workers, runs))
                     row |= {f"{workers} worker(s), runs/min": 60 * runs / took, f"taken by {workers}": taken}
-                log = (folder / "server.log").read_text(errors="replace")
+                log = (folder / "server.log").read_text(encoding="utf-8", errors="replace")
                 row["'database is locked' in the log"] = log.count("database is locked")
                 row["load after"] = os.getloadavg()[0]
                 rows.append(row)

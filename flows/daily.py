@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from flows import arguments
+
+if __name__ == "__main__":
+    arguments.begin(arguments.daily(), arguments.NOTHING_PUBLISHED)
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.ending import ends_when_asked
 from flows.ingest import ingest, keep_recorded
 from flows.report import publish_artifacts
-from flows.runtime import Steps, as_task, give_back_memory, note_run, prefect_at_home
+from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
 from flows.training import gate_training, task_runner, training
 from tasks.errors import CbiError, GateFailed, OriginError, ReportFailed, ServerGone, SourceDown, StaleSource
 from tasks.made import Made
@@ -271,31 +275,42 @@ def publish(run: Run, made: Made) -> RunSummary:
     return publish_run(run, made)
 
 
+def what_stands(run: Run) -> str:
+    """What readers see of this run's session, for a run that is ended before its own last words."""
+    from tasks.warehouse.open import open_warehouse
+
+    day, warehouse = f"{run.as_of:%Y-%m-%d}", open_warehouse(run.settings)
+    if not warehouse.is_published():
+        return "Nothing was published yet. The same command goes on where this one stopped."
+    sql = "SELECT MAX(as_of) AS newest, MAX(IF(as_of = DATE '{day}', created_at, NULL)) AS of_day "
+    rows = warehouse.query(sql.format(day=day) + "FROM forecasts.zl_forecasts_daily")
+    newest, of_day = rows.iloc[0]
+    if of_day is not None and of_day == of_day:  # NaT is not itself
+        return f"Published is the forecast of {day}, made {of_day:%Y-%m-%d %H:%M} UTC."
+    return (
+        f"Nothing was published of {day}; the newest forecast is of {newest:%Y-%m-%d} and stays. "
+        "The same command goes on where this one stopped."
+    )
+
+
 def main() -> int:
     """Command line. Ends with one clear line and 1 when the run had to stop, 3 when a critical source is down."""
     from rich.console import Console
 
     from tasks.reporting.terminal import print_summary
 
-    parser = argparse.ArgumentParser(prog="python -m flows.daily", description=__doc__)
-    parser.add_argument("--origin", help="`live` (default), `recorded` (the repository's archive), or a folder like it")
-    parser.add_argument("--as-of", help="date; everything known later is left out (default: the newest session)")
-    parser.add_argument(
-        "--record", type=Path, metavar="DIR", help="copy all live payloads of this home there: an archive of your own"
-    )
-    given = parser.parse_args()
+    given = arguments.daily().parse_args()
     try:
-        run = open_daily_run(
-            given.origin or origin_of(load_settings()), given.as_of
-        )  # a bad argument is told before Prefect starts
-        with prefect_at_home(run.settings):
+        origin = given.origin or origin_of(load_settings())
+        run = open_daily_run(origin, given.as_of)  # a bad argument is told before Prefect starts
+        with ends_when_asked(lambda: what_stands(run), mark_crashed), prefect_at_home(run.settings):
             summary = daily(run.origin, f"{run.as_of:%Y-%m-%d}")
         if given.record:
             keep_recorded(run, given.record)
     except CbiError as error:
         print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
         if not isinstance(error, (ReportFailed, ServerGone)):  # which may go away after the publication
-            print("Nothing was published; earlier forecasts stay as they were.", file=sys.stderr)
+            print(arguments.NOTHING_PUBLISHED, file=sys.stderr)
         if isinstance(error, GateFailed):
             print(f"To look again: `python -m flows.gates --as-of {run.as_of:%Y-%m-%d} --page`", file=sys.stderr)
         return 3 if isinstance(error, SourceDown) else 1

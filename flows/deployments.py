@@ -22,7 +22,7 @@ def main() -> int:
     try:
         wanted = prefect_yaml(load_sources(load_settings().registry))
         if given.check:
-            if not path.exists() or path.read_text() != wanted:
+            if not path.exists() or path.read_text(encoding="utf-8") != wanted:
                 raise RegistryError(f"{PREFECT_YAML} is not what the registry says; run `make deployments`, commit it")
         else:
             write_bytes(path, wanted.encode())

@@ -192,7 +192,7 @@ def must(command: list[str]) -> None:
     Raises:
         ServiceFailed: with what it said.
     """
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise ServiceFailed(f"`{' '.join(command)}` ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
 

@@ -22,6 +22,7 @@ import psutil
 from prefect import Task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.worker import EventsWorker
 from prefect.futures import PrefectFuture
@@ -38,10 +39,12 @@ from prefect.settings import (
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
+from prefect.states import Crashed
 from prefect.utilities.annotations import quote
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from flows.ending import arm
 from tasks.errors import CbiError, ServerGone
 from tasks.logs import keep_logs
 from tasks.operations.automations import HEARTBEAT_S
@@ -129,9 +132,19 @@ def note_run(run: Run) -> Run:
     """``run``; from now on what the running flow says is logged, with its session."""
     context = FlowRunContext.get()
     if context and context.flow_run:
+        arm()  # Prefect has taken SIGTERM: on the command line it is ours
         keep_run_logs(run.settings)
         _sessions[str(context.flow_run.id)] = f"{run.as_of:%Y-%m-%d}"
     return run
+
+
+def mark_crashed() -> None:
+    """Tell the server that the flow runs of this process, which is asked to end, go no further."""
+    if not _sessions:  # and perhaps no server yet
+        return
+    with get_client(sync_client=True) as client:
+        for run in _sessions:
+            client.set_flow_run_state(UUID(run), Crashed(message="ended by a signal"))
 
 
 def _run_fields(record: logging.LogRecord) -> dict[str, str]:

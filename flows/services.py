@@ -19,6 +19,7 @@ from tasks.operations.deployments import POOL
 from tasks.operations.services import ALLOCATORS, PASSWORD, SERVER_SETTINGS, answers
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
+from tasks.zones import UTF_8
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -45,6 +46,7 @@ def up(host: str, port: int) -> None:
 
     settings = load_settings()
     require_private(host, find_secret(PASSWORD))
+    require_plain_name(PROJECT)
     zones = Zones(settings.home)
     with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
         server = serve(settings, zones, host, port)
@@ -57,6 +59,16 @@ def up(host: str, port: int) -> None:
             automate(client)
             work(settings, zones, server, client)
             tell(client, server)
+
+
+def require_plain_name(project: Path) -> None:
+    """Refuse a checkout whose folder the worker could not enter.
+
+    Raises:
+        SettingsError: Prefect reads the folder of a deployment as a template.
+    """
+    if "{{" in str(project):
+        raise SettingsError(f"the folder {project} has `{{{{` in its name, which Prefect fills in. Move the checkout")
 
 
 def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
@@ -126,6 +138,7 @@ def environment_of(settings: Settings, address: str) -> dict[str, str]:
     return {
         **ALLOCATORS,
         **os.environ,
+        **UTF_8,
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_API_URL": f"{address}/api",
         **SERVER_SETTINGS,
@@ -177,7 +190,8 @@ def deploy(settings: Settings, server: Service) -> None:
         env=environment_of(settings, server.address),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if done.returncode:
@@ -209,7 +223,7 @@ def declared() -> set[str]:
     """The deployments that prefect.yaml names, as ``flow/name``."""
     import yaml
 
-    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     return {f"{entry['entrypoint'].rsplit(':', 1)[1]}/{entry['name']}" for entry in held}
 
 

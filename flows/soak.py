@@ -39,6 +39,7 @@ from tasks.operations.soak import (
 )
 from tasks.settings import PROJECT, Settings, load_settings
 from tasks.sources.payloads import RECORDED
+from tasks.zones import UTF_8
 
 TRIES = 6  # of one session, kills included
 DAY_WITHIN_S = 900.0
@@ -52,7 +53,7 @@ def work() -> int:
     from flows.daily import daily
     from flows.runtime import prefect_at_home
 
-    told, settings = os.fdopen(os.dup(1), "w"), load_settings()
+    told, settings = os.fdopen(os.dup(1), "w", encoding="utf-8"), load_settings()
     os.dup2(2, 1)  # what anybody prints goes to the log
     me = psutil.Process()
     with prefect_at_home(settings):
@@ -173,7 +174,7 @@ class Runner:
 
     def _start(self) -> subprocess.Popen[str]:
         self.end()
-        environment = {**ALLOCATORS, **os.environ, "CBI_HOME": str(self.home), "PREFECT_API_URL": self.api}
+        environment = {**ALLOCATORS, **os.environ, **UTF_8, "CBI_HOME": str(self.home), "PREFECT_API_URL": self.api}
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flows.soak", "--work"],
@@ -182,7 +183,7 @@ class Runner:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=out,
-                text=True,
+                encoding="utf-8",
             )
         return self._process
 

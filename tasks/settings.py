@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import SettingsError
+from tasks.zones import require_usable_home
 
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "CBI_"
@@ -87,6 +88,7 @@ def load_settings(project: Path = PROJECT) -> Settings:
     settings = settings.model_copy(
         update={name: path.resolve() for name in PATHS if (path := getattr(settings, name)) is not None}
     )
+    require_usable_home(settings.home)
     for name in ("archive", "registry", "expectations", "finbert"):
         if name in values and not getattr(settings, name).is_dir():
             raise SettingsError(

@@ -10,6 +10,9 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,13 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from tasks.errors import ManifestMismatch, StorageFailed, ZoneBusy
+from tasks.errors import ManifestMismatch, SettingsError, StorageFailed, ZoneBusy
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 TEMPORARY = ".tmp-"
+UTF_8 = {"PYTHONUTF8": "1"}
+"""What every Python process of ours is told: text and file names are UTF-8, whatever the locale."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +109,39 @@ class Zones:
         return self.home / "locks"
 
 
+# signs that no folder on the way to CBI_HOME may have in its name, and why
+UNUSABLE = {
+    "?": "DuckDB ends a file's name there and writes its log elsewhere",
+    "\\": "DuckDB reads it as the border between two folders",
+    "\0": "no system allows it",
+    "\n": "no message, unit or plist could name it in one line",
+    "\r": "no message, unit or plist could name it in one line",
+}
+
+
+def require_usable_home(home: Path) -> None:
+    """Refuse a CBI_HOME that cannot work, before anything is written.
+
+    Raises:
+        SettingsError: it or a folder above it is a file, or has a sign in its name that the warehouse cannot take.
+    """
+    name = str(home)
+    for sign, why in UNUSABLE.items():
+        if sign in name:
+            raise SettingsError(
+                f"CBI_HOME {name!r} has {sign!r} in its name: {why}. Set CBI_HOME to a folder without it"
+            )
+    if not name.isascii() and sys.getfilesystemencoding() != "utf-8":
+        raise SettingsError(
+            f"CBI_HOME {name!r} has letters beyond ASCII, and this process reads names as "
+            f"{sys.getfilesystemencoding()}. Set PYTHONUTF8=1, or a UTF-8 locale such as LC_ALL=C.UTF-8"
+        )
+    there = next(place for place in (home, *home.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        what = "is a file" if there.is_file() else "is no folder"
+        raise SettingsError(f"CBI_HOME {home}: {there} {what}. Set CBI_HOME to a folder, or move the file away")
+
+
 def private_folder(path: Path) -> Path:
     """``path``, made if it is not there, and closed to everybody but its owner."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -148,8 +186,8 @@ def refusals_told(folder: Path) -> Iterator[None]:
         if error.errno not in REFUSALS:
             raise
         raise StorageFailed(
-            f"{folder} cannot be written: {REFUSALS[error.errno]} (`df -h {folder}` shows how much there is), then run "
-            "again. What was there before stays"
+            f"{folder} cannot be written: {REFUSALS[error.errno]} (`df -h {in_shell(folder)}` shows how much there "
+            "is), then run again. What was there before stays"
         ) from error
 
 
@@ -212,7 +250,7 @@ def json_bytes(value: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """The value in a JSON file, or None when there is none or a killed run left it unreadable."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
         return None
 
@@ -279,6 +317,16 @@ def stays_inside(name: str) -> bool:
     return not set(name) & {"\\", "\0"} and not {"", ".", ".."} & set(name.split("/"))
 
 
+def in_shell(path: str | Path) -> str:
+    """A path as a word of a command that a person may copy."""
+    return shlex.quote(str(path))
+
+
+def without_glob_signs(name: str | Path) -> str:
+    """A name as a pattern that it alone matches, for pathlib and for DuckDB."""
+    return re.sub(r"([*?\[])", r"[\1]", str(name))
+
+
 def sweep_temporary(folder: Path) -> None:
     """Remove what a killed writer left in ``folder``. Call it under the folder's lock."""
     if folder.is_dir():
@@ -301,7 +349,8 @@ def exclusive(zones: Zones, name: str, *, wait_s: float = 120.0) -> Iterator[Non
             lock.acquire()
     except Timeout:
         raise ZoneBusy(
-            f"{name}: another run has held {path} for {wait_s:.0f} s. Wait for it, or find it with `fuser {path}`"
+            f"{name}: another run has held {path} for {wait_s:.0f} s. Wait for it, or find it with "
+            f"`fuser {in_shell(path)}`"
         ) from None
     try:
         yield

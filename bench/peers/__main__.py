@@ -158,7 +158,7 @@ def _contend(folder: Path, name: str, python: str) -> None:
         else [sys.executable, "-m", "bench.peers.ours", str(folder), name]
     )
     where = folder if outside else PROJECT  # Lightning leaves logs where it runs
-    done = subprocess.run(command, cwd=where, env=os.environ | ONE_THREAD, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=where, env=os.environ | ONE_THREAD, capture_output=True, encoding="utf-8")
     if done.returncode:
         said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
         raise BenchError(f"{name} ended with {done.returncode}; its last line: {said}")

@@ -61,7 +61,7 @@ class Task:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.plan: dict[str, Any] = json.loads((folder / "plan.json").read_text())
+        self.plan: dict[str, Any] = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
         self.sessions: dict[str, int] = self.plan["horizons"]
         self.names = [f"p{round(level * 100):02d}" for level in self.plan["quantiles"]]
         self.log_close = np.log(pd.read_parquet(folder / "closes.parquet")["close"].to_numpy())
@@ -319,7 +319,7 @@ def main(folder: Path, name: str) -> None:
     if parts:
         pd.concat(parts, ignore_index=True).to_parquet(folder / f"forecasts.{name}.parquet")
     said = {"package": f"{package} {version(package)}", "folds": costs}
-    (folder / f"costs.{name}.json").write_text(json.dumps(said))
+    (folder / f"costs.{name}.json").write_text(json.dumps(said), encoding="utf-8")
 
 
 def _warm_up(name: str, package: str) -> None:

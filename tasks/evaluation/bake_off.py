@@ -7,6 +7,7 @@ Judging them is quick and changes nothing there, so that it may be done again.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, column, probabili
 from tasks.registry import Horizons, QualityGates
 from tasks.settings import PROJECT
 from tasks.zones import (
+    UTF_8,
     Zones,
     code_fingerprint,
     fingerprint,
@@ -70,7 +72,15 @@ def fit_in_process(work: dict[str, Any]) -> None:
         told = Path(folder) / "work.json"
         write_json(told, {**work, "training_files": copies})
         command = [sys.executable, "-m", "tasks.models.worker", str(told)]
-        ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, **UTF_8},
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     if ended.returncode:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingFailed(

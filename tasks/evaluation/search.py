@@ -160,7 +160,7 @@ def search(
         raise RegistryError(f"registry/models.yaml: {subject.family} has no `search`; name options and values there")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    storage = f"sqlite:///{folder / f'{subject.family}.db'}"
+    storage = storage_url(folder / f"{subject.family}.db")
     windows = {name: training_window(tables[name], subject.plan) for name in subject.sessions}
     groups = _groups(subject)
     started, found = time.monotonic(), []
@@ -186,6 +186,11 @@ def search(
         }
         write_json(folder / f"{subject.family}.json", outcome)
     return found
+
+
+def storage_url(database: Path) -> str:
+    """A SQLite file as Optuna takes it: it fills braces in, and doubled ones are themselves."""
+    return f"sqlite:///{database}".replace("{", "{{").replace("}", "}}")
 
 
 def _groups(subject: Subject) -> list[tuple[str, ...]]:

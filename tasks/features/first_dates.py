@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("features", nargs="?", type=Path, default=held, help="(default: those of the last run)")
     given = parser.parse_args()
     path = settings.registry / "feature_registry.yaml"
-    before = path.read_text()
+    before = path.read_text(encoding="utf-8")
     after = with_first_dates(before, first_dates(pd.read_parquet(given.features)))
     write_bytes(path, after.encode())
     changed = sum(old != new for old, new in zip(before.splitlines(), after.splitlines(), strict=True))

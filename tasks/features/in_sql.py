@@ -41,7 +41,9 @@ def query(name: str) -> Query:
     from sqlglot import exp
     from sqlglot.errors import ErrorLevel
 
-    statement = sqlglot.parse_one((FOLDER / f"{name}.sql").read_text(), read="bigquery", into=exp.Select)
+    statement = sqlglot.parse_one(
+        (FOLDER / f"{name}.sql").read_text(encoding="utf-8"), read="bigquery", into=exp.Select
+    )
     return Query(
         features=tuple(column for column in statement.named_selects if column != "date"),
         mentions=frozenset(column.name for column in statement.find_all(exp.Column)),

@@ -33,7 +33,7 @@ def write_data_docs(
     with TemporaryDirectory() as folder:
         site = Path(folder) / "data_docs"
         _build(site, tables, expectations, as_of)
-        (site / "contents.html").write_text(_contents(site))
+        (site / "contents.html").write_text(_contents(site), encoding="utf-8")
         archive = shutil.make_archive(str(Path(folder) / "made"), "zip", root_dir=folder, base_dir=site.name)
         return write_bytes(path, Path(archive).read_bytes())
 

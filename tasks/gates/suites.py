@@ -209,7 +209,7 @@ def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
 
 def _load(path: Path) -> Suite:
     try:
-        suite = Suite.model_validate(json.loads(path.read_text()))
+        suite = Suite.model_validate(json.loads(path.read_text(encoding="utf-8")))
         suite.names()
     except json.JSONDecodeError as error:
         raise RegistryError(f"{path} is not JSON: {error}") from None

@@ -99,7 +99,7 @@ class Model:
         """LightGBM's own text files, and the baseline's JSON."""
         self.baseline.save(folder)
         for level, booster in zip(self.problem.quantiles, self.boosters, strict=True):
-            (folder / f"quantile_{level}.txt").write_text(booster.model_to_string())
+            (folder / f"quantile_{level}.txt").write_text(booster.model_to_string(), encoding="utf-8")
         write_json(folder / "columns.json", self.columns)
         write_json(folder / "options.json", self.options)
 
@@ -113,5 +113,5 @@ class Model:
         paths = [folder / f"quantile_{level}.txt" for level in problem.quantiles]
         if not model.columns or options is None or not all(path.exists() for path in paths):
             raise ModelStoreError(f"{folder} is not complete; delete it and run `python -m flows.training`")
-        model.boosters = [lightgbm.Booster(model_str=path.read_text()) for path in paths]
+        model.boosters = [lightgbm.Booster(model_str=path.read_text(encoding="utf-8")) for path in paths]
         return model

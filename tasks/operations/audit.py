@@ -267,7 +267,7 @@ def _exports(run: Run, home: Zones) -> Iterator[Item]:
 
 def _warehouse_files(run: Run, home: Zones) -> Iterator[Item]:
     current = home.warehouse / "published" / "CURRENT"
-    named = current.read_text().strip() if current.is_file() else ""
+    named = current.read_text(encoding="utf-8").strip() if current.is_file() else ""
     for path in _files(home.warehouse):
         place = path.relative_to(home.warehouse).as_posix()
         if place.startswith("published/") and path.suffix == ".duckdb":

@@ -30,14 +30,14 @@ def ask(requirements: Path) -> list[dict[str, Any]] | None:
         subprocess.run(asked, capture_output=True, check=False)  # it ends with 1 for findings and for a dead line alike
         if not found.exists() or not found.stat().st_size:
             return None
-        return list(json.loads(found.read_text())["dependencies"])
+        return list(json.loads(found.read_text(encoding="utf-8"))["dependencies"])
 
 
 def main() -> int:
     """Command line."""
     with tempfile.TemporaryDirectory() as folder:
         canary = Path(folder) / "canary.txt"
-        canary.write_text(CANARY + "\n")
+        canary.write_text(CANARY + "\n", encoding="utf-8")
         known = ask(canary)
     if not known or not known[0].get("vulns"):
         print(

@@ -29,7 +29,7 @@ from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_path
 from tasks.staging.summary import summarise_series
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
-from tasks.zones import Zones
+from tasks.zones import Zones, in_shell
 
 OK, NOT_YET, WARNING, FAILING = "ok", "not yet", "warning", "failing"
 EXIT_CODES = {OK: 0, NOT_YET: 0, WARNING: 1, FAILING: 2}
@@ -323,5 +323,5 @@ def _privacy(zones: Zones) -> tuple[str, str, str]:
     open_ones = [path for path in private_paths(zones) if path.exists() and path.stat().st_mode & 0o077]
     if not open_ones:
         return "permissions", OK, "what is private is its owner's alone"
-    remedy = "; ".join(f"chmod {'700' if path.is_dir() else '600'} {path}" for path in open_ones)
+    remedy = "; ".join(f"chmod {'700' if path.is_dir() else '600'} {in_shell(path)}" for path in open_ones)
     return "permissions", WARNING, f"others may read {', '.join(map(str, open_ones))}: {remedy}"

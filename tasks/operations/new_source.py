@@ -125,7 +125,7 @@ def write_skeleton(name: str, project: Path) -> list[Path]:
     for path, text in texts.items():
         write_bytes(path, text.format(name=name).encode())
     entry = ENTRY.format(name=name, host=name.replace("_", "-"))
-    write_bytes(registry, (registry.read_text().rstrip("\n") + "\n" + entry).encode())
+    write_bytes(registry, (registry.read_text(encoding="utf-8").rstrip("\n") + "\n" + entry).encode())
     return [registry, *texts]
 
 

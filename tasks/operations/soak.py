@@ -113,7 +113,7 @@ def machine() -> str:
 def commit() -> str:
     """The commit of this checkout, marked where files differ from it."""
     asked = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    told = subprocess.run(asked, cwd=PROJECT, capture_output=True, text=True, check=False)
+    told = subprocess.run(asked, cwd=PROJECT, capture_output=True, encoding="utf-8", check=False)
     return told.stdout.strip() or "unknown"
 
 

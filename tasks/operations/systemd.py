@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.operations.units import LAUNCHER, RETRY_S, STOP_S, Unit
@@ -40,7 +41,7 @@ StartLimitIntervalSec=0{after}
 [Service]
 Type=exec
 WorkingDirectory={str(unit.folder).replace("%", "%%")}
-ExecStart={" ".join(quoted(word).replace("$", "$$") for word in unit.command)}
+ExecStart={" ".join(quoted(word).replace("$", "$$") for word in startable(unit.command))}
 {environment}
 EnvironmentFile=-{SECRETS}
 Restart=on-failure
@@ -56,6 +57,16 @@ WantedBy=default.target
 """
 
 
+def startable(command: Sequence[str]) -> list[str]:
+    """The command, through a shell where systemd would not start the program by its name.
+
+    It refuses quotes and backslashes in an executable's name, and reads ``$$`` there as two signs; in arguments both
+    are well. The shell gets the name as an argument: nothing in it is a command.
+    """
+    plain = not set(command[0]) & set("\"'\\$")
+    return list(command) if plain else ["/bin/sh", "-c", 'exec "$0" "$@"', *command]
+
+
 def quoted(word: str) -> str:
     """A word as systemd reads it: in quotes, its own specifiers and escapes kept as they are."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
@@ -64,7 +75,7 @@ def quoted(word: str) -> str:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is a unit that we wrote."""
-    return path.is_file() and f'"-m" "{LAUNCHER}"' in path.read_text(errors="replace")
+    return path.is_file() and f'"-m" "{LAUNCHER}"' in path.read_text(encoding="utf-8", errors="replace")
 
 
 RELOAD = ["systemctl", "--user", "daemon-reload"]

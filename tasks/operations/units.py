@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tasks.operations.services import ALLOCATORS, SERVER_SETTINGS
 from tasks.settings import Settings
+from tasks.zones import UTF_8
 
 SERVICES = ("server", "worker")
 LAUNCHER = "flows.launcher"
@@ -48,6 +49,7 @@ def units(
         "PREFECT_HOME": str(settings.home / "prefect"),
         **ALLOCATORS,
         **SERVER_SETTINGS,
+        **UTF_8,
         "PYTHONPATH": str(folder),
         "PYTHONUNBUFFERED": "1",
         "PATH": f"{python.parent}:/opt/homebrew/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",

@@ -34,7 +34,8 @@ class FinBert:
         if missing:
             raise SettingsError(f"CBI_FINBERT={folder}: no {', '.join(missing)}; name a folder with FinBERT's weights")
         labels = {
-            str(v).lower(): int(k) for k, v in json.loads((folder / "config.json").read_text())["id2label"].items()
+            str(v).lower(): int(k)
+            for k, v in json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"].items()
         }
         if not {"positive", "negative"} <= set(labels):
             raise SettingsError(

@@ -178,8 +178,10 @@ def _mover(bar: Progress, row: object, what: str):  # type: ignore[no-untyped-de
 
 
 def _commit() -> str:
-    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
-    changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=PROJECT, capture_output=True, text=True)
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, encoding="utf-8")
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "-uno"], cwd=PROJECT, capture_output=True, encoding="utf-8"
+    )
     return (told.stdout.strip() or "unknown") + (" with changes" if changed.stdout.strip() else "")
 
 

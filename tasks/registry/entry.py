@@ -59,7 +59,7 @@ def read_entries(path: Path, model: type[Model]) -> Model:
         RegistryError: it is missing or not YAML, or an entry does not fit; the message names file and entry.
     """
     try:
-        raw = yaml.load(path.read_text(), Loader=_Loader)  # noqa: S506 it is a safe one
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 it is a safe one
     except FileNotFoundError:
         raise RegistryError(f"{path} is missing; {how_to_restore(path)}") from None
     except yaml.YAMLError as error:

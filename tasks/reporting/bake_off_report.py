@@ -458,8 +458,10 @@ def _link(figure: str) -> str:
 
 
 def _commit() -> str:
-    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, text=True)
-    changed = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=PROJECT, capture_output=True, text=True)
+    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, capture_output=True, encoding="utf-8")
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "-uno"], cwd=PROJECT, capture_output=True, encoding="utf-8"
+    )
     return (told.stdout.strip() or "unknown") + (" with changes" if changed.stdout.strip() else "")
 
 

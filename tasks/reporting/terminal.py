@@ -33,7 +33,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     print_table(console, "Forecast, cents/lb", summary.forecast_table())
     print_table(console, "Measured on past origins the models had not seen", summary.skill_table())
     for note in notes(summary):
-        console.print(f"  {note}")
+        console.print(f"  {escape(note)}")
     drivers = summary.driver_table()
     if len(drivers):
         print_table(console, DRIVERS_TITLE, drivers)
@@ -45,12 +45,11 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     print_table(console, "Refused cells (quarantine)", summary.quarantine_table())
     print_table(console, "Gates", summary.gate_table())
     for alert in summary.alerts.to_dict("records"):
-        console.print(
-            f"[yellow]{alert['kind']}[/] {alert['subject']}: {shorten(alert['message'], 150)}", highlight=False
-        )
-    console.print(f"Fan chart: {summary.chart}", soft_wrap=True)
-    console.print(f"Coverage chart: {summary.coverage_chart}", soft_wrap=True)
-    console.print(f"Gate page: {summary.gate_page}", soft_wrap=True)
+        said = escape(f"{alert['subject']}: {shorten(alert['message'], 150)}")
+        console.print(f"[yellow]{alert['kind']}[/] {said}", highlight=False)
+    written = {"Fan chart": summary.chart, "Coverage chart": summary.coverage_chart, "Gate page": summary.gate_page}
+    for what, path in written.items():
+        console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is no style
 
 
 def _source(summary: RunSummary) -> str:
@@ -71,7 +70,7 @@ def search_table(found: Sequence[Found]) -> Table:
             for name, value in one.best_options.items()
         )
         figures = (f"{one.default_loss:.4f}", f"{one.best_loss:.4f}", str(one.trials), str(one.pruned))
-        table.add_row(", ".join(one.horizons), *figures, told or "the registry's: no trial lost less")
+        table.add_row(", ".join(one.horizons), *figures, escape(told) or "the registry's: no trial lost less")
     return table
 
 
@@ -201,7 +200,7 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
         number = frame[name].map(lambda value: str(value)[:1].isdigit() or str(value)[:1] in "+-").all()
         table.add_column(str(name), justify="right" if number else "left", overflow="fold")
     for row in frame.itertuples(index=False):
-        table.add_row(*(str(value) for value in row))
+        table.add_row(*(escape(str(value)) for value in row))
     console.print(table)
 
 

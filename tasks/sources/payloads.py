@@ -24,7 +24,7 @@ from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError,
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
-from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
+from tasks.zones import Zones, move_into, read_json, sha256_of, without_glob_signs, write_bytes, write_json
 
 log = logging.getLogger(__name__)
 LIVE, RECORDED = "live", "recorded"
@@ -315,7 +315,7 @@ def _fetched_at(name: str) -> pd.Timestamp:
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
     """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
-    pattern = f"{_escape(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
+    pattern = f"{without_glob_signs(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
     payloads = [read_sidecar(path) for path in (zones.raw / source).glob(pattern)]
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     return sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
@@ -332,10 +332,6 @@ def verify(payload: Payload) -> None:
         raise ManifestMismatch(
             f"{payload.path}: sha256 {digest[:12]}, landed as {payload.sha256[:12]}; the file was altered, restore it"
         )
-
-
-def _escape(series: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", series)
 
 
 def read_sidecar(path: Path) -> Payload:
@@ -370,5 +366,5 @@ def _manifest(origin: Path) -> dict[str, dict[str, str]]:
     path = origin / "MANIFEST.csv"
     if not path.exists():
         return {}
-    with path.open(newline="") as handle:
+    with path.open(newline="", encoding="utf-8") as handle:
         return {row["file"]: row for row in csv.DictReader(handle)}

@@ -27,7 +27,16 @@ from tasks.warehouse.protocol import Published
 from tasks.warehouse.statements import merge, withdraw
 from tasks.warehouse.tables import DATASETS, FEATURES, OBSERVATIONS, REFUSED_CELLS, STATED, Table, table_named, tables
 from tasks.warehouse.views import views
-from tasks.zones import Zones, exclusive, fingerprint, sweep_temporary, write_atomically, write_bytes
+from tasks.zones import (
+    Zones,
+    exclusive,
+    fingerprint,
+    in_shell,
+    sweep_temporary,
+    without_glob_signs,
+    write_atomically,
+    write_bytes,
+)
 
 DUCKDB_TYPES = {
     "DATE": "DATE",
@@ -139,11 +148,12 @@ class DuckDbWarehouse:
 
     def _unreadable(self, error: Exception) -> str:
         current = self._current()
+        file, log, bad = (in_shell(f"{self._file}{suffix}") for suffix in ("", ".wal", ".bad"))
         remedy = (
-            f"go back to what was last published with `rm -f {self._file}.wal && cp {self._folder / current} "
-            f"{self._file}`, then run `python -m flows.daily`"
+            f"go back to what was last published with `rm -f {log} && cp {in_shell(self._folder / current)} {file}`, "
+            "then run `python -m flows.daily`"
             if current
-            else f"move it away with `mv {self._file} {self._file}.bad`, then run `make demo`"
+            else f"move it away with `mv {file} {bad}`, then run `make demo`"
         )
         return f"{self._file} cannot be used ({one_line(error)}). Readers are not affected. If it stays so, {remedy}"
 
@@ -261,7 +271,7 @@ class DuckDbWarehouse:
     def _current(self) -> str | None:
         """Name of the snapshot readers see, if it is there."""
         try:
-            name = self._pointer.read_text().strip()
+            name = self._pointer.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return None
         return name if name and (self._folder / name).is_file() else None
@@ -363,5 +373,7 @@ def _over_files(folder: Path, file: str, columns: Mapping[str, str], where: str)
         listed = ", ".join(f"CAST(NULL AS {kind}) AS {_column(name)}" for name, kind in columns.items())
         return f"SELECT {listed} WHERE FALSE"
     listed = ", ".join(f"CAST({_column(name)} AS {kind}) AS {_column(name)}" for name, kind in columns.items())
-    files = _literal(folder.resolve() / "*" / file)
-    return f"SELECT {listed} FROM read_parquet({files}, union_by_name = true) WHERE {where}"  # noqa: S608
+    files = _literal(f"{without_glob_signs(folder.resolve())}/*/{file}")
+    # a folder named `value=9` is no partition: DuckDB would take every value of the column from its name
+    read = f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"
+    return f"SELECT {listed} FROM {read} WHERE {where}"  # noqa: S608

@@ -32,7 +32,7 @@ class Ledger:
         if not self._path().exists():
             return 0
         total = 0
-        for line in self._path().read_text().splitlines():
+        for line in self._path().read_text(encoding="utf-8").splitlines():
             try:
                 total += int(json.loads(line)["bytes"])
             except (ValueError, KeyError):

@@ -40,7 +40,7 @@ def over_warehouse(name: str) -> exp.Expr:
             return exp.to_table(READS[node.name], alias=node.alias or node.name)
         return node
 
-    text = (in_sql.FOLDER / f"{name}.sql").read_text()
+    text = (in_sql.FOLDER / f"{name}.sql").read_text(encoding="utf-8")
     return sqlglot.parse_one(text, read="bigquery").transform(placed)
 
 

@@ -98,7 +98,11 @@ def _first_line(error: Exception) -> str:
 
 def schema_statements() -> list[Statement]:
     """What creates the fixed tables."""
-    return [held for path in sorted(tables.SCHEMA.glob("*.sql")) for held in _of_file(path, path.read_text())]
+    return [
+        held
+        for path in sorted(tables.SCHEMA.glob("*.sql"))
+        for held in _of_file(path, path.read_text(encoding="utf-8"))
+    ]
 
 
 def statements(columns: dict[str, dict[str, str]]) -> Iterator[Statement]:

@@ -89,7 +89,7 @@ def _wide() -> list[Table]:
 
 def _declared(path: Path) -> list[Table]:
     declared = []
-    for create in sqlglot.parse(path.read_text(), read="bigquery"):
+    for create in sqlglot.parse(path.read_text(encoding="utf-8"), read="bigquery"):
         if not isinstance(create, exp.Create):
             continue
         key = create.find(exp.PrimaryKey)

@@ -46,7 +46,7 @@ def _views_of(text: str) -> list[View]:
 def view_files() -> Iterator[tuple[Path, str]]:
     """Each file and what it says, its places filled in: once for each horizon, where it has a place for one."""
     for path in sorted(VIEWS.glob("*.sql")):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         for name in in_sql.OVER_PANEL:
             text = text.replace(f"{{{name}}}", ", ".join(in_sql.query(name).features))
         for horizon in HORIZONS if "{horizon}" in text else ("",):
