@@ -135,7 +135,7 @@ def server(folder: Path, url: str | None) -> Iterator[dict[str, str]]:
     database = {"PREFECT_API_DATABASE_CONNECTION_URL": url} if url else {}
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with process(command, environment | database, folder / "server.log"):
-        if not wait_until(lambda: answers(f"http://127.0.0.1:{port}"), within_s=180):
+        if not wait_until(lambda: answers(f"http://127.0.0.1:{port}", ""), within_s=180):
             raise BenchError(
                 f"the server did not come up: {(folder / 'server.log').read_text(encoding='utf-8')[-800:]}"
             )

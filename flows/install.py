@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tasks.errors import CbiError, ServiceFailed, SettingsError
 from tasks.operations import launchd, systemd
-from tasks.operations.services import PASSWORD, answers, require_private, running
+from tasks.operations.services import PASSWORD, answers, require_private, running, server_password
 from tasks.operations.units import SERVICES, Unit, units
 from tasks.operations.volume import require_volume, volume_of
 from tasks.secrets import find_secret
@@ -139,7 +139,7 @@ def deploy(zones: Zones, host: str, port: int) -> None:
 
     def there() -> bool:
         server = running(zones, "server")
-        return server is not None and answers(server.address)
+        return server is not None and answers(server.address, server_password(zones))
 
     if not wait_until(there, within_s=ANSWERS_WITHIN_S, every_s=1):
         raise ServiceFailed(

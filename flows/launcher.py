@@ -22,7 +22,17 @@ import psutil
 
 from flows import services
 from tasks.errors import CbiError, ServiceFailed, VolumeMissing
-from tasks.operations.services import PASSWORD, answers, log_path, recorded, rotate, running, stop, wait_until
+from tasks.operations.services import (
+    PASSWORD,
+    answers,
+    log_path,
+    recorded,
+    rotate,
+    running,
+    server_password,
+    stop,
+    wait_until,
+)
 from tasks.operations.units import SERVICES, STOP_S
 from tasks.operations.volume import await_volume, require_volume
 from tasks.secrets import find_secret
@@ -85,8 +95,8 @@ def begin_worker(settings: Settings, zones: Zones) -> Service:
     """
     wait_until(lambda: answering(zones) is not None, within_s=services.SERVER_WITHIN_S, every_s=1)
     with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):
-        server = services.server_up()
-        with services.client_of(server) as client:
+        server = services.server_up(zones)
+        with services.client_of(server, zones) as client:
             services.pool(client)
             services.work(settings, zones, server, client)
     worker = running(zones, "worker")
@@ -98,7 +108,7 @@ def begin_worker(settings: Settings, zones: Zones) -> Service:
 def answering(zones: Zones) -> Service | None:
     """The server of this home, if it answers."""
     server = running(zones, "server")
-    return server if server and answers(server.address) else None
+    return server if server and answers(server.address, server_password(zones)) else None
 
 
 def watch(settings: Settings, zones: Zones, service: Service, volume: Path | None) -> int:

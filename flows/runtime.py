@@ -35,6 +35,8 @@ from prefect.settings import (
     PREFECT_LOGGING_EXTRA_LOGGERS,
     PREFECT_LOGGING_LEVEL,
     PREFECT_SERVER_ANALYTICS_ENABLED,
+    PREFECT_SERVER_API_AUTH_STRING,
+    PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
     PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
@@ -48,8 +50,8 @@ from flows.ending import arm
 from tasks.errors import CbiError, ServerGone
 from tasks.logs import keep_logs
 from tasks.operations.automations import HEARTBEAT_S
-from tasks.operations.services import PASSWORD, answers, running
-from tasks.secrets import find_secret, redact, redact_error
+from tasks.operations.services import answers, running, server_guard, server_password
+from tasks.secrets import redact, redact_error
 from tasks.settings import Settings
 from tasks.zones import Zones, private_folder
 
@@ -58,6 +60,10 @@ if TYPE_CHECKING:
 
 ARTIFACT_EVERY_S = 1.0
 LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
+SETTINGS_OF_A_SERVER = {
+    setting.name: setting
+    for setting in (PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING, PREFECT_SERVER_CORS_ALLOWED_ORIGINS)
+}
 _sessions: dict[str, str] = {}  # of each flow run of this process, its session
 
 
@@ -73,6 +79,7 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
     """
     os.environ["DO_NOT_TRACK"] = "1"
     home = private_folder(settings.home / "prefect")
+    password = server_password(Zones(settings.home))
     ours: dict[Any, Any] = {
         PREFECT_HOME: home,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
@@ -80,14 +87,13 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
         PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
         PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # a busy machine takes more than the usual 20
+        PREFECT_API_AUTH_STRING: password,
     }
     server = running(Zones(settings.home), "server")
-    if server and answers(server.address):
-        ours |= {
-            PREFECT_API_URL: f"{server.address}/api",
-            PREFECT_API_AUTH_STRING: find_secret(PASSWORD),
-            PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_S,
-        }
+    if server and answers(server.address, password):
+        ours |= {PREFECT_API_URL: f"{server.address}/api", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_S}
+    elif PREFECT_API_URL.name not in os.environ:  # the run's own server
+        ours |= {SETTINGS_OF_A_SERVER[name]: value for name, value in server_guard(password).items()}
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.addFilter(_told_at_the_end)

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import CbiError, ServiceFailed, SettingsError
 from tasks.operations.automations import HEARTBEAT_S, PREFIX, automations, notification
 from tasks.operations.deployments import POOL
-from tasks.operations.services import ALLOCATORS, PASSWORD, SERVER_SETTINGS, answers
+from tasks.operations.services import (
+    ALLOCATORS,
+    PASSWORD,
+    SERVER_SETTINGS,
+    answers,
+    password_path,
+    server_guard,
+    server_password,
+)
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
-from tasks.zones import UTF_8
+from tasks.zones import UTF_8, Zones
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
     from tasks.operations.services import Service
-    from tasks.zones import Zones
 
 WEBHOOK = "NOTIFY_URL"
 BLOCK = "cbi-notify"
@@ -42,7 +49,7 @@ SCHEDULED_WITHIN_S = 90  # 10 s where the processor is free
 def up(host: str, port: int) -> None:
     """Server, pool, deployments, automations and worker; what runs already is left alone. Ends when all answer."""
     from tasks.operations.services import require_private
-    from tasks.zones import Zones, exclusive, write_json
+    from tasks.zones import exclusive, write_json
 
     settings = load_settings()
     require_private(host, find_secret(PASSWORD))
@@ -50,7 +57,7 @@ def up(host: str, port: int) -> None:
     zones = Zones(settings.home)
     with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
         server = serve(settings, zones, host, port)
-        with client_of(server) as client:
+        with client_of(server, zones) as client:
             pool(client)
             if not deployed_already(zones, client):
                 deploy(settings, server)
@@ -58,7 +65,7 @@ def up(host: str, port: int) -> None:
             retire(client)
             automate(client)
             work(settings, zones, server, client)
-            tell(client, server)
+            tell(client, server, zones)
 
 
 def require_plain_name(project: Path) -> None:
@@ -85,7 +92,8 @@ def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
     )
 
     before = recorded(zones, "server")
-    if before and before.host == host and before.alive and answers(before.address):
+    password = server_password(zones)
+    if before and before.host == host and before.alive and answers(before.address, password):
         print(f"server: up already, {before.address}")
         return before
     stop(zones, "server")  # one that answers no more, or not to this password, or what it left behind
@@ -96,7 +104,7 @@ def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
     environment = server_environment(settings, address, shown)
     command = server_command(host, chosen)
     server = start(zones, "server", command, environment=environment, folder=PROJECT, address=address, host=host)
-    up_in_time = wait_until(lambda: answers(address) or not server.alive, within_s=SERVER_WITHIN_S)
+    up_in_time = wait_until(lambda: answers(address, password) or not server.alive, within_s=SERVER_WITHIN_S)
     if not up_in_time or not server.alive:
         stop(zones, "server")
         raise ServiceFailed(
@@ -114,7 +122,12 @@ def server_command(host: str, port: int) -> list[str]:
 def server_environment(settings: Settings, address: str, shown: str) -> dict[str, str]:
     """What the server is told. ``shown``: the address by which a browser reaches it."""
     (settings.home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
-    return environment_of(settings, address) | {"PREFECT_UI_API_URL": f"{shown}/api"}
+    pages = dict.fromkeys((address, shown, address.replace("127.0.0.1", "localhost")))
+    return {
+        **environment_of(settings, address),
+        **server_guard(server_password(Zones(settings.home)), *pages),
+        "PREFECT_UI_API_URL": f"{shown}/api",
+    }
 
 
 def ui(port: int) -> int:
@@ -126,6 +139,7 @@ def ui(port: int) -> int:
     address = address_of(host, chosen)
     print(f"UI: {address}  (a run against it: PREFECT_API_URL={address}/api make demo)", flush=True)
     environment = server_environment(settings, address, address)
+    print(password_hint(Zones(settings.home)), flush=True)
     try:
         return subprocess.run(server_command(host, chosen), cwd=PROJECT, env=environment, check=False).returncode
     except KeyboardInterrupt:
@@ -134,7 +148,6 @@ def ui(port: int) -> int:
 
 def environment_of(settings: Settings, address: str) -> dict[str, str]:
     """What server, worker and runs are told: one home, one server, no temporary server where that one is missing."""
-    password = find_secret(PASSWORD)
     return {
         **ALLOCATORS,
         **os.environ,
@@ -149,17 +162,20 @@ def environment_of(settings: Settings, address: str) -> dict[str, str]:
         "CBI_HOME": str(settings.home),
         "CHECKOUT": str(PROJECT),
         "PYTHONPATH": str(PROJECT),
-        **({"PREFECT_API_AUTH_STRING": password, PASSWORD: password} if password else {}),
+        "PREFECT_API_AUTH_STRING": os.environ.get("PREFECT_API_AUTH_STRING") or server_password(Zones(settings.home)),
     }
 
 
 @contextmanager
-def client_of(server: Service) -> Iterator[SyncPrefectClient]:
-    """A client of the server."""
+def client_of(server: Service, zones: Zones) -> Iterator[SyncPrefectClient]:
+    """A client of the home's server."""
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    updates: dict[Any, Any] = {PREFECT_API_URL: f"{server.address}/api", PREFECT_API_AUTH_STRING: find_secret(PASSWORD)}
+    updates: dict[Any, Any] = {
+        PREFECT_API_URL: f"{server.address}/api",
+        PREFECT_API_AUTH_STRING: server_password(zones),
+    }
     with temporary_settings(updates), get_client(sync_client=True) as client:
         yield client
 
@@ -323,7 +339,14 @@ def online(client: SyncPrefectClient) -> bool:
     return any(one["name"] == worker_name() and one["status"] == "ONLINE" for one in answer.json())
 
 
-def tell(client: SyncPrefectClient, server: Service) -> None:
+def password_hint(zones: Zones) -> str:
+    """Where a person finds what the UI asks for."""
+    if find_secret(PASSWORD):
+        return f"The UI asks for the password in {PASSWORD}."
+    return f"The UI asks for a password once: the content of {password_path(zones)}"
+
+
+def tell(client: SyncPrefectClient, server: Service, zones: Zones) -> None:
     """The address, and every deployment with its next run."""
     from rich.console import Console
     from rich.table import Table
@@ -338,6 +361,7 @@ def tell(client: SyncPrefectClient, server: Service) -> None:
         table.add_row(name, schedule.cron, schedule.timezone, told)
     Console(width=max(110, Console().width)).print(table)
     print(f"{len(found)} deployments. UI: {server.address}   (make trigger NAME=daily/daily ORIGIN=…; make down)")
+    print(password_hint(zones))
 
 
 def wait_for_schedules(client: SyncPrefectClient, found: dict[str, Any]) -> None:
@@ -368,7 +392,7 @@ def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, pd.
 def down() -> None:
     """End worker and server, and all they started. What runs is ended too, and healed by the next run."""
     from tasks.operations.services import stop
-    from tasks.zones import Zones, exclusive
+    from tasks.zones import exclusive
 
     zones = Zones(load_settings().home)
     with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
@@ -378,25 +402,25 @@ def down() -> None:
 
 def status() -> int:
     """What is up; 1 where something is not."""
-    server = server_up()
-    with client_of(server) as client:
+    zones = Zones(load_settings().home)
+    server = server_up(zones)
+    with client_of(server, zones) as client:
         is_online = online(client)
         print(f"server: {server.address}\nworker: {'online' if is_online else 'offline: make up'}")
-        tell(client, server)
+        tell(client, server, zones)
     return int(not is_online)
 
 
-def server_up() -> Service:
+def server_up(zones: Zones) -> Service:
     """The server of this home.
 
     Raises:
         ServiceFailed: it is not up.
     """
     from tasks.operations.services import running
-    from tasks.zones import Zones
 
-    server = running(Zones(load_settings().home), "server")
-    if server is None or not answers(server.address):
+    server = running(zones, "server")
+    if server is None or not answers(server.address, server_password(zones)):
         raise ServiceFailed("the server of this home is not up: `make up`")
     return server
 
@@ -405,7 +429,7 @@ def worker() -> int:
     """A worker in this terminal, until Ctrl-C, on the server of `make up` or the one in PREFECT_API_URL."""
     settings = load_settings()
     given = os.environ.get("PREFECT_API_URL", "").removesuffix("/api").removesuffix("/api/")
-    environment = environment_of(settings, given or server_up().address)
+    environment = environment_of(settings, given or server_up(Zones(settings.home)).address)
     return subprocess.run(worker_command(), cwd=PROJECT, env=environment, check=False).returncode
 
 
@@ -413,7 +437,8 @@ def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
     """Run a deployment on the worker now, wait, and say how it ended; 0 where it ended well."""
     from prefect.exceptions import ObjectNotFound
 
-    with client_of(server_up()) as client:
+    zones = Zones(load_settings().home)
+    with client_of(server_up(zones), zones) as client:
         try:
             deployment = client.read_deployment_by_name(name)
         except ObjectNotFound:

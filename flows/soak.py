@@ -25,7 +25,7 @@ from typing import Any, cast
 import psutil
 
 from tasks.errors import CbiError, ServiceFailed
-from tasks.operations.services import ALLOCATORS, stop
+from tasks.operations.services import ALLOCATORS, server_password, stop
 from tasks.operations.soak import (
     MB,
     Day,
@@ -107,7 +107,7 @@ class Runner:
 
     home: Path
     origin: str
-    api: str
+    api: dict[str, str]
     server: psutil.Process
     log: Path
     kills: random.Random | None = None
@@ -174,7 +174,7 @@ class Runner:
 
     def _start(self) -> subprocess.Popen[str]:
         self.end()
-        environment = {**ALLOCATORS, **os.environ, **UTF_8, "CBI_HOME": str(self.home), "PREFECT_API_URL": self.api}
+        environment = {**ALLOCATORS, **os.environ, **UTF_8, "CBI_HOME": str(self.home), **self.api}
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "flows.soak", "--work"],
@@ -218,7 +218,8 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
         write_json(folder / "asked.json", asked)
     watched = Zones(folder / "server")
     server = serve(settings.model_copy(update={"home": watched.home}), watched, "127.0.0.1", 0)
-    api, process = f"{server.address}/api", psutil.Process(server.pid)
+    process = psutil.Process(server.pid)
+    api = {"PREFECT_API_URL": f"{server.address}/api", "PREFECT_API_AUTH_STRING": server_password(watched)}
     gone_by = len(days_over(homes["killed"]))
     kills = random.Random(f"{given.kill_seed} {gone_by}")  # noqa: S311 moments of kills, no secret
     runners = [

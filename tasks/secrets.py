@@ -28,8 +28,13 @@ def find_secret(name: str) -> str | None:
     """The value from the environment, else from the keychain (`keyring set cbi NAME`), else None."""
     value = os.environ.get(name, "").strip() or _from_keychain(name)
     if value:
-        _found.update(part for part in (value, *_password_in(value)) if len(part) >= SHORTEST)
+        remember_secret(value)
     return value
+
+
+def remember_secret(value: str) -> None:
+    """Take ``value``, and the password in it, out of every text from now on."""
+    _found.update(part for part in (value, *_password_in(value)) if len(part) >= SHORTEST)
 
 
 def _password_in(value: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -21,10 +22,11 @@ from pathlib import Path
 import psutil
 
 from tasks.errors import SettingsError
-from tasks.secrets import find_secret
-from tasks.zones import Zones, read_json, write_json
+from tasks.secrets import find_secret, remember_secret
+from tasks.zones import Zones, exclusive, private_folder, read_json, write_atomically, write_json
 
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 a name  # pragma: allowlist secret
+NO_PAGE = "null.invalid"
 MARK = "SERVICE_OF_HOME"
 LOG_BYTES = 10_000_000
 LOGS_KEPT = 5
@@ -198,14 +200,51 @@ def rotate_all(zones: Zones) -> list[str]:
     return [log.name for log in sorted((zones.home / "logs").glob("*.log")) if rotate(log)]
 
 
-def answers(address: str) -> bool:
-    """Whether a Prefect server answers there, to the password we have."""
+def server_password(zones: Zones) -> str:
+    """The ``user:password`` of this home's server: the one set, else one that is generated once and kept in a file.
+
+    Without a password any page in a browser of this machine could ask the server to run code: it answers on loopback.
+    The file is readable for its owner only; the worker and the command line read it, so that nobody types it but in
+    the UI.
+    """
+    if given := find_secret(PASSWORD):
+        return given
+    path = password_path(zones)
+    with exclusive(zones, "server-password"):
+        if not (path.is_file() and path.stat().st_size):
+            private_folder(path.parent)
+            made = f"cbi:{secrets.token_urlsafe(24)}"
+            write_atomically(path, lambda new: os.write(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600), made.encode()))
+        kept = path.read_text(encoding="utf-8").strip()
+    remember_secret(kept)
+    return kept
+
+
+def password_path(zones: Zones) -> Path:
+    """Where the generated password of the server is kept."""
+    return zones.home / "services" / "password"
+
+
+def server_guard(password: str, *addresses: str) -> dict[str, str]:
+    """The settings of a server that answers its own pages and whoever has the password, and no other page.
+
+    Args:
+        addresses: where its pages are reached; none for a server without a UI.
+    """
+    return {
+        PASSWORD: password,
+        "PREFECT_API_AUTH_STRING": password,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(addresses) or NO_PAGE,
+    }
+
+
+def answers(address: str, password: str) -> bool:
+    """Whether a Prefect server answers there, to this password."""
     import httpx
 
-    password = find_secret(PASSWORD)
-    user, _, secret = (password or "").partition(":")
+    user, _, secret = password.partition(":")
     try:
-        answer = httpx.get(f"{address}/api/health", timeout=5, auth=(user, secret) if password else None)
+        answer = httpx.get(f"{address}/api/version", timeout=20, auth=(user, secret))
     except httpx.HTTPError:
         return False
     return answer.status_code == 200
@@ -236,8 +275,8 @@ def require_private(host: str, password: str | None) -> None:
             f"UI_HOST {host} can be reached from other machines, and whoever reaches it can run anything here. "
             "Set PREFECT_SERVER_API_AUTH_STRING=user:password (environment or keychain), or leave UI_HOST out"
         )
-    if password is not None and ":" not in password:
-        raise SettingsError("PREFECT_SERVER_API_AUTH_STRING is written user:password")
+    if password is not None and not all(password.partition(":")):
+        raise SettingsError("PREFECT_SERVER_API_AUTH_STRING is written user:password, and neither part may be empty")
 
 
 def free_port(host: str, *wanted: int) -> int:

@@ -21,7 +21,7 @@ from flows.install import load_mac
 from flows.launcher import RUN_ID, ended_within, runs_of, stay_awake, watch
 from tasks.errors import VolumeMissing
 from tasks.operations import launchd, systemd
-from tasks.operations.services import answers, free_port, marked, running, start, stop
+from tasks.operations.services import answers, free_port, marked, running, server_password, start, stop
 from tasks.operations.units import SERVICES, Unit
 from tasks.operations.volume import await_volume, volume_of
 from tasks.settings import PROJECT, load_settings
@@ -297,7 +297,11 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
     try:
         first = launched(1)
         server = running(zones, "server")
-        assert server and answers(f"http://127.0.0.1:{port}") and (zones.home / "prefect" / "prefect.db").exists()
+        assert (
+            server
+            and answers(f"http://127.0.0.1:{port}", server_password(zones))
+            and (zones.home / "prefect" / "prefect.db").exists()
+        )
         first.kill()
         first.wait()
         second = launched(2)
