@@ -181,8 +181,8 @@ def refusals_told(folder: Path) -> Iterator[None]:
         if error.errno not in REFUSALS:
             raise
         raise StorageFailed(
-            f"{folder} cannot be written: {REFUSALS[error.errno]} (`df -h {in_shell(folder)}` shows how much there is), then "
-            "run again. What was there before stays"
+            f"{folder} cannot be written: {REFUSALS[error.errno]} (`df -h {in_shell(folder)}` shows how much there "
+            "is), then run again. What was there before stays"
         ) from error
 
 
