@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 import sys
@@ -11,9 +10,15 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows import arguments
+
+if __name__ == "__main__":
+    arguments.begin(arguments.ingest(), arguments.LANDED_STAYS)
+
 from prefect import Flow, flow
 
-from flows.runtime import Steps, as_task, note_run, prefect_at_home
+from flows.ending import ends_when_asked
+from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
 from tasks.errors import CbiError, OriginError, SourceUnavailable
 from tasks.logs import about
 from tasks.settings import PROJECT, load_settings
@@ -122,22 +127,12 @@ def keep_recorded(run: Run, folder: Path) -> None:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
-    parser.add_argument("source", help="a source of registry/data_sources.yaml")
-    parser.add_argument("--origin", default="live", help="`live`, `recorded`, or a folder of recorded payloads")
-    parser.add_argument("--as-of", help="date; everything known later is left out")
-    parser.add_argument("--series", nargs="+", help="only these (default: all of the source's)")
-    parser.add_argument("--start", help="ask for exactly these dates, whatever is held (default: what is missing)")
-    parser.add_argument("--end", help="(default: the newest session)")
-    parser.add_argument(
-        "--record", type=Path, metavar="DIR", help="copy all live payloads of this home there: an archive of your own"
-    )
-    given = parser.parse_args()
+    given = arguments.ingest().parse_args()
     try:
         run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
         run.sources.source(given.source)
         window_between(run, given.start, given.end)
-        with prefect_at_home(run.settings):
+        with ends_when_asked(lambda: arguments.LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
             came, staged = ingest_flow(given.source)(
                 run.origin, f"{run.as_of:%Y-%m-%d}", given.series, given.start, given.end
             )

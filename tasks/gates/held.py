@@ -72,7 +72,7 @@ class Held:
     @property
     def recorded(self) -> bool:
         """Whether the run of this session asked a recorded archive."""
-        asked = read_json(_asked(self.run)) or {}
+        asked = read_json(_asked(self.run.work)) or {}
         return asked.get("as_of") == f"{self.run.as_of:%Y-%m-%d}" and bool(asked.get("recorded"))
 
     @property
@@ -109,12 +109,18 @@ class Held:
 
 def keep_collection(run: Run, tables: Tables) -> None:
     """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
-    write_json(_asked(run), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
+    write_json(_asked(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
     write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
 
 
-def _asked(run: Run) -> Path:
-    return run.work.home / "collection" / "asked.json"
+def recorded_session(zones: Zones) -> pd.Timestamp | None:
+    """The session of the newest run of a home, where that run read recorded payloads; None where it was a live one."""
+    asked = read_json(_asked(zones)) or {}
+    return pd.Timestamp(asked["as_of"]) if asked.get("recorded") else None
+
+
+def _asked(work: Zones) -> Path:
+    return work.home / "collection" / "asked.json"
 
 
 def _collection(run: Run) -> Path:

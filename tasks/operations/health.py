@@ -55,9 +55,13 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY observation_date ORDER BY vintage DESC) 
 
 @dataclass(frozen=True)
 class Health:
-    """``checks``: check, state, told. ``sources``, ``gates`` and ``champions``: a row each."""
+    """``checks``: check, state, told. ``sources``, ``gates`` and ``champions``: a row each.
+
+    ``dated`` says why it is judged as of this session and no other.
+    """
 
     as_of: pd.Timestamp
+    dated: str
     checks: pd.DataFrame
     sources: pd.DataFrame
     gates: pd.DataFrame
@@ -76,12 +80,15 @@ class Health:
     def to_json(self) -> dict[str, Any]:
         """Plain values: missing is null."""
         parts = {name: getattr(self, name) for name in ("checks", "sources", "gates", "champions")}
-        return {"as_of": f"{self.as_of:%Y-%m-%d}", "state": self.state, "exit_code": self.exit_code} | {
-            name: part.astype(object).where(part.notna(), None).to_dict("records") for name, part in parts.items()
-        }
+        dated = {"as_of": f"{self.as_of:%Y-%m-%d}", "dated": self.dated}
+        return (
+            dated
+            | {"state": self.state, "exit_code": self.exit_code}
+            | {name: part.astype(object).where(part.notna(), None).to_dict("records") for name, part in parts.items()}
+        )
 
 
-def take_health(run: Run, *, now: datetime | None = None) -> Health:
+def take_health(run: Run, *, now: datetime | None = None, dated: str = "") -> Health:
     """Look at everything. What cannot be looked at is a failing check, not an error."""
     now = now or datetime.now(UTC)
     held = _Asked(run)
@@ -101,7 +108,7 @@ def take_health(run: Run, *, now: datetime | None = None) -> Health:
         _disk(run.zones),
         _privacy(run.zones),
     ]
-    return Health(run.as_of, pd.DataFrame(checks, columns=["check", "state", "told"]), sources, gates, champions)
+    return Health(run.as_of, dated, pd.DataFrame(checks, columns=["check", "state", "told"]), sources, gates, champions)
 
 
 class _Asked:

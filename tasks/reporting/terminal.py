@@ -210,7 +210,8 @@ HEALTH_STYLES = {"ok": "green", "not yet": "dim", "warning": "yellow", "failing"
 
 def print_health(console: Console, health: Health) -> None:
     """The checks first, each in its colour, then a table a part."""
-    table = Table(title=f"Health as of {health.as_of:%Y-%m-%d}", title_justify="left", title_style="bold")
+    dated = f", {health.dated}" if health.dated else ""
+    table = Table(title=f"Health as of {health.as_of:%Y-%m-%d}{dated}", title_justify="left", title_style="bold")
     for name in health.checks:
         table.add_column(str(name), header_style="dim", overflow="fold")
     for check, state, told in health.checks.itertuples(index=False):
