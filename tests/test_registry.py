@@ -71,6 +71,26 @@ def test_a_mistake_in_a_source_names_the_file_and_the_entry(folder, old, new, na
 
 
 @pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("data_sources.yaml", "release: wpsr", "release: wspr", ["eia", "wspr", "wpsr", "release_calendar.yaml"]),
+        ("data_sources.yaml", "release: wpsr", "calendar: {eves: true}", ["eia", "calendar", "name a `release`"]),
+        ("release_calendar.yaml", "cot: 2013-11-08", "cto: 2013-11-08", ["no release cto", "cot"]),
+        ("release_calendar.yaml", "day: 2018-12-05", "day: 2004-06-11", ["2004-06-11", "twice"]),
+        ("release_calendar.yaml", "kind: mourning", "kind: morning", ["closures.0.kind"]),
+        ("release_calendar.yaml", "released: 2023-11-15", "released: 2023-11-01", ["late.wpsr", "2023-11-01"]),
+        ("release_calendar.yaml", "complete_until: 2026-03-27", "", ["complete_until"]),
+    ],
+)
+def test_a_mistake_in_the_release_calendar_names_the_file_and_the_entry(folder, file, old, new, named):
+    mend(folder / file, old, new)
+    with pytest.raises(RegistryError) as raised:
+        load_sources(folder)
+    for part in [file, *named]:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "named"),
     [
         ("zs_last: ZS=F.close", "zs_last: ZSS=F.close", ["zs_last", "ZSS=F.close", "yahoo"]),

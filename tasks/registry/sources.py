@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, TimeOfDay, read_entries
+from tasks.registry.release_calendar import Delay, ReleaseCalendar, ReleaseDays, load_release_calendar
 
 WHOLE_HISTORY_DAYS = 36500
 MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
@@ -43,15 +44,6 @@ def _possible_cron(cron: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
-class Delay(Entry):
-    """Observations dated ``first`` to ``last`` were all known by ``released`` only (shutdowns, outages)."""
-
-    first: date
-    last: date
-    released: date
-    why: str
-
-
 class Availability(Entry):
     """When an observation became known, computed from its date (tasks/staging/availability.py)."""
 
@@ -62,7 +54,11 @@ class Availability(Entry):
     min_days: int = Field(default=1, ge=0, description="weekday_after, days_after: so many days after the date")
     months_after: int = Field(default=0, ge=0, description="day_of_month: months after the observation's month")
     day: int = Field(default=1, ge=1, le=28)
-    delays: tuple[Delay, ...] = ()
+    release: str = Field(default="", description="its name in release_calendar.yaml, which knows when it is closed")
+    delays: tuple[Delay, ...] = Field(default=(), description="what is particular to this source's history")
+    calendar: ReleaseDays = Field(
+        default=ReleaseDays(), description="filled in from release_calendar.yaml when sources are loaded"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Availability:
@@ -270,4 +266,30 @@ def load_sources(folder: Path) -> DataSources:
     Raises:
         RegistryError: naming the file and the entry.
     """
-    return read_entries(folder / "data_sources.yaml", DataSources)
+    path = folder / "data_sources.yaml"
+    sources, calendar = read_entries(path, DataSources), load_release_calendar(folder)
+    named = {
+        name: _with_release_days(spec, calendar, f"{path}: sources.{name}") for name, spec in sources.sources.items()
+    }
+    return sources.model_copy(update={"sources": named})
+
+
+def _with_release_days(spec: SourceSpec, calendar: ReleaseCalendar, where: str) -> SourceSpec:
+    """The source with what the release calendar says of each of its releases."""
+    made: dict[Availability, Availability] = {}  # contracts share one
+
+    def of(rule: Availability) -> Availability:
+        if rule not in made:
+            if rule.calendar != ReleaseDays():
+                raise RegistryError(f"{where}: `calendar` is filled in from release_calendar.yaml; name a `release`")
+            if rule.release and rule.release not in calendar.releases:
+                known = ", ".join(calendar.releases)
+                raise RegistryError(f"{where}: no release `{rule.release}` in release_calendar.yaml; known: {known}")
+            made[rule] = rule.model_copy(update={"calendar": calendar.days_of(rule.release)})
+        return made[rule]
+
+    series = {
+        name: entry.model_copy(update={"availability": of(entry.availability)}) if entry.availability else entry
+        for name, entry in spec.series.items()
+    }
+    return spec.model_copy(update={"availability": of(spec.availability), "series": series})
