@@ -90,6 +90,7 @@ class SeriesSpec(Entry):
     jump: Jump | None = None
     critical: bool = Field(default=False, description="P0: without it the run stops")
     ended: date | None = Field(default=None, description="nothing comes after it: discontinued, or a contract's end")
+    table: str = Field(default="", description="the table of the registry that it comes from")
     select: dict[str, str] = Field(default={}, description="what picks it out of the source, where no name does")
     location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
     query: str = Field(default="", description="documents: what is asked for, in the source's own search language")
@@ -128,6 +129,19 @@ class Contracts(Entry):
             for year in range(self.years[0], self.years[1] + 1)
             for month in self.months
         }
+
+
+class KeptTable(Entry):
+    """A table of the registry that is kept by hand."""
+
+    edited: date
+    complete_until: date = Field(description="nothing that happened after it is in the table, whatever happened")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> KeptTable:
+        if self.complete_until > self.edited:
+            raise ValueError(f"complete_until {self.complete_until} is after the day it was edited, {self.edited}")
+        return self
 
 
 class Schedule(Entry):
@@ -179,9 +193,7 @@ class SourceSpec(Entry):
         default={}, description="payload folders of an archive that are not landed: what each is a sample of"
     )
     folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
-    tables: dict[str, date] = Field(
-        default={}, description="registry/<name>.csv that are the source, with the day each was last edited"
-    )
+    tables: dict[str, KeptTable] = Field(default={}, description="registry/<name>.csv that are the source")
     roll: Literal["calendar", "volume"] | None = Field(
         default=None, description="when a continuous contract moves on: `{roll}` in names is its letter, c or v"
     )
@@ -231,10 +243,20 @@ class SourceSpec(Entry):
     @model_validator(mode="after")
     def _fields_known(self) -> SourceSpec:
         for name, spec in self.series.items():
+            if (self.tables or spec.table) and spec.table not in self.tables:
+                raise ValueError(f"series {name}: table {spec.table!r} is none of {sorted(self.tables)}")
             unknown = (set(spec.ranges) | set(spec.units)) - set(self.fields)
             if unknown:
                 raise ValueError(f"series {name}: unknown field {sorted(unknown)}; fields: {sorted(self.fields)}")
         return self
+
+    def complete_until(self, series: str) -> date | None:
+        """The last day of which a series of a table says what was in force; None where it comes from elsewhere."""
+        spec = self.series[series]
+        if not spec.table:
+            return None
+        until = self.tables[spec.table].complete_until
+        return min(until, spec.ended) if spec.ended else until
 
     def unit_of(self, series: str, field: str) -> str:
         """The unit of one field of one series."""
