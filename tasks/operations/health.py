@@ -20,7 +20,7 @@ from tasks.context import Run
 from tasks.errors import CbiError
 from tasks.gates.states import count_states
 from tasks.model_store.open import open_store
-from tasks.registry import DataSources, Schedule
+from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.summary import source_table
 from tasks.sources.ingest import why_disabled
 from tasks.sources.payloads import landed
@@ -103,6 +103,7 @@ def take_health(run: Run, *, now: datetime | None = None, dated: str = "") -> He
         held.reachable(),
         _published(run, held),
         _of_sources(sources, made=_anything_made(run, held, sources, champions)),
+        _of_tables(run),
         _of_gates(gates),
         _of_champions(run, champions),
         _disk(run.zones),
@@ -287,6 +288,13 @@ def _of_sources(sources: pd.DataFrame, *, made: bool) -> tuple[str, str, str]:
     if len(worse):
         return "sources", WARNING, "; ".join(f"{row['source']}: {row['state']}" for row in worse.to_dict("records"))
     return "sources", OK, f"{len(asked)} asked, all ok"
+
+
+def _of_tables(run: Run) -> tuple[str, str, str]:
+    """Tables kept by hand that do not reach the session: what is made of them is missing, whatever the sources have."""
+    ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
+    told = "; ".join(f"{name}: {why}" for name, why in ended.items())
+    return ("tables", WARNING, told) if ended else ("tables", OK, f"all reach {run.as_of:%Y-%m-%d}")
 
 
 def _of_gates(gates: pd.DataFrame) -> tuple[str, str, str]:

@@ -72,7 +72,8 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
 
     Returns:
         ``date``, ``as_of_instant`` (UTC), the columns in the order of the spec, then ``<column>__age_days``: calendar
-        days from the value's own date to the session, growing also where the value is too old to be shown.
+        days from the value's own date to the session, growing also where the value is too old to be shown. Both are
+        missing after the day until which a table kept by hand is complete.
 
     Invariants: row t depends on observations with ``available_at <= as_of_instant(t)`` only.
     """
@@ -83,7 +84,7 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
     table = np.empty((2 * len(names), len(days)))  # values, then ages: the panel itself, it is never copied
     place = 0
     for join in spec.joins:
-        for target in join.columns.values():
+        for column, target in join.columns.items():
             value, age = table[place], table[len(names) + place]
             held = by_series.get((join.source, *_split(target), join.in_force))
             if held is None:
@@ -95,6 +96,9 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
                     np.divide(midnights[block] - dates, DAY_US, out=age[block])
                     np.copyto(age[block], np.nan, where=np.isnan(known))
                     value[block] = np.where(age[block] <= join.max_age_days, known, np.nan)
+            if column in join.complete_until:
+                after = days.searchsorted(pd.Timestamp(join.complete_until[column]), side="right")
+                value[after:] = age[after:] = np.nan
             place += 1
     panel = pd.DataFrame(table.T, columns=[*names, *(name + AGE for name in names)], copy=False)
     panel.insert(0, "date", days)

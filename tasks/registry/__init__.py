@@ -5,6 +5,7 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 
 from tasks.registry.entry import Entry
 from tasks.registry.features import FeatureEntry, FeatureRegistry, load_features, load_overrides, provenance
+from tasks.registry.kept import complete_until, ended_tables
 from tasks.registry.models import (
     Aspirations,
     Budget,
@@ -89,6 +90,8 @@ __all__ = [
     "SurfaceFeature",
     "Theme",
     "WalkForwardPlan",
+    "complete_until",
+    "ended_tables",
     "load_derived",
     "load_features",
     "load_horizons",

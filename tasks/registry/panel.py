@@ -116,6 +116,9 @@ class Join(Entry):
     columns: dict[str, str] = Field(description="panel column: `series.field`")
     max_age_days: int = Field(ge=0, description="calendar days after which the last known value is missing")
     in_force: bool = Field(default=False, description="a value announced for a later date waits for that date")
+    complete_until: dict[str, date] = Field(
+        default={}, description="column: session after which it is missing; filled in from the source's `tables`"
+    )
     tests: tuple[JoinTest, ...] = ()
 
     @model_validator(mode="after")
@@ -189,6 +192,9 @@ class DerivedSeries(Entry):
     inputs: tuple[Join, ...]
     series: dict[str, DerivedEntry]
     missing: dict[str, str] = Field(default={})
+    complete_until: dict[str, date] = Field(
+        default={}, description="policy_events series: session after which it is missing; filled in when loaded"
+    )
     lexicon: Lexicon | None = Field(default=None, description="registry/policy_lexicon.yaml, for the series of texts")
 
     @model_validator(mode="after")
@@ -204,30 +210,42 @@ def load_join_spec(folder: Path, sources: DataSources) -> JoinSpec:
     """registry/join_spec.yaml, checked against the sources and derived series it names."""
     spec = read_entries(folder / "join_spec.yaml", JoinSpec)
     derived = load_derived(folder, sources)
+    joins = []
     for join in spec.joins:
         if join.source == "derived":
             unknown = [t for t in join.columns.values() if t.removesuffix(".value") not in derived.series]
             if unknown:
                 raise RegistryError(f"{folder / 'join_spec.yaml'}: no derived series {', '.join(unknown)}")
         else:
-            _check_join(join, sources, folder / "join_spec.yaml")
-    return spec
+            join = _checked(join, sources, folder / "join_spec.yaml")
+        joins.append(join)
+    return spec.model_copy(update={"joins": tuple(joins)})
 
 
 def load_derived(folder: Path, sources: DataSources, *, finbert: FinBertWeights | None = None) -> DerivedSeries:
     """registry/derived_series.yaml, checked against the sources its inputs name."""
     spec = read_entries(folder / "derived_series.yaml", DerivedSeries)
-    for join in spec.inputs:
-        _check_join(join, sources, folder / "derived_series.yaml")
+    inputs = tuple(_checked(join, sources, folder / "derived_series.yaml") for join in spec.inputs)
     lexicon = read_entries(folder / "policy_lexicon.yaml", Lexicon).model_copy(update={"finbert": finbert})
-    return spec.model_copy(update={"lexicon": lexicon})
+    until = {
+        name: end
+        for source in sources.sources.values()
+        for name in source.series
+        if (end := source.complete_until(name)) is not None
+    }
+    return spec.model_copy(update={"inputs": inputs, "lexicon": lexicon, "complete_until": until})
 
 
-def _check_join(join: Join, sources: DataSources, path: Path) -> None:
+def _checked(join: Join, sources: DataSources, path: Path) -> Join:
+    """The join, its series known, with the sessions up to which its columns are complete."""
     if join.source not in sources.sources:
         raise RegistryError(f"{path}: no source {join.source}; known: {', '.join(sources.sources)}")
     source = sources.source(join.source)
+    until: dict[str, date] = {}
     for column, target in join.columns.items():
         series, _, field = target.rpartition(".")
         if series not in source.series or field not in source.fields:
             raise RegistryError(f"{path}: {column}: no `{target}` in source {join.source}")
+        if (end := source.complete_until(series)) is not None:
+            until[column] = end
+    return join.model_copy(update={"complete_until": until})

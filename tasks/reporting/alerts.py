@@ -1,4 +1,4 @@
-"""What a person should hear about: sources that failed, series that age, degraded forecasts, models from a copy."""
+"""What a person should hear about: sources that failed, series that age, tables that ended, degraded forecasts."""
 
 from __future__ import annotations
 
@@ -8,9 +8,14 @@ from tasks.sources.ingest import Ingested
 
 
 def raise_alerts(
-    ingested: list[Ingested], series: pd.DataFrame, forecasts: pd.DataFrame, *, notices: tuple[str, ...] = ()
+    ingested: list[Ingested],
+    series: pd.DataFrame,
+    forecasts: pd.DataFrame,
+    *,
+    notices: tuple[str, ...] = (),
+    ended: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Rows ``kind, subject, level, message`` of ``ops.alerts``."""
+    """Rows ``kind, subject, level, message`` of ``ops.alerts``. ``ended``: tables kept by hand that end too early."""
     rows = [
         {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
         for came in ingested
@@ -25,6 +30,8 @@ def raise_alerts(
             if len(found):
                 message = f"{len(found)} of {len(part)} series have {what}: {', '.join(found['series'])}"
                 rows.append({"kind": kind, "subject": str(source), "level": "warning", "message": message})
+    for table, told in (ended or {}).items():
+        rows.append({"kind": "table", "subject": table, "level": "warning", "message": told})
     for row in forecasts[forecasts["degraded"]].to_dict("records"):
         rows.append(
             {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}

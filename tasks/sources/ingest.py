@@ -155,7 +155,8 @@ def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, pr
         RegistryError: a table was edited and its date was not.
     """
     with Http(source, per_minute=spec.rate_limit_per_minute) as http:
-        for number, (table, edited) in enumerate(spec.tables.items(), start=1):
+        for number, (table, kept) in enumerate(spec.tables.items(), start=1):
+            edited = kept.edited
             fetched_at = pd.Timestamp(edited, tz="UTC") + pd.Timedelta(days=1)
             held = [payload for payload in landed(zones, source, table) if payload.fetched_at == fetched_at]
             for fetched in adapter(spec).fetch(table, Window(spec.first_date, as_of), spec, http):
