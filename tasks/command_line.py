@@ -1,0 +1,32 @@
+"""What every command line shares: a help with examples, and the nearest right word for a wrong one."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable
+
+
+def command(module: str, what: str | None, *examples: str) -> argparse.ArgumentParser:
+    """The parser of ``python -m MODULE``; its help says what the command does and ends with the examples.
+
+    Args:
+        module: as it is started, such as ``flows.daily``.
+        what: the docstring of the module.
+        examples: the words after ``python -m MODULE``, each followed by ``  # `` and what it does.
+    """
+    lines = "\n".join(f"  python -m {module} {words}".rstrip() for words in examples)
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=what,
+        epilog=f"examples:\n{lines}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`` Did you mean A or B?``, with a leading space; empty where nothing known is near."""
+    known = list(known)
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), folded, n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(folded[name] for name in near)}?" if near else ""
