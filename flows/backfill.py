@@ -13,7 +13,7 @@ if __name__ == "__main__":
 from prefect import flow
 
 from flows.ending import ends_when_asked
-from flows.ingest import open_ingest_run, stage, window_between
+from flows.ingest import check_names, open_ingest_run, stage, window_between
 from flows.runtime import Steps, as_task, mark_crashed, prefect_at_home
 from tasks.errors import CbiError, OriginError, SourceUnavailable
 
@@ -60,7 +60,7 @@ def main() -> int:
     given = arguments.backfill().parse_args()
     try:
         run = open_ingest_run("live", None)
-        run.sources.source(given.source)
+        check_names(run, given.source, given.series, live=True)
         window_between(run, given.start, given.end)
         if given.chunk_days < 1:
             raise OriginError(f"--chunk-days {given.chunk_days}: at least 1")

@@ -6,6 +6,7 @@ import logging
 import random
 import sys
 import time
+from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_hom
 from tasks.errors import CbiError, OriginError, SourceUnavailable
 from tasks.logs import about
 from tasks.settings import PROJECT, load_settings
+from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
     from tasks.context import Run
@@ -64,9 +66,21 @@ def stage(run: Run, source: str) -> Staged:
         return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 
 
+def judge(run: Run, came: Ingested, staged: Staged) -> Ingested:
+    """What the source brought, after its payloads were read: a payload that nobody can read is no success."""
+    from tasks.staging.arrivals import judged
+
+    after = judged(came, staged.quarantine, run.sources.source(came.source))
+    if after != came:
+        with about(source=came.source):
+            log.warning("%s: %s; %s", after.source, after.status, after.message)
+    return after
+
+
 def ingest(run: Run, source: str) -> tuple[Ingested, Staged]:
     """Land, then stage: what the daily run does of each source, in one task."""
-    return land(run, source), stage(run, source)
+    came, staged = land(run, source), stage(run, source)
+    return judge(run, came, staged), staged
 
 
 def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
@@ -85,9 +99,21 @@ def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
         run = open_ingest_run(origin, as_of)
         window = window_between(run, start, end)
         came = as_task(land, "land")(run, source, tuple(series or ()), window)
-        return came, as_task(stage, "stage")(run, source)
+        staged = as_task(stage, "stage")(run, source)
+        return judge(run, came, staged), staged
 
     return alone
+
+
+def check_names(run: Run, source: str, series: Iterable[str] | None, *, live: bool) -> None:
+    """Refuse a source or series that there is none of, before Prefect starts.
+
+    Raises:
+        RegistryError: with the nearest ones that there are.
+    """
+    from tasks.sources.ingest import which
+
+    which(run.sources.source(source), source, series or (), live=live)
 
 
 def open_ingest_run(origin: str, as_of: str | None) -> Run:
@@ -130,7 +156,7 @@ def main() -> int:
     given = arguments.ingest().parse_args()
     try:
         run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
-        run.sources.source(given.source)
+        check_names(run, given.source, given.series, live=run.origin == LIVE)
         window_between(run, given.start, given.end)
         with ends_when_asked(lambda: arguments.LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
             came, staged = ingest_flow(given.source)(
@@ -139,7 +165,7 @@ def main() -> int:
         if given.record:
             keep_recorded(run, given.record)
         if came.status in ("failed", "disabled"):
-            raise SourceUnavailable(f"{came.source}: {came.message}")
+            raise SourceUnavailable(came.message if came.no_network else f"{came.source}: {came.message}")
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -149,7 +175,7 @@ def main() -> int:
         + (f"; {came.message}" if came.message else "")
         + (f"; never recorded: {', '.join(came.not_recorded)}" if came.not_recorded else "")
     )
-    return 0
+    return 1 if came.status == "partial" else 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
+from tasks.command_line import nearest
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, TimeOfDay, read_entries
 from tasks.registry.release_calendar import Delay, ReleaseCalendar, ReleaseDays, load_release_calendar
@@ -170,6 +171,7 @@ class SourceSpec(Entry):
     days_at_once: int = Field(default=36525, gt=7, description="days asked for in one run; the next run goes on")
     secrets: tuple[str, ...] = Field(default=(), description="environment names without which it cannot be asked")
     optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
+    key_pages: dict[str, str] = Field(default={}, description="where each of its keys is to be had")
     disabled: str = Field(default="", description="why there is nothing to ask live; recorded payloads still serve it")
     licence: str
     frequency: Frequency = Field(description="how often new values come out; `event`: when something happens")
@@ -241,6 +243,16 @@ class SourceSpec(Entry):
         return raw
 
     @model_validator(mode="after")
+    def _keys_found(self) -> SourceSpec:
+        named = {*self.secrets, *self.optional_secrets}
+        if named != set(self.key_pages):
+            raise ValueError(
+                f"`key_pages` names {sorted(self.key_pages)}, the source's keys are {sorted(named)}: say of each key "
+                "where a person gets it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fields_known(self) -> SourceSpec:
         for name, spec in self.series.items():
             if (self.tables or spec.table) and spec.table not in self.tables:
@@ -277,7 +289,8 @@ class DataSources(Entry):
         """
         if name not in self.sources:
             raise RegistryError(
-                f"unknown source `{name}`; known: {', '.join(sorted(self.sources))} (registry/data_sources.yaml)"
+                f"unknown source `{name}`; known: {', '.join(sorted(self.sources))} (registry/data_sources.yaml)."
+                f"{nearest(name, self.sources)}"
             )
         return self.sources[name]
 

@@ -39,8 +39,9 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.get(url)
     if not content.startswith(ZIP):
         raise SourceUnavailable(
-            f"{http.source}: {series}: {url} is no workbook but {content[:60]!r}, with {len(links)} links to a weekly "
-            f"one; the page has moved. Find it on CARB's site and mend `endpoint` in registry/data_sources.yaml"
+            f"{http.source}: {series}: {url} is no workbook but {http.quote(content)!r}, with {len(links)} links "
+            f"to a weekly one; the page has moved. Find it on CARB's site and mend `endpoint` in "
+            "registry/data_sources.yaml"
         )
     yield Fetched(series=series, extension="xlsx", content=content, url=url)
 

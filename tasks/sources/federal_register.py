@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.errors import SourceUnavailable
+from tasks.errors import NothingNew, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
@@ -33,7 +33,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         for result in _results(query, window.start, window.end, spec, http):
             found[str(result.get("publication_date")), str(result.get("document_number"))] = result
     if not found:
-        raise SourceUnavailable(f"{http.source}: {series}: no document between {window.start} and {window.end}")
+        raise NothingNew(f"{http.source}: {series}: no document between {window.start} and {window.end}")
     page = {"count": len(found), "total_pages": 1, "results": [found[key] for key in sorted(found, reverse=True)]}
     yield Fetched(series=series, extension="json", content=json.dumps(page).encode(), url=spec.endpoint)
 
@@ -100,5 +100,5 @@ def _page(
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
-        raise SourceUnavailable(f"{http.source}: not the documents asked for but {body[:80]!r}")
+        raise SourceUnavailable(f"{http.source}: not the documents asked for but {http.quote(body)!r}")
     return total, pages, results

@@ -81,7 +81,7 @@ def _articles(
     except (ValueError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
-        raise SourceUnavailable(f"{http.source}: {series}: not the articles asked for but {body[:120]!r}")
+        raise SourceUnavailable(f"{http.source}: {series}: not the articles asked for but {http.quote(body)!r}")
     if len(found) < FULL:
         return list(found)
     if last - first < BATCH:

@@ -19,6 +19,7 @@ import xlrd
 from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import quoted
 from tasks.sources.payloads import Fetched, Payload, Window
 from tasks.sources.wasde_text import us_balance
 from tasks.sources.zipped import only_csv, require_zip
@@ -159,7 +160,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 def _expected(content: bytes, marks: tuple[bytes, ...], url: str) -> bytes:
     if not content.startswith(marks):
-        raise SourceUnavailable(f"usda_wasde: {url}: not the file asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"usda_wasde: {url}: not the file asked for but {quoted(content)!r}")
     return content
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.secrets import quoted
 from tasks.sources.payloads import Payload
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
@@ -52,7 +53,9 @@ def require_zip(file: Path, url: str) -> Path:
     """
     if not zipfile.is_zipfile(file):
         with file.open("rb") as handle:
-            head = handle.read(60)
+            head = handle.read(2**16)
         file.unlink()
-        raise SourceUnavailable(f"{url}: not the zip asked for but {head!r}; it may have moved (registry: endpoint)")
+        raise SourceUnavailable(
+            f"{url}: not the zip asked for but {quoted(head)!r}; it may have moved (registry: endpoint)"
+        )
     return file

@@ -8,6 +8,7 @@ state before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +28,15 @@ class ParsedPayloads:
     def __init__(self, folder: Path, spec: SourceSpec, *, code: str) -> None:
         self._folder = folder
         self._made_by = fingerprint(spec.model_dump(mode="json"), code)
-        held = read_json(folder / "manifest.json") or {}
-        known = held.get("made_by") == self._made_by
-        self._places: dict[str, tuple[str, int, int]] = held["payloads"] if known else {}
-        self._types: dict[str, dict[str, str]] = held["types"] if known else {}
+        self._places: dict[str, tuple[str, int, int]] = {}
+        self._types: dict[str, dict[str, str]] = {}
+        with suppress(OSError, AttributeError, KeyError, TypeError, ValueError):  # not readable: all is parsed again
+            held = read_json(folder / "manifest.json") or {}
+            if held.get("made_by") == self._made_by:
+                places = {
+                    key: (str(name), int(start), int(stop)) for key, (name, start, stop) in held["payloads"].items()
+                }
+                self._places, self._types = places, {str(name): dict(types) for name, types in held["types"].items()}
         self._tables: dict[str, pd.DataFrame | None] = {}
         self._rows: dict[str, pd.DataFrame] = {}
         self._parsed = False
@@ -78,7 +84,7 @@ class ParsedPayloads:
         if name not in self._tables:
             try:
                 self._tables[name] = read_parquet(self._folder / name).astype(self._types[name])
-            except CbiError:  # damaged: its payloads are parsed again
+            except (CbiError, KeyError, TypeError, ValueError):  # damaged: its payloads are parsed again
                 self._tables[name] = None
         table = self._tables[name]
         return None if table is None else table.iloc[start:stop]

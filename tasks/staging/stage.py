@@ -43,6 +43,7 @@ OBSERVATIONS = [
     "vintage",
 ]
 QUARANTINE = [*OBSERVATIONS, "rule", "reason", "payload", "row"]
+DRIFT = ("bad_date", "not_a_number", "range")  # what a value breaks that comes in another format or unit
 SAME_VALUE = 1e-6  # relative: payloads print the same double with 6 or 15 digits
 
 
@@ -82,15 +83,19 @@ def stage_payloads(
             parse = partial(raw.read, raw.adapter(spec).parse, payload, spec)
             rows = parsed.rows(payload, parse) if parsed else parse()
         except (SchemaDrift, ManifestMismatch, OSError) as error:
-            unreadable.append((payload, str(error)))
+            unreadable.append(_refused(source, payload.series, payload, name, "payload", str(error)))
             continue
-        read.append(Read(name, number, payload, rows))
-    refused = [_whole_payload(source, payload, reason) for payload, reason in unreadable]
+        kept, parts = _without_refusals(source, Read(name, number, payload, rows))
+        unreadable += parts
+        if len(kept.rows):
+            read.append(kept)
+    refused = _refused_rows(unreadable)
     if not read:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
-    served = {field: [one.name for one in read if len(one.rows) and field in one.rows] for field in spec.fields}
+    served = {field: [one.name for one in read if field in one.rows] for field in spec.fields}
     rows = _released(together(read))
     cells = _cells(rows.astype({"series": "category", "payload": "category"}), spec, served)
+    refused += _refused_rows(_of_which_nothing_is_left(source, read, cells))
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
     cells = _judge_jumps(cells, spec)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
@@ -273,10 +278,40 @@ def _units(cells: pd.DataFrame, spec: SourceSpec) -> pd.Series:
     return units
 
 
-def _whole_payload(source: str, payload: Payload, reason: str) -> pd.DataFrame:
-    row = {
+def _without_refusals(source: str, one: Read) -> tuple[Read, list[dict[str, object]]]:
+    """What an adapter read of a payload, and what it says it could not."""
+    if "refused" not in one.rows:
+        return one, []
+    lost = one.rows["refused"].notna()
+    told = [
+        _refused(source, row["series"], one.payload, one.name, row["refused_as"], row["refused"], row=row["row"])
+        | {"observation_date": pd.to_datetime(row["observation_date"], format="%Y-%m-%d", errors="coerce")}
+        for row in one.rows[lost].to_dict("records")
+    ]
+    kept = one.rows[~lost].drop(columns=["refused", "refused_as"]).reset_index(drop=True)
+    return Read(one.name, one.order, one.payload, kept), told
+
+
+def _of_which_nothing_is_left(source: str, read: list[Read], cells: pd.DataFrame) -> list[dict[str, object]]:
+    """Payloads in the right shape of which every value is refused for what it is: another format, another unit."""
+    fit = set(cells.loc[cells["rule"] == "", "payload"].unique())
+    told = []
+    for one in (one for one in read if one.name not in fit):
+        mine = cells.loc[(cells["payload"] == one.name) & cells["rule"].isin(DRIFT), "rule"]
+        if len(mine):
+            rule = mine.value_counts().index[0]
+            why = f"{one.payload.name}: none of its values can be used; {len(mine)} times {REASONS[rule]}"
+            told.append(_refused(source, one.payload.series, one.payload, one.name, "payload", why))
+    return told
+
+
+def _refused(
+    source: str, series: str, payload: Payload, name: str, rule: str, reason: str, *, row: int = 0
+) -> dict[str, object]:
+    """A row of quarantine that is no cell: a payload, or a part of it that has no date."""
+    return {
         "source": source,
-        "series": payload.series,
+        "series": series,
         "observation_date": pd.NaT,
         "field": "",
         "value": np.nan,
@@ -284,12 +319,17 @@ def _whole_payload(source: str, payload: Payload, reason: str) -> pd.DataFrame:
         "available_at": pd.NaT,
         "fetched_at": payload.fetched_at,
         "vintage": 0,
-        "rule": "payload",
+        "rule": rule,
         "reason": reason,
-        "payload": payload.name,
-        "row": 0,
+        "payload": name,
+        "row": row,
     }
-    return pd.DataFrame([row]).assign(available_at=pd.DatetimeIndex([pd.NaT], tz="UTC"))
+
+
+def _refused_rows(rows: list[dict[str, object]]) -> list[pd.DataFrame]:
+    """``rows`` as a frame of quarantine, in a list that is empty where there is none."""
+    none = pd.DatetimeIndex([pd.NaT] * len(rows), tz="UTC")
+    return [pd.DataFrame(rows).assign(available_at=none)] if rows else []
 
 
 def _empty(columns: list[str]) -> pd.DataFrame:
@@ -335,16 +375,15 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         if spec.tables:  # a table is whole: the newest edition says all, and what it dropped was wrong
             held = list({payload.series: payload for payload in held}.values())
         inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in held], spec.model_dump(mode="json"), code)
-        state = read_json(state_path) or {}
-        if state.get("inputs") == inputs and pd.Timestamp(state["through"]) >= through:
+        state_inputs, before = _staged_before(state_path)
+        if state_inputs == inputs and before is not None and before >= through:
             try:
                 observations, quarantine = _typed(read_parquet(target)), _typed(read_parquet(refused))
                 documents = typed(read_parquet(texts)) if spec.kind == "documents" else None
                 return Staged(source, observations, quarantine, len(held), changed=False, documents=documents)
             except CbiError:
                 pass  # a killed or damaged write: made again below
-        if state.get("through"):
-            through = max(through, pd.Timestamp(state["through"]))
+        through = max(through, before) if before is not None else through
         parsed = ParsedPayloads(target.parent / "parsed", spec, code=code)
         observations, quarantine = stage_payloads(source, spec, held, through=through, parsed=parsed)
         parsed.keep()
@@ -367,6 +406,16 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
             },
         )
         return Staged(source, observations, quarantine, len(held), changed=True, documents=documents)
+
+
+def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None]:
+    """From which inputs a source was staged and through when; nothing where its manifest cannot be read."""
+    try:
+        state = read_json(state_path) or {}
+        through = pd.Timestamp(state["through"]) if state.get("through") else None
+        return state.get("inputs"), through if through is None or through.tzinfo else None
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        return None, None
 
 
 def read_staged(zones: Zones, source: str) -> Staged | None:
