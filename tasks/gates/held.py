@@ -36,7 +36,7 @@ def known_at_session(run: Run, staged: Iterable[Staged]) -> Known:
     parts = list(staged)
     observations, quarantine = gather(parts, as_of=run.as_of)
     observations, quarantine, set_aside = without_failing_rows(
-        observations, quarantine, expectations=run.settings.expectations
+        observations, quarantine, run.sources, expectations=run.settings.expectations
     )
     series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
     documents = gather_documents([part.documents for part in parts], as_of=run.as_of)
