@@ -76,7 +76,6 @@ def _inputs_begin(panel_summary: pd.DataFrame, first_session: pd.Timestamp) -> d
     """When the panel first knows each source and each `source series`; NaT for one of which it has no value."""
     by_series = panel_summary.groupby(["source", "series"], observed=True)["first_known"].min()
     by_source = panel_summary.groupby("source", observed=True)["first_known"].min()
-    begun = {f"{source} {series}": day for (source, series), day in by_series.items()}
+    begun = {" ".join(map(str, key)): day for key, day in zip(by_series.index, by_series, strict=True)}
     begun |= {str(source): day for source, day in by_source.items()}
-    # a derived series may be named with its source; what is read whole by a formula has no column of its own
     return begun | {"calendar": first_session}

@@ -12,18 +12,18 @@ import pandas as pd
 from tasks.calendar import last_finished_session, session_on_or_before
 from tasks.context import Run
 from tasks.errors import NothingHeld
+from tasks.features.coverage import summarise_starts
 from tasks.gates.quarantine import without_failing_rows
 from tasks.gates.run import GateResult
 from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables, training_tables
 from tasks.panel.derived import summarise_derived, with_derived
-from tasks.panel.join import summarise_panel
+from tasks.panel.summary import summarise_panel
 from tasks.registry import DataSources
-from tasks.sources.payloads import LIVE
 from tasks.staging.documents import gather_documents
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, known_by, read_staged
 from tasks.staging.summary import summarise_series
-from tasks.zones import Identity, Zones, read_json, read_parquet, write_identified, write_json
+from tasks.zones import Identity, Zones, read_json, read_parquet, write_identified
 
 Known = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]
 
@@ -70,12 +70,6 @@ class Held:
         return {"POST_STAGING": self.known[3]} if "known" in vars(self) else {}
 
     @property
-    def recorded(self) -> bool:
-        """Whether the run of this session asked a recorded archive."""
-        asked = read_json(_asked(self.run)) or {}
-        return asked.get("as_of") == f"{self.run.as_of:%Y-%m-%d}" and bool(asked.get("recorded"))
-
-    @property
     def remedy(self) -> str:
         """How what is missing is made."""
         return f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
@@ -83,6 +77,11 @@ class Held:
     @cached_property
     def panel(self) -> pd.DataFrame:  # noqa: D102
         return self._table("panel")
+
+    @cached_property
+    def panel_summary(self) -> pd.DataFrame:
+        """A line per column of the panel that is there: what was set aside in its run is missing in it."""
+        return summarise_panel(self.panel, self.run.joins, self.known[0], self.run.sources)
 
     @cached_property
     def features(self) -> pd.DataFrame:  # noqa: D102
@@ -109,12 +108,7 @@ class Held:
 
 def keep_collection(run: Run, tables: Tables) -> None:
     """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
-    write_json(_asked(run), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
     write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
-
-
-def _asked(run: Run) -> Path:
-    return run.work.home / "collection" / "asked.json"
 
 
 def _collection(run: Run) -> Path:
@@ -144,13 +138,12 @@ def _staging_held(held: Held) -> Tables:
 
 
 def _features_held(held: Held) -> Tables:
-    return feature_tables(held.features, held.panel, held.run.features, held.run.sources, recorded=held.recorded)
+    starts = summarise_starts(held.features, held.run.features, held.run.sources, held.panel_summary)
+    return feature_tables(held.features, held.panel, starts, held.run.features)
 
 
 def _assembly_held(held: Held) -> Tables:
-    observations, *_ = held.known
-    summary = summarise_panel(held.panel, held.run.joins, observations)
-    return assembly_tables(held.panel, summary, held.labels)
+    return assembly_tables(held.panel, held.panel_summary, held.labels)
 
 
 HELD: Mapping[str, Callable[[Held], Tables]] = {

@@ -14,7 +14,6 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.errors import ManifestMismatch
 from tasks.exports import KEYS, SURFACES, file_name
-from tasks.features.coverage import summarise_starts
 from tasks.gates.suites import suite_path
 from tasks.registry import DataSources, FeatureRegistry, Horizons
 from tasks.sources.ingest import Ingested
@@ -101,19 +100,18 @@ def summarise_refused(series: pd.DataFrame) -> pd.DataFrame:
 def feature_tables(
     features: pd.DataFrame,
     panel: pd.DataFrame,
-    panel_summary: pd.DataFrame,
+    starts: pd.DataFrame,
     registry: FeatureRegistry,
-    sources: DataSources,
 ) -> Tables:
     """POST_FEATURES: the features, their order beside the registry's, when each begins, the crush beside its prices.
 
-    ``panel_summary``: one row per panel column, as tasks.panel.summary made it of ``panel``.
+    ``starts``: one row per feature, as tasks.features.coverage made it.
     """
     prices = ["date", "zl_last", "zm_last", "zs_last"]
     return {
         "features": features,
         "feature_columns": beside([name for name in features.columns if name != "date"], list(registry.features)),
-        "feature_starts": summarise_starts(features, registry, sources, panel_summary),
+        "feature_starts": starts,
         "board_crush": panel[prices].merge(
             features[["date", "board_crush_usd_bu", "oil_share"]], on="date", how="outer"
         ),

@@ -27,7 +27,9 @@ def publish_run(run: Run, made: Made) -> RunSummary:
     refused = summarise_quarantine(made.quarantine, as_of=run.as_of)
     results = pd.concat([report.frame() for report in made.gates], ignore_index=True)
     coverage = coverage_by_year(made.features, run.features)
-    alerts = raise_alerts(made.ingested, made.series, made.forecasts, notices=made.notices)
+    alerts = raise_alerts(
+        made.ingested, made.series, made.forecasts, notices=made.notices, inputs=made.inputs, gates=results
+    )
     tables = daily_tables(
         run,
         made,
