@@ -56,10 +56,6 @@ class GateFailed(CbiError):
     """A blocking expectation failed; nothing after the gate was written."""
 
 
-class JoinTestsFailed(CbiError):
-    """The assembled panel is not what registry/join_spec.yaml declares; nothing was made of it."""
-
-
 class StorageFailed(CbiError):
     """A folder under CBI_HOME takes no more: the disk is full, or it may not be written to."""
 

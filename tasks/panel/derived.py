@@ -254,7 +254,12 @@ def summarise_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of:
         "ended": False,
         "key_dates": told["size"].fillna(0).astype("int64").to_numpy(),
         "refused_dates": 0,
+        "recent_dates": 0,
+        "recent_refused": 0,
         "refused_share": 0.0,
+        "critical_refused_share": 0.0,
+        "recorded": told["size"].notna().to_numpy(),
+        "never_recorded": told["size"].isna().to_numpy(),
         "max_refused_share": 1.0,
     }
     frame = pd.DataFrame(rows)

@@ -24,17 +24,11 @@ from tasks.registry.models import (
     load_regime_calendar,
 )
 from tasks.registry.panel import (
-    JOIN_TESTS,
-    PANEL_TESTS,
     DerivedSeries,
-    ExpectDateRange,
-    ExpectLastAgeBelow,
-    ExpectNullRateBelow,
-    ExpectRegimeCardinalityGte,
+    Fallback,
     FinBertWeights,
     Join,
     JoinSpec,
-    JoinTest,
     Lexicon,
     Theme,
     load_derived,
@@ -52,9 +46,7 @@ from tasks.registry.surface import (
 from tasks.registry.waivers import GateWaiver, load_waivers
 
 __all__ = [
-    "JOIN_TESTS",
     "MONTH_CODES",
-    "PANEL_TESTS",
     "SURFACE_SIZE",
     "Aspirations",
     "Availability",
@@ -62,10 +54,7 @@ __all__ = [
     "DataSources",
     "DerivedSeries",
     "Entry",
-    "ExpectDateRange",
-    "ExpectLastAgeBelow",
-    "ExpectNullRateBelow",
-    "ExpectRegimeCardinalityGte",
+    "Fallback",
     "FeatureEntry",
     "FeatureRegistry",
     "FinBertWeights",
@@ -73,7 +62,6 @@ __all__ = [
     "Horizons",
     "Join",
     "JoinSpec",
-    "JoinTest",
     "Jump",
     "Lexicon",
     "ModelFamily",

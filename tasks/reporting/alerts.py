@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tasks.day import InputNotes
 from tasks.sources.ingest import Ingested
 
 
@@ -14,8 +15,14 @@ def raise_alerts(
     *,
     notices: tuple[str, ...] = (),
     ended: dict[str, str] | None = None,
+    inputs: InputNotes | None = None,
+    gates: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """Rows ``kind, subject, level, message`` of ``ops.alerts``. ``ended``: tables kept by hand that end too early."""
+    """Rows ``kind, subject, level, message`` of ``ops.alerts``.
+
+    ``ended``: tables kept by hand that end too early. ``inputs``: what was set aside and what stands in. ``gates``:
+    every gate's results; of a run that published, one that blocks is PRE_TRAINING on a day that trained nothing.
+    """
     rows = [
         {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
         for came in ingested
@@ -36,5 +43,14 @@ def raise_alerts(
         rows.append(
             {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}
         )
+    rows += [
+        {"kind": "input", "subject": subject, "level": "warning", "message": told}
+        for subject, told in (inputs.lines() if inputs else ())
+    ]
+    if gates is not None:
+        blocked = gates[~gates["success"].astype(bool) & (gates["on_fail"] == "block")]
+        for gate, part in blocked.groupby("gate", sort=False):
+            told = f"{len(part)} expectations stop the next training: {'; '.join(part['reason'])}"
+            rows.append({"kind": "gate", "subject": str(gate), "level": "warning", "message": told})
     rows += [{"kind": "models", "subject": "model store", "level": "warning", "message": told} for told in notices]
     return pd.DataFrame(rows, columns=["kind", "subject", "level", "message"])

@@ -29,7 +29,15 @@ def publish_run(run: Run, made: Made) -> RunSummary:
     results = pd.concat([report.frame() for report in made.gates], ignore_index=True)
     coverage = coverage_by_year(made.features, run.features)
     ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
-    alerts = raise_alerts(made.ingested, made.series, made.forecasts, notices=made.notices, ended=ended)
+    alerts = raise_alerts(
+        made.ingested,
+        made.series,
+        made.forecasts,
+        notices=made.notices,
+        ended=ended,
+        inputs=made.inputs,
+        gates=results,
+    )
     tables = daily_tables(
         run,
         made,
