@@ -102,7 +102,7 @@ class SeriesSpec(Entry):
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
         for name, (low, high) in {"range": self.range, **self.ranges}.items():
-            if low >= high:
+            if not low < high:  # nor is .nan
                 raise ValueError(f"{name}: {low} is not below {high}")
         return self
 

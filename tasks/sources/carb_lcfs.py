@@ -22,6 +22,7 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.zipped import require_bounded
 
 ZIP = b"PK\x03\x04"
 LINK = re.compile(rb"href=[\"']([^\"']*weekly[^\"'/]*\.xlsx[^\"']*)[\"']", re.IGNORECASE)
@@ -86,9 +87,7 @@ def _table(payload: Payload) -> tuple[int, list[tuple[object, ...]]]:
     content = payload.path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            size = sum(member.file_size for member in packed.infolist())
-        if size > MAX_UNPACKED:
-            raise SchemaDrift(f"{payload.name}: unpacks to {size} bytes, more than the {MAX_UNPACKED} allowed")
+            require_bounded(packed, payload.name, max_bytes=MAX_UNPACKED)
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         for sheet in book.worksheets:
             for number, row in enumerate(sheet.iter_rows(max_row=TITLE_ROWS, values_only=True), start=1):
