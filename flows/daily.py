@@ -21,6 +21,7 @@ from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_r
 from flows.training import task_runner, training
 from tasks.errors import CbiError, GateFailed, OriginError, ReportFailed, ServerGone, SourceDown, StaleSource
 from tasks.made import Made
+from tasks.network import any_accepts
 from tasks.settings import Settings, load_settings
 from tasks.zones import Zones
 
@@ -106,11 +107,10 @@ def origin_of(settings: Settings) -> str:
         OriginError: neither can be reached.
     """
     from tasks.registry import load_sources
-    from tasks.sources.network import has_live_data, is_reachable
-    from tasks.sources.payloads import LIVE, RECORDED
+    from tasks.sources.payloads import LIVE, RECORDED, has_live_data
 
     sources = load_sources(settings.registry)
-    if has_live_data(Zones(settings.home), sources) or is_reachable(sources):
+    if has_live_data(Zones(settings.home), sources) or any_accepts(sources.hosts()):
         return LIVE
     if not settings.archive.is_dir():
         raise OriginError(

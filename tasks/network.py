@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 
@@ -78,23 +79,29 @@ class Network:
             return True
 
     def _a_probe_answers(self) -> bool:
-        found, left = threading.Event(), threading.Semaphore(0)
-
-        def knock(host: str) -> None:
-            with suppress(OSError):
-                socket.create_connection((host, 443), timeout=self.probe_s).close()
-                found.set()
-            left.release()
-
-        for host in self.probes:  # daemons: a name server that never answers must not keep the process
-            threading.Thread(target=knock, args=(host,), daemon=True).start()
-        ends_at = time.monotonic() + self.probe_s
-        for _ in self.probes:
-            if not left.acquire(timeout=max(0.0, ends_at - time.monotonic())) or found.is_set():
-                break
-        if found.is_set():
+        found = any_accepts([(host, 443) for host in self.probes], within_s=self.probe_s)
+        if found:
             self._reached_at = time.monotonic()
-        return found.is_set()
+        return found
+
+
+def any_accepts(places: Sequence[tuple[str, int]], *, within_s: float = PROBE_S) -> bool:
+    """Whether some host accepts a connection at its port. All are tried side by side; nothing is asked of them."""
+    found, left = threading.Event(), threading.Semaphore(0)
+
+    def knock(place: tuple[str, int]) -> None:
+        with suppress(OSError):
+            socket.create_connection(place, timeout=within_s).close()
+            found.set()
+        left.release()
+
+    for place in places:  # daemons: a name server that never answers must not keep the process
+        threading.Thread(target=knock, args=(place,), daemon=True).start()
+    ends_at = time.monotonic() + within_s
+    for _ in places:
+        if not left.acquire(timeout=max(0.0, ends_at - time.monotonic())) or found.is_set():
+            break
+    return found.is_set()
 
 
 NETWORK = Network()

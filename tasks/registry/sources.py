@@ -6,6 +6,7 @@ import calendar
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -280,6 +281,12 @@ class DataSources(Entry):
     """registry/data_sources.yaml."""
 
     sources: dict[str, SourceSpec]
+
+    def hosts(self) -> list[tuple[str, int]]:
+        """The host and port of every endpoint; the registry's own tables have none."""
+        parts = [urlsplit(spec.endpoint) for spec in self.sources.values() if not spec.tables]
+        ports = {"http": 80, "https": 443}
+        return sorted({(part.hostname, part.port or ports.get(part.scheme, 443)) for part in parts if part.hostname})
 
     def source(self, name: str) -> SourceSpec:
         """One source by name.

@@ -22,7 +22,7 @@ import pandas as pd
 
 from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError, SchemaDrift, SourceUnavailable
 from tasks.http import Http
-from tasks.registry import SourceSpec
+from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
 from tasks.zones import Zones, move_into, read_json, sha256_of, without_glob_signs, write_bytes, write_json
 
@@ -374,6 +374,16 @@ def described(zones: Zones, source: str, pattern: str = "*/*.sidecar.json") -> t
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     order = sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
     return order, broken
+
+
+def has_live_data(zones: Zones, sources: DataSources) -> bool:
+    """Whether anything was ever fetched into this home. Recorded payloads and the registry's tables do not count."""
+    return any(
+        not path.name.startswith("recorded-")
+        for source, spec in sources.sources.items()
+        if not spec.tables
+        for path in (zones.raw / source).glob("*/*.sidecar.json")
+    )
 
 
 def verify(payload: Payload) -> None:
