@@ -25,7 +25,7 @@ OUTAGE = pd.Timestamp("2012-06-29")
 
 @pytest.fixture(scope="module")
 def run_as_of(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | pd.Timestamp], Run]:
-    settings = replace(load_settings(), home=tmp_path_factory.mktemp("day") / "home")
+    settings = load_settings().model_copy(update={"home": tmp_path_factory.mktemp("day") / "home"})
     run = open_run(settings, origin=str(archive), as_of=f"{AS_OF:%Y-%m-%d}")
     return lambda day: replace(run, as_of=pd.Timestamp(day))
 

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -339,7 +338,7 @@ def test_a_tampered_training_file_stops_training_and_no_forecast(
     pd.testing.assert_series_equal(summary.forecasts["p10"], first_run.summary.forecasts["p10"])
     (told,) = summary.alerts.query("kind == 'gate'")["message"]
     assert "stop the next training" in told and "altered after it was exported" in told
-    settings = replace(load_settings(), home=copied_home, registry=first_run.registry)
+    settings = load_settings().model_copy(update={"home": copied_home, "registry": first_run.registry})
     run = open_run(settings, origin=str(first_run.archive), as_of=EARLY)
     with pytest.raises(GateFailed, match=r"(?s)PRE_TRAINING.*altered after it was exported.*prod_allhistory_1m"):
         gate_training(run)
