@@ -113,7 +113,9 @@ def check_names(run: Run, source: str, series: Iterable[str] | None, *, live: bo
     """
     from tasks.sources.ingest import which
 
-    which(run.sources.source(source), source, series or (), live=live)
+    spec = run.sources.source(source)
+    folder = None if live or run.payloads is None else run.payloads / (spec.folder or source)
+    which(spec, source, series or (), recorded=folder)
 
 
 def open_ingest_run(origin: str, as_of: str | None) -> Run:

@@ -50,7 +50,7 @@ def training_table(
         left_on="date",
         right_on="start",
     )
-    inside = dated["date"] <= dated["end"]
+    inside = dated["start"].notna() & ~(dated["date"] > dated["end"])  # the running regime has no end yet
     return table.assign(
         training_weight=dated["training_weight"].where(inside).astype("float64"),
         regime=dated["regime"].where(inside).astype("string"),

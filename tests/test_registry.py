@@ -146,7 +146,7 @@ def test_a_mistake_in_a_join_names_the_file_and_the_column(folder, registry, old
     [
         ('formula: "last ZL close known"', 'formla: "last ZL close known"', ["zl_close_cents_lb", "formla"]),
         ("point_in_time: lagged", "point_in_time: sometimes", ["zl_close_cents_lb", "point_in_time"]),
-        ("max_missing_share: 0.01", "max_missing_share: 1.01", ["zl_close_cents_lb", "max_missing_share"]),
+        ("first_date: 2000-03-15", "first_date: soon", ["zl_close_cents_lb", "first_date"]),
         ("zl_return_2d:", "zl_return_1d:", ["zl_return_1d"]),
         ("first_date: 2000-03-15", "first_date: 2000-03", ["zl_close_cents_lb", "first_date"]),
         (", first_date: 2000-03-15}", "}", ["zl_close_cents_lb", "first_date"]),
@@ -204,7 +204,6 @@ ENTRY = FeatureEntry(
     sources=("x",),
     point_in_time="lagged",
     sign="?",
-    max_missing_share=0,
     first_date="2000-01-03",
 )
 
@@ -335,8 +334,9 @@ LIVE_ONLY = {
 
 
 def test_every_payload_folder_of_a_source_is_recorded_but_for_those_named(registry, archive):
+    folders = {name: archive / (spec.folder or name) for name, spec in registry.sources.sources.items()}
     missing = {
-        name: sum(not list((archive / (spec.folder or name) / part).glob("20??-??-??.*")) for part in spec.replayed)
+        name: sum(not list((folders[name] / part).glob("20??-??-??.*")) for part in spec.replayed_in(folders[name]))
         for name, spec in registry.sources.sources.items()
         if not spec.tables
     }
@@ -348,7 +348,7 @@ def test_every_row_of_the_manifest_is_landed_or_a_named_sample(registry, archive
     landed, samples = set(), {}
     for name, spec in registry.sources.sources.items():
         folder = spec.folder or name
-        landed |= {(folder, part) for part in (() if spec.tables else spec.replayed)}
+        landed |= {(folder, part) for part in (() if spec.tables else spec.replayed_in(archive / folder))}
         samples |= {(folder, part): told for part, told in spec.samples.items()}
     rows = set(zip(listed["source"], listed["series"], strict=True))
     assert rows - landed - set(samples) == set(), "neither consumed nor a named sample"

@@ -176,7 +176,8 @@ def by_regime(oof: pd.DataFrame, regimes: pd.DataFrame) -> pd.Series:
     dates = oof["date"].to_numpy().astype("datetime64[ns]")
     begins = ordered["start"].to_numpy().astype("datetime64[ns]")
     at = np.searchsorted(begins, dates, side="right") - 1
-    inside = (at >= 0) & (dates <= ordered["end"].to_numpy().astype("datetime64[ns]")[at])
+    ended = dates > ordered["end"].to_numpy().astype("datetime64[ns]")[at]  # the running regime has no end yet
+    inside = (at >= 0) & ~ended
     return pd.Series(ordered["regime"].to_numpy()[at], index=oof.index).where(inside)
 
 

@@ -244,7 +244,7 @@ def _explain(
     total = float(contributions.sum())
     cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
     by_feature = contributions.drop("base")
-    by_feature = by_feature[_has_driver(by_feature, seen.iloc[-1], registry)]
+    by_feature = by_feature[has_driver(by_feature, seen.iloc[-1], registry)]
     return pd.DataFrame(
         {
             "as_of": as_of,
@@ -260,7 +260,7 @@ def _explain(
     )
 
 
-def _has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:
+def has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:
     """Which contributions to tell: those of a group of which any feature has a value, and any other that is not 0.
 
     A group without a value today says nothing: its zeros are no drivers. (A tree may move on a missing value; that

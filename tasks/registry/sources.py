@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -190,7 +191,7 @@ class SourceSpec(Entry):
     projected_days: int = Field(default=0, ge=0, description="how far ahead of its payload a projection may be dated")
     feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
     recorded: tuple[str, ...] = Field(
-        default=(), description="payload folders of an archive, where not those asked live"
+        default=(), description="payload folders of an archive, by name or pattern (`*`), where not those asked live"
     )
     samples: dict[str, str] = Field(
         default={}, description="payload folders of an archive that are not landed: what each is a sample of"
@@ -216,8 +217,19 @@ class SourceSpec(Entry):
 
     @property
     def replayed(self) -> tuple[str, ...]:
-        """The payload folders that a recorded origin has of this source."""
+        """The payload folders that a recorded origin has of this source, by name or pattern."""
         return self.recorded or self.fetched
+
+    def replayed_in(self, folder: Path) -> tuple[str, ...]:
+        """The payload folders to replay from the source's folder of an origin: every year that is there, none by name.
+
+        A name without a pattern is given whether it is there or not: that it is not is told.
+        """
+        there = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+        named = [
+            [name] if "*" not in name else [one for one in there if fnmatchcase(one, name)] for name in self.replayed
+        ]
+        return tuple(dict.fromkeys(one for names in named for one in names))
 
     @model_validator(mode="before")
     @classmethod

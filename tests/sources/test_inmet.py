@@ -33,7 +33,7 @@ def spec(registry):
 
 @pytest.fixture(scope="module")
 def recorded(archive, spec):
-    return {feed: recorded_files(archive, "inmet", feed)[0] for feed in spec.replayed}
+    return {feed: recorded_files(archive, "inmet", feed)[0] for feed in spec.replayed_in(archive / "inmet")}
 
 
 @pytest.fixture(scope="module")
