@@ -93,7 +93,9 @@ def _readings(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[di
     Members that are none of a registered station (of another station, of the system that packed the zip, empty ones)
     cost nothing: only what is registered is ours to miss.
     """
-    parts, refused, lines = [], [], 0
+    parts: list[pd.DataFrame] = []
+    refused: list[dict[str, object]] = []
+    lines = 0
     with open_zip(payload, max_bytes=MAX_TOTAL_BYTES) as archive:
         for member in archive.infolist():
             if not member.filename.lower().endswith(".csv"):
@@ -116,8 +118,8 @@ def _readings(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[di
                 parts.append(part.assign(series=series, row=part["row"] + lines))
                 lines += int(part["row"].iloc[-1])
     if not parts:
-        told = refused[0]["refused"] if refused else f"no registered station in it; expected {', '.join(spec.series)}"
-        raise SchemaDrift(str(told) if refused else f"{payload.name}: {told}")
+        nothing = f"{payload.name}: no registered station in it; expected {', '.join(spec.series)}"
+        raise SchemaDrift(str(refused[0]["refused"]) if refused else nothing)
     served = pd.concat(parts, ignore_index=True)
     served = served.drop_duplicates(["series", "moment", *spec.fields])
     return served[~served.duplicated(["series", "moment"], keep=False)], refused

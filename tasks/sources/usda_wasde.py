@@ -245,13 +245,13 @@ def _released(texts: pd.Series) -> pd.Series:
     return texts.map(known).astype("datetime64[us, UTC]")
 
 
-def _release(text: str) -> pd.Timestamp:
+def _release(text: str) -> pd.Timestamp | None:
     """USDA's dates are ISO, in some monthly files the month/day/year of the United States."""
     for form in RELEASES:
         moment = pd.to_datetime(text.strip(), format=form, errors="coerce")
         if not pd.isna(moment):
             return _at_new_york(moment)
-    return pd.NaT
+    return None
 
 
 def _at_new_york(moment: pd.Timestamp) -> pd.Timestamp:
