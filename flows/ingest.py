@@ -7,6 +7,8 @@ import random
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from prefect import Flow, flow
 
 from flows.ending import ends_when_asked
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
-from tasks.errors import CbiError, OriginError, SourceUnavailable
+from tasks.errors import CbiError, ManifestMismatch, OriginError, SourceUnavailable
 from tasks.logs import about
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import LIVE
@@ -78,9 +80,35 @@ def judge(run: Run, came: Ingested, staged: Staged) -> Ingested:
 
 
 def ingest(run: Run, source: str) -> tuple[Ingested, Staged]:
-    """Land, then stage: what the daily run does of each source, in one task."""
-    came, staged = land(run, source), stage(run, source)
+    """Land, then stage: what the daily run does of each source, in one task.
+
+    A broken file of the source (one that is a folder, that cannot be read or replaced) costs that source its day.
+    """
+    from tasks.sources.ingest import Ingested
+
+    try:
+        came = land(run, source)
+    except (ManifestMismatch, OSError) as error:
+        came = Ingested(source, "failed", 0, 0, {source: _told(error)})
+    try:
+        staged = stage(run, source)
+    except (ManifestMismatch, OSError) as error:
+        return came.judged({source: _told(error)}, ()), _staged_last(run, source)
     return judge(run, came, staged), staged
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}; mend or remove that file"
+
+
+def _staged_last(run: Run, source: str) -> Staged:
+    """What an earlier run staged, where it can be read; else nothing."""
+    from tasks.staging.stage import nothing_staged, read_staged
+
+    with suppress(CbiError, OSError):
+        if held := read_staged(run.zones, source):
+            return held
+    return replace(nothing_staged(), source=source)
 
 
 def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:

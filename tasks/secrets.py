@@ -85,13 +85,15 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def quoted(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
-    """A server's own words for a message: one line without markup, redacted first and only then cut.
+    """A server's own words for a message: one line of at most 200 characters, redacted first and only then cut.
 
-    A cut before would leave half a key, which no rule finds.
+    A cut before would leave half a key, which no rule finds. Of a page that does not fit, the markup is left out.
     """
-    text = answer[: 2**20].decode(errors="replace") if isinstance(answer, bytes) else answer
-    line = " ".join(_MARKUP.sub(" ", redact(text, secrets)).split())
-    line = "".join(sign if sign.isprintable() else "?" for sign in line)
+    text = answer[: 2**20].decode(errors="backslashreplace") if isinstance(answer, bytes) else answer
+    line = " ".join(redact(text, secrets).split())
+    if len(line) > LONGEST_QUOTE:
+        line = " ".join(_MARKUP.sub(" ", line).split())
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line[: 2 * LONGEST_QUOTE])
     return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
 
 

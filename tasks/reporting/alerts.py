@@ -26,10 +26,14 @@ def raise_alerts(
     rows = [
         {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
         for came in ingested
-        if came.status in ("partial", "failed")
+        if came.status in ("partial", "failed") and not came.no_network
     ]
+    offline = [came for came in ingested if came.no_network]
+    if offline:
+        message = f"{offline[0].message.partition(': ')[2]} ({len(offline)} sources were not reached)"
+        rows.append({"kind": "source", "subject": "network", "level": "warning", "message": message})
     # that a source is disabled or was never recorded is no news: the table of sources says so on every run
-    quiet = {came.source for came in ingested if came.status == "disabled" or came.not_recorded}
+    quiet = {came.source for came in ingested if came.status in ("disabled", "ended") or came.not_recorded}
     for source, part in series.groupby("source", sort=False):
         stale = part[part["age_days"] > part["stale_limit_days"]]
         unheld = part[(part["observations"] == 0) & (source not in quiet)]

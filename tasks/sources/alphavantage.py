@@ -48,7 +48,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         told = http.quote(told)
         if kind == "Note" or (kind == "Information" and PASSING.search(told)):
             raise httpx.TransportError(f"{kind}: {told}")
-        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: {told!r}")
+        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: '{told}'")
 
     query = "&".join(f"{name}={value}" for name, value in asked.items())
     content = http.retrying(ask, shown=f"{spec.endpoint}?{query}")

@@ -29,7 +29,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         found = _found(content)
         if found is None:
             shown = http.quote(content)
-            raise SourceUnavailable(f"{http.source}: {series}: not the time series asked for but {shown!r}")
+            raise SourceUnavailable(f"{http.source}: {series}: not the time series asked for but '{shown}'")
         if any(one["data"] for one in found):
             answers.append(content)
     if not answers:

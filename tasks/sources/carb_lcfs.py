@@ -40,7 +40,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.get(url)
     if not content.startswith(ZIP):
         raise SourceUnavailable(
-            f"{http.source}: {series}: {url} is no workbook but {http.quote(content)!r}, with {len(links)} links "
+            f"{http.source}: {series}: {url} is no workbook but '{http.quote(content)}', with {len(links)} links "
             f"to a weekly one; the page has moved. Find it on CARB's site and mend `endpoint` in "
             "registry/data_sources.yaml"
         )

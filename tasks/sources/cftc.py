@@ -75,7 +75,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         except ValueError:
             page = None
         if not isinstance(page, list):
-            raise SourceUnavailable(f"{http.source}: {series}: not the JSON array asked for but {http.quote(body)!r}")
+            raise SourceUnavailable(f"{http.source}: {series}: not the JSON array asked for but '{http.quote(body)}'")
         rows += page
         if len(page) < PAGE:
             break

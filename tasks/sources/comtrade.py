@@ -55,7 +55,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         page = _rows(body)
         if page is None:
             shown = http.quote(body)
-            raise SourceUnavailable(f"{http.source}: {series}: {period}: not the trade asked for but {shown!r}")
+            raise SourceUnavailable(f"{http.source}: {series}: {period}: not the trade asked for but '{shown}'")
         if not key and len(page) >= CUT:
             raise SourceUnavailable(f"{http.source}: {series}: {period}: cut at {CUT} rows; ask for less at a time")
         rows += page

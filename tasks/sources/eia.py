@@ -40,7 +40,7 @@ def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http)
         page, total = _page(body)
         if page is None:
             shown = http.quote(body)
-            raise SourceUnavailable(f"{http.source}: {series}: not the JSON document asked for but {shown!r}")
+            raise SourceUnavailable(f"{http.source}: {series}: not the JSON document asked for but '{shown}'")
         document = document or page
         rows += page["response"]["data"]
         if len(rows) >= total:

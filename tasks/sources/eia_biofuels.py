@@ -47,7 +47,7 @@ def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str
     try:
         named = {str(facet["id"]): str(facet["name"]) for facet in json.loads(body)["response"]["facets"]}
     except (ValueError, KeyError, TypeError):
-        raise SourceUnavailable(f"{http.source}: {series}: no facets but {http.quote(body)!r}") from None
+        raise SourceUnavailable(f"{http.source}: {series}: no facets but '{http.quote(body)}'") from None
     words, without = _words(select["words"]), _words(select.get("without", ""))
     fitting = {found: name for found, name in named.items() if words <= _words(name) and not without & _words(name)}
     if len(fitting) == 1:

@@ -36,7 +36,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.get(url)
     if _is_page(content) or not content.strip():
         raise SourceUnavailable(
-            f"{http.source}: {series}: {url} is no CSV but {http.quote(content)!r}, with {len(links)} links to "
+            f"{http.source}: {series}: {url} is no CSV but '{http.quote(content)}', with {len(links)} links to "
             f"one; the page has moved. Find the CSV on EPA's RIN trades page and mend `endpoint` in "
             "registry/data_sources.yaml"
         )

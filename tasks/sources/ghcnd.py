@@ -39,7 +39,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     except ValueError:
         days = None
     if not isinstance(days, list):
-        raise SourceUnavailable(f"ghcnd: {series}: not the JSON array asked for but {http.quote(content)!r}")
+        raise SourceUnavailable(f"ghcnd: {series}: not the JSON array asked for but '{http.quote(content)}'")
     if not days:
         raise NothingNew(f"ghcnd: {series}: no day between {window.start} and {window.end}")
     url = f"{spec.endpoint}?dataset=daily-summaries&stations={station}"

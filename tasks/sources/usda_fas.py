@@ -59,7 +59,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             rows = None
         if not isinstance(rows, list):
             shown = http.quote(_outage(body) or body)
-            raise SourceUnavailable(f"{http.source}: {series} {year}: not the JSON array asked for but {shown!r}")
+            raise SourceUnavailable(f"{http.source}: {series} {year}: not the JSON array asked for but '{shown}'")
         if not rows and years and year != asked[-1]:
             raise SourceUnavailable(f"{http.source}: {series} {year}: no rows, though the year before has some")
         if rows:

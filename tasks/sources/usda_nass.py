@@ -105,7 +105,7 @@ def _answer(body: bytes, name: str, series: str, http: Http) -> object:
         return json.loads(body)[name]
     except (ValueError, KeyError, TypeError, RecursionError):
         shown = http.quote(body)
-        raise SourceUnavailable(f"{http.source}: {series}: no `{name}` but {shown!r}") from None
+        raise SourceUnavailable(f"{http.source}: {series}: no `{name}` but '{shown}'") from None
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:

@@ -70,6 +70,6 @@ def require_zip(file: Path, url: str) -> Path:
             head = handle.read(2**16)
         file.unlink()
         raise SourceUnavailable(
-            f"{url}: not the zip asked for but {quoted(head)!r}; it may have moved (registry: endpoint)"
+            f"{url}: not the zip asked for but '{quoted(head)}'; it may have moved (registry: endpoint)"
         )
     return file

@@ -88,7 +88,7 @@ def test_a_key_that_is_not_set_is_named_with_the_place_to_get_it(server, status)
 
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_refusal_of_a_keyless_source_names_no_key_and_promises_nothing(server, status):
-    server.script = [(status, b"<html><head><style>b{}</style></head><h1>Go</h1> away</html>")]
+    server.script = [(status, b"<html><head><style>b{}</style>" + b"<br>" * 99 + b"</head><h1>Go</h1> away</html>")]
     with Http("one", per_minute=60_000, limits=QUICK) as http, pytest.raises(SourceUnavailable) as told:
         http.get(server.url)
     assert f"HTTP {status}: Go away." in str(told.value) and "later" not in str(told.value)
