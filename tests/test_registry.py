@@ -364,6 +364,9 @@ def test_contracts_become_series_by_delivery_month_each_with_its_last_day(regist
     assert "".join(name[2] for name in chicago.series if name.startswith("ZL") and name.endswith("24")) == "FHKNQUVZ"
     soybean_oil = dalian.series["y2209"]
     assert (soybean_oil.title, str(soybean_oil.ended)) == ("Soybean oil, Dalian, Sep 2022", "2022-09-30")
+    for source, december in ((dalian, "m{year:02d}12"), (chicago, "ZLZ{year:02d}")):
+        ahead = [december.format(year=(date.today().year + years) % 100) for years in (1, 2)]
+        assert set(ahead) <= set(source.series), "the list goes on with the years"
     assert dalian.unit_of("y2209", "open_interest") == "contracts" and dalian.unit_of("y2209", "settle") == "CNY/t"
 
 
