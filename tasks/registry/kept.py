@@ -24,10 +24,11 @@ def complete_until(folder: Path, sources: DataSources) -> dict[str, date]:
     tables = {
         f"{name}.csv": table.complete_until for spec in sources.sources.values() for name, table in spec.tables.items()
     }
-    return tables | {
-        FILE: load_release_calendar(folder).complete_until,
-        REGIMES: load_regime_calendar(folder)["end"].max().date(),
-    }
+    tables[FILE] = load_release_calendar(folder).complete_until
+    ends = load_regime_calendar(folder)["end"]
+    if ends.notna().all():  # a regime without an end goes on until the next is written down
+        tables[REGIMES] = ends.max().date()
+    return tables
 
 
 def ended_tables(folder: Path, sources: DataSources, as_of: date) -> dict[str, str]:

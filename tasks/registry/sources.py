@@ -110,7 +110,7 @@ class SeriesSpec(Entry):
 
 
 class Contracts(Entry):
-    """The contracts of one product, a series each: every delivery month of every year."""
+    """The contracts of one product, a series each: every delivery month from ``first_year`` to years ahead."""
 
     title: str
     unit: str
@@ -118,18 +118,22 @@ class Contracts(Entry):
     units: dict[str, str] = Field(default={})
     ranges: dict[str, tuple[float, float]] = Field(default={})
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...]
-    years: tuple[int, int] = Field(description="first and last delivery year")
+    first_year: int = Field(ge=1980, le=2100, description="first delivery year")
+    years_ahead: int = Field(ge=1, le=20, description="how many delivery years are listed after the running one")
 
     def series(self, product: str, name: str) -> dict[str, dict[str, Any]]:
         """What each contract's series has of its own; ``name`` is a pattern of product, month, year and code."""
-        shared = self.model_dump(exclude={"title", "months", "years"}) | {"jump": None, "stale_run": None}
+        shared = self.model_dump(exclude={"title", "months", "first_year", "years_ahead"}) | {
+            "jump": None,
+            "stale_run": None,
+        }
         return {
             name.format(product=product, month=month, year=year % 100, code=MONTH_CODES[month - 1]): {
                 **shared,
                 "title": f"{self.title}, {calendar.month_abbr[month]} {year}",
                 "ended": date(year, month, calendar.monthrange(year, month)[1]),
             }
-            for year in range(self.years[0], self.years[1] + 1)
+            for year in range(self.first_year, date.today().year + self.years_ahead + 1)
             for month in self.months
         }
 
