@@ -57,10 +57,12 @@ def fetch_chunks(run: Run, source: str, window: Window, series: tuple[str, ...],
 
 def main() -> int:
     """Command line. Ends with 1 when a chunk did not come; the same command again asks for that one only."""
+    from tasks.sources.ingest import which
+
     given = arguments.backfill().parse_args()
     try:
         run = open_ingest_run("live", None)
-        run.sources.source(given.source)
+        which(run.sources.source(given.source), given.source, given.series or (), live=True)
         window_between(run, given.start, given.end)
         if given.chunk_days < 1:
             raise OriginError(f"--chunk-days {given.chunk_days}: at least 1")

@@ -116,10 +116,13 @@ def window_between(run: Run, start: str | None, end: str | None) -> Window | Non
 
 def main() -> int:
     """Command line."""
+    from tasks.sources.ingest import which
+    from tasks.sources.payloads import LIVE
+
     given = arguments.ingest().parse_args()
     try:
         run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
-        run.sources.source(given.source)
+        which(run.sources.source(given.source), given.source, given.series or (), live=run.origin == LIVE)
         window_between(run, given.start, given.end)
         with ends_when_asked(lambda: arguments.LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
             came, staged = ingest_flow(given.source)(

@@ -26,6 +26,8 @@ from tasks.zones import Zones, read_json, write_json
 
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 a name  # pragma: allowlist secret
 MARK = "SERVICE_OF_HOME"
+POOL = "mac"
+"""The work pool of every deployment."""
 LOG_BYTES = 10_000_000
 LOGS_KEPT = 5
 LOCAL_NAMES = ("localhost",)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
+from tasks.command_line import nearest
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, TimeOfDay, read_entries
 
@@ -259,7 +260,8 @@ class DataSources(Entry):
         """
         if name not in self.sources:
             raise RegistryError(
-                f"unknown source `{name}`; known: {', '.join(sorted(self.sources))} (registry/data_sources.yaml)"
+                f"unknown source `{name}`; known: {', '.join(sorted(self.sources))} (registry/data_sources.yaml)."
+                + nearest(name, self.sources)
             )
         return self.sources[name]
 

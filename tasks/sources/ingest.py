@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks.command_line import nearest
 from tasks.errors import CbiError, OriginError, RegistryError, SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
@@ -118,7 +119,8 @@ def which(spec: SourceSpec, source: str, series: Iterable[str], *, live: bool) -
     unknown = [name for name in asked if name not in folders and name not in spec.series]
     if unknown:
         raise RegistryError(
-            f"{source}: no series {', '.join(unknown)}; known: {', '.join(dict.fromkeys((*spec.series, *folders)))}"
+            f"{source}: no series {', '.join(unknown)}; known: {', '.join(dict.fromkeys((*spec.series, *folders)))}."
+            + nearest(unknown[0], (*spec.series, *folders))
         )
     if not asked or any(name not in folders for name in asked):  # a feed carries it, and nothing says which
         return folders
