@@ -39,7 +39,6 @@ log = logging.getLogger("flows.ingest")  # __name__ is __main__ on the command l
 def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
     """Land the source's payloads, or only those of some series or dates."""
     from tasks.sources.ingest import ingest_source
-    from tasks.sources.payloads import LIVE
 
     with about(source=source), Steps(f"land {source}") as progress:
         came = ingest_source(
@@ -183,6 +182,7 @@ def keep_recorded(run: Run, folder: Path) -> None:
 
 def main() -> int:
     """Command line."""
+
     given = arguments.ingest().parse_args()
     try:
         run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts

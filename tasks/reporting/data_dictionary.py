@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tasks.command_line import command
 from tasks.registry import (
     Availability,
     DataSources,
@@ -176,4 +177,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    command(
+        "tasks.reporting.data_dictionary", __doc__, ""
+    ).parse_args()  # --help is answered, and nothing is made for it
     sys.exit(main())
