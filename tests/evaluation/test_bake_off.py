@@ -193,6 +193,7 @@ def test_a_rerun_fits_nothing_and_stores_nothing(bench, contest) -> None:
     assert stamps(contest.zones.fits) | stamps(contest.zones.models) == before
 
 
+@pytest.mark.more
 def test_a_killed_process_leaves_no_half_fit_and_a_rerun_ends_with_the_same_files(bench, contest, tmp_path) -> None:
     plan = bench.plan(contest.plan.exports, ["lightgbm"])
     fits = plan.of("lightgbm", "1m")

@@ -266,6 +266,7 @@ def test_the_machine_is_kept_awake_as_long_as_a_run_lasts(zones: Zones) -> None:
     assert ended_within(service, 60)
 
 
+@pytest.mark.more
 @pytest.mark.slow
 def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(tmp_path: Path) -> None:
     """With what launchd gives it and nothing else: the agent's own environment, folder and file."""

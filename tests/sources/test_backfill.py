@@ -119,7 +119,7 @@ run(Zones(Path(sys.argv[1])), spec)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after", [3, 17])
+@pytest.mark.parametrize("after", [3, pytest.param(17, marks=pytest.mark.more)])
 def test_a_killed_backfill_goes_on_and_ends_as_one_undisturbed(fred, server, zones, tmp_path, after):
     reached, good = threading.Event(), server.by_request
 
