@@ -271,7 +271,7 @@ def prefect_server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
     with (
-        prefect_test_harness(server_startup_timeout=60),
+        prefect_test_harness(server_startup_timeout=300),
         temporary_settings({PREFECT_RUNNER_HEARTBEAT_FREQUENCY: None}),
     ):
         yield
