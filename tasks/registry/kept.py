@@ -12,7 +12,7 @@ from tasks.registry.sources import DataSources
 REGIMES = "regime_calendar.csv"
 FOLLOWS = {
     FILE: "holidays are known by rule, but a shutdown or a late release since then is not",
-    REGIMES: "sessions since then belong to no regime",
+    REGIMES: "no regime is written down for sessions since then, which count to the last one",
 }
 
 

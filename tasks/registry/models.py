@@ -203,11 +203,11 @@ def load_quality_gates(folder: Path) -> QualityGates:
 def load_regime_calendar(folder: Path) -> pd.DataFrame:
     """registry/regime_calendar.csv: regime, start, end, training_weight. For weights and slices, never a feature.
 
-    The regime that runs has no ``end`` (NaT): it goes on until somebody writes down the next one, and no training waits
-    for that.
+    The last regime goes on beyond its ``end`` until somebody writes down the next one: no training waits for that, and
+    health warns of it (tasks/registry/kept.py).
 
     Raises:
-        RegistryError: an earlier regime has no end, two overlap, or a day lies between two of them.
+        RegistryError: two regimes overlap, or a day lies between two of them.
     """
     import pandas as pd
 
