@@ -22,7 +22,7 @@ from prefect import Flow, flow
 
 from flows.ending import ends_when_asked
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
-from tasks.errors import CbiError, ManifestMismatch, OriginError, SourceUnavailable
+from tasks.errors import CbiError, ManifestMismatch, NoNetwork, OriginError, SourceUnavailable
 from tasks.logs import about
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import LIVE
@@ -195,7 +195,9 @@ def main() -> int:
         if given.record:
             keep_recorded(run, given.record)
         if came.status in ("failed", "disabled"):
-            raise SourceUnavailable(came.message if came.no_network else f"{came.source}: {came.message}")
+            if came.no_network:
+                raise NoNetwork(next(iter(came.failures.values())))
+            raise SourceUnavailable(f"{came.source}: {came.message}")
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -21,7 +21,8 @@ from tasks.http import REFUSED_STATUS, TRANSIENT_STATUS, Http
 from tasks.network import Unreachable
 from tasks.registry import SourceSpec
 from tasks.secrets import quoted
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
+from tasks.sources.records import read_table
 
 NO_HOST = {5, 6, 7}  # curl: the proxy or the host is not found, or not reached
 COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
@@ -138,13 +139,10 @@ def _tell_outage(series: str, heard: list[Any]) -> None:
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Bars as served. Columns are taken by name: their order drifts and some payloads hold closes only."""
-    try:
-        served = pd.read_csv(payload.path, na_values=["null", ""], keep_default_na=False, skip_blank_lines=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served, refused = read_table(payload, na_values=["null", ""], keep_default_na=False, skip_blank_lines=False)
     names = {str(column).strip().lower(): column for column in served.columns}
     found = {field: names[name.lower()] for field, name in spec.fields.items() if name.lower() in names}
     if "date" not in names or not {"close", "adj_close"} & set(found):
         raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:8]} have no Date with Close or Adj Close")
     rows = {"series": payload.series, "observation_date": served[names["date"]], "row": served.index + 2}
-    return pd.DataFrame(rows | {field: served[column] for field, column in found.items()})
+    return with_refusals(pd.DataFrame(rows | {field: served[column] for field, column in found.items()}), refused)
