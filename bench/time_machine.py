@@ -316,7 +316,7 @@ def main() -> int:
 def read_outcomes(path: Path) -> list[Outcome]:
     """The outcomes written down so far; a line that a kill cut off is left out."""
     found = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             told = json.loads(line)
         except json.JSONDecodeError:

@@ -17,6 +17,7 @@ from tasks.zones import Zones
 from tests.conftest import EARLY, FinishedRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
+WHERE = {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONWARNDEFAULTENCODING": "1"}
 FIGURES = "SELECT horizon, point, p10, p90, family FROM api.vw_latest_forecast ORDER BY horizon"
 
 
@@ -26,16 +27,22 @@ def test_the_forecasts_are_the_same_in_any_folder_locale_and_time_zone(first_run
     for name in ("tasks", "flows", "expectations"):
         shutil.copytree(PROJECT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(first_run.registry, checkout / "registry")
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("CBI_", "LC_", "LANG", "PREFECT"))}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CBI_", "LC_", "LANG", "PREFECT", "PYTHON"))
+    }
     done = subprocess.run(
         [sys.executable, "-m", "flows.daily", "--origin", str(first_run.archive), "--as-of", EARLY],
         cwd=elsewhere,
-        env={**own, "PYTHONPATH": str(checkout), "LC_ALL": "C", "TZ": "Asia/Tokyo"},
+        env={**own, **WHERE, "PYTHONPATH": str(checkout)},
         capture_output=True,
         encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    guessed = [line for line in done.stderr.splitlines() if "EncodingWarning" in line and f"{checkout}/" in line]
+    assert guessed == [], "every text is read and written as UTF-8, whatever the locale"
     home = checkout / "var"
     assert f"Gate page: {home / 'reports' / f'gates_{EARLY}.html'}" in done.stdout
     figures = [DuckDbWarehouse(Zones(place)).query(FIGURES) for place in (home, first_run.home)]
