@@ -135,6 +135,8 @@ def fit_champions(run: Run, day: Day, store: FolderStore, trained_as_of: pd.Time
                 metadata = {
                     "family": family,
                     "horizon": horizon,
+                    "sessions": sessions_ahead,
+                    "horizons": {name: h.sessions for name, h in run.horizons.horizons.items()},
                     "identity": f"{trained_as_of:%Y-%m-%d}",
                     "run": "time machine",
                     "trained_as_of": f"{trained_as_of:%Y-%m-%d}",
