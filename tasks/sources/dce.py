@@ -32,6 +32,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     """One file a weekday; a holiday's has no contracts and is not kept. A day that is no such file costs itself."""
     days = [window.start + timedelta(days=n) for n in range((window.end - window.start).days + 1)]
     lost: list[str] = []
+    arrived = False
     for day in days:
         if day.weekday() >= 5:
             continue
@@ -47,9 +48,10 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             lost.append(
                 f"{http.source}: {day}: not the text file of quotes but '{http.quote(content)}'. {_moved(http.source)}"
             )
-            if len(lost) >= GIVE_UP_AFTER:
+            if not arrived or len(lost) >= GIVE_UP_AFTER:  # a page that moved has no day at all
                 break
             continue
+        arrived = True
         if re.search(rb"(?m)^[a-z]+\d{4}\s*\t", content):
             yield Fetched(series=series, extension="txt", content=content, url=f"{spec.endpoint}?{query}")
     if lost:

@@ -38,7 +38,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if list(served.columns) != HEADER:
         raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:8]}, expected {HEADER}")
     month = served["SEAS"].map(MIDDLE_MONTH)
-    year = pd.to_numeric(served["YR"], errors="coerce").astype("Int64").astype("string")
+    year = pd.to_numeric(served["YR"], errors="coerce").round().astype("Int64").astype("string")
     dates = year + "-" + month.astype("Int64").astype("string").str.zfill(2) + "-01"
     rows = {"series": payload.series, "observation_date": dates, "row": served.index + 2}
     return with_refusals(pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()}), refused)
