@@ -99,8 +99,8 @@ def outage(
 def test_a_dead_source_degrades_the_forecast_by_name_and_only_the_price_stops_it(outage) -> None:
     sound = outage((), 0)
     assert sound.state == "sound" and sound.families["3m"] == "ridge", sound.degraded
-    macro = outage(("fred",), 90)
-    assert macro.families["3m"] == "ridge" and "fred: " in macro.degraded["3m"], "ridge does without"
+    energy = outage(("eia",), 90)
+    assert energy.families["3m"] == "ridge" and "eia: " in energy.degraded["3m"], "ridge does without"
     both = outage(("fred", BESIDE_PRICE), 90)
     assert both.families["3m"] == "no_change"
     assert "cannot serve: no forecast without vix;" in both.degraded["3m"], "the VIX alone stopped it, and is named"
