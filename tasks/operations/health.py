@@ -23,7 +23,7 @@ from tasks.model_store.open import open_store
 from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.summary import source_table
 from tasks.sources.ingest import why_disabled
-from tasks.sources.payloads import landed
+from tasks.sources.payloads import described
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
 from tasks.staging.summary import summarise_series
@@ -200,7 +200,10 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     damaged: dict[str, str] = {}
     for name in sources.sources:
         try:
-            fetched[name] = [payload.fetched_at for payload in landed(zones, name)]
+            payloads, broken = described(zones, name)
+            fetched[name] = [payload.fetched_at for payload in payloads]
+            if broken:
+                damaged[name] = next(iter(broken.values()))
             if (whole := read_staged(zones, name)) is not None:
                 staged.append(whole)
         except CbiError as error:

@@ -131,6 +131,7 @@ def child_of(process: subprocess.Popen[str], word: str, within_s: float = 120) -
     raise AssertionError(f"no {word}")
 
 
+@pytest.mark.more
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
@@ -153,6 +154,8 @@ def test_a_daily_run_asked_to_end_says_what_stands_and_leaves_no_server(
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.more
+@pytest.mark.xdist_group("daily")  # it needs the day computed there
 @pytest.mark.slow
 def test_what_was_published_before_is_named(copied_home, archive, few_families, monkeypatch, begun):
     from flows.daily import open_daily_run, what_stands

@@ -16,7 +16,7 @@ from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones
 from tests.conftest import EARLY, FinishedRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
+pytestmark = [pytest.mark.slow, pytest.mark.more, pytest.mark.xdist_group("daily")]
 WHERE = {"LC_ALL": "C", "TZ": "Asia/Tokyo", "PYTHONWARNDEFAULTENCODING": "1"}
 FIGURES = "SELECT horizon, point, p10, p90, family FROM api.vw_latest_forecast ORDER BY horizon"
 
