@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks import clock
 from tasks.errors import CbiError, OriginError, RegistryError, SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
@@ -27,6 +28,7 @@ from tasks.sources.payloads import (
     landed,
     newest_value,
 )
+from tasks.sources.sidecars import write_index
 from tasks.zones import Zones, exclusive, sweep_temporary, write_json
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ def ingest_source(
         else:
             absent, failures = _replay(zones, source, spec, chosen, Path(origin), progress)
         held = landed(zones, source)
+        write_index(zones.raw / source)
     new = sum((payload.path, payload.sha256) not in before for payload in held)
     if not held and len(absent) == len(chosen):
         status = "not recorded"
@@ -233,7 +236,7 @@ def fetch_window(zones: Zones, source: str, spec: SourceSpec, series: str, windo
     """
     payloads = 0
     for fetched in _fetched(source, spec, series, window, http):
-        now = pd.Timestamp.now(tz="UTC")
+        now = clock.now()
         land(zones, source, fetched, spec, fetched_at=now, asked_from=window.start, secrets=http.secrets)
         payloads += 1
     return payloads
@@ -246,8 +249,10 @@ def _window_start(held: list[Payload], spec: SourceSpec) -> date:
     """
     if not any(payload.day_known_only or payload.asked_from == spec.first_date for payload in held):
         return spec.first_date
-    told = [newest_value(payload, spec) if payload.day_known_only else payload.newest for payload in held]
-    newest = max([spec.first_date, *(day for day in told if day)])
+    newest = max([spec.first_date, *(payload.newest for payload in held if payload.newest)])
+    # a recorded one is read only if it may end later: nothing in it is newer than its fetch
+    recorded = [payload for payload in held if payload.day_known_only and payload.fetched_at.date() > newest]
+    newest = max([newest, *(day for payload in recorded if (day := newest_value(payload, spec)))])
     return max(spec.first_date, newest - timedelta(days=max(spec.refetch_days, 7)))
 
 
@@ -308,7 +313,7 @@ def backfill_source(
                 try:
                     with exclusive(zones, f"raw-{source}"):
                         payloads = fetch_window(zones, source, spec, name, chunk, http)
-                        if chunk.end < pd.Timestamp.now(tz="UTC").date():  # a day that runs is not finished
+                        if chunk.end < clock.now().date():  # a day that runs is not finished
                             write_json(mark, {"payloads": payloads})
                     vain = 0
                 except SourceUnavailable as error:

@@ -24,6 +24,7 @@ from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError,
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
+from tasks.sources.sidecars import payloads_of
 from tasks.zones import Zones, move_into, read_json, sha256_of, without_glob_signs, write_bytes, write_json
 
 log = logging.getLogger(__name__)
@@ -315,8 +316,7 @@ def _fetched_at(name: str) -> pd.Timestamp:
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
     """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
-    pattern = f"{without_glob_signs(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
-    payloads = [read_sidecar(path) for path in (zones.raw / source).glob(pattern)]
+    payloads = payloads_of(zones.raw / source, series, read_sidecar, Payload)
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     return sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
 
