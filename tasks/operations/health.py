@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from cronsim import CronSim
 
+from tasks import clock
 from tasks.calendar import sessions
 from tasks.context import Run
 from tasks.errors import CbiError
@@ -83,7 +84,7 @@ class Health:
 
 def take_health(run: Run, *, now: datetime | None = None) -> Health:
     """Look at everything. What cannot be looked at is a failing check, not an error."""
-    now = now or datetime.now(UTC)
+    now = now or clock.now().to_pydatetime()
     held = _Asked(run)
     sources = source_health(run.zones, run.sources, as_of=run.as_of)
     sources = sources.assign(

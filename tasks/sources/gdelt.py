@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks import clock
 from tasks.errors import SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
@@ -31,7 +32,7 @@ SEEN = re.compile(r"^(\d{4})(\d\d)(\d\d)T\d{6}Z$")
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """The articles of a topic, day by day; only days that are over, and no more of them than a run may take."""
-    over = pd.Timestamp.now(tz="UTC").tz_localize(None).normalize() - pd.Timedelta(days=1)
+    over = clock.now().tz_localize(None).normalize() - pd.Timedelta(days=1)
     last = min(pd.Timestamp(window.end), over, pd.Timestamp(window.start) + pd.Timedelta(days=spec.days_at_once - 1))
     articles: list[dict[str, Any]] = []
     for day in pd.date_range(window.start, last):
