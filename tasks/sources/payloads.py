@@ -25,7 +25,7 @@ from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
 from tasks.sources.sidecars import payloads_of
-from tasks.zones import Zones, move_into, read_json, sha256_of, without_glob_signs, write_bytes, write_json
+from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
 
 log = logging.getLogger(__name__)
 LIVE, RECORDED = "live", "recorded"
