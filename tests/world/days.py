@@ -24,10 +24,12 @@ from tasks.gates.held import known_at_session
 from tasks.model_store.folder import FolderStore
 from tasks.panel.join import build_panel
 from tasks.settings import PROJECT, load_settings
+from tasks.sources.payloads import adapter, landed, read
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones
+from tests.world.published import Published
 from tests.world.server import World
 
 KEY = ["source", "series", "observation_date", "field"]
@@ -50,6 +52,7 @@ class Day:
     said: str = ""
     asked: dict[str, int] = field(default_factory=dict)
     memory_mb: float = 0.0
+    cpu_s: float = 0.0
 
 
 def instant_of(session: pd.Timestamp, time_of_day: str = "18:30") -> pd.Timestamp:
@@ -111,6 +114,7 @@ class Home:
             log.read_text(),
             {source: count for source, count in asked.items() if count},
             usage.ru_maxrss / 1024,
+            usage.ru_utime + usage.ru_stime,
         )
 
     def observations(self, session: pd.Timestamp) -> pd.DataFrame:
@@ -180,6 +184,25 @@ def differences(live: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     differs = (kind == "") & ~((a - b).abs() <= 1e-6 * b.abs() + 1e-9)
     both["kind"] = kind.mask(differs, "value")
     return both[both["kind"] != ""].drop(columns="_merge")
+
+
+def served_too_early(run: Run, published: Published, *, since: pd.Timestamp) -> list[str]:
+    """Values in payloads landed ``since`` then that the archive says were not published when they were fetched.
+
+    The product holds back what its release rule calls unpublished: only the payload shows what the world served.
+    """
+    found = []
+    for source in published.by_source:
+        spec = run.sources.source(source)
+        for payload in landed(run.zones, source):
+            if payload.fetched_at >= since:
+                rows = read(adapter(spec).parse, payload, spec)
+                dates = pd.to_datetime(rows["observation_date"], format="%Y-%m-%d").groupby(rows["series"]).max()
+                for series, newest_date in dates.items():
+                    due = published.first_published(source, str(series)).get(newest_date)
+                    if due is None or due > payload.fetched_at:
+                        found.append(f"{payload.name}: {series} of {newest_date:%Y-%m-%d}, published {due}")
+    return found
 
 
 @contextmanager

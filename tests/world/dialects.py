@@ -32,7 +32,7 @@ def text(value: float) -> str:
     return repr(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def between(frame: pd.DataFrame, first: str, last: str) -> pd.DataFrame:
+def between(frame: pd.DataFrame, first: str | pd.Timestamp, last: str | pd.Timestamp) -> pd.DataFrame:
     """The rows of the dates asked for."""
     return frame.loc[pd.Timestamp(first) : pd.Timestamp(last)] if len(frame) else frame
 
@@ -43,6 +43,7 @@ def yahoo(asked: Asked, world: World) -> Answer:
         return (200, b"crumb") if asked.path.endswith("getcrumb") else NOTHING
     symbol, zone = asked.path.rpartition("/")[2], "America/New_York"
     bars = world.at("yahoo", symbol)
+    bars = bars[bars["close"].notna()] if "close" in bars else bars.iloc[:0]  # some recorded files hold no price
     if "period1" in asked.query:
         ends = [pd.Timestamp(int(asked.query[name]), unit="s", tz="UTC") for name in ("period1", "period2")]
         days = [end.tz_convert(zone).tz_localize(None) for end in ends]
@@ -119,7 +120,8 @@ def oni(asked: Asked, world: World) -> Answer:
     for day, row in world.at("noaa", series).iterrows():
         of = {name: row.get(field, float("nan")) for field, name in fields.items()}
         total, anomaly = (text(of[name]) if name in of else "0" for name in ("TOTAL", "ANOM"))
-        lines.append(f" {MONTHS[day.month - 1]} {day.year} {total} {anomaly}")
+        season = pd.Timestamp(str(day))
+        lines.append(f" {MONTHS[season.month - 1]} {season.year} {total} {anomaly}")
     return 200, ("\n".join(lines) + "\n").encode()
 
 
@@ -178,11 +180,10 @@ def bls(asked: Asked, world: World) -> Answer:
     (field,) = spec.fields
     found = []
     for series in wanted["seriesid"]:
-        values = world.at("bls", series).get(field, pd.Series(dtype=float))
-        values = between(values.to_frame(), f"{wanted['startyear']}-01-01", f"{wanted['endyear']}-12-31")
+        months = between(world.at("bls", series), f"{wanted['startyear']}-01-01", f"{wanted['endyear']}-12-31")
         data = [
-            {"year": str(day.year), "period": f"M{day.month:02d}", spec.fields[field]: text(value)}
-            for day, value in values.iloc[:, 0].items()
+            {"year": f"{day:%Y}", "period": f"M{day:%m}", spec.fields[field]: text(value)}
+            for day, value in months.get(field, pd.Series(dtype=float)).items()
         ]
         found.append({"seriesID": series, "data": data[::-1]})
     return 200, json.dumps({"status": "REQUEST_SUCCEEDED", "message": [], "Results": {"series": found}}).encode()

@@ -146,7 +146,7 @@ def served(world: World) -> Iterator[str]:
         server.server_close()
 
 
-def point_at(url: str, registry: Path, *, fast: bool = True, only: tuple[str, ...] = ()) -> None:
+def point_at(url: str, registry: Path, now: pd.Timestamp, *, fast: bool = True, only: tuple[str, ...] = ()) -> None:
     """Rewrite a copied registry: every address becomes ``url``/<source>/<its own path>.
 
     Args:
@@ -163,4 +163,6 @@ def point_at(url: str, registry: Path, *, fast: bool = True, only: tuple[str, ..
             spec["rate_limit_per_minute"], spec["burst"] = 60_000, 1000
         if only and name not in only and not spec.get("tables"):
             spec["disabled"] = "not asked in this world"
+        if pd.Timestamp(spec["first_date"], tz="UTC") > now:
+            spec["disabled"] = f"it begins on {spec['first_date']}, after this world"
     path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
