@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from flows import arguments
+
+if __name__ == "__main__":
+    arguments.begin(arguments.backfill(), arguments.LANDED_STAYS)
+
 from prefect import flow
 
-from flows.ingest import open_ingest_run, stage, window_between
-from flows.runtime import Steps, as_task, prefect_at_home
+from flows.ending import ends_when_asked
+from flows.ingest import check_names, open_ingest_run, stage, window_between
+from flows.runtime import Steps, as_task, mark_crashed, prefect_at_home
 from tasks.errors import CbiError, OriginError, SourceUnavailable
 
 if TYPE_CHECKING:
@@ -18,12 +23,14 @@ if TYPE_CHECKING:
     from tasks.sources.payloads import Window
     from tasks.staging.stage import Staged
 
-CHUNK_DAYS = 366
-
 
 @flow(name="backfill", flow_run_name="backfill {source} {start} to {end}", persist_result=False)
 def backfill(
-    source: str, start: str, end: str | None = None, series: list[str] | None = None, chunk_days: int = CHUNK_DAYS
+    source: str,
+    start: str,
+    end: str | None = None,
+    series: list[str] | None = None,
+    chunk_days: int = arguments.CHUNK_DAYS,
 ) -> tuple[Backfilled, Staged]:
     """Fetch the range, chunk by chunk, then stage all that is held of the source."""
     run = open_ingest_run("live", None)
@@ -50,20 +57,14 @@ def fetch_chunks(run: Run, source: str, window: Window, series: tuple[str, ...],
 
 def main() -> int:
     """Command line. Ends with 1 when a chunk did not come; the same command again asks for that one only."""
-    parser = argparse.ArgumentParser(prog="python -m flows.backfill", description=__doc__)
-    parser.add_argument("source", help="a source of registry/data_sources.yaml")
-    parser.add_argument("--start", required=True, help="first date")
-    parser.add_argument("--end", help="last date (default: the newest session)")
-    parser.add_argument("--series", nargs="+", help="only these (default: all of the source's)")
-    parser.add_argument("--chunk-days", type=int, default=CHUNK_DAYS, help="days asked for at once (default: a year)")
-    given = parser.parse_args()
+    given = arguments.backfill().parse_args()
     try:
         run = open_ingest_run("live", None)
-        run.sources.source(given.source)
+        check_names(run, given.source, given.series, live=True)
         window_between(run, given.start, given.end)
         if given.chunk_days < 1:
             raise OriginError(f"--chunk-days {given.chunk_days}: at least 1")
-        with prefect_at_home(run.settings):
+        with ends_when_asked(lambda: arguments.LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
             done, staged = backfill(given.source, given.start, given.end, given.series, given.chunk_days)
         print(
             f"{done.source}: {done.chunks} chunks, {done.done_before} done before, {len(done.failures)} failed; "

@@ -18,9 +18,10 @@ from flows.ending import ends_when_asked
 from flows.ingest import ingest, keep_recorded
 from flows.report import publish_artifacts
 from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
-from flows.training import gate_training, task_runner, training
+from flows.training import task_runner, training
 from tasks.errors import CbiError, GateFailed, OriginError, ReportFailed, ServerGone, SourceDown, StaleSource
 from tasks.made import Made
+from tasks.network import any_accepts
 from tasks.settings import Settings, load_settings
 from tasks.zones import Zones
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from tasks.context import Run
+    from tasks.day import InputNotes
+    from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport, GateResult
     from tasks.reporting.summary import RunSummary
     from tasks.sources.ingest import Ingested
@@ -52,19 +55,22 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     gates = [as_task(gate_collection, "gate POST_COLLECTION")(run, ingested)]
     observations, quarantine, series, set_aside = as_task(gather_known, "gather")(run, staged)
     gates.append(as_task(gate_staging, "gate POST_STAGING")(run, observations, series, set_aside))
-    panel, panel_summary = as_task(assemble, "assemble panel")(run, observations)
-    features = as_task(build_features, "build features")(run, panel)
-    gates.append(as_task(gate_features, "gate POST_FEATURES")(run, features, panel))
+    assembled = as_task(assemble, "assemble panel")(run, observations)
+    featured = as_task(build_features, "build features")(run, assembled)
+    gates.append(as_task(gate_features, "gate POST_FEATURES")(run, featured, assembled))
+    panel, features, notes = assembled.table, featured.table, notes_on(run, assembled, featured)
     labels = as_task(build_labels, "build labels")(run, panel, observations)
-    gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, panel, panel_summary, labels))
+    gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, assembled, labels))
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
     trained = needs_training(run)
     if trained:
         on = training.with_options(task_runner=task_runner("local", run.settings.workers))
         gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
     else:
-        gates.append(as_task(gate_training, "gate PRE_TRAINING")(run))
-    forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(run, features, panel, data_snapshot)
+        gates.append(as_task(see_training_files, "gate PRE_TRAINING")(run))
+    forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(
+        run, features, panel, data_snapshot, notes
+    )
     made = Made(
         data_snapshot=data_snapshot,
         panel=panel,
@@ -79,6 +85,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
         gates=gates,
         trained=trained,
         notices=notices,
+        inputs=notes,
     )
     summary = as_task(publish, "publish")(run, made)
     as_task(publish_artifacts, "report")(summary)
@@ -100,11 +107,10 @@ def origin_of(settings: Settings) -> str:
         OriginError: neither can be reached.
     """
     from tasks.registry import load_sources
-    from tasks.sources.network import has_live_data, is_reachable
-    from tasks.sources.payloads import LIVE, RECORDED
+    from tasks.sources.payloads import LIVE, RECORDED, has_live_data
 
     sources = load_sources(settings.registry)
-    if has_live_data(Zones(settings.home), sources) or is_reachable(sources):
+    if has_live_data(Zones(settings.home), sources) or any_accepts(sources.hosts()):
         return LIVE
     if not settings.archive.is_dir():
         raise OriginError(
@@ -186,48 +192,58 @@ def gate_staging(
     return pass_gate(run, "POST_STAGING", tables, set_aside=set_aside)
 
 
-def assemble(run: Run, observations: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The point-in-time panel, tested as registry/join_spec.yaml declares, and a line a column."""
-    from tasks.panel.join import build_panel, summarise_panel
-    from tasks.panel.join_tests import check_joins
-    from tasks.registry import load_regime_calendar
+def assemble(run: Run, observations: pd.DataFrame) -> ColumnsAside:
+    """The point-in-time panel with a line per column; a column that fails its gate is missing in it."""
+    from tasks.day import assemble
 
-    panel = build_panel(observations, run.joins, as_of=run.as_of)
-    regimes = load_regime_calendar(run.settings.registry)
-    check_joins(panel, run.joins, observations=observations, regimes=regimes)
-    return panel, summarise_panel(panel, run.joins, observations)
+    return assemble(run, observations)
 
 
-def build_features(run: Run, panel: pd.DataFrame) -> pd.DataFrame:
-    """The feature table."""
-    from tasks.features.build import build_features
+def build_features(run: Run, assembled: ColumnsAside) -> ColumnsAside:
+    """The feature table with a line per feature; a feature that fails its gate is missing in it."""
+    from tasks.day import make_features
 
-    return build_features(panel, run.features)
+    return make_features(run, assembled)
 
 
-def gate_features(run: Run, features: pd.DataFrame, panel: pd.DataFrame) -> GateReport:
-    """POST_FEATURES: the features, their order, their first dates, and the crush beside the prices it is made of."""
+def notes_on(run: Run, assembled: ColumnsAside, featured: ColumnsAside) -> InputNotes:
+    """What was set aside, and what stands in for it."""
+    from tasks.day import notes_on
+
+    return notes_on(run, assembled, featured)
+
+
+def gate_features(run: Run, featured: ColumnsAside, assembled: ColumnsAside) -> GateReport:
+    """POST_FEATURES: the features, their order, when they begin, and the crush beside the prices it is made of."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import feature_tables
-    from tasks.sources.payloads import LIVE
 
-    tables = feature_tables(features, panel, run.features, run.sources, recorded=run.origin != LIVE)
-    return pass_gate(run, "POST_FEATURES", tables)
+    tables = feature_tables(featured.table, assembled.table, featured.summary, run.features)
+    return pass_gate(run, "POST_FEATURES", tables, set_aside=featured.results)
 
 
 def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
     """Targets at every horizon."""
-    from tasks.labels import build_labels, with_settled_closes
+    from tasks.day import make_labels
 
-    return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
+    return make_labels(run, panel, observations)
 
 
-def gate_assembly(run: Run, panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> GateReport:
+def gate_assembly(run: Run, assembled: ColumnsAside, labels: pd.DataFrame) -> GateReport:
     """POST_ASSEMBLY: the panel, a line a column of it, and the labels."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import assembly_tables
 
-    return pass_gate(run, "POST_ASSEMBLY", assembly_tables(panel, panel_summary, labels))
+    tables = assembly_tables(assembled.table, assembled.summary, labels)
+    return pass_gate(run, "POST_ASSEMBLY", tables, set_aside=assembled.results)
+
+
+def see_training_files(run: Run) -> GateReport:
+    """PRE_TRAINING on a day that trains nothing: what it finds stops the next training, not this forecast."""
+    from tasks.gates.run import see_gate
+    from tasks.gates.tables import training_tables
+
+    return see_gate(run, "PRE_TRAINING", training_tables(run.work.exports, run.features, run.horizons))
 
 
 def export(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
@@ -246,7 +262,7 @@ def needs_training(run: Run) -> bool:
 
 
 def forecast(
-    run: Run, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str
+    run: Run, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str, notes: InputNotes
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Forecasts, their explanation, what was measured of the models behind them, and what to know of their store."""
     from tasks.evaluation.bake_off import champions_of, measured_with
@@ -263,6 +279,7 @@ def forecast(
         as_of=run.as_of,
         data_snapshot=data_snapshot,
         code_version=run.code_version,
+        notes=notes,
     )
     measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
     return forecasts, explainers, measured, store.notices()

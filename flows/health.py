@@ -5,10 +5,14 @@ Ends with 0 when all is ok (or nothing has been made yet), 1 with warnings, 2 wh
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import TYPE_CHECKING
+
+from flows import arguments
+
+if __name__ == "__main__":
+    arguments.begin(arguments.health(), "Nothing was changed.")
 
 from prefect import State, flow
 from prefect.states import Completed
@@ -40,11 +44,27 @@ def health(as_of: str | None = None) -> State[None]:
 
 
 def open_health(as_of: str | None) -> Health:
-    """Settings and registry, then the look at everything."""
+    """Settings and registry, then the look at everything; as of the last finished session where no date is given."""
     from tasks.context import open_run
     from tasks.operations.health import take_health
 
-    return take_health(note_run(open_run(load_settings(), origin="live", as_of=as_of)))
+    dated = "as asked for" if as_of else "the last finished session"
+    return take_health(note_run(open_run(load_settings(), origin="live", as_of=as_of)), dated=dated)
+
+
+def open_health_here(as_of: str | None) -> Health:
+    """The same for a person: a home whose newest run read recorded payloads is judged as of that run's session."""
+    from tasks.context import open_run
+    from tasks.gates.held import recorded_session
+    from tasks.operations.health import take_health
+    from tasks.zones import Zones
+
+    settings = load_settings()
+    recorded = recorded_session(Zones(settings.home)) if as_of is None else None
+    if recorded is None:
+        return open_health(as_of)
+    run = open_run(settings, origin="live", as_of=f"{recorded:%Y-%m-%d}")
+    return take_health(run, dated="the session of the recorded payloads here; --as-of judges another")
 
 
 def main() -> int:
@@ -53,12 +73,9 @@ def main() -> int:
 
     from tasks.reporting.terminal import print_health
 
-    parser = argparse.ArgumentParser(prog="python -m flows.health", description=__doc__)
-    parser.add_argument("--as-of", help="judge ages as of this date (default: the newest session)")
-    parser.add_argument("--json", action="store_true", help="for monitoring")
-    given = parser.parse_args()
+    given = arguments.health().parse_args()
     try:
-        taken = open_health(given.as_of)
+        taken = open_health_here(given.as_of)
         plain = json.dumps(taken.to_json(), default=str, indent=1) if given.json else ""
     except Exception as error:  # a traceback would end with 1, which means warnings
         told = redact(" ".join(f"{type(error).__name__}: {error}".split()))

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
 import random
 import sys
 import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows import arguments
+
+if __name__ == "__main__":
+    arguments.begin(arguments.ingest(), arguments.LANDED_STAYS)
+
 from prefect import Flow, flow
 
-from flows.runtime import Steps, as_task, note_run, prefect_at_home
-from tasks.errors import CbiError, OriginError, SourceUnavailable
+from flows.ending import ends_when_asked
+from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
+from tasks.errors import CbiError, ManifestMismatch, OriginError, SourceUnavailable
 from tasks.logs import about
 from tasks.settings import PROJECT, load_settings
+from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
     from tasks.context import Run
@@ -59,9 +68,47 @@ def stage(run: Run, source: str) -> Staged:
         return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 
 
+def judge(run: Run, came: Ingested, staged: Staged) -> Ingested:
+    """What the source brought, after its payloads were read: a payload that nobody can read is no success."""
+    from tasks.staging.arrivals import judged
+
+    after = judged(came, staged.quarantine, run.sources.source(came.source))
+    if after != came:
+        with about(source=came.source):
+            log.warning("%s: %s; %s", after.source, after.status, after.message)
+    return after
+
+
 def ingest(run: Run, source: str) -> tuple[Ingested, Staged]:
-    """Land, then stage: what the daily run does of each source, in one task."""
-    return land(run, source), stage(run, source)
+    """Land, then stage: what the daily run does of each source, in one task.
+
+    A broken file of the source (one that is a folder, that cannot be read or replaced) costs that source its day.
+    """
+    from tasks.sources.ingest import Ingested
+
+    try:
+        came = land(run, source)
+    except (ManifestMismatch, OSError) as error:
+        came = Ingested(source, "failed", 0, 0, {source: _told(error)})
+    try:
+        staged = stage(run, source)
+    except (ManifestMismatch, OSError) as error:
+        return came.judged({source: _told(error)}, ()), _staged_last(run, source)
+    return judge(run, came, staged), staged
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}; mend or remove that file"
+
+
+def _staged_last(run: Run, source: str) -> Staged:
+    """What an earlier run staged, where it can be read; else nothing."""
+    from tasks.staging.stage import nothing_staged, read_staged
+
+    with suppress(CbiError, OSError):
+        if held := read_staged(run.zones, source):
+            return held
+    return replace(nothing_staged(), source=source)
 
 
 def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
@@ -80,9 +127,21 @@ def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
         run = open_ingest_run(origin, as_of)
         window = window_between(run, start, end)
         came = as_task(land, "land")(run, source, tuple(series or ()), window)
-        return came, as_task(stage, "stage")(run, source)
+        staged = as_task(stage, "stage")(run, source)
+        return judge(run, came, staged), staged
 
     return alone
+
+
+def check_names(run: Run, source: str, series: Iterable[str] | None, *, live: bool) -> None:
+    """Refuse a source or series that there is none of, before Prefect starts.
+
+    Raises:
+        RegistryError: with the nearest ones that there are.
+    """
+    from tasks.sources.ingest import which
+
+    which(run.sources.source(source), source, series or (), live=live)
 
 
 def open_ingest_run(origin: str, as_of: str | None) -> Run:
@@ -122,29 +181,19 @@ def keep_recorded(run: Run, folder: Path) -> None:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.ingest", description=__doc__)
-    parser.add_argument("source", help="a source of registry/data_sources.yaml")
-    parser.add_argument("--origin", default="live", help="`live`, `recorded`, or a folder of recorded payloads")
-    parser.add_argument("--as-of", help="date; everything known later is left out")
-    parser.add_argument("--series", nargs="+", help="only these (default: all of the source's)")
-    parser.add_argument("--start", help="ask for exactly these dates, whatever is held (default: what is missing)")
-    parser.add_argument("--end", help="(default: the newest session)")
-    parser.add_argument(
-        "--record", type=Path, metavar="DIR", help="copy all live payloads of this home there: an archive of your own"
-    )
-    given = parser.parse_args()
+    given = arguments.ingest().parse_args()
     try:
         run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
-        run.sources.source(given.source)
+        check_names(run, given.source, given.series, live=run.origin == LIVE)
         window_between(run, given.start, given.end)
-        with prefect_at_home(run.settings):
+        with ends_when_asked(lambda: arguments.LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
             came, staged = ingest_flow(given.source)(
                 run.origin, f"{run.as_of:%Y-%m-%d}", given.series, given.start, given.end
             )
         if given.record:
             keep_recorded(run, given.record)
         if came.status in ("failed", "disabled"):
-            raise SourceUnavailable(f"{came.source}: {came.message}")
+            raise SourceUnavailable(came.message if came.no_network else f"{came.source}: {came.message}")
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
@@ -154,7 +203,7 @@ def main() -> int:
         + (f"; {came.message}" if came.message else "")
         + (f"; never recorded: {', '.join(came.not_recorded)}" if came.not_recorded else "")
     )
-    return 0
+    return 1 if came.status == "partial" else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from prefect import State, flow
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import daily as by_day
@@ -21,6 +21,8 @@ from flows import training as by_week
 from tasks.errors import ManifestMismatch, SourceUnavailable
 from tasks.operations.run_key import RunKey, done, local_day, no_session, write_done
 from tasks.settings import load_settings
+from tasks.sources.ingest import why_disabled
+from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
@@ -61,16 +63,16 @@ def ingest(
     if (told := done(run.zones, key)) and not again:
         return _skipped(told)
     by_schedule = _by_schedule()
+    if run.origin == LIVE and (why := why_disabled(spec)):
+        return _disabled(f"{source}: disabled: {why}")
     came, staged = by_source.ingest_flow(source).fn(
         run.origin, f"{run.as_of:%Y-%m-%d}", spread_s=spread_s if by_schedule else 0.0
     )
     if came.status == "failed":
         raise SourceUnavailable(f"{source}: {came.message}")
-    outcome = f"{came.status}; {came.new_payloads} new payloads, {len(staged.observations):,} observations held"
-    if came.status == "disabled":
-        return _skipped(f"{source}: {came.message}")
-    if came.status == "partial":
-        return _completed(f"{outcome}; {came.message}")
+    outcome = f"{came.status}; {came.new_payloads} new payloads, {len(staged.observations):,} observations stored"
+    if came.status == "partial":  # the day stays to be done: the next trigger asks again
+        return _partial(f"{source}: {outcome}; {came.message}")
     return _finished(run.zones, key, outcome)
 
 
@@ -125,6 +127,18 @@ def _no_session_due() -> str | None:
 def _skipped(why: str) -> State[Any]:
     log.info("nothing to do: %s", why)
     return Completed(name="Skipped", message=why)
+
+
+def _disabled(why: str) -> State[Any]:
+    """A source that cannot be asked is neither done nor broken: the run is shown as cancelled."""
+    log.warning("not asked: %s", why)
+    return Cancelled(name="Disabled", message=why)
+
+
+def _partial(outcome: str) -> State[Any]:
+    """What arrived is stored; that something did not is no success."""
+    log.warning(outcome)
+    return Failed(name="Partial", message=outcome)
 
 
 def _completed(outcome: str) -> State[Any]:

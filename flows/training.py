@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
+
+from flows import arguments
+
+if __name__ == "__main__":
+    arguments.begin(arguments.training(), arguments.FITS_STAY)
 
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.runtime import Steps, as_task, note_run, prefect_at_home, shared_server
+from flows.ending import ends_when_asked
+from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home, shared_server
 from tasks.errors import CbiError, SettingsError
 from tasks.settings import load_settings
 
@@ -27,10 +32,6 @@ if TYPE_CHECKING:
     from tasks.gates.run import GateReport
     from tasks.settings import Settings
     from tasks.zones import Zones
-
-RUNNERS = ("local", "dask", "ray")
-BUDGETS = ("daily", "quick", "full")
-TRIALS = 30  # a study, where neither trials nor minutes are given
 
 
 def gate_training(run: Run) -> GateReport:
@@ -229,13 +230,7 @@ def main() -> int:
     from tasks.reporting.terminal import board_tables
     from tasks.zones import Zones, read_json
 
-    parser = argparse.ArgumentParser(prog="python -m flows.training", description=__doc__)
-    parser.add_argument("--budget", choices=BUDGETS, default="daily", help="how much of registry/models.yaml to run")
-    parser.add_argument("--runner", choices=RUNNERS, default="local", help="where fits run")
-    parser.add_argument("--search", metavar="FAMILY", help="search its options instead, on the training window only")
-    effort = parser.add_mutually_exclusive_group()
-    effort.add_argument("--trials", type=int, help=f"of --search: trials a horizon, earlier ones counted ({TRIALS})")
-    effort.add_argument("--minutes", type=float, help="of --search: for all its horizons together")
+    parser = arguments.training()
     given = parser.parse_args()
     if given.search is None and (given.trials, given.minutes) != (None, None):
         parser.error("--trials and --minutes are of --search FAMILY")
@@ -247,11 +242,12 @@ def main() -> int:
         if given.search is not None:
             from tasks.evaluation.search import SearchBudget
 
-            trials = TRIALS if given.minutes is None and given.trials is None else given.trials
+            trials = arguments.TRIALS if given.minutes is None and given.trials is None else given.trials
             tell_search(given.search, search_options(settings, given.search, SearchBudget(trials, given.minutes)))
             return 0
         apart = given.runner != "local"
-        with prefect_at_home(settings), shared_server() if apart else nullcontext():
+        ending = ends_when_asked(lambda: arguments.FITS_STAY, mark_crashed)
+        with ending, prefect_at_home(settings), shared_server() if apart else nullcontext():
             on = training.with_options(task_runner=task_runner(given.runner, settings.workers))
             board, gate = on(held["as_of"], budget=given.budget, apart=apart)
     except CbiError as error:

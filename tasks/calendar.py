@@ -63,8 +63,30 @@ def last_finished_session(now: pd.Timestamp | None = None) -> pd.Timestamp:
 
 @lru_cache(maxsize=1)
 def us_federal_holidays() -> np.ndarray:
-    """US federal holidays 1970-2040 as ``datetime64[D]`` (observed dates), for release calendars."""
+    """US federal holidays 1970 to 2100 as ``datetime64[D]`` (observed dates), by the rules of the law."""
     from pandas.tseries.holiday import USFederalHolidayCalendar
 
-    days = USFederalHolidayCalendar().holidays("1970-01-01", "2040-12-31")
+    days = USFederalHolidayCalendar().holidays("1970-01-01", "2100-12-31")
     return days.to_numpy().astype("datetime64[D]")
+
+
+@lru_cache(maxsize=1)
+def inauguration_days() -> np.ndarray:
+    """Working days on which presidents take office: 20 January, on a Sunday the Monday after; Washington is closed."""
+    days = [pd.Timestamp(year, 1, 20) for year in range(1973, 2101, 4)]
+    days = [day + pd.Timedelta(days=1) if day.dayofweek == 6 else day for day in days]
+    return np.array([day for day in days if day.dayofweek < 5], dtype="datetime64[D]")
+
+
+@lru_cache(maxsize=1)
+def year_end_eves() -> np.ndarray:
+    """24 and 31 December where they are a Monday or Tuesday: offices work little, and reports come later."""
+    days = [pd.Timestamp(year, 12, day) for year in range(1970, 2101) for day in (24, 31)]
+    return np.array([day for day in days if day.dayofweek < 2], dtype="datetime64[D]")
+
+
+@lru_cache(maxsize=1)
+def usual_christmas_orders() -> np.ndarray:
+    """Days about Christmas on which presidents like to close offices: a Monday or Tuesday 24th, a Friday 26th."""
+    days = [pd.Timestamp(year, 12, day) for year in range(1970, 2101) for day in (24, 26)]
+    return np.array([day for day in days if day.dayofweek < 2 or (day.day, day.dayofweek) == (26, 4)], "datetime64[D]")

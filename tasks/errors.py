@@ -32,6 +32,14 @@ class SourceDown(SourceUnavailable):
     """Nothing answered at all, so asking for the next series is vain."""
 
 
+class NoNetwork(SourceDown):
+    """No host can be reached from this machine, so asking any source is vain."""
+
+
+class NothingNew(SourceUnavailable):
+    """The source answered as it should, and it has nothing for the dates requested."""
+
+
 class SchemaDrift(CbiError):
     """A payload does not have the columns its adapter knows."""
 
@@ -46,10 +54,6 @@ class NothingHeld(CbiError):
 
 class GateFailed(CbiError):
     """A blocking expectation failed; nothing after the gate was written."""
-
-
-class JoinTestsFailed(CbiError):
-    """The assembled panel is not what registry/join_spec.yaml declares; nothing was made of it."""
 
 
 class StorageFailed(CbiError):

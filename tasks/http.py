@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -25,8 +26,9 @@ from tenacity import (
     wait_exponential_jitter,
 )
 
-from tasks.errors import SourceDown, SourceUnavailable
-from tasks.secrets import redact
+from tasks.errors import NoNetwork, SourceDown, SourceUnavailable
+from tasks.network import NETWORK, is_loopback, is_unreachable
+from tasks.secrets import quoted, redact
 from tasks.zones import read_json, refusals_told, write_json
 
 Answer = TypeVar("Answer")
@@ -36,6 +38,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
+REFUSED_STATUS = {400, 401, 403}  # the request or its key is wrong: asking again later does not help
+MOST_OF_A_REFUSAL = 64 * 2**10  # bytes read of an answer that says why there is none
 
 
 @dataclass(frozen=True)
@@ -124,10 +128,13 @@ class Http:
         burst: int = 5,
         secrets: tuple[str, ...] = (),
         keys: Mapping[str, str] | None = None,
+        key_pages: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         downloads: Path | None = None,
     ) -> None:
-        """``downloads`` is the folder for large files on their way; what a killed run left there is gone on with.
+        """``keys`` are the keys that are set, ``key_pages`` says of each key where it is to be had.
+
+        ``downloads`` is the folder for large files on their way; what a killed run left there is gone on with.
 
         Without one they go to a temporary folder that ends with the client.
         """
@@ -135,6 +142,7 @@ class Http:
         self._temporary = None if downloads else tempfile.TemporaryDirectory(prefix="cbi-downloads-")
         self.downloads = downloads or Path(self._temporary.name)  # type: ignore[union-attr]
         self.keys = dict(keys or {})
+        self.key_pages = dict(key_pages or {})
         self.secrets = (*secrets, *self.keys.values())
         self.limits = limits or Limits()
         self._ends_at = time.monotonic() + self.limits.run_s
@@ -155,6 +163,10 @@ class Http:
     def secret(self, name: str) -> str | None:
         """The key of that environment name; None where an optional one is not set."""
         return self.keys.get(name)
+
+    def quote(self, answer: bytes | str) -> str:
+        """A server's own words for a message, without our keys, at most 200 characters."""
+        return quoted(answer, self.secrets)
 
     def get(
         self,
@@ -199,6 +211,8 @@ class Http:
                 "that one run gives a source are over. What came is kept, and the next run goes on from it"
             )
         longest_s = self.limits.total_s if longest_s is None else longest_s
+        near = is_loopback(shown)
+        self._require_network(near)
         try:
             for attempt in Retrying(
                 stop=stop_after_attempt(self.limits.attempts) | stop_after_delay(longest_s),
@@ -209,24 +223,57 @@ class Http:
             ):
                 with attempt:
                     self._bucket.take()
-                    return call()
+                    answer = call()
+                    if not near:
+                        NETWORK.reached()
+                    return answer
         except httpx.HTTPError as error:
-            failure = SourceDown if is_transient(error) else SourceUnavailable
-            attempts = f" after {self.limits.attempts} attempts" if self._may_ask_again(error) else ""
-            if (wait_s := _asked_wait_s(error) or 0.0) > self.limits.longest_wait_s:
-                attempts = f"; it asks for {wait_s:.0f} s of patience, more than a run waits"
-            raise failure(
-                f"{self.source}: {redact(shown, self.secrets)}: {self._describe(error)}{attempts}. What is held stays; "
-                f"try `python -m flows.ingest {self.source}` later"
-            ) from None
+            if isinstance(error, httpx.HTTPStatusError) and not near:
+                NETWORK.reached()
+            self._require_network(near)
+            raise self._failure(error, redact(shown, self.secrets)) from None
         raise AssertionError("unreachable")
+
+    def _require_network(self, near: bool) -> None:
+        """Nothing, where there is a network or the host is ``near``: this machine itself.
+
+        Raises:
+            NoNetwork: with the one sentence that all sources share.
+        """
+        if not near and (why := NETWORK.is_down()):
+            raise NoNetwork(why)
+
+    def _failure(self, error: httpx.HTTPError, shown: str) -> SourceUnavailable:
+        """What a request that got no answer came to: how it failed, in the server's words, and what to do."""
+        told = f"{self.source}: {shown}: {self._describe(error)}"
+        status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
+        if status in REFUSED_STATUS:
+            return SourceUnavailable(f"{told}. What is held stays. {self._advice(status)}")
+        failure = SourceDown if is_transient(error) else SourceUnavailable
+        attempts = f" after {self.limits.attempts} attempts" if self._may_ask_again(error) else ""
+        if (wait_s := _asked_wait_s(error) or 0.0) > self.limits.longest_wait_s:
+            attempts = f"; it asks for {wait_s:.0f} s of patience, more than a run waits"
+        later = f"try `python -m flows.ingest {self.source}` later"
+        return failure(f"{told}{attempts}. What is held stays; {later}")
+
+    def _advice(self, status: int | None) -> str:
+        """What to do about a refusal: which key to set, and where it is to be had."""
+        places = [
+            f"{'check' if name in self.keys else 'set'} {name} (get it at {page})"
+            for name, page in self.key_pages.items()
+        ]
+        if places:
+            told = " and ".join(places)
+            return f"{told[0].upper()}{told[1:]}, in the environment or the keychain; see docs/runbook.md"
+        what = "the request" if status == 400 else "this machine or its address"
+        return f"The source needs no key and refuses {what}; see docs/runbook.md"
 
     def _once(self, method: str, url: str, **asked: Any) -> bytes:
         started, body = time.monotonic(), bytearray()
         # a redirect would carry the key in a header or a body to wherever it points
         carries = bool(asked.get("headers") or asked.get("json"))
         with self._client.stream(method, url, follow_redirects=not carries, **asked) as response:
-            response.raise_for_status()
+            self._require_success(response)
             for chunk in response.iter_bytes():
                 body += chunk
                 if len(body) > self.limits.max_bytes:
@@ -236,6 +283,23 @@ class Http:
                 if time.monotonic() - started > self.limits.total_s:
                     raise TooLong(f"still sending after {self.limits.total_s:.0f} s")
         return bytes(body)
+
+    def _require_success(self, response: httpx.Response) -> None:
+        """Raise for a status that is no success, with what the server says about it.
+
+        Raises:
+            httpx.HTTPStatusError: its response has the words under the extension ``words``.
+        """
+        if response.is_success:
+            return
+        words, ends_at = bytearray(), time.monotonic() + self.limits.read_s
+        with suppress(httpx.HTTPError):  # the status is the news; what cannot be read of the rest is none
+            for chunk in response.iter_bytes():
+                words += chunk
+                if len(words) > MOST_OF_A_REFUSAL or time.monotonic() > ends_at:
+                    break
+        response.extensions["words"] = self.quote(bytes(words))
+        response.raise_for_status()
 
     def _once_to_disk(self, url: str, part: Path) -> Path:
         """Ask for what is missing of ``part``; its validator, kept beside it, says that it is still the same file."""
@@ -248,7 +312,7 @@ class Http:
             if response.status_code == 416:  # nothing is left, or it is another file: ask for the whole of it
                 part.unlink()
                 raise TooLong("the server has nothing after what is held; all of it is asked for again")
-            response.raise_for_status()
+            self._require_success(response)
             if response.status_code != 206 or not response.headers.get("content-range", "").startswith(
                 f"bytes {done}-"
             ):
@@ -272,7 +336,12 @@ class Http:
         return part.replace(part.with_suffix(".whole"))
 
     def _may_ask_again(self, error: BaseException) -> bool:
-        """A transient fault, and the server does not ask for more patience than a run has."""
+        """A transient fault, and the server does not ask for more patience than a run has.
+
+        Where no host can be reached, waiting for this one is vain.
+        """
+        if is_unreachable(error) and NETWORK.unreached(error):
+            return False
         return is_transient(error) and (_asked_wait_s(error) or 0.0) <= self.limits.longest_wait_s
 
     def _wait(self, state: RetryCallState) -> float:
@@ -290,7 +359,8 @@ class Http:
 
     def _describe(self, error: BaseException | None) -> str:
         if isinstance(error, httpx.HTTPStatusError):
-            return f"HTTP {error.response.status_code}"
+            words = error.response.extensions.get("words")
+            return f"HTTP {error.response.status_code}" + (f": {words}" if words else "")
         if isinstance(error, httpx.LocalProtocolError):  # it shows the header, escaped, key and all
             return "LocalProtocolError: the request cannot be sent; is there a line break in a key?"
         return redact(f"{type(error).__name__}: {error}", self.secrets)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from tasks.day import InputNotes
     from tasks.gates.run import GateReport
     from tasks.sources.ingest import Ingested
 
@@ -18,7 +19,7 @@ class Made:
 
     ``series`` is a line a series held, ``quarantine`` the refused cells, ``gates`` every gate's results; ``trained``
     says whether this run trained models, ``notices`` what the model store has to say (a copy
-    served in its place).
+    served in its place), ``inputs`` which inputs were set aside and what stands in for them.
     """
 
     data_snapshot: str
@@ -34,3 +35,4 @@ class Made:
     gates: list[GateReport]
     trained: bool
     notices: tuple[str, ...] = ()
+    inputs: InputNotes | None = None

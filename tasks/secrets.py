@@ -12,12 +12,15 @@ from urllib.parse import quote, quote_plus, unquote
 
 KEYCHAIN = "cbi"
 HIDDEN = "***"
+LONGEST_QUOTE = 200  # characters of a server's own words in a message
 SHORTEST = 6  # a shorter value of the environment is no key, and would be found in half of all words
 
 _NAMED_LIKE_ONE = re.compile(r"(?i)(^|_)(api_?key|key|token|secret|password|auth_string|credentials_json)$")
 _PARAMETER = re.compile(r"(?i)\b(api_?key|registrationkey|key|token|apikey)=[^&\s\"']+")
 _HEADER = re.compile(r"(?i)\b(authorization[\"']?\s*[:=]\s*[\"']?)(?:(?:basic|bearer)\s+)?[^\s\"',}]+")
 _IN_ADDRESS = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+
+_MARKUP = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>")
 
 _USER_AND_PASSWORD = re.compile(r"(?:^|://)[^/\s:@]*:([^/\s@]+)(?:@|$)")
 
@@ -79,6 +82,19 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     text = _IN_ADDRESS.sub(f"://{HIDDEN}@", text)
     text = _HEADER.sub(lambda match: match.group(1) + HIDDEN, text)
     return _PARAMETER.sub(lambda match: match.group(0).split("=")[0] + "=" + HIDDEN, text)
+
+
+def quoted(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
+    """A server's own words for a message: one line of at most 200 characters, redacted first and only then cut.
+
+    A cut before would leave half a key, which no rule finds. Of a page that does not fit, the markup is left out.
+    """
+    text = answer[: 2**20].decode(errors="backslashreplace") if isinstance(answer, bytes) else answer
+    line = " ".join(redact(text, secrets).split())
+    if len(line) > LONGEST_QUOTE:
+        line = " ".join(_MARKUP.sub(" ", line).split())
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line[: 2 * LONGEST_QUOTE])
+    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
 
 
 def redact_values(value: object) -> object:

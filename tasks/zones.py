@@ -251,7 +251,7 @@ def read_json(path: Path) -> Any:
     """The value in a JSON file, or None when there is none or a killed run left it unreadable."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return None
 
 

@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from tasks.calendar import (
     as_of_instant,
     as_of_instants,
+    inauguration_days,
     last_finished_session,
     session_on_or_before,
     sessions,
     us_federal_holidays,
+    usual_christmas_orders,
+    year_end_eves,
 )
 from tasks.labels import target_date
 
@@ -120,3 +123,27 @@ def test_federal_holidays_are_observed_dates():
     days = set(us_federal_holidays().astype(str))
     assert {"2022-12-26", "2021-07-05", "2023-11-10"} <= days
     assert "2021-07-04" not in days
+
+
+def days_in(year: int, days) -> list[str]:
+    return [str(day) for day in days if str(day).startswith(str(year))]
+
+
+def test_federal_holidays_come_from_the_rules_of_the_law_in_any_year():
+    assert "2020-06-19" not in days_in(2020, us_federal_holidays()), "Juneteenth is a holiday since 2021"
+    assert {"2021-06-18", "2021-12-24", "2021-12-31"} < set(days_in(2021, us_federal_holidays()))
+    assert len(days_in(2099, us_federal_holidays())) == 11
+
+
+def test_presidents_take_office_on_20_january_or_the_monday_after():
+    assert days_in(2013, inauguration_days()) == ["2013-01-21"], "the 20th was a Sunday"
+    assert days_in(2021, inauguration_days()) == ["2021-01-20"]
+    assert days_in(2029, inauguration_days()) == [], "a Saturday"
+    assert days_in(2033, inauguration_days()) == ["2033-01-20"]
+
+
+def test_what_offices_do_about_christmas_depends_on_its_weekday():
+    assert days_in(2029, year_end_eves()) == ["2029-12-24", "2029-12-31"]
+    assert days_in(2029, usual_christmas_orders()) == ["2029-12-24"]
+    assert days_in(2031, usual_christmas_orders()) == ["2031-12-26"]
+    assert days_in(2032, usual_christmas_orders()) == []

@@ -75,10 +75,10 @@ def test_after_all_attempts_the_source_is_unavailable_and_the_message_says_what_
         assert part in str(raised.value)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410])
 def test_what_a_retry_cannot_mend_is_asked_once(server, status):
     server.script = [(status, b"no")]
-    with client() as http, pytest.raises(SourceUnavailable, match=rf"HTTP {status}\. What is held stays"):
+    with client() as http, pytest.raises(SourceUnavailable, match=rf"HTTP {status}: no\. What is held stays"):
         http.get(server.url)
     assert len(server.requests) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,8 @@ from tasks.registry import (
     DataSources,
     FeatureEntry,
     FeatureRegistry,
+    complete_until,
+    ended_tables,
     load_features,
     load_horizons,
     load_join_spec,
@@ -67,6 +70,55 @@ def test_a_mistake_in_a_source_names_the_file_and_the_entry(folder, old, new, na
     with pytest.raises(RegistryError) as raised:
         load_sources(folder)
     for part in ["data_sources.yaml", *named]:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("complete_until: 2026-03-27", "complete_until: 2029-03-27", ["policy_events", "2029-03-27", "edited"]),
+        (", complete_until: 2026-03-27", "", ["policy_events", "complete_until"]),
+        ("{table: tariff_timeline, ", "{table: tarif_timeline, ", ["china_us_soybeans", "tarif_timeline"]),
+        ("{table: tariff_timeline, ", "{", ["china_us_soybeans", "table ''"]),
+    ],
+)
+def test_a_table_kept_by_hand_says_until_when_it_is_complete(folder, old, new, named):
+    mend(folder / "data_sources.yaml", old, new)
+    with pytest.raises(RegistryError) as raised:
+        load_sources(folder)
+    for part in ["data_sources.yaml", *named]:
+        assert part in str(raised.value)
+
+
+def test_every_table_that_is_kept_by_hand_and_ends_says_when(registry):
+    ends = complete_until(registry.folder, registry.sources)
+    tables = {path.name for path in registry.folder.glob("*.csv")} | {"release_calendar.yaml"}
+    assert set(ends) == tables
+    assert ended_tables(registry.folder, registry.sources, date(2023, 12, 29)) == {}
+    told = ended_tables(registry.folder, registry.sources, date(2026, 3, 30))
+    assert set(told) == tables - {"regime_calendar.csv"}
+    assert "its features are missing" in told["tariff_timeline.csv"] and "2026-03-27" in told["tariff_timeline.csv"]
+    assert "a shutdown" in told["release_calendar.yaml"]
+    assert "no regime" in ended_tables(registry.folder, registry.sources, date(2029, 1, 22))["regime_calendar.csv"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("data_sources.yaml", "release: wpsr", "release: wspr", ["eia", "wspr", "wpsr", "release_calendar.yaml"]),
+        ("data_sources.yaml", "release: wpsr", "calendar: {eves: true}", ["eia", "calendar", "name a `release`"]),
+        ("release_calendar.yaml", "cot: 2013-11-08", "cto: 2013-11-08", ["no release cto", "cot"]),
+        ("release_calendar.yaml", "day: 2018-12-05", "day: 2004-06-11", ["2004-06-11", "twice"]),
+        ("release_calendar.yaml", "kind: mourning", "kind: morning", ["closures.0.kind"]),
+        ("release_calendar.yaml", "released: 2023-11-15", "released: 2023-11-01", ["late.wpsr", "2023-11-01"]),
+        ("release_calendar.yaml", "complete_until: 2026-03-27", "", ["complete_until"]),
+    ],
+)
+def test_a_mistake_in_the_release_calendar_names_the_file_and_the_entry(folder, file, old, new, named):
+    mend(folder / file, old, new)
+    with pytest.raises(RegistryError) as raised:
+        load_sources(folder)
+    for part in [file, *named]:
         assert part in str(raised.value)
 
 

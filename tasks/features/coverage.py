@@ -39,14 +39,15 @@ def coverage_by_year(features: pd.DataFrame, registry: FeatureRegistry) -> pd.Da
 
 
 def summarise_starts(
-    features: pd.DataFrame, registry: FeatureRegistry, sources: DataSources, *, recorded: bool
+    features: pd.DataFrame, registry: FeatureRegistry, sources: DataSources, panel_summary: pd.DataFrame
 ) -> pd.DataFrame:
-    """One row a feature: when it should have begun, when it did, and what that means.
+    """One row per feature: when it begins, when its inputs do, and whether it should have begun.
 
-    ``due``: its declared ``first_date`` is not after the last session; one that is not due has not begun, which is no
-    fault. ``missing``: it is due and has no value at all. ``critical``: nothing it is made of may be absent, as all
-    of it is the calendar or a critical series. ``recorded``: the origin is a recorded archive, as that from which the
-    dates were declared, and not live sources, whose histories may be longer or shorter.
+    ``inputs_begin``: the first session at which the panel knows anything that the feature is made of, NaT where the
+    panel has none of it by name; a feature that begins earlier was filled or has seen the future.
+    ``first_date``: what the registry says of the recorded archive. ``due``: that is not after the last session.
+    ``missing``: it is due and has no value at all. ``recorded``: every source it names has values in the panel.
+    ``critical``: all of it is the calendar or a critical series, so nothing it is made of may be absent.
     """
     last = features["date"].max()
     always = {"calendar"} | {
@@ -57,10 +58,24 @@ def summarise_starts(
     }
     declared = {name: pd.Timestamp(entry.first_date) for name, entry in registry.features.items()}
     frame = pd.DataFrame({"column": list(declared), "first_date": list(declared.values())})
+    begun = _inputs_begin(panel_summary, features["date"].min())
     frame["begins"] = first_dates(features).reindex(list(declared)).to_numpy()
+    known = [
+        [begun[name] for name in entry.sources if pd.notna(begun.get(name))] for entry in registry.features.values()
+    ]
+    frame["inputs_begin"] = pd.Series([min(days, default=pd.NaT) for days in known], dtype="datetime64[us]")
     frame["last_session"] = last
     frame["due"] = frame["first_date"] <= last
     frame["missing"] = frame["due"] & frame["begins"].isna()
+    frame["recorded"] = [all(pd.notna(begun.get(name, last)) for name in e.sources) for e in registry.features.values()]
     frame["critical"] = [set(entry.sources) <= always for entry in registry.features.values()]
-    frame["recorded"] = recorded
-    return frame.astype(dict.fromkeys(("first_date", "begins", "last_session"), "datetime64[us]"))
+    return frame.astype(dict.fromkeys(("first_date", "begins", "inputs_begin", "last_session"), "datetime64[us]"))
+
+
+def _inputs_begin(panel_summary: pd.DataFrame, first_session: pd.Timestamp) -> dict[str, pd.Timestamp]:
+    """When the panel first knows each source and each `source series`; NaT for one of which it has no value."""
+    by_series = panel_summary.groupby(["source", "series"], observed=True)["first_known"].min()
+    by_source = panel_summary.groupby("source", observed=True)["first_known"].min()
+    begun = {" ".join(map(str, key)): day for key, day in zip(by_series.index, by_series, strict=True)}
+    begun |= {str(source): day for source, day in by_source.items()}
+    return begun | {"calendar": first_session}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from tasks.calendar import sessions
+from tasks.day import InputNotes
 from tasks.errors import CbiError, StaleSource
 from tasks.evaluation.calibration import calibrated
 from tasks.features.regimes import regime_name
@@ -21,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 EXPLAINED_BY = "lightgbm"
 NAMED = 5  # missing features that a message names
-MISSING_INPUTS = 0.2  # share of a model's features that may be missing before its forecast is marked degraded
+MISSING_INPUTS = 0.2  # share of a model's inputs that may be lost before its forecast is marked degraded
+GONE_SHARE = 0.5  # and of those that are made of one source: beyond half of them the source is gone
+MOSTLY_KNOWN = 2 / 3  # of the year to its training, in which a lost input was known: what features need of a window
+YEAR_SESSIONS = 252
 
 
 def problem_of(name: str, horizons: Horizons) -> Problem:
@@ -39,11 +44,13 @@ def forecast_day(
     as_of: pd.Timestamp,
     data_snapshot: str,
     code_version: str,
+    notes: InputNotes | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The forecasts of ``as_of`` at every horizon, and their explanation.
 
     Args:
-        features: the feature table to ``as_of``. panel: the panel to ``as_of``.
+        features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: what was set aside of the
+            inputs and what stands in; a model that reads any of it is degraded, and its reason says so.
 
     Returns:
         rows of ``forecasts.zl_forecasts_daily`` and of ``forecasts.zl_explainers_daily`` (without ``created_at``).
@@ -62,7 +69,7 @@ def forecast_day(
     forecasts, explained = [], []
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
-        version, model, quantiles, reasons = _served(store, problem, features, horizons, as_of)
+        version, model, quantiles, reasons = _served(store, problem, features, horizons, as_of, registry, notes)
         if price_age > 0:
             reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
         up = float(model.direction_probability(quantiles)[0])
@@ -96,7 +103,13 @@ def forecast_day(
 
 
 def _served(
-    store: ModelStore, problem: Problem, features: pd.DataFrame, horizons: Horizons, as_of: pd.Timestamp
+    store: ModelStore,
+    problem: Problem,
+    features: pd.DataFrame,
+    horizons: Horizons,
+    as_of: pd.Timestamp,
+    registry: FeatureRegistry,
+    notes: InputNotes | None,
 ) -> tuple[Version, Served, np.ndarray, list[str]]:
     """The champion and its quantiles, or the baseline's beside it when it cannot serve; and what is wrong, if anything.
 
@@ -117,10 +130,11 @@ def _served(
         absent = [c for c in columns if c not in features]
         if absent:
             raise CbiError(f"the feature table no longer has {absent[:3]}")
-        missing = float(features[columns].iloc[-1].isna().mean())
-        if champion.family != BASELINE and missing > MISSING_INPUTS:
-            reasons.append(f"{missing:.0%} of the model's inputs are missing today")
-        return champion, model, _quantiles(champion, model, problem, features), reasons
+        quantiles = _quantiles(champion, model, problem, features)
+        if champion.family != BASELINE:
+            reads = list(model.reads if model.reads is not None else columns)
+            reasons += input_reasons(features, reads, registry, trained_as_of=champion.trained_as_of, notes=notes)
+        return champion, model, quantiles, reasons
     except CbiError as error:
         fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
         if champion.family == BASELINE or not fallbacks:
@@ -128,6 +142,57 @@ def _served(
         model = fallbacks[-1].load(problem)
         quantiles = _quantiles(fallbacks[-1], model, problem, features)
         return fallbacks[-1], model, quantiles, [*reasons, f"{champion.name} cannot serve: {error}"]
+
+
+def input_reasons(
+    features: pd.DataFrame,
+    reads: list[str],
+    registry: FeatureRegistry,
+    *,
+    trained_as_of: pd.Timestamp,
+    notes: InputNotes | None = None,
+) -> list[str]:
+    """Why a forecast made of ``reads`` is degraded by its inputs, one line a cause; none where it is not.
+
+    Lost is an input that is missing today and was known on two thirds of the year to the model's training: what was
+    missing then the model has learnt to do without, and what rests out of season is not due.
+    """
+    reads = [name for name in dict.fromkeys(reads) if name in registry.features]
+    if not reads:
+        return []
+    today = features[reads].iloc[-1].isna()
+    year = features.loc[features["date"] <= trained_as_of, reads].tail(YEAR_SESSIONS)
+    lost = [name for name in reads if today[name] and year[name].notna().mean() >= MOSTLY_KNOWN]
+    reasons = []
+    by_source: dict[str, list[str]] = {}
+    for name in reads:
+        for source in dict.fromkeys(_sources_of(name, registry)):
+            by_source.setdefault(source, []).append(name)
+    for source, names in by_source.items():
+        gone = [name for name in names if name in lost]
+        if len(gone) > GONE_SHARE * len(names):
+            reasons.append(f"{source}: {len(gone)} of {len(names)} inputs are missing ({_named(gone)})")
+    if not reasons and len(lost) > MISSING_INPUTS * len(reads):
+        reasons.append(f"{len(lost)} of {len(reads)} inputs are missing ({_named(lost)})")
+    for subject, why in notes.set_aside.items() if notes else ():
+        touched = [name for name in reads if name == subject or subject in registry.features[name].sources]
+        if touched:
+            reasons.append(f"{subject} is set aside ({_named(touched)}): {why}")
+    for subject, other in notes.stands_in.items() if notes else ():
+        touched = [name for name in reads if subject in registry.features[name].sources]
+        if touched:
+            reasons.append(f"{other} stands in for {subject} ({_named(touched)})")
+    return reasons
+
+
+def _sources_of(name: str, registry: FeatureRegistry) -> list[str]:
+    """The sources a feature is made of; a derived series by its full name, the calendar left out."""
+    sources = registry.features[name].sources
+    return [s if s.startswith("derived ") else s.split(" ")[0] for s in sources if s != "calendar"]
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
 def _quantiles(version: Version, model: Served, problem: Problem, features: pd.DataFrame) -> np.ndarray:
@@ -139,13 +204,10 @@ def _quantiles(version: Version, model: Served, problem: Problem, features: pd.D
     raw = model.predict_quantiles(features.iloc[-model.history_sessions :])[-1:]
     quantiles = calibrated(raw, problem.quantiles, read_json(version.folder / "calibration.json"))
     if np.isnan(quantiles).any():
-        missing = features[list(version.metadata["columns"])].tail(2).isna()
-        newly = missing.iloc[-1] & ~missing.iloc[0]
-        named = missing.columns[newly if newly.any() else missing.iloc[-1]]
+        missing = [name for name in model.needs if features[name].iloc[-model.history_sessions :].isna().any()]
         raise StaleSource(
-            f"no forecast without {', '.join(named[:NAMED]) or 'a session among those that it reads'}"
-            f"{f' and {len(named) - NAMED} more' if len(named) > NAMED else ''}; `python -m flows.health` tells what "
-            "is stale"
+            f"no forecast without {_named(missing) or 'a session among those that it reads'}; "
+            "`python -m flows.health` tells what is stale"
         )
     return quantiles
 
@@ -182,6 +244,7 @@ def _explain(
     total = float(contributions.sum())
     cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
     by_feature = contributions.drop("base")
+    by_feature = by_feature[_has_driver(by_feature, seen.iloc[-1], registry)]
     return pd.DataFrame(
         {
             "as_of": as_of,
@@ -195,3 +258,14 @@ def _explain(
             "model_version": version.name,
         }
     )
+
+
+def _has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:
+    """Which contributions to tell: those of a group of which any feature has a value, and any other that is not 0.
+
+    A group without a value today says nothing: its zeros are no drivers. (A tree may move on a missing value; that
+    part of the move stays, so that the contributions add up.)
+    """
+    groups = pd.Series([registry.category_of.get(name, "unregistered") for name in contributions.index])
+    known = values[list(contributions.index)].notna().reset_index(drop=True)
+    return (known.groupby(groups).transform("any") | contributions.reset_index(drop=True).ne(0.0)).to_numpy()

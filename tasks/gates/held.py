@@ -12,11 +12,12 @@ import pandas as pd
 from tasks.calendar import last_finished_session, session_on_or_before
 from tasks.context import Run
 from tasks.errors import NothingHeld
+from tasks.features.coverage import summarise_starts
 from tasks.gates.quarantine import without_failing_rows
 from tasks.gates.run import GateResult
 from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables, training_tables
 from tasks.panel.derived import summarise_derived, with_derived
-from tasks.panel.join import summarise_panel
+from tasks.panel.summary import summarise_panel
 from tasks.registry import DataSources
 from tasks.sources.payloads import LIVE
 from tasks.staging.documents import gather_documents
@@ -36,7 +37,7 @@ def known_at_session(run: Run, staged: Iterable[Staged]) -> Known:
     parts = list(staged)
     observations, quarantine = gather(parts, as_of=run.as_of)
     observations, quarantine, set_aside = without_failing_rows(
-        observations, quarantine, expectations=run.settings.expectations
+        observations, quarantine, run.sources, expectations=run.settings.expectations
     )
     series = summarise_series(run.sources, observations, quarantine, as_of=run.as_of)
     documents = gather_documents([part.documents for part in parts], as_of=run.as_of)
@@ -70,12 +71,6 @@ class Held:
         return {"POST_STAGING": self.known[3]} if "known" in vars(self) else {}
 
     @property
-    def recorded(self) -> bool:
-        """Whether the run of this session asked a recorded archive."""
-        asked = read_json(_asked(self.run)) or {}
-        return asked.get("as_of") == f"{self.run.as_of:%Y-%m-%d}" and bool(asked.get("recorded"))
-
-    @property
     def remedy(self) -> str:
         """How what is missing is made."""
         return f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
@@ -83,6 +78,11 @@ class Held:
     @cached_property
     def panel(self) -> pd.DataFrame:  # noqa: D102
         return self._table("panel")
+
+    @cached_property
+    def panel_summary(self) -> pd.DataFrame:
+        """A line per column of the panel that is there: what was set aside in its run is missing in it."""
+        return summarise_panel(self.panel, self.run.joins, self.known[0], self.run.sources)
 
     @cached_property
     def features(self) -> pd.DataFrame:  # noqa: D102
@@ -109,12 +109,18 @@ class Held:
 
 def keep_collection(run: Run, tables: Tables) -> None:
     """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
-    write_json(_asked(run), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
+    write_json(_asked(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
     write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
 
 
-def _asked(run: Run) -> Path:
-    return run.work.home / "collection" / "asked.json"
+def recorded_session(zones: Zones) -> pd.Timestamp | None:
+    """The session of the newest run of a home, where that run read recorded payloads; None where it was a live one."""
+    asked = read_json(_asked(zones)) or {}
+    return pd.Timestamp(asked["as_of"]) if asked.get("recorded") else None
+
+
+def _asked(work: Zones) -> Path:
+    return work.home / "collection" / "asked.json"
 
 
 def _collection(run: Run) -> Path:
@@ -144,13 +150,12 @@ def _staging_held(held: Held) -> Tables:
 
 
 def _features_held(held: Held) -> Tables:
-    return feature_tables(held.features, held.panel, held.run.features, held.run.sources, recorded=held.recorded)
+    starts = summarise_starts(held.features, held.run.features, held.run.sources, held.panel_summary)
+    return feature_tables(held.features, held.panel, starts, held.run.features)
 
 
 def _assembly_held(held: Held) -> Tables:
-    observations, *_ = held.known
-    summary = summarise_panel(held.panel, held.run.joins, observations)
-    return assembly_tables(held.panel, summary, held.labels)
+    return assembly_tables(held.panel, held.panel_summary, held.labels)
 
 
 HELD: Mapping[str, Callable[[Held], Tables]] = {

@@ -1,7 +1,11 @@
-"""Rows that fail an expectation whose suite says ``quarantine`` are set aside, and the run goes on without them."""
+"""What fails an expectation whose suite says ``quarantine`` is set aside, and the run goes on without it.
+
+Rows of observations, a source's reports, columns of the panel, features: each is told with its reason.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +14,9 @@ import pandas as pd
 
 from tasks.gates.run import NOT_SET_ASIDE, GateResult, gate_context, run_suite
 from tasks.gates.suites import build_expectations, load_suites, suite_path
+from tasks.registry import DataSources
 from tasks.staging.gather import stack
+from tasks.staging.summary import newest_values
 
 
 @dataclass(frozen=True)
@@ -54,16 +60,70 @@ def set_aside(gate: str, table: str, frame: pd.DataFrame, *, expectations: Path)
 
 
 def without_failing_rows(
-    observations: pd.DataFrame, quarantine: pd.DataFrame, *, expectations: Path
+    observations: pd.DataFrame, quarantine: pd.DataFrame, sources: DataSources, *, expectations: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]:
     """POST_STAGING's observations without the rows that fail, the quarantine with them, and what was seen.
 
+    A source with a suite of its own loses the dates that fail it, all their fields.
     What was staged on disk stays as it is: a row is judged anew in every run, and comes back when the rule is mended.
     """
     found = set_aside("POST_STAGING", "observations", observations, expectations=expectations)
-    if found.rows.empty:
-        return observations, quarantine, found.results
+    kept, lost, results = found.kept, [found.rows], [*found.results]
+    for name, spec in sources.sources.items():
+        if not suite_path("POST_STAGING", name, expectations).exists():
+            continue
+        reports = set_aside("POST_STAGING", name, newest_values(kept, name, spec), expectations=expectations)
+        results += reports.results
+        if len(reports.rows):
+            keys = ["series", "observation_date"]
+            why = reports.rows.set_index(keys)[["rule", "reason"]]
+            cells = kept[keys].astype({"series": "str"}).join(why, on=keys)
+            bad = (kept["source"] == name).to_numpy() & cells["rule"].notna().to_numpy()
+            lost.append(kept[bad].assign(rule=cells["rule"][bad], reason=cells["reason"][bad]))
+            kept = kept[~bad].reset_index(drop=True)
+    rows = pd.concat([part for part in lost if len(part)] or lost[:1], ignore_index=True)
+    if rows.empty:
+        return observations, quarantine, tuple(results)
     # which payload a row came from is not known any more; its source, date and vintage are
-    rows = found.rows.assign(payload="", row=0)[list(quarantine.columns)]
-    rows = rows.astype({"rule": "category", "reason": "category", "payload": "category"})
-    return found.kept, stack([quarantine, rows]), found.results
+    rows = rows.assign(payload="", row=0)[list(quarantine.columns)]
+    text = ("source", "series", "field", "unit", "rule", "reason", "payload")
+    return kept, stack([quarantine, rows.astype(dict.fromkeys(text, "category"))]), tuple(results)
+
+
+@dataclass(frozen=True)
+class ColumnsAside:
+    """A table whose columns at fault are missing, those columns with the reason of each, and what was seen."""
+
+    table: pd.DataFrame
+    summary: pd.DataFrame
+    reasons: dict[str, str]
+    results: tuple[GateResult, ...]
+
+
+def without_failing_columns(panel: pd.DataFrame, panel_summary: pd.DataFrame, *, expectations: Path) -> ColumnsAside:
+    """POST_ASSEMBLY's panel without the columns whose row of the summary fails: their values are missing."""
+    found = set_aside("POST_ASSEMBLY", "panel_summary", panel_summary, expectations=expectations)
+    reasons = dict(zip(found.rows["column"], found.rows["reason"], strict=True))
+    return ColumnsAside(_emptied(panel, reasons), found.kept, reasons, found.results)
+
+
+def without_failing_features(features: pd.DataFrame, starts: pd.DataFrame, *, expectations: Path) -> ColumnsAside:
+    """POST_FEATURES' features without those that fail, by their row of ``starts`` or by their own values."""
+    found = set_aside("POST_FEATURES", "feature_starts", starts, expectations=expectations)
+    reasons = dict(zip(found.rows["column"], found.rows["reason"], strict=True))
+    results = [*found.results]
+    suite = load_suites("POST_FEATURES", expectations)["features"]
+    if any(check.meta.on_fail == "quarantine" for check in suite.expectations):
+        built = build_expectations(suite, suite_path("POST_FEATURES", "features", expectations))
+        for result, _ in run_suite(gate_context(), "POST_FEATURES", suite, built, features, losing_only=True):
+            if result.success or not result.answered:
+                continue
+            results.append(replace(result, on_fail="quarantine", reason=result.reason.removeprefix(NOT_SET_ASIDE)))
+            reasons |= {name: results[-1].reason for name in result.columns if name not in reasons}
+    return ColumnsAside(_emptied(features, reasons), found.kept, reasons, tuple(results))
+
+
+def _emptied(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The table with these columns missing; ages and order stay."""
+    lost = [name for name in columns if name in table.columns]
+    return table.assign(**dict.fromkeys(lost, np.nan)) if lost else table

@@ -3,8 +3,8 @@
 A gate never stops at the first fault: a person mends them together. An expectation that cannot be answered (a column
 is missing, it raised) blocks, whatever its suite says: a check that did not run proves nothing. No waiver helps it.
 
-Rows of a table that can lose them are set aside before (tasks/gates/quarantine.py); a row that meets the gate and
-should have been blocks.
+What is at fault in a table that can lose rows or columns is set aside before (tasks/gates/quarantine.py); what meets
+the gate and should have been blocks. A gate blocks what it guards: see ``pass_gate`` and ``see_gate``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ REPORT_COLUMNS = (
     "reason",
 )
 COLUMNS_NAMED = 5
-NOT_SET_ASIDE = "these rows were not set aside before the gate. "
+NOT_SET_ASIDE = "what is at fault was not set aside before the gate. "
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,22 @@ def pass_gate(
     )
     report.require()
     return report
+
+
+def see_gate(
+    run: Run, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
+) -> GateReport:
+    """As ``pass_gate``, and go on whatever it finds: for a gate that guards what this run does not do.
+
+    A day that trains nothing is not stopped by what stops training; the report says that training is blocked.
+    """
+    return run_gate(
+        gate,
+        tables,
+        expectations=run.settings.expectations,
+        set_aside=set_aside,
+        waivers=load_waivers(run.settings.registry),
+    )
 
 
 def _waivers_of(

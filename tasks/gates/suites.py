@@ -24,9 +24,21 @@ if TYPE_CHECKING:
 OnFail = Literal["quarantine", "block", "warn"]
 
 COLUMN_KWARGS = ("column", "column_A", "column_B", "limit")
-# The tables whose rows can be set aside. A panel without a session, or labels without a row, would shift what counts
-# rows as sessions; a summary without its row would hide what it tells.
-LOSES_ROWS = {("POST_STAGING", "observations")}
+# What can be set aside, and of which tables. A row of observations, or of a source's own table, is a cell or a report.
+# A row of `panel_summary` or `feature_starts` stands for a column of the panel or of the features, and that column is
+# set aside with it; of `features`, columns are. A panel without a session, or labels without a row, would shift what
+# counts rows as sessions: those can lose nothing.
+SUMMARIES = {("POST_STAGING", "series_summary"), ("POST_STAGING", "source_summary")}
+LOSES_COLUMNS = {("POST_FEATURES", "features")}
+LOSES_ROWS = {("POST_ASSEMBLY", "panel_summary"), ("POST_FEATURES", "feature_starts")}
+
+
+def can_lose(gate: str, table: str) -> str:
+    """`rows` or `columns`, whichever of the table can be set aside at the gate; empty for neither."""
+    if (gate, table) in LOSES_COLUMNS:
+        return "columns"
+    staged = gate == "POST_STAGING" and (gate, table) not in SUMMARIES
+    return "rows" if staged or (gate, table) in LOSES_ROWS else ""
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ GATES = {
     ),
     "POST_ASSEMBLY": Gate(
         "assembly",
-        "Mend the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
+        "Mend the source's series, the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
         "`python -m flows.daily`",
     ),
     "PRE_TRAINING": Gate(
@@ -150,7 +162,7 @@ def load_suites(gate: str, expectations: Path) -> dict[str, Suite]:
         suite = _load(path)
         if suite.table != path.stem:
             raise RegistryError(f"{path}: its table is `{suite.table}`; name the file {suite.table}.json")
-        _require_rows_to_lose(gate, suite, path)
+        _require_something_to_lose(gate, suite, path)
         if suite.name in {other.name for other in suites.values()}:
             raise RegistryError(f"{path}: another suite of {gate} has the name `{suite.name}`; choose another")
         suites[suite.table] = suite
@@ -159,14 +171,13 @@ def load_suites(gate: str, expectations: Path) -> dict[str, Suite]:
     return suites
 
 
-def _require_rows_to_lose(gate: str, suite: Suite, path: Path) -> None:
-    """Refuse ``quarantine`` where a table cannot lose rows."""
+def _require_something_to_lose(gate: str, suite: Suite, path: Path) -> None:
+    """Refuse ``quarantine`` where nothing of a table can be set aside."""
     wrong = [check.type for check in suite.expectations if check.meta.on_fail == "quarantine"]
-    if wrong and (gate, suite.table) not in LOSES_ROWS:
-        able = ", ".join(f"{table} at {gate}" for gate, table in sorted(LOSES_ROWS))
+    if wrong and not can_lose(gate, suite.table):
         raise RegistryError(
-            f"{path}: {', '.join(wrong)}: on_fail `quarantine`, but {suite.table} cannot lose rows at {gate} "
-            f"(only {able} can); write `block` or `warn`"
+            f"{path}: {', '.join(wrong)}: on_fail `quarantine`, but {suite.table} cannot lose rows or columns at "
+            f"{gate} (tasks/gates/suites.py says which tables can); write `block` or `warn`"
         )
 
 
@@ -191,9 +202,12 @@ def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
             kind = get_expectation_impl(check.type)
             if check.meta.on_fail == "quarantine" and not (
                 getattr(kind, "finds_rows", False)
+                or getattr(kind, "finds_columns", False)
                 or issubclass(kind, (ColumnMapExpectation, MulticolumnMapExpectation))
             ):
-                raise RegistryError(f"{entry}: on_fail `quarantine`, but it finds no rows; write `block` or `warn`")
+                raise RegistryError(
+                    f"{entry}: on_fail `quarantine`, but it finds no rows and no columns; write `block` or `warn`"
+                )
             built.append(kind(**check.kwargs, meta={"place": place}))
         except ExpectationNotFoundError:
             raise RegistryError(

@@ -14,7 +14,6 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.errors import ManifestMismatch
 from tasks.exports import KEYS, SURFACES, file_name
-from tasks.features.coverage import summarise_starts
 from tasks.gates.suites import suite_path
 from tasks.registry import DataSources, FeatureRegistry, Horizons
 from tasks.sources.ingest import Ingested
@@ -24,7 +23,7 @@ from tasks.zones import Zones, read_json, read_parquet, sha256_of
 
 Tables = dict[str, pd.DataFrame]
 ASKED = ("ok", "partial", "failed")
-# Share of a source's dates that may be refused, all its series together.
+# Share of a source's newest dates (63 a series) that may be refused, all its series together, before it is told.
 REFUSED_LIMIT = {"P0": 0.05, "P1": 0.10}
 TELLING = 126  # values, half a year: a report of the month before stands for weeks, and two new counts may both be 0
 
@@ -91,24 +90,28 @@ def staging_tables(
 
 
 def summarise_refused(series: pd.DataFrame) -> pd.DataFrame:
-    """One row a source of the series summary: the share of its dates that were refused, and its priority's limit."""
-    totals = series.groupby(["source", "priority"], sort=False, as_index=False)[["key_dates", "refused_dates"]].sum()
-    share = (totals["refused_dates"] / totals["key_dates"].where(totals["key_dates"] > 0)).astype("float64")
+    """One row a source of the series summary: the share of its newest dates that were refused, and the limit for it."""
+    counts = ["recent_dates", "recent_refused"]
+    totals = series.groupby(["source", "priority"], sort=False, as_index=False)[counts].sum()
+    share = (totals["recent_refused"] / totals["recent_dates"].where(totals["recent_dates"] > 0)).astype("float64")
     return totals.assign(refused_share=share, max_refused_share=totals["priority"].map(REFUSED_LIMIT))
 
 
 def feature_tables(
-    features: pd.DataFrame, panel: pd.DataFrame, registry: FeatureRegistry, sources: DataSources, *, recorded: bool
+    features: pd.DataFrame,
+    panel: pd.DataFrame,
+    starts: pd.DataFrame,
+    registry: FeatureRegistry,
 ) -> Tables:
-    """POST_FEATURES: the features, their order beside the registry's, first dates, and the crush beside its prices.
+    """POST_FEATURES: the features, their order beside the registry's, when each begins, the crush beside its prices.
 
-    ``recorded``: the origin is a recorded archive.
+    ``starts``: one row per feature, as tasks.features.coverage made it.
     """
     prices = ["date", "zl_last", "zm_last", "zs_last"]
     return {
         "features": features,
         "feature_columns": beside([name for name in features.columns if name != "date"], list(registry.features)),
-        "feature_starts": summarise_starts(features, registry, sources, recorded=recorded),
+        "feature_starts": starts,
         "board_crush": panel[prices].merge(
             features[["date", "board_crush_usd_bu", "oil_share"]], on="date", how="outer"
         ),

@@ -35,6 +35,18 @@ class Model:
         self.members, self.calibrations, self.weights = members, calibrations, weights
         self.history_sessions = max(member.history_sessions for member in members.values())
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What every member needs: one that has a forecast is enough."""
+        every = [set(member.needs) for member in self.members.values()]
+        return tuple(sorted(set.intersection(*every)))
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """What any member reads."""
+        every = [member.reads for member in self.members.values()]
+        return None if None in every else tuple(dict.fromkeys(name for reads in every for name in reads or ()))
+
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
         """The weighted mean, quantile by quantile, of the members that have a forecast; NaN where none has.
 

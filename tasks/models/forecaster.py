@@ -74,6 +74,14 @@ class Served(Protocol):
     history_sessions: int
     """How many consecutive sessions, the last of them the one to forecast from, the model must be shown."""
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features without which it has no forecast."""
+
+    @property
+    def reads(self) -> tuple[str, ...] | None:
+        """The features that its forecast is made of; None for all that it was trained on."""
+
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
         """Log-return quantiles, rows x quantiles, never crossing; NaN where a vital input is missing."""
 
@@ -180,6 +188,9 @@ def is_joint(family: str) -> bool:
 
 class AtOneHorizon:
     """A joint model seen at one of its horizons."""
+
+    needs = (SCALE,)
+    reads = None
 
     def __init__(self, model: JointForecaster, horizon: str, history_sessions: int) -> None:
         self.family = model.family

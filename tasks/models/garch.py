@@ -23,6 +23,11 @@ class Model(ScaledQuantiles):
     family: ClassVar[str] = "garch"
     shares_shape: ClassVar[bool] = True
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The weighted variance of the decay that was fitted."""
+        return (DECAYS[self.state["decay"]],)
+
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """Long-run variance by targeting, a and b by the Gaussian likelihood of the next session's return.
 

@@ -33,6 +33,11 @@ class Model(ScaledQuantiles):
     levels: ClassVar[tuple[str, ...]] = LEVELS
     defaults: ClassVar[Mapping[str, Any]] = {"scale_penalty": SCALE_PENALTY}
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Every input of the regression, the VIX among them."""
+        return (*self.logs, *self.levels)
+
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """Ridge of log(realised / baseline volatility) on standardised inputs."""
         inputs = self._inputs(features)

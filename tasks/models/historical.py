@@ -15,6 +15,11 @@ class Model(ScaledQuantiles):
 
     family: ClassVar[str] = "historical"
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Nothing: the past returns are in the model."""
+        return ()
+
     def scale(self, features: pd.DataFrame) -> np.ndarray:
         """One, everywhere."""
         return np.ones(len(features))

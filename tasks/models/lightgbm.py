@@ -16,7 +16,7 @@ import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.models import no_change
-from tasks.models.forecaster import Problem, horizon_scale, probability_above_zero
+from tasks.models.forecaster import SCALE, Problem, horizon_scale, probability_above_zero
 from tasks.models.options import mean_one, options_of
 from tasks.zones import read_json, write_json
 
@@ -47,6 +47,8 @@ class Model:
 
     family: ClassVar[str] = "lightgbm"
     history_sessions = 1
+    needs: tuple[str, ...] = (SCALE,)
+    reads: tuple[str, ...] | None = None
 
     def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
         self.problem = problem

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, horizon_scale
+from tasks.models.forecaster import SCALE, Problem, horizon_scale
 from tasks.models.options import options_of
 from tasks.zones import read_json, write_json
 
@@ -23,6 +23,8 @@ class Model:
 
     family: ClassVar[str] = "no_change"
     history_sessions = 1
+    needs: tuple[str, ...] = (SCALE,)
+    reads: tuple[str, ...] | None = (SCALE,)
 
     def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
         options_of(self.family, {}, options)

@@ -36,6 +36,11 @@ class Model(har.Model):
     family: ClassVar[str] = "ridge"
     defaults: ClassVar[Mapping[str, Any]] = {**har.Model.defaults, "median_penalty": MEDIAN_PENALTY}
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The scale's inputs, and the drivers of the median."""
+        return (*self.needs, *self.state["columns"])
+
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The scale, then weights of the standardised drivers for return / scale."""
         super().learn(features, target, weights)

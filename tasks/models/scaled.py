@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, probability_above_zero
+from tasks.models.forecaster import SCALE, Problem, probability_above_zero
 from tasks.models.options import options_of
 from tasks.zones import read_json, write_json
 
@@ -38,6 +38,16 @@ class ScaledQuantiles:
         self.shape = np.full(len(problem.quantiles), np.nan)
         self.up_share = np.nan
         self.state: dict[str, Any] = {}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The features of the scale: without one of them there is no forecast."""
+        return (SCALE,)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Those, and whatever the location is made of."""
+        return self.needs
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """Fit what ``scale`` and ``location`` need into ``state``; nothing by default."""

@@ -15,7 +15,7 @@ import xgboost
 
 from tasks.errors import ModelStoreError
 from tasks.models import no_change
-from tasks.models.forecaster import Problem, horizon_scale, probability_above_zero
+from tasks.models.forecaster import SCALE, Problem, horizon_scale, probability_above_zero
 from tasks.models.options import mean_one, options_of
 from tasks.zones import read_json, write_json
 
@@ -43,6 +43,8 @@ class Model:
 
     family: ClassVar[str] = "xgboost"
     history_sessions = 1
+    needs: tuple[str, ...] = (SCALE,)
+    reads: tuple[str, ...] | None = None
 
     def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
         self.problem = problem

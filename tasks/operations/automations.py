@@ -12,7 +12,9 @@ LOST_AFTER_S = 3 * HEARTBEAT_S
 DAILY_WITHIN_S = 75 * 3600
 PREFIX = "cbi: "  # what bears it and is not below is removed
 WELL = ("Completed", "Skipped")  # Prefect names the event after the state, and flows/scheduled.py says Skipped
-ENDED = (*WELL, "Failed", "TimedOut", "Cancelled", "Cancelling", "Crashed")
+# a source that is disabled, or of which something did not arrive (flows/scheduled.py)
+HALF = ("Disabled", "Partial")
+ENDED = (*WELL, *HALF, "Failed", "TimedOut", "Cancelled", "Cancelling", "Crashed")
 
 
 def automations(notify: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -41,7 +43,7 @@ def automations(notify: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 }
             ],
         },
-        _told("a run failed", "A run ended with an error.", ["Failed", "TimedOut"], runs, quiet),
+        _told("a run failed", "A run ended with an error.", ["Failed", "TimedOut", "Partial"], runs, quiet),
         _told("a run crashed", "A run's process was killed; the next run heals it.", ["Crashed"], runs, quiet),
         _told("a run is late", f"A run is due and no worker of the pool {POOL} takes it.", ["Late"], runs, quiet),
         {

@@ -21,7 +21,7 @@ from tasks.context import Run
 from tasks.errors import CbiError
 from tasks.gates.states import count_states
 from tasks.model_store.open import open_store
-from tasks.registry import DataSources, Schedule
+from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.summary import source_table
 from tasks.sources.ingest import why_disabled
 from tasks.sources.payloads import landed
@@ -56,9 +56,13 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY observation_date ORDER BY vintage DESC) 
 
 @dataclass(frozen=True)
 class Health:
-    """``checks``: check, state, told. ``sources``, ``gates`` and ``champions``: a row each."""
+    """``checks``: check, state, told. ``sources``, ``gates`` and ``champions``: a row each.
+
+    ``dated`` says why it is judged as of this session and no other.
+    """
 
     as_of: pd.Timestamp
+    dated: str
     checks: pd.DataFrame
     sources: pd.DataFrame
     gates: pd.DataFrame
@@ -77,12 +81,15 @@ class Health:
     def to_json(self) -> dict[str, Any]:
         """Plain values: missing is null."""
         parts = {name: getattr(self, name) for name in ("checks", "sources", "gates", "champions")}
-        return {"as_of": f"{self.as_of:%Y-%m-%d}", "state": self.state, "exit_code": self.exit_code} | {
-            name: part.astype(object).where(part.notna(), None).to_dict("records") for name, part in parts.items()
-        }
+        dated = {"as_of": f"{self.as_of:%Y-%m-%d}", "dated": self.dated}
+        return (
+            dated
+            | {"state": self.state, "exit_code": self.exit_code}
+            | {name: part.astype(object).where(part.notna(), None).to_dict("records") for name, part in parts.items()}
+        )
 
 
-def take_health(run: Run, *, now: datetime | None = None) -> Health:
+def take_health(run: Run, *, now: datetime | None = None, dated: str = "") -> Health:
     """Look at everything. What cannot be looked at is a failing check, not an error."""
     now = now or clock.now().to_pydatetime()
     held = _Asked(run)
@@ -97,12 +104,13 @@ def take_health(run: Run, *, now: datetime | None = None) -> Health:
         held.reachable(),
         _published(run, held),
         _of_sources(sources, made=_anything_made(run, held, sources, champions)),
+        _of_tables(run),
         _of_gates(gates),
         _of_champions(run, champions),
         _disk(run.zones),
         _privacy(run.zones),
     ]
-    return Health(run.as_of, pd.DataFrame(checks, columns=["check", "state", "told"]), sources, gates, champions)
+    return Health(run.as_of, dated, pd.DataFrame(checks, columns=["check", "state", "told"]), sources, gates, champions)
 
 
 class _Asked:
@@ -281,6 +289,13 @@ def _of_sources(sources: pd.DataFrame, *, made: bool) -> tuple[str, str, str]:
     if len(worse):
         return "sources", WARNING, "; ".join(f"{row['source']}: {row['state']}" for row in worse.to_dict("records"))
     return "sources", OK, f"{len(asked)} asked, all ok"
+
+
+def _of_tables(run: Run) -> tuple[str, str, str]:
+    """Tables kept by hand that do not reach the session: what is made of them is missing, whatever the sources have."""
+    ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
+    told = "; ".join(f"{name}: {why}" for name, why in ended.items())
+    return ("tables", WARNING, told) if ended else ("tables", OK, f"all reach {run.as_of:%Y-%m-%d}")
 
 
 def _of_gates(gates: pd.DataFrame) -> tuple[str, str, str]:

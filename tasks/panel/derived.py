@@ -173,7 +173,9 @@ def _totals(
         begun = of_source[source]
         begun = begun if source == "federal_register" else begun[begun["series"].isin(names)]
         first = begun["available_at"].min() if len(begun) else None
-        out[name] = known_total(of_source[source], names, field, instants, first=first)
+        total = known_total(of_source[source], names, field, instants, first=first)
+        ends = [pd.Timestamp(spec.complete_until[series]) for series in names if series in spec.complete_until]
+        out[name] = np.where(known["date"] <= min(ends), total, np.nan) if ends else total
     out[REGISTER_AGE] = _register_age(of_source["federal_register"], known)
     if documents is None or documents.empty or spec.lexicon is None:
         out |= {name: np.full(len(instants), np.nan) for name in TEXTS}
@@ -252,7 +254,12 @@ def summarise_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of:
         "ended": False,
         "key_dates": told["size"].fillna(0).astype("int64").to_numpy(),
         "refused_dates": 0,
+        "recent_dates": 0,
+        "recent_refused": 0,
         "refused_share": 0.0,
+        "critical_refused_share": 0.0,
+        "recorded": told["size"].notna().to_numpy(),
+        "never_recorded": told["size"].isna().to_numpy(),
         "max_refused_share": 1.0,
     }
     frame = pd.DataFrame(rows)

@@ -72,29 +72,38 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
 
     Returns:
         ``date``, ``as_of_instant`` (UTC), the columns in the order of the spec, then ``<column>__age_days``: calendar
-        days from the value's own date to the session, growing also where the value is too old to be shown.
+        days from the value's own date to the session, growing also where the value is too old to be shown. Both are
+        missing after the day until which a table kept by hand is complete. Where a column has no value, its declared
+        fallback stands in, value and age (tasks/panel/summary.py says where).
 
     Invariants: row t depends on observations with ``available_at <= as_of_instant(t)`` only.
     """
     instants = as_of_instants(days)
-    stamps, midnights = instants.as_unit("us").asi8, days.as_unit("us").asi8
+    stamps = instants.as_unit("us").asi8
     by_series = _arrays(observations, spec, until=int(stamps[-1]))
     names = [column for join in spec.joins for column in join.columns]
     table = np.empty((2 * len(names), len(days)))  # values, then ages: the panel itself, it is never copied
     place = 0
     for join in spec.joins:
-        for target in join.columns.values():
+        for column, target in join.columns.items():
             value, age = table[place], table[len(names) + place]
-            held = by_series.get((join.source, *_split(target), join.in_force))
-            if held is None:
-                value[:] = age[:] = np.nan
-            else:
-                for first in range(0, len(days), BLOCK):
-                    block = slice(first, first + BLOCK)
-                    known, dates = last_known(*held, stamps[block])
-                    np.divide(midnights[block] - dates, DAY_US, out=age[block])
-                    np.copyto(age[block], np.nan, where=np.isnan(known))
-                    value[block] = np.where(age[block] <= join.max_age_days, known, np.nan)
+            _join(
+                by_series.get((join.source, *split_target(target), join.in_force)),
+                join.max_age_days,
+                days,
+                stamps,
+                value,
+                age,
+            )
+            if (other := join.fallbacks.get(column)) is not None:
+                held = by_series.get((other.source, *split_target(other.target), join.in_force))
+                spare, spare_age = np.empty(len(days)), np.empty(len(days))
+                _join(held, other.max_age_days, days, stamps, spare, spare_age)
+                stands_in = np.isnan(value) & ~np.isnan(spare)
+                value[stands_in], age[stands_in] = spare[stands_in], spare_age[stands_in]
+            if column in join.complete_until:
+                after = days.searchsorted(pd.Timestamp(join.complete_until[column]), side="right")
+                value[after:] = age[after:] = np.nan
             place += 1
     panel = pd.DataFrame(table.T, columns=[*names, *(name + AGE for name in names)], copy=False)
     panel.insert(0, "date", days)
@@ -103,6 +112,27 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
 
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _join(
+    held: Arrays | None,
+    max_age_days: int,
+    days: pd.DatetimeIndex,
+    stamps: np.ndarray,
+    value: np.ndarray,
+    age: np.ndarray,
+) -> None:
+    """Write one series as known at each session into ``value`` and ``age``; missing where it is too old."""
+    if held is None:
+        value[:] = age[:] = np.nan
+        return
+    midnights = days.as_unit("us").asi8
+    for first in range(0, len(days), BLOCK):
+        block = slice(first, first + BLOCK)
+        known, dates = last_known(*held, stamps[block])
+        np.divide(midnights[block] - dates, DAY_US, out=age[block])
+        np.copyto(age[block], np.nan, where=np.isnan(known))
+        value[block] = np.where(age[block] <= max_age_days, known, np.nan)
 
 
 def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[tuple[str, str, str, bool], Arrays]:
@@ -115,7 +145,14 @@ def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[t
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
     stamps, dates = (pd.DatetimeIndex(observations[name]).asi8 for name in ("available_at", "observation_date"))
     values, vintages = observations["value"].to_numpy(), observations["vintage"].to_numpy()
-    wanted = {(join.source, *_split(target), join.in_force) for join in spec.joins for target in join.columns.values()}
+    wanted = {
+        (join.source, *split_target(target), join.in_force) for join in spec.joins for target in join.columns.values()
+    }
+    wanted |= {
+        (other.source, *split_target(other.target), join.in_force)
+        for join in spec.joins
+        for other in join.fallbacks.values()
+    }
     rows_of = _rows_by_series(observations, {key[:3] for key in wanted})
     held = {}
     for key in wanted:
@@ -186,7 +223,8 @@ def _in_order(available: np.ndarray, observed: np.ndarray, vintage: np.ndarray) 
     return True
 
 
-def _split(target: str) -> tuple[str, str]:
+def split_target(target: str) -> tuple[str, str]:
+    """Series and field of a join's `series.field`."""
     series, _, field = target.rpartition(".")
     return series, field
 
@@ -194,29 +232,3 @@ def _split(target: str) -> tuple[str, str]:
 def value_columns(panel: pd.DataFrame) -> list[str]:
     """The panel's value columns, without keys and ages."""
     return [c for c in panel.columns if c not in ("date", "as_of_instant") and not c.endswith(AGE)]
-
-
-def summarise_panel(panel: pd.DataFrame, spec: JoinSpec, observations: pd.DataFrame) -> pd.DataFrame:
-    """One row a panel column, for the gate and the freshness table."""
-    newest = observations.groupby(["source", "series"], observed=True)["available_at"].max()
-    instant = panel["as_of_instant"].iloc[-1]
-    rows = []
-    for join in spec.joins:
-        for column, target in join.columns.items():
-            series, _ = _split(target)
-            known = panel[column].notna()
-            rows.append(
-                {
-                    "column": column,
-                    "source": join.source,
-                    "series": series,
-                    "max_age_days": join.max_age_days,
-                    "known": int(known.sum()),
-                    "first_known": panel.loc[known, "date"].min(),
-                    "last_known": panel.loc[known, "date"].max(),
-                    "last_age_days": panel[column + AGE].iloc[-1],
-                    "latest_available_at": newest.get((join.source, series), pd.NaT),
-                    "as_of_instant": instant,
-                }
-            )
-    return pd.DataFrame(rows)

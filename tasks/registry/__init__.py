@@ -5,6 +5,7 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 
 from tasks.registry.entry import Entry
 from tasks.registry.features import FeatureEntry, FeatureRegistry, load_features, load_overrides, provenance
+from tasks.registry.kept import complete_until, ended_tables
 from tasks.registry.models import (
     Aspirations,
     Budget,
@@ -23,17 +24,11 @@ from tasks.registry.models import (
     load_regime_calendar,
 )
 from tasks.registry.panel import (
-    JOIN_TESTS,
-    PANEL_TESTS,
     DerivedSeries,
-    ExpectDateRange,
-    ExpectLastAgeBelow,
-    ExpectNullRateBelow,
-    ExpectRegimeCardinalityGte,
+    Fallback,
     FinBertWeights,
     Join,
     JoinSpec,
-    JoinTest,
     Lexicon,
     Theme,
     load_derived,
@@ -51,9 +46,7 @@ from tasks.registry.surface import (
 from tasks.registry.waivers import GateWaiver, load_waivers
 
 __all__ = [
-    "JOIN_TESTS",
     "MONTH_CODES",
-    "PANEL_TESTS",
     "SURFACE_SIZE",
     "Aspirations",
     "Availability",
@@ -61,10 +54,7 @@ __all__ = [
     "DataSources",
     "DerivedSeries",
     "Entry",
-    "ExpectDateRange",
-    "ExpectLastAgeBelow",
-    "ExpectNullRateBelow",
-    "ExpectRegimeCardinalityGte",
+    "Fallback",
     "FeatureEntry",
     "FeatureRegistry",
     "FinBertWeights",
@@ -72,7 +62,6 @@ __all__ = [
     "Horizons",
     "Join",
     "JoinSpec",
-    "JoinTest",
     "Jump",
     "Lexicon",
     "ModelFamily",
@@ -89,6 +78,8 @@ __all__ = [
     "SurfaceFeature",
     "Theme",
     "WalkForwardPlan",
+    "complete_until",
+    "ended_tables",
     "load_derived",
     "load_features",
     "load_horizons",

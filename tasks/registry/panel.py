@@ -1,107 +1,24 @@
-"""registry/join_spec.yaml, derived_series.yaml and policy_lexicon.yaml: what enters the panel, and its tests."""
+"""registry/join_spec.yaml, derived_series.yaml and policy_lexicon.yaml: what enters the panel."""
 
 from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, read_entries
 from tasks.registry.sources import DataSources
 
 
-class ExpectRowsPreserved(Entry):
-    """The panel has exactly the rows of the left side: every session, none twice, none besides."""
+class Fallback(Entry):
+    """What stands in for a panel column where that has no value: the same quantity from another source."""
 
-
-class ExpectColumnsAdded(Entry):
-    """The join's columns and their ages are there, each a float."""
-
-
-class ExpectNoDuplicateDates(Entry):
-    """No session stands in the panel twice."""
-
-
-class ExpectDateRange(Entry):
-    """The panel begins at ``first`` and goes on for at least ``min_years``."""
-
-    first: date
-    min_years: float = Field(default=0, ge=0)
-
-
-class ExpectAvailableAfter(Entry):
-    """Every value shown had been published by its session's instant, and none is dated after its session."""
-
-
-class ExpectNullRateBelow(Entry):
-    """Share of sessions without a value, from the column's first known session on.
-
-    To the last known session, so that what ended or went stale is told as that (freshness, `expect_last_age_below`);
-    ``to: last_session`` counts it as missing.
-    """
-
-    share: float = Field(gt=0, le=1)
-    columns: dict[str, float] = Field(default={}, description="limits of single columns, where they differ")
-    to: Literal["last_known", "last_session"] = "last_known"
-    min_sessions: int = Field(default=1260, gt=0, description="fewer sessions than this are not judged")
-
-
-class ExpectLastAgeBelow(Entry):
-    """At the last session each column's newest value is younger than ``days`` calendar days."""
-
-    days: int = Field(gt=0)
-
-
-class ExpectRegimeCardinalityGte(Entry):
-    """The regime calendar, joined to the sessions, gives at least so many regimes, and weights in range."""
-
-    regimes: int = Field(gt=0)
-    weights: tuple[float, float]
-    since: date = Field(description="a panel that ends earlier has not lived through so many")
-
-
-JOIN_TESTS: dict[str, type[Entry]] = {
-    "expect_rows_preserved": ExpectRowsPreserved,
-    "expect_columns_added": ExpectColumnsAdded,
-    "expect_no_duplicate_dates": ExpectNoDuplicateDates,
-    "expect_date_range": ExpectDateRange,
-    "expect_available_after": ExpectAvailableAfter,
-    "expect_null_rate_below": ExpectNullRateBelow,
-    "expect_last_age_below": ExpectLastAgeBelow,
-    "expect_regime_cardinality_gte": ExpectRegimeCardinalityGte,
-}
-PANEL_TESTS = (
-    "expect_rows_preserved",
-    "expect_no_duplicate_dates",
-    "expect_date_range",
-    "expect_regime_cardinality_gte",
-)
-
-
-class JoinTest(Entry):
-    """One entry of `tests:`, written ``{name: arguments}`` (tasks/panel/join_tests.py runs it)."""
-
-    name: str
-    arguments: SerializeAsAny[Entry]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _by_name(cls, raw: Any) -> Any:
-        if isinstance(raw, str):
-            raw = {raw: {}}
-        if not isinstance(raw, dict) or len(raw) != 1:
-            raise ValueError("a test is written {name: arguments}, or its bare name where it has none")
-        ((name, arguments),) = raw.items()
-        if name not in JOIN_TESTS:
-            raise ValueError(f"unknown test `{name}`; known: {', '.join(sorted(JOIN_TESTS))}")
-        try:
-            return {"name": name, "arguments": JOIN_TESTS[name].model_validate(arguments or {})}
-        except ValidationError as error:
-            problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise ValueError(f"{name}: {'; '.join(problems)}") from None
+    source: str
+    target: str = Field(description="`series.field` of that source")
+    max_age_days: int = Field(ge=0, description="calendar days after which its last known value is missing, too")
 
 
 class Join(Entry):
@@ -116,23 +33,21 @@ class Join(Entry):
     columns: dict[str, str] = Field(description="panel column: `series.field`")
     max_age_days: int = Field(ge=0, description="calendar days after which the last known value is missing")
     in_force: bool = Field(default=False, description="a value announced for a later date waits for that date")
-    tests: tuple[JoinTest, ...] = ()
+    complete_until: dict[str, date] = Field(
+        default={}, description="column: session after which it is missing; filled in from the source's `tables`"
+    )
+    fallbacks: dict[str, Fallback] = Field(default={}, description="panel column: what stands in for it")
 
     @model_validator(mode="after")
-    def _tests_fit(self) -> Join:
-        for test in self.tests:
-            if test.name in PANEL_TESTS:
-                raise ValueError(f"`{test.name}` is a test of the whole panel: write it under the top-level `tests:`")
-            unknown = set(getattr(test.arguments, "columns", {})) - set(self.columns)
-            if unknown:
-                raise ValueError(f"`{test.name}`: no column {sorted(unknown)} in this join")
+    def _columns_known(self) -> Join:
+        if unknown := set(self.fallbacks) - set(self.columns):
+            raise ValueError(f"fallbacks: no column {sorted(unknown)} in this join")
         return self
 
 
 class JoinSpec(Entry):
     """registry/join_spec.yaml."""
 
-    tests: tuple[JoinTest, ...] = Field(default=(), description="tests of the whole panel")
     joins: tuple[Join, ...]
 
     @model_validator(mode="after")
@@ -189,6 +104,9 @@ class DerivedSeries(Entry):
     inputs: tuple[Join, ...]
     series: dict[str, DerivedEntry]
     missing: dict[str, str] = Field(default={})
+    complete_until: dict[str, date] = Field(
+        default={}, description="policy_events series: session after which it is missing; filled in when loaded"
+    )
     lexicon: Lexicon | None = Field(default=None, description="registry/policy_lexicon.yaml, for the series of texts")
 
     @model_validator(mode="after")
@@ -204,30 +122,46 @@ def load_join_spec(folder: Path, sources: DataSources) -> JoinSpec:
     """registry/join_spec.yaml, checked against the sources and derived series it names."""
     spec = read_entries(folder / "join_spec.yaml", JoinSpec)
     derived = load_derived(folder, sources)
+    joins = []
     for join in spec.joins:
         if join.source == "derived":
             unknown = [t for t in join.columns.values() if t.removesuffix(".value") not in derived.series]
             if unknown:
                 raise RegistryError(f"{folder / 'join_spec.yaml'}: no derived series {', '.join(unknown)}")
         else:
-            _check_join(join, sources, folder / "join_spec.yaml")
-    return spec
+            join = _checked(join, sources, folder / "join_spec.yaml")
+        joins.append(join)
+    return spec.model_copy(update={"joins": tuple(joins)})
 
 
 def load_derived(folder: Path, sources: DataSources, *, finbert: FinBertWeights | None = None) -> DerivedSeries:
     """registry/derived_series.yaml, checked against the sources its inputs name."""
     spec = read_entries(folder / "derived_series.yaml", DerivedSeries)
-    for join in spec.inputs:
-        _check_join(join, sources, folder / "derived_series.yaml")
+    inputs = tuple(_checked(join, sources, folder / "derived_series.yaml") for join in spec.inputs)
     lexicon = read_entries(folder / "policy_lexicon.yaml", Lexicon).model_copy(update={"finbert": finbert})
-    return spec.model_copy(update={"lexicon": lexicon})
+    until = {
+        name: end
+        for source in sources.sources.values()
+        for name in source.series
+        if (end := source.complete_until(name)) is not None
+    }
+    return spec.model_copy(update={"inputs": inputs, "lexicon": lexicon, "complete_until": until})
 
 
-def _check_join(join: Join, sources: DataSources, path: Path) -> None:
-    if join.source not in sources.sources:
-        raise RegistryError(f"{path}: no source {join.source}; known: {', '.join(sources.sources)}")
-    source = sources.source(join.source)
-    for column, target in join.columns.items():
+def _checked(join: Join, sources: DataSources, path: Path) -> Join:
+    """The join, its series and fallbacks known, with the sessions up to which its columns are complete."""
+    named = [(column, join.source, target) for column, target in join.columns.items()]
+    named += [(f"fallbacks.{column}", other.source, other.target) for column, other in join.fallbacks.items()]
+    for column, name, target in named:
+        if name not in sources.sources:
+            raise RegistryError(f"{path}: {column}: no source {name}; known: {', '.join(sources.sources)}")
         series, _, field = target.rpartition(".")
-        if series not in source.series or field not in source.fields:
-            raise RegistryError(f"{path}: {column}: no `{target}` in source {join.source}")
+        if series not in sources.source(name).series or field not in sources.source(name).fields:
+            raise RegistryError(f"{path}: {column}: no `{target}` in source {name}")
+    source = sources.source(join.source)
+    until = {
+        column: end
+        for column, target in join.columns.items()
+        if (end := source.complete_until(target.rpartition(".")[0])) is not None
+    }
+    return join.model_copy(update={"complete_until": until})

@@ -6,13 +6,16 @@ import calendar
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
+from tasks.command_line import nearest
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, TimeOfDay, read_entries
+from tasks.registry.release_calendar import Delay, ReleaseCalendar, ReleaseDays, load_release_calendar
 
 WHOLE_HISTORY_DAYS = 36500
 MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
@@ -43,15 +46,6 @@ def _possible_cron(cron: str) -> str:
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
-class Delay(Entry):
-    """Observations dated ``first`` to ``last`` were all known by ``released`` only (shutdowns, outages)."""
-
-    first: date
-    last: date
-    released: date
-    why: str
-
-
 class Availability(Entry):
     """When an observation became known, computed from its date (tasks/staging/availability.py)."""
 
@@ -62,7 +56,11 @@ class Availability(Entry):
     min_days: int = Field(default=1, ge=0, description="weekday_after, days_after: so many days after the date")
     months_after: int = Field(default=0, ge=0, description="day_of_month: months after the observation's month")
     day: int = Field(default=1, ge=1, le=28)
-    delays: tuple[Delay, ...] = ()
+    release: str = Field(default="", description="its name in release_calendar.yaml, which knows when it is closed")
+    delays: tuple[Delay, ...] = Field(default=(), description="what is particular to this source's history")
+    calendar: ReleaseDays = Field(
+        default=ReleaseDays(), description="filled in from release_calendar.yaml when sources are loaded"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Availability:
@@ -94,6 +92,7 @@ class SeriesSpec(Entry):
     jump: Jump | None = None
     critical: bool = Field(default=False, description="P0: without it the run stops")
     ended: date | None = Field(default=None, description="nothing comes after it: discontinued, or a contract's end")
+    table: str = Field(default="", description="the table of the registry that it comes from")
     select: dict[str, str] = Field(default={}, description="what picks it out of the source, where no name does")
     location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
     query: str = Field(default="", description="documents: what is asked for, in the source's own search language")
@@ -104,7 +103,7 @@ class SeriesSpec(Entry):
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
         for name, (low, high) in {"range": self.range, **self.ranges}.items():
-            if low >= high:
+            if not low < high:  # nor is .nan
                 raise ValueError(f"{name}: {low} is not below {high}")
         return self
 
@@ -134,6 +133,19 @@ class Contracts(Entry):
         }
 
 
+class KeptTable(Entry):
+    """A table of the registry that is kept by hand."""
+
+    edited: date
+    complete_until: date = Field(description="nothing that happened after it is in the table, whatever happened")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> KeptTable:
+        if self.complete_until > self.edited:
+            raise ValueError(f"complete_until {self.complete_until} is after the day it was edited, {self.edited}")
+        return self
+
+
 class Schedule(Entry):
     """When the source is asked, in its own time zone."""
 
@@ -160,6 +172,7 @@ class SourceSpec(Entry):
     days_at_once: int = Field(default=36525, gt=7, description="days asked for in one run; the next run goes on")
     secrets: tuple[str, ...] = Field(default=(), description="environment names without which it cannot be asked")
     optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
+    key_pages: dict[str, str] = Field(default={}, description="where each of its keys is to be had")
     disabled: str = Field(default="", description="why there is nothing to ask live; recorded payloads still serve it")
     licence: str
     frequency: Frequency = Field(description="how often new values come out; `event`: when something happens")
@@ -183,9 +196,7 @@ class SourceSpec(Entry):
         default={}, description="payload folders of an archive that are not landed: what each is a sample of"
     )
     folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
-    tables: dict[str, date] = Field(
-        default={}, description="registry/<name>.csv that are the source, with the day each was last edited"
-    )
+    tables: dict[str, KeptTable] = Field(default={}, description="registry/<name>.csv that are the source")
     roll: Literal["calendar", "volume"] | None = Field(
         default=None, description="when a continuous contract moves on: `{roll}` in names is its letter, c or v"
     )
@@ -233,12 +244,32 @@ class SourceSpec(Entry):
         return raw
 
     @model_validator(mode="after")
+    def _keys_found(self) -> SourceSpec:
+        named = {*self.secrets, *self.optional_secrets}
+        if named != set(self.key_pages):
+            raise ValueError(
+                f"`key_pages` names {sorted(self.key_pages)}, the source's keys are {sorted(named)}: say of each key "
+                "where a person gets it"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fields_known(self) -> SourceSpec:
         for name, spec in self.series.items():
+            if (self.tables or spec.table) and spec.table not in self.tables:
+                raise ValueError(f"series {name}: table {spec.table!r} is none of {sorted(self.tables)}")
             unknown = (set(spec.ranges) | set(spec.units)) - set(self.fields)
             if unknown:
                 raise ValueError(f"series {name}: unknown field {sorted(unknown)}; fields: {sorted(self.fields)}")
         return self
+
+    def complete_until(self, series: str) -> date | None:
+        """The last day of which a series of a table says what was in force; None where it comes from elsewhere."""
+        spec = self.series[series]
+        if not spec.table:
+            return None
+        until = self.tables[spec.table].complete_until
+        return min(until, spec.ended) if spec.ended else until
 
     def unit_of(self, series: str, field: str) -> str:
         """The unit of one field of one series."""
@@ -251,6 +282,12 @@ class DataSources(Entry):
 
     sources: dict[str, SourceSpec]
 
+    def hosts(self) -> list[tuple[str, int]]:
+        """The host and port of every endpoint; the registry's own tables have none."""
+        parts = [urlsplit(spec.endpoint) for spec in self.sources.values() if not spec.tables]
+        ports = {"http": 80, "https": 443}
+        return sorted({(part.hostname, part.port or ports.get(part.scheme, 443)) for part in parts if part.hostname})
+
     def source(self, name: str) -> SourceSpec:
         """One source by name.
 
@@ -259,7 +296,8 @@ class DataSources(Entry):
         """
         if name not in self.sources:
             raise RegistryError(
-                f"unknown source `{name}`; known: {', '.join(sorted(self.sources))} (registry/data_sources.yaml)"
+                f"unknown source `{name}`; known: {', '.join(sorted(self.sources))} (registry/data_sources.yaml)."
+                f"{nearest(name, self.sources)}"
             )
         return self.sources[name]
 
@@ -270,4 +308,30 @@ def load_sources(folder: Path) -> DataSources:
     Raises:
         RegistryError: naming the file and the entry.
     """
-    return read_entries(folder / "data_sources.yaml", DataSources)
+    path = folder / "data_sources.yaml"
+    sources, calendar = read_entries(path, DataSources), load_release_calendar(folder)
+    named = {
+        name: _with_release_days(spec, calendar, f"{path}: sources.{name}") for name, spec in sources.sources.items()
+    }
+    return sources.model_copy(update={"sources": named})
+
+
+def _with_release_days(spec: SourceSpec, calendar: ReleaseCalendar, where: str) -> SourceSpec:
+    """The source with what the release calendar says of each of its releases."""
+    made: dict[Availability, Availability] = {}  # contracts share one
+
+    def of(rule: Availability) -> Availability:
+        if rule not in made:
+            if rule.calendar != ReleaseDays():
+                raise RegistryError(f"{where}: `calendar` is filled in from release_calendar.yaml; name a `release`")
+            if rule.release and rule.release not in calendar.releases:
+                known = ", ".join(calendar.releases)
+                raise RegistryError(f"{where}: no release `{rule.release}` in release_calendar.yaml; known: {known}")
+            made[rule] = rule.model_copy(update={"calendar": calendar.days_of(rule.release)})
+        return made[rule]
+
+    series = {
+        name: entry.model_copy(update={"availability": of(entry.availability)}) if entry.availability else entry
+        for name, entry in spec.series.items()
+    }
+    return spec.model_copy(update={"availability": of(spec.availability), "series": series})

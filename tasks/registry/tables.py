@@ -1,4 +1,8 @@
-"""Dated tables of the registry that are a source by themselves: events, tariffs, mandates, checked row by row."""
+"""Dated tables of the registry that are a source by themselves: events, tariffs, mandates, checked row by row.
+
+A table that is kept by hand ends where its keeper stopped looking. So each says until when it is complete: after that
+day what is made of it is missing, not asserted (registry/data_sources.yaml: ``tables``).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, Model, TimeOfDay, how_to_restore
@@ -25,24 +29,49 @@ class PolicyEvent(Entry):
     direction_for_zl: Literal["up", "neutral", "down"]
     title: str = Field(min_length=1)
     detail: str = ""
+    certainty: str = Field(default="", description="how sure it is, where it is not simply on record")
 
 
 class TariffStep(Entry):
-    """One line of registry/tariff_timeline.csv: China's added tariff on US soybeans from ``effective`` on."""
+    """One line of registry/tariff_timeline.csv: China's added tariff on US soybeans from ``effective`` on.
+
+    ``added_tariff_pct`` is what the tariff says, ``exempted_tariff_pct`` what buyers pay whom China exempts from the
+    part of 2018 and 2019. A step that changes one of them leaves the other empty.
+    """
 
     announced: date
     effective: date
-    added_tariff_pct: float = Field(ge=0, le=200)
+    added_tariff_pct: float | None = Field(default=None, ge=0, le=200)
+    exempted_tariff_pct: float | None = Field(default=None, ge=0, le=200)
     why: str = Field(min_length=1)
+    certainty: str = ""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> TariffStep:
+        if self.added_tariff_pct is None and self.exempted_tariff_pct is None:
+            raise ValueError("added_tariff_pct or exempted_tariff_pct is needed")
+        return self
 
 
 class MandateVolume(Entry):
-    """One line of registry/mandate_volumes.csv: the biomass-based diesel volume of one year's final rule."""
+    """One line of registry/mandate_volumes.csv: the biomass-based diesel volume of one year's final rule.
+
+    To 2025 a rule sets gallons, from 2026 on RINs (about 1.6 a gallon, by the kind of fuel). No rule says how many
+    gallons its RINs are, so they are two series and nothing converts one into the other.
+    """
 
     year: int = Field(ge=2006, le=2100)
     announced: date
-    billion_gallons: float = Field(gt=0, le=100)
+    billion_gallons: float | None = Field(default=None, gt=0, le=100)
+    billion_rins: float | None = Field(default=None, gt=0, le=200)
     why: str = Field(min_length=1)
+    certainty: str = ""
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> MandateVolume:
+        if (self.billion_gallons is None) == (self.billion_rins is None):
+            raise ValueError("either billion_gallons or billion_rins, as the rule sets it")
+        return self
 
 
 POLICY_TABLES: dict[str, type[PolicyEvent] | type[TariffStep] | type[MandateVolume]] = {

@@ -32,7 +32,8 @@ def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegist
         f"{len(features.features)} features.",
         "`point in time`: *exact*, the source says when each value was released; *lagged*, a rule of the release "
         "calendar that is never early; *revised*, the history is rewritten and no vintages are held: never in the "
-        "production features. `frequency`: how often new values come out; *event*, when something happens. "
+        "production features. `put off as … is`: closed offices, shutdowns and late releases of that name in "
+        "registry/release_calendar.yaml. `frequency`: how often new values come out; *event*, when something happens. "
         "`reliability`: *high*, an official or exchange source that keeps its calendar; *medium*, official with holes "
         "or a selection, or unofficial but checked against others; *low*, kept by hand, recorded once, or from an "
         "address nobody vouches for. "
@@ -64,6 +65,8 @@ def known_when(rule: Availability) -> str:
         "recorded": "when the source released it, as it says itself",
         "days_after": f"{days} after, {clock}",
     }[rule.rule]
+    if rule.release:
+        told += f"; put off as `{rule.release}` is"
     return told + (f"; {len(rule.delays)} dated delays" if rule.delays else "")
 
 

@@ -9,6 +9,7 @@ from tasks.context import Run, newest_session
 from tasks.errors import ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
 from tasks.made import Made
+from tasks.registry import ended_tables
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import coverage_chart, fan_chart
 from tasks.reporting.gate_page import write_gate_page
@@ -28,7 +29,16 @@ def publish_run(run: Run, made: Made) -> RunSummary:
     refused = summarise_quarantine(made.quarantine, as_of=run.as_of)
     results = pd.concat([report.frame() for report in made.gates], ignore_index=True)
     coverage = coverage_by_year(made.features, run.features)
-    alerts = raise_alerts(made.ingested, made.series, made.forecasts, notices=made.notices)
+    ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
+    alerts = raise_alerts(
+        made.ingested,
+        made.series,
+        made.forecasts,
+        notices=made.notices,
+        ended=ended,
+        inputs=made.inputs,
+        gates=results,
+    )
     tables = daily_tables(
         run,
         made,

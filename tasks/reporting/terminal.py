@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.gates.states import count_states, result_table
+from tasks.models.forecaster import BASELINE
 from tasks.reporting.summary import RunSummary
 from tasks.sources.payloads import LIVE
 
@@ -129,9 +130,15 @@ def notes(summary: RunSummary) -> list[str]:
         f"Waiting a month: one chance in ten to pay more than {month['p90']:.2f}, one in ten to pay less than "
         f"{month['p10']:.2f} cents/lb."
     )
-    served = summary.forecasts[~summary.forecasts["is_baseline"]]
-    if served.empty:
-        out.append("No model met the promotion gates, so the price is forecast to stay and only its range is told.")
+    if summary.forecasts["is_baseline"].all():
+        champions = summary.leaderboard[summary.leaderboard["champion"].astype(bool)]
+        if champions["family"].eq(BASELINE).all():
+            out.append("No model met the promotion gates, so the price is forecast to stay and only its range is told.")
+        else:
+            out.append(
+                "The models that met the promotion gates cannot serve today, so the price is forecast to stay and only "
+                "its range is told; the reasons follow."
+            )
     if summary.forecasts["is_baseline"].any():
         out.append("P(higher) of no_change is the share of past moves that were up: it has no other view of direction.")
     for row in summary.forecasts[summary.forecasts["degraded"]].to_dict("records"):
@@ -210,7 +217,8 @@ HEALTH_STYLES = {"ok": "green", "not yet": "dim", "warning": "yellow", "failing"
 
 def print_health(console: Console, health: Health) -> None:
     """The checks first, each in its colour, then a table a part."""
-    table = Table(title=f"Health as of {health.as_of:%Y-%m-%d}", title_justify="left", title_style="bold")
+    dated = f", {health.dated}" if health.dated else ""
+    table = Table(title=f"Health as of {health.as_of:%Y-%m-%d}{dated}", title_justify="left", title_style="bold")
     for name in health.checks:
         table.add_column(str(name), header_style="dim", overflow="fold")
     for check, state, told in health.checks.itertuples(index=False):

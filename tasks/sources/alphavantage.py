@@ -17,7 +17,6 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window
 
 KEY = "ALPHAVANTAGE_API_KEY"
@@ -46,10 +45,10 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         if content.startswith((b"timestamp,", b"time,")):
             return content
         kind, told = _refusal(content)
-        told = redact(told, http.secrets)[:200]
+        told = http.quote(told)
         if kind == "Note" or (kind == "Information" and PASSING.search(told)):
             raise httpx.TransportError(f"{kind}: {told}")
-        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: {told!r}")
+        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: '{told}'")
 
     query = "&".join(f"{name}={value}" for name, value in asked.items())
     content = http.retrying(ask, shown=f"{spec.endpoint}?{query}")
@@ -87,4 +86,4 @@ def _refusal(content: bytes) -> tuple[str, str]:
         answer = json.loads(content)
         return next((name, str(answer[name])) for name in REFUSALS if name in answer)
     except (ValueError, TypeError, StopIteration, RecursionError):
-        return "something else", content[:200].decode(errors="replace")
+        return "something else", content.decode(errors="replace")

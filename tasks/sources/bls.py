@@ -11,7 +11,6 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window
 
 KEY = "BLS_API_KEY"
@@ -29,8 +28,8 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.post(spec.endpoint, body | ({"registrationkey": key} if key else {}))
         found = _found(content)
         if found is None:
-            shown = redact(content[:300].decode(errors="replace"), http.secrets)
-            raise SourceUnavailable(f"{http.source}: {series}: not the time series asked for but {shown!r}")
+            shown = http.quote(content)
+            raise SourceUnavailable(f"{http.source}: {series}: not the time series asked for but '{shown}'")
         if any(one["data"] for one in found):
             answers.append(content)
     if not answers:

@@ -22,6 +22,7 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.zipped import require_bounded
 
 ZIP = b"PK\x03\x04"
 LINK = re.compile(rb"href=[\"']([^\"']*weekly[^\"'/]*\.xlsx[^\"']*)[\"']", re.IGNORECASE)
@@ -39,8 +40,9 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.get(url)
     if not content.startswith(ZIP):
         raise SourceUnavailable(
-            f"{http.source}: {series}: {url} is no workbook but {content[:60]!r}, with {len(links)} links to a weekly "
-            f"one; the page has moved. Find it on CARB's site and mend `endpoint` in registry/data_sources.yaml"
+            f"{http.source}: {series}: {url} is no workbook but '{http.quote(content)}', with {len(links)} links "
+            f"to a weekly one; the page has moved. Find it on CARB's site and mend `endpoint` in "
+            "registry/data_sources.yaml"
         )
     yield Fetched(series=series, extension="xlsx", content=content, url=url)
 
@@ -85,9 +87,7 @@ def _table(payload: Payload) -> tuple[int, list[tuple[object, ...]]]:
     content = payload.path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            size = sum(member.file_size for member in packed.infolist())
-        if size > MAX_UNPACKED:
-            raise SchemaDrift(f"{payload.name}: unpacks to {size} bytes, more than the {MAX_UNPACKED} allowed")
+            require_bounded(packed, payload.name, max_bytes=MAX_UNPACKED)
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
         for sheet in book.worksheets:
             for number, row in enumerate(sheet.iter_rows(max_row=TITLE_ROWS, values_only=True), start=1):

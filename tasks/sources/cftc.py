@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
@@ -75,12 +75,12 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         except ValueError:
             page = None
         if not isinstance(page, list):
-            raise SourceUnavailable(f"{http.source}: {series}: not the JSON array asked for but {body[:60]!r}")
+            raise SourceUnavailable(f"{http.source}: {series}: not the JSON array asked for but '{http.quote(body)}'")
         rows += page
         if len(page) < PAGE:
             break
     if not rows:
-        raise SourceUnavailable(f"{http.source}: {series}: no report between {window.start} and {window.end}")
+        raise NothingNew(f"{http.source}: {series}: no report between {window.start} and {window.end}")
     url = f"{spec.endpoint}?{CODE}={code}"
     yield Fetched(series=series, extension="json", content=json.dumps(rows).encode(), url=url)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
@@ -54,13 +54,13 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         body = http.get(url, asked | {"period": period}, headers)
         page = _rows(body)
         if page is None:
-            shown = redact(body.decode(errors="replace"), http.secrets)[:120]
-            raise SourceUnavailable(f"{http.source}: {series}: {period}: not the trade asked for but {shown!r}")
+            shown = http.quote(body)
+            raise SourceUnavailable(f"{http.source}: {series}: {period}: not the trade asked for but '{shown}'")
         if not key and len(page) >= CUT:
             raise SourceUnavailable(f"{http.source}: {series}: {period}: cut at {CUT} rows; ask for less at a time")
         rows += page
     if not rows:
-        raise SourceUnavailable(f"{http.source}: {series}: no trade from {months[0]} to {months[-1]}")
+        raise NothingNew(f"{http.source}: {series}: no trade from {months[0]} to {months[-1]}")
     content = redact(json.dumps({"data": rows}), http.secrets).encode()
     yield Fetched(
         series=series, extension="json", content=content, url=f"{url}?reporterCode={reporter}&flowCode={flow}"

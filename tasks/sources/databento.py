@@ -52,7 +52,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     url = f"{spec.endpoint}/timeseries.get_range"
     content = http.get(url, asked, headers)
     if not content.startswith(b"ts_event,"):
-        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but '{http.quote(content)}'")
     query = "&".join(f"{name}={value}" for name, value in asked.items())
     yield Fetched(series=series, extension="csv", content=content, url=f"{url}?{query}")
 
@@ -65,7 +65,7 @@ def _available(spec: SourceSpec, http: Http, headers: dict[str, str]) -> date:
         end = answer.get("schema", {}).get(ASKED["schema"], answer)["end"]
         return date.fromisoformat(end[:10])
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise SourceUnavailable(f"{http.source}: no available range but {content[:60]!r}") from None
+        raise SourceUnavailable(f"{http.source}: no available range but '{http.quote(content)}'") from None
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             raise SourceUnavailable(f"{error}. {_moved(http.source)}") from None
         if not HEADER.match(content):
             raise SourceUnavailable(
-                f"{http.source}: {day}: not the text file of quotes but {content[:40]!r}. {_moved(http.source)}"
+                f"{http.source}: {day}: not the text file of quotes but '{http.quote(content)}'. {_moved(http.source)}"
             )
         if re.search(rb"(?m)^[a-z]+\d{4}\s*\t", content):
             yield Fetched(series=series, extension="txt", content=content, url=f"{spec.endpoint}?{query}")

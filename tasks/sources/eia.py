@@ -39,8 +39,8 @@ def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http)
         body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **asked, "offset": len(rows)})
         page, total = _page(body)
         if page is None:
-            shown = redact(body.decode(errors="replace"), http.secrets)[:60]
-            raise SourceUnavailable(f"{http.source}: {series}: not the JSON document asked for but {shown!r}")
+            shown = http.quote(body)
+            raise SourceUnavailable(f"{http.source}: {series}: not the JSON document asked for but '{shown}'")
         document = document or page
         rows += page["response"]["data"]
         if len(rows) >= total:

@@ -18,7 +18,6 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.secrets import redact
 from tasks.sources.eia import KEY, all_pages, served_rows
 from tasks.sources.payloads import Fetched, Payload, Window
 
@@ -48,7 +47,7 @@ def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str
     try:
         named = {str(facet["id"]): str(facet["name"]) for facet in json.loads(body)["response"]["facets"]}
     except (ValueError, KeyError, TypeError):
-        raise SourceUnavailable(f"{http.source}: {series}: no facets but {_shown(body, http)!r}") from None
+        raise SourceUnavailable(f"{http.source}: {series}: no facets but '{http.quote(body)}'") from None
     words, without = _words(select["words"]), _words(select.get("without", ""))
     fitting = {found: name for found, name in named.items() if words <= _words(name) and not without & _words(name)}
     if len(fitting) == 1:
@@ -76,7 +75,3 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 def _words(text: str) -> set[str]:
     return set(re.findall(r"[a-z0-9][a-z0-9.]*", text.lower()))
-
-
-def _shown(body: bytes, http: Http) -> str:
-    return redact(body.decode(errors="replace"), http.secrets)[:60]

@@ -36,8 +36,9 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.get(url)
     if _is_page(content) or not content.strip():
         raise SourceUnavailable(
-            f"{http.source}: {series}: {url} is no CSV but {content[:60]!r}, with {len(links)} links to one; the page "
-            f"has moved. Find the CSV on EPA's RIN trades page and mend `endpoint` in registry/data_sources.yaml"
+            f"{http.source}: {series}: {url} is no CSV but '{http.quote(content)}', with {len(links)} links to "
+            f"one; the page has moved. Find the CSV on EPA's RIN trades page and mend `endpoint` in "
+            "registry/data_sources.yaml"
         )
     yield Fetched(series=series, extension="csv", content=content, url=url)
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.errors import SourceUnavailable
+from tasks.errors import NothingNew, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
 from tasks.sources.texts import DOCUMENT, counted, entries, topics_of
 
 COLUMNS = ("document_number", "title", "abstract", "publication_date", "html_url")
@@ -33,27 +33,34 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         for result in _results(query, window.start, window.end, spec, http):
             found[str(result.get("publication_date")), str(result.get("document_number"))] = result
     if not found:
-        raise SourceUnavailable(f"{http.source}: {series}: no document between {window.start} and {window.end}")
+        raise NothingNew(f"{http.source}: {series}: no document between {window.start} and {window.end}")
     page = {"count": len(found), "total_pages": 1, "results": [found[key] for key in sorted(found, reverse=True)]}
     yield Fetched(series=series, extension="json", content=json.dumps(page).encode(), url=spec.endpoint)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Documents a topic and publication day, for the days of the payload that have any."""
-    return counted(documents(payload, spec), next(iter(spec.fields)))
+    rows, refused = _documents(payload, spec)
+    return with_refusals(counted(rows, next(iter(spec.fields))), refused)
 
 
 def documents(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """The documents as served, one row a topic."""
+    return _documents(payload, spec)[0]
+
+
+def _documents(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[dict[str, object]]]:
+    """The documents, and the refusals of entries that are none."""
+    found, refused = entries(payload, "results", COLUMNS)
     rows = []
-    for number, served in enumerate(entries(payload, "results", COLUMNS), start=1):
+    for number, served in found:
         day, name = served["publication_date"], served["document_number"]
         for topic in topics_of(f"{served['title'] or ''}\n{served['abstract'] or ''}", spec):
             identity = f"{day}/{name}" if name else None
             rows.append(
                 [topic, identity, day, served["title"], served["abstract"], served["html_url"], PUBLISHER, number]
             )
-    return pd.DataFrame(rows, columns=DOCUMENT)
+    return pd.DataFrame(rows, columns=DOCUMENT), refused
 
 
 def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) -> list[dict[str, Any]]:
@@ -100,5 +107,5 @@ def _page(
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
-        raise SourceUnavailable(f"{http.source}: not the documents asked for but {body[:80]!r}")
+        raise SourceUnavailable(f"{http.source}: not the documents asked for but '{http.quote(body)}'")
     return total, pages, results

@@ -41,7 +41,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     params = {"id": series, "cosd": window.start.isoformat(), "coed": window.end.isoformat()}
     content = http.get(spec.endpoint, params)
     if not content.startswith(tuple(name.encode() for name in DATE_NAMES)):
-        raise SourceUnavailable(f"fred: {series}: not the CSV asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"fred: {series}: not the CSV asked for but '{http.quote(content)}'")
     yield Fetched(series=series, extension="csv", content=content, url=f"{spec.endpoint}?id={series}")
 
 
@@ -83,8 +83,8 @@ def _pages(series: str, what: str, url: str, asked: dict[str, str | int], limit:
         except (ValueError, KeyError, TypeError):
             page, count = None, 0
         if not isinstance(page, list):
-            shown = redact(body.decode(errors="replace"), http.secrets)[:60]
-            raise SourceUnavailable(f"{http.source}: {series}: not the {what} asked for but {shown!r}")
+            shown = http.quote(body)
+            raise SourceUnavailable(f"{http.source}: {series}: not the {what} asked for but '{shown}'")
         found += page
         if len(found) >= count:
             return found

@@ -16,14 +16,15 @@ from typing import Any
 import pandas as pd
 
 from tasks import clock
-from tasks.errors import SourceUnavailable
+from tasks.errors import NothingNew, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
-from tasks.sources.texts import DOCUMENT, counted, entries, normalised
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
+from tasks.sources.texts import DOCUMENT, counted, entries, lenient_json, normalised
 
 COLUMNS = ("url", "title", "seendate", "domain")
 FULL = 250
+GIVE_UP_AFTER = 2  # days in a row that cannot be read
 BATCH = pd.Timedelta(minutes=15)
 SECOND = pd.Timedelta(seconds=1)
 STAMP = "%Y%m%d%H%M%S"
@@ -31,27 +32,62 @@ SEEN = re.compile(r"^(\d{4})(\d\d)(\d\d)T\d{6}Z$")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The articles of a topic, day by day; only days that are over, and no more of them than a run may take."""
+    """The articles of a topic, day by day; only days that are over, and no more of them than a run may take.
+
+    A day whose answer cannot be read costs itself: it is asked for once more, and then noted in the payload. What is
+    behind the last day that arrived is left to the next run.
+    """
     over = clock.now().tz_localize(None).normalize() - pd.Timedelta(days=1)
     last = min(pd.Timestamp(window.end), over, pd.Timestamp(window.start) + pd.Timedelta(days=spec.days_at_once - 1))
-    articles: list[dict[str, Any]] = []
+    days: dict[pd.Timestamp, list[dict[str, Any]]] = {}
+    lost: dict[pd.Timestamp, str] = {}
+    down: SourceDown | None = None
+    in_a_row = 0
     for day in pd.date_range(window.start, last):
-        articles += _articles(series, day, day + pd.Timedelta(days=1) - SECOND, spec, http)
-    if not articles:
-        raise SourceUnavailable(f"{http.source}: {series}: no article from {window.start} to {last:%Y-%m-%d}")
-    content = json.dumps({"articles": articles}).encode()
-    yield Fetched(series=series, extension="json", content=content, url=spec.endpoint)
+        for _ in range(2):
+            try:
+                days[day] = _articles(series, day, day + pd.Timedelta(days=1) - SECOND, spec, http)
+                lost.pop(day, None)
+                break
+            except SourceDown as error:
+                down = error
+                break
+            except SourceUnavailable as error:
+                lost[day] = str(error)
+        in_a_row = 0 if day in days else in_a_row + 1
+        if down or in_a_row >= GIVE_UP_AFTER:
+            break
+    newest = max((day for day, found in days.items() if found), default=None)
+    if newest is not None:
+        refused = [{"day": f"{day:%Y-%m-%d}", "why": why} for day, why in lost.items() if day < newest]
+        document = {"articles": [article for found in days.values() for article in found]}
+        content = json.dumps(document | ({"refused": refused} if refused else {})).encode()
+        yield Fetched(series=series, extension="json", content=content, url=spec.endpoint)
+    behind = [why for day, why in lost.items() if newest is None or day > newest]
+    if down:
+        raise down
+    if behind:
+        raise SourceUnavailable(behind[-1])
+    if newest is None:
+        raise NothingNew(f"{http.source}: {series}: no article from {window.start} to {last:%Y-%m-%d}")
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Different titles a day, for the days of the payload that have any."""
-    return counted(documents(payload, spec), next(iter(spec.fields)))
+    """Different titles a day, for the days of the payload that have any, and the days that could not be read."""
+    rows, refused = _documents(payload)
+    return with_refusals(counted(rows, next(iter(spec.fields))), [*refused, *_lost_days(payload)])
 
 
 def documents(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """The articles as served, each with the instant from which its batch could be read."""
+    return _documents(payload)[0]
+
+
+def _documents(payload: Payload) -> tuple[pd.DataFrame, list[dict[str, object]]]:
+    """The articles, and the refusals of entries that are none."""
+    found, refused = entries(payload, "articles", COLUMNS)
     rows, seen = [], []
-    for number, served in enumerate(entries(payload, "articles", COLUMNS), start=1):
+    for number, served in found:
         stamp = served["seendate"] or ""
         title = normalised(served["title"] or "")
         identity = hashlib.sha256(title.encode()).hexdigest()[:16] if title else None
@@ -59,7 +95,14 @@ def documents(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         rows.append([payload.series, identity, day, served["title"], None, served["url"], served["domain"], number])
         seen.append(stamp)
     released = pd.to_datetime(pd.Series(seen, dtype="str"), format="%Y%m%dT%H%M%SZ", errors="coerce", utc=True) + BATCH
-    return pd.DataFrame(rows, columns=DOCUMENT).assign(released_at=released.astype("datetime64[us, UTC]"))
+    table = pd.DataFrame(rows, columns=DOCUMENT).assign(released_at=released.astype("datetime64[us, UTC]"))
+    return table, refused
+
+
+def _lost_days(payload: Payload) -> list[dict[str, object]]:
+    """The days that the fetch of this payload could not read, as it noted them."""
+    noted = lenient_json(payload.path.read_bytes()).get("refused", [])
+    return [refusal(payload.series, one["why"], observation_date=one["day"], whole=True) for one in noted]
 
 
 def _articles(
@@ -76,13 +119,19 @@ def _articles(
     }
     body = http.get(spec.endpoint, asked)
     try:
-        answer = json.loads(body, strict=False)
+        answer = lenient_json(body)
         found = answer.get("articles", [])  # an empty object: no article
-        good = all(isinstance(article, dict) for article in found) and (answer == {} or "articles" in answer)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        good = False
+        good = isinstance(found, list) and (answer == {} or "articles" in answer)
+        # an entry that is none costs itself where the others are articles
+        good = good and (not found or any(isinstance(article, dict) for article in found))
+        why = ""
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        good, why = False, f" ({error})" if isinstance(error, ValueError) else ""
     if not good:
-        raise SourceUnavailable(f"{http.source}: {series}: not the articles asked for but {body[:120]!r}")
+        raise SourceUnavailable(
+            f"{http.source}: {series}: {first:%Y-%m-%d}: not the articles asked for but '{http.quote(body)}'"
+            f"{http.quote(why)}"
+        )
     if len(found) < FULL:
         return list(found)
     if last - first < BATCH:

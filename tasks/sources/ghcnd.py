@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
@@ -39,9 +39,9 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     except ValueError:
         days = None
     if not isinstance(days, list):
-        raise SourceUnavailable(f"ghcnd: {series}: not the JSON array asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"ghcnd: {series}: not the JSON array asked for but '{http.quote(content)}'")
     if not days:
-        raise SourceUnavailable(f"ghcnd: {series}: no day between {window.start} and {window.end}")
+        raise NothingNew(f"ghcnd: {series}: no day between {window.start} and {window.end}")
     url = f"{spec.endpoint}?dataset=daily-summaries&stations={station}"
     yield Fetched(series=series, extension="json", content=content, url=url)
 

@@ -12,7 +12,16 @@ from pathlib import Path
 import pandas as pd
 
 from tasks import clock
-from tasks.errors import CbiError, OriginError, RegistryError, SourceDown, SourceUnavailable
+from tasks.command_line import nearest
+from tasks.errors import (
+    CbiError,
+    NoNetwork,
+    NothingNew,
+    OriginError,
+    RegistryError,
+    SourceDown,
+    SourceUnavailable,
+)
 from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import find_secret, redact
@@ -22,17 +31,22 @@ from tasks.sources.payloads import (
     Payload,
     Window,
     adapter,
+    described,
     digest_of,
     land,
     land_recorded,
     landed,
     newest_value,
+    why_unreadable,
 )
 from tasks.sources.sidecars import write_index
 from tasks.zones import Zones, exclusive, sweep_temporary, write_json
 
 log = logging.getLogger(__name__)
 GIVE_UP_AFTER = 2  # requests in a row that nothing answered
+NO_NETWORK = "no network"
+LISTED = 30  # series that a refusal lists
+SHOWN = 3  # series that a message names
 Progress = Callable[[int, int, str], None]
 
 
@@ -40,9 +54,12 @@ Progress = Callable[[int, int, str], None]
 class Ingested:
     """What one source brought.
 
-    ``status`` is ok, partial (some series failed), failed (none came), disabled (it cannot be asked), or not recorded
-    (the folder has nothing of it, and nothing is held). ``disabled`` says why the live source cannot be asked, on any
-    run; ``not_recorded`` names the series of which a folder never had a payload.
+    ``status`` is ok, partial (some series failed), failed (none arrived), ended (nothing new can come: every series
+    asked for has ended), disabled (it cannot be asked), or not recorded (the folder has nothing of it, and nothing is
+    stored). ``disabled`` says why the live source cannot be asked, on any run; ``not_recorded`` names the series of
+    which a folder never had a payload. ``brought`` are the payloads of this run, stored before or not: whether they
+    could be read is found by staging them (tasks/staging/arrivals.py). ``notes`` are small refusals that cost nothing
+    else.
     """
 
     source: str
@@ -52,13 +69,43 @@ class Ingested:
     failures: dict[str, str] = field(default_factory=dict)
     not_recorded: tuple[str, ...] = ()
     disabled: str = ""
+    asked: tuple[str, ...] = ()
+    brought: tuple[Payload, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
-        """What went wrong, or why nothing was asked; empty when all is well."""
+        """What went wrong, or why nothing was asked; empty when all is well. A reason that series share stands once."""
         if self.status == "disabled":
             return f"disabled: {self.disabled}"
-        return "; ".join(f"{series}: {why}" for series, why in self.failures.items())
+        together: dict[str, list[str]] = {}
+        for series, why in self.failures.items():
+            together.setdefault(why, []).append(series)
+        told = [f"{_several(names)}: {why}" for why, names in together.items()]
+        return "; ".join([*told, *self.notes])
+
+    @property
+    def no_network(self) -> bool:
+        """Whether nothing arrived because this machine has no network."""
+        return bool(self.failures) and all(why.startswith(NO_NETWORK) for why in self.failures.values())
+
+    def judged(self, failures: dict[str, str], notes: Iterable[str]) -> Ingested:
+        """The same with what was found wrong with its payloads, and the status that follows."""
+        failures = self.failures | {name: why for name, why in failures.items() if name not in self.failures}
+        status = _status(self.status, failures, self.not_recorded, self.asked)
+        return replace(self, status=status, failures=failures, notes=(*self.notes, *notes))
+
+
+def _several(names: list[str]) -> str:
+    """A few names, and how many more there are."""
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _status(status: str, failures: dict[str, str], absent: tuple[str, ...], asked: tuple[str, ...]) -> str:
+    """``status``, or what failures make of it: partial, or failed where nothing that was asked for is left."""
+    if not failures:
+        return status
+    return "partial" if set(asked) - set(failures) - set(absent) else "failed"
 
 
 def ingest_source(
@@ -91,24 +138,35 @@ def ingest_source(
         raise OriginError(f"{source}: payloads in {origin} land whole; --start and --end go with `--origin live`")
     with exclusive(zones, f"raw-{source}"):
         sweep_temporary(zones.raw / source)
-        before = {(payload.path, payload.sha256) for payload in landed(zones, source)}
+        known, broken = described(zones, source)
+        before = {(payload.path, payload.sha256) for payload in known}
         if origin == LIVE and disabled:
             return Ingested(source, "disabled", len(before), 0, disabled=disabled)
         absent: tuple[str, ...] = ()
+        failures: dict[str, str]
         if spec.tables:
-            failures = _land_tables(zones, source, spec, as_of=as_of, progress=progress)
+            brought, failures = _land_tables(zones, source, spec, as_of=as_of, progress=progress), {}
         elif origin == LIVE:
-            failures = _ask(zones, source, spec, chosen, window=window, as_of=as_of, progress=progress, limits=limits)
+            brought, failures = _ask(
+                zones, source, spec, chosen, window=window, as_of=as_of, progress=progress, limits=limits
+            )
         else:
-            absent, failures = _replay(zones, source, spec, chosen, Path(origin), progress)
+            brought, absent, failures = _replay(zones, source, spec, chosen, Path(origin), progress)
         held = landed(zones, source)
         write_index(zones.raw / source)
     new = sum((payload.path, payload.sha256) not in before for payload in held)
-    if not held and len(absent) == len(chosen):
-        status = "not recorded"
-    else:
-        status = "ok" if not failures else "failed" if len(failures) + len(absent) == len(chosen) else "partial"
-    return Ingested(source, status, len(held), new, failures, absent, disabled)
+    failures |= broken
+    status = "ended" if _all_ended(spec, chosen, as_of) else "ok"
+    status = "not recorded" if not held and len(absent) == len(chosen) else status
+    status = _status(status, failures, absent, chosen)
+    return Ingested(source, status, len(held), new, failures, absent, disabled, chosen, tuple(brought))
+
+
+def _all_ended(spec: SourceSpec, chosen: tuple[str, ...], as_of: date) -> bool:
+    """Whether the registry says of every series asked for that nothing comes after a day before ``as_of``."""
+    series = [name for name in chosen if name in spec.series] or list(spec.series)
+    ends = [spec.series[name].ended for name in series]
+    return all(end is not None and end < as_of for end in ends)
 
 
 def which(spec: SourceSpec, source: str, series: Iterable[str], *, live: bool) -> tuple[str, ...]:
@@ -120,8 +178,11 @@ def which(spec: SourceSpec, source: str, series: Iterable[str], *, live: bool) -
     folders, asked = (spec.fetched if live else spec.replayed), tuple(series)
     unknown = [name for name in asked if name not in folders and name not in spec.series]
     if unknown:
+        known = tuple(dict.fromkeys((*spec.series, *folders)))
+        more = f" and {len(known) - LISTED} more (registry/data_sources.yaml)" if len(known) > LISTED else ""
         raise RegistryError(
-            f"{source}: no series {', '.join(unknown)}; known: {', '.join(dict.fromkeys((*spec.series, *folders)))}"
+            f"{source}: no series {', '.join(unknown)}; known: {', '.join(known[:LISTED])}{more}."
+            f"{nearest(unknown[0], known)}"
         )
     if not asked or any(name not in folders for name in asked):  # a feed carries it, and nothing says which
         return folders
@@ -136,20 +197,24 @@ def why_disabled(spec: SourceSpec) -> str:
 
 def _replay(
     zones: Zones, source: str, spec: SourceSpec, chosen: tuple[str, ...], origin: Path, progress: Progress
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Series the folder never had, and series it lacks although payloads of them are held."""
+) -> tuple[list[Payload], tuple[str, ...], dict[str, str]]:
+    """Payloads, series the folder never had, and series it lacks although payloads of them are stored."""
+    brought: list[Payload] = []
     absent, failures = [], {}
     for number, series in enumerate(chosen, start=1):
-        if not land_recorded(zones, origin, source, series, folder=spec.folder):
-            if landed(zones, source, series):
-                failures[series] = f"no payload in {origin}"
-            else:
-                absent.append(series)
+        found, unusable = land_recorded(zones, origin, source, series, folder=spec.folder)
+        brought += found
+        if unusable:
+            failures[series] = "; ".join(unusable)
+        elif not found and landed(zones, source, series):
+            failures[series] = f"no payload in {origin}"
+        elif not found:
+            absent.append(series)
         progress(number, len(chosen), series)
-    return tuple(absent), failures
+    return brought, tuple(absent), failures
 
 
-def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, progress: Progress) -> dict[str, str]:
+def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, progress: Progress) -> list[Payload]:
     """Land the registry's own tables, the same from every origin: there is nobody else to ask.
 
     The registry says when a table was last edited; its rows count as fetched by the end of that day.
@@ -157,20 +222,23 @@ def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, pr
     Raises:
         RegistryError: a table was edited and its date was not.
     """
+    brought: list[Payload] = []
     with Http(source, per_minute=spec.rate_limit_per_minute) as http:
-        for number, (table, edited) in enumerate(spec.tables.items(), start=1):
+        for number, (table, kept) in enumerate(spec.tables.items(), start=1):
+            edited = kept.edited
             fetched_at = pd.Timestamp(edited, tz="UTC") + pd.Timedelta(days=1)
             held = [payload for payload in landed(zones, source, table) if payload.fetched_at == fetched_at]
             for fetched in adapter(spec).fetch(table, Window(spec.first_date, as_of), spec, http):
                 if not held:
-                    land(zones, source, fetched, spec, fetched_at=fetched_at)
+                    held = [land(zones, source, fetched, spec, fetched_at=fetched_at)]
                 elif held[0].sha256 != digest_of(fetched):
                     raise RegistryError(
                         f"{source}: {fetched.url} was edited after {edited}; give its new date under "
                         f"`tables` of {source} in registry/data_sources.yaml"
                     )
+                brought += held[:1]
             progress(number, len(spec.tables), table)
-    return {}
+    return brought
 
 
 def _ask(
@@ -183,29 +251,33 @@ def _ask(
     as_of: date,
     progress: Progress,
     limits: Limits | None,
-) -> dict[str, str]:
+) -> tuple[list[Payload], dict[str, str]]:
     """When nothing answers, the source is down: the rest is not asked, each with its own retries, in vain."""
+    brought: list[Payload] = []
     failures: dict[str, str] = {}
-    vain = 0
+    vain, offline = 0, ""
     with client(zones, source, spec, limits) as http:
         for number, series in enumerate(chosen, start=1):
-            if vain >= GIVE_UP_AFTER:
-                failures[series] = "not asked: nothing came of the series before"
+            if offline or vain >= GIVE_UP_AFTER:
+                failures[series] = offline or "not asked: nothing arrived of the series before"
                 continue
-            try:
-                held = _continued(landed(zones, source, series), spec, http)
-                wanted = window or Window(_window_start(held, spec), as_of)
-                if wanted.start <= wanted.end:  # an earlier session than what is held needs nothing
-                    fetch_window(zones, source, spec, series, wanted, http)
-                vain = 0
-            except SourceUnavailable as error:
-                vain = vain + 1 if isinstance(error, SourceDown) else 0
-                failures[series] = redact(
-                    str(error), http.secrets
-                )  # an adapter shows what came, and that may echo a key
-                log.warning("%s", failures[series])
+            held = _continued(landed(zones, source, series), spec, http)
+            wanted = window or Window(_window_start(held, spec), as_of)
+            if wanted.start <= wanted.end:  # an earlier session than what is stored needs nothing
+                try:
+                    for payload in fetch_window(zones, source, spec, series, wanted, http):
+                        brought.append(payload)
+                    vain = 0
+                except NoNetwork as error:  # said once already, by whoever found it
+                    failures[series] = offline = str(error)
+                except SourceUnavailable as error:
+                    vain = vain + 1 if isinstance(error, SourceDown) else 0
+                    if not (held and isinstance(error, NothingNew)):
+                        # an adapter shows what arrived, and that may echo a key
+                        failures[series] = redact(str(error), http.secrets)
+                        log.warning("%s", failures[series])
             progress(number, len(chosen), series)
-    return failures
+    return brought, failures
 
 
 def client(zones: Zones, source: str, spec: SourceSpec, limits: Limits | None = None) -> Http:
@@ -217,6 +289,7 @@ def client(zones: Zones, source: str, spec: SourceSpec, limits: Limits | None = 
         per_minute=spec.rate_limit_per_minute,
         burst=spec.burst,
         keys=keys,
+        key_pages=spec.key_pages,
         limits=limits,
         downloads=downloads,
     )
@@ -228,18 +301,18 @@ def _continued(held: list[Payload], spec: SourceSpec, http: Http) -> list[Payloa
     return held if continues is None else [payload for payload in held if continues(payload, spec, http)]
 
 
-def fetch_window(zones: Zones, source: str, spec: SourceSpec, series: str, window: Window, http: Http) -> int:
-    """Ask for one series' dates and land what comes; returns the number of payloads.
+def fetch_window(
+    zones: Zones, source: str, spec: SourceSpec, series: str, window: Window, http: Http
+) -> Iterator[Payload]:
+    """Ask for one series' dates, land what arrives, payload by payload, and pass it on.
 
     Raises:
-        SourceUnavailable: it did not come whole; what came of it before is landed.
+        SourceUnavailable: it did not arrive whole; what arrived of it before is landed.
+        NothingNew: there is nothing in the window.
     """
-    payloads = 0
     for fetched in _fetched(source, spec, series, window, http):
         now = clock.now()
-        land(zones, source, fetched, spec, fetched_at=now, asked_from=window.start, secrets=http.secrets)
-        payloads += 1
-    return payloads
+        yield land(zones, source, fetched, spec, fetched_at=now, asked_from=window.start, secrets=http.secrets)
 
 
 def _window_start(held: list[Payload], spec: SourceSpec) -> date:
@@ -300,28 +373,46 @@ def backfill_source(
     pieces = [window] if spec.served_whole else chunks(window, min(chunk_days, spec.days_at_once))
     todo = [(name, chunk) for name in chosen for chunk in pieces]
     failures: dict[str, str] = {}
-    done_before = vain = 0
+    done_before, vain, offline = 0, 0, ""
     endless = replace(limits or Limits(), run_s=math.inf)  # a backfill may take its day
     with client(zones, source, spec, endless) as http:
         for number, (name, chunk) in enumerate(todo, start=1):
             mark = zones.raw / source / name / f"backfilled-{chunk.start}-{chunk.end}.json"
             if mark.exists():
                 done_before += 1
-            elif vain >= GIVE_UP_AFTER:
-                failures[f"{name} {chunk}"] = "not asked: nothing came of the chunks before"
+            elif offline or vain >= GIVE_UP_AFTER:
+                failures[f"{name} {chunk}"] = offline or "not asked: nothing arrived of the chunks before"
             else:
                 try:
                     with exclusive(zones, f"raw-{source}"):
-                        payloads = fetch_window(zones, source, spec, name, chunk, http)
+                        payloads = _fetch_chunk(zones, source, spec, name, chunk, http)
                         if chunk.end < clock.now().date():  # a day that runs is not finished
                             write_json(mark, {"payloads": payloads})
                     vain = 0
+                except NoNetwork as error:
+                    failures[f"{name} {chunk}"] = offline = str(error)
                 except SourceUnavailable as error:
                     vain = vain + 1 if isinstance(error, SourceDown) else 0
                     failures[f"{name} {chunk}"] = redact(str(error), http.secrets)
                     log.warning("%s", failures[f"{name} {chunk}"])
             progress(number, len(todo), f"{name} {chunk}")
     return Backfilled(source, len(todo), done_before, failures)
+
+
+def _fetch_chunk(zones: Zones, source: str, spec: SourceSpec, series: str, chunk: Window, http: Http) -> int:
+    """Land one chunk; returns the number of payloads, 0 where the source answers that it has nothing of those dates.
+
+    Raises:
+        SourceUnavailable: it did not arrive whole, or not in a shape that the adapter can read.
+    """
+    try:
+        payloads = list(fetch_window(zones, source, spec, series, chunk, http))
+    except NothingNew:
+        return 0
+    for payload in payloads:
+        if payload.newest is None and (why := why_unreadable(payload, spec)):
+            raise SourceUnavailable(why)
+    return len(payloads)
 
 
 def chunks(window: Window, days: int) -> list[Window]:
@@ -344,4 +435,6 @@ def require_critical(sources: DataSources, ingested: list[Ingested]) -> None:
         if missing:
             why = came.failures.get(missing[0]) or came.message or "no payload in the origin, and none is held"
             failure = SourceDown if came.status == "failed" else SourceUnavailable
+            if came.no_network:
+                raise NoNetwork(why)
             raise failure(f"{came.source}: {', '.join(missing)} did not come, and it is critical: {why}")

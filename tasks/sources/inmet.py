@@ -10,16 +10,17 @@ date's own, not that of the day before (measured against the automatic station n
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift
+from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
-from tasks.sources.zipped import open_zip, require_zip
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
+from tasks.sources.zipped import DAMAGE, open_zip, require_zip
 
 YEARLY = "dadoshistoricos-"
 HOURS_NEEDED = 20  # of 24
@@ -31,8 +32,12 @@ MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 64 * 2**20, 2 * 2**30  # a year of one stati
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The zip of each year of the window that belongs to this feed; years without a feed go with the newest one."""
+    """The zip of each year of the window that belongs to this feed; years without a feed go with the newest one.
+
+    A year that cannot be had costs itself: the others are asked for, and then it is reported.
+    """
     newest = max(feed for feed in spec.feeds if feed.startswith(YEARLY))
+    lost: list[str] = []
     for year in range(window.start.year, window.end.year + 1):
         folder = f"{YEARLY}{year}"
         if series != (folder if folder in spec.feeds else newest):
@@ -40,12 +45,22 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         if window.start > spec.first_date and year < window.end.year - 1:
             continue  # a closed year that is held; corrections come in the year after
         url = spec.endpoint.format(year=year)
-        yield Fetched(series=folder, extension="zip", content=require_zip(http.download(url), url), url=url)
+        try:
+            yield Fetched(series=folder, extension="zip", content=require_zip(http.download(url), url), url=url)
+        except SourceDown:
+            raise
+        except SourceUnavailable as error:
+            lost.append(str(error))
+    if lost:
+        raise SourceUnavailable("; ".join(lost))
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Daily rain, maximum and minimum of each registered station; ``row`` is the day's first line in the zip."""
-    served = readings(payload, spec)
+    """Daily rain, maximum and minimum of each registered station; ``row`` is the day's first line in the zip.
+
+    A registered station whose file cannot be read costs that station. One without a file was out of order that year.
+    """
+    served, refused = _readings(payload, spec)
     days = served.groupby(["series", served["moment"].dt.strftime("%Y-%m-%d").rename("observation_date")], sort=False)
     needed = served["series"].str.startswith("bdmep.").map({True: 1, False: HOURS_NEEDED})
     enough = days[list(spec.fields)].count().ge(needed.groupby(days.ngroup()).first().to_numpy(), axis=0)
@@ -56,7 +71,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         temperature_min_c=("temperature_min_c", "min"),
     )
     daily["precipitation_mm"] = daily["precipitation_mm"].round(1)  # tenths are measured; their sum is no more exact
-    return daily.where(enough.assign(row=True)[list(daily.columns)]).astype({"row": "int64"}).reset_index()
+    rows = daily.where(enough.assign(row=True)[list(daily.columns)]).astype({"row": "int64"}).reset_index()
+    return with_refusals(rows, refused)
 
 
 def readings(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -65,46 +81,89 @@ def readings(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     Equal repeats of a reading count once; of contradicting ones none can be preferred, and the moment is missing.
 
     Raises:
-        SchemaDrift: not a sound zip of INMET's files, or one that would unpack to more than is reasonable.
+        SchemaDrift: not a sound zip, no station in it that can be read, or one that would unpack to more than is
+            reasonable.
     """
-    parts, lines = [], 0
+    return _readings(payload, spec)[0]
+
+
+def _readings(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[dict[str, object]]]:
+    """The readings, and the refusals of stations and lines that cannot be read.
+
+    Members that are none of a registered station (of another station, of the system that packed the zip, empty ones)
+    cost nothing: only what is registered is ours to miss.
+    """
+    parts: list[pd.DataFrame] = []
+    refused: list[dict[str, object]] = []
+    lines = 0
     with open_zip(payload, max_bytes=MAX_TOTAL_BYTES) as archive:
-        for member in _members(payload, archive):
-            with archive.open(member) as handle:
-                series = _station(payload, member, handle.read(2048))
-            if series in spec.series:
-                part = _table(payload, member, archive.read(member), spec)
+        for member in archive.infolist():
+            if not member.filename.lower().endswith(".csv"):
+                continue
+            series = _registered(member, archive, spec)
+            if series is None:
+                continue
+            try:
+                part, odd = _table(payload, member, _content(payload, member, archive), spec)
+            except (SchemaDrift, ValueError, IndexError, *DAMAGE) as error:
+                told = (
+                    str(error)
+                    if isinstance(error, SchemaDrift)
+                    else f"{payload.name}: {member.filename}: no table of INMET's ({error})"
+                )
+                refused.append(refusal(series, told, whole=True))
+                continue
+            refused += [refusal(series, why, row=line + lines) for line, why in odd]
+            if len(part):
                 parts.append(part.assign(series=series, row=part["row"] + lines))
                 lines += int(part["row"].iloc[-1])
     if not parts:
-        raise SchemaDrift(f"{payload.name}: no registered station in it; expected {', '.join(spec.series)}")
+        nothing = f"{payload.name}: no registered station in it; expected {', '.join(spec.series)}"
+        raise SchemaDrift(str(refused[0]["refused"]) if refused else nothing)
     served = pd.concat(parts, ignore_index=True)
     served = served.drop_duplicates(["series", "moment", *spec.fields])
-    return served[~served.duplicated(["series", "moment"], keep=False)]
+    return served[~served.duplicated(["series", "moment"], keep=False)], refused
 
 
-def _members(payload: Payload, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """The CSV members."""
-    members = [member for member in archive.infolist() if member.filename.lower().endswith(".csv")]
-    largest = max((member.file_size for member in members), default=0)
-    if largest > MAX_MEMBER_BYTES:
-        raise SchemaDrift(f"{payload.name}: a member of {largest} bytes, more than the {MAX_MEMBER_BYTES} allowed")
-    return members
+def _registered(member: zipfile.ZipInfo, archive: zipfile.ZipFile, spec: SourceSpec) -> str | None:
+    """The registered series a member is of, by its first lines or else by its name; None where it is of none.
+
+    INMET names its files `INMET_region_state_code_place_dates.CSV`: an unreadable one is told by that.
+    """
+    try:
+        with archive.open(member) as handle:
+            series = _station(handle.read(2048))
+    except DAMAGE:
+        series = None
+    if series is None:
+        words = set(re.split(r"[^A-Z0-9]+", member.filename.rpartition("/")[2].upper()))
+        hidden = member.filename.startswith("__MACOSX/") or member.filename.rpartition("/")[2].startswith("._")
+        series = None if hidden else next((name for name in spec.series if name in words), None)
+    return series if series in spec.series else None
 
 
-def _station(payload: Payload, member: zipfile.ZipInfo, head: bytes) -> str:
-    """The series of a member: the station's code, or `bdmep.` and its name."""
+def _content(payload: Payload, member: zipfile.ZipInfo, archive: zipfile.ZipFile) -> bytes:
+    if member.file_size > MAX_MEMBER_BYTES:
+        raise SchemaDrift(
+            f"{payload.name}: {member.filename}: a member of {member.file_size} bytes, more than the "
+            f"{MAX_MEMBER_BYTES} allowed"
+        )
+    return archive.read(member)
+
+
+def _station(head: bytes) -> str | None:
+    """The series of a member: the station's code, or `bdmep.` and its name; None where it says neither."""
     lines = _text(head).splitlines()
     if len(lines) > 1 and lines[0].startswith("Estacao;Data;Hora;"):
         return f"bdmep.{lines[1].split(';')[0].replace(' ', '')}"
     code = next((line.split(";")[1] for line in lines[:METADATA_LINES] if line.startswith("CODIGO (WMO):;")), None)
-    if code is None:
-        raise SchemaDrift(f"{payload.name}: {member.filename}: no line `CODIGO (WMO):` at its beginning")
-    return code.strip()
+    return None if code is None else code.strip()
 
 
-def _table(payload: Payload, member: zipfile.ZipInfo, content: bytes, spec: SourceSpec) -> pd.DataFrame:
-    """One member's readings: ``moment``, ``row`` (its line) and the fields."""
+def _table(
+    payload: Payload, member: zipfile.ZipInfo, content: bytes, spec: SourceSpec
+) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
+    """One member's readings: ``moment``, ``row`` (its line) and the fields; and its lines without a date and hour."""
     text = _text(content)
     conventional = text.startswith("Estacao;")
     above = 0 if conventional else METADATA_LINES
@@ -128,14 +187,19 @@ def _table(payload: Payload, member: zipfile.ZipInfo, content: bytes, spec: Sour
     )
     hours = served[hour].map({name: _hour(name) for name in served[hour].unique()})
     moment = dates + pd.to_timedelta(hours.astype("float64"), unit="h")
-    if moment.isna().any():
-        where = int(moment.isna().to_numpy().argmax())
-        raise SchemaDrift(
-            f"{payload.name}: {member.filename}: line {where + above + 2}: no date and hour in "
-            f"{served[date].iloc[where]!r}, {served[hour].iloc[where]!r}"
+    undated = moment.isna().to_numpy()
+    odd = [
+        (
+            int(at) + above + 2,
+            f"{payload.name}: {member.filename}: line {at + above + 2}: no date and hour in "
+            f"{served[date].iloc[at]!r}, {served[hour].iloc[at]!r}",
         )
+        for at in undated.nonzero()[0]
+    ]
+    if odd and undated.all():
+        raise SchemaDrift(odd[0][1])
     values = {field: _numbers(served[name]) for field, name in wanted.items()}
-    return pd.DataFrame({"moment": moment, "row": served.index + above + 2} | values)
+    return pd.DataFrame({"moment": moment, "row": served.index + above + 2} | values)[~undated], odd
 
 
 def _numbers(column: pd.Series) -> pd.Series:

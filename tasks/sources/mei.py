@@ -24,7 +24,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     """The whole table: NOAA serves no part of it, and rewrites it."""
     content = http.get(spec.endpoint)
     if not SPAN.match(content.split(b"\n", 1)[0].decode("latin-1")):
-        raise SourceUnavailable(f"mei: {series}: not the table asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"mei: {series}: not the table asked for but '{http.quote(content)}'")
     yield Fetched(series=series, extension="txt", content=content, url=spec.endpoint)
 
 

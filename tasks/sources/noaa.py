@@ -25,7 +25,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     """The whole table: NOAA serves no part of it, and rewrites it."""
     content = http.get(spec.endpoint)
     if content.split()[:4] != [name.encode() for name in HEADER]:
-        raise SourceUnavailable(f"noaa: {series}: not the table asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"noaa: {series}: not the table asked for but '{http.quote(content)}'")
     yield Fetched(series=series, extension="txt", content=content, url=spec.endpoint)
 
 

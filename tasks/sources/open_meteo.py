@@ -33,7 +33,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     }
     content = http.get(spec.endpoint, params)
     if not isinstance(_json(content).get("daily"), dict):
-        raise SourceUnavailable(f"open_meteo: {series}: not the days asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"open_meteo: {series}: not the days asked for but '{http.quote(content)}'")
     url = f"{spec.endpoint}?latitude={latitude:g}&longitude={longitude:g}"
     yield Fetched(series=series, extension="json", content=content, url=url)
 

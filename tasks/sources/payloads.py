@@ -16,13 +16,13 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError, SchemaDrift, SourceUnavailable
 from tasks.http import Http
-from tasks.registry import SourceSpec
+from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
 from tasks.sources.sidecars import payloads_of
 from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
@@ -32,6 +32,9 @@ LIVE, RECORDED = "live", "recorded"
 RAW_NAME = "%Y-%m-%dT%H%M%S.%fZ"
 RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d(T\d{6}\.\d{6}Z)?$")
 """The name of a recorded payload: the day it was fetched, or as raw/ names it the instant."""
+RECORD, PART = "record", "part"  # rules of what an adapter refuses: one record, or all of a day, a member, a page
+MOST_OF_A_REASON = 500
+LISTED = ("file", "sha256", "endpoint")  # columns of an origin's MANIFEST.csv that are read
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,34 @@ def _echoed_in(file: Path, secrets: tuple[str, ...]) -> bool:
     return False
 
 
+def why_unreadable(payload: Payload, spec: SourceSpec) -> str:
+    """Why the adapter cannot read a payload; empty where it can."""
+    try:
+        read(adapter(spec).parse, payload, spec)
+    except (SchemaDrift, OSError) as error:
+        return str(error)
+    return ""
+
+
+def refusal(
+    series: str, why: str, *, row: int = 0, observation_date: str | None = None, whole: bool = False
+) -> dict[str, object]:
+    """A row for what an adapter cannot read while the rest of the payload is sound; staging puts it in quarantine.
+
+    Args:
+        whole: more than a record is lost, such as a day or all that a station measured: the source's status says so.
+    """
+    place: dict[str, object] = {"series": series, "observation_date": observation_date, "row": row}
+    return place | {"refused": why[:MOST_OF_A_REASON], "refused_as": PART if whole else RECORD}
+
+
+def with_refusals(rows: pd.DataFrame, refused: list[dict[str, object]]) -> pd.DataFrame:
+    """``rows`` of an adapter followed by its refusals, if there are any."""
+    if not refused:
+        return rows
+    return pd.concat([rows, pd.DataFrame(refused).astype({"observation_date": "str"})], ignore_index=True)
+
+
 def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
     """The newest date, not after its fetch, of which the payload tells a value; None when there is none to read.
 
@@ -233,6 +264,8 @@ def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
     except (SchemaDrift, OSError):
         return None
     told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
+    if not told.any():
+        return None
     if spec.projected_days:  # a marketing year is dated long before, or after, the report on it
         dates = pd.DatetimeIndex(rows.loc[told, "released_at"].dropna()).tz_localize(None).to_series()
     else:
@@ -241,25 +274,29 @@ def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
     return None if pd.isna(newest) else newest.date()
 
 
-def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
+def land_recorded(
+    zones: Zones, origin: Path, source: str, series: str, *, folder: str = ""
+) -> tuple[list[Payload], list[str]]:
     """Land a sidecar for every recorded payload of a series; the files are read in place.
 
-    ``folder`` is the source's name in the origin, where that is another than ours.
+    ``folder`` is the source's name in the origin, where that is another than ours. The second part says why other
+    files there could not be used: no such date, no file, or not the one that MANIFEST.csv describes.
 
     Raises:
         OriginError: the folder is not laid out like a raw zone.
-        ManifestMismatch: a file is not the one MANIFEST.csv describes.
     """
     manifest = _manifest(origin)
     payloads = []
-    for recorded in recorded_files(origin, source, series, folder=folder):
+    found, unusable = _recorded(origin, source, series, folder=folder)
+    for recorded in found:
         path = recorded.path
         listed = manifest.get(f"{folder or source}/{series}/{path.name}")
         if listed and listed["sha256"] != recorded.sha256:
-            raise ManifestMismatch(
+            unusable.append(
                 f"{path}: sha256 {recorded.sha256[:12]} is not the {listed['sha256'][:12]} of MANIFEST.csv; "
                 f"restore the file"
             )
+            continue
         sidecar = {
             "source": source,
             "series": series,
@@ -276,7 +313,7 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
         if read_json(sidecar_path) != sidecar:
             write_json(sidecar_path, sidecar)
         payloads.append(read_sidecar(sidecar_path))
-    return payloads
+    return payloads, unusable
 
 
 def _seen_from(zones: Zones, path: Path, folder: Path) -> str:
@@ -287,25 +324,32 @@ def _seen_from(zones: Zones, path: Path, folder: Path) -> str:
 def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
     """The payloads of one series in a folder of recorded data: ``<source>/<series>/<fetched_on>.<ext>``.
 
+    What is named so and is no readable file of a real date is left out.
+
     Raises:
         OriginError: there is no such folder.
     """
+    return _recorded(origin, source, series, folder=folder)[0]
+
+
+def _recorded(origin: Path, source: str, series: str, *, folder: str) -> tuple[list[Payload], list[str]]:
+    """Recorded payloads, and why others that are named like one cannot be used."""
     if not origin.is_dir():
         raise OriginError(f"origin {origin} is not a folder; use `--origin recorded` or `--origin live`")
-    return [
-        Payload(
-            source=source,
-            series=series,
-            path=path,
-            sha256=sha256_of(path),
-            bytes=path.stat().st_size,
-            url="",
-            fetched_at=_fetched_at(path.stem),
-            day_known_only="T" not in path.stem,
-        )
-        for path in sorted((origin / (folder or source) / series).glob("*"))
-        if RECORDED_ON.match(path.stem)
-    ]
+    found, unusable = [], []
+    for path in sorted((origin / (folder or source) / series).glob("*")):
+        if not RECORDED_ON.match(path.stem):
+            continue
+        try:
+            fetched_at, digest, size = _fetched_at(path.stem), sha256_of(path), path.stat().st_size
+        except ValueError:
+            unusable.append(f"{path}: there is no such date; rename the file to the day of its fetch")
+            continue
+        except OSError as error:
+            unusable.append(f"{path}: not a file that can be read ({error.strerror}); remove it or restore the file")
+            continue
+        found.append(Payload(source, series, path, digest, size, "", fetched_at, "T" not in path.stem))
+    return found, unusable
 
 
 def _fetched_at(name: str) -> pd.Timestamp:
@@ -316,9 +360,25 @@ def _fetched_at(name: str) -> pd.Timestamp:
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
     """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
-    payloads = payloads_of(zones.raw / source, series, read_sidecar, Payload)
+    return described(zones, source, series)[0]
+
+
+def described(zones: Zones, source: str, series: str | None = None) -> tuple[list[Payload], dict[str, str]]:
+    """The payloads held, as ``landed``, and why others do not count: sidecars that cannot be read, by their place."""
+    payloads, broken = payloads_of(zones.raw / source, series, read_sidecar, Payload)  # they cost their payload only
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
-    return sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
+    order = sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
+    return order, broken
+
+
+def has_live_data(zones: Zones, sources: DataSources) -> bool:
+    """Whether anything was ever fetched into this home. Recorded payloads and the registry's tables do not count."""
+    return any(
+        not path.name.startswith("recorded-")
+        for source, spec in sources.sources.items()
+        if not spec.tables
+        for path in (zones.raw / source).glob("*/*.sidecar.json")
+    )
 
 
 def verify(payload: Payload) -> None:
@@ -340,9 +400,16 @@ def read_sidecar(path: Path) -> Payload:
     Raises:
         ManifestMismatch: it is no sidecar.
     """
-    sidecar = read_json(path)
-    if not sidecar:
-        raise ManifestMismatch(f"{path} is not a sidecar; delete it and run the ingest again")
+    try:
+        return _described(path, read_json(path))
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        raise ManifestMismatch(f"{path} is not a sidecar; delete it and run the ingest again") from None
+
+
+def _described(path: Path, sidecar: dict[str, Any]) -> Payload:
+    fetched_at = pd.Timestamp(sidecar["fetched_at"])
+    if fetched_at.tzinfo is None:
+        raise ValueError("no time zone")
     return Payload(
         source=sidecar["source"],
         series=sidecar["series"],
@@ -350,7 +417,7 @@ def read_sidecar(path: Path) -> Payload:
         sha256=sidecar["sha256"],
         bytes=sidecar["bytes"],
         url=sidecar["url"],
-        fetched_at=pd.Timestamp(sidecar["fetched_at"]),
+        fetched_at=fetched_at,
         day_known_only=sidecar["day_known_only"],
         newest=_date(sidecar.get("newest")),
         asked_from=_date(sidecar.get("asked_from")),
@@ -366,5 +433,12 @@ def _manifest(origin: Path) -> dict[str, dict[str, str]]:
     path = origin / "MANIFEST.csv"
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as handle:
-        return {row["file"]: row for row in csv.DictReader(handle)}
+    try:
+        with path.open(newline="", encoding="utf-8") as handle:
+            rows = [{name: str(row[name]) for name in LISTED} for row in csv.DictReader(handle)]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise OriginError(
+            f"{path} is no list of files with the columns {', '.join(LISTED)} ({type(error).__name__}: {error}); "
+            "restore it, or remove it to read the folder without checksums"
+        ) from None
+    return {row["file"]: row for row in rows}

@@ -2,7 +2,8 @@
 
 The payload is registry/<table>.csv, landed as it is. Events are counted by kind on the day they were announced. A
 tariff stands at the day it takes effect and a volume at the first day of its year, and both are known when they were
-announced: often before the date they stand at.
+announced: often before the date they stand at. The tariff is two series, as it is written and as exempted buyers pay
+it; the volume is two series, of the years set in gallons and of those set in RINs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from tasks.registry.tables import POLICY_TABLES, MandateVolume, PolicyEvent, Tar
 from tasks.settings import load_settings
 from tasks.sources.payloads import Fetched, Payload, Window
 
-TARIFF, MANDATE = "tariff.china_us_soybeans", "mandate.biomass_based_diesel"
+TARIFF, EXEMPTED = "tariff.china_us_soybeans", "tariff.china_us_soybeans_exempted"
+GALLONS, RINS = "mandate.biomass_based_diesel", "mandate.biomass_based_diesel_rins"
 DIRECTION = {"up": 1, "neutral": 0, "down": -1}
 
 
@@ -38,7 +40,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         found = read_table(payload.path, POLICY_TABLES[payload.series])
     except RegistryError as error:
         raise SchemaDrift(f"{payload.name}: {error}") from None
-    rows = pd.DataFrame([_row(line, entry, spec.availability.time) for line, entry in found])
+    rows = pd.DataFrame([row for line, entry in found for row in _rows(line, entry, spec.availability.time)])
     rows["released_at"] = [
         at_clock(pd.DatetimeIndex([day]), clock, spec.availability.timezone)[0]
         for day, clock in zip(rows["announced"], rows["clock"], strict=True)
@@ -55,13 +57,24 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     return rows[rows["series"].isin(spec.series)].reset_index(drop=True)
 
 
-def _row(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str) -> dict[str, object]:
+def _rows(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str) -> list[dict[str, object]]:
+    """What one line says: of a series each, with the day it stands at and the one it was announced on."""
     shared = {"row": line, "announced": pd.Timestamp(entry.announced), "clock": clock}
+    if isinstance(entry, PolicyEvent):
+        named = {"series": f"event.{entry.kind}", "observation_date": str(entry.announced)}
+        judged = {"clock": entry.known_time or clock, "direction": DIRECTION[entry.direction_for_zl]}
+        return [shared | named | judged]
     if isinstance(entry, TariffStep):
-        named: dict[str, object] = {"series": TARIFF, "observation_date": str(entry.effective)}
-        return named | shared | {"added_tariff_pct": entry.added_tariff_pct}
-    if isinstance(entry, MandateVolume):
-        named = {"series": MANDATE, "observation_date": f"{entry.year}-01-01"}
-        return named | shared | {"billion_gallons": entry.billion_gallons}
-    named = {"series": f"event.{entry.kind}", "observation_date": str(entry.announced)}
-    return named | shared | {"clock": entry.known_time or clock, "direction": DIRECTION[entry.direction_for_zl]}
+        date, field = str(entry.effective), "added_tariff_pct"
+        said = [(TARIFF, field, entry.added_tariff_pct), (EXEMPTED, field, entry.exempted_tariff_pct)]
+    else:
+        date = f"{entry.year}-01-01"
+        said = [
+            (GALLONS, "billion_gallons", entry.billion_gallons),
+            (RINS, "billion_rins", entry.billion_rins),
+        ]
+    return [
+        shared | {"series": series, "observation_date": date, field: value}
+        for series, field, value in said
+        if value is not None
+    ]

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from tasks.errors import ManifestMismatch
 from tasks.zones import write_atomically
 
 if TYPE_CHECKING:
@@ -64,13 +65,10 @@ _remembering = threading.Lock()
 
 def payloads_of(
     folder: Path, series: str | None, read: Callable[[Path], Payload], make: type[Payload]
-) -> list[Payload]:
-    """The payloads whose sidecars lie in ``folder``, a source's, in no certain order.
-
-    Raises:
-        ManifestMismatch: a sidecar is none (from ``read``).
-    """
+) -> tuple[list[Payload], dict[str, str]]:
+    """The payloads whose sidecars lie in ``folder``, a source's, in no certain order; why others cannot be read."""
     source = _of(folder)
+    broken: dict[str, str] = {}
     with source.lock:
         if source.indexed < 0:
             _load(folder, source, make)
@@ -81,7 +79,8 @@ def payloads_of(
         if not series:
             for gone in source.held.keys() - set(there):
                 del source.held[gone]
-        return [payload for name in there for _, payload in _look(folder / name, name, source, read).values()]
+        found = [payload for name in there for _, payload in _look(folder / name, name, source, read, broken).values()]
+        return found, broken
 
 
 def write_index(folder: Path) -> None:
@@ -153,7 +152,7 @@ def _load(folder: Path, source: _Source, make: type[Payload]) -> None:
     source.indexed = table.num_rows
 
 
-def _look(folder: Path, series: str, source: _Source, read: Callable[[Path], Payload]) -> Held:
+def _look(folder: Path, series: str, source: _Source, read: Callable[[Path], Payload], broken: dict[str, str]) -> Held:
     """The sidecars of one folder; those that are as they were when they were read are not read again."""
     now = time.time_ns()
     try:
@@ -168,6 +167,10 @@ def _look(folder: Path, series: str, source: _Source, read: Callable[[Path], Pay
     for name, stat in entries.items():
         state = (stat.st_size, stat.st_mtime_ns)
         found = known.get(name)
-        held[name] = found if found and found[0] == state else (state, read(folder / name))
-    source.held[series], source.looked[series] = held, (changed, now)
+        try:
+            held[name] = found if found and found[0] == state else (state, read(folder / name))
+        except ManifestMismatch as error:
+            broken[f"{series}/{name}"] = str(error)
+    # a folder with a broken one is looked at each time: whoever asks is to hear of it
+    source.held[series], source.looked[series] = held, (changed, changed if broken else now)
     return held

@@ -33,7 +33,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     url = spec.endpoint.format(series=series)
     content = http.get(url, {"symbol": series})
     if not _bars(content):
-        raise SourceUnavailable(f"{http.source}: {series}: not the array of bars asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"{http.source}: {series}: not the array of bars asked for but '{http.quote(content)}'")
     yield Fetched(series=series, extension="js", content=content, url=f"{url}?symbol={series}")
 
 

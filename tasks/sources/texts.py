@@ -11,9 +11,10 @@ import pandas as pd
 
 from tasks.errors import SchemaDrift
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Payload
+from tasks.sources.payloads import Payload, refusal
 
 DOCUMENT = ["series", "document_id", "published", "title", "abstract", "url", "publisher", "row"]
+ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[\"\\/bfnrt])|\\")  # what a backslash may begin, or one that begins nothing
 OTHER = "other"  # the topic of a document in which no topic's terms stand, where the source has it
 
 
@@ -34,30 +35,69 @@ def topics_of(text: str, spec: SourceSpec) -> list[str]:
     return found or ([OTHER] if OTHER in spec.series else [])
 
 
-def entries(payload: Payload, key: str, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The array ``key`` of a JSON payload; every entry has ``columns``, each a text or nothing.
+def entries(
+    payload: Payload, key: str, columns: tuple[str, ...]
+) -> tuple[list[tuple[int, dict[str, Any]]], list[dict[str, object]]]:
+    """The entries of the array ``key`` of a JSON payload, each with its number, and the refusals of those that are odd.
+
+    An entry has ``columns``, each a text or nothing. One that has not costs itself; where none is left the source has
+    changed its shape.
 
     Raises:
-        SchemaDrift: naming the column and the entry.
+        SchemaDrift: naming what is wrong with the first entry, or with the document.
     """
     try:
-        served = json.loads(payload.path.read_bytes(), strict=False)
+        served = lenient_json(payload.path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise SchemaDrift(f"{payload.name}: not JSON ({error})") from None
     found = served.get(key) if isinstance(served, dict) else None
     if not isinstance(found, list):
         raise SchemaDrift(f"{payload.name}: no array `{key}`; not the answer asked for, or the source changed it")
+    good, refused = [], []
     for number, entry in enumerate(found, start=1):
-        missing = [name for name in columns if not isinstance(entry, dict) or name not in entry]
-        if missing:
-            raise SchemaDrift(f"{payload.name}: no {missing} in entry {number} of `{key}`; the source renamed it")
-        odd = [name for name in columns if not isinstance(entry[name], str | None)]
-        if odd:
-            raise SchemaDrift(f"{payload.name}: {odd} in entry {number} of `{key}` is no text")
-    # half a surrogate pair, which JSON can spell, is no text that a file can hold
-    return [
-        {name: entry[name] and entry[name].encode(errors="replace").decode() for name in columns} for entry in found
-    ]
+        if why := _odd(entry, columns):
+            refused.append(refusal(payload.series, f"{payload.name}: entry {number} of `{key}`: {why}", row=number))
+        else:
+            # half a surrogate pair, which JSON can spell, is no text that a file can hold
+            text = {name: entry[name] and entry[name].encode(errors="replace").decode() for name in columns}
+            good.append((number, text))
+    if refused and not good:
+        raise SchemaDrift(str(refused[0]["refused"]))
+    return good, refused
+
+
+def _odd(entry: object, columns: tuple[str, ...]) -> str:
+    """What is wrong with an entry; empty where nothing is."""
+    missing = [name for name in columns if not isinstance(entry, dict) or name not in entry]
+    if missing or not isinstance(entry, dict):
+        return f"no {missing} in it; the source renamed it"
+    odd = [name for name in columns if not isinstance(entry[name], str | None)]
+    return f"{odd} is no text" if odd else ""
+
+
+def lenient_json(content: bytes) -> Any:
+    """The value of a JSON text in which a backslash that escapes nothing is itself, and so is a control character.
+
+    Raises:
+        ValueError: it is none; the message says what is wrong and at which byte.
+    """
+    text = content.decode("utf-8-sig", errors="replace")  # one odd byte costs one character
+    try:
+        return json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        if "escape" not in error.msg:
+            raise ValueError(told_at(error)) from None
+    try:
+        return json.loads(ESCAPE.sub(lambda found: found.group() if found[1] else r"\\", text), strict=False)
+    except json.JSONDecodeError as error:
+        raise ValueError(told_at(error)) from None
+
+
+def told_at(error: json.JSONDecodeError) -> str:
+    """What is wrong with a JSON text, at which byte, and what stands there."""
+    at = len(error.doc[: error.pos].encode(errors="replace"))
+    near = error.doc[max(0, error.pos - 20) : error.pos + 20]
+    return f"{error.msg[:1].lower()}{error.msg[1:].replace(chr(92), '')} at byte {at}, near {near!r}"
 
 
 def counted(documents: pd.DataFrame, field: str) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     url = urljoin(spec.endpoint, link.group(1).decode())
     content = http.get(url)
     if not content.startswith(ZIP):
-        raise SourceUnavailable(f"usda_ers: {series}: {url} is no workbook but {content[:60]!r}")
+        raise SourceUnavailable(f"usda_ers: {series}: {url} is no workbook but '{http.quote(content)}'")
     yield Fetched(series=series, extension="xlsx", content=content, url=url)
 
 

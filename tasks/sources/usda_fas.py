@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
@@ -58,14 +58,14 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         except ValueError:
             rows = None
         if not isinstance(rows, list):
-            shown = redact(_outage(body) or body[:60].decode(errors="replace"), http.secrets)
-            raise SourceUnavailable(f"{http.source}: {series} {year}: not the JSON array asked for but {shown!r}")
+            shown = http.quote(_outage(body) or body)
+            raise SourceUnavailable(f"{http.source}: {series} {year}: not the JSON array asked for but '{shown}'")
         if not rows and years and year != asked[-1]:
             raise SourceUnavailable(f"{http.source}: {series} {year}: no rows, though the year before has some")
         if rows:
             years.append({"marketYear": year, "rows": rows})
     if not years:
-        raise SourceUnavailable(f"{http.source}: {series}: no rows for marketing years {asked[0]} to {asked[-1]}")
+        raise NothingNew(f"{http.source}: {series}: no rows for marketing years {asked[0]} to {asked[-1]}")
     content = redact(json.dumps({"commodityCode": int(code), "years": years}), http.secrets).encode()
     url = f"{spec.endpoint}/exports/commodityCode/{code}/allCountries"
     yield Fetched(series=series, extension="json", content=content, url=url)

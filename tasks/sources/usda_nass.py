@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceUnavailable
+from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
@@ -61,7 +61,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     """All national rows of a feed in the window's years as one document, or none."""
     rows = _ask(series, window.start.year, window.end.year, spec, http)
     if not rows:
-        raise SourceUnavailable(
+        raise NothingNew(
             f"{http.source}: {series}: no rows from {window.start.year} to {window.end.year}; "
             f"the item may have been renamed"
         )
@@ -104,8 +104,8 @@ def _answer(body: bytes, name: str, series: str, http: Http) -> object:
     try:
         return json.loads(body)[name]
     except (ValueError, KeyError, TypeError, RecursionError):
-        shown = redact(body[:200].decode(errors="replace"), http.secrets)
-        raise SourceUnavailable(f"{http.source}: {series}: no `{name}` but {shown!r}") from None
+        shown = http.quote(body)
+        raise SourceUnavailable(f"{http.source}: {series}: no `{name}` but '{shown}'") from None
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:

@@ -19,7 +19,8 @@ import xlrd
 from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.secrets import quoted
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 from tasks.sources.wasde_text import us_balance
 from tasks.sources.zipped import only_csv, require_zip
 
@@ -93,16 +94,16 @@ UNITS = {
     "million metric tons": "million t",
 }
 MARKETING_YEAR = re.compile(r"^(\d{4})/\d\d\b")
+RELEASES = ("%Y-%m-%d %H:%M:%S", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M", "%m/%d/%Y %H:%M")
 FOOTNOTE = re.compile(r"(\s+\d+/)+$")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """Every file of a feed whose reports fall into the window, or none: the next window begins at what has landed."""
-    yield from list(_files(series, window, spec.endpoint, http))
+    """Every file of a feed whose reports fall into the window.
 
-
-def _files(series: str, window: Window, endpoint: str, http: Http) -> Iterator[Fetched]:
-    """Oldest first, a re-issue (`v2`) after what it replaces."""
+    Oldest first, a re-issue (`v2`) after what it replaces: where it breaks off, the next window goes on.
+    """
+    endpoint = spec.endpoint
     if series == CSV_FEED:
         for first, last, years in BUNDLES:
             if window.start <= last and window.end >= first:
@@ -145,21 +146,38 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         numbers = _of_text(payload, content, spec)
     else:
         numbers = _of_csv(payload, only_csv(payload, max_bytes=MAX_UNPACKED) if content.startswith(ZIP) else content)
+    numbers, refused = _without_unreadable(payload, numbers)
     numbers = numbers[numbers["series"].isin(spec.series)].reset_index(drop=True)
     asked = numbers["series"].map({name: entry.unit for name, entry in spec.series.items()})
-    other = numbers[numbers["unit"].map(_plain).map(UNITS) != asked]
-    if len(other):
-        raise SchemaDrift(
-            f"{payload.name}: {len(other)} numbers in another unit, first {other['series'].iat[0]} in "
-            f"{other['unit'].iat[0]!r}, expected {asked[other.index[0]]}; nothing is converted by guess"
+    other = numbers["unit"].map(_plain).map(UNITS) != asked
+    for series, part in numbers[other].groupby("series"):
+        why = (
+            f"{payload.name}: {len(part)} numbers in another unit, {series} in {part['unit'].iat[0]!r}, expected "
+            f"{asked[part.index[0]]}; nothing is converted by guess"
         )
-    numbers["observation_date"] = _first_days(numbers["series"], numbers["market_year"])
-    return numbers[["series", "observation_date", "row", "value", "released_at"]]
+        refused.append(refusal(str(series), why, row=int(part["row"].iat[0]), whole=True))
+    numbers = numbers[~other]
+    if refused and numbers.empty:  # nothing of it is left
+        raise SchemaDrift(str(refused[0]["refused"]))
+    rows = numbers.assign(observation_date=_first_days(numbers["series"], numbers["market_year"]))
+    return with_refusals(rows[["series", "observation_date", "row", "value", "released_at"]], refused)
+
+
+def _without_unreadable(payload: Payload, numbers: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, object]]]:
+    """The numbers of reports that can be read, and why the others cannot: a column ``unreadable`` says so."""
+    if "unreadable" not in numbers:
+        return numbers, []
+    bad = numbers["unreadable"] != ""
+    refused = [
+        refusal(payload.series, f"{payload.name}: {why}", row=int(part["row"].iat[0]), whole=True)
+        for why, part in numbers[bad].groupby("unreadable", sort=False)
+    ]
+    return numbers[~bad].drop(columns="unreadable"), refused
 
 
 def _expected(content: bytes, marks: tuple[bytes, ...], url: str) -> bytes:
     if not content.startswith(marks):
-        raise SourceUnavailable(f"usda_wasde: {url}: not the file asked for but {content[:60]!r}")
+        raise SourceUnavailable(f"usda_wasde: {url}: not the file asked for but '{quoted(content)}'")
     return content
 
 
@@ -197,7 +215,10 @@ def _of_csv(payload: Payload, content: bytes) -> pd.DataFrame:
     balance = (table == US_TABLE) | table.isin(WORLD_TABLES)
     served = served[balance & (served["ReliabilityProjection"] == "") & (served["AnnualQuarterFlag"] == "Annual")]
     table = table[served.index]
-    _whole(payload, served["ReleaseDate"], table)
+    short = _short_of_tables(payload, served["ReleaseDate"], table)
+    released = _released(served["ReleaseDate"] + " " + served["ReleaseTime"].str.slice(0, 8))
+    when = served["ReleaseDate"].map(short).fillna("")
+    unread = "a release that cannot be read: " + served["ReleaseDate"] + " " + served["ReleaseTime"]
     commodity = _plain_labels(served["Commodity"]).map(COMMODITIES)
     region = _plain_labels(served["Region"]).map(REGIONS).where(table != US_TABLE, "us")
     attribute = _plain_labels(served["Attribute"]).map(ATTRIBUTES)
@@ -208,7 +229,8 @@ def _of_csv(payload: Payload, content: bytes) -> pd.DataFrame:
             "value": served["Value"].where(served["Value"].str.strip() != ""),
             "unit": served["Unit"],
             "row": served.index + 2,
-            "released_at": _released(payload, served["ReleaseDate"] + " " + served["ReleaseTime"].str.slice(0, 8)),
+            "released_at": released,
+            "unreadable": when.mask((when == "") & released.isna(), unread),
         }
     )
 
@@ -217,26 +239,38 @@ def _plain_labels(labels: pd.Series) -> pd.Series:
     return labels.map({label: _plain(label) for label in labels.unique()})
 
 
-def _released(payload: Payload, texts: pd.Series) -> pd.Series:
-    try:
-        known = {text: pd.to_datetime(text, format="%Y-%m-%d %H:%M:%S") for text in texts.unique()}
-    except ValueError as error:
-        raise SchemaDrift(f"{payload.name}: a release that cannot be read ({error})") from None
-    return texts.map({text: _at_new_york(moment) for text, moment in known.items()}).astype("datetime64[us, UTC]")
+def _released(texts: pd.Series) -> pd.Series:
+    """The instant of each release, NaT where it cannot be read."""
+    known = pd.Series({text: _release(text) for text in texts.unique()}, dtype="datetime64[us, UTC]")
+    return texts.map(known).astype("datetime64[us, UTC]")
+
+
+def _release(text: str) -> pd.Timestamp | None:
+    """USDA's dates are ISO, in some monthly files the month/day/year of the United States."""
+    for form in RELEASES:
+        moment = pd.to_datetime(text.strip(), format=form, errors="coerce")
+        if not pd.isna(moment):
+            return _at_new_york(moment)
+    return None
 
 
 def _at_new_york(moment: pd.Timestamp) -> pd.Timestamp:
     return moment.tz_localize("America/New_York").tz_convert("UTC")
 
 
-def _whole(payload: Payload, report: pd.Series, table: pd.Series) -> None:
-    """Every report has all four tables, or the payload is not whole."""
+def _short_of_tables(payload: Payload, report: pd.Series, table: pd.Series) -> dict[str, str]:
+    """Why each report that lacks one of its four tables is not whole.
+
+    Raises:
+        SchemaDrift: no report is.
+    """
     tables = table.groupby(report).nunique()
     short = tables[tables < 1 + len(WORLD_TABLES)]
-    if tables.empty or len(short):
+    if len(short) == len(tables):
         raise SchemaDrift(
             f"{payload.name}: soybean tables missing ({', '.join(map(str, short.index)) or 'all'}), a report has four"
         )
+    return {str(day): f"soybean tables missing in the report of {day}, a report has four" for day in short.index}
 
 
 def _of_text(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
@@ -267,7 +301,9 @@ def _of_workbook(payload: Payload, content: bytes) -> pd.DataFrame:
                 found += [row | {"row": number * 1_000_000 + int(row["row"])} for row in rows]  # type: ignore[call-overload]
     except Exception as error:  # xlrd meets damage with whatever error comes first
         raise SchemaDrift(f"{payload.name}: not a WASDE workbook ({type(error).__name__}: {error})") from None
-    _whole(payload, pd.Series("report", index=list(tables), dtype="str"), pd.Series(list(tables), index=list(tables)))
+    _short_of_tables(
+        payload, pd.Series("report", index=list(tables), dtype="str"), pd.Series(list(tables), index=list(tables))
+    )
     months = set(tables.values())
     if len(months) != 1:
         raise SchemaDrift(f"{payload.name}: sheets of several reports: {sorted(months)}")

@@ -73,6 +73,7 @@ def _reading(spec: SourceSpec) -> Reading:
         key=("series", "document_id"),
         dated="published",
         told=lambda rows: pd.Series(True, index=rows.index),
+        unfit=lambda rows: {},  # said of the numbers
     )
 
 

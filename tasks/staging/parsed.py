@@ -37,7 +37,8 @@ class Reading:
     """How a source's payloads become rows.
 
     ``judge`` gives the rows of payloads of one shape their verdicts; it may look at each payload's own rows only.
-    ``key`` names what a row speaks of; ``dated`` its date; ``told`` says which judged rows a payload has dates of.
+    ``key`` names what a row speaks of; ``dated`` its date; ``told`` says which judged rows a payload has dates of;
+    ``unfit`` why payloads (by ``at``) of which no judged row can be used are refused as a whole.
     """
 
     parse: Callable[[Payload], pd.DataFrame]
@@ -45,19 +46,22 @@ class Reading:
     key: tuple[str, ...]
     dated: str
     told: Callable[[pd.DataFrame], pd.Series]
+    unfit: Callable[[pd.DataFrame], dict[int, str]]
 
 
 @dataclass(frozen=True)
 class Judged:
     """``rows``: judged rows with the ``payload`` each is of, its ``order``, ``fetched_at``, ``day_only`` and ``shape``.
 
-    ``shapes``: the columns that rows of a shape have. ``refused``: payloads that cannot be read, and why.
+    ``shapes``: the columns that rows of a shape have. ``refused``: payloads that cannot be used, by name, and why;
+    ``parts``: what adapters refused of others, with the ``number`` of the payload.
     ``spans``: ``series, order, fetched_at, first, last``, the dates that each live payload served of a series.
     """
 
     rows: pd.DataFrame
     shapes: dict[int, frozenset[str]]
-    refused: list[tuple[Payload, str]]
+    refused: list[tuple[str, Payload, str]]
+    parts: pd.DataFrame
     spans: pd.DataFrame
 
 
@@ -67,6 +71,7 @@ class _Kept:
 
     payloads: pd.DataFrame
     spans: pd.DataFrame
+    parts: pd.DataFrame
     segments: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
 
 
@@ -82,6 +87,9 @@ PAYLOAD_TYPES = {
     "recorded": "bool",
     "refused": "str",
 }
+NO_PARTS = pd.DataFrame(columns=["at", "series", "observation_date", "row", "refused", "refused_as"]).astype(
+    {"at": "int32", "series": "str", "observation_date": "str", "row": "int64", "refused": "str", "refused_as": "str"}
+)
 
 
 class ParsedPayloads:
@@ -136,9 +144,10 @@ class ParsedPayloads:
                 names.append(name or f"rows-{fingerprint(chain, number, len(frame))}.parquet")
                 if not name:
                     write_parquet(self._folder / names[-1], frame)
-            about = {part: f"{part}-{fingerprint(chain, part)}.parquet" for part in ("payloads", "spans")}
+            about = {part: f"{part}-{fingerprint(chain, part)}.parquet" for part in ("payloads", "spans", "parts")}
             write_parquet(self._folder / about["payloads"], kept.payloads)
             write_parquet(self._folder / about["spans"], kept.spans)
+            write_parquet(self._folder / about["parts"], kept.parts)
         except (pa.ArrowException, OverflowError, UnicodeEncodeError):  # a character beyond all bounds: read anew
             names, about = [], {}
         self._kept.segments = [(name, frame) for name, (_, frame) in zip(names, segments, strict=False)]
@@ -148,15 +157,18 @@ class ParsedPayloads:
                 path.unlink()
 
     def _load(self) -> _Kept:
-        empty = _Kept(pd.DataFrame(columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES), NO_SPANS)
-        held = read_json(self._folder / "manifest.json") if self._folder else None
-        if not held or held.get("made_by") != self._made_by or "payloads" not in held or self._folder is None:
+        empty = _Kept(pd.DataFrame(columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES), NO_SPANS, NO_PARTS)
+        if self._folder is None:
             return empty
         try:
+            held = read_json(self._folder / "manifest.json") or {}
+            if held.get("made_by") != self._made_by or "payloads" not in held:
+                return empty
             segments = [(name, read_parquet(self._folder / name)) for name in held["segments"]]
             payloads = read_parquet(self._folder / held["payloads"]).astype(PAYLOAD_TYPES)
-            return _Kept(payloads, read_parquet(self._folder / held["spans"]).astype(NO_SPANS.dtypes), segments)
-        except CbiError:  # damaged: all is read again
+            spans = read_parquet(self._folder / held["spans"]).astype(NO_SPANS.dtypes)
+            return _Kept(payloads, spans, read_parquet(self._folder / held["parts"]).astype(NO_PARTS.dtypes), segments)
+        except (CbiError, OSError, AttributeError, KeyError, TypeError, ValueError):  # damaged: all is read again
             return empty
 
     def _forget_from(self, cut: pd.Timestamp, gone: Collection[tuple[str, str, str, pd.Timestamp]]) -> None:
@@ -173,6 +185,7 @@ class ParsedPayloads:
             ids = kept.payloads.loc[later, "at"]
             kept.payloads = kept.payloads[~later].reset_index(drop=True)
             kept.spans = kept.spans[~kept.spans["at"].isin(ids)].reset_index(drop=True)
+            kept.parts = kept.parts[~kept.parts["at"].isin(ids)].reset_index(drop=True)
             parts = [(name, frame, frame["at"].isin(ids)) for name, frame in kept.segments]
             kept.segments = [
                 (name, frame) if not lost.any() else ("", frame[~lost].reset_index(drop=True))
@@ -190,11 +203,17 @@ class ParsedPayloads:
         """Read and judge more payloads; those that could not be read at all."""
         kept, unreadable, told = self._kept, [], []
         shapes: dict[frozenset[str], list[tuple[int, int, pd.DataFrame]]] = {}
+        names: dict[int, str] = {}
         at = int(kept.payloads["at"].max()) + 1 if len(kept.payloads) else 0
         for number in numbers:
             payload, reason = named[number][1], ""
             try:
                 rows = reading.parse(payload)
+                if "refused" in rows:
+                    lost = rows["refused"].notna()
+                    part = rows.loc[lost].assign(at=at)[list(NO_PARTS)].astype(NO_PARTS.dtypes)
+                    kept.parts = pd.concat([kept.parts, part], ignore_index=True)
+                    rows = rows[~lost].drop(columns=["refused", "refused_as"]).reset_index(drop=True)
                 if len(rows):
                     shapes.setdefault(frozenset(rows.columns), []).append((number, at, rows))
             except SchemaDrift as error:
@@ -202,6 +221,7 @@ class ParsedPayloads:
             except OSError as error:  # it may be readable tomorrow
                 unreadable.append((number, str(error)))
                 continue
+            names[at] = payload.name
             told.append((at, *_identity(payload), *stats[number], payload.day_known_only, reason))
             at += 1
         more = pd.DataFrame(told, columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES)
@@ -223,6 +243,9 @@ class ParsedPayloads:
                 ends = {"first": (reading.dated, "min"), "last": (reading.dated, "max")}
                 spans = live.groupby(["at", "series"], observed=True).agg(**ends).reset_index().astype(NO_SPANS.dtypes)
                 kept.spans = pd.concat([kept.spans, spans], ignore_index=True)
+            for number, why in reading.unfit(found).items():
+                of_it = kept.payloads["at"] == number
+                kept.payloads.loc[of_it, "refused"] = f"{names[number]}: {why}"
             judged.append(found)
         self._add(judged, reading)
         return unreadable
@@ -281,13 +304,12 @@ class ParsedPayloads:
             )
             # the rows as if all payloads had been read now, one after the other
             rows = rows.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
-        refused = [(named[n][1], why) for n, why in unreadable]
-        refused += [
-            (named[number][1], why) for number, why in zip(numbers, kept.payloads["refused"], strict=True) if why
-        ]
+        refused = [(*named[n], why) for n, why in unreadable]
+        refused += [(*named[n], why) for n, why in zip(numbers, kept.payloads["refused"], strict=True) if why]
+        parts_of = kept.parts.assign(number=by_id[kept.parts["at"].to_numpy()]).drop(columns="at")
         order = by_id[kept.spans["at"].to_numpy()]
         spans = kept.spans.drop(columns="at").assign(order=order, fetched_at=fetched[order])
-        return Judged(rows, {code: shape for shape, code in codes.items()}, refused, spans)
+        return Judged(rows, {code: shape for shape, code in codes.items()}, refused, parts_of, spans)
 
 
 def _repeats(rows: pd.DataFrame, reading: Reading, exact: set[str]) -> pd.DataFrame:

@@ -28,6 +28,8 @@ REASONS = {
     "stale_run": "the same bar too many times in a row",
     "jump": "a jump that nothing confirms",
     "empty_title": "the document has no title",
+    "record": "the adapter cannot read this record",
+    "part": "the adapter cannot read this part of the payload",
     "no_id": "the document has no identifier",
 }
 

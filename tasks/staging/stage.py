@@ -43,6 +43,7 @@ OBSERVATIONS = [
     "vintage",
 ]
 QUARANTINE = [*OBSERVATIONS, "rule", "reason", "payload", "row"]
+DRIFT = ("bad_date", "not_a_number", "range")  # what a value breaks that comes in another format or unit
 SAME_VALUE = 1e-6  # relative: payloads print the same double with 6 or 15 digits
 
 
@@ -76,8 +77,10 @@ def stage_payloads(
     """
     if parsed is None:
         parsed = ParsedPayloads(None, spec, code="")
-    judged = parsed.read(named(payloads), _reading(spec))
-    refused = [_whole_payload(source, payload, reason) for payload, reason in judged.refused]
+    held = named(payloads)
+    judged = parsed.read(held, _reading(spec))
+    lost = [_refused(source, of.series, of, name, "payload", why) for name, of, why in judged.refused]
+    refused = _refused_rows([*lost, *_parts(source, held, judged.parts)])
     if judged.rows.empty:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
     cells = _cells(_released(judged.rows), spec, judged.shapes)
@@ -106,6 +109,7 @@ def _reading(spec: SourceSpec) -> Reading:
         key=("series", "observation_date", "released_at"),
         dated="observation_date",
         told=told,
+        unfit=partial(_unfit, spec=spec),
     )
 
 
@@ -273,10 +277,36 @@ def _units(cells: pd.DataFrame, spec: SourceSpec) -> pd.Series:
     return units
 
 
-def _whole_payload(source: str, payload: Payload, reason: str) -> pd.DataFrame:
-    row = {
+def _parts(source: str, named: list[tuple[str, Payload]], parts: pd.DataFrame) -> list[dict[str, object]]:
+    """What adapters say they could not read of payloads that are sound otherwise."""
+    return [
+        _refused(source, row["series"], named[at][1], named[at][0], row["refused_as"], row["refused"], row=row["row"])
+        | {"observation_date": pd.to_datetime(row["observation_date"], format="%Y-%m-%d", errors="coerce")}
+        for row in parts.to_dict("records")
+        for at in (row["number"],)
+    ]
+
+
+def _unfit(rows: pd.DataFrame, spec: SourceSpec) -> dict[int, str]:
+    """Payloads in the right shape of which every value is refused for what it is: another format, another unit."""
+    rules = rows[[f"{field}__rule" for field in spec.fields if f"{field}__rule" in rows]]
+    fit = (rules == "").any(axis=1).groupby(rows["at"]).any()
+    told = {}
+    for at in fit.index[~fit]:
+        cells = rules[rows["at"] == at].stack()
+        broken = cells[cells.isin(DRIFT)].value_counts()
+        if len(broken):
+            told[int(at)] = f"none of its values can be used; {broken.sum()} times {REASONS[str(broken.index[0])]}"
+    return told
+
+
+def _refused(
+    source: str, series: str, payload: Payload, name: str, rule: str, reason: str, *, row: int = 0
+) -> dict[str, object]:
+    """A row of quarantine that is no cell: a payload, or a part of it that has no date."""
+    return {
         "source": source,
-        "series": payload.series,
+        "series": series,
         "observation_date": pd.NaT,
         "field": "",
         "value": np.nan,
@@ -284,12 +314,17 @@ def _whole_payload(source: str, payload: Payload, reason: str) -> pd.DataFrame:
         "available_at": pd.NaT,
         "fetched_at": payload.fetched_at,
         "vintage": 0,
-        "rule": "payload",
+        "rule": rule,
         "reason": reason,
-        "payload": payload.name,
-        "row": 0,
+        "payload": name,
+        "row": row,
     }
-    return pd.DataFrame([row]).assign(available_at=pd.DatetimeIndex([pd.NaT], tz="UTC"))
+
+
+def _refused_rows(rows: list[dict[str, object]]) -> list[pd.DataFrame]:
+    """``rows`` as a frame of quarantine, in a list that is empty where there is none."""
+    none = pd.DatetimeIndex([pd.NaT] * len(rows), tz="UTC")
+    return [pd.DataFrame(rows).assign(available_at=none)] if rows else []
 
 
 def _empty(columns: list[str]) -> pd.DataFrame:
@@ -335,16 +370,15 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         if spec.tables:  # a table is whole: the newest edition says all, and what it dropped was wrong
             held = list({payload.series: payload for payload in held}.values())
         inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in held], spec.model_dump(mode="json"), code)
-        state = read_json(state_path) or {}
-        if state.get("inputs") == inputs and pd.Timestamp(state["through"]) >= through:
+        state_inputs, before = _staged_before(state_path)
+        if state_inputs == inputs and before is not None and before >= through:
             try:
                 observations, quarantine = _typed(read_parquet(target)), _typed(read_parquet(refused))
                 documents = typed(read_parquet(texts)) if spec.kind == "documents" else None
                 return Staged(source, observations, quarantine, len(held), changed=False, documents=documents)
             except CbiError:
                 pass  # a killed or damaged write: made again below
-        if state.get("through"):
-            through = max(through, pd.Timestamp(state["through"]))
+        through = max(through, before) if before is not None else through
         parsed = ParsedPayloads(target.parent / "parsed", spec, code=code)
         observations, quarantine = stage_payloads(source, spec, held, through=through, parsed=parsed)
         parsed.keep()
@@ -367,6 +401,16 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
             },
         )
         return Staged(source, observations, quarantine, len(held), changed=True, documents=documents)
+
+
+def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None]:
+    """From which inputs a source was staged and through when; nothing where its manifest cannot be read."""
+    try:
+        state = read_json(state_path) or {}
+        through = pd.Timestamp(state["through"]) if state.get("through") else None
+        return state.get("inputs"), through if through is None or through.tzinfo else None
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        return None, None
 
 
 def read_staged(zones: Zones, source: str) -> Staged | None:

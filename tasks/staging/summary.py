@@ -9,6 +9,8 @@ from tasks.calendar import as_of_instant, sessions
 from tasks.registry import DataSources, SourceSpec
 from tasks.staging.rules import key_field
 
+RECENT_DATES = 63  # a quarter of sessions; of a monthly series five years
+
 
 def summarise_series(
     sources: DataSources, observations: pd.DataFrame, quarantine: pd.DataFrame, *, as_of: pd.Timestamp
@@ -16,7 +18,10 @@ def summarise_series(
     """One row a registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
 
     A series whose last observation is held, or a contract past its month, has ``ended``: no limit makes it stale.
-    ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload.
+    ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload;
+    ``refused_share`` is their share of the newest 63 dates, so that what was refused long ago does not weigh for ever.
+    ``recorded``: the home has anything of the series, accepted or refused; ``never_recorded``: it has not.
+    ``critical_refused_share``: the refused share of a critical series, 0 for the others.
     Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
     """
     instant = as_of_instant(as_of)
@@ -38,6 +43,8 @@ def summarise_series(
                 good = _dates(held, None)
             lost = lost[np.isin(lost, traded)] if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
+            newest = np.sort(np.concatenate([good, lost]))[-RECENT_DATES:]
+            recent = int(np.isin(newest, lost, assume_unique=True).sum())
             end = pd.Timestamp(entry.ended) if entry.ended else pd.Timestamp.max
             ended = as_of > end and (bool(spec.contracts) or last >= end)
             rows.append(
@@ -56,7 +63,12 @@ def summarise_series(
                     "ended": ended,
                     "key_dates": dates,
                     "refused_dates": len(lost),
-                    "refused_share": len(lost) / dates if dates else None,
+                    "recent_dates": len(newest),
+                    "recent_refused": recent,
+                    "refused_share": recent / len(newest) if dates else None,
+                    "critical_refused_share": recent / len(newest) if dates and entry.critical else 0.0,
+                    "recorded": held is not None or bad is not None,
+                    "never_recorded": held is None and bad is None,
                     "max_refused_share": spec.max_quarantine_share,
                 }
             )

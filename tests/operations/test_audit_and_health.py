@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import threading
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,8 @@ from tasks.context import Run, open_run
 from tasks.model_store.folder import FolderStore
 from tasks.operations.audit import take_inventory
 from tasks.operations.health import take_health
+from tasks.registry import ended_tables
+from tasks.reporting.alerts import raise_alerts
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import Fetched, land
 from tasks.warehouse.open import open_warehouse
@@ -178,6 +181,23 @@ def test_realised_coverage_counts_only_forecasts_whose_day_has_come_and_has_a_cl
     assert (yahoo["age_days"], yahoo["next_run"]) == (1, "2024-01-09 18:30 CST"), (
         "midnight in London is evening in Chicago"
     )
+
+
+def test_a_table_that_is_kept_by_hand_and_does_not_reach_the_session_is_a_warning(run):
+    tables = take_health(run).checks.set_index("check").loc["tables"]
+    assert (tables["state"], tables["told"]) == ("ok", "all reach 2024-01-10")
+    later = take_health(replace(run, as_of=pd.Timestamp("2026-06-30"))).checks.set_index("check").loc["tables"]
+    assert later["state"] == "warning"
+    assert "tariff_timeline.csv: complete until 2026-03-27 only: its features are missing since then" in later["told"]
+
+
+def test_the_run_says_which_tables_end_before_it(run):
+    ended = ended_tables(run.settings.registry, run.sources, date(2026, 6, 30))
+    none = pd.DataFrame({"degraded": pd.Series(dtype=bool)})
+    series = pd.DataFrame(columns=["source", "series", "observations", "age_days", "stale_limit_days"])
+    told = raise_alerts([], series, none, ended=ended).set_index("subject")
+    assert set(told["kind"]) == {"table"} and "mandate_volumes.csv" in told.index
+    assert told.loc["policy_events.csv", "message"].startswith("complete until 2026-03-27 only")
 
 
 def test_a_warehouse_that_cannot_be_read_fails_and_leaves_the_rest_told(run):

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tasks.panel.join_tests import find_failures
 
 from tasks.calendar import as_of_instant, as_of_instants, sessions
 from tasks.errors import RegistryError
 from tasks.panel.join import AGE, as_known_at, build_panel, value_columns
-from tasks.panel.join_tests import find_failures
 from tasks.registry import Join, JoinSpec, JoinTest
 
 LAST = pd.Timestamp("2000-02-29")

@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from tasks.panel.join_tests import check_joins, find_failures
 
 from tasks.errors import JoinTestsFailed, RegistryError
 from tasks.panel import join as panel_join
 from tasks.panel.derived import with_derived
 from tasks.panel.join import AGE, build_panel
-from tasks.panel.join_tests import check_joins, find_failures
 from tasks.registry import JOIN_TESTS, PANEL_TESTS, load_join_spec
 from tests.conftest import AS_OF
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from tasks.http import Http, Limits
 from tasks.sources import gdelt
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, Window, landed
+from tasks.staging.arrivals import judged
 from tasks.staging.stage import stage_source
 
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=2)
@@ -213,3 +215,96 @@ def test_a_renamed_column_is_drift_that_says_which(spec, tmp_path):
     payload = Payload("gdelt", TOPIC, path, "", 0, "", pd.Timestamp("2023-12-21", tz="UTC"), True)
     with pytest.raises(SchemaDrift, match="seendate"):
         gdelt.parse(payload, spec)
+
+
+ODD = (Path(__file__).parent / "answers" / "gdelt-bad-escape.json").read_bytes()  # ../shared/cases/gdelt-bad-escape
+
+
+def by_day(bad: dict[str, bytes]):
+    """A sound article a day, but for the days of ``bad``."""
+
+    def choose(request):
+        day = request.query["startdatetime"][:8]
+        return 200, bad.get(day) or answer(article(f"{day}T101500Z", f"Palm oil on {day}"))
+
+    return choose
+
+
+@pytest.fixture
+def arrive(spec, zones):
+    def run(as_of: pd.Timestamp):
+        wide = spec.model_copy(update={"first_date": date(2026, 1, 15)})
+        done = ingest_source(
+            zones, "gdelt", wide, origin="live", as_of=as_of.date(), limits=QUICK, progress=lambda *step: None
+        )
+        staged = stage_source(zones, "gdelt", wide, as_of=as_of, code="t")
+        return judged(done, staged.quarantine, wide), staged
+
+    return run
+
+
+def test_a_backslash_that_escapes_nothing_is_itself_and_costs_no_day(arrive, server):
+    server.by_request = by_day({"20260120": ODD})
+    done, staged = arrive(pd.Timestamp("2026-01-23"))
+    assert (done.status, done.message) == ("ok", "")
+    days = staged.observations.query("field == 'documents'")["observation_date"]
+    assert sorted(f"{day:%d}" for day in days) == [f"{n}" for n in range(15, 23)]
+    assert "Soybean oil \\- prices rise" in set(staged.documents["title"])
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"articles": [{"url": "u", "title": "cut by its own sign\\", "seendate": "20260120T120000Z"}]}',
+        b"Your query was too long for this day",
+        answer(article("20260120T101500Z"))[:60],
+        b'{"articles": 7}',
+    ],
+    ids=["quote", "words", "cut", "shape"],
+)
+def test_a_day_that_cannot_be_read_costs_that_day_and_is_reported_every_time(arrive, server, bad):
+    server.by_request = by_day({"20260120": bad})
+    for as_of in ("2026-01-23", "2026-01-26"):
+        done, staged = arrive(pd.Timestamp(as_of))
+        days = [f"{day:%d}" for day in staged.observations["observation_date"]]
+        assert sorted(set(days)) == [f"{n}" for n in range(15, int(as_of[-2:])) if n != 20]
+        assert done.status == "partial" and "2026-01-20: not the articles asked for" in done.message
+    (lost, *_) = staged.quarantine[staged.quarantine["rule"] == "part"].itertuples()
+    assert f"{lost.observation_date:%Y-%m-%d}" == "2026-01-20"
+    server.by_request = by_day({})
+    done, staged = arrive(pd.Timestamp("2026-01-26"))
+    assert (done.status, done.message) == ("ok", "")
+    assert len(staged.observations) == 10, "the day that arrives late is known when it arrives, months after"
+
+
+def test_what_is_wrong_with_an_answer_is_said_with_its_place(arrive, server):
+    server.by_request = by_day({"20260120": b'{"articles": [{"title": "a" "b"}]}'})
+    done, _ = arrive(pd.Timestamp("2026-01-23"))
+    assert "delimiter at byte 28" in done.message
+
+
+def test_an_article_that_is_none_costs_itself(arrive, server):
+    odd = json.dumps({"articles": [7, article("20260120T101500Z"), {"title": "no more"}, {**article("x"), "title": 3}]})
+    server.by_request = by_day({"20260120": odd.encode()})
+    done, staged = arrive(pd.Timestamp("2026-01-23"))
+    assert len(staged.observations) == 8
+    refused = staged.quarantine[staged.quarantine["rule"] == "record"]
+    assert len(refused) == 3 and done.status == "ok" and "3 records refused, first: " in done.message
+
+
+def test_an_outage_in_the_middle_keeps_the_days_before_and_the_next_run_goes_on(arrive, server):
+    served = by_day({})
+    server.by_request = lambda r: (503, b"busy") if r.query["startdatetime"] >= "20260119" else served(r)
+    done, staged = arrive(pd.Timestamp("2026-01-23"))
+    assert done.status == "failed" and "503" in done.message and len(staged.observations) == 4
+    server.by_request = served
+    done, staged = arrive(pd.Timestamp("2026-01-23"))
+    assert done.status == "ok" and len(staged.observations) == 8
+
+
+def test_an_outage_in_words_from_a_day_on_keeps_the_days_before_and_stops_asking(arrive, server):
+    served = by_day({})
+    server.by_request = lambda r: (200, b"Please limit") if r.query["startdatetime"] >= "20260119" else served(r)
+    done, staged = arrive(pd.Timestamp("2026-01-23"))
+    assert done.status == "failed" and "Please limit" in done.message and len(staged.observations) == 4
+    assert len(server.requests) == 4 + 2 * 2

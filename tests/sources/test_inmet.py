@@ -8,6 +8,7 @@ import random
 import time
 import zipfile
 from datetime import date
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from tasks.http import Http, Limits
 from tasks.sources import inmet
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Window, landed, recorded_files
+from tasks.staging.arrivals import judged
 from tasks.staging.stage import stage_payloads, stage_source
 from tasks.staging.summary import summarise_series
 from tasks.zones import sha256_of
@@ -249,12 +251,12 @@ def test_rain_is_the_key_field_of_the_summary(staged, registry):
 
 
 def test_a_zip_that_would_unpack_to_too_much_is_not_read(recorded, spec, zipped, monkeypatch):
-    bomb = zipped({"a.CSV": hourly(*hours("2022/01/01", 24)), "b.CSV": b"0" * 3_000_000})
+    bomb = zipped({"b_A901_.CSV": b"0" * 3_000_000})
     monkeypatch.setattr(inmet, "MAX_MEMBER_BYTES", 2_000_000)
     with pytest.raises(SchemaDrift, match="a member of 3000000 bytes, more than the 2000000 allowed"):
         inmet.parse(bomb, spec)
     monkeypatch.setattr(inmet, "MAX_MEMBER_BYTES", 4_000_000)
-    monkeypatch.setattr(inmet, "MAX_TOTAL_BYTES", 3_000_000)
+    monkeypatch.setattr(inmet, "MAX_TOTAL_BYTES", 2_900_000)
     with pytest.raises(SchemaDrift, match="would unpack to"):
         inmet.parse(bomb, spec)
 
@@ -263,9 +265,9 @@ def test_a_zip_that_would_unpack_to_too_much_is_not_read(recorded, spec, zipped,
     ("old", "new", "said"),
     [
         ("MÁXIMA NA HORA", "MAX. NA HORA", "TEMPERATURA MÁXIMA"),
-        ("CODIGO (WMO)", "CODIGO", "CODIGO"),
-        ("2022/01/01;0700", "01/01/2022;0700", "line 17: no date and hour in '01/01/2022'"),
-        ("0700 UTC", "2700 UTC", "no date and hour in .*'2700 UTC'"),
+        ("CODIGO (WMO)", "CODIGO", "no registered station"),
+        ("2022/01/01;", "01/01/2022;", "line 10: no date and hour in '01/01/2022'"),
+        (" UTC;", " h;", "no date and hour in .*'0000 h'"),
         ("A901", "A999", "no registered station"),
     ],
 )
@@ -294,6 +296,7 @@ def test_a_damaged_zip_is_drift_or_the_same_days_but_never_another_error(recorde
             drifted += 1
         else:
             assert set(rows["series"]) <= set(spec.series)
+            drifted += ("refused_as" in rows) and bool((rows["refused_as"] == "part").any())
     assert drifted > 30
 
 
@@ -352,3 +355,83 @@ def test_a_live_year_lands_and_stages(spec, server, zones):
         ["A901", "temperature_max_c", 20.5],
         ["A901", "temperature_min_c", 19.5],
     ]
+
+
+def packed(path: Path, *members: tuple[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+
+
+def station(code: str = "A901", *, hours_told: int = 24, date_told: str = "2023/01/05") -> bytes:
+    head = f"REGIAO:;CO\nUF:;MT\nESTACAO:;X\nCODIGO (WMO):;{code}\nLATITUDE:;0\nLONGITUDE:;0\nALTITUDE:;0\nDATA:;0\n"
+    names = (
+        "Data;Hora UTC;PRECIPITAÇÃO TOTAL, HORÁRIO (mm);TEMPERATURA MÁXIMA NA HORA ANT. (AUT) (°C);"
+        "TEMPERATURA MÍNIMA NA HORA ANT. (AUT) (°C);\n"
+    )
+    rows = "".join(f"{date_told};{hour:02d}00 UTC;0;25,1;21,5;\n" for hour in range(hours_told))
+    return (head + names + rows).encode("latin-1")
+
+
+def arrive(zones, spec, origin):
+    as_of = pd.Timestamp("2024-02-02")
+    done = ingest_source(zones, "inmet", spec, origin=origin, as_of=as_of.date(), progress=lambda *step: None)
+    staged = stage_source(zones, "inmet", spec, as_of=as_of, code="tests")
+    return judged(done, staged.quarantine, spec), staged
+
+
+FOREIGN = {
+    "the packer's own": ("__MACOSX/2023/._INMET_A901.CSV", b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "),
+    "empty, of no registered station": ("2023/INMET_S_RS_A899_X.CSV", b""),
+    "of no registered station, unreadable": ("2023/INMET_S_RS_A899_X.CSV", b"\xff\xfe broken"),
+    "no CSV at all": ("2023/leiame.txt", b"ola"),
+}
+
+
+@pytest.mark.parametrize("member", FOREIGN.values(), ids=FOREIGN)
+def test_a_member_that_is_none_of_the_registered_stations_costs_nothing(zones, spec, tmp_path, member):
+    """../shared/cases/inmet-odd-member"""
+    packed(tmp_path / "inmet" / "dadoshistoricos-2023" / "2024-02-01.zip", ("2023/INMET_A901.CSV", station()), member)
+    done, staged = arrive(zones, spec, tmp_path)
+    assert done.status == "ok"
+    values = staged.observations.set_index("field")["value"].to_dict()
+    assert values == {"precipitation_mm": 0.0, "temperature_max_c": 25.1, "temperature_min_c": 21.5}
+    assert set(staged.observations["series"]) == {"A901"}
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"", station("A904")[:200], station("A904").replace(b"Hora UTC", b"Quando"), station("A904", date_told="x")],
+    ids=["empty", "cut", "renamed", "dates"],
+)
+def test_a_registered_station_that_cannot_be_read_costs_that_station_and_is_reported(zones, spec, tmp_path, odd):
+    packed(
+        tmp_path / "inmet" / "dadoshistoricos-2023" / "2024-02-01.zip",
+        ("2023/INMET_CO_MT_A904_SORRISO.CSV", odd),
+        ("2023/INMET_CO_MT_A901_CUIABA.CSV", station()),
+    )
+    done, staged = arrive(zones, spec, tmp_path)
+    assert done.status == "partial" and "INMET_CO_MT_A904_SORRISO.CSV" in done.message
+    assert set(staged.observations["series"]) == {"A901"} and len(staged.observations) == 3
+
+
+def test_a_line_without_a_date_costs_its_hour(zones, spec, tmp_path):
+    odd = station().replace(b"2023/01/05;0700", b"05.01.;0700")
+    packed(tmp_path / "inmet" / "dadoshistoricos-2023" / "2024-02-01.zip", ("2023/INMET_A901.CSV", odd))
+    done, staged = arrive(zones, spec, tmp_path)
+    assert done.status == "ok" and len(staged.observations) == 3
+    assert any("line 17: no date and hour in '05.01.'" in why for why in staged.quarantine["reason"].astype(str))
+
+
+def test_a_year_that_cannot_be_had_costs_itself(spec, server):
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("INMET_A901.CSV", station())
+    server.by_request = lambda r: (404, b"no such page") if "2027" in r.path else (200, whole.getvalue())
+    here = spec.model_copy(update={"endpoint": server.url + "/{year}.zip", "first_date": date(2026, 1, 1)})
+    fetched, newest = [], max(feed for feed in spec.feeds if feed.startswith("dados"))
+    with Http("inmet", per_minute=60_000, limits=QUICK) as http, pytest.raises(SourceUnavailable, match="no such page"):
+        for one in inmet.fetch(newest, Window(date(2026, 1, 1), date(2028, 2, 1)), here, http):
+            fetched.append(one.url[-8:])
+    assert fetched == ["2026.zip", "2028.zip"]

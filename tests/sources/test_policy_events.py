@@ -9,7 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.calendar import sessions
 from tasks.errors import RegistryError
+from tasks.features.policy import features
+from tasks.panel.join import AGE, panel_at, value_columns
+from tasks.registry import JoinSpec
+from tasks.registry.sources import KeptTable
 from tasks.registry.tables import POLICY_TABLES, MandateVolume, TariffStep, load_policy_events, read_table
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import landed
@@ -18,7 +23,8 @@ from tasks.staging.stage import known_by, stage_payloads, stage_source
 AS_OF = pd.Timestamp("2023-12-29")
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 TARIFF, MANDATE = "tariff.china_us_soybeans", "mandate.biomass_based_diesel"
-NEXT_YEAR = {name: date(2027, 1, 1) for name in POLICY_TABLES}
+EXEMPTED, RINS = "tariff.china_us_soybeans_exempted", "mandate.biomass_based_diesel_rins"
+NEXT_YEAR = {name: KeptTable(edited=date(2027, 1, 1), complete_until=date(2026, 12, 31)) for name in POLICY_TABLES}
 
 
 @pytest.fixture
@@ -64,7 +70,9 @@ def at(series: str, staged) -> pd.DataFrame:
         ("policy_events", "goods,23:59", "goods,late", [":6: ", "known_time"]),
         ("tariff_timeline", "2018-07-06,25", "2018-07-06,-25", [":2: ", "added_tariff_pct"]),
         ("mandate_volumes", "2018,2016-11-23,2.1", "2018,2016-11-23,2.1,x", [":3: "]),
-        ("mandate_volumes", "\n2018,", "\n2017,2015-11-30,2.0,EPA final RFS 2014-2016\n2018,", [":3: ", "already"]),
+        ("mandate_volumes", "2018,2016-11-23,2.1,,", "2018,2016-11-23,2.1,3.4,", [":3: ", "either billion_gallons"]),
+        ("tariff_timeline", "2018-07-06,25,,", "2018-07-06,,,", [":2: ", "exempted_tariff_pct is needed"]),
+        ("mandate_volumes", "\n2018,", "\n2017,2015-11-30,2.0,,EPA final RFS 2014-2016,\n2018,", [":3: ", "already"]),
     ],
 )  # fmt: skip
 def test_a_bad_row_is_refused_with_its_file_line_and_column_and_nothing_lands(
@@ -85,7 +93,7 @@ def test_the_tables_land_from_the_registry_whatever_the_origin_and_only_once(spe
     assert [payload.series for payload in held] == ["mandate_volumes", "policy_events", "tariff_timeline"]
     for payload in held:
         assert payload.path.read_bytes() == (registry.folder / f"{payload.series}.csv").read_bytes()
-        assert payload.fetched_at.date() > spec.tables[payload.series], "known to us by the end of that day"
+        assert payload.fetched_at.date() > spec.tables[payload.series].edited, "known to us by the end of that day"
 
 
 def test_a_table_that_was_edited_under_its_old_date_is_refused(folder, spec, ingest):
@@ -110,7 +118,7 @@ def test_events_are_counted_by_kind_and_known_at_six_in_the_evening_unless_told_
     held = staged.by_source["policy_events"].observations
     events = load_policy_events(registry.folder)
     assert staged.by_source["policy_events"].quarantine.empty
-    assert held[held["field"] == "events"]["value"].sum() == len(events) == 35
+    assert held[held["field"] == "events"]["value"].sum() == sum(e.announced <= AS_OF.date() for e in events) == 35
     assert held[held["field"] == "direction"].groupby("series", observed=True)["value"].sum().to_dict() == {
         "event.conflict": 1, "event.export_ban": 0, "event.lcfs": 2, "event.mandate": 4, "event.tariff": -3,
         "event.tax": 2, "event.trade_deal": 1,
@@ -137,11 +145,92 @@ def test_a_years_volume_is_known_from_its_final_rule_and_not_before(staged):
     assert known_by(volumes, pd.Timestamp("2023-06-21")).index[-1] == "2025-01-01"
 
 
+@pytest.fixture
+def known_now(spec, ingest, zones) -> pd.DataFrame:
+    """All that the tables say, whatever day it is."""
+    ingest(spec)
+    held, refused = stage_payloads("policy_events", spec, landed(zones, "policy_events"), through=LATER)
+    assert refused.empty
+    return held
+
+
+def values(held: pd.DataFrame, series: str) -> dict[str, float]:
+    rows = held[held["series"] == series]
+    return dict(zip(rows["observation_date"].astype(str), rows["value"], strict=True))
+
+
+def test_chinas_tariff_is_two_series_as_written_and_as_exempted_buyers_pay_it(known_now):
+    written, paid = values(known_now, TARIFF), values(known_now, EXEMPTED)
+    assert {day: v for day, v in written.items() if day > "2020-02-14"} == {
+        "2025-03-10": 37.5, "2025-04-10": 121.5, "2025-04-12": 162.5, "2025-05-14": 47.5, "2025-11-10": 37.5,
+    }  # fmt: skip
+    assert paid == {
+        "2020-03-02": 0, "2025-03-10": 10, "2025-04-10": 94, "2025-04-12": 135, "2025-05-14": 20, "2025-11-10": 10,
+    }  # fmt: skip
+    assert all(written[day] - paid[day] == 27.5 for day in set(written) & set(paid)), "what 2018 and 2019 added"
+
+
+def test_gallons_and_rins_are_never_one_series(known_now, registry):
+    assert max(values(known_now, MANDATE)) == "2025-01-01"
+    assert values(known_now, RINS) == {"2026-01-01": 9.07, "2027-01-01": 9.20}
+    units = known_now.drop_duplicates("series").set_index("series")["unit"].astype(str)
+    assert (units[MANDATE], units[RINS]) == ("billion gal", "billion RIN")
+
+
+def test_a_row_says_how_sure_it_is(registry):
+    said = {event.announced: event.certainty for event in load_policy_events(registry.folder)}
+    assert said[date(2024, 3, 1)] == "known; day of decision to check"
+    assert all(certainty for announced, certainty in said.items() if announced.year > 2023)
+
+
+def test_a_live_day_after_a_table_ends_asserts_none_of_its_last_rows(known_now, registry):
+    """The tables are complete until 27 March 2026: China's tariff of today is not known, nor that nothing happened."""
+    policy = JoinSpec(joins=tuple(join for join in registry.joins.joins if join.source == "policy_events"))
+    panel = panel_at(known_now, policy, sessions("2025-11-03", "2026-06-30")).set_index("date")
+    columns = value_columns(panel.reset_index())
+    assert panel.loc["2025-11-07":"2025-11-10", "china_added_tariff_pct"].tolist() == [47.5, 37.5]
+    assert panel.loc["2026-03-27", "china_added_tariff_pct"] == 37.5
+    assert panel.loc["2026-03-27", "event_mandate__age_days"] == 0
+    assert len(panel.loc["2026-03-28":]) > 60
+    assert panel.loc["2026-03-28":, [*columns, *(name + AGE for name in columns)]].isna().all(axis=None)
+    gallons = panel["biomass_mandate_billion_gal"]
+    assert (gallons["2025-12-31"], gallons["2026-01-02":].notna().any()) == (3.35, False), "2026 is set in RINs"
+
+
+def test_a_table_brought_up_to_date_changes_no_earlier_day(known_now, registry):
+    joins = [join for join in registry.joins.joins if join.source == "policy_events"]
+    days = sessions("2025-11-03", "2026-06-30")
+    ends = {name: date(2026, 6, 12) for join in joins for name in join.columns}
+    later = tuple(join.model_copy(update={"complete_until": ends}) for join in joins)
+    now, then = (panel_at(known_now, JoinSpec(joins=some), days) for some in (tuple(joins), later))
+    same = days <= pd.Timestamp("2025-12-31")
+    pd.testing.assert_frame_equal(now[same], then[same])
+    assert then.loc[days == "2026-06-12", "china_added_tariff_pct"].tolist() == [37.5]
+    assert then.loc[days > "2026-06-12", "china_added_tariff_pct"].isna().all()
+
+
+def test_events_that_nobody_counted_are_missing_not_none(panel):
+    """A window of days whose end lies behind the table's has no count, and no day since the last event."""
+    ended = panel.tail(200).reset_index(drop=True)
+    after = ended["date"] > ended["date"].iloc[150]
+    lost = ["policy_events_total", "policy_events_tariff_total", "event_tariff__age_days", "china_added_tariff_pct"]
+    ended.loc[after, lost] = float("nan")
+    made = features(ended)
+    for name in (
+        "policy_events_90d",
+        "policy_events_tariff_180d",
+        "policy_days_since_tariff",
+        "china_added_tariff_pct",
+    ):
+        assert made[name][after].isna().all(), name
+    assert made["policy_events_90d"][:151].notna().any()
+
+
 def test_every_step_and_volume_rests_on_an_announced_event(registry):
     announced = {(event.announced, event.kind) for event in load_policy_events(registry.folder)}
     steps = read_table(registry.folder / "tariff_timeline.csv", TariffStep)
     volumes = read_table(registry.folder / "mandate_volumes.csv", MandateVolume)
-    assert {(step.announced, "tariff") for _, step in steps} <= announced
+    assert {(step.announced, "tariff") for _, step in steps if step.added_tariff_pct is not None} <= announced
     assert {(volume.announced, "mandate") for _, volume in volumes} <= announced
 
 

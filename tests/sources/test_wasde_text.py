@@ -137,12 +137,20 @@ def test_a_column_that_has_no_projection_yet_is_missing_or_ignored(reports, spec
         ("1993/94 :  1994/95", "1992/93 :  1994/95", "expected three marketing years"),
         ("Ending stocks         :   1,103      1,085         1,440         1,495", "Ending stocks :", "no row for"),
         ("Crushings             :   1,276      1,385", "Crushings             :   1,276           ", "has 3 numbers"),
-        ("Million pounds", "Million tonnes", "Million tonnes.*million lb.*guess"),
     ],
 )
 def test_a_report_that_changed_is_drift_that_says_what(reports, spec, tmp_path, old, new, said):
     with pytest.raises(SchemaDrift, match=said):
         usda_wasde.parse(changed(reports[0], tmp_path / "1995-06-12.txt", (old, new)), spec)
+
+
+def test_another_unit_costs_the_series_in_it_and_nothing_is_converted(reports, spec, tmp_path):
+    odd = changed(reports[0], tmp_path / "1995-06-12.txt", ("Million pounds", "Million tonnes"))
+    rows = usda_wasde.parse(odd, spec)
+    lost = rows[rows["refused"].notna()]
+    assert set(lost["series"].str.split(".").str[0]) == {"soybean_oil"} and set(lost["refused_as"]) == {"part"}
+    assert lost["refused"].str.contains(r"Million tonnes.*million lb.*guess").all()
+    assert rows["refused"].isna().sum() > len(lost)
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"<html>down</html>", b"\x00" * 100])

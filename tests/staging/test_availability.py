@@ -61,6 +61,34 @@ COT = "6dca-aqww.007601"
         ("fred", "PCEPI", "2019-02-01", "2019-04-29 08:30"),
         ("fred", "INDPRO", "2013-09-01", "2013-10-28 08:30"),
         ("noaa", "oni.ascii", "2022-01-01", "2022-03-10 09:00"),  # DJF ends in February
+        ("eia", "PET.WDISTUS1.W", "2023-11-03", "2023-11-15 10:30"),  # EIA renewed its systems
+        ("eia", "PET.WDISTUS1.W", "2023-10-27", "2023-11-01 10:30"),
+        ("eia", "PET.WDISTUS1.W", "2025-11-28", "2025-12-05 10:30"),  # a technical failure
+        ("eia", "PET.WDISTUS1.W", "2006-12-29", "2007-01-05 10:30"),  # New Year, then a day of mourning
+        ("fred", "DCOILWTICO", "2023-10-31", "2023-11-16 17:00"),  # the same renewal; a late date
+        ("fred", "GASREGW", "2023-11-06", "2023-11-16 17:00"),
+        ("cftc", COT, "2004-06-08", "2004-06-14 15:30"),  # days of mourning
+        ("cftc", COT, "2007-01-02", "2007-01-08 15:30"),
+        ("cftc", COT, "2018-12-04", "2018-12-10 15:30"),
+        ("cftc_disagg", "72hh-3qpy.007601", "2018-12-04", "2018-12-10 15:30"),
+        ("usda_fas", "902.all", "2018-11-29", "2018-12-07 08:30"),
+        ("usda_fas", "902.all", "2025-01-02", "2025-01-10 08:30"),
+        ("fred", "DGS10", "2018-12-04", "2018-12-06 09:00"),
+        ("cftc", COT, "2021-01-19", "2021-01-25 15:30"),  # inauguration on the Wednesday
+        ("cftc", COT, "2021-06-15", "2021-06-21 15:30"),  # the first Juneteenth
+        ("cftc", COT, "2013-03-05", "2013-03-11 15:30"),  # snow
+        ("cftc", COT, "2012-10-30", "2012-11-05 15:30"),  # Sandy
+        ("fred", "UMCSENT", "2023-10-01", "2023-12-01 10:00"),  # FRED holds a month back
+        ("fred", "ICSA", "2025-09-27", "2025-11-28 08:30"),  # shutdown
+        ("fred", "GDP", "2025-07-01", "2026-04-30 08:30"),
+        ("fred", "PPIACO", "2025-12-01", "2026-02-28 08:30"),
+        ("fred", "RSAFS", "2025-12-01", "2026-03-31 08:30"),
+        ("fred", "UNRATE", "2026-01-01", "2026-02-13 08:30"),
+        ("bls", "LNS14000000", "2013-09-01", "2013-10-22 08:30"),
+        ("usda_nass", "soybeans.crush", "2018-11-01", "2019-03-15 15:00"),
+        ("usda_nass", "soybeans.progress.planted", "2013-10-06", "2013-10-22 16:00"),
+        ("ghcnd", "ghcnd.USW00014933", "2018-12-24", "2019-01-29 07:00"),
+        ("ghcnd", "ghcnd.USW00014933", "2018-12-19", "2018-12-21 07:00"),
     ],
 )
 def test_a_value_is_known_when_its_release_was(registry, source, series, day, expected):
@@ -88,6 +116,50 @@ def test_cpi_of_a_month_is_unknown_in_that_month(staged):
     cpi = held[(held["series"] == "CPIAUCSL") & (held["vintage"] == 1)]
     month_end = (cpi["observation_date"] + pd.offsets.MonthEnd()).dt.tz_localize("UTC")
     assert (cpi["available_at"] > month_end + pd.Timedelta(days=10)).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "series", "day", "expected"),
+    [
+        ("cftc", COT, "2030-06-18", "2030-06-24 15:30"),  # Juneteenth on a Wednesday
+        ("cftc", COT, "2033-01-18", "2033-01-24 15:30"),  # inauguration on a Thursday
+        ("cftc", COT, "2031-12-23", "2031-12-30 15:30"),  # Christmas on a Thursday: presidents like to add the 26th
+        ("eia", "PET.WDISTUS1.W", "2029-12-21", "2029-12-28 10:30"),  # Christmas on a Tuesday
+        ("eia", "PET.WDISTUS1.W", "2029-12-28", "2030-01-04 10:30"),
+        ("fred", "DCOILWTICO", "2029-12-24", "2030-01-07 17:00"),
+        ("fred", "DGS10", "2032-01-16", "2032-01-20 09:00"),  # Martin Luther King
+        ("fred", "DGS10", "2049-06-17", "2049-06-21 09:00"),  # Juneteenth on a Saturday, kept on the Friday
+    ],
+)
+def test_holidays_to_come_need_no_row_in_any_table(registry, source, series, day, expected):
+    assert known(registry, source, series, day) == expected
+
+
+def test_a_release_that_came_late_is_unseen_until_then(staged):
+    """EIA's week ended 2023-11-03, the commitments of 2018-12-04 and Michigan's October 2023, at the sessions about."""
+    held = staged.observations
+    for series, session, newest in [
+        ("PET.WDISTUS1.W", "2023-11-08", "2023-10-27"),
+        ("PET.WDISTUS1.W", "2023-11-14", "2023-10-27"),
+        ("PET.WDISTUS1.W", "2023-11-15", "2023-11-03"),
+        ("PET.WDISTUS1.W", "2023-11-16", "2023-11-10"),
+        (COT, "2018-12-07", "2018-11-27"),
+        (COT, "2018-12-10", "2018-12-04"),
+        ("UMCSENT", "2023-11-30", "2023-09-01"),
+        ("UMCSENT", "2023-12-01", "2023-10-01"),
+        ("DHHNGSP", "2023-11-15", "2023-10-30"),
+    ]:
+        of = held[held["series"] == series]
+        seen = as_known_at(of, pd.Timestamp(f"{session} 18:00", tz="America/Chicago"))
+        assert f"{seen['observation_date'].max():%Y-%m-%d}" == newest, (series, session)
+
+
+def test_the_panel_shows_a_late_release_from_its_release_on(panel):
+    age = panel.set_index("date")
+    assert age.loc["2018-12-07", "cot_zl_open_interest__age_days"] == 10, "of 27 November"
+    assert age.loc["2018-12-10", "cot_zl_open_interest__age_days"] == 6, "of 4 December"
+    assert age.loc["2023-11-30", "umcsent__age_days"] == 90
+    assert age.loc["2023-12-01", "umcsent__age_days"] == 61
 
 
 WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday"]

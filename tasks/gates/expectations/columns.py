@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.gates.examples import EXAMPLES, example_rows, plain
+from tasks.gates.examples import plain
 from tasks.gates.expectations.frame import (
     Finding,
     FrameExpectation,
@@ -44,6 +44,7 @@ class ExpectNoInfiniteValues(FrameExpectation):
     """No numeric cell is infinite. A missing value is no fault here."""
 
     finds_rows = True
+    finds_columns = True
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers = numeric_columns(frame)
@@ -51,19 +52,19 @@ class ExpectNoInfiniteValues(FrameExpectation):
 
 
 class ExpectColumnsNotConstant(FrameExpectation):
-    """No numeric column has one value on all its known rows; with fewer than ``min_known`` of them it is not judged.
+    """No numeric column has one value on all of its newest ``last`` known rows; with fewer known it is not judged.
 
     ``ignore`` holds names or patterns (``*_flag``) of those that truly rest at one value for years.
     """
 
     ignore: tuple[str, ...] = ()
-    min_known: int = 2
+    last: int = 2
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame, self.ignore), {}
         for name, values in numbers.items():
-            known = values[~np.isnan(values)]
-            if len(known) >= self.min_known and (known == known[0]).all():
+            known = values[~np.isnan(values)][-self.last :]
+            if len(known) >= self.last and (known == known[0]).all():
                 faults[name] = {"value": plain(known[0]), "rows": len(known)}
         return columns_at_fault(faults, len(numbers))
 
@@ -90,64 +91,26 @@ class ExpectNoIdenticalColumns(FrameExpectation):
 
 
 class ExpectNoPlaceholder(FrameExpectation):
-    """No numeric column that varies has one single value on more than ``max_share`` of its known rows.
+    """No numeric column that varies has one single value on more than ``max_share`` of its newest ``last`` known rows.
 
-    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do; with fewer than ``min_known`` known
-    rows a column is not judged.
+    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do; with fewer than ``last`` known rows a
+    column is not judged.
     """
 
     max_share: float
     ignore: tuple[str, ...] = ()
-    min_known: int = 2
+    last: int = 2
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         numbers, faults = numeric_columns(frame, self.ignore), {}
         for name, values in numbers.items():
-            known = values[~np.isnan(values)]
+            known = values[~np.isnan(values)][-self.last :]
             distinct, counts = np.unique(known, return_counts=True)
-            if len(distinct) > 1 and len(known) >= self.min_known and counts.max() > self.max_share * len(known):
+            if len(distinct) > 1 and len(known) >= self.last and counts.max() > self.max_share * len(known):
                 top = counts.argmax()
                 share = round(float(counts[top] / len(known)), 3)
                 faults[name] = {"value": plain(distinct[top]), "rows": int(counts[top]), "share_of_known": share}
         return columns_at_fault(faults, len(numbers))
-
-
-class ExpectColumnKnownSinceFirst(FrameExpectation):
-    """``column`` is known on at least ``min_share`` of the rows since its first value."""
-
-    column: str
-    min_share: float
-
-    def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column,)
-
-    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        known = frame[self.column].notna().to_numpy()
-        if not known.any():
-            return Finding(max(1, len(frame)), max(1, len(frame)), example_rows(frame, range(EXAMPLES), [self.column]))
-        begun = np.maximum.accumulate(known)
-        found = rows_at_fault(frame, begun & ~known, [self.column], elements=int(begun.sum()))
-        return replace(found, allowed=1 - self.min_share)
-
-
-class ExpectColumnsKnown(FrameExpectation):
-    """Each of ``names``, found in ``column``, has at least one value: ``known`` counts them."""
-
-    names: tuple[str, ...]
-    column: str = "column"
-    known: str = "known"
-
-    def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column, self.known)
-
-    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        held = dict(zip(frame[self.column].astype(str), frame[self.known], strict=True))
-        faults = {
-            name: {"fault": "no value at all" if name in held else "not in the table"}
-            for name in self.names
-            if not held.get(name, 0) > 0
-        }
-        return columns_at_fault(faults, len(self.names))
 
 
 class ExpectShareBelow(FrameExpectation):
@@ -160,6 +123,7 @@ class ExpectShareBelow(FrameExpectation):
     max_share: float
     where: dict[str, Any] | None = None
     ignore: tuple[str, ...] = ()
+    finds_rows = True
 
     def needs(self) -> Iterable[str]:  # noqa: D102
         return (self.column, *(self.where or {}), *(("column",) if self.ignore else ()))

@@ -113,24 +113,6 @@ class ExpectAgesNotNegative(FrameExpectation):
         return cells_at_fault(frame, faults)
 
 
-class ExpectRowsAsHistoryAllows(FrameExpectation):
-    """At least ``min_value`` rows; where history is shorter, one for every session from ``first`` to the last date."""
-
-    min_value: int
-    first: str
-    column: str = "date"
-
-    def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column,)
-
-    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        last = frame[self.column].max()
-        due = min(self.min_value, len(sessions(self.first, last)) if pd.notna(last) else self.min_value)
-        if len(frame) >= due:
-            return Finding(0, due, [])
-        return Finding(due - len(frame), due, [{"rows": len(frame), "due": due, "last": plain(last)}])
-
-
 class ExpectKnownAfterTheDay(FrameExpectation):
     """Values chosen by ``where`` are known no earlier than ``hours`` after midnight UTC of their own date.
 

@@ -57,6 +57,7 @@ class FrameExpectation(BatchExpectation, ABC):
 
     metric_dependencies: ClassVar[tuple[str, ...]] = ("table.rows",)
     finds_rows: ClassVar[bool] = False  # whether each fault is a row of its own, which can be set aside
+    finds_columns: ClassVar[bool] = False  # whether ``columns`` names every column at fault, which can be set aside
 
     def needs(self) -> Iterable[str]:
         """Columns without which the question has no answer."""

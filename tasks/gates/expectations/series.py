@@ -45,7 +45,7 @@ class ExpectLongsEqualOpenInterest(FrameExpectation):
         "nonreportable_long",
     )
     tolerance: float
-    mostly: float = 1.0
+    finds_rows = True
 
     def needs(self) -> Iterable[str]:  # noqa: D102
         return (*self.parts, "open_interest")
@@ -53,8 +53,7 @@ class ExpectLongsEqualOpenInterest(FrameExpectation):
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         held = frame[[*self.parts, "open_interest"]].to_numpy(dtype="float64", na_value=np.nan)
         gap = np.abs(held[:, :-1].sum(axis=1) - held[:, -1])
-        found = rows_at_fault(frame, ~(gap <= self.tolerance), [*self.parts, "open_interest"])
-        return replace(found, allowed=1 - self.mostly)
+        return rows_at_fault(frame, ~(gap <= self.tolerance), [*self.parts, "open_interest"])
 
 
 class ExpectShortsEqualOpenInterest(ExpectLongsEqualOpenInterest):
@@ -81,24 +80,26 @@ class ExpectPricesPositive(FrameExpectation):
 
 
 class ExpectSourcesToAgree(FrameExpectation):
-    """``left`` is within ``tolerance`` (relative) of ``right`` on ``mostly`` of the dates that both have.
+    """``left`` is within ``tolerance`` (relative) of ``right`` on ``mostly`` of the ``last`` dates that both have.
 
-    Each is named as ``source series field`` and read in its newest vintage. ``last``: only so many newest shared dates.
-    Without a shared date there is nothing to compare: that a source is missing is told elsewhere.
+    Each is named as ``source series field`` and read in its newest vintage. Where they disagree, the rows at fault are
+    those of the left series from the first of these dates on, all fields: ``right`` is the reference. Without a shared
+    date there is nothing to compare: that a source is missing is told elsewhere.
     """
 
     left: str
     right: str
     tolerance: float
     mostly: float = 1.0
-    last: int | None = None
+    last: int
+    finds_rows = True
 
     def needs(self) -> Iterable[str]:  # noqa: D102
         return ("source", "series", "field", "observation_date", "vintage", "value")
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         both = pd.concat({"left": _newest(frame, self.left), "right": _newest(frame, self.right)}, axis=1, join="inner")
-        both = both.dropna().sort_index().tail(self.last or len(both)).reset_index()
+        both = both.dropna().sort_index().tail(self.last).reset_index()
         apart = (both["left"] / both["right"] - 1).abs()
         shown = both.assign(relative_gap=apart.round(4)).rename(columns={"left": self.left, "right": self.right})
         worst = apart.sort_values(ascending=False).index
@@ -106,7 +107,13 @@ class ExpectSourcesToAgree(FrameExpectation):
         examples = example_rows(
             shown, [place for place in worst if beyond[place]][:EXAMPLES], [self.left, self.right, "relative_gap"]
         )
-        return Finding(int(beyond.sum()), len(both), examples, (self.left, self.right), allowed=1 - self.mostly)
+        found = Finding(int(beyond.sum()), len(both), examples, (self.left, self.right), allowed=1 - self.mostly)
+        if found.success:
+            return found
+        source, series, _ = self.left.split(" ")
+        ours = rows_where(frame, {"source": source, "series": series})
+        since = (frame["observation_date"] >= both["observation_date"].min()).to_numpy(dtype=bool)
+        return replace(found, rows=tuple(np.flatnonzero(ours & since).tolist()))
 
 
 def _newest(frame: pd.DataFrame, name: str) -> pd.Series:

@@ -155,20 +155,3 @@ class ExpectTargetsKnownButLast(FrameExpectation):
             fault=pd.Series(np.where(known, "known, which cannot be", "not known"), index=ordered.index)
         )
         return rows_at_fault(shown, fault, [*self.by, "target_log_return", "fault"])
-
-
-class ExpectRegimesAsHistoryAllows(FrameExpectation):
-    """At least ``min_value`` regimes in ``column`` once the dates reach ``since``; one before."""
-
-    min_value: int
-    since: str
-    column: str = "regime"
-
-    def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column, "date")
-
-    def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        found = sorted(frame[self.column].dropna().astype(str).unique())
-        due = self.min_value if frame["date"].max() >= pd.Timestamp(self.since) else 1
-        missing = max(0, due - len(found))
-        return Finding(missing, due, [{"regimes": ", ".join(found), "due": due}] if missing else [])

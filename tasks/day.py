@@ -1,0 +1,109 @@
+"""One session's tables, in the data's order: observations → panel → features → labels, and what was set aside.
+
+This is the pipeline that the daily flow runs task by task and the time machine runs by itself: plain functions of a
+run and of what is staged, without an orchestrator. Gates that stop a run are not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from tasks.context import Run
+from tasks.features.build import build_features
+from tasks.features.coverage import summarise_starts
+from tasks.gates.held import known_at_session
+from tasks.gates.quarantine import ColumnsAside, without_failing_columns, without_failing_features
+from tasks.gates.run import GateResult
+from tasks.labels import build_labels, with_settled_closes
+from tasks.panel.join import build_panel
+from tasks.panel.summary import summarise_panel
+from tasks.staging.stage import Staged
+
+
+@dataclass(frozen=True)
+class InputNotes:
+    """What a forecast should know of its inputs.
+
+    ``set_aside``: `source series` of a panel column, or a feature, that failed a gate: the reason, in words.
+    ``stands_in``: `source series` of a panel column whose declared fallback is shown: that fallback's `source series`.
+    """
+
+    set_aside: Mapping[str, str] = field(default_factory=dict)
+    stands_in: Mapping[str, str] = field(default_factory=dict)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Subject and message of each note, for alerts and people."""
+        aside = {name: f"set aside, and what is made of it is missing: {why}" for name, why in self.set_aside.items()}
+        spare = {name: f"no current value; {other} stands in" for name, other in self.stands_in.items()}
+        return [*aside.items(), *spare.items()]
+
+
+@dataclass(frozen=True)
+class Day:
+    """The tables of one session. ``set_aside``: what was, by gate, as the gates' reports show it."""
+
+    observations: pd.DataFrame
+    quarantine: pd.DataFrame
+    series: pd.DataFrame
+    panel: pd.DataFrame
+    panel_summary: pd.DataFrame
+    features: pd.DataFrame
+    feature_starts: pd.DataFrame
+    labels: pd.DataFrame
+    notes: InputNotes
+    set_aside: Mapping[str, tuple[GateResult, ...]]
+
+
+def assemble(run: Run, observations: pd.DataFrame) -> ColumnsAside:
+    """The point-in-time panel with its summary; columns that fail POST_ASSEMBLY are missing in it."""
+    panel = build_panel(observations, run.joins, as_of=run.as_of)
+    summary = summarise_panel(panel, run.joins, observations, run.sources)
+    return without_failing_columns(panel, summary, expectations=run.settings.expectations)
+
+
+def make_features(run: Run, assembled: ColumnsAside) -> ColumnsAside:
+    """The feature table with when each begins; features that fail POST_FEATURES are missing in it."""
+    features = build_features(assembled.table, run.features)
+    starts = summarise_starts(features, run.features, run.sources, assembled.summary)
+    return without_failing_features(features, starts, expectations=run.settings.expectations)
+
+
+def make_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
+    """Targets at every horizon."""
+    return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
+
+
+def notes_on(run: Run, assembled: ColumnsAside, featured: ColumnsAside) -> InputNotes:
+    """What was set aside and what stands in, named as the feature registry names sources."""
+    targets = {
+        column: f"{join.source} {target.rpartition('.')[0]}"
+        for join in run.joins.joins
+        for column, target in join.columns.items()
+    }
+    shown = assembled.summary[assembled.summary["fallback"]]
+    return InputNotes(
+        set_aside={targets[column]: why for column, why in assembled.reasons.items()} | featured.reasons,
+        stands_in={targets[column]: other for column, other in zip(shown["column"], shown["shown_from"], strict=True)},
+    )
+
+
+def day_of(run: Run, staged: Iterable[Staged]) -> Day:
+    """Every table of the run's session, from what is staged."""
+    observations, quarantine, series, rows_aside = known_at_session(run, staged)
+    assembled = assemble(run, observations)
+    featured = make_features(run, assembled)
+    return Day(
+        observations=observations,
+        quarantine=quarantine,
+        series=series,
+        panel=assembled.table,
+        panel_summary=assembled.summary,
+        features=featured.table,
+        feature_starts=featured.summary,
+        labels=make_labels(run, assembled.table, observations),
+        notes=notes_on(run, assembled, featured),
+        set_aside={"POST_STAGING": rows_aside, "POST_ASSEMBLY": assembled.results, "POST_FEATURES": featured.results},
+    )

@@ -1,0 +1,40 @@
+"""Tables of the registry that are kept by hand: until when each is complete, and what follows where it is not."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+from tasks.registry.models import load_regime_calendar
+from tasks.registry.release_calendar import FILE, load_release_calendar
+from tasks.registry.sources import DataSources
+
+REGIMES = "regime_calendar.csv"
+FOLLOWS = {
+    FILE: "holidays are known by rule, but a shutdown or a late release since then is not",
+    REGIMES: "sessions since then belong to no regime",
+}
+
+
+def complete_until(folder: Path, sources: DataSources) -> dict[str, date]:
+    """The files of registry/ that are kept by hand and end, with the last day of which each knows everything.
+
+    Others that are kept by hand say nothing of days (features, joins, limits, phrases, models): they do not end.
+    """
+    tables = {
+        f"{name}.csv": table.complete_until for spec in sources.sources.values() for name, table in spec.tables.items()
+    }
+    return tables | {
+        FILE: load_release_calendar(folder).complete_until,
+        REGIMES: load_regime_calendar(folder)["end"].max().date(),
+    }
+
+
+def ended_tables(folder: Path, sources: DataSources, as_of: date) -> dict[str, str]:
+    """Of each table that was complete before ``as_of`` only, what a person should know and do."""
+    return {
+        name: f"complete until {until} only: {FOLLOWS.get(name, 'its features are missing since then')}. "
+        f"Bring registry/{name} up to date, and its date with it"
+        for name, until in complete_until(folder, sources).items()
+        if until < as_of
+    }

@@ -1,0 +1,77 @@
+"""Whether what a source brought can be used: its status after its payloads were read.
+
+A payload that lands proves only that a server sent something. Staging reads it; here what staging refused of this run's
+payloads becomes part of the source's status, for live and recorded origins alike.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.registry import SourceSpec
+from tasks.sources.ingest import Ingested
+from tasks.sources.payloads import PART, RECORD, Payload
+
+PAYLOAD = "payload"  # the quarantine's rule for a payload that cannot be used at all
+
+
+def judged(came: Ingested, quarantine: pd.DataFrame, spec: SourceSpec) -> Ingested:
+    """``came`` with every payload of this run that could not be read, wholly or in part, as a failure.
+
+    A folder of which the newest payload is unreadable fails; an older one of it is a failure of its own, by its name.
+    Records that were refused singly are a note. A recorded folder that is never asked live (a sample of an outage, an
+    older format) fails only where the source's other folders brought nothing either.
+    """
+    found = _refused(quarantine)
+    if found.empty:
+        return came
+    failures: dict[str, str] = {}
+    notes: list[str] = []
+    newest = {payload.series: payload for payload in came.brought}  # in the order of their fetch, the last one stays
+    sound = [payload for payload in came.brought if _why(found, payload, PAYLOAD) is None]
+    for payload in came.brought:
+        why = _why(found, payload, PAYLOAD)
+        if why is not None:
+            only_recorded = payload.series not in spec.fetched
+            if only_recorded and sound:
+                notes.append(why)
+            elif newest[payload.series] == payload:
+                failures[payload.series] = why
+            else:
+                failures.setdefault(f"{payload.series}/{payload.path.name}", why)
+            continue
+        for series, reason in _parts(found, payload).items():
+            failures[f"{payload.series} {series}" if series != payload.series else f"{series}/{payload.path.name}"] = (
+                reason
+            )
+    mine = found[found["rule"] == RECORD]
+    mine = mine[mine["payload"].map(lambda name: any(_named(payload, name) for payload in came.brought)).astype(bool)]
+    if len(mine):
+        notes.append(f"{len(mine)} records refused, first: {mine['reason'].iat[0]}")
+    return came.judged(failures, notes)
+
+
+def _refused(quarantine: pd.DataFrame) -> pd.DataFrame:
+    """The rows of quarantine that are no cells, as text."""
+    rows = quarantine[quarantine["rule"].isin([PAYLOAD, PART, RECORD])]
+    return rows[["series", "payload", "rule", "reason"]].astype(str)
+
+
+def _why(found: pd.DataFrame, payload: Payload, rule: str) -> str | None:
+    mine = found[(found["rule"] == rule) & found["payload"].map(lambda name: _named(payload, name)).astype(bool)]
+    return None if mine.empty else str(mine["reason"].iat[0])
+
+
+def _parts(found: pd.DataFrame, payload: Payload) -> dict[str, str]:
+    """Of each series the first part of the payload that could not be read, and how many more there are."""
+    mine = found[(found["rule"] == PART) & found["payload"].map(lambda name: _named(payload, name)).astype(bool)]
+    told = {}
+    for series, rows in mine.groupby("series"):
+        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+        told[str(series)] = f"{rows['reason'].iat[0]}{more}"
+    return told
+
+
+def _named(payload: Payload, name: str) -> bool:
+    """Whether quarantine calls a payload so: by its name, with its hash where two payloads share one."""
+    return name in (payload.name, f"{payload.name}#{payload.sha256[:8]}")
