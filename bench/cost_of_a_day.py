@@ -27,7 +27,7 @@ from tasks.settings import PROJECT, load_settings
 from tasks.zones import Zones, write_bytes
 from tests.world.days import Home, instant_of
 from tests.world.dialects import RECORDED, text
-from tests.world.published import Published, published
+from tests.world.published import Published, published, trained_home, unpacked
 from tests.world.server import World, point_at, served
 
 LAST = "2023-12-29"
@@ -223,15 +223,16 @@ def main() -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.cost_of_a_day", description=__doc__)
     parser.add_argument("--days", type=int, nargs="+", default=[30, 300, 1500])
-    parser.add_argument("--trained", type=Path, required=True, help="a home that the recorded origin trained")
     parser.add_argument("--work", type=Path, default=None, help="folder of the homes (default: CBI_HOME/cost)")
     parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args()
     work, sources = given.work or load_settings().home / "cost", load_sources(PROJECT / "registry")
-    held = published(Zones(work / "recorded"), load_settings().archive, sources, RECORDED)
+    archive = unpacked(work)
+    trained = trained_home(work, archive, sessions(last="2023-09-01")[-1])
+    held = published(Zones(work / "recorded"), archive, sources, RECORDED)
     rows: list[dict[str, object]] = []
     for days in given.days:
-        rows += measure(days, work / f"after-{days}", given.trained, held, sources)
+        rows += measure(days, work / f"after-{days}", trained, held, sources)
         write_bytes(given.page, page(rows).encode())
         print(pd.DataFrame(rows[-5:]).to_string(index=False), flush=True)
     return 0

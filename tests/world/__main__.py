@@ -7,9 +7,7 @@ of its inputs. The page is written anew after every day.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -24,7 +22,7 @@ from tasks.settings import PROJECT, load_settings
 from tasks.zones import Zones, read_parquet, write_bytes
 from tests.world.days import Day, Home, Recorded, WorldFailed, differences, instant_of, open_at, served_too_early
 from tests.world.dialects import RECORDED
-from tests.world.published import published, stage
+from tests.world.published import published, stage, trained_home, unpacked
 from tests.world.server import Trouble, World, point_at, served
 
 FIRST = "2023-09-05"
@@ -70,17 +68,6 @@ def plan(first: str, count: int) -> list[pd.Timestamp]:
     """The sessions of ``count`` live days, with 30 days offline among them."""
     days = list(sessions(first=first))[: count + OFFLINE_SESSIONS]
     return days[:OFFLINE_AFTER] + days[OFFLINE_AFTER + OFFLINE_SESSIONS :] if count > OFFLINE_AFTER else days[:count]
-
-
-def trained_home(work: Path, archive: Path, before: str) -> Path:
-    """A home whose champions the recorded origin trained the session before the first live day."""
-    home = work / "trained"
-    if not (home / "models" / "champions.json").exists():
-        session = sessions(last=pd.Timestamp(before) - pd.Timedelta(days=1))[-1]
-        command = [sys.executable, "-m", "flows.daily", "--origin", str(archive), "--as-of", f"{session:%Y-%m-%d}"]
-        environment = {**os.environ, "CBI_HOME": str(home)}
-        subprocess.run(command, env=environment, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
-    return home / "models"
 
 
 def explained(differ: pd.DataFrame, live: Home) -> pd.Series:
@@ -175,10 +162,10 @@ def main() -> int:
     parser.add_argument("--page", type=Path, default=PROJECT / "docs" / "results" / "world.md")
     given = parser.parse_args()
     work = given.work or load_settings().home / "world"
-    archive, started = load_settings().archive, time.monotonic()
+    archive, started = unpacked(work), time.monotonic()
     sources = load_sources(PROJECT / "registry")
     days = plan(given.first, given.days)
-    models = trained_home(work, archive, given.first)
+    models = trained_home(work, archive, sessions(last=days[0] - pd.Timedelta(days=1))[-1]) / "models"
     reference = Zones(work / "recorded")
     world = World(published(reference, archive, sources, RECORDED), sources, instant_of(days[0]), troubles(days))
     staged = [stage(reference, archive, sources, name) for name in SERVED]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.registry import DataSources
+from tasks.settings import PROJECT, load_settings
+from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import ingest_source
 from tasks.staging.stage import Staged, stage_source
 from tasks.zones import Zones, read_parquet, write_parquet
@@ -36,6 +41,21 @@ class Published:
         """Of each date of a series the instant at which its first value was published."""
         held = self.by_source[source]
         return held[held["series"] == series].groupby("observation_date")["available_at"].min()
+
+
+def unpacked(work: Path) -> Path:
+    """The recorded archive as a folder, unpacked under ``work``."""
+    return unpack(load_settings().archive, Zones(work / "archive"), silently).folder
+
+
+def trained_home(work: Path, archive: Path, session: pd.Timestamp) -> Path:
+    """A home whose champions the recorded origin trained as of a session; made once."""
+    home = work / "trained"
+    if not (home / "models" / "champions.json").exists():
+        command = [sys.executable, "-m", "flows.daily", "--origin", str(archive), "--as-of", f"{session:%Y-%m-%d}"]
+        environment = {**os.environ, "CBI_HOME": str(home)}
+        subprocess.run(command, env=environment, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
+    return home
 
 
 def published(zones: Zones, archive: Path, sources: DataSources, names: Iterable[str]) -> Published:
