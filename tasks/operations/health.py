@@ -24,7 +24,7 @@ from tasks.model_store.open import open_store
 from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.summary import source_table
 from tasks.sources.ingest import why_disabled
-from tasks.sources.payloads import landed
+from tasks.sources.payloads import last_fetched
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
 from tasks.staging.summary import summarise_series
@@ -197,11 +197,11 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     cannot be read it is ``damaged``, with the file, and what is held is missing.
     """
     staged: list[Staged] = []
-    fetched: dict[str, list[pd.Timestamp]] = {}
+    fetched: dict[str, pd.Timestamp | None] = {}
     damaged: dict[str, str] = {}
     for name in sources.sources:
         try:
-            fetched[name] = [payload.fetched_at for payload in landed(zones, name)]
+            fetched[name] = last_fetched(zones, name)
             if (whole := read_staged(zones, name)) is not None:
                 staged.append(whole)
         except CbiError as error:
@@ -213,7 +213,7 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     lost = series[series["critical"] & ~(series["age_days"] <= series["stale_limit_days"])]
     rows = []
     for name, spec in sources.sources.items():
-        held, fetches = table[name], fetched.get(name, [])
+        held, fetch = table[name], fetched.get(name)
         state = (
             f"stale: {held['stale']} series" if held["stale"] else "ok" if held["last"] != "none" else "nothing held"
         )
@@ -230,7 +230,7 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
                 "state": state,
                 **{key: None if name in damaged else held[key] for key in ("observations", "series", "first", "last")},
                 "age_days": None if held["last"] == "none" else (as_of - pd.Timestamp(held["last"])).days,
-                "last_fetch": f"{max(fetches):%Y-%m-%d}" if fetches else None if name in damaged else "never",
+                "last_fetch": f"{fetch:%Y-%m-%d}" if fetch else None if name in damaged else "never",
             }
         )
     return pd.DataFrame(rows).astype({"age_days": "Int64"})

@@ -24,7 +24,7 @@ from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError,
 from tasks.http import Http
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
-from tasks.sources.sidecars import payloads_of
+from tasks.sources.sidecars import count_and_newest, payloads_of
 from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
 
 log = logging.getLogger(__name__)
@@ -369,6 +369,16 @@ def described(zones: Zones, source: str, series: str | None = None) -> tuple[lis
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     order = sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
     return order, broken
+
+
+def last_fetched(zones: Zones, source: str) -> pd.Timestamp | None:
+    """When the newest payload of a source was fetched; a few sidecars are read, whatever their number.
+
+    Raises:
+        ManifestMismatch: the newest sidecar of a series is none.
+    """
+    _, newest = count_and_newest(zones.raw / source)
+    return max((read_sidecar(path).fetched_at for path in newest), default=None)
 
 
 def has_live_data(zones: Zones, sources: DataSources) -> bool:

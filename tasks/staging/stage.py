@@ -16,6 +16,7 @@ from tasks.errors import CbiError
 from tasks.registry import SourceSpec
 from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
+from tasks.sources.sidecars import count_and_newest
 from tasks.staging.availability import known_at
 from tasks.staging.documents import stage_documents, typed
 from tasks.staging.parsed import ParsedPayloads, Reading
@@ -418,7 +419,7 @@ def read_staged(zones: Zones, source: str) -> Staged | None:
     target, refused = zones.staging / source / "observations.parquet", zones.quarantine / source / "cells.parquet"
     if not (target.exists() and refused.exists()):
         return None
-    held = len(raw.landed(zones, source))
+    held, _ = count_and_newest(zones.raw / source)
     return Staged(source, _typed(read_parquet(target)), _typed(read_parquet(refused)), held, changed=False)
 
 
