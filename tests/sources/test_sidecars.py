@@ -1,4 +1,4 @@
-"""Sidecars are read once: what is new, altered or gone is noticed, with the index, without it, and when it is damaged."""
+"""Sidecars are read once: what is new, altered or gone is noticed, with the index, without it, or a damaged one."""
 
 from __future__ import annotations
 
