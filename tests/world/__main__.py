@@ -32,17 +32,18 @@ KILLS = {5: (9.0,), 11: (14.0,), 17: (20.0,), 26: (12.0,), 40: (17.0,)}
 SERVED = (*RECORDED, "federal_register", "usda_wasde", "inmet", "usda_ers", "policy_events")
 """Sources that the world serves from the archive. Keys are set for none but EIA's."""
 NOT_SERVED = ("inmet/bdmep.CURITIBA", "inmet/A807")
-WHY = """## What a live home cannot know, and why that is right
-| kind | why |
-|---|---|
-| before the first date asked for | The registry asks a source from its `first_date` on; the recorded file begins earlier. |
-| recorded in a form that is not asked live | The archive has the series from another file (BDMEP, one station's export, adjusted closes without prices), which no live adapter asks for. |
-| vintage of a workbook | A WASDE workbook fetched today counts as known today, because it may be a re-issue. The recorded file is named by its release day. The CSV of the month, which carries the release, was never recorded for 2021 on. |
-| volume 0 for none | yfinance prints 0 where the chart has no volume. The recorded closes have none. |
-| value | Both know a value, and they differ: the live home has the vintage that was served when it asked first, and a revision counts from its fetch (after 18:00), not from the day it was made. |
-
-A value that the live home knows and the recorded origin does not (`early`) fails the world, and so does a payload that holds a value the archive had not published when it was fetched.
-"""
+WHY = {
+    "before the first date asked for": "The registry asks a source from its `first_date` on; the recorded file begins "
+    "earlier.",
+    "recorded in a form that is not asked live": "The archive has the series from another file (BDMEP, one station's "
+    "export, adjusted closes without prices), which no live adapter asks for.",
+    "vintage of a workbook": "A WASDE workbook fetched today counts as known today, because it may be a re-issue. The "
+    "recorded file is named by its release day. The month's CSV, which carries the release, was never recorded for "
+    "2021 on.",
+    "volume 0 for none": "yfinance prints 0 where the chart has no volume. The recorded closes have none.",
+    "value": "Both know a value, and they differ: the live home has the vintage that was served when it first asked. A "
+    "revision counts from its fetch, which is after 18:00, not from the day it was made.",
+}
 FORECASTS = ["point", "p05", "p10", "p25", "p50", "p75", "p90", "p95"]
 
 
@@ -154,7 +155,14 @@ def page(done: list[Compared], first: Compared | None, *, planned: int, seconds:
             f"| {one.day.session:%Y-%m-%d} | {one.day.code} | {one.day.seconds:.0f} | {one.day.killed} | "
             f"{one.cells:,} | {kinds} | {wide} | {gap} |"
         )
-    lines += ["", WHY]
+    lines += ["", "## What a live home cannot know, and why that is right", "| difference | why |", "|---|---|"]
+    lines += [f"| {kind} | {why} |" for kind, why in WHY.items()]
+    lines += [
+        "",
+        "A value that the live home knows and the recorded origin does not (`early`) fails the world. So does a payload "
+        "with a value that the archive had not published when it was fetched.",
+        "",
+    ]
     if first:
         asked = first.day.asked
         lines += ["## The first live day of a fresh home", "", "| source | requests |", "|---|---:|"]
