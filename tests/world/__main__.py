@@ -159,8 +159,8 @@ def page(done: list[Compared], first: Compared | None, *, planned: int, seconds:
     lines += [f"| {kind} | {why} |" for kind, why in WHY.items()]
     lines += [
         "",
-        "A value that the live home knows and the recorded origin does not (`early`) fails the world. So does a payload "
-        "with a value that the archive had not published when it was fetched.",
+        "A value that the live home knows and the recorded origin does not (`early`) fails the world. So does a "
+        "payload with a value that the archive had not published when it was fetched.",
         "",
     ]
     if first:
