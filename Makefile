@@ -200,3 +200,10 @@ lock-check: $(VENV)/dev ## prove that constraints.txt resolves to wheels for eac
 
 clean: ## delete .venv (CBI_HOME stays)
 	@rm -rf $(VENV)
+
+world: $(VENV)/dev ## consecutive live days in a world served from the archive, against the recorded origin: make world DAYS=60; writes docs/results/world.md
+	@$(RUN) -m tests.world --days $(call word,$(or $(DAYS),60))
+
+cost-of-a-day: $(VENV)/dev ## what daily, health and audit cost after 30, 300 and 1,500 live days; writes docs/results/cost_of_a_day.md
+	@$(RUN) -m bench.cost_of_a_day
+.PHONY: world cost-of-a-day

@@ -7,6 +7,8 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from tasks import clock
+
 CHICAGO = "America/Chicago"
 NEW_YORK = "America/New_York"
 AS_OF_HOUR = 18
@@ -18,7 +20,7 @@ def _cbot() -> pd.DatetimeIndex:
     import pandas_market_calendars as market_calendars
 
     calendar = market_calendars.get_calendar("CBOT_Agriculture")
-    last = pd.Timestamp.now(tz=CHICAGO).tz_localize(None).normalize() + pd.DateOffset(years=2)
+    last = clock.now().tz_convert(CHICAGO).tz_localize(None).normalize() + pd.DateOffset(years=2)
     return calendar.valid_days(FIRST_SESSION, last, tz=None).as_unit("us")
 
 
@@ -54,7 +56,7 @@ def session_on_or_before(day: str | pd.Timestamp) -> pd.Timestamp:
 
 def last_finished_session(now: pd.Timestamp | None = None) -> pd.Timestamp:
     """The last session whose 18:00 Chicago has passed (``now`` is UTC-aware, default the clock)."""
-    instant = pd.Timestamp.now(tz="UTC") if now is None else now
+    instant = clock.now() if now is None else now
     days = sessions(last=instant.tz_convert(CHICAGO).tz_localize(None).normalize())
     return days[-1] if as_of_instants(days[-1:])[0] <= instant else days[-2]
 

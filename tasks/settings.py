@@ -44,6 +44,9 @@ class Settings(BaseModel):
     )
     finbert: Path | None = Field(default=None, description="folder of FinBERT's weights; without it the lexicon scores")
     device: str = Field(default="auto", pattern="^(auto|mps|cuda|cpu)$", description="where nets are trained")
+    now: str | None = Field(
+        default=None, description="rehearsal: the instant this process starts at, 2023-11-03T18:30-05:00 (environment)"
+    )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
     def extras(self) -> tuple[str, ...]:

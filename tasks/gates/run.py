@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from tasks import clock
 from tasks.errors import GateFailed, RegistryError
 from tasks.gates.examples import EXAMPLES, example_rows
 from tasks.gates.suites import GATES, Check, OnFail, Suite, build_expectations, gate_named, load_suites, suite_path
@@ -135,7 +136,7 @@ def run_gate(
         GateFailed: a suite's table was not given.
     """
     suites = load_suites(gate, expectations)
-    today = today or pd.Timestamp.now(tz="America/Chicago").date()
+    today = today or clock.now().tz_convert("America/Chicago").date()
     mine = _waivers_of(gate, suites, waivers)
     folder = expectations / gate_named(gate).folder
     unguarded = sorted(set(tables) - set(suites))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from cronsim import CronSim
 
+from tasks import clock
 from tasks.calendar import sessions
 from tasks.context import Run
 from tasks.errors import CbiError
@@ -23,7 +24,7 @@ from tasks.model_store.open import open_store
 from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.summary import source_table
 from tasks.sources.ingest import why_disabled
-from tasks.sources.payloads import described
+from tasks.sources.payloads import last_fetched
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
 from tasks.staging.summary import summarise_series
@@ -90,7 +91,7 @@ class Health:
 
 def take_health(run: Run, *, now: datetime | None = None, dated: str = "") -> Health:
     """Look at everything. What cannot be looked at is a failing check, not an error."""
-    now = now or datetime.now(UTC)
+    now = now or clock.now().to_pydatetime()
     held = _Asked(run)
     sources = source_health(run.zones, run.sources, as_of=run.as_of)
     sources = sources.assign(
@@ -196,14 +197,11 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     cannot be read it is ``damaged``, with the file, and what is held is missing.
     """
     staged: list[Staged] = []
-    fetched: dict[str, list[pd.Timestamp]] = {}
+    fetched: dict[str, pd.Timestamp | None] = {}
     damaged: dict[str, str] = {}
     for name in sources.sources:
         try:
-            payloads, broken = described(zones, name)
-            fetched[name] = [payload.fetched_at for payload in payloads]
-            if broken:
-                damaged[name] = next(iter(broken.values()))
+            fetched[name] = last_fetched(zones, name)
             if (whole := read_staged(zones, name)) is not None:
                 staged.append(whole)
         except CbiError as error:
@@ -215,7 +213,7 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     lost = series[series["critical"] & ~(series["age_days"] <= series["stale_limit_days"])]
     rows = []
     for name, spec in sources.sources.items():
-        held, fetches = table[name], fetched.get(name, [])
+        held, fetch = table[name], fetched.get(name)
         state = (
             f"stale: {held['stale']} series" if held["stale"] else "ok" if held["last"] != "none" else "nothing held"
         )
@@ -232,7 +230,7 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
                 "state": state,
                 **{key: None if name in damaged else held[key] for key in ("observations", "series", "first", "last")},
                 "age_days": None if held["last"] == "none" else (as_of - pd.Timestamp(held["last"])).days,
-                "last_fetch": f"{max(fetches):%Y-%m-%d}" if fetches else None if name in damaged else "never",
+                "last_fetch": f"{fetch:%Y-%m-%d}" if fetch else None if name in damaged else "never",
             }
         )
     return pd.DataFrame(rows).astype({"age_days": "Int64"})

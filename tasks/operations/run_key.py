@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks import clock
 from tasks.calendar import CHICAGO, session_on_or_before
 from tasks.zones import Zones, fingerprint, read_json, write_json
 
@@ -36,7 +37,7 @@ def done(zones: Zones, key: RunKey) -> str | None:
 
 def write_done(zones: Zones, key: RunKey, outcome: str, *, now: pd.Timestamp | None = None) -> None:
     """Say that this is done. Call it last, after everything the run makes is in place."""
-    at = now or pd.Timestamp.now(tz="UTC")
+    at = now or clock.now()
     write_json(key.path(zones), {"outcome": outcome, "at": at.isoformat(), "inputs": list(key.inputs)})
 
 
@@ -49,4 +50,4 @@ def no_session(due: pd.Timestamp) -> str | None:
 
 def local_day(timezone: str, *, now: pd.Timestamp | None = None) -> str:
     """Today in a source's own time zone, as YYYY-MM-DD."""
-    return f"{(now or pd.Timestamp.now(tz='UTC')).tz_convert(timezone):%Y-%m-%d}"
+    return f"{(now or clock.now()).tz_convert(timezone):%Y-%m-%d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tasks import clock
 from tasks.context import Run, newest_session
 from tasks.errors import ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
@@ -46,7 +47,7 @@ def publish_run(run: Run, made: Made) -> RunSummary:
         alerts=alerts,
         documents=documents_known_by(run.zones, run.sources, as_of=run.as_of),
         coverage=coverage,
-        now=pd.Timestamp.now(tz="UTC").floor("s"),
+        now=clock.now().floor("s"),
     )
     published = open_warehouse(run.settings).publish(
         tables, as_of=newest_session(run.zones) or run.as_of, staging=run.zones.staging, session=run.as_of

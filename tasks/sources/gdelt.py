@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks import clock
 from tasks.errors import NothingNew, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
@@ -40,7 +41,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     A day whose answer cannot be read costs itself: it is asked for once more, and then noted in the payload. What is
     behind the last day that arrived is left to the next run.
     """
-    over = pd.Timestamp.now(tz="UTC").tz_localize(None).normalize() - pd.Timedelta(days=1)
+    over = clock.now().tz_localize(None).normalize() - pd.Timedelta(days=1)
     last = min(pd.Timestamp(window.end), over, pd.Timestamp(window.start) + pd.Timedelta(days=spec.days_at_once - 1))
     days: dict[pd.Timestamp, list[dict[str, Any]]] = {}
     lost: dict[pd.Timestamp, str] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tasks import clock
 from tasks.command_line import nearest
 from tasks.errors import (
     CbiError,
@@ -38,6 +39,7 @@ from tasks.sources.payloads import (
     newest_value,
     why_unreadable,
 )
+from tasks.sources.sidecars import write_index
 from tasks.zones import Zones, exclusive, sweep_temporary, write_json
 
 log = logging.getLogger(__name__)
@@ -152,6 +154,7 @@ def ingest_source(
         else:
             brought, absent, failures = _replay(zones, source, spec, chosen, Path(origin), progress)
         held = landed(zones, source)
+        write_index(zones.raw / source)
     new = sum((payload.path, payload.sha256) not in before for payload in held)
     failures |= broken
     status = "ended" if _all_ended(spec, chosen, as_of) else "ok"
@@ -311,7 +314,7 @@ def fetch_window(
         NothingNew: there is nothing in the window.
     """
     for fetched in _fetched(source, spec, series, window, http):
-        now = pd.Timestamp.now(tz="UTC")
+        now = clock.now()
         yield land(zones, source, fetched, spec, fetched_at=now, asked_from=window.start, secrets=http.secrets)
 
 
@@ -322,8 +325,10 @@ def _window_start(held: list[Payload], spec: SourceSpec) -> date:
     """
     if not any(payload.day_known_only or payload.asked_from == spec.first_date for payload in held):
         return spec.first_date
-    told = [newest_value(payload, spec) if payload.day_known_only else payload.newest for payload in held]
-    newest = max([spec.first_date, *(day for day in told if day)])
+    newest = max([spec.first_date, *(payload.newest for payload in held if payload.newest)])
+    # a recorded one is read only if it may end later: nothing in it is newer than its fetch
+    recorded = [payload for payload in held if payload.day_known_only and payload.fetched_at.date() > newest]
+    newest = max([newest, *(day for payload in recorded if (day := newest_value(payload, spec)))])
     return max(spec.first_date, newest - timedelta(days=max(spec.refetch_days, 7)))
 
 
@@ -384,7 +389,7 @@ def backfill_source(
                 try:
                     with exclusive(zones, f"raw-{source}"):
                         payloads = _fetch_chunk(zones, source, spec, name, chunk, http)
-                        if chunk.end < pd.Timestamp.now(tz="UTC").date():  # a day that runs is not finished
+                        if chunk.end < clock.now().date():  # a day that runs is not finished
                             write_json(mark, {"payloads": payloads})
                     vain = 0
                 except NoNetwork as error:

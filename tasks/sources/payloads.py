@@ -24,7 +24,8 @@ from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError,
 from tasks.http import Http
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
-from tasks.zones import Zones, move_into, read_json, sha256_of, without_glob_signs, write_bytes, write_json
+from tasks.sources.sidecars import count_and_newest, payloads_of
+from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
 
 log = logging.getLogger(__name__)
 LIVE, RECORDED = "live", "recorded"
@@ -359,21 +360,25 @@ def _fetched_at(name: str) -> pd.Timestamp:
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
     """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
-    pattern = f"{without_glob_signs(series)}/*.sidecar.json" if series else "*/*.sidecar.json"
-    return described(zones, source, pattern)[0]
+    return described(zones, source, series)[0]
 
 
-def described(zones: Zones, source: str, pattern: str = "*/*.sidecar.json") -> tuple[list[Payload], dict[str, str]]:
+def described(zones: Zones, source: str, series: str | None = None) -> tuple[list[Payload], dict[str, str]]:
     """The payloads held, as ``landed``, and why others do not count: sidecars that cannot be read, by their place."""
-    payloads, broken = [], {}
-    for path in (zones.raw / source).glob(pattern):
-        try:
-            payloads.append(read_sidecar(path))
-        except ManifestMismatch as error:  # it costs this payload, and the ingest reports it
-            broken[f"{path.parent.name}/{path.name}"] = str(error)
+    payloads, broken = payloads_of(zones.raw / source, series, read_sidecar, Payload)  # they cost their payload only
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     order = sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
     return order, broken
+
+
+def last_fetched(zones: Zones, source: str) -> pd.Timestamp | None:
+    """When the newest payload of a source was fetched; a few sidecars are read, whatever their number.
+
+    Raises:
+        ManifestMismatch: the newest sidecar of a series is none.
+    """
+    _, newest = count_and_newest(zones.raw / source)
+    return max((read_sidecar(path).fetched_at for path in newest), default=None)
 
 
 def has_live_data(zones: Zones, sources: DataSources) -> bool:

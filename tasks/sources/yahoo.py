@@ -11,7 +11,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pandas as pd
@@ -35,10 +37,10 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
     def ask() -> bytes:
         nonlocal asked
-        history = _history(series, window, http.limits.read_s)
+        history = _history(series, window, spec.endpoint, http.limits.read_s)
         if window.start > spec.first_date and _events(history, since=new):
             asked = Window(spec.first_date, window.end)
-            history = _history(series, asked, http.limits.read_s)
+            history = _history(series, asked, spec.endpoint, http.limits.read_s)
         dates = pd.DatetimeIndex(history.index).strftime("%Y-%m-%d")
         return history[[c for c in COLUMNS if c in history]].set_axis(dates).to_csv(index_label="Date").encode()
 
@@ -53,7 +55,34 @@ def _events(history: pd.DataFrame, *, since: pd.Timestamp) -> bool:
     return bool((history.loc[history.index >= since, named] != 0).any(axis=None))
 
 
-def _history(series: str, window: Window, timeout_s: float) -> pd.DataFrame:
+@lru_cache(maxsize=1)
+def _session_at(endpoint: str) -> Any:
+    """A session for yfinance that asks ``endpoint`` whatever it asks Yahoo; None where that is Yahoo's own address.
+
+    yfinance writes its addresses into its code (chart, cookie and crumb, on four hosts) and has no setting for them.
+    """
+    from curl_cffi.requests import Session
+    from yfinance.const import _BASE_URL_
+
+    if endpoint == _BASE_URL_:
+        return None
+
+    class At(Session):
+        def get(self, url: str, **given: Any) -> Any:
+            return super().get(self.at(url), **given)
+
+        def post(self, url: str, **given: Any) -> Any:
+            return super().post(self.at(url), **given)
+
+        @staticmethod
+        def at(url: str) -> str:
+            parts = urlsplit(url)
+            return endpoint + parts.path if (parts.hostname or "").endswith("yahoo.com") else url
+
+    return At(impersonate="chrome")
+
+
+def _history(series: str, window: Window, endpoint: str, timeout_s: float) -> pd.DataFrame:
     import yfinance
     from curl_cffi.requests.exceptions import RequestException
     from yfinance.data import YfData
@@ -62,7 +91,7 @@ def _history(series: str, window: Window, timeout_s: float) -> pd.DataFrame:
     # yfinance remembers time zones in a SQLite file in the user's cache folder; keep it out of there
     yfinance.set_tz_cache_location(os.path.join(tempfile.gettempdir(), "cbi-yfinance"))  # noqa: PTH118
     YfData.cache_get.cache_clear()  # it remembers answers, a passing 500 among them
-    ticker = yfinance.Ticker(series)
+    ticker = yfinance.Ticker(series, session=_session_at(endpoint))
     heard = _listen(ticker._data)
     try:
         history = ticker.history(

@@ -15,13 +15,12 @@ import numpy as np
 import pandas as pd
 
 from tasks.calendar import as_of_instant
-from tasks.errors import ManifestMismatch, SchemaDrift
 from tasks.registry import DataSources, SourceSpec
 from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.sources.texts import normalised
 from tasks.staging.availability import known_at
-from tasks.staging.parsed import ParsedPayloads, Read, together
+from tasks.staging.parsed import ParsedPayloads, Reading
 from tasks.staging.rules import REASONS
 from tasks.zones import Zones, read_parquet
 
@@ -55,23 +54,27 @@ def stage_documents(
     wording in a later payload is a new vintage, known when that payload was fetched. Payloads that cannot be read
     are refused where their numbers are.
     """
-    read: list[Read] = []
-    for number, (name, payload) in enumerate(named):
-        try:
-            raw.verify(payload)
-            parse = partial(raw.read, cast(ModuleType, raw.adapter(spec)).documents, payload, spec)
-            rows = parsed.rows(payload, parse) if parsed else parse()
-        except (SchemaDrift, ManifestMismatch, OSError):
-            continue
-        if len(rows):
-            read.append(Read(name, number, payload, rows))
-    if not read:
+    if parsed is None:
+        parsed = ParsedPayloads(None, spec, code="")
+    rows = parsed.read(list(named), _reading(spec)).rows
+    if rows.empty:
         return typed(pd.DataFrame(columns=list(DOCUMENTS))), pd.DataFrame()
-    rows = _judged(together(read), spec)
     rows = rows[(rows["known_at"] <= through) | rows["known_at"].isna()].assign(source=source)
     accepted = _vintages(rows[rows["rule"] == ""])
     accepted = typed(accepted[accepted["available_at"] <= through][list(DOCUMENTS)])
     return accepted.sort_values([*KEY, "vintage"]).reset_index(drop=True), _refusals(rows[rows["rule"] != ""])
+
+
+def _reading(spec: SourceSpec) -> Reading:
+    """How this source's payloads are read and judged, each by itself."""
+    return Reading(
+        parse=partial(raw.read, cast(ModuleType, raw.adapter(spec)).documents, spec=spec),
+        judge=partial(_judged, spec=spec),
+        key=("series", "document_id"),
+        dated="published",
+        told=lambda rows: pd.Series(True, index=rows.index),
+        unfit=lambda rows: {},  # said of the numbers
+    )
 
 
 def documents_known_by(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) -> pd.DataFrame:

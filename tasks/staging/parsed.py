@@ -1,112 +1,394 @@
-"""What payloads say, kept as it was parsed: a new payload costs its own parsing, not that of all before it.
+"""What payloads say, read and judged once: a new payload costs its own reading, not that of all before it.
 
-Invariants: what is read back is what was parsed, types included (None comes back as NaN). Another adapter or registry
-entry forgets all of it. Files are named by what is in them and the manifest is written last: a killed write leaves the
-state before it.
+A live source repeats itself: yesterday's answer holds most of today's rows. Of a live payload only those rows are kept
+that differ from what the payload before said of the same key; a repeat makes no vintage and is refused no second time.
+
+Invariants: what is read back is what was judged, types included. Another adapter, rule or registry entry forgets all
+of it. A payload that was altered, is gone or came out of order has it and all that was fetched after it read again.
+Files are named by what is in them and the manifest is written last: a killed write leaves the state before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from tasks.errors import CbiError
+from tasks.errors import CbiError, ManifestMismatch, SchemaDrift
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Payload
+from tasks.sources.payloads import Payload, verify
 from tasks.zones import fingerprint, read_json, read_parquet, write_json, write_parquet
 
-
-class ParsedPayloads:
-    """The rows of one source's payloads in ``folder``. Open it and ``keep`` it under the source's lock."""
-
-    def __init__(self, folder: Path, spec: SourceSpec, *, code: str) -> None:
-        self._folder = folder
-        self._made_by = fingerprint(spec.model_dump(mode="json"), code)
-        self._places: dict[str, tuple[str, int, int]] = {}
-        self._types: dict[str, dict[str, str]] = {}
-        with suppress(OSError, AttributeError, KeyError, TypeError, ValueError):  # not readable: all is parsed again
-            held = read_json(folder / "manifest.json") or {}
-            if held.get("made_by") == self._made_by:
-                places = {
-                    key: (str(name), int(start), int(stop)) for key, (name, start, stop) in held["payloads"].items()
-                }
-                self._places, self._types = places, {str(name): dict(types) for name, types in held["types"].items()}
-        self._tables: dict[str, pd.DataFrame | None] = {}
-        self._rows: dict[str, pd.DataFrame] = {}
-        self._parsed = False
-
-    def rows(self, payload: Payload, parse: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """The payload's rows, parsed only if they were not before. What ``parse`` raises is raised and not kept."""
-        key = fingerprint(payload.series, payload.path.name, payload.sha256, payload.fetched_at)
-        held = self._held(key)
-        if held is None:
-            held, self._parsed = parse(), True
-        self._rows[key] = held
-        return held
-
-    def keep(self) -> None:
-        """Write what was asked for since this was opened; payloads that nobody asked for are forgotten."""
-        if self._rows.keys() == self._places.keys() and not self._parsed:
-            return
-        alike: dict[tuple[object, ...], dict[str, pd.DataFrame]] = {}
-        for key, rows in self._rows.items():
-            alike.setdefault((*rows.columns, *rows.dtypes), {})[key] = rows
-        places: dict[str, tuple[str, int, int]] = {}
-        types = {}
-        for frames in alike.values():
-            table = pd.concat(list(frames.values()), ignore_index=True)
-            types_of = {str(column): str(kind) for column, kind in table.dtypes.items()}
-            name = f"{fingerprint(self._made_by, types_of, list(frames))}.parquet"
-            try:
-                write_parquet(self._folder / name, table)
-            # a column of numbers and words at once, a number or a character beyond all bounds: parsed again each time
-            except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-                continue
-            types[name], start = types_of, 0
-            for key, rows in frames.items():
-                places[key] = (name, start, start + len(rows))
-                start += len(rows)
-        write_json(self._folder / "manifest.json", {"made_by": self._made_by, "payloads": places, "types": types})
-        for path in self._folder.glob("*.parquet"):
-            if path.name not in types:
-                path.unlink()
-
-    def _held(self, key: str) -> pd.DataFrame | None:
-        if key not in self._places:
-            return None
-        name, start, stop = self._places[key]
-        if name not in self._tables:
-            try:
-                self._tables[name] = read_parquet(self._folder / name).astype(self._types[name])
-            except (CbiError, KeyError, TypeError, ValueError):  # damaged: its payloads are parsed again
-                self._tables[name] = None
-        table = self._tables[name]
-        return None if table is None else table.iloc[start:stop]
+AT_ONCE = 5000  # payloads judged together: bounds the memory of reading everything again
+OF_A_PAYLOAD = ["payload", "order", "fetched_at", "day_only"]
+NOT_SAID = {*OF_A_PAYLOAD, "at", "row", "seen_by"}
+"""Columns that tell where a row stands or when it was fetched: two payloads that say the same differ in them."""
+NO_SPANS = pd.DataFrame({"at": [], "series": [], "first": [], "last": []}).astype(
+    {"at": "int32", "series": "str", "first": "datetime64[us]", "last": "datetime64[us]"}
+)
 
 
 @dataclass(frozen=True)
-class Read:
-    """A payload, the name it goes by, its place among the source's payloads, and its rows."""
+class Reading:
+    """How a source's payloads become rows.
 
-    name: str
-    order: int
-    payload: Payload
+    ``judge`` gives the rows of payloads of one shape their verdicts; it may look at each payload's own rows only.
+    ``key`` names what a row speaks of; ``dated`` its date; ``told`` says which judged rows a payload has dates of;
+    ``unfit`` why payloads (by ``at``) of which no judged row can be used are refused as a whole.
+    """
+
+    parse: Callable[[Payload], pd.DataFrame]
+    judge: Callable[[pd.DataFrame], pd.DataFrame]
+    key: tuple[str, ...]
+    dated: str
+    told: Callable[[pd.DataFrame], pd.Series]
+    unfit: Callable[[pd.DataFrame], dict[int, str]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """``rows``: judged rows with the ``payload`` each is of, its ``order``, ``fetched_at``, ``day_only`` and ``shape``.
+
+    ``shapes``: the columns that rows of a shape have. ``refused``: payloads that cannot be used, by name, and why;
+    ``parts``: what adapters refused of others, with the ``number`` of the payload.
+    ``spans``: ``series, order, fetched_at, first, last``, the dates that each live payload served of a series.
+    """
+
     rows: pd.DataFrame
+    shapes: dict[int, frozenset[str]]
+    refused: list[tuple[str, Payload, str]]
+    parts: pd.DataFrame
+    spans: pd.DataFrame
 
 
-def together(read: Sequence[Read]) -> pd.DataFrame:
-    """All rows, each with the ``payload`` it is of, that one's ``order``, ``fetched_at`` and ``day_only``."""
-    lengths = [len(one.rows) for one in read]
-    fetched = pd.DatetimeIndex([one.payload.fetched_at for one in read]).as_unit("us")
-    return pd.concat([one.rows for one in read], ignore_index=True).assign(
-        payload=pd.Index([one.name for one in read], dtype="str").repeat(lengths),
-        order=np.repeat([one.order for one in read], lengths),
-        fetched_at=fetched.repeat(lengths),
-        day_only=np.repeat([one.payload.day_known_only for one in read], lengths),
+@dataclass
+class _Kept:
+    """What is held: ``payloads`` (a row a payload, by ``at``), ``spans``, and the rows in segments, a file each."""
+
+    payloads: pd.DataFrame
+    spans: pd.DataFrame
+    parts: pd.DataFrame
+    segments: list[tuple[str, pd.DataFrame]] = field(default_factory=list)
+
+
+PAYLOAD_TYPES = {
+    "at": "int32",
+    "series": "str",
+    "file": "str",
+    "sha256": "str",
+    "fetched_at": "datetime64[us, UTC]",
+    "size": "int64",
+    "modified_ns": "int64",
+    "changed_ns": "int64",
+    "recorded": "bool",
+    "refused": "str",
+}
+NO_PARTS = pd.DataFrame(columns=["at", "series", "observation_date", "row", "refused", "refused_as"]).astype(
+    {"at": "int32", "series": "str", "observation_date": "str", "row": "int64", "refused": "str", "refused_as": "str"}
+)
+
+
+class ParsedPayloads:
+    """The judged rows of one source's payloads in ``folder``. Open it and ``keep`` it under the source's lock."""
+
+    def __init__(self, folder: Path | None, spec: SourceSpec, *, code: str) -> None:
+        self._folder = folder
+        self._made_by = fingerprint(spec.model_dump(mode="json"), code)
+        self._kept = self._load()
+        self._changed = False
+
+    def read(self, named: Sequence[tuple[str, Payload]], reading: Reading) -> Judged:
+        """The rows of all payloads; read and judged are only those that were not before."""
+        payloads = [payload for _, payload in named]
+        held = {_identity(row): row for row in self._kept.payloads.itertuples(index=False)}
+        stats, unreadable, fresh = {}, [], []
+        for number, payload in enumerate(payloads):
+            known = held.pop(_identity(payload), None)
+            try:
+                stats[number] = _state_of(payload.path)
+                if known is None or (known.size, known.modified_ns, known.changed_ns) != stats[number]:
+                    verify(payload)
+            except (ManifestMismatch, OSError) as error:
+                unreadable.append((number, str(error)))
+                if known is not None:
+                    held[_identity(payload)] = known  # what was made of it goes
+                continue
+            if known is None:
+                fresh.append(number)
+            elif known.changed_ns != stats[number][2] or known.modified_ns != stats[number][1]:
+                self._changed = True  # copied or touched, and the same: its new state is kept
+        changed = [payloads[n].fetched_at for n in fresh] + [fetched_at for *_, fetched_at in held]
+        if changed:
+            self._forget_from(min(changed), held.keys())
+            still = {_identity(row) for row in self._kept.payloads.itertuples(index=False)}
+            failed = {number for number, _ in unreadable}
+            fresh = [n for n, p in enumerate(payloads) if n not in failed and _identity(p) not in still]
+            fresh.sort(key=lambda n: (payloads[n].fetched_at, n))
+            for start in range(0, len(fresh), AT_ONCE):
+                unreadable += self._read_more(named, fresh[start : start + AT_ONCE], reading, stats)
+        return self._together(named, stats, unreadable)
+
+    def keep(self) -> None:
+        """Write what is new since this was opened."""
+        if not self._changed or self._folder is None:
+            return
+        kept, chain = self._kept, fingerprint(self._made_by, self._kept.payloads["sha256"].tolist())
+        segments = _merged(kept.segments)
+        names = []
+        try:
+            for number, (name, frame) in enumerate(segments):
+                names.append(name or f"rows-{fingerprint(chain, number, len(frame))}.parquet")
+                if not name:
+                    write_parquet(self._folder / names[-1], frame)
+            about = {part: f"{part}-{fingerprint(chain, part)}.parquet" for part in ("payloads", "spans", "parts")}
+            write_parquet(self._folder / about["payloads"], kept.payloads)
+            write_parquet(self._folder / about["spans"], kept.spans)
+            write_parquet(self._folder / about["parts"], kept.parts)
+        except (pa.ArrowException, OverflowError, UnicodeEncodeError):  # a character beyond all bounds: read anew
+            names, about = [], {}
+        self._kept.segments = [(name, frame) for name, (_, frame) in zip(names, segments, strict=False)]
+        write_json(self._folder / "manifest.json", {"made_by": self._made_by, "segments": names, **about})
+        for path in self._folder.glob("*.parquet"):
+            if path.name not in {*names, *about.values()}:
+                path.unlink()
+
+    def _load(self) -> _Kept:
+        empty = _Kept(pd.DataFrame(columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES), NO_SPANS, NO_PARTS)
+        if self._folder is None:
+            return empty
+        try:
+            held = read_json(self._folder / "manifest.json") or {}
+            if held.get("made_by") != self._made_by or "payloads" not in held:
+                return empty
+            segments = [(name, read_parquet(self._folder / name)) for name in held["segments"]]
+            payloads = read_parquet(self._folder / held["payloads"]).astype(PAYLOAD_TYPES)
+            spans = read_parquet(self._folder / held["spans"]).astype(NO_SPANS.dtypes)
+            return _Kept(payloads, spans, read_parquet(self._folder / held["parts"]).astype(NO_PARTS.dtypes), segments)
+        except (CbiError, OSError, AttributeError, KeyError, TypeError, ValueError):  # damaged: all is read again
+            return empty
+
+    def _forget_from(self, cut: pd.Timestamp, gone: Collection[tuple[str, str, str, pd.Timestamp]]) -> None:
+        """Forget the payloads fetched at ``cut`` or later, and their rows: what came before does not depend on them.
+
+        Where none of them is a live one nothing was left out of them, and only those that are gone are forgotten.
+        """
+        kept = self._kept
+        self._changed = True
+        later = kept.payloads["fetched_at"] >= cut
+        if kept.payloads.loc[later, "recorded"].all():
+            later = pd.Series([_identity(row) in gone for row in kept.payloads.itertuples(index=False)], dtype="bool")
+        if later.any():
+            ids = kept.payloads.loc[later, "at"]
+            kept.payloads = kept.payloads[~later].reset_index(drop=True)
+            kept.spans = kept.spans[~kept.spans["at"].isin(ids)].reset_index(drop=True)
+            kept.parts = kept.parts[~kept.parts["at"].isin(ids)].reset_index(drop=True)
+            parts = [(name, frame, frame["at"].isin(ids)) for name, frame in kept.segments]
+            kept.segments = [
+                (name, frame) if not lost.any() else ("", frame[~lost].reset_index(drop=True))
+                for name, frame, lost in parts
+                if not lost.all()
+            ]
+
+    def _read_more(
+        self,
+        named: Sequence[tuple[str, Payload]],
+        numbers: list[int],
+        reading: Reading,
+        stats: dict[int, tuple[int, int, int]],
+    ) -> list[tuple[int, str]]:
+        """Read and judge more payloads; those that could not be read at all."""
+        kept, unreadable, told = self._kept, [], []
+        shapes: dict[frozenset[str], list[tuple[int, int, pd.DataFrame]]] = {}
+        names: dict[int, str] = {}
+        at = int(kept.payloads["at"].max()) + 1 if len(kept.payloads) else 0
+        for number in numbers:
+            payload, reason = named[number][1], ""
+            try:
+                rows = reading.parse(payload)
+                if "refused" in rows:
+                    lost = rows["refused"].notna()
+                    part = rows.loc[lost].assign(at=at)[list(NO_PARTS)].astype(NO_PARTS.dtypes)
+                    kept.parts = pd.concat([kept.parts, part], ignore_index=True)
+                    rows = rows[~lost].drop(columns=["refused", "refused_as"]).reset_index(drop=True)
+                if len(rows):
+                    shapes.setdefault(frozenset(rows.columns), []).append((number, at, rows))
+            except SchemaDrift as error:
+                reason = str(error)
+            except OSError as error:  # it may be readable tomorrow
+                unreadable.append((number, str(error)))
+                continue
+            names[at] = payload.name
+            told.append((at, *_identity(payload), *stats[number], payload.day_known_only, reason))
+            at += 1
+        more = pd.DataFrame(told, columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES)
+        kept.payloads = pd.concat([kept.payloads, more], ignore_index=True)
+        judged = []
+        for read in shapes.values():
+            lengths = [len(rows) for _, _, rows in read]
+            of = [(named[number][1], number) for number, _, _ in read]
+            together = pd.concat([rows for _, _, rows in read], ignore_index=True).assign(
+                payload=np.repeat([number for _, number in of], lengths),
+                order=np.repeat([number for _, number in of], lengths),
+                fetched_at=pd.DatetimeIndex([p.fetched_at for p, _ in of]).as_unit("us").repeat(lengths),
+                day_only=np.repeat([p.day_known_only for p, _ in of], lengths),
+                at=np.repeat(np.array([at for _, at, _ in read], dtype="int32"), lengths),
+            )
+            found = reading.judge(together)
+            live = found[~found["day_only"].astype(bool) & found[reading.dated].notna() & reading.told(found)]
+            if len(live):
+                ends = {"first": (reading.dated, "min"), "last": (reading.dated, "max")}
+                spans = live.groupby(["at", "series"], observed=True).agg(**ends).reset_index().astype(NO_SPANS.dtypes)
+                kept.spans = pd.concat([kept.spans, spans], ignore_index=True)
+            for number, why in reading.unfit(found).items():
+                of_it = kept.payloads["at"] == number
+                kept.payloads.loc[of_it, "refused"] = f"{names[number]}: {why}"
+            judged.append(found)
+        self._add(judged, reading)
+        return unreadable
+
+    def _add(self, judged: list[pd.DataFrame], reading: Reading) -> None:
+        """Put the rows that are no repeats into new segments, one a shape."""
+        if not judged:
+            return
+        new = [frame.drop(columns=["payload", "order"]) for frame in judged]
+        first = min(frame[reading.dated].min() for frame in new)
+        fetched = self._kept.payloads.set_index("at")["fetched_at"]
+        before = []
+        for _, frame in self._kept.segments:
+            held = frame[~(frame[reading.dated] < first)]
+            at = held["at"].map(fetched)
+            before.append(held.assign(fetched_at=at, day_only=True, number=-1, shape=_shape(frame)))
+        arrived = [frame.assign(number=number, shape=_shape(frame)) for number, frame in enumerate(new)]
+        exact = [f.loc[f["released_at"].notna(), "series"] for _, f in self._kept.segments if "released_at" in f]
+        repeats = _repeats(_stacked([*before, *arrived]), reading, {name for part in exact for name in part.unique()})
+        for number, frame in enumerate(new):
+            gone = repeats.loc[repeats["number"] == number, "repeated"].to_numpy()
+            news = frame[~gone].drop(columns=["day_only", "fetched_at"]).reset_index(drop=True)
+            if len(news):
+                self._kept.segments.append(("", _compact(news)))
+
+    def _together(
+        self,
+        named: Sequence[tuple[str, Payload]],
+        stats: dict[int, tuple[int, int, int]],
+        unreadable: list[tuple[int, str]],
+    ) -> Judged:
+        """Every row held, with what its payload is called now."""
+        kept = self._kept
+        place = {_identity(payload): number for number, (_, payload) in enumerate(named)}
+        numbers = np.array([place[_identity(row)] for row in kept.payloads.itertuples(index=False)], dtype="int64")
+        for column, index in (("size", 0), ("modified_ns", 1), ("changed_ns", 2)):
+            kept.payloads[column] = np.array([stats[number][index] for number in numbers], dtype="int64")
+        by_id = np.full(int(kept.payloads["at"].max()) + 1 if len(kept.payloads) else 0, -1)
+        by_id[kept.payloads["at"].to_numpy()] = numbers
+        names = pd.Index([name for name, _ in named], dtype="str")
+        fetched = pd.DatetimeIndex([p.fetched_at for _, p in named], tz="UTC").as_unit("us")
+        days = np.array([p.day_known_only for _, p in named], dtype=bool)
+        codes: dict[frozenset[str], int] = {}
+        parts = []
+        for _, frame in kept.segments:
+            shape = codes.setdefault(frozenset(frame.columns), len(codes))
+            parts.append(frame.assign(shape=np.int8(shape)))
+        rows = _stacked(parts)
+        if len(rows):
+            order = by_id[rows["at"].to_numpy()]
+            rows = rows.drop(columns="at").assign(
+                payload=pd.Categorical.from_codes(order, categories=names),
+                order=order,
+                fetched_at=fetched[order],
+                day_only=days[order],
+            )
+            # the rows as if all payloads had been read now, one after the other
+            rows = rows.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+        refused = [(*named[n], why) for n, why in unreadable]
+        refused += [(*named[n], why) for n, why in zip(numbers, kept.payloads["refused"], strict=True) if why]
+        parts_of = kept.parts.assign(number=by_id[kept.parts["at"].to_numpy()]).drop(columns="at")
+        order = by_id[kept.spans["at"].to_numpy()]
+        spans = kept.spans.drop(columns="at").assign(order=order, fetched_at=fetched[order])
+        return Judged(rows, {code: shape for shape, code in codes.items()}, refused, parts_of, spans)
+
+
+def _repeats(rows: pd.DataFrame, reading: Reading, exact: set[str]) -> pd.DataFrame:
+    """``number, repeated``: of each new row (``number`` of its frame, in order) whether it says nothing new.
+
+    ``rows``: those held and then the new ones; each is compared with the one fetched before it. A row is kept when its
+    payload speaks of its key more than once, or is a recorded one. Of a series that has told when values were released,
+    rows that do not are kept, and the first that does of each payload: it dates the newest vintages (``_released``).
+    """
+    key = [name for name in reading.key if name in rows]
+    said = [name for name in rows if name not in {*key, *NOT_SAID, "number"}]
+    rows = rows.reset_index(drop=True)
+    alone = ~rows.duplicated([*key, "at"], keep=False)
+    whole = rows.sort_values([*key, "fetched_at", "at"], kind="stable")
+    same = np.ones(len(whole), dtype=bool)
+    for name in (*key, *said):
+        now, before = whole[name], whole[name].shift()
+        same &= ((now == before) | (now.isna() & before.isna())).fillna(False).to_numpy(dtype=bool)
+    single = alone.loc[whole.index].to_numpy()
+    same &= single & np.concatenate([[False], single[:-1]])
+    repeated = np.zeros(len(rows), dtype=bool)
+    repeated[whole.index] = same
+    repeated &= ~rows["day_only"].to_numpy(dtype=bool) & rows[reading.dated].notna().to_numpy()
+    if "released_at" in rows:
+        told = rows["released_at"].notna().to_numpy()
+        exact = exact | set(rows.loc[told, "series"].unique())
+        repeated &= told | ~rows["series"].isin(exact).to_numpy()
+        repeated[np.flatnonzero(told)[~rows[told].duplicated(["at", "series"]).to_numpy()]] = False
+    return pd.DataFrame({"number": rows["number"], "repeated": repeated})[rows["number"] >= 0]
+
+
+def _merged(segments: list[tuple[str, pd.DataFrame]]) -> list[tuple[str, pd.DataFrame]]:
+    """Segments of one shape put together while the later is not much smaller: a few files, each rewritten seldom."""
+    by_shape: dict[frozenset[str], list[tuple[str, pd.DataFrame]]] = {}
+    for name, frame in segments:
+        stack = by_shape.setdefault(frozenset(frame.columns), [])
+        stack.append((name, frame))
+        while len(stack) > 1 and 3 * len(stack[-1][1]) >= len(stack[-2][1]):
+            (_, later), (_, earlier) = stack.pop(), stack.pop()
+            stack.append(("", _compact(_stacked([earlier, later]))))
+    return [segment for stack in by_shape.values() for segment in stack]
+
+
+def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """Concatenate; what is a category in all parts stays one."""
+    if not parts:
+        return pd.DataFrame()
+    shared = [
+        name
+        for name in dict.fromkeys(name for part in parts for name in part)
+        if all(isinstance(part[name].dtype, pd.CategoricalDtype) for part in parts if name in part)
+    ]
+    kinds = {
+        name: pd.CategoricalDtype(sorted({str(v) for part in parts if name in part for v in part[name].cat.categories}))
+        for name in shared
+    }
+    return pd.concat(
+        [part.astype({name: kind for name, kind in kinds.items() if name in part}) for part in parts],
+        ignore_index=True,
     )
+
+
+def _compact(rows: pd.DataFrame) -> pd.DataFrame:
+    """Names and verdicts, which repeat, as categories."""
+    repeating = [name for name in rows if name == "series" or name == "rule" or str(name).endswith("__rule")]
+    return rows.astype(dict.fromkeys(repeating, "category"))
+
+
+def _shape(frame: pd.DataFrame) -> str:
+    return fingerprint(sorted(set(frame.columns) - NOT_SAID))
+
+
+def _state_of(path: Path) -> tuple[int, int, int]:
+    """Size and times of a file: whoever alters it cannot set back the last one."""
+    state = path.stat()
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _identity(payload: Payload | object) -> tuple[str, str, str, pd.Timestamp]:
+    if isinstance(payload, Payload):
+        return payload.series, payload.path.name, payload.sha256, payload.fetched_at
+    return payload.series, payload.file, payload.sha256, payload.fetched_at  # type: ignore[attr-defined]

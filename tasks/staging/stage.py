@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 
 from tasks.calendar import as_of_instant
-from tasks.errors import CbiError, ManifestMismatch, SchemaDrift
+from tasks.errors import CbiError
 from tasks.registry import SourceSpec
 from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
+from tasks.sources.sidecars import count_and_newest
 from tasks.staging.availability import known_at
 from tasks.staging.documents import stage_documents, typed
-from tasks.staging.parsed import ParsedPayloads, Read, together
+from tasks.staging.parsed import ParsedPayloads, Reading
 from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
 from tasks.zones import (
     Zones,
@@ -75,34 +76,42 @@ def stage_payloads(
 
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
-    read: list[Read] = []
-    unreadable = []
-    for number, (name, payload) in enumerate(named(payloads)):
-        try:
-            raw.verify(payload)
-            parse = partial(raw.read, raw.adapter(spec).parse, payload, spec)
-            rows = parsed.rows(payload, parse) if parsed else parse()
-        except (SchemaDrift, ManifestMismatch, OSError) as error:
-            unreadable.append(_refused(source, payload.series, payload, name, "payload", str(error)))
-            continue
-        kept, parts = _without_refusals(source, Read(name, number, payload, rows))
-        unreadable += parts
-        if len(kept.rows):
-            read.append(kept)
-    refused = _refused_rows(unreadable)
-    if not read:
+    if parsed is None:
+        parsed = ParsedPayloads(None, spec, code="")
+    held = named(payloads)
+    judged = parsed.read(held, _reading(spec))
+    lost = [_refused(source, of.series, of, name, "payload", why) for name, of, why in judged.refused]
+    refused = _refused_rows([*lost, *_parts(source, held, judged.parts)])
+    if judged.rows.empty:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
-    served = {field: [one.name for one in read if field in one.rows] for field in spec.fields}
-    rows = _released(together(read))
-    cells = _cells(rows.astype({"series": "category", "payload": "category"}), spec, served)
-    refused += _refused_rows(_of_which_nothing_is_left(source, read, cells))
+    cells = _cells(_released(judged.rows), spec, judged.shapes)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
     cells = _judge_jumps(cells, spec)
     cells = cells[(cells["known_at"] <= through) | cells["known_at"].isna()]
     cells = cells.assign(source=source, unit=_units(cells, spec))
-    accepted = _vintages(cells[cells["rule"] == ""], _live_spans(cells))
+    accepted = _vintages(cells[cells["rule"] == ""], judged.spans)
     accepted = accepted[accepted["available_at"] <= through]
     return _finish([accepted], OBSERVATIONS), _finish([*refused, _refusals(cells[cells["rule"] != ""])], QUARANTINE)
+
+
+def _reading(spec: SourceSpec) -> Reading:
+    """How this source's payloads are read and judged, each by itself."""
+
+    def told(rows: pd.DataFrame) -> pd.Series:
+        """Rows that say something of their date: where an empty value says that there is none, those that have one."""
+        if not spec.missing_marker:
+            return pd.Series(True, index=rows.index)
+        rules = [rows[f"{field}__rule"] != "null" for field in spec.fields if f"{field}__rule" in rows]
+        return pd.concat(rules, axis=1).any(axis=1)
+
+    return Reading(
+        parse=partial(raw.read, raw.adapter(spec).parse, spec=spec),
+        judge=partial(screen, spec=spec),
+        key=("series", "observation_date", "released_at"),
+        dated="observation_date",
+        told=told,
+        unfit=partial(_unfit, spec=spec),
+    )
 
 
 def named(payloads: Iterable[Payload]) -> list[tuple[str, Payload]]:
@@ -121,7 +130,7 @@ def _released(rows: pd.DataFrame) -> pd.DataFrame:
 
     Invariants: no value of a date with vintages is known before the vintage that brought it.
     """
-    if "released_at" not in rows or rows["released_at"].notna().all():
+    if "released_at" not in rows or rows["released_at"].notna().all() or rows["released_at"].isna().all():
         return rows
     exact = rows[rows["released_at"].notna()]
     dated = pd.MultiIndex.from_frame(exact[["series", "observation_date"]])
@@ -132,12 +141,11 @@ def _released(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(released_at=released)[news | ~covered].reset_index(drop=True)
 
 
-def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -> pd.DataFrame:
+def _cells(screened: pd.DataFrame, spec: SourceSpec, shapes: dict[int, frozenset[str]]) -> pd.DataFrame:
     """One row a cell with its verdict and the instant its date's release was due.
 
-    ``served`` names the payloads that have a field: the others have no such cells, not empty ones.
+    ``shapes`` names the columns of rows by their ``shape``: rows without a field have no such cells, not empty ones.
     """
-    screened = screen(rows, spec)
     fields = [field for field in spec.fields if field in screened.columns]
     known = pd.Series(pd.NaT, index=screened.index, dtype="datetime64[us, UTC]")
     for series, part in screened.groupby("series", observed=True, sort=False):
@@ -163,8 +171,9 @@ def _cells(rows: pd.DataFrame, spec: SourceSpec, served: dict[str, list[str]]) -
     wide = pd.DataFrame(shared)
     parts = []
     for field in fields:
-        here = screened["payload"].isin(served[field])
-        parts.append(wide[here].assign(value=screened.loc[here, field], rule=screened.loc[here, f"{field}__rule"]))
+        here = screened["shape"].isin([shape for shape, columns in shapes.items() if field in columns])
+        rule = pd.Categorical(screened.loc[here, f"{field}__rule"], categories=["", *REASONS])
+        parts.append(wide[here].assign(value=screened.loc[here, field], rule=rule))
     cells = pd.concat(parts, ignore_index=True)
     codes = np.concatenate([np.full(len(part), number) for number, part in enumerate(parts)])
     cells["field"] = pd.Categorical.from_codes(codes, categories=pd.Index(fields))
@@ -214,15 +223,6 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
                 availability = entry.availability or spec.availability
                 cells.loc[later, "known_at"] = known_at(pd.DatetimeIndex([found["decided_by"]]), availability)[0]
     return cells
-
-
-def _live_spans(cells: pd.DataFrame) -> pd.DataFrame:
-    """``series, order, fetched_at, first, last``: the dates each live payload served of a series, refused or not."""
-    live = cells[~cells["day_only"].astype(bool) & cells["observation_date"].notna()]
-    spans = live.groupby(["series", "order"], observed=True).agg(
-        fetched_at=("fetched_at", "first"), first=("observation_date", "min"), last=("observation_date", "max")
-    )
-    return spans.reset_index()
 
 
 def _came_late(firsts: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
@@ -278,30 +278,26 @@ def _units(cells: pd.DataFrame, spec: SourceSpec) -> pd.Series:
     return units
 
 
-def _without_refusals(source: str, one: Read) -> tuple[Read, list[dict[str, object]]]:
-    """What an adapter read of a payload, and what it says it could not."""
-    if "refused" not in one.rows:
-        return one, []
-    lost = one.rows["refused"].notna()
-    told = [
-        _refused(source, row["series"], one.payload, one.name, row["refused_as"], row["refused"], row=row["row"])
+def _parts(source: str, named: list[tuple[str, Payload]], parts: pd.DataFrame) -> list[dict[str, object]]:
+    """What adapters say they could not read of payloads that are sound otherwise."""
+    return [
+        _refused(source, row["series"], named[at][1], named[at][0], row["refused_as"], row["refused"], row=row["row"])
         | {"observation_date": pd.to_datetime(row["observation_date"], format="%Y-%m-%d", errors="coerce")}
-        for row in one.rows[lost].to_dict("records")
+        for row in parts.to_dict("records")
+        for at in (row["number"],)
     ]
-    kept = one.rows[~lost].drop(columns=["refused", "refused_as"]).reset_index(drop=True)
-    return Read(one.name, one.order, one.payload, kept), told
 
 
-def _of_which_nothing_is_left(source: str, read: list[Read], cells: pd.DataFrame) -> list[dict[str, object]]:
+def _unfit(rows: pd.DataFrame, spec: SourceSpec) -> dict[int, str]:
     """Payloads in the right shape of which every value is refused for what it is: another format, another unit."""
-    fit = set(cells.loc[cells["rule"] == "", "payload"].unique())
-    told = []
-    for one in (one for one in read if one.name not in fit):
-        mine = cells.loc[(cells["payload"] == one.name) & cells["rule"].isin(DRIFT), "rule"]
-        if len(mine):
-            rule = mine.value_counts().index[0]
-            why = f"{one.payload.name}: none of its values can be used; {len(mine)} times {REASONS[rule]}"
-            told.append(_refused(source, one.payload.series, one.payload, one.name, "payload", why))
+    rules = rows[[f"{field}__rule" for field in spec.fields if f"{field}__rule" in rows]]
+    fit = (rules == "").any(axis=1).groupby(rows["at"]).any()
+    told = {}
+    for at in fit.index[~fit]:
+        cells = rules[rows["at"] == at].stack()
+        broken = cells[cells.isin(DRIFT)].value_counts()
+        if len(broken):
+            told[int(at)] = f"none of its values can be used; {broken.sum()} times {REASONS[str(broken.index[0])]}"
     return told
 
 
@@ -423,7 +419,7 @@ def read_staged(zones: Zones, source: str) -> Staged | None:
     target, refused = zones.staging / source / "observations.parquet", zones.quarantine / source / "cells.parquet"
     if not (target.exists() and refused.exists()):
         return None
-    held = len(raw.landed(zones, source))
+    held, _ = count_and_newest(zones.raw / source)
     return Staged(source, _typed(read_parquet(target)), _typed(read_parquet(refused)), held, changed=False)
 
 
