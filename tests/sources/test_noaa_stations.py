@@ -187,7 +187,6 @@ def test_another_shape_is_drift(source, series, old, new, staged, registry, writ
 @pytest.mark.parametrize(
     ("source", "series", "old", "new", "said"),
     [
-        ("ghcnd", CHICAGO, b"  98H S", b"9x8H S ", "is no value and flags"),
         ("mei", "meiv2", b"1979     2022", b"1979     2023", "no line of 12 seasons for 2023"),
         ("mei", "meiv2", b"2005  ", b"2005 1", "no line of 12 seasons for 2005"),
     ],
