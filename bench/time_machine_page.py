@@ -35,7 +35,9 @@ def page(outcomes: Sequence[Outcome], *, minutes: float, workers: int) -> str:
         ),
         "## One source dead",
         "What became known of the source in the last so many sessions is taken away. Where a run is sound, nothing "
-        "that the models read is older than it may be, or the source is not read by these models.",
+        "that the models read is older than it may be, or the source is not read by these models. An input counts as "
+        "lost where it was known in the year to the training: after 400 sessions it was not, so a model trained in "
+        "that year would have learnt to do without it, and only what stands in is told.",
     ]
     for day in OUTAGE_DATES:
         here = [one for one in single if one.case.as_of == day]
