@@ -6,11 +6,11 @@ replaced or put in quarantine.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import TYPE_CHECKING
 
+from tasks.command_line import command
 from tasks.errors import CbiError
 from tasks.settings import load_settings
 
@@ -22,15 +22,15 @@ SHOWN = 40
 
 def main() -> int:
     """Command line."""
+    parser = command("flows.audit", __doc__, "", "--json    # every line, for a program")
+    parser.add_argument("--json", action="store_true", help="every line, for a program")
+    given = parser.parse_args()
     from rich.console import Console
 
     from tasks.context import open_run
     from tasks.operations.audit import QUARANTINE, REPLACE, take_inventory
     from tasks.zones import write_bytes
 
-    parser = argparse.ArgumentParser(prog="python -m flows.audit", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="every line, for a program")
-    given = parser.parse_args()
     try:
         run = open_run(load_settings(), origin="live", as_of=None)
         inventory = take_inventory(run)

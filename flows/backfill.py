@@ -57,6 +57,7 @@ def fetch_chunks(run: Run, source: str, window: Window, series: tuple[str, ...],
 
 def main() -> int:
     """Command line. Ends with 1 when a chunk did not come; the same command again asks for that one only."""
+
     given = arguments.backfill().parse_args()
     try:
         run = open_ingest_run("live", None)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from tasks.command_line import command
 from tasks.errors import CbiError
 from tasks.settings import load_settings
 
 
 def main() -> int:
     """Command line. Ends with one clear line, and 1 when nothing could be done."""
+    parser = command(
+        "flows.bundle",
+        __doc__,
+        "push    # this machine's training files into the bucket of CBI_MODELS",
+        "pull    # the newest pushed",
+    )
+    parser.add_argument("way", choices=("push", "pull"), help="push: this machine's files; pull: the newest pushed")
+    given = parser.parse_args()
     from tasks.bundles import bucket_of, pull, push
     from tasks.zones import Zones
 
-    parser = argparse.ArgumentParser(prog="python -m flows.bundle", description=__doc__)
-    parser.add_argument("way", choices=("push", "pull"), help="push: this machine's files; pull: the newest pushed")
-    given = parser.parse_args()
     try:
         settings = load_settings()
         bucket, zones = bucket_of(settings), Zones(settings.home)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
+from tasks.command_line import command
 from tasks.errors import CbiError, RegistryError
 from tasks.settings import PROJECT, load_settings
 
 
 def main() -> int:
     """Command line. ``--check`` ends with 1 when the file is not what the registry says."""
+    parser = command(
+        "flows.deployments",
+        __doc__,
+        "",
+        "--check    # write nothing; ends with 1 where the file is not what the registry says",
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    given = parser.parse_args()
     from tasks.operations.deployments import PREFECT_YAML, prefect_yaml
     from tasks.registry import load_sources
     from tasks.zones import write_bytes
 
-    parser = argparse.ArgumentParser(prog="python -m flows.deployments", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    given = parser.parse_args()
     path = PROJECT / PREFECT_YAML
     try:
         wanted = prefect_yaml(load_sources(load_settings().registry))

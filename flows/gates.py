@@ -5,12 +5,12 @@ Nothing is fetched, computed or published; with --page and --data-docs a file is
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import TYPE_CHECKING
 
-from tasks.errors import CbiError, NothingHeld, RegistryError
+from tasks.command_line import command
+from tasks.errors import CbiError, NothingHeld
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ def tables_of(held: Held, gate: str | None) -> tuple[dict[str, Tables], list[str
     """Each gate's tables, and of a gate without them why it has none."""
     from tasks.gates.held import HELD
 
-    if gate is not None and gate not in HELD:
-        raise RegistryError(f"unknown gate `{gate}`; known: {', '.join(HELD)} (tasks/gates/held.py)")
     tables: dict[str, Tables] = {}
     absent = []
     for name in [gate] if gate else HELD:
@@ -74,18 +72,29 @@ def judge(held: Held, tables: dict[str, Tables]) -> pd.DataFrame:
 
 def main() -> int:
     """Command line. Ends with 1 when something blocks, or a gate could not be run."""
-    from rich.console import Console
+    from tasks.gates.suites import GATES, gate_named
 
-    from tasks.gates.held import Held
-
-    parser = argparse.ArgumentParser(prog="python -m flows.gates", description=__doc__)
-    parser.add_argument("gate", nargs="?", metavar="GATE", help="POST_STAGING, for example (default: all gates)")
-    parser.add_argument("--as-of", help="date; what was known later is left out (default: the newest session held)")
+    parser = command(
+        "flows.gates",
+        "Hold what is stored against one gate, or against all of them. Nothing is fetched, computed or published.\n"
+        f"Gates: {', '.join(GATES)}.\nEnds with 1 when something blocks, or a gate could not be run.",
+        "                                  # all gates, as of the newest session held",
+        "POST_STAGING --as-of 2023-12-29   # one of them, as of a date",
+        "--page --data-docs                # written under reports/",
+    )
+    parser.add_argument("gate", nargs="?", metavar="GATE", help="one of those above (default: all)")
+    parser.add_argument("--as-of", metavar="DATE", help="what was known later is left out (default: the newest held)")
     parser.add_argument("--json", action="store_true", help="the results for a program")
     parser.add_argument("--page", action="store_true", help="write reports/gates_<as of>.html")
     parser.add_argument("--data-docs", action="store_true", help="write Great Expectations' pages, zipped")
     given = parser.parse_args()
     try:
+        if given.gate:
+            gate_named(given.gate)  # a mistyped name is answered before anything is read
+        from rich.console import Console
+
+        from tasks.gates.held import Held
+
         run = open_held_run(given.as_of)
         held = Held(run)
         tables, absent = tables_of(held, given.gate)

@@ -22,7 +22,7 @@ from prefect import Flow, flow
 
 from flows.ending import ends_when_asked
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
-from tasks.errors import CbiError, ManifestMismatch, OriginError, SourceUnavailable
+from tasks.errors import CbiError, ManifestMismatch, NoNetwork, OriginError, SourceUnavailable
 from tasks.logs import about
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import LIVE
@@ -39,7 +39,6 @@ log = logging.getLogger("flows.ingest")  # __name__ is __main__ on the command l
 def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
     """Land the source's payloads, or only those of some series or dates."""
     from tasks.sources.ingest import ingest_source
-    from tasks.sources.payloads import LIVE
 
     with about(source=source), Steps(f"land {source}") as progress:
         came = ingest_source(
@@ -141,7 +140,9 @@ def check_names(run: Run, source: str, series: Iterable[str] | None, *, live: bo
     """
     from tasks.sources.ingest import which
 
-    which(run.sources.source(source), source, series or (), live=live)
+    spec = run.sources.source(source)
+    folder = None if live or run.payloads is None else run.payloads / (spec.folder or source)
+    which(spec, source, series or (), recorded=folder)
 
 
 def open_ingest_run(origin: str, as_of: str | None) -> Run:
@@ -181,6 +182,7 @@ def keep_recorded(run: Run, folder: Path) -> None:
 
 def main() -> int:
     """Command line."""
+
     given = arguments.ingest().parse_args()
     try:
         run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
@@ -193,7 +195,9 @@ def main() -> int:
         if given.record:
             keep_recorded(run, given.record)
         if came.status in ("failed", "disabled"):
-            raise SourceUnavailable(came.message if came.no_network else f"{came.source}: {came.message}")
+            if came.no_network:
+                raise NoNetwork(next(iter(came.failures.values())))
+            raise SourceUnavailable(f"{came.source}: {came.message}")
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from tasks.command_line import command
 from tasks.errors import CbiError, ServiceFailed, SettingsError
 from tasks.operations import launchd, systemd
 from tasks.operations.services import PASSWORD, answers, require_private, running, server_password
@@ -199,7 +199,7 @@ def must(command: list[str]) -> None:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.install", description=__doc__)
+    parser = command("flows.install", __doc__, "mac --volume /Volumes/Data", "linux --port 4200", "linux --remove")
     parser.add_argument("system", choices=("mac", "linux"))
     parser.add_argument("--remove", action="store_true", help="end them and take their files away")
     parser.add_argument("--folder", type=Path, help="write the files here and load nothing")

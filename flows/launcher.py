@@ -7,7 +7,6 @@ uninstall), with 1 otherwise, which has it started again.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from flows import services
+from tasks.command_line import command
 from tasks.errors import CbiError, ServiceFailed, VolumeMissing
 from tasks.operations.services import (
     PASSWORD,
@@ -191,7 +191,7 @@ def tell(line: str) -> None:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.launcher", description=__doc__)
+    parser = command("flows.launcher", __doc__, "server --port 4200", "worker --volume /Volumes/Data")
     parser.add_argument("name", choices=SERVICES)
     parser.add_argument("--host", default="127.0.0.1", help="server: where it listens")
     parser.add_argument("--port", type=int, default=4200, help="server: where it is free, else another")

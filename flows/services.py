@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import subprocess
@@ -13,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.command_line import command
 from tasks.errors import CbiError, ServiceFailed, SettingsError
 from tasks.operations.automations import HEARTBEAT_S, PREFIX, automations, notification
-from tasks.operations.deployments import POOL
 from tasks.operations.services import (
     ALLOCATORS,
     PASSWORD,
+    POOL,
     SERVER_SETTINGS,
     answers,
     password_path,
@@ -482,7 +482,15 @@ def resolved_origin(origin: str) -> str:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m flows.services", description=__doc__)
+    parser = command(
+        "flows.services",
+        __doc__,
+        "up --port 4200",
+        "trigger daily/daily --origin ARCHIVE",
+        "trigger ingest/fred --again",
+        "status",
+        "down",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     start = commands.add_parser("up", help="server, pool, deployments, automations and worker, in the background")
     start.add_argument("--host", default="127.0.0.1", help="where the UI listens; beyond this machine with a password")

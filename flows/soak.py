@@ -24,6 +24,7 @@ from typing import Any, cast
 
 import psutil
 
+from tasks.command_line import command
 from tasks.errors import CbiError, ServiceFailed
 from tasks.operations.services import ALLOCATORS, server_password, stop
 from tasks.operations.soak import (
@@ -76,16 +77,16 @@ def work() -> int:
 
 def prepare(home: Path, origin: str, before: str, last: str, log: Path) -> None:
     """Stage the payloads up to ``last``, then one day as of ``before``, which trains the models."""
-    for command in (
+    for words in (
         ["flows.soak", "--stage", "--from", last, "--origin", origin],
         ["flows.daily", "--origin", origin, "--as-of", before],
     ):
         with log.open("ab") as out:
             environment = {**os.environ, "CBI_HOME": str(home)}
-            argued = [sys.executable, "-m", *command]
+            argued = [sys.executable, "-m", *words]
             done = subprocess.run(argued, cwd=PROJECT, env=environment, stdout=out, stderr=out, check=False)
         if done.returncode:
-            raise ServiceFailed(f"`python -m {' '.join(command)}` ended with {done.returncode}; see {log}")
+            raise ServiceFailed(f"`python -m {' '.join(words)}` ended with {done.returncode}; see {log}")
 
 
 def stage_all(origin: str, last: str) -> int:
@@ -264,7 +265,7 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
 
 def main() -> int:
     """Command line. Ends with 1 when the two homes are not alike, or a day failed by itself."""
-    parser = argparse.ArgumentParser(prog="python -m flows.soak", description=__doc__)
+    parser = command("flows.soak", __doc__, "--sessions 20 --from 2022-12-30")
     parser.add_argument("--sessions", type=int, default=250, help="how many, one after the other")
     parser.add_argument("--from", dest="since", default="2022-12-30", help="the first of them")
     parser.add_argument("--kill-seed", type=int, default=1, help="decides when the process is killed")

@@ -5,7 +5,6 @@ Versions, settings, the registry's hashes, health, audit, the last logs and gate
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -19,6 +18,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tasks.command_line import command
 from tasks.errors import CbiError, SecretFound
 from tasks.secrets import find_secret, redact, redact_values, spelled_in
 from tasks.settings import PROJECT, load_settings
@@ -146,11 +146,11 @@ def _logs(folder: Path) -> dict[str, bytes]:
 
 def main() -> int:
     """Command line."""
-    from tasks.context import open_run
-
-    parser = argparse.ArgumentParser(prog="python -m flows.support_bundle", description=__doc__)
+    parser = command("flows.support_bundle", __doc__, "")
     parser.add_argument("--as-of", help="health as of this date (default: the newest session)")
     given = parser.parse_args()
+    from tasks.context import open_run
+
     try:
         run = open_run(load_settings(), origin="live", as_of=given.as_of)
         print(write_bundle(run, run.zones.home / "support"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
+import sys
 from collections.abc import Iterable
 
 
@@ -15,6 +17,9 @@ def command(module: str, what: str | None, *examples: str) -> argparse.ArgumentP
         what: the docstring of the module.
         examples: the words after ``python -m MODULE``, each followed by ``  # `` and what it does.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that the locale lacks is shown as `?`, and ends no run
     lines = "\n".join(f"  python -m {module} {words}".rstrip() for words in examples)
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
@@ -24,9 +29,9 @@ def command(module: str, what: str | None, *examples: str) -> argparse.ArgumentP
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """`` Did you mean A or B?``, with a leading space; empty where nothing known is near."""
+def nearest(word: str, known: Iterable[str], *, at_least: float = 0.6) -> str:
+    """`` Did you mean A?``, with a leading space; empty where nothing known is near."""
     known = list(known)
     folded = {name.casefold(): name for name in known}
-    near = difflib.get_close_matches(word.casefold(), folded, n=3, cutoff=0.6)
-    return f" Did you mean {' or '.join(folded[name] for name in near)}?" if near else ""
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=at_least)
+    return f" Did you mean {folded[near[0]]}?" if near else ""

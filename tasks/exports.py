@@ -50,7 +50,8 @@ def training_table(
         left_on="date",
         right_on="start",
     )
-    inside = dated["date"] <= dated["end"]
+    # the last regime goes on until the next one is written down
+    inside = (dated["date"] <= dated["end"]) | (dated["start"] == calendar["start"].max())
     return table.assign(
         training_weight=dated["training_weight"].where(inside).astype("float64"),
         regime=dated["regime"].where(inside).astype("string"),

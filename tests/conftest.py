@@ -271,7 +271,7 @@ def prefect_server() -> Iterator[None]:
     from prefect.testing.utilities import prefect_test_harness
 
     with (
-        prefect_test_harness(server_startup_timeout=60),
+        prefect_test_harness(server_startup_timeout=300),
         temporary_settings({PREFECT_RUNNER_HEARTBEAT_FREQUENCY: None}),
     ):
         yield
@@ -338,9 +338,9 @@ def copied_home(first_run: FinishedRun, tmp_path: Path) -> Path:
 def tables_of(home: Path) -> dict[str, pd.DataFrame]:
     """Every table as published, without the clock times of its rows, in key order."""
     warehouse = DuckDbWarehouse(Zones(home))
-    found = {}
+    found, published = {}, warehouse.row_counts()
     for name, table in tables().items():
-        if name in warehouse.row_counts():
+        if name in published:
             keys = ", ".join(f"`{key}`" for key in table.key)
             found[name] = warehouse.query(f"SELECT * FROM {name} ORDER BY {keys}").drop(
                 columns="created_at", errors="ignore"

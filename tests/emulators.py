@@ -42,7 +42,7 @@ def running(command: list[str], address: str, log: Path) -> Iterator[str]:
         end = time.monotonic() + STARTS_WITHIN_S
         while True:
             try:
-                urllib.request.urlopen(address, timeout=2)
+                urllib.request.urlopen(address, timeout=20)
                 break
             except urllib.error.HTTPError:
                 break
@@ -54,7 +54,7 @@ def running(command: list[str], address: str, log: Path) -> Iterator[str]:
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 
 from tasks.errors import ManifestMismatch
-from tasks.exports import check_exports, write_exports
+from tasks.exports import check_exports, training_table, write_exports
+from tasks.registry import load_regime_calendar
+from tasks.settings import PROJECT
 from tasks.zones import sha256_of, write_table
 
 HORIZONS = ("1w", "1m", "3m", "6m", "12m")
@@ -140,3 +142,15 @@ def test_a_kill_between_two_files_leaves_no_mixture_behind_the_earlier_manifest(
     export(copy)
     check_exports(copy)
     assert all((copy / name).stat().st_mtime_ns > half[name] for name in NAMES), "three were of other inputs"
+
+
+def test_the_last_regime_goes_on_until_the_next_is_written_down():
+    """The calendar ends on 2029-01-20; a session after it still has a weight, and training is not refused for ever."""
+    days = pd.to_datetime(["2024-06-03", "2029-01-19", "2029-01-22", "2031-06-02"]).astype("datetime64[us]")
+    features = pd.DataFrame({"date": days, "a": 1.0})
+    targets = dict.fromkeys(["target_log_return", "target_price"], 1.0)
+    labels = pd.DataFrame({"date": days, "horizon": "1w", "target_date": days} | targets)
+    regimes = load_regime_calendar(PROJECT / "registry")
+    table = training_table(features, labels, regimes, horizon="1w", columns=["a"])
+    assert list(table["regime"]) == ["trump_anticipation", *["trump_second_term"] * 3]
+    assert table["training_weight"].notna().all()

@@ -17,7 +17,7 @@ from tasks.secrets import redact
 SECRET = "s3cr3t-key-1234"
 # generous times: on a busy machine an answer of a few bytes can take half a second
 QUICK = Limits(attempts=3, connect_s=9, read_s=9, total_s=30, max_bytes=2000, first_wait_s=0.01, longest_wait_s=0.05)
-HASTY = Limits(attempts=3, connect_s=9, read_s=0.8, total_s=1.4, first_wait_s=0.01, longest_wait_s=0.05)
+HASTY = Limits(attempts=3, connect_s=9, read_s=2, total_s=3.5, first_wait_s=0.01, longest_wait_s=0.05)
 
 
 def client(limits: Limits = QUICK, **given) -> Http:
@@ -38,17 +38,17 @@ def test_the_body_comes_back_whole(server):
 
 def test_retry_after_in_seconds_is_obeyed(server):
     server.script = [(429, b"", {"Retry-After": "1"}), (200, b"ok")]
-    with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=5)) as http:
+    with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=60)) as http:
         assert http.get(server.url) == b"ok"
-    assert 1.0 <= gaps(server)[0] < 4.5, "and not the longest wait there is"
+    assert 1.0 <= gaps(server)[0] < 30, "and not the longest wait there is"
 
 
 def test_retry_after_as_a_date_is_obeyed(server):
     until = datetime.now(UTC) + timedelta(seconds=3)
     server.script = [(503, b"", {"Retry-After": format_datetime(until, usegmt=True)}), (200, b"ok")]
-    with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=5)) as http:
+    with client(Limits(attempts=2, first_wait_s=0.01, longest_wait_s=60)) as http:
         assert http.get(server.url) == b"ok"
-    assert 0.9 <= gaps(server)[0] < 4.5, "the date has whole seconds, so up to one is lost"
+    assert 0.9 <= gaps(server)[0] < 30, "the date has whole seconds, so up to one is lost"
 
 
 def test_more_patience_than_a_run_has_ends_it_at_once_and_says_how_much(server):
@@ -89,7 +89,7 @@ def test_a_server_that_never_answers_meets_the_read_limit(server):
     with client(HASTY) as http, pytest.raises(SourceUnavailable, match="ReadTimeout"):
         http.get(server.url)
     assert len(server.requests) == 2, "the limit of all attempts together comes before the third"
-    assert time.monotonic() - started < 20, "and the server would have gone on for thirty seconds"
+    assert time.monotonic() - started < 28, "and the server would have gone on for thirty seconds"
 
 
 @pytest.mark.faults
@@ -106,9 +106,9 @@ def test_a_slow_drip_meets_the_total_limit_although_no_read_is_late(server):
 
     server.script = [drip]
     started = time.monotonic()
-    with client(Limits(attempts=1, read_s=0.4, total_s=0.5)) as http, pytest.raises(SourceUnavailable, match="TooLong"):
+    with client(Limits(attempts=1, read_s=9, total_s=0.5)) as http, pytest.raises(SourceUnavailable, match="TooLong"):
         http.get(server.url)
-    assert time.monotonic() - started < 20, "and the server would have gone on for thirty seconds"
+    assert time.monotonic() - started < 28, "and the server would have gone on for thirty seconds"
 
 
 def test_a_truncated_body_is_never_taken_for_a_whole_one(server):
@@ -182,13 +182,13 @@ def oversized(handler) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [(503, b"busy"), (404, b"no"), oversized, lambda handler: handler.ending.wait(1)],
+    "answer", [(503, b"busy"), (404, b"no"), oversized, lambda handler: handler.ending.wait(30)],
     ids=["retried", "refused", "too large", "hanging"],
 )  # fmt: skip
 def test_a_secret_is_in_no_message_and_no_log(server, caplog, answer):
     caplog.set_level(logging.DEBUG)
     server.script = [answer]
-    limits = Limits(attempts=2, read_s=0.2, max_bytes=2000, longest_wait_s=0.01)
+    limits = Limits(attempts=2, read_s=1, max_bytes=2000, longest_wait_s=0.01)
     with client(limits, secrets=(SECRET,)) as http, pytest.raises(SourceUnavailable) as raised:
         http.get(f"{server.url}/{SECRET}/data", {"api_key": SECRET, "id": "DFF"})
     assert server.requests[0].query["api_key"] == SECRET, "the server does get it"

@@ -93,13 +93,21 @@ def test_a_table_kept_by_hand_says_until_when_it_is_complete(folder, old, new, n
 def test_every_table_that_is_kept_by_hand_and_ends_says_when(registry):
     ends = complete_until(registry.folder, registry.sources)
     tables = {path.name for path in registry.folder.glob("*.csv")} | {"release_calendar.yaml"}
-    assert set(ends) == tables
+    assert set(ends) | {"regime_calendar.csv"} == tables
     assert ended_tables(registry.folder, registry.sources, date(2023, 12, 29)) == {}
     told = ended_tables(registry.folder, registry.sources, date(2026, 3, 30))
     assert set(told) == tables - {"regime_calendar.csv"}
     assert "its features are missing" in told["tariff_timeline.csv"] and "2026-03-27" in told["tariff_timeline.csv"]
     assert "a shutdown" in told["release_calendar.yaml"]
-    assert "no regime" in ended_tables(registry.folder, registry.sources, date(2029, 1, 22))["regime_calendar.csv"]
+
+
+@pytest.mark.parametrize(("end", "told"), [("2029-01-20", True), ("", False)])
+def test_a_regime_that_runs_has_no_end_and_one_that_has_ended_is_told(folder, registry, end, told):
+    path = folder / "regime_calendar.csv"
+    *rows, last = path.read_text().splitlines()
+    regime, start, _, weight = last.split(",")
+    path.write_text("\n".join([*rows, f"{regime},{start},{end},{weight}"]) + "\n")
+    assert ("regime_calendar.csv" in ended_tables(folder, registry.sources, date(2029, 1, 22))) is told
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,7 @@ def test_a_mistake_in_a_join_names_the_file_and_the_column(folder, registry, old
     [
         ('formula: "last ZL close known"', 'formla: "last ZL close known"', ["zl_close_cents_lb", "formla"]),
         ("point_in_time: lagged", "point_in_time: sometimes", ["zl_close_cents_lb", "point_in_time"]),
-        ("max_missing_share: 0.01", "max_missing_share: 1.01", ["zl_close_cents_lb", "max_missing_share"]),
+        ("first_date: 2000-03-15", "first_date: soon", ["zl_close_cents_lb", "first_date"]),
         ("zl_return_2d:", "zl_return_1d:", ["zl_return_1d"]),
         ("first_date: 2000-03-15", "first_date: 2000-03", ["zl_close_cents_lb", "first_date"]),
         (", first_date: 2000-03-15}", "}", ["zl_close_cents_lb", "first_date"]),
@@ -204,7 +212,6 @@ ENTRY = FeatureEntry(
     sources=("x",),
     point_in_time="lagged",
     sign="?",
-    max_missing_share=0,
     first_date="2000-01-03",
 )
 
@@ -335,8 +342,9 @@ LIVE_ONLY = {
 
 
 def test_every_payload_folder_of_a_source_is_recorded_but_for_those_named(registry, archive):
+    folders = {name: archive / (spec.folder or name) for name, spec in registry.sources.sources.items()}
     missing = {
-        name: sum(not list((archive / (spec.folder or name) / part).glob("20??-??-??.*")) for part in spec.replayed)
+        name: sum(not list((folders[name] / part).glob("20??-??-??.*")) for part in spec.replayed_in(folders[name]))
         for name, spec in registry.sources.sources.items()
         if not spec.tables
     }
@@ -348,7 +356,7 @@ def test_every_row_of_the_manifest_is_landed_or_a_named_sample(registry, archive
     landed, samples = set(), {}
     for name, spec in registry.sources.sources.items():
         folder = spec.folder or name
-        landed |= {(folder, part) for part in (() if spec.tables else spec.replayed)}
+        landed |= {(folder, part) for part in (() if spec.tables else spec.replayed_in(archive / folder))}
         samples |= {(folder, part): told for part, told in spec.samples.items()}
     rows = set(zip(listed["source"], listed["series"], strict=True))
     assert rows - landed - set(samples) == set(), "neither consumed nor a named sample"
@@ -364,6 +372,9 @@ def test_contracts_become_series_by_delivery_month_each_with_its_last_day(regist
     assert "".join(name[2] for name in chicago.series if name.startswith("ZL") and name.endswith("24")) == "FHKNQUVZ"
     soybean_oil = dalian.series["y2209"]
     assert (soybean_oil.title, str(soybean_oil.ended)) == ("Soybean oil, Dalian, Sep 2022", "2022-09-30")
+    for source, december in ((dalian, "m{year:02d}12"), (chicago, "ZLZ{year:02d}")):
+        ahead = [december.format(year=(date.today().year + years) % 100) for years in (1, 2)]
+        assert set(ahead) <= set(source.series), "the list goes on with the years"
     assert dalian.unit_of("y2209", "open_interest") == "contracts" and dalian.unit_of("y2209", "settle") == "CNY/t"
 
 

@@ -176,7 +176,8 @@ def by_regime(oof: pd.DataFrame, regimes: pd.DataFrame) -> pd.Series:
     dates = oof["date"].to_numpy().astype("datetime64[ns]")
     begins = ordered["start"].to_numpy().astype("datetime64[ns]")
     at = np.searchsorted(begins, dates, side="right") - 1
-    inside = (at >= 0) & (dates <= ordered["end"].to_numpy().astype("datetime64[ns]")[at])
+    within = dates <= ordered["end"].to_numpy().astype("datetime64[ns]")[at]
+    inside = (at >= 0) & (within | (at == len(ordered) - 1))  # the last goes on until the next one is written down
     return pd.Series(ordered["regime"].to_numpy()[at], index=oof.index).where(inside)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from tasks.command_line import nearest
 from tasks.errors import RegistryError, SettingsError, TrainingFailed
 from tasks.evaluation.metrics import pinball
 from tasks.evaluation.plan import MODEL_CODE, context_columns, row_names, set_options
@@ -111,7 +112,10 @@ def subject_of(family: str, registry: Path) -> Subject:
     models, surface = load_models(registry, features), load_surface(registry, features)
     horizons = load_horizons(registry)
     if family not in models.families:
-        raise RegistryError(f"registry/models.yaml: no family `{family}`; known: {', '.join(models.families)}")
+        raise RegistryError(
+            f"registry/models.yaml: no family `{family}`; known: {', '.join(models.families)}."
+            f"{nearest(family, models.families)}"
+        )
     return Subject(
         family,
         models.families[family],

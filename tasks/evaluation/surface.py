@@ -26,6 +26,7 @@ import pandas as pd
 import yaml
 from rich.console import Console
 
+from tasks.command_line import command
 from tasks.errors import CbiError, ManifestMismatch, TrainingFailed
 from tasks.evaluation.walk_forward import walk_forward
 from tasks.exports import check_exports, file_name
@@ -358,4 +359,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    command("tasks.evaluation.surface", __doc__, "").parse_args()  # --help is answered, and nothing is made for it
     sys.exit(main())

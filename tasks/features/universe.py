@@ -9,7 +9,7 @@ from tasks.registry import FeatureRegistry
 
 
 def feature_universe(features: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFrame:
-    """One row a registered feature, in order. ``missing_share`` counts from its first value on, as its limit does."""
+    """One row a registered feature, in order. ``missing_share`` counts from its first value on."""
     by_sql, production = set(in_sql.made()), set(registry.production())
     rows = []
     for place, (name, entry) in enumerate(registry.features.items(), start=1):
@@ -31,7 +31,6 @@ def feature_universe(features: pd.DataFrame, registry: FeatureRegistry) -> pd.Da
                 "first_date": dates.min(),
                 "last_date": dates.max(),
                 "missing_share": float(1 - known[first:].mean()) if len(known) else 1.0,
-                "max_missing_share": entry.max_missing_share,
             }
         )
     return pd.DataFrame(rows).astype({"first_date": "datetime64[us]", "last_date": "datetime64[us]"})

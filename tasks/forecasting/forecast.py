@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 EXPLAINED_BY = "lightgbm"
 NAMED = 5  # missing features that a message names
 MISSING_INPUTS = 0.2  # share of a model's inputs that may be lost before its forecast is marked degraded
-GONE_SHARE = 0.5  # and of those that are made of one source: beyond half of them the source is gone
+GONE_SHARE = 0.5  # and of those that are made of one source alone: beyond half of them the source is gone
 MOSTLY_KNOWN = 2 / 3  # of the year to its training, in which a lost input was known: what features need of a window
 YEAR_SESSIONS = 252
 
@@ -166,8 +166,9 @@ def input_reasons(
     reasons = []
     by_source: dict[str, list[str]] = {}
     for name in reads:
-        for source in dict.fromkeys(_sources_of(name, registry)):
-            by_source.setdefault(source, []).append(name)
+        sources = set(_sources_of(name, registry))
+        if len(sources) == 1:  # what has others beside it says little of one source
+            by_source.setdefault(sources.pop(), []).append(name)
     for source, names in by_source.items():
         gone = [name for name in names if name in lost]
         if len(gone) > GONE_SHARE * len(names):
@@ -244,7 +245,7 @@ def _explain(
     total = float(contributions.sum())
     cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
     by_feature = contributions.drop("base")
-    by_feature = by_feature[_has_driver(by_feature, seen.iloc[-1], registry)]
+    by_feature = by_feature[has_driver(by_feature, seen.iloc[-1], registry)]
     return pd.DataFrame(
         {
             "as_of": as_of,
@@ -260,7 +261,7 @@ def _explain(
     )
 
 
-def _has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:
+def has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:
     """Which contributions to tell: those of a group of which any feature has a value, and any other that is not 0.
 
     A group without a value today says nothing: its zeros are no drivers. (A tree may move on a missing value; that

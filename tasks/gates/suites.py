@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from tasks.command_line import nearest
 from tasks.errors import RegistryError
 from tasks.registry import Entry
 
@@ -141,7 +142,9 @@ def gate_named(name: str) -> Gate:
         RegistryError: no such gate; the message lists those there are.
     """
     if name not in GATES:
-        raise RegistryError(f"unknown gate `{name}`; known: {', '.join(GATES)} (tasks/gates/suites.py)")
+        raise RegistryError(
+            f"unknown gate `{name}`; known: {', '.join(GATES)} (tasks/gates/suites.py).{nearest(name, GATES)}"
+        )
     return GATES[name]
 
 

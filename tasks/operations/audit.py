@@ -15,6 +15,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,7 @@ def _payload(path: Path, home: Zones, owner: str, claimed: set[Path], *, registe
         return Item("raw", name, owner, **told, state=f"its payload is gone: {fix}", advice=REPLACE)
     except (CbiError, KeyError, TypeError, ValueError) as error:
         return Item("raw", name, owner, state=f"{error}"[:200], advice=REPLACE)
-    if payload.series not in registered:
+    if not any(fnmatchcase(payload.series, name) for name in registered):
         why = f"unregistered: the registry has no series or feed {payload.series}"
         return Item("raw", name, owner, **told, state=why, advice=QUARANTINE)
     return Item("raw", name, owner, **told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.operations.deployments import POOL
+from tasks.operations.services import POOL
 
 HEARTBEAT_S = 30
 LOST_AFTER_S = 3 * HEARTBEAT_S

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tasks.command_line import command
 from tasks.settings import PROJECT
 
 # A version known to be vulnerable since 2021: a service that does not know of it knows nothing.
@@ -60,4 +61,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    command(
+        "tasks.operations.dependency_audit", __doc__, ""
+    ).parse_args()  # --help is answered, and nothing is made for it
     sys.exit(main())

@@ -7,9 +7,9 @@ from typing import Any
 import yaml
 
 from tasks.calendar import CHICAGO
+from tasks.operations.services import POOL
 from tasks.registry import DataSources, Schedule
 
-POOL = "mac"
 PREFECT_YAML = "prefect.yaml"
 # 18:30 is when the bars are asked for and up to five minutes more; a run before they are in would use yesterday's
 DAILY = Schedule(cron="0 19 * * 1-5", timezone=CHICAGO, spread_s=0)

@@ -31,7 +31,9 @@ def resolve(python: str, system: str, *, extras: bool) -> tuple[set[str], str]:
             *("--output-file", str(out)),
         ]
         environment = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"}
-        done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", errors="replace", check=False
+        )
         return (pinned(out.read_text(encoding="utf-8")), "") if not done.returncode else (set(), done.stderr.strip())
 
 

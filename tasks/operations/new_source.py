@@ -5,11 +5,11 @@ Until its entry's ``disabled:`` line is deleted it asks nobody and says so on ev
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from pathlib import Path
 
+from tasks.command_line import command
 from tasks.errors import CbiError, RegistryError
 from tasks.registry import load_sources
 from tasks.settings import PROJECT
@@ -131,7 +131,7 @@ def write_skeleton(name: str, project: Path) -> list[Path]:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.operations.new_source", description=__doc__)
+    parser = command("tasks.operations.new_source", __doc__, "my_source")
     parser.add_argument("name", help="small letters, digits and _")
     given = parser.parse_args()
     try:

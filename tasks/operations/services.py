@@ -28,6 +28,8 @@ from tasks.zones import Zones, exclusive, private_folder, read_json, write_atomi
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 a name  # pragma: allowlist secret
 NO_PAGE = "null.invalid"
 MARK = "SERVICE_OF_HOME"
+POOL = "mac"
+"""The work pool of every deployment."""
 LOG_BYTES = 10_000_000
 LOGS_KEPT = 5
 LOCAL_NAMES = ("localhost",)

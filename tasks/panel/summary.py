@@ -117,7 +117,9 @@ def _delayed(days: pd.DatetimeIndex, join: Join, series: str, sources: DataSourc
         return covered
     spec = sources.source(join.source)
     rule = spec.series[series].availability or spec.availability
-    for delay in rule.delays:
+    calendar = getattr(rule, "calendar", None)  # what closed days and late releases add to the source's own delays
+    waits = [*rule.delays, *getattr(calendar, "late", ()), *getattr(calendar, "holds", ())]
+    for delay in waits:
         covered |= np.asarray((days >= pd.Timestamp(delay.first)) & (days <= pd.Timestamp(delay.released)))
     return covered
 

@@ -5,7 +5,6 @@ Ends with 0 when both hold, 1 when one does not or nothing could be proved. ``do
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tasks.command_line import command
 from tasks.context import Run, open_run
 from tasks.errors import CbiError, ManifestMismatch
 from tasks.evaluation.promotion import Audit, write_audit
@@ -187,7 +187,7 @@ def _commit() -> str:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.proofs", description=__doc__)
+    parser = command("tasks.proofs", __doc__, "", "--days 5 --restaged 1 --permutations 2    # a sample, minutes")
     parser.add_argument("--days", type=int, default=52, help="sessions to cut at, spread over the history")
     parser.add_argument("--restaged", type=int, default=10, help="so many of them start from the payloads")
     parser.add_argument("--permutations", type=int, default=10, help="of the labels of each horizon")

@@ -90,7 +90,6 @@ class FeatureEntry(Entry):
     sources: tuple[str, ...] = Field(min_length=1, description="as `provenance` reads them")
     point_in_time: PointInTime
     sign: Literal["+", "-", "?"] = Field(description="expected direction for ZL")
-    max_missing_share: float = Field(ge=0, le=1, description="after the feature's first value")
     first_date: date = Field(description="first session with a value, on the recorded archive")
 
 

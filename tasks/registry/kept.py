@@ -12,7 +12,7 @@ from tasks.registry.sources import DataSources
 REGIMES = "regime_calendar.csv"
 FOLLOWS = {
     FILE: "holidays are known by rule, but a shutdown or a late release since then is not",
-    REGIMES: "sessions since then belong to no regime",
+    REGIMES: "no regime is written down for sessions since then, which count to the last one",
 }
 
 
@@ -24,10 +24,11 @@ def complete_until(folder: Path, sources: DataSources) -> dict[str, date]:
     tables = {
         f"{name}.csv": table.complete_until for spec in sources.sources.values() for name, table in spec.tables.items()
     }
-    return tables | {
-        FILE: load_release_calendar(folder).complete_until,
-        REGIMES: load_regime_calendar(folder)["end"].max().date(),
-    }
+    tables[FILE] = load_release_calendar(folder).complete_until
+    ends = load_regime_calendar(folder)["end"]
+    if ends.notna().all():  # a regime without an end goes on until the next is written down
+        tables[REGIMES] = ends.max().date()
+    return tables
 
 
 def ended_tables(folder: Path, sources: DataSources, as_of: date) -> dict[str, str]:

@@ -201,7 +201,20 @@ def load_quality_gates(folder: Path) -> QualityGates:
 
 
 def load_regime_calendar(folder: Path) -> pd.DataFrame:
-    """registry/regime_calendar.csv: regime, start, end, training_weight. For weights and slices, never a feature."""
+    """registry/regime_calendar.csv: regime, start, end, training_weight. For weights and slices, never a feature.
+
+    The last regime goes on beyond its ``end`` until somebody writes down the next one: no training waits for that, and
+    health warns of it (tasks/registry/kept.py).
+
+    Raises:
+        RegistryError: two regimes overlap, or a day lies between two of them.
+    """
     import pandas as pd
 
-    return pd.read_csv(folder / "regime_calendar.csv", parse_dates=["start", "end"])
+    path = folder / "regime_calendar.csv"
+    calendar = pd.read_csv(path, parse_dates=["start", "end"]).sort_values("start", ignore_index=True)
+    follows = calendar["end"].iloc[:-1] + pd.Timedelta(days=1) == calendar["start"].iloc[1:].to_numpy()
+    if not follows.all():
+        wrong = calendar["regime"].iloc[:-1][~follows].iloc[0]
+        raise RegistryError(f"{path}: {wrong}: it must end on the day before the next regime starts; mend its `end`")
+    return calendar

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import calendar
 from datetime import UTC, date, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -109,7 +110,7 @@ class SeriesSpec(Entry):
 
 
 class Contracts(Entry):
-    """The contracts of one product, a series each: every delivery month of every year."""
+    """The contracts of one product, a series each: every delivery month from ``first_year`` to years ahead."""
 
     title: str
     unit: str
@@ -117,18 +118,22 @@ class Contracts(Entry):
     units: dict[str, str] = Field(default={})
     ranges: dict[str, tuple[float, float]] = Field(default={})
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...]
-    years: tuple[int, int] = Field(description="first and last delivery year")
+    first_year: int = Field(ge=1980, le=2100, description="first delivery year")
+    years_ahead: int = Field(ge=1, le=20, description="how many delivery years are listed after the running one")
 
     def series(self, product: str, name: str) -> dict[str, dict[str, Any]]:
         """What each contract's series has of its own; ``name`` is a pattern of product, month, year and code."""
-        shared = self.model_dump(exclude={"title", "months", "years"}) | {"jump": None, "stale_run": None}
+        shared = self.model_dump(exclude={"title", "months", "first_year", "years_ahead"}) | {
+            "jump": None,
+            "stale_run": None,
+        }
         return {
             name.format(product=product, month=month, year=year % 100, code=MONTH_CODES[month - 1]): {
                 **shared,
                 "title": f"{self.title}, {calendar.month_abbr[month]} {year}",
                 "ended": date(year, month, calendar.monthrange(year, month)[1]),
             }
-            for year in range(self.years[0], self.years[1] + 1)
+            for year in range(self.first_year, date.today().year + self.years_ahead + 1)
             for month in self.months
         }
 
@@ -190,7 +195,7 @@ class SourceSpec(Entry):
     projected_days: int = Field(default=0, ge=0, description="how far ahead of its payload a projection may be dated")
     feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
     recorded: tuple[str, ...] = Field(
-        default=(), description="payload folders of an archive, where not those asked live"
+        default=(), description="payload folders of an archive, by name or pattern (`*`), where not those asked live"
     )
     samples: dict[str, str] = Field(
         default={}, description="payload folders of an archive that are not landed: what each is a sample of"
@@ -216,8 +221,19 @@ class SourceSpec(Entry):
 
     @property
     def replayed(self) -> tuple[str, ...]:
-        """The payload folders that a recorded origin has of this source."""
+        """The payload folders that a recorded origin has of this source, by name or pattern."""
         return self.recorded or self.fetched
+
+    def replayed_in(self, folder: Path) -> tuple[str, ...]:
+        """The payload folders to replay from the source's folder of an origin: every year that is there, none by name.
+
+        A name without a pattern is given whether it is there or not: that it is not is told.
+        """
+        there = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
+        named = [
+            [name] if "*" not in name else [one for one in there if fnmatchcase(one, name)] for name in self.replayed
+        ]
+        return tuple(dict.fromkeys(one for names in named for one in names))
 
     @model_validator(mode="before")
     @classmethod

@@ -6,7 +6,6 @@ Writes ``docs/results/bake_off.md`` and its figures: generated, never edited. Re
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from tasks.command_line import command
 from tasks.context import Run, open_run
 from tasks.errors import CbiError, ManifestMismatch, ModelStoreError, TrainingFailed
 from tasks.evaluation.bake_off import compare
@@ -467,7 +467,7 @@ def _commit() -> str:
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.reporting.bake_off_report", description=__doc__)
+    parser = command("tasks.reporting.bake_off_report", __doc__, "--budget full")
     parser.add_argument("--budget", default="full", help="a budget of registry/models.yaml")
     parser.add_argument("--into", type=Path, default=PROJECT, help="folder under which docs/ is written")
     given = parser.parse_args()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tasks.command_line import command
 from tasks.registry import (
     Availability,
     DataSources,
@@ -24,11 +25,13 @@ PATH = PROJECT / "docs" / "data_dictionary.md"
 
 def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegistry) -> str:
     """The dictionary as Markdown: a chapter a source, then what is derived or missing, then the features."""
-    series = sum(len(spec.series) for spec in sources.sources.values())
+    contracts = sum(len(_contracts(spec)) for spec in sources.sources.values())
+    series = sum(len(spec.series) for spec in sources.sources.values()) - contracts
     parts = [
         "# Data dictionary",
         "Generated from `registry/` by `make docs`; a test fails when it is out of date. "
-        f"{len(sources.sources)} sources, {series} series (contracts included), {len(derived.series)} derived ones, "
+        f"{len(sources.sources)} sources, {series} series (and futures contracts by delivery month), "
+        f"{len(derived.series)} derived ones, "
         f"{len(features.features)} features.",
         "`point in time`: *exact*, the source says when each value was released; *lagged*, a rule of the release "
         "calendar that is never early; *revised*, the history is rewritten and no vintages are held: never in the "
@@ -93,11 +96,11 @@ def _source(name: str, spec: SourceSpec) -> str:
         "| series | what | unit | allowed | frequency | known | point in time | stale after |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    contracts = {name for product, of in spec.contracts.items() for name in of.series(product, spec.contract_name)}
+    contracts = _contracts(spec)
     for product, of in spec.contracts.items():
         names = list(of.series(product, spec.contract_name))
-        span, (low, high) = f"`{names[0]}` to `{names[-1]}`", of.range
-        told = f"{of.title}, {len(names)} contracts"
+        span, (low, high) = f"`{names[0]}` and on", of.range
+        told = f"{of.title}: every contract from {of.first_year} to {of.years_ahead} years from today"
         allowed = f"{low:g} to {high:g}"
         rows.append(
             _row([span, told, of.unit, allowed, spec.frequency, "as the source", spec.point_in_time, "its end"])
@@ -120,6 +123,10 @@ def _source(name: str, spec: SourceSpec) -> str:
         ]
         rows.append(_row(cells))
     return "\n".join([f"### {name}: {spec.title}", "", *facts, "", *rows])
+
+
+def _contracts(spec: SourceSpec) -> set[str]:
+    return {name for product, of in spec.contracts.items() for name in of.series(product, spec.contract_name)}
 
 
 def _field(spec: SourceSpec, field: str) -> str:
@@ -170,4 +177,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    command(
+        "tasks.reporting.data_dictionary", __doc__, ""
+    ).parse_args()  # --help is answered, and nothing is made for it
     sys.exit(main())

@@ -17,7 +17,8 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
+from tasks.sources.records import read_table
 
 KEY = "ALPHAVANTAGE_API_KEY"
 BARS = "TIME_SERIES_DAILY_ADJUSTED"
@@ -57,17 +58,15 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Days as served, with the columns of the function asked."""
-    try:
-        served = pd.read_csv(payload.path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served, refused = read_table(payload)
     day = next((name for name in ("timestamp", "time") if name in served.columns), None)
     expected = _columns(payload.series)
     missing = [name for name in expected if name not in served.columns]
     if day is None or missing:
         raise SchemaDrift(f"{payload.name}: no {missing or 'timestamp'} in columns {list(served.columns)[:9]}")
     rows = {"series": payload.series, "observation_date": served[day], "row": served.index + 2}
-    return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items() if name in expected})
+    values = {field: served[name] for field, name in spec.fields.items() if name in expected}
+    return with_refusals(pd.DataFrame(rows | values), refused)
 
 
 def _columns(series: str) -> list[str]:

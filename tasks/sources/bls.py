@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 
 KEY = "BLS_API_KEY"
 YEARS = {True: 20, False: 10}  # that one query may span, with a key and without
@@ -19,9 +19,9 @@ MONTHS = {f"M{month:02d}": f"{month:02d}" for month in range(1, 13)}
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """All registered series of the window, in as many queries as its years need; nothing lands unless all came."""
+    """All registered series of the window, in as many queries as its years need, each landed as it arrives."""
     key = http.secret(KEY)
-    span, answers = YEARS[key is not None], []
+    span, answered = YEARS[key is not None], False
     for first in range(window.start.year, window.end.year + 1, span):
         last = min(first + span - 1, window.end.year)
         body: dict[str, object] = {"seriesid": list(spec.series), "startyear": str(first), "endyear": str(last)}
@@ -31,14 +31,13 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             shown = http.quote(content)
             raise SourceUnavailable(f"{http.source}: {series}: not the time series asked for but '{shown}'")
         if any(one["data"] for one in found):
-            answers.append(content)
-    if not answers:
+            answered = True
+            yield Fetched(series=series, extension="json", content=content, url=spec.endpoint)
+    if not answered:
         raise SourceUnavailable(
             f"{http.source}: {series}: REQUEST_SUCCEEDED, but no data from {window.start.year} to {window.end.year}; "
             f"the daily quota may be spent, or the ids retired"
         )
-    for content in answers:
-        yield Fetched(series=series, extension="json", content=content, url=spec.endpoint)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -48,17 +47,21 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: not a successful answer with Results.series")
     columns = ["series", "observation_date", "row", *spec.fields]
     rows, number = [], 0
+    refused: list[dict[str, object]] = []
     for found in served:
         for point in found["data"]:
             number += 1
             missing = [name for name in ("year", "period", *spec.fields.values()) if name not in point]
             if missing:
-                raise SchemaDrift(f"{payload.name}: no {missing} in row {number}")
+                refused.append(refusal(payload.series, f"{payload.name}: no {missing} in row {number}", row=number))
+                continue
             if found["seriesID"] in spec.series and point["period"] in MONTHS:
                 date = f"{point['year']}-{MONTHS[point['period']]}-01"
                 values = [None if point[name] == "-" else point[name] for name in spec.fields.values()]
                 rows.append([found["seriesID"], date, number, *values])
-    return pd.DataFrame(rows, columns=columns)
+    if refused and not rows:
+        raise SchemaDrift(str(refused[0]["refused"]))
+    return with_refusals(pd.DataFrame(rows, columns=columns), refused)
 
 
 def _found(content: bytes) -> list[dict[str, Any]] | None:

@@ -15,7 +15,8 @@ import pandas as pd
 from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
+from tasks.sources.records import Refused, mappings, read_table
 
 PAGE = 5000
 DATE = "report_date_as_yyyy_mm_dd"
@@ -61,6 +62,7 @@ WEEKS_FILE = {
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """All weekly reports of one market in the window, page by page, as one JSON array."""
     code = _code(series)
+    url = f"{spec.endpoint}?{CODE}={code}"
     rows: list[dict[str, str]] = []
     while True:
         params: dict[str, str | int] = {
@@ -69,25 +71,35 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             "$limit": PAGE,
             "$offset": len(rows),
         }
-        body = http.get(spec.endpoint, params)
+        try:
+            body = http.get(spec.endpoint, params)
+        except SourceUnavailable:  # the weeks before it are kept, and the next window goes on from them
+            yield from _landed(series, rows, url)
+            raise
         try:
             page = json.loads(body)
         except ValueError:
             page = None
         if not isinstance(page, list):
+            yield from _landed(series, rows, url)
             raise SourceUnavailable(f"{http.source}: {series}: not the JSON array asked for but '{http.quote(body)}'")
         rows += page
         if len(page) < PAGE:
             break
     if not rows:
         raise NothingNew(f"{http.source}: {series}: no report between {window.start} and {window.end}")
-    url = f"{spec.endpoint}?{CODE}={code}"
-    yield Fetched(series=series, extension="json", content=json.dumps(rows).encode(), url=url)
+    yield from _landed(series, rows, url)
+
+
+def _landed(series: str, rows: list[dict[str, str]], url: str) -> Iterator[Fetched]:
+    """The reports so far as one document; nothing where there is none."""
+    if rows:
+        yield Fetched(series=series, extension="json", content=json.dumps(rows).encode(), url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Reports of registered markets as served, the registry's fields only, dated at their as-of Tuesday."""
-    served = _table(payload)
+    served, refused = _table(payload)
     served.columns = pd.Index([_plain(name) for name in served.columns])
     plain = {field: _plain(name) for field, name in spec.fields.items()}
     missing = [name for name in (DATE, CODE, *spec.fields.values()) if _plain(name) not in served.columns]
@@ -100,29 +112,27 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     served = served.assign(row=served.index + 1, series=market)[market.notna()]
     dates = served[_plain(DATE)].astype("string").str.strip().str.slice(0, 10)
     rows = {"series": served["series"], "observation_date": dates, "row": served["row"]}
-    return pd.DataFrame(rows | {field: _stripped(served[name]) for field, name in plain.items()})
+    values = {field: _stripped(served[name]) for field, name in plain.items()}
+    return with_refusals(pd.DataFrame(rows | values), refused)
 
 
-def _table(payload: Payload) -> pd.DataFrame:
+def _table(payload: Payload) -> tuple[pd.DataFrame, Refused]:
     """The payload's rows, all values text. Lines of a text file are numbered as they stand in it."""
     if payload.path.suffix == ".json":
         try:
             reports = json.loads(payload.path.read_bytes())
         except ValueError as error:
             raise SchemaDrift(f"{payload.name}: not JSON ({error})") from None
-        if not isinstance(reports, list) or not reports or not isinstance(reports[0], dict):
+        if not isinstance(reports, list) or not reports:
             raise SchemaDrift(f"{payload.name}: not an array of reports")
-        return pd.DataFrame(reports)
+        return mappings(payload, reports)
     names = WEEKS_FILE.get(payload.series)
-    try:
-        served = pd.read_csv(payload.path, dtype=str, keep_default_na=False, header=None if names else 0)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served, refused = read_table(payload, dtype=str, keep_default_na=False, header=None if names else 0)
     if names is None:
-        return served.set_axis(served.index + 1, axis=0)
+        return served.set_axis(served.index + 1, axis=0), refused
     if len(served.columns) <= len(names):
         raise SchemaDrift(f"{payload.name}: {len(served.columns)} columns, expected more than {len(names)}")
-    return served.iloc[:, : len(names)].set_axis(list(names), axis=1)
+    return served.iloc[:, : len(names)].set_axis(list(names), axis=1), refused
 
 
 def _plain(name: object) -> str:

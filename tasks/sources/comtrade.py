@@ -20,7 +20,7 @@ from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 
 KEY, HEADER = "COMTRADE_API_KEY", "Ocp-Apim-Subscription-Key"
 PERIODS = {True: 12, False: 1}  # that one request may name, with a key and without
@@ -48,23 +48,34 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     months = months if key else months[-KEYLESS_MONTHS:]
     url = spec.keyed_endpoint if key else spec.endpoint
     headers = {HEADER: key} if key else None
+    place = f"{url}?reporterCode={reporter}&flowCode={flow}"
     rows: list[dict[str, Any]] = []
     for at in range(0, len(months), PERIODS[key is not None]):
         period = ",".join(months[at : at + PERIODS[key is not None]])
-        body = http.get(url, asked | {"period": period}, headers)
+        try:
+            body = http.get(url, asked | {"period": period}, headers)
+        except SourceUnavailable:  # the months before it are kept, and the next window goes on from them
+            yield from _landed(series, rows, place, http)
+            raise
         page = _rows(body)
         if page is None:
             shown = http.quote(body)
+            yield from _landed(series, rows, place, http)
             raise SourceUnavailable(f"{http.source}: {series}: {period}: not the trade asked for but '{shown}'")
         if not key and len(page) >= CUT:
+            yield from _landed(series, rows, place, http)
             raise SourceUnavailable(f"{http.source}: {series}: {period}: cut at {CUT} rows; ask for less at a time")
         rows += page
     if not rows:
         raise NothingNew(f"{http.source}: {series}: no trade from {months[0]} to {months[-1]}")
-    content = redact(json.dumps({"data": rows}), http.secrets).encode()
-    yield Fetched(
-        series=series, extension="json", content=content, url=f"{url}?reporterCode={reporter}&flowCode={flow}"
-    )
+    yield from _landed(series, rows, place, http)
+
+
+def _landed(series: str, rows: list[dict[str, Any]], url: str, http: Http) -> Iterator[Fetched]:
+    """The rows so far as one document; nothing where there is none."""
+    if rows:
+        content = redact(json.dumps({"data": rows}), http.secrets).encode()
+        yield Fetched(series=series, extension="json", content=content, url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -73,17 +84,22 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if not served:
         raise SchemaDrift(f"{payload.name}: not a document with rows under data")
     found: list[dict[str, object]] = []
+    refused: list[dict[str, object]] = []
     for number, row in enumerate(served, start=1):
         missing = [name for name in ("period", *CODES, *spec.fields.values()) if name not in row]
         if missing:
-            raise SchemaDrift(f"{payload.name}: no {missing} in row {number}; Comtrade renamed it")
+            why = f"{payload.name}: no {missing} in row {number}; Comtrade renamed it"
+            refused.append(refusal(payload.series, why, row=number))
+            continue
         series = ".".join(str(row[name]) for name in CODES)
         if series not in spec.series or any(str(row.get(name, total)) != total for name, total in TOTALS.items()):
             continue
         period = str(row["period"])
         values = {field: row[name] for field, name in spec.fields.items()}
         found.append({"series": series, "observation_date": f"{period[:4]}-{period[4:]}-01", "row": number} | values)
-    return pd.DataFrame(found, columns=["series", "observation_date", "row", *spec.fields])
+    if refused and not found:
+        raise SchemaDrift(str(refused[0]["refused"]))
+    return with_refusals(pd.DataFrame(found, columns=["series", "observation_date", "row", *spec.fields]), refused)
 
 
 def _rows(body: bytes) -> list[dict[str, Any]] | None:

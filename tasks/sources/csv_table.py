@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from tasks.errors import SchemaDrift
-from tasks.sources.payloads import Payload
+from tasks.sources.payloads import Payload, with_refusals
+from tasks.sources.records import read_table
 
 
 def read_rows(
@@ -23,13 +24,10 @@ def read_rows(
     Raises:
         SchemaDrift: not a CSV, or a column is not there.
     """
-    try:
-        served = pd.read_csv(payload.path, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served, refused = read_table(payload, dtype=str, keep_default_na=False, skip_blank_lines=False)
     absent = [name for name in (date, *columns.values()) if name not in served.columns]
     if absent:
         raise SchemaDrift(f"{payload.name}: no column {', '.join(absent)} among {list(served.columns)[:8]}")
     rows = {"series": payload.series, "observation_date": served[date], "row": served.index + 2}
     values = {field: served[name].mask(served[name].isin(list(missing))) for field, name in columns.items()}
-    return pd.DataFrame(rows | values)
+    return with_refusals(pd.DataFrame(rows | values), refused)

@@ -18,18 +18,21 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 
 HEADER = re.compile(rb"^\s*Contract\s*\t")
 CONTRACT = re.compile(r"^[a-z]+\d{4}$")
 ASKED = re.compile(r"year=(\d{4})&month=(\d+)&day=(\d+)")
 FUTURES: dict[str, str | int] = {"dayQuotes.variety": "all", "dayQuotes.trade_type": 0}
+GIVE_UP_AFTER = 2  # days that are no file of quotes
 TRADED = ("open", "high", "low")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """One file a weekday; a holiday's has no contracts and is not kept."""
+    """One file a weekday; a holiday's has no contracts and is not kept. A day that is no such file costs itself."""
     days = [window.start + timedelta(days=n) for n in range((window.end - window.start).days + 1)]
+    lost: list[str] = []
+    arrived = False
     for day in days:
         if day.weekday() >= 5:
             continue
@@ -42,11 +45,17 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         except SourceUnavailable as error:
             raise SourceUnavailable(f"{error}. {_moved(http.source)}") from None
         if not HEADER.match(content):
-            raise SourceUnavailable(
+            lost.append(
                 f"{http.source}: {day}: not the text file of quotes but '{http.quote(content)}'. {_moved(http.source)}"
             )
+            if not arrived or len(lost) >= GIVE_UP_AFTER:  # a page that moved has no day at all
+                break
+            continue
+        arrived = True
         if re.search(rb"(?m)^[a-z]+\d{4}\s*\t", content):
             yield Fetched(series=series, extension="txt", content=content, url=f"{spec.endpoint}?{query}")
+    if lost:
+        raise SourceUnavailable("; ".join(lost))
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -60,19 +69,24 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if missing:
         raise SchemaDrift(f"{payload.name}: no {missing} in its columns {names[:12]}")
     day, rows = _day(payload), []
+    refused: list[dict[str, object]] = []
     for number, line in enumerate(lines[1:], start=2):
         cells = [cell.strip() for cell in re.split(r"\t+", line.rstrip())]
         if cells[0] not in spec.series or not CONTRACT.match(cells[0]):
             continue
         if len(cells) != len(names):
-            raise SchemaDrift(f"{payload.name}: {len(cells)} cells in row {number}, {len(names)} columns")
+            why = f"{payload.name}: {len(cells)} cells in row {number}, {len(names)} columns"
+            refused.append(refusal(cells[0], why, row=number))
+            continue
         served = dict(zip(names, cells, strict=True))
         values = {field: served[name].replace(",", "") for field, name in spec.fields.items()}
         told = {field: None if field in TRADED and value == "0" else value for field, value in values.items()}
         rows.append({"series": cells[0], "observation_date": day, "row": number, **told})
+    if refused and not rows:
+        raise SchemaDrift(str(refused[0]["refused"]))
     if not rows:
         raise SchemaDrift(f"{payload.name}: none of the registered contracts in its {len(lines)} lines")
-    return pd.DataFrame(rows)
+    return with_refusals(pd.DataFrame(rows), refused)
 
 
 def _day(payload: Payload) -> str:

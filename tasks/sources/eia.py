@@ -34,22 +34,25 @@ def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http)
         SourceUnavailable: something else came, or fewer rows than announced.
     """
     document: dict[str, Any] = {}
-    rows: list[dict[str, Any]] = []
+    rows: dict[str, dict[str, Any]] = {}
+    offset = 0
     while True:
-        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **asked, "offset": len(rows)})
+        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **asked, "offset": offset})
         page, total = _page(body)
         if page is None:
             shown = http.quote(body)
             raise SourceUnavailable(f"{http.source}: {series}: not the JSON document asked for but '{shown}'")
         document = document or page
-        rows += page["response"]["data"]
+        offset += len(page["response"]["data"])
+        # a row may move to the next page while they are read: what counts is which rows arrived, not how many
+        rows |= {json.dumps(row, sort_keys=True): row for row in page["response"]["data"]}
         if len(rows) >= total:
             break
         if not page["response"]["data"]:
             raise SourceUnavailable(f"{http.source}: {series}: {len(rows)} of {total} rows, then an empty page")
     if not rows:
         raise SourceUnavailable(f"{http.source}: {series}: no rows; the series id may have been retired")
-    document["response"]["data"] = rows
+    document["response"]["data"] = list(rows.values())
     return redact(json.dumps(_without_key(document)), http.secrets).encode()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.errors import NothingNew, SourceUnavailable
+from tasks.errors import NothingNew, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
@@ -29,13 +29,27 @@ PUBLISHER = "Federal Register"
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """Every document of the window that any topic's query finds, each once, as one page of the API's answer."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
+    lost: SourceUnavailable | None = None
     for query in sorted({entry.query for entry in spec.series.values() if entry.query}):
-        for result in _results(query, window.start, window.end, spec, http):
-            found[str(result.get("publication_date")), str(result.get("document_number"))] = result
+        try:
+            for result in _results(query, window.start, window.end, spec, http):
+                found[_identity(result)] = result
+        except SourceUnavailable as error:  # the documents of the other queries are kept
+            lost = error
+            if isinstance(error, SourceDown):
+                break
+    if lost and not found:
+        raise lost
     if not found:
         raise NothingNew(f"{http.source}: {series}: no document between {window.start} and {window.end}")
     page = {"count": len(found), "total_pages": 1, "results": [found[key] for key in sorted(found, reverse=True)]}
     yield Fetched(series=series, extension="json", content=json.dumps(page).encode(), url=spec.endpoint)
+    if lost:
+        raise lost
+
+
+def _identity(result: dict[str, Any]) -> tuple[str, str]:
+    return str(result.get("publication_date")), str(result.get("document_number"))
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -79,9 +93,10 @@ def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) 
         if page >= pages:
             break
         page += 1
-    if len(found) != total:
+    distinct = len({_identity(result) for result in found})  # a document may move to the next page while they are read
+    if distinct < total:
         raise SourceUnavailable(
-            f"{http.source}: {len(found)} of {total} documents from {first} to {last} for {query}; ask again"
+            f"{http.source}: {distinct} of {total} documents from {first} to {last} for {query}; ask again"
         )
     return found
 

@@ -22,7 +22,8 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
+from tasks.sources.records import read_table
 
 KEY = "FRED_API_KEY"
 DATE_NAMES = ("observation_date", "DATE")
@@ -96,10 +97,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Values as served; `.` and the empty field are FRED's ways to say that there is none."""
     if payload.path.suffix == ".json":
         return _parse_vintages(payload, spec)
-    try:
-        served = pd.read_csv(payload.path, na_values=MISSING, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served, refused = read_table(payload, na_values=MISSING, keep_default_na=False)
     if not isinstance(served.index, pd.RangeIndex):
         raise SchemaDrift(f"{payload.name}: rows with more fields than headings")
     date_name = next((name for name in DATE_NAMES if name in served.columns), None)
@@ -108,7 +106,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
             f"{payload.name}: columns {list(served.columns)[:8]}, expected observation_date and {payload.series}"
         )
     rows = {"series": payload.series, "observation_date": served[date_name], "row": served.index + 2}
-    return pd.DataFrame(rows | {"value": served[payload.series]})
+    return with_refusals(pd.DataFrame(rows | {"value": served[payload.series]}), refused)
 
 
 def _parse_vintages(payload: Payload, spec: SourceSpec) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from tasks import clock
-from tasks.errors import NothingNew, SourceDown, SourceUnavailable
+from tasks.errors import NothingNew, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
@@ -31,6 +31,10 @@ STAMP = "%Y%m%d%H%M%S"
 SEEN = re.compile(r"^(\d{4})(\d\d)(\d\d)T\d{6}Z$")
 
 
+class Unreadable(SourceUnavailable):
+    """The answer for some days arrived and cannot be used: it may be those days' own trouble."""
+
+
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """The articles of a topic, day by day; only days that are over, and no more of them than a run may take.
 
@@ -41,7 +45,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     last = min(pd.Timestamp(window.end), over, pd.Timestamp(window.start) + pd.Timedelta(days=spec.days_at_once - 1))
     days: dict[pd.Timestamp, list[dict[str, Any]]] = {}
     lost: dict[pd.Timestamp, str] = {}
-    down: SourceDown | None = None
+    down: SourceUnavailable | None = None
     in_a_row = 0
     for day in pd.date_range(window.start, last):
         for _ in range(2):
@@ -49,11 +53,11 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
                 days[day] = _articles(series, day, day + pd.Timedelta(days=1) - SECOND, spec, http)
                 lost.pop(day, None)
                 break
-            except SourceDown as error:
+            except Unreadable as error:
+                lost[day] = str(error)
+            except SourceUnavailable as error:
                 down = error
                 break
-            except SourceUnavailable as error:
-                lost[day] = str(error)
         in_a_row = 0 if day in days else in_a_row + 1
         if down or in_a_row >= GIVE_UP_AFTER:
             break
@@ -128,14 +132,14 @@ def _articles(
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         good, why = False, f" ({error})" if isinstance(error, ValueError) else ""
     if not good:
-        raise SourceUnavailable(
+        raise Unreadable(
             f"{http.source}: {series}: {first:%Y-%m-%d}: not the articles asked for but '{http.quote(body)}'"
             f"{http.quote(why)}"
         )
     if len(found) < FULL:
         return list(found)
     if last - first < BATCH:
-        raise SourceUnavailable(f"{http.source}: {series}: {FULL} articles from {first} to {last}, more cannot be had")
+        raise Unreadable(f"{http.source}: {series}: {FULL} articles from {first} to {last}, more cannot be had")
     middle = first + ((last - first) // 2).floor("s")
     earlier = _articles(series, first, middle, spec, http)
     return earlier + _articles(series, middle + SECOND, last, spec, http)

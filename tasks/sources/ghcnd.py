@@ -14,7 +14,8 @@ import pandas as pd
 from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
+from tasks.sources.records import mappings
 
 DAYS = range(1, 32)
 LINE = 21 + 8 * len(DAYS)  # station 11, year 4, month 2, element 4, then value 5 and three flags for each day
@@ -56,9 +57,9 @@ def _parse_json(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         days = json.loads(payload.path.read_bytes())
     except ValueError as error:
         raise SchemaDrift(f"{payload.name}: not JSON ({error})") from None
-    if not isinstance(days, list) or not days or not all(isinstance(day, dict) for day in days):
+    if not isinstance(days, list) or not days:
         raise SchemaDrift(f"{payload.name}: not an array of days")
-    served = pd.DataFrame(days)
+    served, refused = mappings(payload, days)
     # an element that the station did not measure in the window is left out of every day
     if not {"DATE", "STATION"} <= set(served) or not set(spec.fields.values()) & set(served):
         raise SchemaDrift(f"{payload.name}: columns {list(served)[:8]}, expected STATION, DATE and an element")
@@ -69,28 +70,41 @@ def _parse_json(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     rows = {"series": payload.series, "observation_date": served["DATE"].astype("string"), "row": served["row"]}
     # "     3.3": numbers come padded
     values = {field: served[name].astype("string").str.strip() for field, name in spec.fields.items() if name in served}
-    return pd.DataFrame(rows | values)
+    return with_refusals(pd.DataFrame(rows | values), refused)
 
 
 def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     station, wanted = _station(payload.series), {name: field for field, name in spec.fields.items()}
     lines = payload.path.read_bytes().decode("latin-1").splitlines()
     cells: dict[str, dict[str, str | None]] = {}
+    refused: list[dict[str, object]] = []
     first_line: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.startswith(station) or not line[11:17].isdigit() or len(line.rstrip()) > LINE:
-            raise SchemaDrift(f"{payload.name}: line {number}: {line[:30]!r} is no month of {station}")
+            why = f"{payload.name}: line {number}: {line[:30]!r} is no month of {station}"
+            refused.append(refusal(payload.series, why, row=32 * number))
+            continue
         if (field := wanted.get(line[17:21])) is None:
             continue
         for day in DAYS:
-            value, flag = _value(payload, number, line[13 + 8 * day : 21 + 8 * day])
+            try:
+                value, flag = _value(payload, number, line[13 + 8 * day : 21 + 8 * day])
+            except SchemaDrift as error:
+                date = f"{line[11:15]}-{line[15:17]}-{day:02d}"
+                refused.append(refusal(payload.series, str(error), row=32 * number + day, observation_date=date))
+                continue
             if value is not None:
                 date = f"{line[11:15]}-{line[15:17]}-{day:02d}"
                 first_line.setdefault(date, number)
                 held = cells.setdefault(date, {})
                 if field in held:
-                    raise SchemaDrift(f"{payload.name}: line {number}: {date} has a second {line[17:21]}")
+                    why = f"{payload.name}: line {number}: {date} has a second {line[17:21]}"
+                    refused.append(refusal(payload.series, why, row=32 * number + day, observation_date=date))
+                    held[field] = None  # of two neither can be preferred
+                    continue
                 held[field] = f"{value / 10:g}" + (f" flag {flag}" if flag.strip() else "")
+    if refused and not cells:
+        raise SchemaDrift(str(refused[0]["refused"]))
     if not cells:
         raise SchemaDrift(f"{payload.name}: no {', '.join(wanted)} in {len(lines)} lines")
     dates = sorted(cells)
@@ -99,7 +113,8 @@ def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         "observation_date": dates,
         "row": [32 * first_line[date] + int(date[-2:]) for date in dates],  # cells: a line holds a month
     }
-    return pd.DataFrame(rows | {field: [cells[date].get(field) for date in dates] for field in spec.fields})
+    values = {field: [cells[date].get(field) for date in dates] for field in spec.fields}
+    return with_refusals(pd.DataFrame(rows | values), refused)
 
 
 def _value(payload: Payload, number: int, cell: str) -> tuple[int | None, str]:

@@ -132,7 +132,8 @@ def ingest_source(
         OriginError, ManifestMismatch: the folder of recorded payloads is not usable.
         RegistryError: the source has no such series.
     """
-    chosen = which(spec, source, series, live=origin == LIVE)
+    folder = None if origin == LIVE else Path(origin) / (spec.folder or source)
+    chosen = which(spec, source, series, recorded=folder)
     disabled = why_disabled(spec)
     if window and origin != LIVE:
         raise OriginError(f"{source}: payloads in {origin} land whole; --start and --end go with `--origin live`")
@@ -169,13 +170,15 @@ def _all_ended(spec: SourceSpec, chosen: tuple[str, ...], as_of: date) -> bool:
     return all(end is not None and end < as_of for end in ends)
 
 
-def which(spec: SourceSpec, source: str, series: Iterable[str], *, live: bool) -> tuple[str, ...]:
+def which(spec: SourceSpec, source: str, series: Iterable[str], *, recorded: Path | None = None) -> tuple[str, ...]:
     """The payload folders to ask for, given series or folders by name; all of them when none is named.
+
+    ``recorded``: the source's folder in an origin that is replayed; None where the live source is asked.
 
     Raises:
         RegistryError: the source has none of that name.
     """
-    folders, asked = (spec.fetched if live else spec.replayed), tuple(series)
+    folders, asked = (spec.fetched if recorded is None else spec.replayed_in(recorded)), tuple(series)
     unknown = [name for name in asked if name not in folders and name not in spec.series]
     if unknown:
         known = tuple(dict.fromkeys((*spec.series, *folders)))
@@ -367,7 +370,7 @@ def backfill_source(
     Raises:
         SourceUnavailable: the source is disabled. RegistryError: it has no such series.
     """
-    chosen = which(spec, source, series, live=True)
+    chosen = which(spec, source, series)
     if why := why_disabled(spec):
         raise SourceUnavailable(f"{source} is disabled: {why}")
     pieces = [window] if spec.served_whole else chunks(window, min(chunk_days, spec.days_at_once))

@@ -13,7 +13,7 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 
 NOT_YET = "-999.00"
 SPAN = re.compile(r"^\s*(\d{4})\s+(\d{4})\s*$")  # the first line: first and last year
@@ -29,15 +29,25 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Seasons as served, without those to come (-999); every year that the first line announces must be there."""
+    """Seasons as served, without those to come (-999).
+
+    A year that the first line announces and that has no line of twelve seasons is refused.
+    """
     lines = payload.path.read_bytes().decode("latin-1").splitlines()
     span = SPAN.match(lines[0]) if lines else None
     if span is None:
         raise SchemaDrift(f"{payload.name}: begins with {lines[:1]}, expected the first and last year")
     years = [(number, found) for number, line in enumerate(lines[1:], start=1) if (found := YEAR.match(line))]
     announced = list(range(int(span[1]), int(span[2]) + 1))
-    if not announced or [int(found[1]) for _, found in years] != announced:
+    told = [int(found[1]) for _, found in years]
+    if not announced or not told or len(set(told)) < len(told) or not set(told) <= set(announced):
         raise SchemaDrift(f"{payload.name}: {len(years)} years of 12 seasons, expected {span[1]} to {span[2]}")
+    absent = sorted(set(announced) - set(told))
+    if len(absent) * 2 > len(announced):
+        raise SchemaDrift(f"{payload.name}: {len(years)} years of 12 seasons, expected {span[1]} to {span[2]}")
+    refused = [
+        refusal(payload.series, f"{payload.name}: no line of 12 seasons for {year}", whole=True) for year in absent
+    ]
     (field,) = spec.fields
     rows = [
         {
@@ -50,4 +60,4 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         for month, value in enumerate(found[2].split(), start=1)
         if value != NOT_YET
     ]
-    return pd.DataFrame(rows)
+    return with_refusals(pd.DataFrame(rows), refused)

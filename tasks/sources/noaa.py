@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pandas as pd
@@ -9,7 +10,8 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
+from tasks.sources.records import read_table
 
 HEADER = ["SEAS", "YR", "TOTAL", "ANOM"]
 # a season is dated at the first day of its middle month: DJF 2020 is January 2020
@@ -31,13 +33,12 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Seasons as served."""
-    try:
-        served = pd.read_csv(payload.path, sep=r"\s+")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a table ({error})") from None
+    content = re.sub(rb"(?m)^[ \t]+", b"", payload.path.read_bytes())
+    served, refused = read_table(payload, content, sep=r"\s+")
     if list(served.columns) != HEADER:
         raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:8]}, expected {HEADER}")
     month = served["SEAS"].map(MIDDLE_MONTH)
-    dates = served["YR"].astype("string") + "-" + month.astype("Int64").astype("string").str.zfill(2) + "-01"
+    year = pd.to_numeric(served["YR"], errors="coerce").round().astype("Int64").astype("string")
+    dates = year + "-" + month.astype("Int64").astype("string").str.zfill(2) + "-01"
     rows = {"series": payload.series, "observation_date": dates, "row": served.index + 2}
-    return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()})
+    return with_refusals(pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()}), refused)

@@ -54,6 +54,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
             released_at=("released_at", "max"),
         ).reset_index()
     rows = rows.drop(columns=["announced", "clock"], errors="ignore")
+    first = ["series", "observation_date", "row"]
+    rows = rows[[*first, *(name for name in rows.columns if name not in first)]]
     return rows[rows["series"].isin(spec.series)].reset_index(drop=True)
 
 

@@ -14,7 +14,8 @@ import pandas as pd
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
+from tasks.sources.records import mappings
 
 IN_FULL = {
     "d": "date",
@@ -42,19 +43,20 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     bars = _bars(payload.path.read_bytes())
     if not bars:
         raise SchemaDrift(f"{payload.name}: not a JavaScript variable that holds an array of bars")
-    served = pd.DataFrame(bars).rename(columns=IN_FULL)
+    served, refused = mappings(payload, bars)
+    served = served.rename(columns=IN_FULL)
     missing = [name for name in ("date", *spec.fields.values()) if name not in served.columns]
     if missing or not served.columns.is_unique:
         raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:9]}, missing {missing}")
     rows = {"series": payload.series, "observation_date": served["date"], "row": served.index + 1}
-    return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()})
+    return with_refusals(pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()}), refused)
 
 
-def _bars(content: bytes) -> list[dict[str, Any]] | None:
-    """The array; None where there is none, or where it holds anything but bars."""
+def _bars(content: bytes) -> list[Any] | None:
+    """The array; None where there is none, or where it holds no bar."""
     start, end = content.find(b"["), content.rfind(b"]")
     try:
         bars = json.loads(content[start : end + 1]) if 0 <= start < end else None
     except (ValueError, RecursionError):
         return None
-    return bars if isinstance(bars, list) and all(isinstance(bar, dict) for bar in bars) else None
+    return bars if isinstance(bars, list) and any(isinstance(bar, dict) for bar in bars) else None

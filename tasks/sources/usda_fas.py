@@ -24,7 +24,7 @@ from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 
 KEY = "FAS_API_KEY"
 FIRST_MONTH = {"801": 9, "901": 10, "902": 10}  # of the marketing year
@@ -52,13 +52,18 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     asked = range(_market_year(code, window.start), _market_year(code, window.end) + 1)
     for year in asked:
         url = f"{spec.endpoint}/exports/commodityCode/{code}/allCountries/marketYear/{year}"
-        body = http.get(url, headers={header: http.secret(KEY) or ""})
+        try:
+            body = http.get(url, headers={header: http.secret(KEY) or ""})
+        except SourceUnavailable:  # the years before it are kept, and the next window goes on from them
+            yield from _landed(series, code, years, spec, http)
+            raise
         try:
             rows = json.loads(body)
         except ValueError:
             rows = None
         if not isinstance(rows, list):
             shown = http.quote(_outage(body) or body)
+            yield from _landed(series, code, years, spec, http)
             raise SourceUnavailable(f"{http.source}: {series} {year}: not the JSON array asked for but '{shown}'")
         if not rows and years and year != asked[-1]:
             raise SourceUnavailable(f"{http.source}: {series} {year}: no rows, though the year before has some")
@@ -66,9 +71,15 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             years.append({"marketYear": year, "rows": rows})
     if not years:
         raise NothingNew(f"{http.source}: {series}: no rows for marketing years {asked[0]} to {asked[-1]}")
-    content = redact(json.dumps({"commodityCode": int(code), "years": years}), http.secrets).encode()
-    url = f"{spec.endpoint}/exports/commodityCode/{code}/allCountries"
-    yield Fetched(series=series, extension="json", content=content, url=url)
+    yield from _landed(series, code, years, spec, http)
+
+
+def _landed(series: str, code: str, years: list[dict[str, Any]], spec: SourceSpec, http: Http) -> Iterator[Fetched]:
+    """The marketing years so far as one document; nothing where there is none."""
+    if years:
+        content = redact(json.dumps({"commodityCode": int(code), "years": years}), http.secrets).encode()
+        url = f"{spec.endpoint}/exports/commodityCode/{code}/allCountries"
+        yield Fetched(series=series, extension="json", content=content, url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
@@ -77,7 +88,10 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if told := _outage(content):
         raise SchemaDrift(f"{payload.name}: an outage of the service, not data: {told}")
     rows = _of_summary(payload, content, spec) if payload.path.suffix == ".xml" else _of_api(payload, content, spec)
-    return rows[rows["series"].isin(spec.series)].reset_index(drop=True)
+    ours = rows["series"].isin(spec.series)
+    if "refused" in rows:
+        ours |= rows["refused"].notna()
+    return rows[ours].reset_index(drop=True)
 
 
 def _outage(content: bytes) -> str:
@@ -108,15 +122,21 @@ def _of_api(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
     values = (tonnes / 1000).set_axis(list(spec.fields), axis=1)
     day = served["weekEndingDate"].astype(str).str.slice(0, 10)
     ends = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
-    if ends.isna().any():
-        raise SchemaDrift(f"{payload.name}: a weekEndingDate that is no date: {day[ends.isna()].iat[0]!r}")
+    refused = [
+        refusal(
+            payload.series, f"{payload.name}: row {at + 1}: a weekEndingDate that is no date: {day[at]!r}", row=at + 1
+        )
+        for at in ends.index[ends.isna()]
+    ]
+    if ends.isna().all():
+        raise SchemaDrift(str(refused[0]["refused"]))
     rows = values.assign(observation_date=day, country=served["countryCode"].astype(str), row=served.index + 1)
     own = ends.dt.year + (ends.dt.month >= FIRST_MONTH[code]) == served["marketYear"]
     rows, year = rows[own], served["marketYear"][own]
     china = rows[rows["country"] == str(CHINA)].assign(series=f"{code}.china")
     total = pd.concat([_totals(part, list(spec.fields)) for _, part in rows.groupby(year)] or [rows])
     found = pd.concat([total.assign(series=f"{code}.all"), china], ignore_index=True)
-    return found[["series", "observation_date", "row", *spec.fields]]
+    return with_refusals(found[["series", "observation_date", "row", *spec.fields]], refused)
 
 
 def _totals(rows: pd.DataFrame, fields: list[str]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 from tasks.errors import SchemaDrift
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 from tasks.sources.zipped import only_csv, require_zip
 
 MAX_UNPACKED = 256 * 2**20
@@ -65,29 +65,44 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     absent = sorted({*COMMODITIES.values(), *ATTRIBUTES.values()} - {*rows["commodity"], *rows["attribute"]})
     if absent:
         raise SchemaDrift(f"{payload.name}: no rows for {', '.join(absent)}; the source renamed or moved it")
-    other = rows[rows["Unit_Description"].str.strip() != UNIT]
-    if len(other):
-        raise SchemaDrift(f"{payload.name}: line {other.index[0] + 2} is in {other['Unit_Description'].iat[0]!r}")
     rows = rows.assign(row=rows.index + 2, released_at=_known(payload, rows))
-    rows = pd.concat([rows.assign(region=rows["Country_Code"].str.strip().map(COUNTRIES)), _world(rows)])
+    other, undated = rows["Unit_Description"].str.strip() != UNIT, rows["released_at"].isna()
+    refused = [
+        refusal(payload.series, f"{payload.name}: line {line} is in {unit!r}", row=int(line))
+        for line, unit in rows.loc[other, ["row", "Unit_Description"]].itertuples(index=False)
+    ] + [
+        refusal(payload.series, f"{payload.name}: line {line} has no Calendar_Year and Month", row=int(line))
+        for line in rows.loc[undated & ~other, "row"]
+    ]
+    lost = rows[other | undated]
+    rows = rows[~(other | undated)]
+    if rows.empty:
+        raise SchemaDrift(str(refused[0]["refused"]))
+    # of a total one part of which is refused nothing is known
+    key = ["commodity", "attribute", "Market_Year"]
+    short = pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(lost[key]))
+    countries = rows.assign(region=rows["Country_Code"].str.strip().map(COUNTRIES))
+    rows = pd.concat([countries, _world(rows[~short])])
     rows["series"] = rows["commodity"] + "." + rows["region"] + "." + rows["attribute"]
     rows = rows[rows["series"].isin(spec.series)]
     begins = rows["series"].str.startswith("soybeans.us.").map({True: "-09-01", False: "-10-01"})
     found = rows.assign(observation_date=rows["Market_Year"] + begins, value=rows["Value"])
-    return found[["series", "observation_date", "row", "value", "released_at"]].reset_index(drop=True)
+    found = found[["series", "observation_date", "row", "value", "released_at"]].reset_index(drop=True)
+    return with_refusals(found, refused)
 
 
 def _known(payload: Payload, rows: pd.DataFrame) -> pd.Series:
-    """Noon in New York on the last day of the month of the last change, or the fetch where that came first."""
+    """Noon in New York on the last day of the month of the last change, or the fetch where that came first.
+
+    NaT where no month is told.
+    """
     year = rows["Calendar_Year"].str.strip()
     month = rows["Month"].str.strip().str.zfill(2).replace("00", "12")
     day = pd.to_datetime(year + "-" + month, format="%Y-%m", errors="coerce")
-    if day.isna().any():
-        raise SchemaDrift(f"{payload.name}: line {day[day.isna()].index[0] + 2} has no Calendar_Year and Month")
     last = (day + pd.offsets.MonthEnd(0) + pd.Timedelta(hours=12)).dt.tz_localize("America/New_York")
     fetched = payload.fetched_at + pd.Timedelta(days=int(payload.day_known_only))
     last = last.dt.tz_convert("UTC")
-    return last.where(last < fetched, fetched).astype("datetime64[us, UTC]")
+    return last.where((last < fetched) | last.isna(), fetched).astype("datetime64[us, UTC]")
 
 
 def _world(rows: pd.DataFrame) -> pd.DataFrame:

@@ -155,7 +155,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
             f"{payload.name}: {len(part)} numbers in another unit, {series} in {part['unit'].iat[0]!r}, expected "
             f"{asked[part.index[0]]}; nothing is converted by guess"
         )
-        refused.append(refusal(str(series), why, row=int(part["row"].iat[0]), whole=True))
+        refused.append(refusal(str(series), why, row=int(part["row"].min()), whole=True))
     numbers = numbers[~other]
     if refused and numbers.empty:  # nothing of it is left
         raise SchemaDrift(str(refused[0]["refused"]))
@@ -169,7 +169,7 @@ def _without_unreadable(payload: Payload, numbers: pd.DataFrame) -> tuple[pd.Dat
         return numbers, []
     bad = numbers["unreadable"] != ""
     refused = [
-        refusal(payload.series, f"{payload.name}: {why}", row=int(part["row"].iat[0]), whole=True)
+        refusal(payload.series, f"{payload.name}: {why}", row=int(part["row"].min()), whole=True)
         for why, part in numbers[bad].groupby("unreadable", sort=False)
     ]
     return numbers[~bad].drop(columns="unreadable"), refused

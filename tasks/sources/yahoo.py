@@ -18,11 +18,15 @@ from urllib.parse import urlsplit
 import httpx
 import pandas as pd
 
-from tasks.errors import SchemaDrift, SourceUnavailable
-from tasks.http import Http
+from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
+from tasks.http import REFUSED_STATUS, TRANSIENT_STATUS, Http
+from tasks.network import Unreachable
 from tasks.registry import SourceSpec
-from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.secrets import quoted
+from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
+from tasks.sources.records import read_table
 
+NO_HOST = {5, 6, 7}  # curl: the proxy or the host is not found, or not reached
 COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 
 
@@ -82,13 +86,15 @@ def _history(series: str, window: Window, endpoint: str, timeout_s: float) -> pd
     import yfinance
     from curl_cffi.requests.exceptions import RequestException
     from yfinance.data import YfData
-    from yfinance.exceptions import YFDataException, YFException, YFRateLimitError
+    from yfinance.exceptions import YFException
 
     # yfinance remembers time zones in a SQLite file in the user's cache folder; keep it out of there
     yfinance.set_tz_cache_location(os.path.join(tempfile.gettempdir(), "cbi-yfinance"))  # noqa: PTH118
     YfData.cache_get.cache_clear()  # it remembers answers, a passing 500 among them
+    ticker = yfinance.Ticker(series, session=_session_at(endpoint))
+    heard = _listen(ticker._data)
     try:
-        history = yfinance.Ticker(series, session=_session_at(endpoint)).history(
+        history = ticker.history(
             start=window.start.isoformat(),
             end=(window.end + timedelta(days=1)).isoformat(),
             auto_adjust=False,
@@ -96,28 +102,76 @@ def _history(series: str, window: Window, endpoint: str, timeout_s: float) -> pd
             raise_errors=True,
             timeout=timeout_s,
         )
-    except YFRateLimitError as error:
-        raise httpx.TransportError(f"Yahoo limits the rate: {error}") from error
-    except (RequestException, YFDataException, ValueError) as error:
-        # yfinance hides the status of a 5xx: what is left of it is a page that is no JSON, or "currently down"
-        raise httpx.TransportError(f"{type(error).__name__}: {error}") from error
-    except (YFException, LookupError, TypeError, AttributeError) as error:
-        # the last three: yfinance walks an answer of an unknown shape without looking
-        raise SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {error}") from error
+    except (YFException, RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
+        _tell_outage(series, heard)
+        told = str(getattr(error, "rationale", error))  # without yfinance's guess that the symbol is delisted
+        raise _named(series, error, told) from error
     if history.empty:
         raise SourceUnavailable(f"yahoo: {series}: answered with no rows; is the symbol still listed?")
     return history.set_axis(pd.DatetimeIndex(history.index).tz_localize(None))
 
 
+def _named(series: str, error: Exception, told: str) -> Exception:
+    """A failure of yfinance as one of ours: what may pass is asked again."""
+    from curl_cffi.requests.exceptions import RequestException
+    from yfinance.exceptions import YFDataException, YFException, YFRateLimitError
+
+    if isinstance(error, YFRateLimitError):
+        return httpx.TransportError(f"Yahoo limits the rate: {told}")
+    if isinstance(error, RequestException) and error.code in NO_HOST:
+        return Unreachable(told)
+    lasting = isinstance(error, YFException | LookupError | TypeError | AttributeError)
+    if lasting and not isinstance(error, YFDataException | RequestException):
+        # the last three: yfinance walks an answer of an unknown shape without looking
+        return SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {told}")
+    # yfinance hides the status of a 5xx: what is left of it is a page that is no JSON, or "currently down"
+    return httpx.TransportError(f"{type(error).__name__}: {told}")
+
+
+def _listen(data: Any) -> list[Any]:
+    """From now on, what yfinance is answered, or the error that it met instead; it hides either from its callers."""
+    heard: list[Any] = []
+    original = type(data).get.__get__(data)
+
+    def get(*asked: Any, **named: Any) -> Any:
+        try:
+            heard.append(original(*asked, **named))
+        except Exception as error:
+            heard.append(error)
+            raise
+        return heard[-1]
+
+    data.get = get
+    return heard
+
+
+def _tell_outage(series: str, heard: list[Any]) -> None:
+    """Raise what Yahoo said, where its last answer was a refusal: yfinance takes that for a symbol without prices.
+
+    Raises:
+        SourceDown: Yahoo refuses this machine. httpx.TransportError: it fails, or no host is reached.
+    """
+    last: Any = heard[-1] if heard else None
+    if isinstance(last, Exception):
+        if getattr(last, "code", None) in NO_HOST:
+            raise Unreachable(str(last))
+        return
+    status = getattr(last, "status_code", 200)
+    if status in REFUSED_STATUS:
+        raise SourceDown(
+            f"yahoo: {series}: an outage of Yahoo, which refuses this machine: HTTP {status}: {quoted(last.text)}. "
+            "What is held stays"
+        )
+    if status in TRANSIENT_STATUS:
+        raise httpx.TransportError(f"an outage of Yahoo: HTTP {status}: {quoted(last.text)}")
+
+
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Bars as served. Columns are taken by name: their order drifts and some payloads hold closes only."""
-    try:
-        served = pd.read_csv(payload.path, na_values=["null", ""], keep_default_na=False, skip_blank_lines=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served, refused = read_table(payload, na_values=["null", ""], keep_default_na=False, skip_blank_lines=False)
     names = {str(column).strip().lower(): column for column in served.columns}
     found = {field: names[name.lower()] for field, name in spec.fields.items() if name.lower() in names}
     if "date" not in names or not {"close", "adj_close"} & set(found):
         raise SchemaDrift(f"{payload.name}: columns {list(served.columns)[:8]} have no Date with Close or Adj Close")
     rows = {"series": payload.series, "observation_date": served[names["date"]], "row": served.index + 2}
-    return pd.DataFrame(rows | {field: served[column] for field, column in found.items()})
+    return with_refusals(pd.DataFrame(rows | {field: served[column] for field, column in found.items()}), refused)

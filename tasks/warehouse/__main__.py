@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
+from contextlib import suppress
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.errors import CbiError
+from tasks.command_line import command, nearest
+from tasks.errors import CbiError, WarehouseError
 from tasks.settings import load_settings
+from tasks.warehouse.dialect import parse_query, read_names
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
 from tasks.warehouse.tables import tables
+from tasks.warehouse.views import known_names
 
 
 def _cell(value: object) -> str:
@@ -69,10 +72,28 @@ def _contents(warehouse: Warehouse) -> pd.DataFrame:
     return pd.DataFrame({"name": list(counts), "kind": kinds, "rows": list(counts.values())})
 
 
+def _near_table(sql: str | None, told: str) -> str:
+    """The published name nearest to one that the query reads and that is none, where the engine names no other."""
+    if not sql or "Did you mean" in told:
+        return ""
+    known = known_names()
+    with suppress(WarehouseError):
+        for name in read_names(parse_query(sql)):
+            if name not in known:
+                return nearest(name, known)
+    return ""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.warehouse", description=__doc__)
-    parser.add_argument("sql", nargs="?", help="one SELECT, BigQuery dialect; without it, tables and views are listed")
+    parser = command(
+        "tasks.warehouse",
+        "Ask the published warehouse. Without SQL: what there is to ask, tables and views by name.",
+        "",
+        '"SELECT * FROM api.vw_latest_forecast"',
+        '"SELECT date, zl_close_cents_lb FROM features.zl_daily_v1 ORDER BY date DESC LIMIT 20" --csv',
+    )
+    parser.add_argument("sql", nargs="?", metavar="SQL", help="one SELECT in BigQuery's dialect, whatever the engine")
     parser.add_argument("--rows", type=int, default=50, metavar="N", help="rows shown in the terminal (default 50)")
     parser.add_argument("--csv", action="store_true", help="print everything as CSV")
     given = parser.parse_args(arguments)
@@ -80,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
         warehouse = open_warehouse(load_settings())
         frame = warehouse.query(given.sql) if given.sql else _contents(warehouse)
     except CbiError as error:
-        print(error, file=sys.stderr)
+        print(f"{error}{_near_table(given.sql, str(error))}", file=sys.stderr)
         return 2
     try:
         if given.csv:

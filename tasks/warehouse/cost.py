@@ -16,6 +16,7 @@ import pandas as pd
 import sqlglot
 from sqlglot import exp
 
+from tasks.command_line import command
 from tasks.errors import CbiError
 from tasks.features import in_sql
 from tasks.settings import PROJECT, load_settings
@@ -26,13 +27,12 @@ from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.frames import ARROW
 from tasks.warehouse.sql_check import A_DAY
 from tasks.warehouse.statements import keep_latest, merge, touched_by_merge, touched_by_withdraw
-from tasks.warehouse.tables import OBSERVATIONS, REFUSED_CELLS, STATED, table_named, tables
+from tasks.warehouse.tables import OBSERVATIONS, REFUSED_CELLS, STATED, ZONE_VIEWS, table_named, tables
 from tasks.warehouse.views import views
 from tasks.zones import Zones, write_bytes
 
 REPORT = PROJECT / "docs" / "results" / "bigquery_cost.md"
 SESSIONS_A_YEAR, SESSIONS_A_MONTH, YEARS = 252, 21, 10
-ZONE_VIEWS = ("staging.observations", "staging.quarantine")
 RUN_STATES_ALL = ("raw_intelligence.documents", "training.regime_calendar")
 MODES = ("full", "thin")
 
@@ -363,4 +363,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    command("tasks.warehouse.cost", __doc__, "").parse_args()  # --help is answered, and nothing is made for it
     sys.exit(main())

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 
+from tasks.command_line import nearest
 from tasks.errors import WarehouseError
+
+KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP", "ORDER", "LIMIT", "JOIN", "HAVING", "QUALIFY", "UNION", "WITH")
+"""Words that a query is written with, and that a slip of the finger turns into a name."""
 
 
 def parse_query(sql: str) -> exp.Query:
@@ -21,13 +27,26 @@ def parse_query(sql: str) -> exp.Query:
         found = error.errors[0]
         raise WarehouseError(
             f"SQL does not parse as BigQuery's dialect: {found['description'].rstrip('.')} "
-            f"at {found['highlight']!r} (line {found['line']}, column {found['col']})"
+            f"at {found['highlight']!r} (line {found['line']}, column {found['col']}){_near_keyword(sql)}"
         ) from None
     except SqlglotError as error:
         raise WarehouseError(f"SQL cannot run here: {' '.join(str(error).split())}") from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
         raise WarehouseError(f"one SELECT at a time, and nothing that writes: {' '.join(sql.split())[:120]!r}")
     return statements[0]
+
+
+def read_names(statement: exp.Expr) -> list[str]:
+    """The tables and views that a statement reads, as ``dataset.name``, each once."""
+    return list(dict.fromkeys(f"{table.db}.{table.name}" for table in statement.find_all(exp.Table) if table.db))
+
+
+def _near_keyword(sql: str) -> str:
+    """Of the first bare word that is almost a keyword: which."""
+    for word in re.findall(r"[A-Za-z_]+", re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", " ", sql)):
+        if word.upper() not in KEYWORDS and (near := nearest(word, KEYWORDS, at_least=0.7)):
+            return f".{near}"
+    return ""
 
 
 def for_duckdb(statement: exp.Expr) -> str:

@@ -20,6 +20,7 @@ from rich.table import Table as Shown
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from tasks.command_line import command
 from tasks.errors import CbiError
 from tasks.features import in_sql
 from tasks.panel.join import AGE
@@ -230,4 +231,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    command("tasks.warehouse.sql_check", __doc__, "").parse_args()  # --help is answered, and nothing is made for it
     sys.exit(main())

@@ -6,7 +6,6 @@ tables that are equal already and leaves them, so that one killed halfway goes o
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from tasks.command_line import command
 from tasks.errors import CbiError, SettingsError, WarehouseError
 from tasks.settings import load_settings
 from tasks.warehouse.bigquery import BigQueryWarehouse, Place
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status."""
     from rich.console import Console
 
-    parser = argparse.ArgumentParser(prog="python -m tasks.warehouse.sync", description=__doc__)
+    parser = command("tasks.warehouse.sync", __doc__, "--to 'bigquery://PROJECT?location=us-central1&prefix='")
     parser.add_argument("--to", help="bigquery://PROJECT?location=…&prefix=… (default: CBI_WAREHOUSE)")
     given = parser.parse_args(arguments)
     console = Console()

@@ -36,7 +36,8 @@ STAMP = "created_at"
 """Says when a row's content was written; a rerun that brings the same content does not touch it."""
 
 
-# What the views staging.observations and staging.quarantine show of the zones' files.
+ZONE_VIEWS = ("staging.observations", "staging.quarantine")
+# what these two views show of the zones' files
 OBSERVATIONS = {
     "source": "STRING",
     "series": "STRING",

@@ -14,7 +14,7 @@ import sqlglot
 from sqlglot import exp
 
 from tasks.features import in_sql
-from tasks.warehouse.tables import FEATURES, HORIZONS
+from tasks.warehouse.tables import FEATURES, HORIZONS, ZONE_VIEWS, tables
 
 VIEWS = Path(__file__).parent / "views"
 
@@ -57,3 +57,8 @@ def view_files() -> Iterator[tuple[Path, str]]:
 def views() -> tuple[View, ...]:
     """Every view written in SQL, each after those it reads."""
     return tuple(view for _, text in view_files() for view in _views_of(text))
+
+
+def known_names() -> set[str]:
+    """Every table and view that a run publishes, as ``dataset.name``."""
+    return {*tables(), *(view.name for view in views()), *ZONE_VIEWS}

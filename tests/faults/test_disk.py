@@ -60,6 +60,7 @@ def heals(home: Path, archive: Path, prefect: Path, note: object) -> None:
     assert not list(home.rglob(f"{TEMPORARY}*"))
 
 
+@pytest.mark.more
 def test_full_disk_is_told_by_folder_and_nothing_is_half_written(
     small_disk: Path, archive: Path, prefect_home: Path, record_property: object
 ) -> None:
@@ -84,6 +85,7 @@ def test_a_download_onto_a_full_disk_names_its_folder_and_goes_on_when_there_is_
         assert http.download(f"{server.url}/big.zip").read_bytes() == content
 
 
+@pytest.mark.more
 def test_read_only_folder_is_named(
     small_disk: Path, archive: Path, prefect_home: Path, record_property: object
 ) -> None:
@@ -96,6 +98,7 @@ def test_read_only_folder_is_named(
     heals(small_disk.parent, archive, prefect_home, record_property)
 
 
+@pytest.mark.more
 def test_a_run_waits_while_prefects_database_is_locked(
     tmp_path: Path, archive: Path, prefect_home: Path, record_property: object
 ) -> None:

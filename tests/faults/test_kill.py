@@ -18,7 +18,7 @@ import pytest
 from tasks.settings import PROJECT
 from tests.conftest import EARLY, FinishedRun, tables_of
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.xdist_group("homes")]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.more, pytest.mark.xdist_group("homes")]
 
 
 def start(home: Path, archive: Path, registry: Path, log: Path) -> subprocess.Popen[bytes]:

@@ -19,13 +19,21 @@ def entry(first_date: str, *sources: str) -> FeatureEntry:
         sources=sources or ("yahoo ZL=F",),
         point_in_time="lagged",
         sign="?",
-        max_missing_share=0,
         first_date=first_date,
     )
 
 
 SMALL = FeatureRegistry(
     categories={"price": {"a": entry("2000-01-03"), "b": entry("2001-01-02")}, "absent": {"c": entry("2000-01-03")}}
+)
+
+
+PANEL_SUMMARY = pd.DataFrame(
+    {
+        "source": "yahoo",
+        "series": ["ZL=F", "ZS=F"],
+        "first_known": pd.to_datetime(["2000-03-15", "2000-06-01"]).astype("datetime64[us]"),
+    }
 )
 
 
@@ -62,7 +70,7 @@ def test_coverage_of_the_archive_counts_cells(registry, features):
 
 def test_a_feature_that_is_not_due_is_not_missing(small, registry):
     early = small[small["date"].dt.year == 2000]
-    starts = summarise_starts(early, SMALL, registry.sources, recorded=True).set_index("column")
+    starts = summarise_starts(early, SMALL, registry.sources, PANEL_SUMMARY).set_index("column")
     assert starts["due"].to_dict() == {"a": True, "b": False, "c": True}
     assert starts["missing"].to_dict() == {"a": False, "b": False, "c": True}
     assert starts.loc["a", "begins"] == pd.Timestamp("2000-01-03") and pd.isna(starts.loc["b", "begins"])
@@ -70,22 +78,23 @@ def test_a_feature_that_is_not_due_is_not_missing(small, registry):
 
 def test_only_the_calendar_and_critical_series_may_never_be_absent(small, registry):
     entries = {"a": entry("2000-01-03", "calendar", "yahoo ZL=F"), "b": entry("2000-01-03", "yahoo ZL=F", "yahoo ZS=F")}
-    starts = summarise_starts(small, FeatureRegistry(categories={"price": entries}), registry.sources, recorded=True)
+    made_of = FeatureRegistry(categories={"price": entries})
+    starts = summarise_starts(small, made_of, registry.sources, PANEL_SUMMARY)
     assert list(starts["critical"]) == [True, False]
 
 
 def test_first_dates_are_written_as_measured_and_nothing_else_changes(registry, small):
     text = (
         "# head\ncategories:\n  price:\n"
-        '    a: {formula: "x", max_missing_share: 0.01, first_date: 1999-01-04}\n'
-        '    b: {formula: "{y}", max_missing_share: 0.01}\n'
-        '    c: {formula: "z", max_missing_share: 0.01, first_date: 2005-01-03}\n'
+        '    a: {formula: "x", first_date: 1999-01-04}\n'
+        '    b: {formula: "{y}"}\n'
+        '    c: {formula: "z", first_date: 2005-01-03}\n'
     )
     written = with_first_dates(text, first_dates(small))
     assert written.splitlines()[3:] == [
-        '    a: {formula: "x", max_missing_share: 0.01, first_date: 2000-01-03}',
-        '    b: {formula: "{y}", max_missing_share: 0.01, first_date: 2001-01-02}',
-        '    c: {formula: "z", max_missing_share: 0.01, first_date: 2005-01-03}',
+        '    a: {formula: "x", first_date: 2000-01-03}',
+        '    b: {formula: "{y}", first_date: 2001-01-02}',
+        '    c: {formula: "z", first_date: 2005-01-03}',
     ]
     assert with_first_dates(written, first_dates(small)) == written
 
@@ -93,3 +102,11 @@ def test_first_dates_are_written_as_measured_and_nothing_else_changes(registry, 
 def test_the_committed_registry_is_as_the_command_writes_it(registry, features):
     text = (registry.folder / "feature_registry.yaml").read_text()
     assert with_first_dates(text, first_dates(features)) == text
+
+
+def test_a_feature_begins_no_earlier_than_the_first_of_its_inputs(small, registry):
+    """``a`` has a value on the first session, and the panel knows nothing of its series before March."""
+    entries = {"a": entry("2000-01-03"), "b": entry("2001-01-02", "yahoo ZS=F", "usda_wasde"), "c": entry("2000-01-03")}
+    starts = summarise_starts(small, FeatureRegistry(categories={"p": entries}), registry.sources, PANEL_SUMMARY)
+    assert list(starts["inputs_begin"].dt.strftime("%Y-%m-%d")) == ["2000-03-15", "2000-06-01", "2000-03-15"]
+    assert list(starts["inputs_begin"] > starts["begins"]) == [True, False, False]

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from tasks.sources.payloads import landed
 from tasks.zones import Zones
 from tests.conftest import FinishedRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("homes")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
 def test_one_source_and_one_series_of_it(prefect_server, archive, tmp_path, monkeypatch):
@@ -58,34 +57,34 @@ def test_a_backfill_asks_by_chunk_and_stages_what_came(prefect_server, server, t
     assert list(dates) == [pd.Timestamp(r.query["cosd"]) for r in server.requests]
 
 
-def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    hidden = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        cwd=PROJECT,
-        env={**hidden, "CBI_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_health_tells_every_source_and_fails_only_for_what_is_critical(
+    first_run: FinishedRun, registry, tmp_path, monkeypatch, capsys
+):
+    from flows.health import main
 
+    for name in [name for name in os.environ if name.endswith("_API_KEY")]:
+        monkeypatch.delenv(name)
 
-def test_health_tells_every_source_and_fails_only_for_what_is_critical(first_run: FinishedRun, registry, tmp_path):
-    ended = run(first_run.home, "flows.health", "--json", "--as-of", "2011-12-30")
-    health = json.loads(ended.stdout)
+    def asked(home: Path, *words: str) -> tuple[int, str]:
+        monkeypatch.setenv("CBI_HOME", str(home))
+        monkeypatch.setattr(sys, "argv", ["flows.health", *words])
+        return main(), capsys.readouterr().out
+
+    code, told = asked(first_run.home, "--json", "--as-of", "2011-12-30")
+    health = json.loads(told)
     checks = {check["check"]: check["state"] for check in health["checks"]}
-    assert (ended.returncode, health["exit_code"], checks["sources"]) == (1, 1, "warning"), ended.stderr
+    assert (code, health["exit_code"], checks["sources"]) == (1, 1, "warning"), told
     assert (checks["warehouse"], checks["forecast"], checks["champions"]) == ("ok", "ok", "ok")
     told = {row["source"]: row for row in health["sources"]}
     assert set(told) == set(registry.sources.sources)
     assert told["eia"]["state"].startswith("disabled: needs EIA_API_KEY; ")
     assert (told["sina"]["state"], told["sina"]["last"], told["sina"]["age_days"]) == ("ok", "2011-12-30", 0)
     assert told["gdelt"]["state"] == "nothing held"
-    later = run(first_run.home, "flows.health", "--as-of", "2012-02-01")
-    assert later.returncode == 2 and "critical: ZL=F; stale" in later.stdout
-    empty = run(tmp_path / "empty", "flows.health", "--json")
-    told = json.loads(empty.stdout)
-    assert (empty.returncode, told["exit_code"], told["state"]) == (0, 0, "not yet"), "as --help says"
+    code, printed = asked(first_run.home, "--as-of", "2012-02-01")
+    assert code == 2 and "critical: ZL=F; stale" in printed
+    code, printed = asked(tmp_path / "empty", "--json", "--as-of", "2012-02-01")
+    told = json.loads(printed)
+    assert (code, told["exit_code"], told["state"]) == (0, 0, "not yet"), "as --help says"
     assert "nothing has been made yet" in {check["check"]: check["told"] for check in told["checks"]}["sources"]
     assert not (tmp_path / "empty").exists(), "looking writes nothing"
 

@@ -44,17 +44,22 @@ def test_a_critical_series_that_did_not_come_blocks(staged: StagedArchive, regis
         report.require()
 
 
-def test_a_quarter_of_the_sources_failing_warns_and_half_blocks(staged: StagedArchive, registry: Registry) -> None:
+def test_many_sources_failing_is_a_warning_and_the_price_alone_may_stop_the_run(
+    staged: StagedArchive, registry: Registry
+) -> None:
     asked = [name for name, held in staged.by_source.items() if held.payloads and name != "yahoo"]
     down = {name: Ingested(name, "failed", 1, 0, {name: "no answer"}) for name in asked}
     some = dict(list(down.items())[: len(asked) // 3])
     _, report = landed_as(staged, registry, **some)
     report.require()
     assert any("P1" in result.reason and result.unexpected_count == len(some) for result in report.failed("warn"))
-    with pytest.raises(GateFailed, match="the network or the origin is down"):
-        landed_as(staged, registry, **down)[1].require()
+    _, worse = landed_as(staged, registry, **down)
+    worse.require()
+    assert any("More than half" in result.reason for result in worse.failed("warn"))
 
 
-def test_a_source_that_says_ok_and_holds_nothing_blocks(staged: StagedArchive, registry: Registry) -> None:
-    with pytest.raises(GateFailed, match=r'(?s)column `empty`.*"source": "fred"'):
-        landed_as(staged, registry, fred=Ingested("fred", "ok", 0, 0))[1].require()
+def test_a_source_that_says_ok_and_holds_nothing_is_told(staged: StagedArchive, registry: Registry) -> None:
+    _, report = landed_as(staged, registry, fred=Ingested("fred", "ok", 0, 0))
+    report.require()
+    (told,) = [result for result in report.failed("warn") if result.column_name == "empty"]
+    assert told.examples[0]["source"] == "fred"

@@ -76,7 +76,11 @@ def test_what_could_not_be_evaluated_is_not_waived(assembly: Tables) -> None:
         {"suite": "assembly.pannel"},
         {"expectation": "expect_no_infinite_value"},
         {"column": "zl_close"},
-        {"suite": "assembly.panel_summary", "expectation": "expect_column_values_to_be_between", "column": "known"},
+        {
+            "suite": "assembly.panel_summary",
+            "expectation": "expect_column_values_to_be_between",
+            "column": "recent_missing_share",
+        },
     ],
     ids=["gate", "suite", "expectation", "column", "only warns"],
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.calendar import last_finished_session
 from tasks.context import Run, open_run
 from tasks.model_store.folder import FolderStore
 from tasks.operations.audit import take_inventory
@@ -259,3 +260,19 @@ def test_what_is_private_and_open_to_others_is_a_warning(run):
     (run.zones.home / "prefect").chmod(0o755)
     told = take_health(run).checks.set_index("check").loc["permissions"]
     assert (told["state"], f"chmod 700 {run.zones.home / 'prefect'}" in told["told"]) == ("warning", True)
+
+
+def test_a_home_of_recorded_payloads_is_judged_as_of_its_own_session(tmp_path, monkeypatch):
+    from flows.health import open_health_here
+
+    monkeypatch.setenv("CBI_HOME", str(tmp_path))
+    newest = last_finished_session()
+    assert (open_health_here(None).as_of, open_health_here(None).dated) == (newest, "the last finished session")
+    write_json(tmp_path / "collection" / "asked.json", {"as_of": "2023-12-29", "recorded": True})
+    health = open_health_here(None)
+    assert health.as_of == pd.Timestamp("2023-12-29") and health.to_json()["as_of"] == "2023-12-29"
+    assert health.to_json()["dated"].startswith("the session of the recorded payloads here")
+    assert open_health_here("2023-12-27").as_of == pd.Timestamp("2023-12-27")
+    # a live run since then: what has not come by today is late
+    write_json(tmp_path / "collection" / "asked.json", {"as_of": "2023-12-29", "recorded": False})
+    assert open_health_here(None).as_of == newest

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tasks.operations.automations import PREFIX, automations, notification
-from tasks.operations.deployments import POOL, prefect_yaml
+from tasks.operations.deployments import prefect_yaml
+from tasks.operations.services import POOL
 from tasks.settings import PROJECT
 from tests.conftest import Registry
 

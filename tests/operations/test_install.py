@@ -48,7 +48,7 @@ PLANTED = {
     "PREFECT_SERVER_API_AUTH_STRING": "cbi:planted-password-2",
     "PREFECT_API_DATABASE_CONNECTION_URL": "postgresql://prefect:planted-3@127.0.0.1/p",  # pragma: allowlist secret
 }
-SLEEPER = "import time; time.sleep(60)"
+SLEEPER = "import time; time.sleep(900)"
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
 
@@ -245,7 +245,7 @@ def test_the_machine_is_kept_awake_as_long_as_a_run_lasts(zones: Zones) -> None:
     run_of = f"import os, subprocess, sys; os.environ['{RUN_ID}'] = '1'; "
     service = begun(zones, run_of + f"subprocess.Popen([sys.executable, '-c', '{SLEEPER}']).wait(); {SLEEPER}")
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while not (runs := runs_of(service)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -259,13 +259,14 @@ def test_the_machine_is_kept_awake_as_long_as_a_run_lasts(zones: Zones) -> None:
         awake = stay_awake(runs, awake, holds)
         assert asked == runs and awake[runs[0]].poll() is None
         psutil.Process(runs[0]).kill()
-        awake[runs[0]].wait(timeout=20)
+        awake[runs[0]].wait(timeout=120)
         assert stay_awake([], awake, holds) == {}
     finally:
         stop(zones, "worker")
-    assert ended_within(service, 5)
+    assert ended_within(service, 60)
 
 
+@pytest.mark.more
 @pytest.mark.slow
 def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(tmp_path: Path) -> None:
     """With what launchd gives it and nothing else: the agent's own environment, folder and file."""
@@ -288,7 +289,7 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
                 stderr=out,
             )
         launchers.append(launcher)
-        deadline = time.monotonic() + 150
+        deadline = time.monotonic() + 300
         while log.read_text().count("in charge of") < times:
             assert launcher.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
@@ -307,7 +308,7 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
         second = launched(2)
         assert running(zones, "server") == server
         second.terminate()
-        assert second.wait(timeout=60) == 0, log.read_text()
+        assert second.wait(timeout=240) == 0, log.read_text()
         left = marked(zones, "server")
     finally:
         for launcher in launchers:

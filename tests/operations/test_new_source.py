@@ -34,6 +34,7 @@ def run(project: Path, *words: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.more
 @pytest.mark.slow
 def test_the_skeleton_lints_and_its_test_passes_and_it_is_at_most_40_lines(project):
     before = load_sources(project / "registry")

@@ -32,8 +32,8 @@ from tasks.settings import PROJECT
 from tasks.zones import Zones, write_json
 
 # a service with a child in a session of its own, as a worker starts its runs
-CHILD = "[sys.executable, '-c', 'import time; time.sleep(60)']"
-PARENT = f"import subprocess, sys, time; subprocess.Popen({CHILD}, start_new_session=True); time.sleep(60)"
+CHILD = "[sys.executable, '-c', 'import time; time.sleep(900)']"
+PARENT = f"import subprocess, sys, time; subprocess.Popen({CHILD}, start_new_session=True); time.sleep(900)"
 
 
 def begin(zones: Zones, command: str = PARENT):
@@ -45,7 +45,7 @@ def begin(zones: Zones, command: str = PARENT):
         address="",
         folder=zones.home.parent,
     )
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while command == PARENT and len(marked(zones, "worker")) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -64,17 +64,17 @@ def test_what_a_killed_service_left_behind_is_ended_by_the_next_start(zones: Zon
     service = begin(zones)
     (child,) = [one for one in marked(zones, "worker") if one.pid != service.pid]
     psutil.Process(service.pid).kill()
-    psutil.wait_procs([psutil.Process(service.pid)], timeout=5)
+    psutil.wait_procs([psutil.Process(service.pid)], timeout=60)
     assert running(zones, "worker") is None and child.is_running()
-    again = begin(zones, "import time; time.sleep(60)")
+    again = begin(zones, "import time; time.sleep(900)")
     assert [one.pid for one in marked(zones, "worker")] == [again.pid]
     stop(zones, "worker")
 
 
 def test_a_stranger_with_the_same_pid_is_left_alone(zones: Zones) -> None:
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(900)"])
     try:
-        service = begin(zones, "import time; time.sleep(60)")
+        service = begin(zones, "import time; time.sleep(900)")
         stop(zones, "worker")
         write_json(
             record_path(zones, "worker"), asdict(replace(service, pid=stranger.pid, started=service.started - 9))

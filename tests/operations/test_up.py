@@ -24,7 +24,8 @@ from tasks.settings import PROJECT
 from tasks.zones import Zones
 from tests.conftest import EARLY, FinishedRun, tables_of
 
-pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(2400)]
+ANSWER_S = 120  # a server on a busy machine answers late; one that hangs does not
 
 
 def of_home(home: Path) -> list[psutil.Process]:
@@ -52,7 +53,7 @@ class Home:
     def command(self, *words: str) -> str:
         command = [sys.executable, "-m", "flows.services", *words]
         done = subprocess.run(
-            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=600, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr + self.logs()
         return done.stdout
@@ -62,20 +63,20 @@ class Home:
         return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
 
     def ask(self, path: str, **content: object) -> list[dict]:
-        answer = httpx.post(f"{self.api}{path}", json=content, timeout=20)
+        answer = httpx.post(f"{self.api}{path}", json=content, timeout=ANSWER_S)
         answer.raise_for_status()
         return answer.json()
 
     def run(self, deployment: str, due: datetime, **parameters: object) -> str:
         """Ask for a run that was due at an instant; returns its id."""
-        found = httpx.get(f"{self.api}/deployments/name/{deployment}", timeout=20).raise_for_status().json()
+        found = httpx.get(f"{self.api}/deployments/name/{deployment}", timeout=ANSWER_S).raise_for_status().json()
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
         return self.ask(f"/deployments/{found['id']}/create_flow_run", state=state, parameters=parameters)["id"]  # type: ignore[call-overload]
 
     def state(self, run: str) -> dict:
-        return httpx.get(f"{self.api}/flow_runs/{run}", timeout=20).raise_for_status().json()["state"]
+        return httpx.get(f"{self.api}/flow_runs/{run}", timeout=ANSWER_S).raise_for_status().json()["state"]
 
-    def until(self, seen: Callable[[], object], within_s: float = 240) -> None:
+    def until(self, seen: Callable[[], object], within_s: float = 600) -> None:
         deadline = time.monotonic() + within_s
         while not seen():
             assert time.monotonic() < deadline, self.logs()
@@ -84,7 +85,7 @@ class Home:
     def task_begun(self, task: str) -> bool:
         return bool(self.ask("/task_runs/filter", task_runs={"name": {"like_": task}}))
 
-    def ended(self, run: str, within_s: float = 240) -> dict:
+    def ended(self, run: str, within_s: float = 600) -> dict:
         deadline = time.monotonic() + within_s
         while (state := self.state(run))["type"] not in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED"):
             assert time.monotonic() < deadline, f"{state} {self.logs()}"
@@ -141,7 +142,7 @@ def test_worker_killed_in_a_run_and_the_next_trigger_heals(
         assert home.ended(run)["name"] == "Crashed"
         assert "worker: started" in home.command("up", "--port", str(home.port))
         assert engines(home.folder) == [], "a new worker starts with nothing half-done beside it"
-    assert home.ended(home.run("daily/daily", datetime.now(UTC), **given), 300)["name"] == "Completed"
+    assert home.ended(home.run("daily/daily", datetime.now(UTC), **given))["name"] == "Completed"
     record_property("healed_s", time.monotonic() - began)
     like_undisturbed(home, first_run)
 
@@ -158,7 +159,7 @@ def test_server_killed_under_a_run_on_the_worker_is_not_missed_once_it_is_up_aga
     began = time.monotonic()
     told = home.command("up", "--port", str(home.port))
     assert "server: started" in told and "worker: up already" in told
-    assert home.ended(run, 300)["name"] == "Completed"
+    assert home.ended(run)["name"] == "Completed"
     record_property("healed_s", time.monotonic() - began)
     like_undisturbed(home, first_run)
 
@@ -168,13 +169,13 @@ def test_up_run_catch_up_crash_down(home: Home, archive: Path, record_property: 
     declared = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
     assert f"{len(declared)} deployments. UI: http://127.0.0.1:{home.port}" in told
     assert len(re.findall(r"\d\d:\d\d [A-Z+\-0-9]+ ", told)) == len(declared), "each with its next run"
-    assert httpx.get(f"http://127.0.0.1:{home.port}/dashboard", timeout=20).status_code == 200
+    assert httpx.get(f"http://127.0.0.1:{home.port}/dashboard", timeout=ANSWER_S).status_code == 200
     scheduled = home.ask("/flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}}, limit=200)
     assert {run["deployment_id"] for run in scheduled} == {one["id"] for one in home.ask("/deployments/filter")}
     assert [one["status"] for one in home.ask("/work_pools/mac/workers/filter")] == ["ONLINE"]
     before = sorted((one["id"], one["name"]) for one in home.ask("/automations/filter"))
     assert len(before) == 5
-    kept = httpx.get(f"{home.api}/admin/settings", timeout=20).json()["server"]["services"]["db_vacuum"]
+    kept = httpx.get(f"{home.api}/admin/settings", timeout=ANSWER_S).json()["server"]["services"]["db_vacuum"]
     assert set(kept["enabled"]) == {"events", "flow_runs"}, "or its database would grow for ever"
 
     # missed twice: it is done once, and the other ends at once
@@ -187,7 +188,7 @@ def test_up_run_catch_up_crash_down(home: Home, archive: Path, record_property: 
     pid_of = {one.pid for one in of_home(home.folder)}
     given["again"] = True
     crashing = home.run("ingest/policy_events", now, **given)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while home.state(crashing)["type"] != "RUNNING":
         assert time.monotonic() < deadline, home.logs()
         time.sleep(0.1)

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tasks.panel.join_tests import find_failures
 
 from tasks.calendar import as_of_instant, as_of_instants, sessions
 from tasks.errors import RegistryError
 from tasks.panel.join import AGE, as_known_at, build_panel, value_columns
-from tasks.registry import Join, JoinSpec, JoinTest
+from tasks.panel.published import unpublished_values
+from tasks.registry import Fallback, Join, JoinSpec
 
 LAST = pd.Timestamp("2000-02-29")
 DAYS = sessions(last=LAST)
@@ -122,23 +122,19 @@ def test_what_is_announced_ahead_waits_for_its_own_date(held):
         assert panel.at[row.Index, "x" + AGE] >= 0
 
 
-TESTED = SPEC.model_copy(update={"tests": (JoinTest.model_validate("expect_available_after"),)})
-NO_REGIMES = pd.DataFrame({"start": [], "end": [], "training_weight": []})
-
-
 @settings(max_examples=15, deadline=None)
 @given(histories(), st.data())
-def test_the_declared_test_passes_an_honest_panel_and_refuses_one_value_shown_before_its_release(held, data):
-    panel = build_panel(held, TESTED, as_of=LAST)
-    assert find_failures(panel, TESTED, observations=held, regimes=NO_REGIMES) == []
+def test_an_honest_panel_shows_what_was_published_and_one_value_shown_before_its_release_is_found(held, data):
+    panel = build_panel(held, SPEC, as_of=LAST)
+    assert all(not found.values for found in unpublished_values(panel, SPEC, held).values())
     shown = panel.index[panel["x"].notna()]
     if not len(shown):
         return
     row = panel.loc[data.draw(st.sampled_from(list(shown)))]
     late = held.copy()
     late.loc[held["value"] == row["x"], "available_at"] = row["as_of_instant"] + pd.Timedelta(microseconds=1)
-    told = find_failures(panel, TESTED, observations=late, regimes=NO_REGIMES)
-    assert any("x: " in line and "not published by their session" in line for line in told), told
+    found = unpublished_values(panel, SPEC, late)["x"]
+    assert found.values and " shows " in found.example
 
 
 def test_a_late_revision_of_an_old_value_never_replaces_a_newer_value():
@@ -200,3 +196,21 @@ def test_friday_sees_the_tuesday_report_and_thursday_the_one_before(panel):
     rows = panel.set_index("date")["cot_zl_open_interest" + AGE]
     assert rows[pd.Timestamp("2022-04-28")] == 9  # Tuesday the 19th
     assert rows[pd.Timestamp("2022-04-29")] == 3  # Tuesday the 26th, published 15:30 New York
+
+
+def test_a_fallback_is_shown_only_where_the_column_has_no_value_and_as_it_was_known():
+    """A stops after its third day; B, published a day later, stands in up to its own age limit."""
+    at = [as_of_instant(day) for day in DAYS]
+    held = observations(
+        [("A", DAYS[n], 10.0 + n, at[n], 1) for n in range(3)]
+        + [("B", DAYS[n], 20.0 + n, at[n + 1] - pd.Timedelta(hours=9), 1) for n in range(12)]
+    )
+    other = Fallback(source="s", target="B.value", max_age_days=4)
+    spec = JoinSpec(joins=(Join(source="s", max_age_days=0, columns={"x": "A.value"}, fallbacks={"x": other}),))
+    panel = build_panel(held, spec, as_of=LAST)
+    assert panel["x"].tolist()[:6] == [10, 11, 12, 22, 23, 24], "A while it lasts, then B as published by then"
+    assert panel["x" + AGE].tolist()[:4] == [0, 0, 0, 1]
+    assert np.isnan(panel["x"].iloc[-1]), "B is too old as well by the end"
+    assert unpublished_values(panel, spec, held)["x"].values == 0
+    alone = build_panel(held, SPEC, as_of=LAST)
+    assert alone.loc[alone["x"].isna(), "x"].isna().all()

@@ -145,7 +145,6 @@ def test_the_recorded_file_parses_to_its_contracts_and_stages_whole(recorded, re
     ("old", "new", "named"),
     [
         (b"OI\t\tOI Chg", b"Open Int\t\tOI Chg", "OI"),
-        (b"8,994\t\t", b"", "11 cells"),
         (b"Contract", b"Code", "Contract"),
     ],
 )
@@ -154,6 +153,14 @@ def test_another_shape_is_drift_that_says_what(recorded, registry, tmp_path, old
     path.write_bytes(QUOTES.replace(old, new, 1))
     with pytest.raises(SchemaDrift, match=named):
         dce.parse(dataclasses.replace(recorded, path=path), registry.sources.source("dce"))
+
+
+def test_a_line_of_another_length_costs_its_contract(recorded, registry, tmp_path):
+    path = tmp_path / recorded.path.name
+    path.write_bytes(QUOTES.replace(b"8,994\t\t", b"", 1))
+    rows = dce.parse(dataclasses.replace(recorded, path=path), registry.sources.source("dce"))
+    (why,) = rows["refused"].dropna()
+    assert "11 cells" in why and rows["refused"].isna().any()
 
 
 def test_a_contract_that_expired_or_was_never_held_is_not_stale(registry, spec, server, zones):

@@ -290,6 +290,7 @@ def test_a_series_that_ended_is_not_stale_once_its_last_value_is_held(staged, re
         "DTWEXM",
         "PET.W_EPC0_SAX_NUS_MBBL.W",
         "PET.W_EPLLPZ_SAE_NUS_MBBL.W",
+        "baltic-dry-index",
     ]
     assert table.loc[table["ended"], "stale_limit_days"].isna().all()
     assert table.loc["DFF", "stale_limit_days"] == 7

@@ -258,7 +258,7 @@ def test_an_altered_recorded_file_and_a_missing_folder_are_refused_by_name(fred,
     altered = ingest(fred, origin=copy)
     assert (altered.status, list(altered.failures)) == ("partial", [target.parent.name])
     assert re.search(rf"{target.name}: sha256 .* is not the .* of MANIFEST\.csv", altered.message)
-    with pytest.raises(OriginError, match="set CBI_ARCHIVE"):
+    with pytest.raises(OriginError, match="nowhere is not a folder; use `--origin recorded`"):
         ingest(fred, origin=tmp_path / "nowhere")
 
 

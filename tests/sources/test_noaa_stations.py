@@ -171,9 +171,6 @@ def test_mei_seasons_are_dated_at_their_second_month_and_the_sentinel_is_no_valu
     ("source", "series", "old", "new"),
     [
         ("ghcnd", CHICAGO, b"USW00094846", b"USW00014842"),
-        ("ghcnd", CHICAGO, b"  98H S", b"9x8H S "),
-        ("mei", "meiv2", b"1979     2022", b"1979     2023"),
-        ("mei", "meiv2", b"2005  ", b"2005 1"),
         ("mei", "meiv2", b"1979     2022", b"YEAR DJ JF"),
     ],
 )
@@ -185,6 +182,22 @@ def test_another_shape_is_drift(source, series, old, new, staged, registry, writ
     module = {"ghcnd": ghcnd, "mei": mei}[source]
     with pytest.raises(SchemaDrift, match="2020-04-05"):
         module.parse(changed, registry.sources.source(source))
+
+
+@pytest.mark.parametrize(
+    ("source", "series", "old", "new", "said"),
+    [
+        ("mei", "meiv2", b"1979     2022", b"1979     2023", "no line of 12 seasons for 2023"),
+        ("mei", "meiv2", b"2005  ", b"2005 1", "no line of 12 seasons for 2005"),
+    ],
+)
+def test_a_line_of_another_shape_costs_itself(source, series, old, new, said, staged, registry, written):
+    (payload,) = landed(staged.zones, source, series)
+    changed = written(source, series, payload.path.read_bytes().replace(old, new, 1), payload.path.suffix[1:])
+    module = {"ghcnd": ghcnd, "mei": mei}[source]
+    rows = module.parse(changed, registry.sources.source(source))
+    assert rows["refused"].dropna().str.contains(said).all() and rows["refused"].notna().sum() == 1
+    assert rows["refused"].isna().sum() > 400
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"<html>down</html>", b"null", b"[]", b"[1, 2]", b"{}", b"[{}]"])

@@ -219,12 +219,20 @@ def test_a_country_whose_sales_were_all_cancelled_may_go_without_breaking_the_to
     [
         ({"unitId": 2}, "not in tonnes"),
         ({"commodityCode": 901}, "another commodity"),
-        ({"weekEndingDate": "soon"}, "weekEndingDate that is no date: 'soon'"),
     ],
 )
 def test_another_unit_commodity_or_date_is_drift(document, spec, changed, said):
     with pytest.raises(SchemaDrift, match=said):
         usda_fas.parse(document(years(rows_2024=[*YEAR_2024, YEAR_2024[0] | changed])), spec)
+
+
+def test_a_row_without_a_date_costs_itself(document, spec):
+    odd = YEAR_2024[0] | {"weekEndingDate": "soon"}
+    rows = usda_fas.parse(document(years(rows_2024=[*YEAR_2024, odd])), spec)
+    (why,) = rows["refused"].dropna()
+    assert "weekEndingDate that is no date: 'soon'" in why
+    whole = usda_fas.parse(document(years(rows_2024=YEAR_2024)), spec)
+    assert rows["refused"].isna().sum() == len(whole)
 
 
 def test_a_renamed_column_is_drift_by_name(document, spec):

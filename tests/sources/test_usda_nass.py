@@ -211,7 +211,11 @@ def test_quick_stats_and_the_csv_say_the_same_in_the_same_series(payload, spec, 
 @pytest.fixture(scope="module")
 def recorded(archive, registry) -> list[Payload]:
     spec = registry.sources.source("usda_nass")
-    return [one for folder in spec.replayed for one in recorded_files(archive, "usda_nass", folder)]
+    return [
+        one
+        for folder in spec.replayed_in(archive / "usda_nass")
+        for one in recorded_files(archive, "usda_nass", folder)
+    ]
 
 
 def test_the_recorded_years_have_every_week_and_number_printed(recorded, archive, registry):

@@ -164,13 +164,18 @@ def test_a_projected_year_counts_before_it_begins(spec, ingest, server, zones):
         ("(1000 MT)", "(MT)", "line 2 is in '\\(MT\\)'"),
         ("Domestic Consumption", "Total Dom. Cons.", "no rows for domestic_use"),
         ("4243000", "4243009", "no rows for palm_oil"),
-        ("2021,00", "2021,13", "line 8 has no Calendar_Year and Month"),
     ],
 )
 def test_a_file_that_changed_is_drift_that_says_what(payload, spec, old, new, said):
     lines = [text.replace(old, new) for text in LINES]
     with pytest.raises(SchemaDrift, match=said):
         usda_psd.parse(payload(packed(*lines, header=HEADER.replace(old, new))), spec)
+
+
+def test_a_line_without_a_month_costs_itself(payload, spec):
+    rows = usda_psd.parse(payload(packed(*[text.replace("2021,00", "2021,13") for text in LINES])), spec)
+    (why,) = rows["refused"].dropna()
+    assert "line 8 has no Calendar_Year and Month" in why and rows["released_at"].notna().sum() == len(rows) - 1
 
 
 def test_a_zip_that_is_cut_too_large_or_holds_something_else_is_drift(payload, spec, monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.errors import SourceUnavailable
+from tasks.errors import SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.registry import SourceSpec
 from tasks.sources import yahoo
@@ -219,3 +219,27 @@ def test_the_recorded_equities_and_funds_stage_whole_and_are_marked_revised(stag
     assert not held.quarantine["series"].isin(EQUITIES).any()
     volume = held.observations.query("series == 'ADM' and field == 'volume'")
     assert set(volume["unit"]) == {"shares"}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refusal_of_yahoo_is_an_outage_and_no_symbol_is_called_delisted(ask, server, status):
+    words = {"finance": {"result": None, "error": {"code": "Unauthorized", "description": "Invalid Crumb"}}}
+    server.script = [(status, json.dumps(words).encode())]
+    with pytest.raises(SourceDown, match=rf"an outage of Yahoo, which refuses this machine: HTTP {status}: ") as raised:
+        ask(attempts=3)
+    assert "Invalid Crumb" in str(raised.value) and "delisted" not in str(raised.value)
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_an_outage_of_yahoo_is_said_with_its_status_and_words(ask, server, status):
+    server.script = [(status, b"<html>Will not be long</html>")]
+    with pytest.raises(SourceDown, match=rf"an outage of Yahoo: HTTP {status}: <html>Will not be long") as raised:
+        ask()
+    assert "delisted" not in str(raised.value)
+
+
+def test_an_empty_answer_is_no_guess_about_the_symbol(ask, server):
+    server.script = [(200, b'{"chart": {"result": [], "error": null}}')]
+    with pytest.raises(SourceUnavailable) as raised:
+        ask()
+    assert "delisted" not in str(raised.value)

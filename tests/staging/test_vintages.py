@@ -71,9 +71,24 @@ def assert_cut_equals_restaged(full: pd.DataFrame, cut: pd.DataFrame, through: p
     pd.testing.assert_frame_equal(left, right, check_exact=True)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def at_random(count: int):
+    return settings(max_examples=count, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@at_random(15)
 @given(data=st.data())
 def test_staging_cut_at_any_time_is_the_full_staging_of_then(payload, stage, data):
+    cut_equals_restaged(payload, stage, data)
+
+
+@pytest.mark.more
+@at_random(150)
+@given(data=st.data())
+def test_staging_cut_at_any_time_is_the_full_staging_of_then_in_more_cases(payload, stage, data):
+    cut_equals_restaged(payload, stage, data)
+
+
+def cut_equals_restaged(payload, stage, data) -> None:
     """Random payloads over the same days: revisions, spikes, level shifts, late and early fetches."""
     price = st.sampled_from(["40.5", "40.6", "70", "71", "null"])
     made = []
@@ -106,7 +121,13 @@ def random_dates(count: int) -> list[pd.Timestamp]:
     return [pd.Timestamp(day) for day in chance.sample(list(sessions("2001-01-02", "2023-12-28")), count)]
 
 
-@pytest.mark.parametrize("day", random_dates(2), ids=lambda day: f"{day:%Y-%m-%d}")
+@pytest.mark.parametrize(
+    "day",
+    [
+        pytest.param(day, marks=[pytest.mark.more] * (n > 0), id=f"{day:%Y-%m-%d}")
+        for n, day in enumerate(random_dates(2))
+    ],
+)
 @pytest.mark.parametrize("source", ["yahoo", "fred", "cftc", "noaa"])
 def test_the_archive_staged_as_of_a_day_is_the_full_staging_of_then(staged, registry, source, day):
     through = as_of_instant(day)

@@ -7,15 +7,21 @@ import pytest
 
 from tasks.warehouse import cost, prices
 from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.zones import Zones
+from tests.warehouse.conftest import forecast, rows
 
 MB = prices.MB
 
 
-@pytest.fixture
-def found(zones, forecasts, features) -> dict[str, cost.Size]:
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, cost.Size]:
+    zones = Zones(tmp_path_factory.mktemp("sizes") / "home")
     warehouse = DuckDbWarehouse(zones)
+    dates = pd.to_datetime(["2023-12-28", "2023-12-29", "2024-01-02"])
+    features = pd.DataFrame({"date": dates, "close": [48.1, 48.2, 47.9], "vix": [12.5, None, 13.2]})
+    forecasts = rows("forecasts.zl_forecasts_daily", forecast(regime="größe"), forecast("12m"))
     frames = {
-        "forecasts.zl_forecasts_daily": forecasts({"regime": "größe"}, {"horizon": "12m"}),
+        "forecasts.zl_forecasts_daily": forecasts,
         "features.zl_daily_v1": features,
         "features.zl_panel_daily_v1": features[["date"]].assign(zl_last=1.0, vix_last=[1.0, None, 2.0]),
     }

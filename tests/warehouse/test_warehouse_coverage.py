@@ -12,9 +12,7 @@ DAY = pd.Timestamp("2001-12-31")
 
 
 def test_coverage_is_published_once_and_stated_whole(zones, warehouse):
-    entry = FeatureEntry(
-        formula="x", unit="x", sources=["x"], point_in_time="exact", sign="?", max_missing_share=0, first_date=DAY
-    )
+    entry = FeatureEntry(formula="x", unit="x", sources=["x"], point_in_time="exact", sign="?", first_date=DAY)
     features = pd.DataFrame({"date": sessions("2000-01-03", DAY), "a": 1.0, "b": float("nan")})
     both = coverage_by_year(features, FeatureRegistry(categories={"price": {"a": entry}, "absent": {"b": entry}}))
 

@@ -151,6 +151,7 @@ def test_killed_while_the_file_is_made_leaves_none(killer, undisturbed, tmp_path
     assert sorted(path.name for path in (tmp_path / "warehouse").iterdir()) == ["cbi.duckdb", "published"]
 
 
+@pytest.mark.more
 def test_killed_at_any_moment_then_run_again(killer, undisturbed, tmp_path):
     killed = 0
     for number, after_ms in enumerate((5, 40, 80, 120, 160, 220)):

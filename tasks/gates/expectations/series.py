@@ -80,7 +80,7 @@ class ExpectPricesPositive(FrameExpectation):
 
 
 class ExpectSourcesToAgree(FrameExpectation):
-    """``left`` is within ``tolerance`` (relative) of ``right`` on ``mostly`` of the ``last`` dates that both have.
+    """``left`` is within ``tolerance`` (relative) of ``right`` on ``mostly`` of the ``last`` dates that right has.
 
     Each is named as ``source series field`` and read in its newest vintage. Where they disagree, the rows at fault are
     those of the left series from the first of these dates on, all fields: ``right`` is the reference. Without a shared
@@ -98,8 +98,9 @@ class ExpectSourcesToAgree(FrameExpectation):
         return ("source", "series", "field", "observation_date", "vintage", "value")
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        both = pd.concat({"left": _newest(frame, self.left), "right": _newest(frame, self.right)}, axis=1, join="inner")
-        both = both.dropna().sort_index().tail(self.last).reset_index()
+        reference = _newest(frame, self.right).dropna().sort_index().tail(self.last)
+        both = pd.concat({"left": _newest(frame, self.left), "right": reference}, axis=1, join="inner")
+        both = both.dropna().sort_index().reset_index()
         apart = (both["left"] / both["right"] - 1).abs()
         shown = both.assign(relative_gap=apart.round(4)).rename(columns={"left": self.left, "right": self.right})
         worst = apart.sort_values(ascending=False).index

@@ -14,7 +14,6 @@ CREATE TABLE IF NOT EXISTS features.master_feature_universe (
   first_date DATE,  -- of a value in this run
   last_date DATE,
   missing_share FLOAT64,  -- of the sessions since first_date; 1 where there is no value
-  max_missing_share FLOAT64,
   created_at TIMESTAMP,
   PRIMARY KEY (as_of, feature) NOT ENFORCED
 )

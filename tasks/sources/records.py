@@ -1,0 +1,73 @@
+"""One bad record costs itself: tables and arrays read row by row where a whole reading fails."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pandas as pd
+
+from tasks.errors import SchemaDrift
+from tasks.sources.payloads import Payload, refusal
+
+Refused = list[dict[str, object]]
+
+
+def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> tuple[pd.DataFrame, Refused]:
+    """A CSV payload as ``pandas.read_csv(..., **given)`` reads it, and the refusals of lines with too many fields.
+
+    A refused line keeps its place, with its first field and no others: the rows below it keep their numbers. A byte
+    that is no UTF-8 costs its cell.
+
+    Raises:
+        SchemaDrift: it is no CSV at all.
+    """
+    content = payload.path.read_bytes() if content is None else content
+    try:
+        return _read(content, given), []
+    except (pd.errors.ParserError, UnicodeDecodeError):
+        pass
+    except pd.errors.EmptyDataError as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    refused: Refused = []
+    width = 0
+
+    def too_long(fields: list[str]) -> list[str | None]:
+        told = ",".join(map(str, fields))[:120]
+        refused.append(refusal(payload.series, f"{payload.name}: {len(fields)} fields, {width} headings: {told!r}"))
+        return [fields[0], *[None] * (width - 1)]
+
+    slow = {"engine": "python", "encoding_errors": "replace"} | {k: v for k, v in given.items() if k != "low_memory"}
+    try:
+        width = len(_read(content, slow | {"nrows": 1}).columns)
+        served = _read(content, slow | {"on_bad_lines": too_long})
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    if len(refused) * 2 > len(served):
+        raise SchemaDrift(f"{payload.name}: not a CSV ({len(refused)} of {len(served)} lines have too many fields)")
+    return served, refused
+
+
+def _read(content: bytes, given: dict[str, Any]) -> pd.DataFrame:
+    frame: pd.DataFrame = pd.read_csv(io.BytesIO(content), **given)
+    return frame
+
+
+def mappings(payload: Payload, rows: list[Any], needed: tuple[str, ...] = ()) -> tuple[pd.DataFrame, Refused]:
+    """The rows of a JSON array, indexed by their place, and the refusals of those that are no object with ``needed``.
+
+    Raises:
+        SchemaDrift: no row can be used; it says what is wrong with the first one.
+    """
+    good: dict[int, dict[str, Any]] = {}
+    refused: Refused = []
+    for place, row in enumerate(rows):
+        missing = [name for name in needed if not isinstance(row, dict) or name not in row]
+        if isinstance(row, dict) and not missing:
+            good[place] = row
+        else:
+            why = f"no {missing} in row {place + 1}" if missing else f"row {place + 1} is no record"
+            refused.append(refusal(payload.series, f"{payload.name}: {why}; the source renamed it", row=place + 1))
+    if refused and not good:
+        raise SchemaDrift(str(refused[0]["refused"]))
+    return pd.DataFrame(list(good.values()), index=pd.Index(list(good), dtype="int64")), refused

@@ -1,0 +1,185 @@
+"""What a person meets on the command line: help at once, the nearest right word, one line at a signal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.command_line import command, nearest
+from tasks.errors import WarehouseError
+from tasks.settings import PROJECT
+from tasks.warehouse.dialect import parse_query, read_names
+from tasks.warehouse.views import known_names
+
+COMMANDS = [
+    *("audit", "backfill", "bundle", "daily", "deployments", "gates", "health", "ingest", "install", "launcher"),
+    *("services", "soak", "support_bundle", "training"),
+]
+HEAVY = ("prefect", "pandas", "great_expectations", "lightgbm", "duckdb")
+
+
+def python(*words: str, home: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    own = {**os.environ, **({"CBI_HOME": str(home)} if home else {}), **environment}
+    return subprocess.run(
+        [sys.executable, *words], cwd=PROJECT, env=own, capture_output=True, encoding="utf-8", timeout=300, check=False
+    )
+
+
+@pytest.mark.parametrize("name", [*(f"flows.{name}" for name in COMMANDS), "tasks.warehouse", "tasks.warehouse.cost"])
+def test_help_has_an_example_and_is_no_run(name, tmp_path):
+    asked = python("-m", name, "--help", home=tmp_path / "home")
+    assert asked.returncode == 0, asked.stderr
+    assert "examples:\n" in asked.stdout and f"  python -m {name}" in asked.stdout
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("name", [f"flows.{name}" for name in COMMANDS if name != "soak"])
+def test_help_of_a_flow_imports_nothing_that_takes_seconds(name):
+    look = (
+        "import atexit, runpy, sys; sys.argv = [sys.argv[1], '--help']; "
+        f"atexit.register(lambda: print('IMPORTED', [m for m in {HEAVY} if m in sys.modules])); "
+        f"runpy.run_module(sys.argv[0], run_name='__main__')"
+    )
+    assert "IMPORTED []" in python("-c", look, name).stdout
+
+
+def test_help_names_the_sources_and_families_there_are():
+    assert "usda_wasde" in python("-m", "flows.ingest", "--help").stdout
+    assert "lightgbm" in python("-m", "flows.training", "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["flows.gates", "post_stagin"], "Did you mean POST_STAGING?"),
+        (["flows.ingest", "yaho"], "Did you mean yahoo?"),
+        (["flows.ingest", "fred", "--series", "DSG10"], "Did you mean DGS10?"),
+        (["flows.backfill", "gdlet", "--start", "2020-01-01"], "Did you mean gdelt?"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_nearest_right_one_before_anything_starts(words, told, tmp_path):
+    done = python("-m", *words, home=tmp_path / "home")
+    assert done.returncode == 1 and done.stderr.rstrip().endswith(told), done.stderr
+    assert not (tmp_path / "home" / "prefect").exists()
+
+
+@pytest.mark.parametrize(
+    ("sql", "told"),
+    [("SELEC 1", "Did you mean SELECT?"), ("SELECT point FORM api.vw_latest_forecast x", "Did you mean FROM?")],
+)
+def test_a_slip_in_a_keyword_is_told(sql, told):
+    with pytest.raises(WarehouseError, match=r"SQL does not parse") as refused:
+        parse_query(sql)
+    assert str(refused.value).endswith(told)
+
+
+def test_a_wrong_name_of_a_dataset_is_told():
+    [name] = read_names(parse_query("WITH x AS (SELECT * FROM apii.vw_latest_forecast) SELECT * FROM x"))
+    assert name == "apii.vw_latest_forecast"
+    assert nearest(name, known_names()) == " Did you mean api.vw_latest_forecast?"
+    assert nearest("qqqq", known_names()) == ""
+
+
+def test_a_sign_that_the_terminal_lacks_ends_no_command(tmp_path):
+    say = "from tasks.command_line import command; command('x', 'y'); print('Süßöl ≥ 5')"
+    said = python("-c", say, PYTHONIOENCODING="ascii")
+    assert (said.returncode, said.stdout) == (0, "S???l ? 5\n"), said.stderr
+
+
+def test_without_examples_there_is_no_heading():
+    assert "examples" not in command("x", "y").format_help()
+
+
+@pytest.fixture
+def begun() -> Iterator[list[subprocess.Popen[str]]]:
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def begin(started: list[subprocess.Popen[str]], *words: str, home: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", *words],
+        cwd=PROJECT,
+        env={**os.environ, "CBI_HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    started.append(process)
+    return process
+
+
+def child_of(process: subprocess.Popen[str], word: str, within_s: float = 120) -> psutil.Process:
+    """The first process below it whose command has the word."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            if any(word in part for part in child.cmdline()):
+                return child
+        time.sleep(0.1)
+    raise AssertionError(f"no {word}")
+
+
+@pytest.mark.more
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("asked", "status", "name"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 143, "SIGTERM")]
+)
+def test_a_daily_run_asked_to_end_says_what_stands_and_leaves_no_server(
+    asked, status, name, archive, few_families, tmp_path, monkeypatch, begun
+):
+    monkeypatch.setenv("CBI_REGISTRY", str(few_families))
+    run = begin(begun, "flows.daily", "--origin", str(archive), "--as-of", "2011-12-30", home=tmp_path / "home")
+    server = child_of(run, "prefect.server.api.server:create_app")
+    landed = tmp_path / "home" / "raw"
+    deadline = time.monotonic() + 180
+    while not landed.exists() and time.monotonic() < deadline:  # within the flow, where Prefect has taken SIGTERM
+        time.sleep(0.1)
+    run.send_signal(asked)
+    _, said = run.communicate(timeout=60)
+    last = [line for line in said.splitlines() if line.strip()][-1]
+    assert last == f"Ended by {name}. Nothing was published yet. The same command goes on where this one stopped."
+    assert run.returncode == status and "Traceback" not in said
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.more
+@pytest.mark.xdist_group("daily")  # it needs the day computed there
+@pytest.mark.slow
+def test_what_was_published_before_is_named(copied_home, archive, few_families, monkeypatch, begun):
+    from flows.daily import open_daily_run, what_stands
+
+    monkeypatch.setenv("CBI_HOME", str(copied_home))
+    monkeypatch.setenv("CBI_REGISTRY", str(few_families))
+    told = what_stands(open_daily_run(str(archive), "2011-12-30"))
+    assert told.startswith("Published is the forecast of 2011-12-30, made 20")
+    told = what_stands(open_daily_run(str(archive), "2011-12-29"))
+    assert told.startswith("Nothing was published of 2011-12-29; the newest forecast is of 2011-12-30 and stays.")
+
+
+def test_a_signal_before_anything_has_begun_is_one_line_too(tmp_path, begun):
+    wait = (
+        "import time, runpy, sys, flows.arguments as a\n"
+        "sys.argv = ['flows.daily']\n"
+        "a.begin(a.daily(), a.NOTHING_PUBLISHED)\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", wait], cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8"
+    )
+    begun.append(run)
+    assert run.stdout is not None and run.stdout.readline() == "ready\n"
+    run.send_signal(signal.SIGTERM)
+    _, said = run.communicate(timeout=30)
+    assert said == "Ended by SIGTERM. Nothing was published; earlier forecasts stay as they were.\n"

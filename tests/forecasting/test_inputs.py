@@ -1,0 +1,103 @@
+"""What a forecast says of its inputs: which source is gone, what was set aside, what stands in, who has no driver."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from tasks.calendar import sessions
+from tasks.day import InputNotes
+from tasks.forecasting.forecast import has_driver, input_reasons
+from tasks.registry import FeatureEntry, FeatureRegistry
+from tasks.reporting.alerts import raise_alerts
+from tasks.reporting.terminal import notes
+
+DAYS = sessions("2018-01-02", "2019-06-28")
+
+
+def entry(*sources: str) -> FeatureEntry:
+    return FeatureEntry(
+        formula="x", unit="x", sources=sources, point_in_time="lagged", sign="?", first_date="2000-01-03"
+    )
+
+
+REGISTRY = FeatureRegistry(
+    categories={
+        "positioning": {name: entry("cftc") for name in ("cot_a", "cot_b", "cot_c")},
+        "macro": {"vix": entry("yahoo ^VIX", "fred VIXCLS"), "rate": entry("fred DGS10")},
+        "price": {"zl": entry("yahoo ZL=F"), "zs": entry("yahoo ZS=F")},
+    }
+)
+READS = list(REGISTRY.features)
+
+
+def features(**gone: int) -> pd.DataFrame:
+    """Every feature is known on every session, but for the last so many of those given."""
+    table = pd.DataFrame({"date": DAYS} | dict.fromkeys(READS, 1.0))
+    for name, sessions_gone in gone.items():
+        table.loc[len(DAYS) - sessions_gone :, name] = np.nan
+    return table
+
+
+def reasons(table: pd.DataFrame, *, trained: int = -1, notes: InputNotes | None = None) -> list[str]:
+    return input_reasons(table, READS, REGISTRY, trained_as_of=DAYS[trained], notes=notes)
+
+
+def test_a_source_that_is_gone_is_named_with_the_inputs_that_are_lost() -> None:
+    assert reasons(features()) == []
+    assert reasons(features(cot_a=30)) == [], "one of three, and one of seven, is not yet worth a word"
+    assert reasons(features(cot_a=30, cot_c=30)) == ["cftc: 2 of 3 inputs are missing (cot_a, cot_c)"]
+
+
+def test_what_was_missing_when_the_model_was_trained_is_not_lost() -> None:
+    long_gone = features(cot_a=200, cot_b=200, cot_c=200)
+    assert reasons(long_gone) == []
+    assert reasons(long_gone, trained=-201) == ["cftc: 3 of 3 inputs are missing (cot_a, cot_b, cot_c)"]
+
+
+def test_what_was_set_aside_and_what_stands_in_degrade_the_models_that_read_it() -> None:
+    told = InputNotes(set_aside={"yahoo ZS=F": "shows the future"}, stands_in={"yahoo ^VIX": "fred VIXCLS"})
+    assert reasons(features(), notes=told) == [
+        "yahoo ZS=F is set aside (zs): shows the future",
+        "fred VIXCLS stands in for yahoo ^VIX (vix)",
+    ]
+    assert input_reasons(features(), ["zl", "rate"], REGISTRY, trained_as_of=DAYS[-1], notes=told) == []
+    series = pd.DataFrame(columns=["source", "series", "observations", "age_days", "stale_limit_days"])
+    forecasts = pd.DataFrame({"degraded": [False], "horizon": ["1w"], "degraded_reason": [None]})
+    alerts = raise_alerts([], series, forecasts, inputs=told)
+    assert list(alerts["kind"]) == ["input", "input"] and list(alerts["subject"]) == ["yahoo ZS=F", "yahoo ^VIX"]
+
+
+def test_a_group_without_a_value_has_no_driver_and_a_move_on_a_missing_value_stays() -> None:
+    contributions = pd.Series({"cot_a": 0.0, "cot_b": 0.0, "vix": 0.1, "rate": 0.0, "zl": 0.3})
+    values = pd.Series({"cot_a": np.nan, "cot_b": np.nan, "vix": np.nan, "rate": 4.0, "zl": 50.0})
+    assert list(has_driver(contributions, values, REGISTRY)) == [False, False, True, True, True]
+
+
+def summary(families: list[str], champions: list[str]) -> SimpleNamespace:
+    forecasts = pd.DataFrame(
+        {
+            "horizon": ["1w", "1m"],
+            "family": families,
+            "is_baseline": [family == "no_change" for family in families],
+            "degraded": [family != champion for family, champion in zip(families, champions, strict=True)],
+            "degraded_reason": "ridge/1m/v0001 cannot serve: no forecast without vix",
+            "p10": 1.0,
+            "p90": 2.0,
+        }
+    )
+    board = pd.DataFrame({"family": [*champions, "har"], "champion": [True, True, False], "skill_pct": np.nan})
+    return SimpleNamespace(forecasts=forecasts, leaderboard=board)
+
+
+def test_champions_that_cannot_serve_are_not_said_to_have_missed_the_gates() -> None:
+    missed = "No model met the promotion gates"
+    assert any(missed in line for line in notes(summary(["no_change"] * 2, ["no_change"] * 2)))
+    cannot = notes(summary(["no_change"] * 2, ["no_change", "ridge"]))
+    assert not any(missed in line for line in cannot)
+    assert any("cannot serve today" in line for line in cannot) and any("without vix" in line for line in cannot)
+    assert not any(
+        "cannot serve today" in line for line in notes(summary(["no_change", "ridge"], ["no_change", "ridge"]))
+    )
