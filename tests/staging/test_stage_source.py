@@ -40,7 +40,7 @@ def test_staging_twice_changes_nothing_and_says_so(fred, zones):
     stamps = {path: path.stat().st_mtime_ns for path in zones.staging.rglob("*")}
     again = stage_source(zones, "fred", fred, as_of=AS_OF, code="1")
     assert first.changed and not again.changed
-    assert hashes(zones) == before and len(before) == 7
+    assert hashes(zones) == before and len(before) == 8
     assert {path: path.stat().st_mtime_ns for path in zones.staging.rglob("*")} == stamps, "nothing was written"
     pd.testing.assert_frame_equal(first.observations, again.observations)
     pd.testing.assert_frame_equal(first.quarantine, again.quarantine, check_categorical=False)
