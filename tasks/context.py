@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from tasks import clock
 from tasks.calendar import FIRST_SESSION, last_finished_session, session_on_or_before
 from tasks.errors import OriginError, SchemaDrift
 from tasks.registry import (
@@ -57,8 +58,10 @@ class Run:
 
     @property
     def origin_kind(self) -> str:
-        """``live``, ``recorded`` or ``folder``: what a reader of the forecast is told."""
-        return self.origin if self.origin in (LIVE, RECORDED) else "folder"
+        """``live``, ``recorded``, ``folder``, or ``rehearsal`` under ``CBI_NOW``: what a reader sees."""
+        if self.origin == LIVE:
+            return "rehearsal" if clock.is_simulated() else LIVE
+        return self.origin if self.origin == RECORDED else "folder"
 
 
 def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Progress = silently) -> Run:

@@ -18,6 +18,7 @@ from tasks.zones import require_usable_home
 
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "CBI_"
+CLOCK = "CBI_NOW"
 
 
 class Settings(BaseModel):
@@ -107,7 +108,10 @@ def _written_in(file: Path) -> dict[str, str]:
         lines = dotenv_values(file, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {error}. Save it as UTF-8 text") from None
-    return {name: value for name, value in lines.items() if name.startswith(PREFIX) and value}
+    given = {name: value for name, value in lines.items() if name.startswith(PREFIX) and value}
+    if CLOCK in given:
+        raise SettingsError(f"{file}: {CLOCK} rehearses another day and belongs in the environment of one command")
+    return given
 
 
 def main() -> int:

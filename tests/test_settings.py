@@ -100,3 +100,9 @@ def test_make_asks_for_one_setting(tmp_path: Path) -> None:
         check=True,
     )
     assert done.stdout == f"{home}\n"
+
+
+def test_a_rehearsed_clock_belongs_to_one_command_not_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("CBI_NOW=2023-11-03T18:30-05:00\n")
+    with pytest.raises(SettingsError, match="CBI_NOW rehearses another day"):
+        load_settings(tmp_path)

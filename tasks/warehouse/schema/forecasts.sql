@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_forecasts_daily (
   regime STRING,
   conviction FLOAT64,
   confidence FLOAT64,
-  origin STRING,  -- of its payloads: live, recorded (the archive that ends in the past) or folder
+  origin STRING,  -- of its payloads: live, recorded (the archive that ends in the past), folder, or rehearsal (CBI_NOW)
   data_snapshot STRING,
   code_version STRING,
   created_at TIMESTAMP,
