@@ -13,7 +13,7 @@ from tasks.operations.services import ALLOCATORS
 from tasks.settings import PROJECT
 
 FREED_UNDER_A_PIN = """
-import numpy as np, psutil
+import numpy as np, psutil, pyarrow  # which a run has loaded long before
 from flows.runtime import give_back_memory
 held = lambda: psutil.Process().memory_info().rss / 2**20
 before = held()
