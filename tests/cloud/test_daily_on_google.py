@@ -30,9 +30,10 @@ def said(warehouse: Warehouse) -> dict[str, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("daily")  # the emulators first: without them no Prefect server is started
 @pytest.mark.timeout(900)
 def test_both_emulators_give_what_duckdb_and_a_folder_give_and_a_second_run_changes_nothing(
-    run_daily, first_run, models_uri, bigquery_emulator, tmp_path: Path
+    bigquery_server_address, storage_emulator, run_daily, first_run, models_uri, bigquery_emulator, tmp_path: Path
 ):
     home = tmp_path / "home"
     shutil.copytree(first_run.home / "fits", home / "fits")  # what was fitted from the same files is the same

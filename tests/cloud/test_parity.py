@@ -61,7 +61,8 @@ def test_each_feature_refreshed_in_bigquery_is_that_of_the_python_build(file, bi
         np.testing.assert_allclose(held[name], values, rtol=0, atol=WITHIN, equal_nan=True, err_msg=name)
 
 
-def test_every_view_shows_the_same_rows_on_both_engines(bigquery, first_run, tmp_path):
+@pytest.mark.xdist_group("daily")
+def test_every_view_shows_the_same_rows_on_both_engines(bigquery_server_address, bigquery, first_run, tmp_path):
     home = DuckDbWarehouse(Zones(first_run.home))
     held = {name: home.read(name).to_pandas(date_as_object=False) for name in tables() if name in home.row_counts()}
     for name, frame in held.items():

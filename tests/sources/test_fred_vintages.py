@@ -288,6 +288,7 @@ def test_a_series_that_ended_is_not_stale_once_its_last_value_is_held(staged, re
     assert told.tolist() == [
         "TEDRATE",
         "DTWEXM",
+        "bdmep.CURITIBA",
         "PET.W_EPC0_SAX_NUS_MBBL.W",
         "PET.W_EPLLPZ_SAE_NUS_MBBL.W",
         "baltic-dry-index",
