@@ -25,6 +25,7 @@ def prove(copied_home: Path, few_families: Path, monkeypatch):
     return lambda: command.prove(run, days=2, restaged=0, permutations=1, console=Console(quiet=True))
 
 
+@pytest.mark.more
 def test_the_audit_is_of_the_training_files_and_the_code_of_the_run(prove, copied_home):
     audit, report = prove()
     assert audit.passed and audit.findings == ()
