@@ -23,6 +23,7 @@ import pandas as pd
 import pytest
 import yaml
 from filelock import FileLock
+from hypothesis import settings
 
 from tasks.features.build import build_features
 from tasks.labels import build_labels
@@ -53,6 +54,8 @@ from tasks.zones import Zones
 from tests.emulators import bigquery_server
 
 pytest_plugins = ["tests.faults.page"]
+settings.register_profile("busy", deadline=None)  # an example is slow on a busy machine, and right
+settings.load_profile("busy")
 AS_OF = pd.Timestamp("2023-12-29")
 EARLY = "2011-12-30"  # early enough that a training run is short
 # what tests' daily runs train: two naive ones, both members of the ensemble, and the one that explains
