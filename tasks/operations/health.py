@@ -100,11 +100,12 @@ def take_health(run: Run, *, now: datetime | None = None, dated: str = "") -> He
         quarantined=sources["source"].map(held.quarantine()).fillna("not yet"),
     )
     gates, champions = held.gates(), _champions(run, held)
+    made = _anything_made(run, held, sources, champions)
     checks = [
         held.reachable(),
         _published(run, held),
-        _of_sources(sources, made=_anything_made(run, held, sources, champions)),
-        _of_tables(run),
+        _of_sources(sources, made=made),
+        _of_tables(run, made=made),
         _of_gates(gates),
         _of_champions(run, champions),
         _disk(run.zones),
@@ -291,11 +292,11 @@ def _of_sources(sources: pd.DataFrame, *, made: bool) -> tuple[str, str, str]:
     return "sources", OK, f"{len(asked)} asked, all ok"
 
 
-def _of_tables(run: Run) -> tuple[str, str, str]:
+def _of_tables(run: Run, *, made: bool) -> tuple[str, str, str]:
     """Tables kept by hand that do not reach the session: what is made of them is missing, whatever the sources have."""
     ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
     told = "; ".join(f"{name}: {why}" for name, why in ended.items())
-    return ("tables", WARNING, told) if ended else ("tables", OK, f"all reach {run.as_of:%Y-%m-%d}")
+    return ("tables", WARNING if made else NOT_YET, told) if ended else ("tables", OK, f"all reach {run.as_of:%Y-%m-%d}")
 
 
 def _of_gates(gates: pd.DataFrame) -> tuple[str, str, str]:
