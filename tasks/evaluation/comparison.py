@@ -171,13 +171,16 @@ def by_year(oof: pd.DataFrame) -> pd.Series:
 
 
 def by_regime(oof: pd.DataFrame, regimes: pd.DataFrame) -> pd.Series:
-    """The regime of each origin in the dated calendar (registry/regime_calendar.csv); missing outside of it."""
+    """The regime of each origin in the dated calendar (registry/regime_calendar.csv); missing before and between.
+
+    The last regime goes on until the next one is written down.
+    """
     ordered = regimes.sort_values("start").reset_index(drop=True)
     dates = oof["date"].to_numpy().astype("datetime64[ns]")
     begins = ordered["start"].to_numpy().astype("datetime64[ns]")
     at = np.searchsorted(begins, dates, side="right") - 1
     within = dates <= ordered["end"].to_numpy().astype("datetime64[ns]")[at]
-    inside = (at >= 0) & (within | (at == len(ordered) - 1))  # the last goes on until the next one is written down
+    inside = (at >= 0) & (within | (at == len(ordered) - 1))
     return pd.Series(ordered["regime"].to_numpy()[at], index=oof.index).where(inside)
 
 

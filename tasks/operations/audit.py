@@ -31,7 +31,7 @@ from tasks.model_store.open import open_store
 from tasks.models.forecaster import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
 from tasks.registry import load_models, load_surface
 from tasks.sources.payloads import read_sidecar, verify
-from tasks.sources.sidecars import INDEX
+from tasks.sources.sidecars import INDEXES
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import tables
@@ -45,6 +45,7 @@ OWN_FOLDERS = {
     "prefect": "prefect",
     "logs": "every flow",
     "recorded": "--origin recorded",
+    INDEXES: "every ingest",
     "locks": "every flow",
     "support": "flows.support_bundle",
     "search": "flows.training --search",
@@ -187,7 +188,7 @@ def _raw(run: Run, home: Zones) -> Iterator[Item]:
         elif path.name.endswith(".sidecar.json"):
             claimed.add(path)
             yield _payload(path, home, owner, claimed, registered={*spec.fetched, *spec.replayed, *spec.series})
-        elif ".downloads" in parts or re.fullmatch(r"backfilled-.*\.json", path.name) or parts[1:] == (INDEX,):
+        elif ".downloads" in parts or re.fullmatch(r"backfilled-.*\.json", path.name):
             claimed.add(path)
             yield _item("raw", path, home, "backfill" if path.name.startswith("backfilled-") else owner)
     for path in _files(home.raw):

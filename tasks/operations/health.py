@@ -296,7 +296,9 @@ def _of_tables(run: Run, *, made: bool) -> tuple[str, str, str]:
     """Tables kept by hand that do not reach the session: what is made of them is missing, whatever the sources have."""
     ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
     told = "; ".join(f"{name}: {why}" for name, why in ended.items())
-    return ("tables", WARNING if made else NOT_YET, told) if ended else ("tables", OK, f"all reach {run.as_of:%Y-%m-%d}")
+    if ended:
+        return "tables", WARNING if made else NOT_YET, told
+    return "tables", OK, f"all reach {run.as_of:%Y-%m-%d}"
 
 
 def _of_gates(gates: pd.DataFrame) -> tuple[str, str, str]:

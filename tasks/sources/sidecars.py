@@ -1,6 +1,6 @@
 """The sidecars of a source, read once: which payloads are landed costs a look at each file's state, not its content.
 
-``raw/<source>/index.parquet`` holds what every sidecar says, with the size and time of change it was read at. It is
+``raw-index/<source>.parquet`` holds what every sidecar says, with the size and time of change it was read at. It is
 made from the sidecars and may be deleted: a sidecar that is new or altered is read, one that is gone is left out.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tasks.sources.payloads import Payload
 
 SUFFIX = ".sidecar.json"
-INDEX = "index.parquet"
+INDEXES = "raw-index"
 SETTLED_NS = 2 * 10**9  # a folder changed so lately may change again without its time of change showing it
 FOLDERS_REMEMBERED = 100
 UNINDEXED = 0.02  # the share of sidecars that may be new before the index is written again
@@ -100,6 +100,11 @@ def count_and_newest(folder: Path) -> tuple[int, list[Path]]:
     return count, newest
 
 
+def index_path(folder: Path) -> Path:
+    """Where the index of a source's folder lies: beside raw/, which holds payloads and sidecars and nothing else."""
+    return folder.parent.with_name(INDEXES) / f"{folder.name}.parquet"
+
+
 def write_index(folder: Path) -> None:
     """Keep what was read of a source's sidecars. Call it under the source's lock."""
     source = _of(folder)
@@ -137,7 +142,7 @@ def write_index(folder: Path) -> None:
             }
         )
         write_atomically(
-            folder / INDEX,
+            index_path(folder),
             lambda new: parquet.write_table(table, new, compression="zstd", write_page_checksum=True),
         )
         source.indexed = len(rows)
@@ -156,7 +161,8 @@ def _load(folder: Path, source: _Source, make: type[Payload]) -> None:
     """Read the index; none, or a damaged one, says nothing."""
     source.indexed = 0
     try:
-        table = parquet.read_table(folder / INDEX, page_checksum_verification=True, schema=pa.schema(COLUMNS.items()))
+        schema = pa.schema(COLUMNS.items())
+        table = parquet.read_table(index_path(folder), page_checksum_verification=True, schema=schema)
     except (OSError, pa.ArrowException):
         return
     fetched = list(pd.DatetimeIndex(table.column("fetched_at").to_pandas()))

@@ -168,13 +168,14 @@ def test_slices_are_parts_of_the_whole() -> None:
     regimes = pd.DataFrame(
         {
             "regime": ["calm", "storm"],
-            "start": pd.to_datetime(["2010-01-01", "2012-01-01"]),
-            "end": pd.to_datetime(["2011-12-31", "2012-12-31"]),
+            "start": pd.to_datetime(["2010-06-01", "2012-01-01"]),
+            "end": pd.to_datetime(["2011-12-31", "2012-12-31"]),  # the last goes on until the next is written down
         }
     )
     oofs = {"no_change": simulated(200, width=1.5), "ridge": simulated(200)}
     named = {family: by_regime(oof, regimes) for family, oof in oofs.items()}
-    assert named["ridge"].isna().sum() == (oofs["ridge"]["date"] > "2012-12-31").sum() > 0
+    assert named["ridge"].isna().sum() == (oofs["ridge"]["date"] < "2010-06-01").sum() > 0
+    assert (named["ridge"][oofs["ridge"]["date"] > "2012-12-31"] == "storm").all()
     board = sliced(oofs, named, LEVELS, **MONTH)
     assert set(board["slice"]) == {"calm", "storm"}
     of_ridge = board[board["family"] == "ridge"]

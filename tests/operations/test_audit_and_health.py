@@ -187,7 +187,10 @@ def test_realised_coverage_counts_only_forecasts_whose_day_has_come_and_has_a_cl
 def test_a_table_that_is_kept_by_hand_and_does_not_reach_the_session_is_a_warning(run):
     tables = take_health(run).checks.set_index("check").loc["tables"]
     assert (tables["state"], tables["told"]) == ("ok", "all reach 2024-01-10")
-    later = take_health(replace(run, as_of=pd.Timestamp("2026-06-30"))).checks.set_index("check").loc["tables"]
+    late = replace(run, as_of=pd.Timestamp("2026-06-30"))
+    assert take_health(late).checks.set_index("check").loc["tables", "state"] == "not yet", "an empty home is well"
+    closes(run, ["2024-01-10"], [47.0])
+    later = take_health(late).checks.set_index("check").loc["tables"]
     assert later["state"] == "warning"
     assert "tariff_timeline.csv: complete until 2026-03-27 only: its features are missing since then" in later["told"]
 

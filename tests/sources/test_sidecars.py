@@ -10,7 +10,7 @@ import pytest
 
 from tasks.sources import payloads, sidecars
 from tasks.sources.payloads import landed, last_fetched
-from tasks.sources.sidecars import INDEX, write_index
+from tasks.sources.sidecars import index_path, write_index
 from tasks.zones import Zones
 
 
@@ -74,7 +74,7 @@ def test_an_index_that_is_damaged_or_gone_costs_reading_the_sidecars(zones: Zone
     before = landed(zones, "fred")
     write_index(zones.raw / "fred")
     forget()
-    index = zones.raw / "fred" / INDEX
+    index = index_path(zones.raw / "fred")
     index.unlink() if damage is None else index.write_bytes(damage)
     assert landed(zones, "fred") == before
 
