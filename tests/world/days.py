@@ -33,7 +33,7 @@ from tests.world.published import Published
 from tests.world.server import World
 
 KEY = ["source", "series", "observation_date", "field"]
-KEYS = {"EIA_API_KEY": "a-key-of-this-world"}
+KEYS = {"EIA_API_KEY": "a-key-of-this-world"}  # pragma: allowlist secret
 NO_KEYS = ("FRED_API_KEY", "NASS_API_KEY", "FAS_API_KEY", "DATABENTO_API_KEY", "ALPHAVANTAGE_API_KEY", "BLS_API_KEY")
 
 
