@@ -80,6 +80,7 @@ def fit_side_by_side(run: Run, plan: Plan, *, apart: bool) -> dict[str, str]:
     missing = [fit for fit in plan.fits if not fit_held(run.zones, fit)]
     groups = [[fit] for fit in missing] if apart else [missing]
     work = [one for group in groups for one in plan.work(group, run.zones.fits)]
+    work.reverse()  # the registry names cheap families first; the dearest begins first, or it ends alone on one core
     failed, done = {}, 0
     with Steps("fit") as progress:
         futures = {as_task(fit_in_process, f"fit {_label(one)}", retries=1).submit(one): one for one in work}
