@@ -217,7 +217,7 @@ def test_a_renamed_column_is_drift_that_says_which(spec, tmp_path):
         gdelt.parse(payload, spec)
 
 
-ODD = (Path(__file__).parent / "answers" / "gdelt-bad-escape.json").read_bytes()  # ../shared/cases/gdelt-bad-escape
+ODD = (Path(__file__).parent / "answers" / "gdelt-bad-escape.json").read_bytes()
 
 
 def by_day(bad: dict[str, bytes]):

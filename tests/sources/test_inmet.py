@@ -391,7 +391,7 @@ FOREIGN = {
 
 @pytest.mark.parametrize("member", FOREIGN.values(), ids=FOREIGN)
 def test_a_member_that_is_none_of_the_registered_stations_costs_nothing(zones, spec, tmp_path, member):
-    """../shared/cases/inmet-odd-member"""
+    """The reported case inmet-odd-member."""
     packed(tmp_path / "inmet" / "dadoshistoricos-2023" / "2024-02-01.zip", ("2023/INMET_A901.CSV", station()), member)
     done, staged = arrive(zones, spec, tmp_path)
     assert done.status == "ok"

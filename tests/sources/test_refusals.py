@@ -17,7 +17,7 @@ SECRET = "s3cr3t-key-1234"  # pragma: allowlist secret
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 ALL = load_sources(PROJECT / "registry").sources
 
-# ../shared/cases/http-error-words: what four sources answer
+# the reported case http-error-words: what four sources answer
 CASES = [
     (
         "fred",

@@ -457,7 +457,7 @@ def test_a_fetch_that_breaks_off_keeps_what_arrived_and_the_next_one_asks_for_th
     assert (run().status, len(landed(zones, "usda_wasde"))) == ("ok", 2 + 2 * 4)
 
 
-US_DATES = Path(__file__).parent / "wasde_us_dates"  # ../shared/cases/wasde-mdy-release
+US_DATES = Path(__file__).parent / "wasde_us_dates"
 
 
 def arrive(zones, spec, origin, as_of="2021-01-29"):

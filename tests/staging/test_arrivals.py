@@ -59,7 +59,7 @@ def test_a_payload_of_a_wrong_shape_is_never_ok_whatever_the_source(zones, tmp_p
 
 
 def test_a_renamed_column_is_a_failure_that_names_what_was_expected(zones):
-    """../shared/cases/drift-told-as-ok"""
+    """The reported case drift-told-as-ok."""
     origin = Path(__file__).parent / "drifted"
     done, staged = arrive(zones, "fred", ALL["fred"], origin, series=["DGS10"])
     assert done.status == "failed" and staged.observations.empty
