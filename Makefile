@@ -9,7 +9,7 @@ HOME_FOLDER = "$$($(RUN) -m tasks.settings home)"
 UI_PORT ?= 4200
 UI_HOST ?= 127.0.0.1
 # an argument of make as one word of the shell, whatever is in it
-word = '$(subst ','\'',$(1))'
+quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
 .PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
@@ -72,7 +72,7 @@ daily: needed ## the daily run on the live sources
 	@$(RUN) -m flows.daily --origin live
 
 train: worker-needs $(if $(filter dask ray,$(RUNNER)),$(VENV)/scale) ## the bake-off on the training files: make train BUDGET=daily|quick|full RUNNER=local|dask|ray
-	@$(RUN) -m flows.training --budget $(call word,$(or $(BUDGET),daily)) --runner $(call word,$(or $(RUNNER),local))
+	@$(RUN) -m flows.training --budget $(call quoted,$(or $(BUDGET),daily)) --runner $(call quoted,$(or $(RUNNER),local))
 
 health: needed ## sources, forecast, gates, champions, disk, warehouse: 0 ok, 1 warnings, 2 failing
 	@$(RUN) -m flows.health
@@ -85,10 +85,10 @@ bundle: needed ## what a helper needs to see, without secrets: CBI_HOME/support/
 
 # -- services ------------------------------------------------------------------------------------------------------
 ui: needed ## Prefect's server and UI on http://127.0.0.1:4200, until Ctrl-C
-	@$(RUN) -m flows.services ui --port $(call word,$(UI_PORT))
+	@$(RUN) -m flows.services ui --port $(call quoted,$(UI_PORT))
 
 up: worker-needs ## server, deployments and worker in the background: make up UI_PORT=4200
-	@$(RUN) -m flows.services up --host $(call word,$(UI_HOST)) --port $(call word,$(UI_PORT))
+	@$(RUN) -m flows.services up --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT))
 
 down: needed ## end what `make up` started
 	@$(RUN) -m flows.services down
@@ -97,19 +97,19 @@ status: needed ## what `make up` started, and every deployment's next run
 	@$(RUN) -m flows.services status
 
 trigger: worker-needs ## run a deployment on the worker and wait: make trigger NAME=daily/daily ORIGIN=recorded
-	@$(RUN) -m flows.services trigger $(call word,$(or $(NAME),daily/daily)) $(if $(ORIGIN),--origin $(call word,$(ORIGIN))) $(if $(AS_OF),--as-of $(call word,$(AS_OF))) $(if $(AGAIN),--again)
+	@$(RUN) -m flows.services trigger $(call quoted,$(or $(NAME),daily/daily)) $(if $(ORIGIN),--origin $(call quoted,$(ORIGIN))) $(if $(AS_OF),--as-of $(call quoted,$(AS_OF))) $(if $(AGAIN),--again)
 
 worker: worker-needs ## one more worker, in this terminal
 	@$(RUN) -m flows.services worker
 
 install-mac: worker-needs ## server and worker as launchd agents: make install-mac UI_PORT=4200 VOLUME=/Volumes/Data
-	@$(RUN) -m flows.install mac --host $(call word,$(UI_HOST)) --port $(call word,$(UI_PORT)) $(if $(VOLUME),--volume $(call word,$(VOLUME)))
+	@$(RUN) -m flows.install mac --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
 
 uninstall-mac: needed ## end them and take the agents away; CBI_HOME stays
 	@$(RUN) -m flows.install mac --remove
 
 install-linux: worker-needs ## server and worker as systemd units of the user: make install-linux UI_PORT=4200 VOLUME=/mnt/data
-	@$(RUN) -m flows.install linux --host $(call word,$(UI_HOST)) --port $(call word,$(UI_PORT)) $(if $(VOLUME),--volume $(call word,$(VOLUME)))
+	@$(RUN) -m flows.install linux --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
 
 uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
 	@$(RUN) -m flows.install linux --remove
@@ -135,7 +135,7 @@ test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on Duc
 	@touch $@
 
 soak: $(VENV)/dev ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
-	@$(RUN) -m flows.soak --sessions $(call word,$(or $(SESSIONS),250)) --from $(call word,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
+	@$(RUN) -m flows.soak --sessions $(call quoted,$(or $(SESSIONS),250)) --from $(call quoted,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
 
 lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
@@ -152,7 +152,7 @@ audit-dependencies: $(VENV)/dev ## pinned packages against known vulnerabilities
 
 # -- evidence ------------------------------------------------------------------------------------------------------
 bake-off-report: $(VENV)/dev ## docs/results/bake_off.md and its figures, from the newest bake-off of BUDGET (default: full)
-	@$(RUN) -m tasks.reporting.bake_off_report --budget $(call word,$(or $(BUDGET),full))
+	@$(RUN) -m tasks.reporting.bake_off_report --budget $(call quoted,$(or $(BUDGET),full))
 
 bench: $(VENV)/dev ## measure, and write docs/results/bench.md
 	@$(RUN) -m bench
@@ -188,7 +188,7 @@ docs: $(VENV)/base ## write docs/data_dictionary.md from the registry
 
 # -- the project itself --------------------------------------------------------------------------------------------
 new-source: $(VENV)/base ## write the skeleton of a source: make new-source NAME=my_source
-	@$(RUN) -m tasks.operations.new_source $(call word,$(NAME))
+	@$(RUN) -m tasks.operations.new_source $(call quoted,$(NAME))
 
 deployments: $(VENV)/base ## write prefect.yaml from the registry
 	@$(RUN) -m flows.deployments
@@ -204,7 +204,7 @@ clean: ## delete .venv (CBI_HOME stays)
 	@rm -rf $(VENV)
 
 world: $(VENV)/dev ## consecutive live days in a world served from the archive, against the recorded origin: make world DAYS=60; writes docs/results/world.md
-	@$(RUN) -m tests.world --days $(call word,$(or $(DAYS),60))
+	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))
 
 cost-of-a-day: $(VENV)/dev ## what daily, health and audit cost after 30, 300 and 1,500 live days; writes docs/results/cost_of_a_day.md
 	@$(RUN) -m bench.cost_of_a_day
