@@ -96,7 +96,6 @@ def outage(
 
 
 @pytest.mark.slow
-@pytest.mark.more
 def test_a_dead_source_degrades_the_forecast_by_name_and_only_the_price_stops_it(outage) -> None:
     sound = outage((), 0)
     assert sound.state == "sound" and sound.families["3m"] == "ridge", sound.degraded

@@ -17,10 +17,7 @@ from tasks.registry import ModelFamily, SearchRange, load_models, load_regime_ca
 from tasks.settings import PROJECT
 from tests.conftest import Registry
 
-pytestmark = [
-    pytest.mark.more,
-    pytest.mark.xdist_group("search"),
-]  # what its fixtures make is dear: one process makes it
+pytestmark = pytest.mark.xdist_group("search")  # what its fixtures make is dear: one process makes it
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 SCALES = ["zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", "zl_ewma_volatility_99_pct", "vix"]

@@ -10,7 +10,7 @@ from tasks.reporting import bake_off_report
 from tasks.zones import read_json, sha256_of, write_json
 from tests.conftest import EARLY
 
-pytestmark = [pytest.mark.slow, pytest.mark.more, pytest.mark.xdist_group("daily")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tasks.settings import PROJECT
 from tasks.zones import Zones, sha256_of
 from tests.conftest import EARLY, FinishedRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.more, pytest.mark.xdist_group("daily")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 Gates = Callable[..., tuple[int, str, str]]
 
 

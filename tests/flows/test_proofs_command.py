@@ -14,7 +14,7 @@ from tasks.settings import load_settings
 from tasks.zones import read_json, read_parquet, sha256_of, write_json, write_parquet
 from tests.conftest import EARLY
 
-pytestmark = [pytest.mark.slow, pytest.mark.more, pytest.mark.xdist_group("daily")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def prove(copied_home: Path, few_families: Path, monkeypatch):
     return lambda: command.prove(run, days=2, restaged=0, permutations=1, console=Console(quiet=True))
 
 
+@pytest.mark.more
 def test_the_audit_is_of_the_training_files_and_the_code_of_the_run(prove, copied_home):
     audit, report = prove()
     assert audit.passed and audit.findings == ()

@@ -18,7 +18,7 @@ from tasks.settings import PROJECT, load_settings
 from tasks.zones import TEMPORARY, Zones, read_json, write_json
 from tests.conftest import EARLY, FinishedRun
 
-pytestmark = [pytest.mark.slow, pytest.mark.more, pytest.mark.xdist_group("daily")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 FAMILIES = ["no_change", "drift", "har"]
 PACKAGES = {"local": [], "dask": ["distributed", "prefect_dask"], "ray": ["ray", "prefect_ray"]}
 
@@ -78,6 +78,7 @@ def local_board(first_run: FinishedRun, small_registry: Path, tmp_path_factory: 
         return trained("local", first_run, small_registry, tmp_path_factory.mktemp("local"), patch)
 
 
+@pytest.mark.more
 @pytest.mark.parametrize("runner", ["dask", "ray"])
 def test_a_runner_gives_the_leaderboard_of_local_and_ends_its_workers(
     runner: str,
@@ -109,6 +110,7 @@ def test_training_files_of_another_session_than_the_training_are_not_planned_on(
         plan_fits(run, "quick")
 
 
+@pytest.mark.more
 def test_a_family_whose_process_fails_is_tried_twice_and_does_not_lose_the_others(
     first_run: FinishedRun,
     small_registry: Path,

@@ -21,10 +21,7 @@ from tasks.models.worker import out_of_fold
 from tasks.registry import WalkForwardPlan
 from tests.models.neural.conftest import LEVELS, OTHER, OWN, PROBLEM, TINY, Slice
 
-pytestmark = [
-    pytest.mark.more,
-    pytest.mark.xdist_group("neural"),
-]  # what its fixtures make is dear: one process makes it
+pytestmark = pytest.mark.xdist_group("neural")  # what its fixtures make is dear: one process makes it
 
 ANCHOR = np.tile([-1.7, -1.2, -0.6, 0.0, 0.7, 1.3, 1.8], (3, 1))
 GAPPY = OTHER[1]
