@@ -115,7 +115,7 @@ uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
 	@$(RUN) -m flows.install linux --remove
 
 # -- tests ---------------------------------------------------------------------------------------------------------
-test: $(VENV)/dev ## what guards every behaviour: at most six minutes on two cores (docs/tests.md)
+test: $(VENV)/dev ## what guards every behaviour: 7.5 minutes on two cores (docs/tests.md)
 	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not more and not long"
 
 test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-registry days, bake-offs
