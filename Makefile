@@ -21,7 +21,7 @@ help: ## list the targets
 $(RUN):
 	@for python in $(PYTHONS); do \
 	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
-	    echo "setting up $(VENV) with $$("$$python" --version); the packages are about 0.9 GB for a demo, 2.7 GB for training"; \
+	    echo "setting up $(VENV) with $$("$$python" --version); the packages are about 1.2 GB for a demo, 3 GB for training"; \
 	    exec "$$python" -m venv $(VENV); fi; done; \
 	echo "CBI runs on Python 3.11, 3.12, 3.13 or 3.14, and none was found among: $(PYTHONS)"; \
 	echo "  macOS:          brew install python@3.13"; \
