@@ -114,9 +114,12 @@ install-linux: worker-needs ## server and worker as systemd units of the user: m
 uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
 	@$(RUN) -m flows.install linux --remove
 
+# one test process more than cores, for one of them often waits for a server; more than five wait for each other
+TESTERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
+
 # -- tests ---------------------------------------------------------------------------------------------------------
-test: $(VENV)/dev ## what guards every behaviour: 7.5 minutes on two cores (docs/tests.md)
-	@$(RUN) -m pytest -n 2 --dist loadgroup -m "not more and not long"
+test: $(VENV)/dev ## what guards every behaviour: 6 minutes on two cores (docs/tests.md)
+	@$(RUN) -m pytest -n $(TESTERS) --dist loadgroup -m "not more and not long"
 
 test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-registry days, bake-offs
 	@$(RUN) -m pytest -n 2 --dist loadgroup -m "more and not long"

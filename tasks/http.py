@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import ssl
 import tempfile
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -117,6 +119,12 @@ def _asked_wait_s(error: BaseException | None) -> float | None:
     return retry_after_s(error.response) if isinstance(error, httpx.HTTPStatusError) else None
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The certificates that servers are checked against; reading them takes as long as a small request."""
+    return httpx.create_ssl_context()
+
+
 class Http:
     """A client for one source. Use it as a context manager."""
 
@@ -148,7 +156,9 @@ class Http:
         self._ends_at = time.monotonic() + self.limits.run_s
         self._bucket = TokenBucket(per_minute, burst)
         timeout = httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s)
-        self._client = httpx.Client(timeout=timeout, follow_redirects=True, headers={"User-Agent": "cbi/0.1"})
+        self._client = httpx.Client(
+            verify=_certificates(), timeout=timeout, follow_redirects=True, headers={"User-Agent": "cbi/0.1"}
+        )
 
     def __enter__(self) -> Self:
         return self

@@ -25,8 +25,10 @@ import yaml
 from filelock import FileLock
 from hypothesis import settings
 
+from tasks import http as http_module
 from tasks.features.build import build_features
 from tasks.labels import build_labels
+from tasks.network import Network
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
 from tasks.registry import (
@@ -61,6 +63,8 @@ EARLY = "2011-12-30"  # early enough that a training run is short
 # what tests' daily runs train: two naive ones, both members of the ensemble, and the one that explains
 FEW = ("no_change", "drift", "har", "ridge", "lightgbm")
 ENSEMBLE = ("har", "ridge")
+# how often a payload is damaged at random: a few times after every change, often in `make test-more`
+DAMAGES = [40, pytest.param(200, marks=pytest.mark.more)]
 T = TypeVar("T")
 
 
@@ -243,6 +247,14 @@ class LocalServer:
                 pass
 
         return Handler
+
+
+@pytest.fixture(autouse=True)
+def a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test finds of the network is forgotten; whatever this machine has, a host that is gone is gone alone."""
+    network = Network()
+    network.reached()
+    monkeypatch.setattr(http_module, "NETWORK", network)
 
 
 @pytest.fixture

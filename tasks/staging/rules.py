@@ -113,10 +113,10 @@ def _out_of_range(values: np.ndarray, field: str, series: pd.Series, spec: Sourc
     for name, entry in spec.series.items():
         default = entry.range if field != "volume" else (0.0, 1e12)
         limits[name] = entry.ranges.get(field, default)
-    low = series.map({name: limit[0] for name, limit in limits.items()}).to_numpy(dtype="float64")
-    high = series.map({name: limit[1] for name, limit in limits.items()}).to_numpy(dtype="float64")
+    allowed = np.array(list(limits.values()), dtype="float64").reshape(-1, 2)
+    allowed = allowed[pd.Categorical(series, categories=list(limits)).codes]
     with np.errstate(invalid="ignore"):
-        return (values < low) | (values > high)
+        return (values < allowed[:, 0]) | (values > allowed[:, 1])
 
 
 def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -270,12 +270,10 @@ def _refusals(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _units(cells: pd.DataFrame, spec: SourceSpec) -> pd.Series:
-    named = {name: {field: spec.unit_of(name, field) for field in spec.fields} for name in spec.series}
-    units = pd.Series("", index=cells.index, dtype=object)
-    for field in cells["field"].cat.categories:
-        here = cells["field"] == field
-        units[here] = cells.loc[here, "series"].map({name: of[field] for name, of in named.items()}).astype(object)
-    return units
+    fields, names = cells["field"].cat.categories, list(spec.series)
+    units = np.array([[spec.unit_of(name, field) for field in fields] for name in names], dtype=object)
+    series = pd.Categorical(cells["series"], categories=names).codes
+    return pd.Series(pd.Categorical(units[series, cells["field"].cat.codes]), index=cells.index)
 
 
 def _parts(source: str, named: list[tuple[str, Payload]], parts: pd.DataFrame) -> list[dict[str, object]]:

@@ -28,6 +28,7 @@ def report(copied_home: Path, few_families: Path, tmp_path: Path, monkeypatch, c
     return run
 
 
+@pytest.mark.more
 def test_the_report_names_its_data_and_says_why_a_family_is_not_promoted(report, copied_home: Path, tmp_path: Path):
     code, said = report()
     assert code == 0, said

@@ -275,6 +275,7 @@ def test_without_the_zl_price_the_run_stops_before_anything_is_published(
     assert not (tmp_path / "home" / "exports").exists()
 
 
+@pytest.mark.more
 def test_a_swapped_unit_is_refused_at_the_gate_and_earlier_outputs_stay(
     run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
 ) -> None:
@@ -313,6 +314,7 @@ def test_a_gate_names_itself_the_column_the_count_and_examples(
     assert message.count('"zl_close":') == 3, "three example rows"
 
 
+@pytest.mark.more
 def test_a_page_that_cannot_be_written_is_told_as_such_and_the_forecasts_are_published(
     prefect_server: None,
     first_run: FinishedRun,

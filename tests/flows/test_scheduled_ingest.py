@@ -9,7 +9,7 @@ import pytest
 from tasks.registry import load_sources
 from tasks.settings import PROJECT
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("homes")]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
 
 
 def scheduled(home: Path, monkeypatch: pytest.MonkeyPatch, source: str, origin: str):

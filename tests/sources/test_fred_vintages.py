@@ -19,6 +19,7 @@ from tasks.sources.payloads import Payload, Window, landed
 from tasks.staging.stage import known_by, stage_payloads
 from tasks.staging.summary import summarise_series
 from tasks.zones import sha256_of
+from tests.conftest import DAMAGES
 
 SECRET = "0123456789abcdefs3cr3t-fred-key0"
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
@@ -312,10 +313,11 @@ def test_the_window_of_a_keyless_fetch_is_unchanged(spec, server):
         list(fred.fetch(JOBS, Window(date(2023, 1, 1), date(2023, 1, 31)), spec, http))
 
 
-def test_a_damaged_vintage_payload_is_drift_or_rows_that_stage_but_never_another_error(payload, spec):
+@pytest.mark.parametrize("damages", DAMAGES)
+def test_a_damaged_vintage_payload_is_drift_or_rows_that_stage_but_never_another_error(damages, payload, spec):
     made, chance = payload("2023-04-01", FIRST, REVISED, SECOND), random.Random("damage")
     whole, drifted = made.path.read_bytes(), 0
-    for number in range(200):
+    for number in range(damages):
         damaged = bytearray(whole)
         if number % 2:
             del damaged[chance.randrange(len(damaged)) :]
@@ -327,4 +329,4 @@ def test_a_damaged_vintage_payload_is_drift_or_rows_that_stage_but_never_another
         except fred.SchemaDrift:
             drifted += 1
         stage_payloads("fred", spec, [dataclasses.replace(made, sha256=sha256_of(made.path))], through=LATER)
-    assert 0 < drifted < 200
+    assert 0 < drifted < damages

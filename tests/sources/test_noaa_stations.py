@@ -16,6 +16,7 @@ from tasks.sources import ghcnd, mei
 from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_payloads
 from tasks.zones import sha256_of
+from tests.conftest import DAMAGES
 
 WINDOW = Window(date(2020, 3, 1), date(2020, 3, 31))
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
@@ -210,12 +211,13 @@ def test_something_else_altogether_is_drift(source, series, extension, content, 
         module.parse(written(source, series, content, extension), registry.sources.source(source))
 
 
+@pytest.mark.parametrize("damages", DAMAGES)
 @pytest.mark.parametrize(("source", "series"), [("ghcnd", CHICAGO), ("mei", "meiv2")])
-def test_a_damaged_file_is_drift_or_rows_but_never_another_error(source, series, staged, registry, written):
+def test_a_damaged_file_is_drift_or_rows_but_never_another_error(damages, source, series, staged, registry, written):
     spec, (payload,), chance = registry.sources.source(source), landed(staged.zones, source, series), random.Random(1)
     whole, module = payload.path.read_bytes()[-9000:], {"ghcnd": ghcnd, "mei": mei}[source]
     whole = whole[whole.index(b"\n") + 1 :] if source == "ghcnd" else whole
-    for number in range(90):
+    for number in range(damages):
         damaged = bytearray(whole)
         if number % 2:
             del damaged[chance.randrange(len(damaged)) :]

@@ -14,6 +14,7 @@ import pytest
 from tasks.errors import SchemaDrift
 from tasks.sources.payloads import Payload, adapter, landed, recorded_files
 from tasks.staging.rules import screen
+from tests.conftest import DAMAGES
 
 MANY_ROWS_A_LINE = {"inmet", "mei", "ghcnd"}  # hours become days, months become days: counted in tests of their own
 
@@ -97,14 +98,15 @@ def a_few_rows(source: str, content: bytes) -> bytes:
     return content if source in ("bls", "usda_fas") else content[:8000]
 
 
+@pytest.mark.parametrize("damages", DAMAGES)
 @pytest.mark.parametrize("source", SMALL)
-def test_a_damaged_payload_is_drift_or_rows_but_never_another_error(source, registry, archive, tmp_path):
+def test_a_damaged_payload_is_drift_or_rows_but_never_another_error(source, damages, registry, archive, tmp_path):
     """Cut at random places, bytes flipped, lines doubled: whatever comes, staging can quarantine it."""
     spec, chance = registry.sources.source(source), random.Random(f"damage {source}")
     whole = the_first(source, registry, archive)
     content = a_few_rows(source, whole.path.read_bytes())
     drifted = 0
-    for number in range(150):
+    for number in range(damages):
         damaged = bytearray(content)
         if number % 3 == 0:
             del damaged[chance.randrange(len(damaged)) :]
@@ -124,7 +126,7 @@ def test_a_damaged_payload_is_drift_or_rows_but_never_another_error(source, regi
         else:
             assert {"series", "observation_date", "row"} <= set(rows.columns)
             screen(rows.assign(payload=path.name, fetched_at=whole.fetched_at), spec)
-    assert 0 < drifted < 150
+    assert drifted < damages and (drifted or damages < 100), "often enough some cannot be read"
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"<html><body>down</body></html>", b"null", b"[]", b"[1, 2]", b"{}"])

@@ -348,10 +348,11 @@ def test_a_live_workbook_is_known_when_fetched_and_not_before_the_latest_day_of_
 
 
 def bundle(*members: tuple[str, bytes]) -> bytes:
+    """A zip of these members; the same bytes whatever the time."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
         for name, content in members:
-            made.writestr(name, content)
+            made.writestr(zipfile.ZipInfo(name), content, compress_type=zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 
 

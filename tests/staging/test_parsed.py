@@ -39,7 +39,7 @@ def land(staged: StagedArchive, zones: Zones, source: str, part: slice) -> int:
     return len(sidecars)
 
 
-@pytest.mark.parametrize("source", ["fred", "usda_nass"])
+@pytest.mark.parametrize("source", [pytest.param("fred", marks=pytest.mark.more), "usda_nass"])
 def test_a_new_payload_costs_its_own_parsing_and_the_result_is_that_of_parsing_all(
     staged: StagedArchive, registry: Registry, zones: Zones, parsed: Callable[[str], list[object]], source: str
 ) -> None:

@@ -58,7 +58,7 @@ def staged(
     return stage_payloads("yahoo", spec, payloads, through=THROUGH, parsed=store)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.more) for seed in range(1, 6))])
 def test_staging_day_by_day_is_staging_of_every_row_of_every_payload(
     seed: int, spec: SourceSpec, zones: Zones, monkeypatch: pytest.MonkeyPatch
 ) -> None:
