@@ -43,6 +43,7 @@ from tasks.models.forecaster import BASELINE, forecaster
 from tasks.registry import load_models, load_regime_calendar, load_surface
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.ingest import ingest_source
+from tasks.sources.payloads import RECORDED
 from tasks.staging.stage import Staged, stage_source
 from tasks.zones import Zones, write_bytes, write_json
 
@@ -234,8 +235,7 @@ def held(folder: Path) -> Held:
 
 def opened() -> Run:
     """A run on the recorded archive as of its last session."""
-    settings = load_settings()
-    return open_run(settings, origin=str(settings.archive), as_of=OUTAGE_DATES[-1])
+    return open_run(load_settings(), origin=RECORDED, as_of=OUTAGE_DATES[-1])
 
 
 def take(folder: Path, case: Case) -> Outcome:

@@ -115,6 +115,11 @@ def open_origin(
             f"origin {folder} is not a folder; use `--origin {LIVE}`, or `--origin {RECORDED}` for the repository's "
             "archive"
         )
+    if any(folder.glob("*.tar.xz")):
+        raise OriginError(
+            f"origin {folder} is a packed archive, not a folder of payloads; use `--origin {RECORDED}`, with "
+            f"CBI_ARCHIVE={folder} where it is not the repository's"
+        )
     return str(folder), folder
 
 

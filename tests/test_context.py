@@ -1,4 +1,4 @@
-"""Which runs are replays, and so leave the current files alone."""
+"""Which runs are replays, and so leave the current files alone; which origins are refused."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from tasks.context import open_run
+from tasks.errors import OriginError
 from tasks.settings import load_settings
 from tasks.zones import Zones, write_json, write_parquet
 
@@ -28,3 +29,11 @@ def test_an_earlier_session_is_a_replay_as_long_as_panel_or_training_files_tell_
     assert is_replay("2019-06-28") and not is_replay("2023-12-29")
     panel.write_bytes(b"PAR1 cut")
     assert not is_replay("2019-06-28"), "a panel that cannot be read is made anew"
+
+
+def test_the_packed_archive_is_no_folder_of_payloads(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Taken for one it held nothing, and every source was told to have nothing."""
+    monkeypatch.setenv("CBI_HOME", str(zones.home))
+    settings = load_settings()
+    with pytest.raises(OriginError, match="is a packed archive, not a folder of payloads; use `--origin recorded`"):
+        open_run(settings, origin=str(settings.archive), as_of="2023-12-29")
