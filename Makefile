@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -172,6 +172,9 @@ surface: $(VENV)/dev ## choose the production surface on what the last run left:
 
 device-check: $(VENV)/train ## every neural family for one batch on CBI_DEVICE (default: the best there is) against the CPU
 	@$(RUN) -m tasks.models.neural.device_check
+
+false-prices: $(VENV)/dev ## false prices planted end to end, and true extremes: what is caught, published, kept; docs/results/false_prices.md
+	@$(RUN) -m bench.false_prices
 
 time-machine: $(VENV)/dev ## past days, and sources dead for 30 to 400 sessions: what stops, degrades, says so; docs/results/time_machine.md
 	@$(RUN) -m bench.time_machine

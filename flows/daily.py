@@ -58,7 +58,8 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     assembled = as_task(assemble, "assemble panel")(run, observations)
     featured = as_task(build_features, "build features")(run, assembled)
     gates.append(as_task(gate_features, "gate POST_FEATURES")(run, featured, assembled))
-    panel, features, notes = assembled.table, featured.table, notes_on(run, assembled, featured)
+    panel, features = assembled.table, featured.table
+    notes = notes_on(run, assembled, featured, observations, quarantine)
     labels = as_task(build_labels, "build labels")(run, panel, observations)
     gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, assembled, labels))
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
@@ -206,11 +207,17 @@ def build_features(run: Run, assembled: ColumnsAside) -> ColumnsAside:
     return make_features(run, assembled)
 
 
-def notes_on(run: Run, assembled: ColumnsAside, featured: ColumnsAside) -> InputNotes:
-    """What was set aside, and what stands in for it."""
+def notes_on(
+    run: Run,
+    assembled: ColumnsAside,
+    featured: ColumnsAside,
+    observations: pd.DataFrame,
+    quarantine: pd.DataFrame,
+) -> InputNotes:
+    """What was set aside, what stands in for it, and what is unconfirmed."""
     from tasks.day import notes_on
 
-    return notes_on(run, assembled, featured)
+    return notes_on(run, assembled, featured, observations, quarantine)
 
 
 def gate_features(run: Run, featured: ColumnsAside, assembled: ColumnsAside) -> GateReport:

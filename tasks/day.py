@@ -14,6 +14,7 @@ import pandas as pd
 from tasks.context import Run
 from tasks.features.build import build_features
 from tasks.features.coverage import summarise_starts
+from tasks.gates.confirmation import unconfirmed_closes
 from tasks.gates.held import known_at_session
 from tasks.gates.quarantine import ColumnsAside, without_failing_columns, without_failing_features
 from tasks.gates.run import GateResult
@@ -29,16 +30,19 @@ class InputNotes:
 
     ``set_aside``: `source series` of a panel column, or a feature, that failed a gate: the reason, in words.
     ``stands_in``: `source series` of a panel column whose declared fallback is shown: that fallback's `source series`.
+    ``unconfirmed``: `source series` of a critical series whose newest close is unlikely: why, in words.
     """
 
     set_aside: Mapping[str, str] = field(default_factory=dict)
     stands_in: Mapping[str, str] = field(default_factory=dict)
+    unconfirmed: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[tuple[str, str]]:
         """Subject and message of each note, for alerts and people."""
         aside = {name: f"set aside, and what is made of it is missing: {why}" for name, why in self.set_aside.items()}
         spare = {name: f"no current value; {other} stands in" for name, other in self.stands_in.items()}
-        return [*aside.items(), *spare.items()]
+        doubt = {name: f"the newest close is unconfirmed: {why}" for name, why in self.unconfirmed.items()}
+        return [*doubt.items(), *aside.items(), *spare.items()]
 
 
 @dataclass(frozen=True)
@@ -76,8 +80,14 @@ def make_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd
     return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
 
 
-def notes_on(run: Run, assembled: ColumnsAside, featured: ColumnsAside) -> InputNotes:
-    """What was set aside and what stands in, named as the feature registry names sources."""
+def notes_on(
+    run: Run,
+    assembled: ColumnsAside,
+    featured: ColumnsAside,
+    observations: pd.DataFrame,
+    quarantine: pd.DataFrame,
+) -> InputNotes:
+    """What was set aside, what stands in and what is unconfirmed, named as the feature registry names sources."""
     targets = {
         column: f"{join.source} {target.rpartition('.')[0]}"
         for join in run.joins.joins
@@ -87,6 +97,7 @@ def notes_on(run: Run, assembled: ColumnsAside, featured: ColumnsAside) -> Input
     return InputNotes(
         set_aside={targets[column]: why for column, why in assembled.reasons.items()} | featured.reasons,
         stands_in={targets[column]: other for column, other in zip(shown["column"], shown["shown_from"], strict=True)},
+        unconfirmed=unconfirmed_closes(observations, quarantine, run.sources, as_of=run.as_of),
     )
 
 
@@ -104,6 +115,6 @@ def day_of(run: Run, staged: Iterable[Staged]) -> Day:
         features=featured.table,
         feature_starts=featured.summary,
         labels=make_labels(run, assembled.table, observations),
-        notes=notes_on(run, assembled, featured),
+        notes=notes_on(run, assembled, featured, observations, quarantine),
         set_aside={"POST_STAGING": rows_aside, "POST_ASSEMBLY": assembled.results, "POST_FEATURES": featured.results},
     )

@@ -46,7 +46,9 @@ def mend(path: Path, old: str, new: str) -> None:
     [
         ("refetch_days: 30", "refetch_day: 30", ["yahoo", "refetch_day"]),
         ('"ZS=F": {title', '"ZS=F": {titel', ["yahoo", "ZS=F", "titel"]),
-        ("range: [5, 150], stale", "range: [150, 5], stale", ["yahoo", "ZL=F", "150"]),
+        ("range: [300, 2500]}", "range: [2500, 300]}", ["yahoo", "ZS=F", "2500"]),
+        ("round_to: 0.5", "round_to: 0", ["yahoo", "ZL=F", "round_to"]),
+        ('["05-01", "11-01"]', '["05-01", "11-31x"]', ["yahoo", "ZL=F", "effective"]),
         ("rule: same_day", "rule: sameday", ["yahoo", "availability", "rule"]),
         ("min_abs_return: 0.25", "min_abs_return: -1", ["yahoo", "jump"]),
         ("ranges: {total:", "ranges: {totl:", ["noaa", "totl"]),

@@ -70,6 +70,9 @@ def forecast_day(
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
         version, model, quantiles, reasons = _served(store, problem, features, horizons, as_of, registry, notes)
+        reasons += [
+            f"the close of {name} is unconfirmed: {why}" for name, why in (notes.unconfirmed if notes else {}).items()
+        ]
         if price_age > 0:
             reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
         up = float(model.direction_probability(quantiles)[0])

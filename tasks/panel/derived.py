@@ -258,10 +258,11 @@ def summarise_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of:
         "recent_refused": 0,
         "refused_share": 0.0,
         "critical_refused_share": 0.0,
+        "critical_newest_refused": None,
         "recorded": told["size"].notna().to_numpy(),
         "never_recorded": told["size"].isna().to_numpy(),
         "max_refused_share": 1.0,
     }
     frame = pd.DataFrame(rows)
     frame["last_available_at"] = pd.to_datetime(frame["last_available_at"], utc=True).astype("datetime64[us, UTC]")
-    return frame
+    return frame.astype({"critical_newest_refused": "object"})

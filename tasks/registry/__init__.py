@@ -34,7 +34,16 @@ from tasks.registry.panel import (
     load_derived,
     load_join_spec,
 )
-from tasks.registry.sources import MONTH_CODES, Availability, DataSources, Jump, Schedule, SourceSpec, load_sources
+from tasks.registry.sources import (
+    MONTH_CODES,
+    Availability,
+    DailyLimit,
+    DataSources,
+    Jump,
+    Schedule,
+    SourceSpec,
+    load_sources,
+)
 from tasks.registry.surface import (
     SURFACE_SIZE,
     ProductionSurface,
@@ -51,6 +60,7 @@ __all__ = [
     "Aspirations",
     "Availability",
     "Budget",
+    "DailyLimit",
     "DataSources",
     "DerivedSeries",
     "Entry",

@@ -77,6 +77,28 @@ class Jump(Entry):
     sigmas: float = Field(gt=0, description="multiples of the trailing robust scale of daily returns")
 
 
+MonthDay = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")]
+
+
+class LimitReset(Entry):
+    """How an exchange sets a daily limit anew twice a year (tasks/staging/price_limits.py)."""
+
+    first: date = Field(description="the first day of a limit set so")
+    share_pct: float = Field(gt=0, description="of the mean settlement")
+    sessions: int = Field(gt=0, description="how many settlements are averaged")
+    observed_before: tuple[MonthDay, MonthDay] = Field(description="they end before this day of spring, of autumn")
+    effective: tuple[MonthDay, MonthDay] = Field(description="the limit is in force from this day on")
+    round_to: float = Field(gt=0)
+
+
+class DailyLimit(Entry):
+    """How far a price may settle from the settlement before it, by the exchange's rules, in the series' unit."""
+
+    fixed: dict[date, Annotated[float, Field(gt=0)]] = Field(description="first day: initial limit")
+    reset: LimitReset | None = None
+    source: str = Field(description="where the limits are published")
+
+
 class SeriesSpec(Entry):
     """One series of a source. What is None falls back to the source's default of the same name."""
 
@@ -91,6 +113,10 @@ class SeriesSpec(Entry):
     stale_limit_days: int | None = Field(default=None, gt=0)
     stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
     jump: Jump | None = None
+    daily_limit: DailyLimit | None = None
+    held_against: tuple[str, ...] = Field(
+        default=(), description="series of the same source that move with it: a newest close unlike theirs is told"
+    )
     critical: bool = Field(default=False, description="P0: without it the run stops")
     ended: date | None = Field(default=None, description="nothing comes after it: discontinued, or a contract's end")
     table: str = Field(default="", description="the table of the registry that it comes from")

@@ -16,15 +16,16 @@ Refused = list[dict[str, object]]
 def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> tuple[pd.DataFrame, Refused]:
     """A CSV payload as ``pandas.read_csv(..., **given)`` reads it, and the refusals of lines with too many fields.
 
-    A refused line keeps its place, with its first field and no others: the rows below it keep their numbers. A byte
-    that is no UTF-8 costs its cell.
+    A refused line keeps its place, with its first field and no others: the rows below it keep their numbers. So does a
+    line that was cut, where the table is plain (no quotes, one line a row): what is left of its last number is a
+    number. A byte that is no UTF-8 costs its cell.
 
     Raises:
         SchemaDrift: it is no CSV at all.
     """
     content = payload.path.read_bytes() if content is None else content
     try:
-        return _read(content, given), []
+        return _without_cut_lines(payload, content, _read(content, given))
     except (pd.errors.ParserError, UnicodeDecodeError):
         pass
     except pd.errors.EmptyDataError as error:
@@ -46,6 +47,29 @@ def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> 
     if len(refused) * 2 > len(served):
         raise SchemaDrift(f"{payload.name}: not a CSV ({len(refused)} of {len(served)} lines have too many fields)")
     return served, refused
+
+
+def _without_cut_lines(payload: Payload, content: bytes, served: pd.DataFrame) -> tuple[pd.DataFrame, Refused]:
+    """The table with nothing but the first field of each line that has fewer fields than the heading, and why."""
+    lines = content.splitlines()
+    width = len(served.columns)
+    if width < 3 or b'"' in content or len(lines) != len(served) + 1 or lines[0].count(b",") + 1 != width:
+        return served, []
+    empty = served.index[served.iloc[:, -1].isna()]
+    cut = [place for place in empty if lines[place + 1].count(b",") + 1 < width and lines[place + 1].strip()]
+    if not cut:
+        return served, []
+    served = served.astype(dict.fromkeys(served.columns[1:], object))
+    served.iloc[cut, 1:] = None
+    told = [lines[place + 1][:120].decode("utf-8", "replace") for place in cut]
+    return served, [
+        refusal(
+            payload.series,
+            f"{payload.name}: {text.count(',') + 1} of {width} fields, the line was cut: {text!r}",
+            row=int(place) + 2,
+        )
+        for place, text in zip(cut, told, strict=True)
+    ]
 
 
 def _read(content: bytes, given: dict[str, Any]) -> pd.DataFrame:

@@ -10,11 +10,15 @@ import numpy as np
 import pandas as pd
 
 from tasks.calendar import as_of_instants
-from tasks.registry import Jump, SourceSpec
+from tasks.registry import DailyLimit, Jump, SourceSpec
+from tasks.staging.price_limits import daily_limits
 
 PRICES = ("open", "high", "low", "close", "adj_close")
 KEY_FIELD = {"bars": "close", "values": "value", "documents": "documents"}
 TRAILING = 60
+# Times the initial limit: half as much again after a limit settlement, and the step from one contract to the next.
+# The largest true move of ZL=F since 2000 is 1.73 times (2008-03-07).
+BEYOND_LIMITS = 2.0
 REASONS = {
     "bad_date": "the date cannot be read",
     "not_a_number": "the value cannot be read as a number",
@@ -173,19 +177,21 @@ def _stale_runs(
     return broken
 
 
-def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump) -> pd.DataFrame:
+def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump, limit: DailyLimit | None = None) -> pd.DataFrame:
     """Judge one series' closes for jumps, each against its own past.
 
     A close is suspect when it is further than the threshold from both the close before and the median of the five
     before: after a lone spike the return to the old level is not suspect, after a true move the day after is not.
     The threshold is the larger of ``min_abs_return`` and ``sigmas`` robust standard deviations of the past 60 returns.
     A suspect is confirmed at once when its own bar traded through from the old level, or later by the next
-    observation when that stays near; then it is known only when that next observation is.
+    observation when that stays near; then it is known only when that next observation is. Beyond BEYOND_LIMITS times
+    the exchange's daily limit, for each session since the close before, no bar confirms itself.
 
     Args:
         closes: ``observation_date, value, low, high, first (bool)``, sorted by date, one row a distinct value of a
             date; ``first`` marks the earliest accepted value of each date. low and high may be NaN.
         jump: the registry's limits.
+        limit: the exchange's daily limit, where there is one.
 
     Returns:
         columns ``refused`` and ``waits`` (bool: the next observation decides), ``decided_by`` (its date, or NaT while
@@ -202,6 +208,7 @@ def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump) -> pd.DataFrame:
             "threshold": np.maximum(jump.min_abs_return, jump.sigmas * scale.fillna(0.0)),
             "next": path.shift(-1),
             "next_date": path.index.to_series().shift(-1),
+            "allowed": np.inf if limit is None else _allowed_moves(path, limit),
         }
     )
     here = past.reindex(closes["observation_date"]).set_index(closes.index)
@@ -211,14 +218,24 @@ def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump) -> pd.DataFrame:
     suspect = (move.abs() > here["threshold"]) & (from_median.abs() > here["threshold"])
     gap = np.where(move > 0, closes["low"] - here["before"], here["before"] - closes["high"]) / here["before"].abs()
     traded_through = pd.Series(gap, index=closes.index) <= here["threshold"]
-    stays = ((here["next"] - value) / value.abs()).abs() <= here["threshold"]
-    waits = suspect & ~traded_through
+    allowed = here["allowed"] / here["before"].abs()
+    beyond = (move.abs() > allowed) & (from_median.abs() > allowed)
+    stays = ((here["next"] - value) / value.abs()).abs() <= here["threshold"].where(~beyond, allowed)
+    waits = (suspect & ~traded_through) | beyond
     return pd.DataFrame(
         {
             "refused": waits & ~stays,
             "waits": waits,
             "decided_by": here["next_date"],
-            "threshold": here["threshold"],
+            "threshold": here["threshold"].where(~beyond, allowed),
             "move": move,
         }
     )
+
+
+def _allowed_moves(path: pd.Series, limit: DailyLimit) -> pd.Series:
+    """How far each close may be from the one before it: one daily limit and more a session; infinite where unknown."""
+    dates = path.index.to_numpy().astype("datetime64[D]")
+    since = np.ones(len(dates), dtype="int64")
+    since[1:] = np.busday_count(dates[:-1], dates[1:])
+    return (BEYOND_LIMITS * daily_limits(path, limit) * np.maximum(since, 1)).fillna(np.inf)

@@ -165,9 +165,12 @@ def _cells(screened: pd.DataFrame, spec: SourceSpec, shapes: dict[int, frozenset
     shared["known_at"] = known
     none = pd.Series(pd.NaT, index=screened.index, dtype="datetime64[us, UTC]")
     shared["released_at"] = screened.get("released_at", none)
+    bar = [field for field in ("open", "high", "low") if field in fields]
+    # a bar that contradicts itself confirms nothing: which of its prices is wrong is not known
+    sound = pd.concat([screened[f"{field}__rule"] == "" for field in bar], axis=1).all(axis=1) if bar else None
     for field in ("low", "high"):
-        if field in fields:
-            shared[f"bar_{field}"] = screened[field].where(screened[f"{field}__rule"] == "")
+        if field in fields and sound is not None:
+            shared[f"bar_{field}"] = screened[field].where(sound)
     wide = pd.DataFrame(shared)
     parts = []
     for field in fields:
@@ -202,7 +205,7 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
                 "first": ~usable.duplicated("observation_date"),
             }
         )
-        verdict = unconfirmed_jumps(closes, entry.jump)
+        verdict = unconfirmed_jumps(closes, entry.jump, entry.daily_limit)
         for index, found in verdict[verdict["waits"]].iterrows():
             date = (
                 (cells["series"] == series)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -9,6 +11,12 @@ from tasks.calendar import as_of_instant, sessions
 from tasks.registry import DataSources, SourceSpec
 from tasks.staging.rules import key_field
 
+FALSE = (
+    "range",
+    "jump",
+    "not_a_number",
+    "duplicate",
+)  # rules that say that a value is no price; not that there is none
 RECENT_DATES = 63  # a quarter of sessions; of a monthly series five years
 
 
@@ -21,7 +29,8 @@ def summarise_series(
     ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload;
     ``refused_share`` is their share of the newest 63 dates, so that what was refused long ago does not weigh for ever.
     ``recorded``: the home has anything of the series, accepted or refused; ``never_recorded``: it has not.
-    ``critical_refused_share``: the refused share of a critical series, 0 for the others.
+    ``critical_refused_share``: the refused share of a critical series, 0 for the others. ``critical_newest_refused``:
+    why the newest value of a critical series was refused as false, where nothing after it is accepted.
     Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
     """
     instant = as_of_instant(as_of)
@@ -67,6 +76,7 @@ def summarise_series(
                     "recent_refused": recent,
                     "refused_share": recent / len(newest) if dates else None,
                     "critical_refused_share": recent / len(newest) if dates and entry.critical else 0.0,
+                    "critical_newest_refused": _newest_refused(bad, key, last) if entry.critical else None,
                     "recorded": held is not None or bad is not None,
                     "never_recorded": held is None and bad is None,
                     "max_refused_share": spec.max_quarantine_share,
@@ -80,8 +90,20 @@ def summarise_series(
         "age_days": "float64",
         "stale_limit_days": "float64",
         "refused_share": "float64",
+        "critical_newest_refused": "object",
     }
     return frame.astype(kinds)
+
+
+def _newest_refused(bad: pd.DataFrame | None, key: str, last: Any) -> str | None:
+    """The date and reason of the newest value that was refused as false; None where a later one is accepted."""
+    if bad is None:
+        return None
+    false = bad[(bad["field"] == key) & bad["rule"].isin(FALSE) & ~(bad["observation_date"] <= last)]
+    if false.empty:
+        return None
+    newest = false.sort_values("observation_date").iloc[-1]
+    return f"{newest['value']:g} of {newest['observation_date']:%Y-%m-%d}: {newest['reason']}"
 
 
 def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:

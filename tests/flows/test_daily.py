@@ -282,7 +282,9 @@ def test_a_swapped_unit_is_refused_at_the_gate_and_earlier_outputs_stay(
     """A later ZL payload in USD/lb instead of cents/lb adds nothing; a registry that expects USD/lb stops the run."""
     registry = Path(shutil.copytree(PROJECT / "registry", tmp_path / "registry"))
     sources = registry / "data_sources.yaml"
-    sources.write_text(re.sub(r'("ZL=F": .*?)range: \[5, 150\]', r"\1range: [0.05, 1.5]", sources.read_text()))
+    sources.write_text(
+        re.sub(r'("ZL=F":.*?)range: \[5, 150\]', r"\1range: [0.05, 1.5]", sources.read_text(), flags=re.DOTALL)
+    )
     before, pointer = tables_of(copied_home), (copied_home / "warehouse/published/CURRENT").read_text()
     with pytest.raises(GateFailed, match=r"(?s)POST_STAGING.*critical_refused_share.*ZL=F.*1\.0"):
         run_daily(copied_home, first_run.archive, CBI_REGISTRY=str(registry))

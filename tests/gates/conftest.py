@@ -49,6 +49,7 @@ def staging() -> dict[str, pd.DataFrame]:
             "recent_dates": [len(days), 10],
             "recent_refused": [0, 0],
             "critical_refused_share": 0.0,
+            "critical_newest_refused": None,
             "recorded": True,
             "never_recorded": False,
             "refused_share": [0.0, 0.0],

@@ -141,13 +141,44 @@ def test_a_lone_spike_is_refused_with_its_size_and_the_return_is_believed(payloa
     prices = {("jump", field, 32) for field in FIELDS - {"volume"}}
     assert refused(quarantine) == prices, "the volume of that day is no price"
     reason = quarantine["reason"].iloc[0]
-    assert "nothing confirms" in reason and "+72." in reason and "limit 25.0%" in reason
+    assert "nothing confirms" in reason and "+72." in reason and "limit 12.3%" in reason, "twice CBOT's 2.5 cents"
 
 
 def test_a_true_jump_that_its_own_bar_traded_through_is_believed_at_once(payload, stage):
+    """Where no exchange limits a day's move."""
     jump = spiked(DAYS[30], 70, low=41)
-    observations, quarantine = stage(payload(FETCHED, *quiet(30), jump), through=as_of_instant(DAYS[30]))
+    served = payload(FETCHED, *quiet(30), jump, series="CL=F")
+    observations, quarantine = stage(served, through=as_of_instant(DAYS[30]))
     assert closes(observations)[DAYS[30]] == 70 and quarantine.empty
+
+
+def test_beyond_the_exchange_s_limit_no_bar_confirms_itself(payload, stage):
+    """A whole bar of ZL times 1.24, with the old level inside it."""
+    jump = spiked(DAYS[30], 50.2, low=40.5)
+    observations, waiting = stage(payload(FETCHED, *quiet(30), jump), through=as_of_instant(DAYS[30]))
+    assert DAYS[30] not in closes(observations) and set(waiting["rule"]) == {"jump"}
+    within = payload("2021-01-03", *quiet(30), spiked(DAYS[30], 45.2))
+    assert closes(stage(within, through=as_of_instant(DAYS[30]))[0])[DAYS[30]] == 45.2, "4.7 cents: twice in 24 years"
+
+
+def test_a_close_outside_its_own_bar_is_not_proved_by_that_bar(payload, stage):
+    """The reported row: only the close is wrong. It was believed, with the bar's own low for proof."""
+    wrong = line(DAYS[30], close="120", adj="120")
+    observations, waiting = stage(payload(FETCHED, *quiet(30), wrong, series="CL=F"), through=as_of_instant(DAYS[30]))
+    assert DAYS[30] not in closes(observations)
+    assert {("jump", "close"), ("impossible_ohlc", "high")} <= set(
+        zip(waiting["rule"], waiting["field"].astype(str), strict=True)
+    )
+
+
+@pytest.mark.parametrize("fields", ["40,41,39.5,4", "40", ""])
+def test_a_row_that_was_cut_is_refused_whole_and_no_other_is(payload, stage, fields):
+    """`47.8` of 47.84: what is left of a number is a number."""
+    cut = f"{DAYS[29]},{fields}".rstrip(",")
+    observations, quarantine = stage(payload(FETCHED, *quiet(29), cut, line(DAYS[30])))
+    assert DAYS[29] not in closes(observations) and len(closes(observations)) == 30
+    [told] = quarantine.loc[quarantine["rule"] == "record", "reason"]
+    assert f"{cut.count(',') + 1} of 7 fields, the line was cut" in told and cut in told
 
 
 def test_a_level_shift_is_believed_with_the_next_bar_and_known_only_then(payload, stage):
