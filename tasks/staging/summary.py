@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -76,7 +74,7 @@ def summarise_series(
                     "recent_refused": recent,
                     "refused_share": recent / len(newest) if dates else None,
                     "critical_refused_share": recent / len(newest) if dates and entry.critical else 0.0,
-                    "critical_newest_refused": _newest_refused(bad, key, last) if entry.critical else None,
+                    "critical_newest_refused": _newest_refused(bad, key, good) if entry.critical else None,
                     "recorded": held is not None or bad is not None,
                     "never_recorded": held is None and bad is None,
                     "max_refused_share": spec.max_quarantine_share,
@@ -95,11 +93,13 @@ def summarise_series(
     return frame.astype(kinds)
 
 
-def _newest_refused(bad: pd.DataFrame | None, key: str, last: Any) -> str | None:
+def _newest_refused(bad: pd.DataFrame | None, key: str, good: np.ndarray) -> str | None:
     """The date and reason of the newest value that was refused as false; None where a later one is accepted."""
     if bad is None:
         return None
-    false = bad[(bad["field"] == key) & bad["rule"].isin(FALSE) & ~(bad["observation_date"] <= last)]
+    false = bad[(bad["field"] == key) & bad["rule"].isin(FALSE)]
+    if len(good):
+        false = false[false["observation_date"] > good.max()]
     if false.empty:
         return None
     newest = false.sort_values("observation_date").iloc[-1]

@@ -189,6 +189,21 @@ def test_a_swapped_unit_is_caught_at_post_staging(
     )
 
 
+def test_a_newest_close_that_cannot_be_true_stops_the_run_and_an_older_one_does_not(
+    registry: Registry, held: pd.DataFrame, refusals: pd.DataFrame
+) -> None:
+    """Of the newest bar only the volume was accepted; the close was served and refused."""
+    day = (held["series"] == "ZL=F") & (held["observation_date"] == AS_OF)
+    prices = held[day & held["field"].isin(["open", "high", "low", "close", "adj_close"])]
+    reason = "a jump that nothing confirms: moved +24.0%, limit 19.0%"
+    cells = prices.drop(columns=["vintage"]).assign(vintage=0, rule="jump", reason=reason, payload="p", row=1)
+    together = pd.concat([refusals, cells[refusals.columns]], ignore_index=True)
+    together = together.astype(refusals.dtypes.loc[["available_at", "fetched_at"]].to_dict())
+    message = refused(at_staging(registry, held.drop(prices.index), together))
+    assert "`critical_newest_refused`: 1 of" in message and f"47.84 of {AS_OF:%Y-%m-%d}: {reason}" in message
+    at_staging(registry, held, together).require()
+
+
 def test_one_source_in_another_unit_is_caught_beside_the_other(
     registry: Registry, refusals: pd.DataFrame, held: pd.DataFrame
 ) -> None:
