@@ -74,6 +74,9 @@ class Compared:
     panel_cells: int = 0
     panel_differs: dict[str, int] = field(default_factory=dict)
     forecast_gap_cents: float | None = None
+    apart_panel_cells: int | None = None
+    """Panel cells that differ once the observations that differ are the live home's on both sides."""
+    apart_gap_cents: float | None = None
 
 
 def plan(first: str, count: int) -> list[pd.Timestamp]:
@@ -106,17 +109,34 @@ def compare(live: Home, recorded: Recorded, day: Day, *, since: pd.Timestamp, fo
     found = Compared(day, len(wanted), (differ["source"] + ": " + differ["kind"]).value_counts().to_dict())
     differ.to_csv(live.home.parent / f"{day.session:%Y-%m-%d}-differences.csv", index=False)
     if forecasts:
-        panel, expected = recorded.day(day.session)
-        held = read_parquet(live.home / "panel" / "panel.parquet").iloc[-len(panel) :].reset_index(drop=True)
-        recent = slice(-60, None)
-        numbers = [name for name in panel.select_dtypes("number") if name in held]
-        a, b = (frame[numbers].iloc[recent].to_numpy(dtype="float64") for frame in (held, panel))
-        unlike = ~((np.abs(a - b) <= 1e-6 * np.abs(b) + 1e-9) | (np.isnan(a) & np.isnan(b)))
-        columns = pd.Series(unlike.sum(axis=0), index=numbers)
-        found.panel_cells, found.panel_differs = a.size, columns[columns > 0].astype(int).to_dict()
         published = live.forecasts(day.session).sort_values("horizon", ignore_index=True)
-        found.forecast_gap_cents = float(np.abs(published[FORECASTS] - expected[FORECASTS]).to_numpy().max())
+        held = read_parquet(live.home / "panel" / "panel.parquet")
+        panel, expected = recorded.day(day.session)
+        columns, cells = panel_differs(held, panel)
+        found.panel_cells, found.panel_differs = cells, columns
+        found.forecast_gap_cents = forecast_gap(published, expected)
+        if since.year < 2000:
+            panel, expected = recorded.with_what_differs(differ, live.staged(day.session)).day(day.session)
+            columns, _ = panel_differs(held, panel)
+            found.apart_panel_cells, found.apart_gap_cents = sum(columns.values()), forecast_gap(published, expected)
+            print(f"{day.session:%Y-%m-%d} but for these observations: {columns}, {found.apart_gap_cents}", flush=True)
     return found
+
+
+def panel_differs(held: pd.DataFrame, panel: pd.DataFrame) -> tuple[dict[str, int], int]:
+    """How many of the last 60 sessions' cells differ, by column, and of how many."""
+    held = held.iloc[-len(panel) :].reset_index(drop=True)
+    recent = slice(-60, None)
+    numbers = [name for name in panel.select_dtypes("number") if name in held]
+    a, b = (frame[numbers].iloc[recent].to_numpy(dtype="float64") for frame in (held, panel))
+    unlike = ~((np.abs(a - b) <= 1e-6 * np.abs(b) + 1e-9) | (np.isnan(a) & np.isnan(b)))
+    columns = pd.Series(unlike.sum(axis=0), index=numbers)
+    return columns[columns > 0].astype(int).to_dict(), int(a.size)
+
+
+def forecast_gap(published: pd.DataFrame, expected: pd.DataFrame) -> float:
+    """The largest difference of a published number and its expected one, cents/lb."""
+    return float(np.abs(published[FORECASTS] - expected[FORECASTS]).to_numpy().max())
 
 
 def never_early(found: Compared, served: list[str]) -> None:
@@ -155,6 +175,19 @@ def page(done: list[Compared], first: Compared | None, *, planned: int, seconds:
             f"| {one.day.session:%Y-%m-%d} | {one.day.code} | {one.day.seconds:.0f} | {one.day.killed} | "
             f"{one.cells:,} | {kinds} | {wide} | {gap} |"
         )
+    lines += [
+        "",
+        "With the observations that differ taken from the live home on both sides, and all others from the recorded "
+        "origin, what is made of them:",
+        "",
+        "| session | panel cells that differ, of the last 60 sessions | largest gap of a forecast, cents/lb |",
+        "|---|---:|---:|",
+        *(
+            f"| {one.day.session:%Y-%m-%d} | {one.apart_panel_cells} | {one.apart_gap_cents:.4f} |"
+            for one in done
+            if one.apart_gap_cents is not None
+        ),
+    ]
     lines += ["", "## What a live home cannot know, and why that is right", "| difference | why |", "|---|---|"]
     lines += [f"| {kind} | {why} |" for kind, why in WHY.items()]
     lines += [

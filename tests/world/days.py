@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from tasks.context import Run, open_run
@@ -25,7 +26,7 @@ from tasks.model_store.folder import FolderStore
 from tasks.panel.join import build_panel
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import adapter, landed, read
-from tasks.staging.gather import gather
+from tasks.staging.gather import gather, stack
 from tasks.staging.stage import Staged, nothing_staged, read_staged
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones
@@ -117,10 +118,14 @@ class Home:
             usage.ru_utime + usage.ru_stime,
         )
 
+    def staged(self, session: pd.Timestamp) -> list[Staged]:
+        """What the home has staged."""
+        run = self.run(session)
+        return [held for name in run.sources.sources if (held := read_staged(run.zones, name))]
+
     def observations(self, session: pd.Timestamp) -> pd.DataFrame:
         """What the home knows of each cell as of a session."""
-        run = self.run(session)
-        return newest([held for name in run.sources.sources if (held := read_staged(run.zones, name))], session)
+        return newest(self.staged(session), session)
 
     def run(self, session: pd.Timestamp) -> Run:
         """The home's run, for reading."""
@@ -144,6 +149,25 @@ class Recorded:
     def observations(self, session: pd.Timestamp) -> pd.DataFrame:
         """What is known of each cell as of a session."""
         return newest(self.staged, session)
+
+    def with_what_differs(self, differ: pd.DataFrame, live: list[Staged]) -> Recorded:
+        """The same, but for the cells that differ, of which the live home's own rows stand here.
+
+        What is made of the two must then be the same, to the digit: nothing else may have come between.
+        """
+        keys = pd.MultiIndex.from_frame(differ[KEY])
+        of_source = {part.source: part for part in live}
+
+        def among(frame: pd.DataFrame) -> np.ndarray:
+            named = frame[KEY].astype({"source": str, "series": str, "field": str})
+            return pd.MultiIndex.from_frame(named).isin(keys)
+
+        def mixed(part: Staged) -> Staged:
+            own, theirs = part.observations, of_source[part.source].observations
+            rows = stack([own[~among(own)], theirs[among(theirs)]])
+            return replace(part, observations=rows.reset_index(drop=True))
+
+        return replace(self, staged=[mixed(part) for part in self.staged])
 
     def day(self, session: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Panel and forecasts of a session."""
