@@ -4,12 +4,16 @@ DuckDB lets one process with a write handle shut out all others, readers too. So
 under the lock and only while it is merged into, and readers open a copy whose name is in `published/CURRENT`.
 
 Invariants: the writer's file counts its own changes (`main.publication`), in the transaction that makes them. A
-publish that was killed after its commit left a revision that no snapshot bears; the next publish sees that.
+publish that was killed after its commit left a revision that no snapshot bears; the next publish sees that. What was
+published is never replaced by less: a writer's file that is lost, or older than the snapshot readers have, begins from
+that snapshot.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +42,7 @@ from tasks.zones import (
     write_bytes,
 )
 
+log = logging.getLogger(__name__)
 DUCKDB_TYPES = {
     "DATE": "DATE",
     "STRING": "VARCHAR",
@@ -65,6 +70,16 @@ def _literal(text: object) -> str:
 def one_line(error: Exception) -> str:
     """An engine's message without the picture of the statement under it."""
     return " ".join(str(error).split("\n\nLINE ")[0].split())
+
+
+def _revision(file: Path) -> tuple[str, int] | None:
+    """The database and revision that a warehouse file bears; None where it bears none yet, or cannot be read."""
+    try:
+        with duckdb.connect(str(file), read_only=True, config=OFFLINE) as connection:
+            row = connection.execute("SELECT database, revision FROM main.publication").fetchone()
+    except duckdb.Error:  # new, in use or damaged: who opens it to write says so
+        return None
+    return (str(row[0]), int(row[1])) if row else None
 
 
 class DuckDbWarehouse:
@@ -126,6 +141,7 @@ class DuckDbWarehouse:
         """The write handle, under the lock. What is not committed when it closes never was."""
         with exclusive(self._zones, "warehouse"):
             try:
+                self._begin_from_what_is_published()
                 if not self._file.exists():  # DuckDB's own making of a file can be cut in half by a kill
                     write_atomically(self._file, lambda new: duckdb.connect(str(new), config=OFFLINE).close())
                 connection = duckdb.connect(str(self._file), config=OFFLINE)
@@ -145,6 +161,40 @@ class DuckDbWarehouse:
                 raise WarehouseError(f"{self._file}: {one_line(error)}. Readers keep the last snapshot") from None
             finally:
                 connection.close()
+
+    def _begin_from_what_is_published(self) -> None:
+        """Put the published snapshot in the place of a writer's file that is lost or older than it.
+
+        Raises:
+            WarehouseError: the writer's file is of another warehouse: neither may replace the other.
+        """
+        left = sorted(path.name for path in self._folder.glob("*.duckdb"))
+        current = self._current() or next(reversed(left), None)
+        published = _revision(self._folder / current) if current else None
+        if current is None or published is None:
+            return
+        if self._file.exists():
+            own = _revision(self._file)
+            if own is None or (own[0] == published[0] and own[1] >= published[1]):
+                return
+            if own[0] != published[0]:
+                raise WarehouseError(
+                    f"{self._file} is not the file that {current} was published from, and would replace its history. "
+                    f"Move it away with `mv {in_shell(self._file)} {in_shell(f'{self._file}.other')}`: the next run "
+                    "begins from what is published"
+                )
+            aside = self._file.with_name(f"{self._file.name}.older")
+            self._file.replace(aside)
+            log.warning(
+                "%s was older than %s, which readers have; it lies at %s now, this run begins from what is published",
+                self._file,
+                current,
+                aside,
+            )
+        else:
+            log.warning("%s was gone; it begins again from %s", self._file, current)
+        self._file.with_name(f"{self._file.name}.wal").unlink(missing_ok=True)  # of the file that is gone
+        write_atomically(self._file, lambda new: shutil.copyfile(self._folder / current, new))
 
     def _unreadable(self, error: Exception) -> str:
         current = self._current()

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.errors import WarehouseError
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import exclusive
+from tasks.zones import Zones, exclusive
 
 FORECASTS = "forecasts.zl_forecasts_daily"
 
@@ -102,3 +102,48 @@ def test_the_same_content_again_makes_no_file_and_a_refused_frame_writes_none(pu
     assert snapshots(zones) == [first.snapshot]
     with duckdb.connect(str(zones.warehouse / "cbi.duckdb"), read_only=True) as writer:
         assert writer.execute(f"SELECT horizon, point FROM {FORECASTS}").fetchall() == [("1w", 51.0)]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("pointer", ["there", "gone"])
+def test_without_its_working_file_a_publish_goes_on_from_what_is_published(
+    publish, warehouse, zones, forecasts, pointer
+):
+    """It began an empty warehouse, and readers went from the whole history to one day."""
+    first = publish({FORECASTS: forecasts({}, {"horizon": "1m"}, {"horizon": "12m"})})
+    (zones.warehouse / "cbi.duckdb").unlink()
+    if pointer == "gone":
+        (zones.warehouse / "published" / "CURRENT").unlink()
+    done = publish({FORECASTS: forecasts({"point": 52.0})})
+    assert done.changed == {FORECASTS: 1} and done.snapshot > first.snapshot, "numbered on"
+    held = warehouse.query(f"SELECT horizon, point FROM {FORECASTS}").set_index("horizon")["point"]
+    assert held.to_dict() == {"1w": 52.0, "1m": 51.0, "12m": 51.0}
+
+
+@pytest.mark.faults
+def test_an_older_working_file_takes_nothing_back_that_readers_have(publish, warehouse, zones, forecasts):
+    """Restored from yesterday it counted up to a name that readers had already, and they never saw the new rows."""
+    file = zones.warehouse / "cbi.duckdb"
+    publish({FORECASTS: forecasts({})})
+    older = file.read_bytes()
+    publish({FORECASTS: forecasts({"horizon": "1m"})})
+    file.write_bytes(older)
+    done = publish({FORECASTS: forecasts({"horizon": "12m"})})
+    assert done.switched
+    assert set(warehouse.query(f"SELECT horizon FROM {FORECASTS}")["horizon"]) == {"1w", "1m", "12m"}
+    assert file.with_name("cbi.duckdb.older").read_bytes() == older, "nothing is thrown away"
+
+
+@pytest.mark.faults
+def test_the_working_file_of_another_warehouse_is_refused_with_the_remedy(
+    publish, warehouse, zones, forecasts, tmp_path
+):
+    other = Zones(tmp_path / "other")
+    DuckDbWarehouse(other).publish({FORECASTS: forecasts({})}, as_of="2024-01-02", staging=other.staging)
+    publish({FORECASTS: forecasts({"horizon": "1m"})})
+    (zones.warehouse / "cbi.duckdb").write_bytes((other.warehouse / "cbi.duckdb").read_bytes())
+    with pytest.raises(WarehouseError, match=r"is not the file that .* was published from") as refusal:
+        publish({FORECASTS: forecasts({"horizon": "12m"})})
+    subprocess.run(str(refusal.value).split("`")[1], shell=True, check=True)
+    publish({FORECASTS: forecasts({"horizon": "12m"})})
+    assert set(warehouse.query(f"SELECT horizon FROM {FORECASTS}")["horizon"]) == {"1m", "12m"}
