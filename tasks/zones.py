@@ -277,16 +277,21 @@ def write_table(path: Path, table: pa.Table) -> Path:
     )
 
 
-def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    """Read a parquet file of a zone.
+def read_parquet(path: Path, columns: list[str] | None = None, *, sha256: str | None = None) -> pd.DataFrame:
+    """Read a parquet file of a zone; ``sha256`` is that of the file as it was written, where that is known.
 
     Raises:
-        ManifestMismatch: the file is not readable parquet.
+        ManifestMismatch: the file is not readable parquet, or another than was written.
     """
     import pandas as pd
     from pyarrow.lib import ArrowException
 
     try:
+        if sha256 is not None and sha256_of(path) != sha256:
+            raise ManifestMismatch(
+                f"{path} is not the file that was written, some of it changed; run `python -m flows.daily`, which "
+                "makes it again from raw/"
+            )
         return pd.read_parquet(path, columns=columns)
     except (ArrowException, OSError) as error:
         raise ManifestMismatch(

@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -225,16 +225,34 @@ PARSED = ("parsed", "parsed_documents")
 def _staged(zone: str, run: Run, home: Zones) -> Iterator[Item]:
     """Zones with a folder a source."""
     folder = home.home / zone
+    told: dict[Path, dict[str, str]] = {}
     for path in _files(folder):
         source = path.relative_to(folder).parts[0]
+        beside = home.staging / source if path.parent == folder / source else path.parent
+        manifest = beside / "manifest.json"
+        if manifest not in told:
+            told[manifest] = _digests(manifest)
         if source not in run.sources.sources:
             yield _stranger(zone, path, home, f"unregistered: {source} is no source of registry/data_sources.yaml")
         elif zone == "staging" and path.parent.name in PARSED and path.parent.parent == folder / source:
-            yield _item(zone, path, home, f"ingest-{source}")
+            yield _as_written(_item(zone, path, home, f"ingest-{source}"), told[manifest].get(path.name))
         elif path.name not in STAGED[zone] or len(path.relative_to(folder).parts) != 2:
             yield _stranger(zone, path, home)
         else:
-            yield _item(zone, path, home, f"ingest-{source}")
+            yield _as_written(_item(zone, path, home, f"ingest-{source}"), told[manifest].get(path.name))
+
+
+def _digests(manifest: Path) -> dict[str, str]:
+    """The digests of a source's files as they were written; none where they are not told."""
+    held = read_json(manifest)
+    files = held.get("files") if isinstance(held, dict) else None
+    return files if isinstance(files, dict) else {}
+
+
+def _as_written(item: Item, digest: str | None) -> Item:
+    if digest is None or item.sha256 == digest:
+        return item
+    return replace(item, state="not the file that was written; the next daily run makes it again", advice=REPLACE)
 
 
 def _identified(zone: str, run: Run, home: Zones) -> Iterator[Item]:
@@ -275,6 +293,8 @@ def _warehouse_files(run: Run, home: Zones) -> Iterator[Item]:
         place = path.relative_to(home.warehouse).as_posix()
         if place.startswith("published/") and path.suffix == ".duckdb":
             yield _item("warehouse", path, home, "daily", state="ok" if path.name == named else "an earlier snapshot")
+        elif place == "cbi.duckdb.older":
+            yield _item("warehouse", path, home, "daily", state="an older working file, set aside")
         elif place in ("cbi.duckdb", "cbi.duckdb.wal", "published/CURRENT") or place.startswith("billed/"):
             yield _item("warehouse", path, home, "daily")
         else:

@@ -21,7 +21,7 @@ import pyarrow as pa
 from tasks.errors import CbiError, ManifestMismatch, SchemaDrift
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Payload, verify
-from tasks.zones import fingerprint, read_json, read_parquet, write_json, write_parquet
+from tasks.zones import fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
 
 AT_ONCE = 5000  # payloads judged together: bounds the memory of reading everything again
 OF_A_PAYLOAD = ["payload", "order", "fetched_at", "day_only"]
@@ -151,7 +151,9 @@ class ParsedPayloads:
         except (pa.ArrowException, OverflowError, UnicodeEncodeError):  # a character beyond all bounds: read anew
             names, about = [], {}
         self._kept.segments = [(name, frame) for name, (_, frame) in zip(names, segments, strict=False)]
-        write_json(self._folder / "manifest.json", {"made_by": self._made_by, "segments": names, **about})
+        digests = {name: sha256_of(self._folder / name) for name in (*names, *about.values())}
+        told = {"made_by": self._made_by, "segments": names, "files": digests, **about}
+        write_json(self._folder / "manifest.json", told)
         for path in self._folder.glob("*.parquet"):
             if path.name not in {*names, *about.values()}:
                 path.unlink()
@@ -164,10 +166,17 @@ class ParsedPayloads:
             held = read_json(self._folder / "manifest.json") or {}
             if held.get("made_by") != self._made_by or "payloads" not in held:
                 return empty
-            segments = [(name, read_parquet(self._folder / name)) for name in held["segments"]]
-            payloads = read_parquet(self._folder / held["payloads"]).astype(PAYLOAD_TYPES)
-            spans = read_parquet(self._folder / held["spans"]).astype(NO_SPANS.dtypes)
-            return _Kept(payloads, spans, read_parquet(self._folder / held["parts"]).astype(NO_PARTS.dtypes), segments)
+            files = held["files"]
+            segments = [(name, read_parquet(self._folder / name, sha256=files[name])) for name in held["segments"]]
+            payloads, spans, parts = (
+                read_parquet(self._folder / held[part], sha256=files[held[part]]).astype(kinds)
+                for part, kinds in (
+                    ("payloads", PAYLOAD_TYPES),
+                    ("spans", NO_SPANS.dtypes),
+                    ("parts", NO_PARTS.dtypes),
+                )
+            )
+            return _Kept(payloads, spans, parts, segments)
         except (CbiError, OSError, AttributeError, KeyError, TypeError, ValueError):  # damaged: all is read again
             return empty
 

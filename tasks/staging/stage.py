@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,11 +28,13 @@ from tasks.zones import (
     fingerprint,
     read_json,
     read_parquet,
+    sha256_of,
     sweep_temporary,
     write_json,
     write_parquet,
 )
 
+log = logging.getLogger(__name__)
 OBSERVATIONS = [
     "source",
     "series",
@@ -372,14 +375,17 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         if spec.tables:  # a table is whole: the newest edition says all, and what it dropped was wrong
             held = list({payload.series: payload for payload in held}.values())
         inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in held], spec.model_dump(mode="json"), code)
-        state_inputs, before = _staged_before(state_path)
+        state_inputs, before, files = _staged_before(state_path)
         if state_inputs == inputs and before is not None and before >= through:
             try:
-                observations, quarantine = _typed(read_parquet(target)), _typed(read_parquet(refused))
-                documents = typed(read_parquet(texts)) if spec.kind == "documents" else None
+                observations = _typed(read_parquet(target, sha256=files.get(target.name, "")))
+                quarantine = _typed(read_parquet(refused, sha256=files.get(refused.name, "")))
+                documents = None
+                if spec.kind == "documents":
+                    documents = typed(read_parquet(texts, sha256=files.get(texts.name, "")))
                 return Staged(source, observations, quarantine, len(held), changed=False, documents=documents)
-            except CbiError:
-                pass  # a killed or damaged write: made again below
+            except CbiError as error:  # a killed write, or a file that changed since: made again below
+                log.warning("%s: what was staged is made again: %s", source, error)
         through = max(through, before) if before is not None else through
         parsed = ParsedPayloads(target.parent / "parsed", spec, code=code)
         observations, quarantine = stage_payloads(source, spec, held, through=through, parsed=parsed)
@@ -393,6 +399,7 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
             write_parquet(texts, documents)
         write_parquet(refused, quarantine)
         write_parquet(target, observations)
+        written = [target, refused] if documents is None else [target, refused, texts]
         write_json(
             state_path,
             {
@@ -400,28 +407,37 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 "through": through.isoformat(),
                 "observations": len(observations),
                 "quarantined": len(quarantine),
+                "files": {path.name: sha256_of(path) for path in written},
             },
         )
         return Staged(source, observations, quarantine, len(held), changed=True, documents=documents)
 
 
-def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None]:
-    """From which inputs a source was staged and through when; nothing where its manifest cannot be read."""
+def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None, dict[str, str]]:
+    """From which inputs a source was staged, through when, and its files' digests; nothing where that is not told."""
     try:
         state = read_json(state_path) or {}
         through = pd.Timestamp(state["through"]) if state.get("through") else None
-        return state.get("inputs"), through if through is None or through.tzinfo else None
+        files = {str(name): str(digest) for name, digest in (state.get("files") or {}).items()}
+        return state.get("inputs"), through if through is None or through.tzinfo else None, files
     except (OSError, AttributeError, KeyError, TypeError, ValueError):
-        return None, None
+        return None, None, {}
 
 
 def read_staged(zones: Zones, source: str) -> Staged | None:
-    """What is staged of a source already, or None; nothing is parsed or written."""
+    """What is staged of a source already, or None; nothing is parsed or written.
+
+    Raises:
+        ManifestMismatch: a file is not the one that was written.
+    """
     target, refused = zones.staging / source / "observations.parquet", zones.quarantine / source / "cells.parquet"
     if not (target.exists() and refused.exists()):
         return None
+    *_, files = _staged_before(target.with_name("manifest.json"))
+    observations = _typed(read_parquet(target, sha256=files.get(target.name)))
+    quarantine = _typed(read_parquet(refused, sha256=files.get(refused.name)))
     held, _ = count_and_newest(zones.raw / source)
-    return Staged(source, _typed(read_parquet(target)), _typed(read_parquet(refused)), held, changed=False)
+    return Staged(source, observations, quarantine, held, changed=False)
 
 
 def nothing_staged() -> Staged:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tasks.errors import ManifestMismatch
 from tasks.registry import SourceSpec
 from tasks.settings import PROJECT
 from tasks.sources.ingest import ingest_source
-from tasks.staging.stage import known_by, stage_source
+from tasks.staging.stage import known_by, read_staged, stage_source
 from tasks.zones import Zones, sha256_of
 
 AS_OF = pd.Timestamp("2023-12-29")
@@ -132,3 +135,58 @@ def test_after_kill_9_at_any_moment_the_next_run_completes_to_the_same_bytes(fre
         stage_source(zones, "fred", fred, as_of=AS_OF, code="1")
         assert hashes(zones) == whole
         assert not list(zones.home.rglob(".tmp-*"))
+
+
+def a_bit(path: Path, chance: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+    path.write_bytes(content)
+
+
+def an_edited_value(path: Path, chance: random.Random) -> None:
+    table = pd.read_parquet(path)
+    table.loc[len(table) // 2, "value"] = 57.84
+    table.to_parquet(path, index=False)
+
+
+def rows_cut(path: Path, chance: random.Random) -> None:
+    table = pd.read_parquet(path)
+    table.head(len(table) // 2).to_parquet(path, index=False)
+
+
+def emptied(path: Path, chance: random.Random) -> None:
+    pd.read_parquet(path).head(0).to_parquet(path, index=False)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", [a_bit, an_edited_value, rows_cut, emptied], ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize("name", ["observations.parquet", "cells.parquet"])
+def test_what_changed_of_what_was_staged_is_never_used_and_heals_from_raw(fred, zones, caplog, name, damage):
+    """Of 24 flipped bits 22 were read as good; an edited price, a cut or emptied table were used in silence."""
+    good = stage_source(zones, "fred", fred, as_of=AS_OF, code="1")
+    before, chance = hashes(zones), random.Random(name)
+    [path] = zones.home.rglob(name)
+    for _ in range(6 if damage is a_bit else 1):
+        damage(path, chance)
+        with pytest.raises(ManifestMismatch, match="is not the file that was written"):
+            read_staged(zones, "fred")
+        healed = stage_source(zones, "fred", fred, as_of=AS_OF, code="1")
+        pd.testing.assert_frame_equal(healed.observations, good.observations)
+        pd.testing.assert_frame_equal(healed.quarantine, good.quarantine, check_categorical=False)
+        assert hashes(zones) == before
+    assert "what was staged is made again" in caplog.text
+
+
+@pytest.mark.faults
+def test_what_changed_of_the_rows_kept_of_payloads_is_read_again(fred, zones, archive):
+    stage_source(zones, "fred", fred, as_of=AS_OF, code="1")
+    [rows] = (zones.staging / "fred" / "parsed").glob("rows-*.parquet")
+    table = pd.read_parquet(rows)
+    table.assign(value=table["value"] + 1).to_parquet(rows, index=False)
+    series = fred.series | {"DGS2": fred.series["DGS10"]}
+    more = fred.model_copy(update={"series": series})
+    ingest_source(zones, "fred", more, origin=archive, as_of=AS_OF.date(), progress=lambda *step: None)
+    found = stage_source(zones, "fred", more, as_of=AS_OF, code="1").observations
+    other = Zones(zones.home.parent / "other")
+    ingest_source(other, "fred", more, origin=archive, as_of=AS_OF.date(), progress=lambda *step: None)
+    pd.testing.assert_frame_equal(found, stage_source(other, "fred", more, as_of=AS_OF, code="1").observations)
