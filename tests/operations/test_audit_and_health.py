@@ -23,6 +23,7 @@ from tasks.registry import ended_tables
 from tasks.reporting.alerts import raise_alerts
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import Fetched, land
+from tasks.staging.stage import stage_source
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import tables
 from tasks.zones import Zones, write_bytes, write_identified, write_json, write_parquet
@@ -102,6 +103,21 @@ def test_the_audit_tells_whose_each_file_is_and_what_to_do_with_it(run, tmp_path
         str(next((run.zones.raw / "fred" / s).glob("*Z.csv")).relative_to(run.zones.home)) for s in ("DFF", "DGS10")
     }
     assert held - spoken_for == payloads, "a payload is told in its sidecar's line; nothing is left out"
+
+
+def test_the_audit_names_what_was_staged_and_changed_since(run):
+    """It said ok of an edited price."""
+    zones, fred = run.zones, run.sources.source("fred")
+    body = b"observation_date,DFF\n2023-12-28,5.3\n"
+    land(zones, "fred", Fetched("DFF", "csv", body, "u"), fred, fetched_at=NOW)
+    stage_source(zones, "fred", fred, as_of=pd.Timestamp("2024-01-10"), code="1")
+    assert set(take_inventory(run)["advice"]) == {"keep"}
+    staged = zones.staging / "fred" / "observations.parquet"
+    pd.read_parquet(staged).assign(value=57.84).to_parquet(staged, index=False)
+    told = take_inventory(run).set_index("name")
+    changed = told[told["advice"] != "keep"]
+    assert list(changed.index) == ["staging/fred/observations.parquet"]
+    assert changed["state"].iloc[0].startswith("not the file that was written")
 
 
 def test_the_command_ends_with_1_when_something_is_to_be_done(run, tmp_path, monkeypatch, capsys):
