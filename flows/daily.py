@@ -19,7 +19,16 @@ from flows.ingest import ingest, keep_recorded
 from flows.report import publish_artifacts
 from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
 from flows.training import task_runner, training
-from tasks.errors import CbiError, GateFailed, OriginError, ReportFailed, ServerGone, SourceDown, StaleSource
+from tasks.errors import (
+    CbiError,
+    GateFailed,
+    ModelStoreError,
+    OriginError,
+    ReportFailed,
+    ServerGone,
+    SourceDown,
+    StaleSource,
+)
 from tasks.made import Made
 from tasks.network import any_accepts
 from tasks.settings import Settings, load_settings
@@ -261,11 +270,18 @@ def export(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.Dat
 
 
 def needs_training(run: Run) -> bool:
-    """Whether some horizon has no champion that was trained by this session."""
-    from tasks.evaluation.bake_off import champions_of
+    """Whether some horizon has no champion that was trained by this session.
+
+    A damaged one is no reason: the baseline serves in its place and says so, and a training is asked for.
+    """
+    from tasks.model_store.champions import standing_by
     from tasks.model_store.open import open_store
 
-    return len(champions_of(open_store(run.settings), run.horizons, run.as_of)) < len(run.horizons.horizons)
+    try:
+        history = open_store(run.settings).history()
+    except ModelStoreError:
+        return False
+    return any(standing_by(history, horizon, run.as_of) is None for horizon in run.horizons.horizons)
 
 
 def forecast(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.errors import TrainingFailed
+from tasks.errors import ModelStoreError, TrainingFailed
 from tasks.evaluation.calibration import calibrate
 from tasks.evaluation.comparison import leaderboard
 from tasks.evaluation.ensemble import REGIMES, ensemble, regime_weights
@@ -233,8 +234,11 @@ def _copy_model(plan: Plan, zones: Zones, family: str, horizon: str, to: Path) -
 
 
 def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> dict[str, Version]:
-    """The champion of each horizon that has one trained by ``as_of``."""
-    found = {name: store.champion(name, as_of) for name in horizons.horizons}
+    """The champion of each horizon that has one trained by ``as_of``; one that is damaged is none."""
+    found = {}
+    for name in horizons.horizons:
+        with suppress(ModelStoreError):  # the forecast of its horizon says what is wrong with it
+            found[name] = store.champion(name, as_of)
     return {name: version for name, version in found.items() if version is not None}
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from tasks.calendar import sessions
 from tasks.day import InputNotes
-from tasks.errors import CbiError, StaleSource
+from tasks.errors import CbiError, ModelStoreError, StaleSource
 from tasks.evaluation.calibration import calibrated
 from tasks.features.regimes import regime_name
 from tasks.labels import target_date
@@ -118,7 +118,10 @@ def _served(
 
     The quantiles are calibrated log returns, one row of them, all there.
     """
-    champion = store.champion(problem.horizon, as_of)
+    try:
+        champion = store.champion(problem.horizon, as_of)
+    except ModelStoreError as error:
+        return _baseline(store, problem, features, as_of, [f"the champion cannot serve: {error}"], error)
     if champion is None:
         raise StaleSource(
             f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `python -m flows.training`"
@@ -139,12 +142,30 @@ def _served(
             reasons += input_reasons(features, reads, registry, trained_as_of=champion.trained_as_of, notes=notes)
         return champion, model, quantiles, reasons
     except CbiError as error:
-        fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
-        if champion.family == BASELINE or not fallbacks:
+        if champion.family == BASELINE:
             raise
-        model = fallbacks[-1].load(problem)
-        quantiles = _quantiles(fallbacks[-1], model, problem, features)
-        return fallbacks[-1], model, quantiles, [*reasons, f"{champion.name} cannot serve: {error}"]
+        told = [*reasons, f"{champion.name} cannot serve: {error}"]
+        return _baseline(store, problem, features, as_of, told, error)
+
+
+def _baseline(
+    store: ModelStore,
+    problem: Problem,
+    features: pd.DataFrame,
+    as_of: pd.Timestamp,
+    reasons: list[str],
+    error: CbiError,
+) -> tuple[Version, Served, np.ndarray, list[str]]:
+    """The newest baseline that was trained by ``as_of``, in place of a champion.
+
+    Raises:
+        CbiError: ``error``, where there is none.
+    """
+    fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
+    if not fallbacks:
+        raise error
+    model = fallbacks[-1].load(problem)
+    return fallbacks[-1], model, _quantiles(fallbacks[-1], model, problem, features), reasons
 
 
 def input_reasons(

@@ -9,6 +9,7 @@ import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.model_store.protocol import Version
+from tasks.zones import fingerprint
 
 HISTORY, CHAMPIONS, AUDIT = "history.jsonl", "champions.json", "leakage_audit.json"
 
@@ -23,7 +24,31 @@ def entry_of(version: Version, *, run: str) -> Entry:
         "version": version.number,
         "trained_as_of": f"{version.trained_as_of:%Y-%m-%d}",
         "run": run,
+        "metadata": _digest(version),
     }
+
+
+def _digest(version: Version) -> str:
+    """Of all that is said of a version, the hashes of its files among it."""
+    return fingerprint(json.loads(json.dumps(version.metadata, sort_keys=True)))
+
+
+def proven(version: Version, entry: Entry, place: str) -> Version:
+    """The version, if it is the one that was promoted.
+
+    Raises:
+        ModelStoreError: another one lies in its place, or what is said of it was altered since.
+    """
+    own = {**entry_of(version, run=entry["run"])}
+    own = {name: told for name, told in own.items() if name in entry}  # promotions before there were digests have none
+    differs = [name for name in own if own[name] != entry[name]]
+    if differs:
+        name = differs[0]
+        raise ModelStoreError(
+            f"{place} is not the version that was promoted: its {name} is {own[name]!r}, promoted was {entry[name]!r}; "
+            "restore it from a backup, or run `python -m flows.training`"
+        )
+    return version
 
 
 def with_promotions(history: Sequence[Entry], entries: Sequence[Entry]) -> list[Entry]:
@@ -31,7 +56,7 @@ def with_promotions(history: Sequence[Entry], entries: Sequence[Entry]) -> list[
     lines = list(history)
     for entry in entries:
         contest = [line for line in lines if _contest(line) == _contest(entry)]
-        if not contest or contest[-1] != entry:
+        if not contest or any(contest[-1][name] != entry.get(name) for name in contest[-1]):
             lines.append(entry)
     return lines
 
@@ -76,8 +101,12 @@ def of_lines(content: bytes | str, place: str) -> list[Entry]:
 def _lines(text: str, place: str) -> Iterator[Entry]:
     for number, line in enumerate(text.splitlines(), start=1):
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
+            entry = json.loads(line)
+            pd.Timestamp(entry["trained_as_of"])
+            if not all(isinstance(entry[name], str) for name in ("horizon", "family", "version", "run")):
+                raise TypeError
+            yield entry
+        except (ValueError, TypeError, KeyError):
             raise ModelStoreError(
                 f"{place}, line {number} is not readable; restore the file from a backup or its earlier generation"
             ) from None

@@ -19,12 +19,13 @@ from tasks.model_store.champions import (
     HISTORY,
     entry_of,
     of_lines,
+    proven,
     standing,
     standing_by,
     to_lines,
     with_promotions,
 )
-from tasks.model_store.protocol import Version
+from tasks.model_store.protocol import Version, altered_file
 from tasks.zones import TEMPORARY, move_folder_into, read_json, sha256_of, write_bytes, write_json
 
 
@@ -50,7 +51,11 @@ class FolderStore:
     @staticmethod
     def _version(path: Path) -> Version | None:
         metadata, metrics = read_json(path / "metadata.json"), read_json(path / "metrics.json")
-        return None if metadata is None or metrics is None else Version(path.name, metadata, metrics, lambda: path)
+        if not isinstance(metadata, dict) or not isinstance(metrics, dict):
+            return None
+        if (metadata.get("family"), metadata.get("horizon")) != (path.parent.parent.name, path.parent.name):
+            return None  # a folder in another's place serves nobody
+        return Version(path.name, metadata, metrics, lambda: path)
 
     def of_horizon(self, horizon: str) -> list[Version]:
         """All complete versions of every family at a horizon."""
@@ -65,7 +70,8 @@ class FolderStore:
         """Store the model files in ``files`` as the next version; the same identity again gives the version held."""
         family, horizon = str(metadata["family"]), str(metadata["horizon"])
         held = self.find(family, horizon, str(metadata["identity"]))
-        if held:
+        same = held is not None and held.trained_as_of == pd.Timestamp(str(metadata["trained_as_of"]))
+        if held and same and altered_file(held.folder, held.metadata["files"]) is None:
             return held
         parent = self.folder / family / horizon
         parent.mkdir(parents=True, exist_ok=True)
@@ -103,8 +109,11 @@ class FolderStore:
         path = self.folder / entry["family"] / horizon / entry["version"]
         version = self._version(path)
         if version is None:
-            raise ModelStoreError(f"{path} was promoted but is gone; run `python -m flows.training`")
-        return version
+            raise ModelStoreError(
+                f"{path} was promoted but is gone, or another version's folder lies there; run "
+                "`python -m flows.training`"
+            )
+        return proven(version, entry, str(path))
 
     def audit(self) -> Mapping[str, Any] | None:
         """The last leakage audit, or None where there is none or what is there is unreadable."""

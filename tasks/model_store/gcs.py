@@ -30,6 +30,7 @@ from tasks.model_store.champions import (
     HISTORY,
     entry_of,
     of_lines,
+    proven,
     standing,
     standing_by,
     to_lines,
@@ -156,7 +157,7 @@ class GcsStore:
                 f"{self.place}/{entry['family']}/{horizon}/{entry['version']} was promoted but is gone; "
                 "run `python -m flows.training`"
             )
-        return found
+        return proven(found, entry, f"{self.place}/{entry['family']}/{horizon}/{entry['version']}")
 
     def audit(self) -> Mapping[str, Any] | None:
         """The last leakage audit, or None where there is none or what is there is unreadable."""

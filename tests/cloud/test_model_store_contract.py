@@ -14,6 +14,7 @@ import pytest
 
 from tasks.errors import ModelStoreError, SettingsError
 from tasks.model_store.champions import CHAMPIONS, HISTORY
+from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
 from tasks.zones import sha256_of
 from tests.cloud.conftest import settings_of
@@ -157,6 +158,49 @@ def test_a_champion_that_is_gone_is_named(place: Place, fitted: Fitted) -> None:
     place.store().promote(ghost, run="r")
     with pytest.raises(ModelStoreError, match=r"no_change/1w/v0002 was promoted but is gone"):
         place.store().champion("1w", pd.Timestamp("2022-01-03"))
+
+
+def test_a_version_that_is_not_the_one_that_was_promoted_is_no_champion(place: Place, fitted: Fitted) -> None:
+    """With `trained_as_of: 2030` it was served, and so was a folder with fresh hashes of other files."""
+    store = place.store()
+    store.promote(store.add(fitted.files, metadata("a"), {}), run="r")
+    version = store.champion("1w", pd.Timestamp("2022-01-03"))
+    assert version is not None
+    place.forge(version, {**version.metadata["files"], "extra.json": "0" * 64})
+    with pytest.raises(ModelStoreError, match="is not the version that was promoted: its metadata is"):
+        place.store("b").champion("1w", pd.Timestamp("2022-01-03"))
+
+
+def test_folders_that_were_exchanged_serve_nobody(fitted: Fitted, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "models")
+    for horizon in ("1w", "12m"):
+        store.promote(store.add(fitted.files, metadata("a") | {"horizon": horizon}, {}), run="r")
+    week, year = (tmp_path / "models" / "no_change" / horizon for horizon in ("1w", "12m"))
+    week.rename(tmp_path / "between")
+    year.rename(week)
+    (tmp_path / "between").rename(year)
+    for horizon in ("1w", "12m"):
+        assert store.versions("no_change", horizon) == []
+        with pytest.raises(ModelStoreError, match="or another version's folder lies there"):
+            store.champion(horizon, pd.Timestamp("2022-01-03"))
+
+
+@pytest.mark.parametrize("line", ["null", "[]", "{}", '{"horizon": "1w"}', '"text"', "1"])
+def test_a_history_line_that_is_none_is_named(fitted: Fitted, tmp_path: Path, line: str) -> None:
+    store = FolderStore(tmp_path / "models")
+    store.promote(store.add(fitted.files, metadata("a"), {}), run="r")
+    history = tmp_path / "models" / "history.jsonl"
+    history.write_text(history.read_text() + line + "\n")
+    with pytest.raises(ModelStoreError, match=r"history.jsonl, line 2 is not readable; restore"):
+        store.champion("1w", pd.Timestamp("2022-01-03"))
+
+
+def test_the_same_identity_again_never_gives_back_what_was_altered(fitted: Fitted, tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "models")
+    first = store.add(fitted.files, metadata("a"), {})
+    assert store.add(fitted.files, metadata("a"), {}).number == first.number
+    next(path for path in first.folder.iterdir() if path.name != "metadata.json").write_bytes(b"{}")
+    assert store.add(fitted.files, metadata("a"), {}).number == "v0002"
 
 
 def test_the_last_audit_is_kept_for_every_machine(place: Place) -> None:

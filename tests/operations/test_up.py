@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from tasks.operations.services import MARK, free_port, log_path, running
+from tasks.operations.services import MARK, free_port, log_path, running, server_password
 from tasks.settings import PROJECT
 from tasks.zones import Zones
 from tests.conftest import EARLY, FinishedRun, tables_of
@@ -50,6 +50,12 @@ class Home:
         self.port = free_port("127.0.0.1")
         self.api = f"http://127.0.0.1:{self.port}/api"
 
+    @property
+    def auth(self) -> tuple[str, str]:
+        """What this home's server asks of everybody."""
+        user, _, password = server_password(Zones(self.folder)).partition(":")
+        return user, password
+
     def command(self, *words: str) -> str:
         command = [sys.executable, "-m", "flows.services", *words]
         done = subprocess.run(
@@ -63,18 +69,20 @@ class Home:
         return "\n".join(log.read_text()[-3000:] for log in logs if log.exists())
 
     def ask(self, path: str, **content: object) -> list[dict]:
-        answer = httpx.post(f"{self.api}{path}", json=content, timeout=ANSWER_S)
+        answer = httpx.post(f"{self.api}{path}", json=content, auth=self.auth, timeout=ANSWER_S)
         answer.raise_for_status()
         return answer.json()
 
     def run(self, deployment: str, due: datetime, **parameters: object) -> str:
         """Ask for a run that was due at an instant; returns its id."""
-        found = httpx.get(f"{self.api}/deployments/name/{deployment}", timeout=ANSWER_S).raise_for_status().json()
+        found = httpx.get(f"{self.api}/deployments/name/{deployment}", auth=self.auth, timeout=ANSWER_S)
+        found = found.raise_for_status().json()
         state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
         return self.ask(f"/deployments/{found['id']}/create_flow_run", state=state, parameters=parameters)["id"]  # type: ignore[call-overload]
 
     def state(self, run: str) -> dict:
-        return httpx.get(f"{self.api}/flow_runs/{run}", timeout=ANSWER_S).raise_for_status().json()["state"]
+        told = httpx.get(f"{self.api}/flow_runs/{run}", auth=self.auth, timeout=ANSWER_S)
+        return told.raise_for_status().json()["state"]
 
     def until(self, seen: Callable[[], object], within_s: float = 600) -> None:
         deadline = time.monotonic() + within_s
@@ -175,7 +183,9 @@ def test_up_run_catch_up_crash_down(home: Home, archive: Path, record_property: 
     assert [one["status"] for one in home.ask("/work_pools/mac/workers/filter")] == ["ONLINE"]
     before = sorted((one["id"], one["name"]) for one in home.ask("/automations/filter"))
     assert len(before) == 5
-    kept = httpx.get(f"{home.api}/admin/settings", timeout=ANSWER_S).json()["server"]["services"]["db_vacuum"]
+    kept = httpx.get(f"{home.api}/admin/settings", auth=home.auth, timeout=ANSWER_S).json()["server"]["services"][
+        "db_vacuum"
+    ]
     assert set(kept["enabled"]) == {"events", "flow_runs"}, "or its database would grow for ever"
 
     # missed twice: it is done once, and the other ends at once
