@@ -35,3 +35,8 @@ def nearest(word: str, known: Iterable[str], *, at_least: float = 0.6) -> str:
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=at_least)
     return f" Did you mean {folded[near[0]]}?" if near else ""
+
+
+def visible(text: str) -> str:
+    """``text`` with every sign that a terminal would obey, or that shows nothing, written as its escape."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)

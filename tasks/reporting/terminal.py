@@ -11,6 +11,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
+from tasks.command_line import visible
 from tasks.gates.states import count_states, result_table
 from tasks.models.forecaster import BASELINE
 from tasks.reporting.summary import RunSummary
@@ -207,7 +208,7 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
         number = frame[name].map(lambda value: str(value)[:1].isdigit() or str(value)[:1] in "+-").all()
         table.add_column(str(name), justify="right" if number else "left", overflow="fold")
     for row in frame.itertuples(index=False):
-        table.add_row(*(escape(str(value)) for value in row))
+        table.add_row(*(escape(visible(str(value))) for value in row))
     console.print(table)
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.command_line import command, nearest
+from tasks.command_line import command, nearest, visible
 from tasks.errors import CbiError, WarehouseError
 from tasks.settings import load_settings
 from tasks.warehouse.dialect import parse_query, read_names
@@ -19,6 +19,8 @@ from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
 from tasks.warehouse.tables import tables
 from tasks.warehouse.views import known_names
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection
 
 
 def _cell(value: object) -> str:
@@ -32,7 +34,7 @@ def _cell(value: object) -> str:
         )
     if isinstance(value, float):
         return f"{value:.6g}"
-    return str(value)
+    return visible(str(value))
 
 
 def _widths(texts: pd.DataFrame) -> list[int]:
@@ -66,6 +68,16 @@ def _print_table(frame: pd.DataFrame, rows: int) -> None:
         console.print(f"Cut for the terminal: {' and '.join(cut)}. --csv gives everything.", soft_wrap=True)
 
 
+def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """A title or a payload's name may begin as a formula does, and a spreadsheet would compute it."""
+
+    def safe(value: object) -> object:
+        return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
+
+    texts = [name for name in frame if not pd.api.types.is_numeric_dtype(frame[name])]
+    return frame.assign(**{str(name): frame[name].astype(object).map(safe) for name in texts})
+
+
 def _contents(warehouse: Warehouse) -> pd.DataFrame:
     counts = warehouse.row_counts()
     kinds = ["table" if name in tables() else "view" for name in counts]
@@ -96,6 +108,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("sql", nargs="?", metavar="SQL", help="one SELECT in BigQuery's dialect, whatever the engine")
     parser.add_argument("--rows", type=int, default=50, metavar="N", help="rows shown in the terminal (default 50)")
     parser.add_argument("--csv", action="store_true", help="print everything as CSV")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="with --csv: leave a text that a spreadsheet would take for a formula (it begins with = + - @) as it is; "
+        "without this a ' stands before it",
+    )
     given = parser.parse_args(arguments)
     try:
         warehouse = open_warehouse(load_settings())
@@ -105,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         if given.csv:
-            frame.to_csv(sys.stdout, index=False)
+            (frame if given.raw else _without_formulas(frame)).to_csv(sys.stdout, index=False)
         else:
             _print_table(frame, max(0, given.rows) if given.sql else len(frame))
         sys.stdout.flush()

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from tasks.warehouse.__main__ import main
+from tasks.warehouse.tables import tables
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,36 @@ def test_csv_is_everything(publish, zones, monkeypatch, capsys):
     held = pd.read_csv(io.StringIO(capsys.readouterr().out), parse_dates=["date"])
     assert held["close"].tolist() == list(range(80))
     assert held["date"].tolist() == dates.tolist()
+
+
+TITLES = ["=HYPERLINK(0)", "+1", "-1", "@SUM(A1)", "\tx", "soybean oil = up", "\x1b]0;owned\x07 red \x1b[31m"]
+
+
+@pytest.fixture
+def titled(publish, zones, monkeypatch, rows_of):
+    """Documents whose titles were chosen by somebody else."""
+    table = "raw_intelligence.documents"
+    some = {"STRING": "x", "INT64": 1, "FLOAT64": 1.0, "BOOL": True}
+    some |= {"DATE": pd.Timestamp("2024-01-02"), "TIMESTAMP": pd.Timestamp("2024-01-02", tz="UTC")}
+    row = {name: some[kind] for name, kind in tables()[table].columns.items()}
+    known = [{**row, "document_id": f"{number}", "title": title} for number, title in enumerate(TITLES)]
+    publish({table: rows_of(table, *known)})
+    monkeypatch.setenv("CBI_HOME", str(zones.home))
+    return f"SELECT title FROM {table} ORDER BY document_id"
+
+
+def test_a_text_that_a_spreadsheet_would_compute_has_a_sign_before_it(titled, capsys):
+    assert main([titled, "--csv"]) == 0
+    held = pd.read_csv(io.StringIO(capsys.readouterr().out))["title"].tolist()
+    assert held == [*(f"'{title}" for title in TITLES[:5]), *TITLES[5:]]
+    assert main([titled, "--csv", "--raw"]) == 0
+    assert pd.read_csv(io.StringIO(capsys.readouterr().out))["title"].tolist() == TITLES
+
+
+def test_what_a_terminal_would_obey_is_shown_as_its_escape(titled, capsys):
+    assert main([titled]) == 0
+    told = capsys.readouterr().out
+    assert "\x1b" not in told and "\x07" not in told and r"\x1b]0;owned\x07 red \x1b[31m" in told
 
 
 def test_without_sql_tables_and_views_are_listed(ask, publish, features):
