@@ -210,6 +210,15 @@ def differences(live: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     return both[both["kind"] != ""].drop(columns="_merge")
 
 
+def known_at_another_time(live: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
+    """Cells of which both know the same newest value, not since the same time: one has an old vintage alone."""
+    both = live.merge(recorded, on=KEY, suffixes=("_live", "_recorded"))
+    a, b = both["value_live"], both["value_recorded"]
+    same = (a - b).abs() <= 1e-6 * b.abs() + 1e-9
+    found = both[same & (both["available_at_live"] != both["available_at_recorded"])]
+    return found.assign(kind="known at another time")
+
+
 def served_too_early(run: Run, published: Published, *, since: pd.Timestamp) -> list[str]:
     """Values in payloads landed ``since`` then that the archive says were not published when they were fetched.
 
