@@ -108,7 +108,23 @@ def _history(series: str, window: Window, endpoint: str, timeout_s: float) -> pd
         raise _named(series, error, told) from error
     if history.empty:
         raise SourceUnavailable(f"yahoo: {series}: answered with no rows; is the symbol still listed?")
-    return history.set_axis(pd.DatetimeIndex(history.index).tz_localize(None))
+    history = history.set_axis(pd.DatetimeIndex(history.index).tz_localize(None))
+    unserved = history.index.normalize().isin(_without_volume(heard))
+    return history.assign(Volume=history["Volume"].astype("Int64").mask(unserved)) if unserved.any() else history
+
+
+def _without_volume(heard: list[Any]) -> pd.DatetimeIndex:
+    """The dates of which Yahoo served no volume: yfinance writes 0 there, which is a number nobody measured."""
+    for answer in reversed(heard):
+        try:
+            served = answer.json()["chart"]["result"][0]
+            stamps, volumes = served["timestamp"], served["indicators"]["quote"][0]["volume"]
+            zone = served["meta"]["exchangeTimezoneName"]
+        except (AttributeError, ValueError, LookupError, TypeError):  # a cookie, a crumb, a page
+            continue
+        none = [stamp for stamp, volume in zip(stamps, volumes, strict=False) if volume is None]
+        return pd.to_datetime(none, unit="s", utc=True).tz_convert(zone).normalize().tz_localize(None)
+    return pd.DatetimeIndex([])
 
 
 def _named(series: str, error: Exception, told: str) -> Exception:

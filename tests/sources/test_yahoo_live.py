@@ -129,6 +129,15 @@ ERROR = {
 }
 
 
+def test_a_bar_without_a_volume_has_none_and_one_of_volume_0_has_0(ask, yahoo_at):
+    """yfinance writes 0 for both."""
+    bars = BARS | {"2022-04-26": (*BARS["2022-04-26"][:4], None), "2022-04-27": (*BARS["2022-04-27"][:4], 0)}
+    yahoo_at.by_request = lambda request: (200, chart(bars))
+    [fetched] = ask()
+    rows = [line.split(",") for line in fetched.content.decode().splitlines()[1:]]
+    assert [row[-1] for row in rows] == ["51000", "", "0", "63000"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
