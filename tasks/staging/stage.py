@@ -236,13 +236,41 @@ def _came_late(firsts: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
 
     A station's report that comes weeks late, a withheld or refused value given later: it was not known on time.
     """
-    begun = spans.groupby("series", observed=True)["order"].min()
-    later = firsts[firsts["order"] > firsts["series"].map(begun).astype("float64")].reset_index(names="at")
-    columns = ["at", "series", "order", "known_at", "observation_date"]
-    pairs = later[columns].merge(spans, on="series", suffixes=("", "_before"))
-    seen = pairs["observation_date"].between(pairs["first"], pairs["last"])
-    missed = (pairs["order_before"] < pairs["order"]) & (pairs["fetched_at"] >= pairs["known_at"]) & seen
-    return pd.Series(firsts.index.isin(pairs.loc[missed, "at"]), index=firsts.index)
+    late = np.zeros(len(firsts), dtype=bool)
+    served = {name: part.sort_values("order") for name, part in spans.groupby("series", observed=True, sort=False)}
+    places = pd.Series(np.arange(len(firsts)), index=firsts.index)
+    for series, part in firsts.groupby("series", observed=True, sort=False):
+        if series in served:
+            late[places[part.index].to_numpy()] = _missed_before(part, served[series])
+    return pd.Series(late, index=firsts.index)
+
+
+def _utc(times: pd.Series) -> np.ndarray:
+    return pd.DatetimeIndex(times).tz_convert(None).as_unit("us").to_numpy()
+
+
+def _missed_before(firsts: pd.DataFrame, spans: pd.DataFrame) -> np.ndarray:
+    """Of each first value of one series whether a payload before it was fetched when it was due, around its date.
+
+    Only the payloads between the day that it was due and the one that brought it are looked at: mostly none. All pairs
+    would grow with the square of the days.
+    """
+    order, fetched = spans["order"].to_numpy(), _utc(spans["fetched_at"])
+    first, last = (spans[name].to_numpy().astype("datetime64[us]") for name in ("first", "last"))
+    due = _utc(firsts["known_at"])
+    dates = firsts["observation_date"].to_numpy().astype("datetime64[us]")
+    before = np.searchsorted(order, firsts["order"].to_numpy())
+    # what was fetched before the running maximum reaches a time was fetched before that time
+    since = np.minimum(np.searchsorted(np.maximum.accumulate(fetched), due), before)
+    missed = np.zeros(len(firsts), dtype=bool)
+    waiting = np.flatnonzero(since < before)
+    while len(waiting):  # the newest of each first, then the one before it
+        at = before[waiting] - 1
+        seen = (fetched[at] >= due[waiting]) & (first[at] <= dates[waiting]) & (dates[waiting] <= last[at])
+        missed[waiting[seen]] = True
+        before[waiting] = at
+        waiting = waiting[~seen & (since[waiting] < at)]
+    return missed
 
 
 def _vintages(cells: pd.DataFrame, spans: pd.DataFrame) -> pd.DataFrame:
