@@ -252,6 +252,7 @@ def degraded(
     return home, run_daily(home, archive_without(first_run.archive, "cftc", to=folder / "origin"))
 
 
+@pytest.mark.more
 def test_a_source_that_fails_degrades_the_run_visibly_and_what_is_held_of_it_serves(
     first_run: FinishedRun, degraded: tuple[Path, RunSummary]
 ) -> None:

@@ -166,7 +166,7 @@ def test_what_changed_of_what_was_staged_is_never_used_and_heals_from_raw(fred, 
     good = stage_source(zones, "fred", fred, as_of=AS_OF, code="1")
     before, chance = hashes(zones), random.Random(name)
     [path] = zones.home.rglob(name)
-    for _ in range(6 if damage is a_bit else 1):
+    for _ in range(3 if damage is a_bit else 1):
         damage(path, chance)
         with pytest.raises(ManifestMismatch, match="is not the file that was written"):
             read_staged(zones, "fred")
