@@ -173,7 +173,7 @@ class DuckDbWarehouse:
         published = _revision(self._folder / current) if current else None
         if current is None or published is None:
             return
-        if self._file.exists():
+        if self._file.exists() and self._file.stat().st_size:  # DuckDB takes an empty file for a new warehouse
             own = _revision(self._file)
             if own is None or (own[0] == published[0] and own[1] >= published[1]):
                 return

@@ -105,13 +105,15 @@ def test_the_same_content_again_makes_no_file_and_a_refused_frame_writes_none(pu
 
 
 @pytest.mark.faults
-@pytest.mark.parametrize("pointer", ["there", "gone"])
+@pytest.mark.parametrize(("pointer", "file"), [("there", "gone"), ("gone", "gone"), ("there", "emptied")])
 def test_without_its_working_file_a_publish_goes_on_from_what_is_published(
-    publish, warehouse, zones, forecasts, pointer
+    publish, warehouse, zones, forecasts, pointer, file
 ):
     """It began an empty warehouse, and readers went from the whole history to one day."""
     first = publish({FORECASTS: forecasts({}, {"horizon": "1m"}, {"horizon": "12m"})})
     (zones.warehouse / "cbi.duckdb").unlink()
+    if file == "emptied":
+        (zones.warehouse / "cbi.duckdb").touch()
     if pointer == "gone":
         (zones.warehouse / "published" / "CURRENT").unlink()
     done = publish({FORECASTS: forecasts({"point": 52.0})})
