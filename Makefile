@@ -168,7 +168,7 @@ bench-peers: $(VENV)/dev ## libraries from outside on the same folds, in an envi
 
 surface: $(VENV)/dev ## choose the production surface on what the last run left: writes registry/production_surface.yaml
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
-	@$(RUN) -m tasks.evaluation.surface
+	@$(RUN) -m tasks.training.feature_selection
 
 device-check: $(VENV)/train ## every neural family for one batch on CBI_DEVICE (default: the best there is) against the CPU
 	@$(RUN) -m tasks.models.neural.device_check

@@ -13,9 +13,9 @@ import pandas as pd
 from bench.inputs import Inputs
 from bench.measurement import Table
 from tasks.evaluation.metrics import coverage, pinball
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import column
 from tasks.registry import Horizons
+from tasks.training.folds import walk_forward
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones, read_parquet
 

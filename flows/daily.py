@@ -288,8 +288,8 @@ def forecast(
     run: Run, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str, notes: InputNotes
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Forecasts, their explanation, what was measured of the models behind them, and what to know of their store."""
-    from tasks.evaluation.bake_off import champions_of, measured_with
     from tasks.forecasting.forecast import forecast_day
+    from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
 
     store = open_store(run.settings)

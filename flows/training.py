@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from tasks.context import Run
-    from tasks.evaluation.plan import Plan
-    from tasks.evaluation.search import Found, SearchBudget
     from tasks.gates.run import GateReport
     from tasks.settings import Settings
+    from tasks.training.plan import Plan
+    from tasks.training.search import Found, SearchBudget
     from tasks.zones import Zones
 
 
@@ -45,10 +45,10 @@ def gate_training(run: Run) -> GateReport:
 def plan_fits(run: Run, budget: str) -> Plan:
     """Every fit of the budget, from training files that are what their manifest says, for a store that answers."""
     from tasks.errors import ManifestMismatch
-    from tasks.evaluation.plan import plan_bake_off
     from tasks.exports import check_exports, file_name
     from tasks.model_store.open import open_store
     from tasks.registry import load_models, load_surface
+    from tasks.training.plan import plan_bake_off
 
     open_store(run.settings).require_writable()
     manifest = check_exports(run.work.exports)
@@ -75,7 +75,7 @@ def fit_side_by_side(run: Run, plan: Plan, *, apart: bool) -> dict[str, str]:
     ``apart``: each fit a task of its own (other machines may share them); else a task for the folds of one family and
     horizon, which saves starting a process for each.
     """
-    from tasks.evaluation.bake_off import fit_held, fit_in_process
+    from tasks.training.bake_off import fit_held, fit_in_process
 
     missing = [fit for fit in plan.fits if not fit_held(run.zones, fit)]
     groups = [[fit] for fit in missing] if apart else [missing]
@@ -111,18 +111,19 @@ def _label(work: dict[str, Any]) -> str:
 
 def judge(run: Run, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
     """Calibrate, measure, store and promote. Returns the leaderboard."""
-    from tasks.evaluation.bake_off import judge_fits
+    from tasks.model_store.contest import settle
     from tasks.model_store.open import open_store
     from tasks.registry import load_quality_gates
+    from tasks.training.bake_off import judge_fits
     from tasks.zones import exclusive
 
+    gates = load_quality_gates(run.settings.registry)
     with exclusive(run.zones, "models", wait_s=3600):
-        return judge_fits(
-            plan,
-            run.zones,
+        return settle(
+            judge_fits(plan, run.zones, as_of=run.as_of, gates=gates),
             open_store(run.settings),
-            as_of=run.as_of,
-            gates=load_quality_gates(run.settings.registry),
+            plan,
+            rule=gates.promotion,
             code_version=run.code_version,
             failed=failed,
         )
@@ -169,8 +170,8 @@ def training(
 
 def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[Found]:
     """A family's options on the training window of the exported files; the outcome is a file under CBI_HOME/search."""
-    from tasks.evaluation.search import search, subject_of
     from tasks.exports import check_exports, file_name
+    from tasks.training.search import search, subject_of
     from tasks.zones import Zones, exclusive, read_parquet
 
     zones = Zones(settings.home)
@@ -241,7 +242,7 @@ def main() -> int:
         if held is None:
             raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
         if given.search is not None:
-            from tasks.evaluation.search import SearchBudget
+            from tasks.training.search import SearchBudget
 
             trials = arguments.TRIALS if given.minutes is None and given.trials is None else given.trials
             tell_search(given.search, search_options(settings, given.search, SearchBudget(trials, given.minutes)))

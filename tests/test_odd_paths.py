@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 
 from tasks.errors import SettingsError, WarehouseError
-from tasks.evaluation.search import storage_url
 from tasks.operations import launchd, systemd
 from tasks.operations.units import Unit, units
 from tasks.reporting.terminal import print_table
 from tasks.settings import Settings
+from tasks.training.search import storage_url
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.zones import Zones, require_usable_home, write_parquet
 

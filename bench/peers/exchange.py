@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 
 from bench.measurement import BenchError
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import SCALE, column, probability_above_zero
-from tasks.models.worker import usable
 from tasks.registry import Horizons
+from tasks.training.folds import walk_forward
+from tasks.training.worker import usable
 from tasks.zones import read_json, read_parquet, write_json, write_parquet
 
 CLOSE = "zl_close_cents_lb"

@@ -16,13 +16,13 @@ import pandas as pd
 
 from bench.peers.exchange import Contest, write_answer
 from bench.peers.run import Steps, cpu_seconds
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.exports import file_name
 from tasks.models.forecaster import JointProblem, Problem, forecaster, is_joint, joint_forecaster
-from tasks.models.joint import joint_out_of_fold
-from tasks.models.worker import forecast_fold
 from tasks.registry import load_features, load_horizons, load_models, load_sources, load_surface
 from tasks.settings import load_settings
+from tasks.training.folds import walk_forward
+from tasks.training.multi_horizon import joint_out_of_fold
+from tasks.training.worker import forecast_fold
 from tasks.zones import Zones, read_parquet
 
 YEARS = (2021, 2022)

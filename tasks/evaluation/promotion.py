@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.forecaster import BASELINE
 from tasks.registry import Aspirations, PromotionRule
 
@@ -26,21 +26,31 @@ class Audit:
     findings: tuple[str, ...] = ()
 
 
-def write_audit(store: ModelStore, audit: Audit) -> str:
-    """Put the audit beside the models it speaks of, in place of the one before; returns where it lies."""
-    return store.keep_audit(asdict(audit))
+class Candidate(Protocol):
+    """What promotion needs to know of a model version."""
+
+    @property
+    def family(self) -> str:
+        """Its model family."""
+
+    @property
+    def horizon(self) -> str:
+        """Its horizon."""
+
+    @property
+    def name(self) -> str:
+        """How forecasts name it."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """``data_snapshot``: the hash of the training file that it was fitted on."""
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """What was measured of it."""
 
 
-def read_audit(store: ModelStore) -> Audit | None:
-    """The last audit, or None where there is none or what is there is unreadable."""
-    held = store.audit()
-    try:
-        return Audit(**{**held, "findings": tuple(held["findings"])}) if held else None
-    except (KeyError, TypeError):
-        return None
-
-
-def refusal(version: Version, rule: PromotionRule, audit: Audit | None, *, code_version: str) -> str:
+def refusal(version: Candidate, rule: PromotionRule, audit: Audit | None, *, code_version: str) -> str:
     """Why this version may not become champion; empty when it may.
 
     Invariants: with a direction hit rate above the limit only a passing audit of the very training file and code that
@@ -64,7 +74,7 @@ def refusal(version: Version, rule: PromotionRule, audit: Audit | None, *, code_
 
 
 def verdict(
-    version: Version,
+    version: Candidate,
     measured: Mapping[str, object],
     rule: PromotionRule,
     audit: Audit | None,
@@ -127,7 +137,7 @@ def _number(measured: Mapping[str, object], name: str) -> float | None:
     return None if math.isnan(number) else number
 
 
-def _wanting(version: Version, audit: Audit | None, *, code_version: str) -> str:
+def _wanting(version: Candidate, audit: Audit | None, *, code_version: str) -> str:
     if audit is None:
         return "there is no leakage audit"
     if audit.data_snapshots.get(version.horizon) != version.metadata["data_snapshot"]:

@@ -1,6 +1,6 @@
 """The ensemble as it is served: each member's calibrated quantiles, weighted by today's regime probabilities.
 
-The bake-off makes it from the members' past forecasts (tasks/evaluation/ensemble.py); it is never fitted itself.
+The bake-off makes it from the members' past forecasts (tasks/training/blending.py); it is never fitted itself.
 """
 
 from __future__ import annotations

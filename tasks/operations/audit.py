@@ -24,7 +24,6 @@ import pandas as pd
 
 from tasks.context import Run
 from tasks.errors import CbiError
-from tasks.evaluation.plan import plan_bake_off
 from tasks.exports import file_name
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
@@ -32,6 +31,7 @@ from tasks.models.forecaster import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
 from tasks.registry import load_models, load_surface
 from tasks.sources.payloads import read_sidecar, verify
 from tasks.sources.sidecars import INDEXES
+from tasks.training.plan import plan_bake_off
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import tables

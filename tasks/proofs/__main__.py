@@ -18,10 +18,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tasks.command_line import command
 from tasks.context import Run, open_run
 from tasks.errors import CbiError, ManifestMismatch
-from tasks.evaluation.promotion import Audit, write_audit
+from tasks.evaluation.promotion import Audit
 from tasks.exports import check_exports, training_table
 from tasks.features.build import build_features
 from tasks.labels import build_labels, with_settled_closes
+from tasks.model_store.contest import write_audit
 from tasks.model_store.open import open_store
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel, value_columns

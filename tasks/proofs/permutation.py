@@ -16,8 +16,8 @@ import pandas as pd
 from tasks.evaluation.metrics import measure
 from tasks.models.forecaster import Forecaster, Problem, horizon_scale
 from tasks.models.no_change import Model as NoChange
-from tasks.models.worker import out_of_fold, usable
 from tasks.registry import Horizons
+from tasks.training.worker import out_of_fold, usable
 
 MAX_SKILL_PCT = 1.0
 """Mean skill over the no-change forecast, in pinball loss, above which something leaks. Shuffled labels hold no signal,

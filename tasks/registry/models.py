@@ -24,7 +24,7 @@ class Horizon(Entry):
 
 
 class WalkForwardPlan(Entry):
-    """How models are compared (tasks/evaluation/walk_forward.py)."""
+    """How models are compared (tasks/training/folds.py)."""
 
     first_test_year: int
     warm_up_years: int = Field(ge=0, description="folds before the first test year that feed the calibrator only")
@@ -61,7 +61,7 @@ class SearchChoices(Entry):
 
 
 class SampleWeights(Entry):
-    """How much each row counts in a fit (tasks/models/joint.py)."""
+    """How much each row counts in a fit (tasks/training/multi_horizon.py)."""
 
     regimes: bool = Field(default=False, description="the training_weight of regime_calendar.csv")
     half_life_sessions: float | None = Field(default=None, ge=21, description="a row this much older counts half")
@@ -81,7 +81,7 @@ class ModelFamily(Entry):
     options: dict[str, Any] = Field(default={})
     weights: SampleWeights = SampleWeights()
     search: dict[str, SearchRange | SearchChoices] = Field(
-        default={}, description="by option: the values that a search may try (tasks/evaluation/search.py)"
+        default={}, description="by option: the values that a search may try (tasks/training/search.py)"
     )
 
 

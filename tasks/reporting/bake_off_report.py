@@ -20,13 +20,11 @@ import pandas as pd
 from tasks.command_line import command
 from tasks.context import Run, open_run
 from tasks.errors import CbiError, ManifestMismatch, ModelStoreError, TrainingFailed
-from tasks.evaluation.bake_off import compare
 from tasks.evaluation.calibration import static_and_adaptive
 from tasks.evaluation.comparison import NAIVE, by_regime, by_year, leaderboard, sliced
-from tasks.evaluation.ensemble import REGIMES, ensemble
-from tasks.evaluation.importance import ablation, grouped_permutation
-from tasks.evaluation.promotion import Audit, read_audit, refusal, unmet_gates, verdict
+from tasks.evaluation.promotion import Audit, refusal, unmet_gates, verdict
 from tasks.exports import check_exports, file_name
+from tasks.model_store.contest import compare, read_audit
 from tasks.model_store.open import open_store
 from tasks.model_store.protocol import Version
 from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, Problem, forecaster
@@ -46,6 +44,8 @@ from tasks.reporting.evaluation_charts import (
     reliability_figure,
 )
 from tasks.settings import PROJECT, load_settings
+from tasks.training.blending import REGIMES, ensemble
+from tasks.training.importance import ablation, grouped_permutation
 from tasks.zones import Zones, read_json, read_parquet, write_bytes
 
 REPORT = Path("docs/results/bake_off.md")

@@ -143,7 +143,7 @@ def group_importance_figure(path: Path, importance: pd.DataFrame) -> Path:
     """Increase of pinball loss when a group of features says nothing, a panel a horizon and a bar a family, as a PNG.
 
     Args:
-        importance: rows of tasks.evaluation.importance.grouped_permutation with ``horizon`` and ``family``. A bar is
+        importance: rows of tasks.training.importance.grouped_permutation with ``horizon`` and ``family``. A bar is
             the mean over the folds, its whisker two standard errors; one far longer than the others is cut off, with
             its figure written there.
     """

@@ -18,8 +18,8 @@ from tasks.reporting.summary import RunSummary
 from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
-    from tasks.evaluation.search import Found
     from tasks.operations.health import Health
+    from tasks.training.search import Found
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 DRIVERS_TITLE = "Drivers (contributions by group, against the average)"

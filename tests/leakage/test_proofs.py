@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.exports import training_table
-from tasks.models import worker
 from tasks.panel import join
 from tasks.proofs.permutation import permutation_proof, permuted_in_blocks, skilful
 from tasks.proofs.truncation import Held, early_stamps, sample_days, truncation_proof
 from tasks.registry import load_derived
 from tasks.sources.payloads import landed
 from tasks.staging import stage
+from tasks.training import worker
+from tasks.training.folds import walk_forward
 from tests.conftest import AS_OF
 
 pytestmark = pytest.mark.xdist_group("proofs")  # what its fixtures make is dear: one process makes it

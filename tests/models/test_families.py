@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 
 from tasks.errors import ModelStoreError
-from tasks.evaluation.bake_off import compare
 from tasks.evaluation.calibration import apply, calibrate_out_of_fold, corrections
-from tasks.evaluation.ensemble import REGIMES
 from tasks.evaluation.metrics import coverage, measure, pinball
-from tasks.evaluation.walk_forward import walk_forward
+from tasks.model_store.contest import compare
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.ensemble import Model as Ensemble
 from tasks.models.forecaster import FAMILIES, Problem, forecaster, horizon_scale, probability_above_zero
+from tasks.training.blending import REGIMES
+from tasks.training.folds import walk_forward
 from tests.conftest import Registry
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

@@ -10,20 +10,21 @@ import pandas as pd
 import pytest
 
 from tasks.errors import RegistryError
-from tasks.evaluation.bake_off import compare, judge_fits
-from tasks.evaluation.ensemble import REGIMES
 from tasks.evaluation.metrics import measure
-from tasks.evaluation.plan import plan_bake_off
-from tasks.evaluation.promotion import Audit, aspirations_met, read_audit, refusal, unmet_gates, verdict, write_audit
+from tasks.evaluation.promotion import Audit, aspirations_met, refusal, unmet_gates, verdict
 from tasks.exports import file_name, training_table
 from tasks.features.build import build_features
+from tasks.model_store.contest import compare, read_audit, settle, write_audit
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.forecaster import SCALE, Problem
-from tasks.models.worker import out_of_fold, run_work
 from tasks.proofs.permutation import Analogues
 from tasks.proofs.truncation import Held, truncation_proof
 from tasks.registry import load_derived, load_models, load_quality_gates, load_surface
+from tasks.training.bake_off import judge_fits
+from tasks.training.blending import REGIMES
+from tasks.training.plan import plan_bake_off
+from tasks.training.worker import out_of_fold, run_work
 from tasks.zones import Zones, sha256_of, write_parquet
 from tests.conftest import AS_OF
 
@@ -200,7 +201,8 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
     for audit_passed in (None, False, True):
         if audit_passed is not None:
             write_audit(store, Audit(audit_passed, {"1m": data}, CODE, "2023-12-29", ("features planted",)))
-        board = judge_fits(plan, zones, store, as_of=AS_OF, gates=lenient, code_version=CODE).set_index("family")
+        judged = judge_fits(plan, zones, as_of=AS_OF, gates=lenient)
+        board = settle(judged, store, plan, rule=lenient.promotion, code_version=CODE).set_index("family")
         champions.append(store.champion("1m", AS_OF).family)
         assert board.loc["lightgbm", "champion"] == bool(audit_passed)
         assert board.loc["lightgbm", "skill_pct_low"] > 50, "no other gate is in its way"

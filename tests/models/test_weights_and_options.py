@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 
 from tasks.errors import RegistryError, TrainingFailed
-from tasks.evaluation.plan import plan_bake_off
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.exports import file_name
 from tasks.models.forecaster import FAMILIES, WEIGHTED, Problem, forecaster
-from tasks.models.joint import row_weights
-from tasks.models.worker import forecast_fold
 from tasks.registry import Horizons, Models, SampleWeights, load_models, load_regime_calendar, load_surface
 from tasks.settings import PROJECT
+from tasks.training.folds import walk_forward
+from tasks.training.multi_horizon import row_weights
+from tasks.training.plan import plan_bake_off
+from tasks.training.worker import forecast_fold
 from tests.conftest import Registry
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -12,13 +12,13 @@ import torch
 
 from tasks.errors import ModelStoreError, RegistryError, TrainingFailed
 from tasks.models.forecaster import JOINT_FAMILIES, SCALE, Problem, forecaster, joint_forecaster
-from tasks.models.joint import joint_out_of_fold, joint_targets, sample_weights
 from tasks.models.neural.model import NeuralForecaster
 from tasks.models.neural.networks import LstmAttention, Network, Shape, Tcn, Tft
 from tasks.models.neural.training import split_rows, tensors_under, unpacked
 from tasks.models.neural.windows import Layout, RobustScaler, net_inputs, windows
-from tasks.models.worker import out_of_fold
 from tasks.registry import WalkForwardPlan
+from tasks.training.multi_horizon import joint_out_of_fold, joint_targets, sample_weights
+from tasks.training.worker import out_of_fold
 from tests.models.neural.conftest import LEVELS, OTHER, OWN, PROBLEM, TINY, Slice
 
 pytestmark = pytest.mark.xdist_group("neural")  # what its fixtures make is dear: one process makes it

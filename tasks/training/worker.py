@@ -1,4 +1,4 @@
-"""Fits of one family in a process of its own: ``python -m tasks.models.worker WORK.json``.
+"""Fits of one family in a process of its own: ``python -m tasks.training.worker WORK.json``.
 
 LightGBM and torch bring two OpenMP runtimes, which can crash one macOS process; and a crash here costs one fit. Each
 fit leaves a folder named by what it was made from, complete or absent: `forecasts.<horizon>.parquet` of its fold, or
@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import TrainingFailed
-from tasks.evaluation.walk_forward import FINAL, Fold, walk_forward
 from tasks.models.forecaster import (
     SCALE,
     Forecaster,
@@ -28,16 +27,17 @@ from tasks.models.forecaster import (
     is_joint,
     joint_forecaster,
 )
-from tasks.models.joint import joint_out_of_fold, joint_targets, row_weights
 from tasks.registry import SampleWeights, WalkForwardPlan
 from tasks.settings import load_settings
+from tasks.training.folds import FINAL, Fold, walk_forward
+from tasks.training.multi_horizon import joint_out_of_fold, joint_targets, row_weights
 from tasks.zones import TEMPORARY, move_folder_into, read_json, read_parquet, write_json, write_parquet
 
 LABELS = ("date", "target_date", "target_price", "target_log_return", "training_weight")
 
 
 def run_work(work: dict[str, Any]) -> None:
-    """Do every fit of ``work`` (tasks/evaluation/plan.py) that its cache does not hold yet.
+    """Do every fit of ``work`` (tasks/training/plan.py) that its cache does not hold yet.
 
     Raises:
         TrainingFailed: some fit failed, after all others were done; the first of them with its reason.

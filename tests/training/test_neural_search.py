@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.search import SearchBudget, Subject, search
 from tasks.registry import ModelFamily, SampleWeights, SearchChoices, SearchRange, WalkForwardPlan
+from tasks.training.search import SearchBudget, Subject, search
 from tests.models.neural.conftest import LEVELS, OTHER, OWN, PROBLEM, TINY, Slice
 
 PLAN = WalkForwardPlan(first_test_year=2011, warm_up_years=1, origin_step_sessions=5)

@@ -1,39 +1,35 @@
-"""The bake-off: fits side by side, then every family calibrated, measured and stored; what beats the naive is champion.
+"""The bake-off: fits side by side, then every family calibrated and measured. tasks/model_store/contest.py promotes.
 
-Fits are files under CBI_HOME/fits, named by what they are made of (tasks/evaluation/plan.py, tasks/models/worker.py).
+Fits are files under CBI_HOME/fits, named by what they are made of (tasks/training/plan.py, tasks/training/worker.py).
 Judging them is quick and changes nothing there, so that it may be done again.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.errors import ModelStoreError, TrainingFailed
+from tasks.errors import TrainingFailed
 from tasks.evaluation.calibration import calibrate
 from tasks.evaluation.comparison import leaderboard
-from tasks.evaluation.ensemble import REGIMES, ensemble, regime_weights
-from tasks.evaluation.plan import Fit, Plan
-from tasks.evaluation.promotion import read_audit, verdict
-from tasks.evaluation.walk_forward import FINAL
 from tasks.exports import file_name, planned_on
-from tasks.model_store.protocol import ModelStore, Version
-from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, column, probability_above_zero
-from tasks.registry import Horizons, QualityGates
+from tasks.models.forecaster import ENSEMBLE, SCALE, column, probability_above_zero
+from tasks.registry import QualityGates
 from tasks.settings import PROJECT
+from tasks.training.blending import REGIMES, ensemble, regime_weights
+from tasks.training.folds import FINAL
+from tasks.training.plan import TRAINING, Fit, Plan
 from tasks.zones import (
     UTF_8,
     Zones,
@@ -45,9 +41,7 @@ from tasks.zones import (
     write_parquet,
 )
 
-logger = logging.getLogger(__name__)
-
-JUDGING_CODE = (PROJECT / "tasks" / "evaluation",)
+JUDGING_CODE = (PROJECT / "tasks" / "evaluation", TRAINING / "bake_off.py", TRAINING / "blending.py")
 
 
 def fit_held(zones: Zones, fit: Fit) -> bool:
@@ -72,7 +66,7 @@ def fit_in_process(work: dict[str, Any]) -> None:
             copies[name] = str(write_bytes(Path(folder) / Path(path).name, content))
         told = Path(folder) / "work.json"
         write_json(told, {**work, "training_files": copies})
-        command = [sys.executable, "-m", "tasks.models.worker", str(told)]
+        command = [sys.executable, "-m", "tasks.training.worker", str(told)]
         ended = subprocess.run(
             command,
             cwd=PROJECT,
@@ -90,28 +84,26 @@ def fit_in_process(work: dict[str, Any]) -> None:
         )
 
 
-def judge_fits(
-    plan: Plan,
-    zones: Zones,
-    store: ModelStore,
-    *,
-    as_of: pd.Timestamp,
-    gates: QualityGates,
-    code_version: str,
-    failed: Mapping[str, str] = MappingProxyType({}),
-) -> pd.DataFrame:
-    """Calibrate, measure and store every family that has all its fits; promote the best that may be.
+@dataclass(frozen=True)
+class Judged:
+    """A family at one horizon, calibrated and measured: what a model store keeps as a version.
 
-    Returns the leaderboard, a row a horizon and family. Champion is the family with the highest skill of those
-    that meet the promotion gates (registry/quality_gates.yaml): column ``refusal`` says why another is not. Where none
-    does, and of what there was no fold to measure, the baseline is champion. A budget of a few folds promotes nothing.
+    ``files`` is the folder of its model, calibration and out-of-fold forecasts; it lives until the next one is judged.
+    """
+
+    files: Path
+    metadata: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+
+def judge_fits(plan: Plan, zones: Zones, *, as_of: pd.Timestamp, gates: QualityGates) -> Iterator[Judged]:
+    """Calibrate and measure every family that has all its fits, one horizon after the other.
 
     Args:
-        as_of: the session of the training files. code_version: which code and rules made them. failed: fits that
-            failed twice, with the reason.
+        as_of: the session of the training files.
 
     Raises:
-        TrainingFailed: the baseline itself has no fits. ManifestMismatch: a training file changed since the plan.
+        ManifestMismatch: a training file changed since the plan.
     """
     tables = {name: _planned_table(plan, name) for name in plan.horizons.horizons}
     # what is held, not what was planned: a family is measured against those beside it
@@ -125,25 +117,8 @@ def judge_fits(
         cost,
         code_fingerprint(*JUDGING_CODE),
     )
-    versions = []
     for horizon in plan.horizons.horizons:
-        versions += _judge_horizon(plan, zones, store, horizon, tables[horizon], run=run, as_of=as_of, gates=gates)
-    baselines = {version.horizon for version in versions if version.family == BASELINE}
-    if missing := sorted(set(plan.horizons.horizons) - baselines):
-        raise TrainingFailed(f"the baseline was not fitted at {', '.join(missing)}: {'; '.join(failed.values())}")
-    audit = read_audit(store)
-    refused = {
-        version.name: verdict(version, version.metrics, gates.promotion, audit, code_version=code_version)
-        for version in versions
-    }
-    board = compare(versions, refused)
-    for name, reason in failed.items():
-        logger.warning("%s: %s", name, reason)
-    if plan.budget.last_test_years:
-        return board.assign(champion=False)
-    champions = board[board["champion"]]["model_version"].to_list()
-    store.promote(*(version for version in versions if version.name in champions), run=run)
-    return board
+        yield from _judge_horizon(plan, zones, horizon, tables[horizon], run=run, as_of=as_of, cost=cost)
 
 
 def _planned_table(plan: Plan, horizon: str) -> pd.DataFrame:
@@ -154,14 +129,13 @@ def _planned_table(plan: Plan, horizon: str) -> pd.DataFrame:
 def _judge_horizon(
     plan: Plan,
     zones: Zones,
-    store: ModelStore,
     horizon: str,
     table: pd.DataFrame,
     *,
     run: str,
     as_of: pd.Timestamp,
-    gates: QualityGates,
-) -> list[Version]:
+    cost: float,
+) -> Iterator[Judged]:
     levels, sessions = tuple(plan.horizons.quantiles), plan.horizons.horizons[horizon].sessions
     step = plan.horizons.walk_forward.origin_step_sessions
     oofs: dict[str, pd.DataFrame] = {}
@@ -189,12 +163,10 @@ def _judge_horizon(
         oofs[ENSEMBLE], calibrations[ENSEMBLE] = calibrate(blended, levels, horizon=sessions, step=step)
         measured[ENSEMBLE] = oofs[ENSEMBLE]
         weights = regime_weights(members, table, levels, horizon=sessions, step=step)
-    cost = gates.trading_cost.round_trip_cents_lb
     board = leaderboard(measured, levels, sessions=sessions, step=step, round_trip_cost_cents_lb=cost)
     figures: dict[str, dict[str, object]] = {
         str(row.pop("family")): {str(name): value for name, value in row.items()} for row in board.to_dict("records")
     }
-    versions = []
     for family, oof in oofs.items():
         parts_of = list(members) if family == ENSEMBLE else [family]
         made_from = [fit.identity for part in parts_of for fit in plan.of(part, horizon)]
@@ -224,60 +196,9 @@ def _judge_horizon(
                 _copy_model(plan, zones, family, horizon, out)
             write_json(out / "calibration.json", calibrations[family])
             write_parquet(out / "oof.parquet", oof)
-            versions.append(store.add(out, metadata, figures.get(family, {})))
-    return versions
+            yield Judged(out, metadata, figures.get(family, {}))
 
 
 def _copy_model(plan: Plan, zones: Zones, family: str, horizon: str, to: Path) -> None:
     final = plan.of(family, horizon)[-1]
     shutil.copytree(zones.fits / final.identity / horizon, to, dirs_exist_ok=True)
-
-
-def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> dict[str, Version]:
-    """The champion of each horizon that has one trained by ``as_of``; one that is damaged is none."""
-    found = {}
-    for name in horizons.horizons:
-        with suppress(ModelStoreError):  # the forecast of its horizon says what is wrong with it
-            found[name] = store.champion(name, as_of)
-    return {name: version for name, version in found.items() if version is not None}
-
-
-def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFrame:
-    """The leaderboard of the training runs that the champions came from, read back from the store."""
-    runs = {str(version.metadata["run"]) for version in champions.values()}
-    versions = [
-        version for name in champions for version in store.of_horizon(name) if str(version.metadata["run"]) in runs
-    ]
-    board, serving = compare(versions), [version.name for version in champions.values()]
-    return board.assign(champion=board["model_version"].isin(serving))
-
-
-def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
-    """The leaderboard: one row a family and horizon, with what was measured when the version was stored.
-
-    ``refused`` gives a reason for each version that may not be champion: the baseline is it in its place.
-    """
-    rows = [
-        {
-            "run": version.metadata["run"],
-            "trained_as_of": version.trained_as_of,
-            "horizon": version.horizon,
-            "family": version.family,
-            "model_version": version.name,
-            **version.metrics,
-            "refusal": refused.get(version.name, ""),
-        }
-        for version in versions
-    ]
-    board = pd.DataFrame(rows)
-    # before the first scored fold nothing is measured: the figures are missing, not their columns
-    board = board.reindex(
-        columns=[*board, *(name for name in ("pinball_log_return", "skill_pct") if name not in board)]
-    )
-    base, contest = board["family"] == BASELINE, [board["run"], board["horizon"]]
-    # by skill, which is measured on the origins a family has: a net's five years are no fourteen
-    base_loss = board["pinball_log_return"].where(base).groupby(contest).transform("min")
-    skill = board["skill_pct"].fillna(100 * (1 - board["pinball_log_return"] / base_loss)).astype("float64")
-    able = skill.where(~base & (board["refusal"] == "") & (skill > 0))
-    best = able.groupby(contest).transform("max")
-    return board.assign(champion=(able == best) | (base & best.isna()))

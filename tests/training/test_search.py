@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 
 from tasks.errors import RegistryError, SettingsError
-from tasks.evaluation.search import Found, SearchBudget, Subject, search, training_window
 from tasks.models.forecaster import JOINT_FAMILIES, Problem, forecaster
 from tasks.models.neural.options import NeuralOptions
 from tasks.registry import ModelFamily, SearchRange, load_models, load_regime_calendar
 from tasks.settings import PROJECT
+from tasks.training.search import Found, SearchBudget, Subject, search, training_window
 from tests.conftest import Registry
 
 pytestmark = pytest.mark.xdist_group("search")  # what its fixtures make is dear: one process makes it

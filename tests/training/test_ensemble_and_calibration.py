@@ -8,11 +8,11 @@ import pytest
 
 from tasks.errors import TrainingFailed
 from tasks.evaluation.calibration import STEP, adapt_out_of_fold, static_and_adaptive, widened
-from tasks.evaluation.ensemble import REGIMES, ensemble
 from tasks.evaluation.metrics import coverage
 from tasks.models.forecaster import Problem, column, price_quantiles
 from tasks.models.no_change import Model
-from tasks.models.worker import out_of_fold
+from tasks.training.blending import REGIMES, ensemble
+from tasks.training.worker import out_of_fold
 from tests.conftest import Registry
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

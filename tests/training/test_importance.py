@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.importance import ablation, draws, grouped_permutation
 from tasks.models.forecaster import SCALE, Problem, probability_above_zero
 from tasks.registry import WalkForwardPlan
+from tasks.training.importance import ablation, draws, grouped_permutation
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 Z = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])

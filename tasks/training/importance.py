@@ -13,11 +13,11 @@ import pandas as pd
 
 from tasks.evaluation.comparison import evaluate
 from tasks.evaluation.metrics import pinball
-from tasks.evaluation.surface import before_final_year
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import Forecaster, Problem
-from tasks.models.worker import out_of_fold, usable
 from tasks.registry import WalkForwardPlan
+from tasks.training.feature_selection import before_final_year
+from tasks.training.folds import walk_forward
+from tasks.training.worker import out_of_fold, usable
 
 BLOCK_SESSIONS = 21  # drawn together: a feature keeps its persistence within a month
 REPEATS = 5

@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 import yaml
 
-import tasks.evaluation.surface as surface_module
 import tasks.registry.surface as registry_module
+import tasks.training.feature_selection as surface_module
 from tasks.errors import ManifestMismatch, RegistryError, TrainingFailed
-from tasks.evaluation.surface import (
+from tasks.exports import training_table
+from tasks.models.forecaster import FAMILIES, JOINT_FAMILIES, SCALE
+from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface, surface_version
+from tasks.training.feature_selection import (
     Evidence,
     alike,
     before_final_year,
@@ -26,9 +29,6 @@ from tasks.evaluation.surface import (
     surface_figure,
     write_surface,
 )
-from tasks.exports import training_table
-from tasks.models.forecaster import FAMILIES, JOINT_FAMILIES, SCALE
-from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface, surface_version
 from tasks.zones import sha256_of, write_json, write_parquet
 from tests.conftest import Registry
 

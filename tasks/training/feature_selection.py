@@ -1,4 +1,6 @@
-"""``python -m tasks.evaluation.surface``: choose the production surface, lock it in registry/production_surface.yaml.
+"""``python -m tasks.training.feature_selection``: choose the production surface and lock it.
+
+The choice is registry/production_surface.yaml.
 
 The rule, none of whose constants was tuned on a result (docs/decisions/0009-production-surface.md):
 
@@ -28,10 +30,8 @@ from rich.console import Console
 
 from tasks.command_line import command
 from tasks.errors import CbiError, ManifestMismatch, TrainingFailed
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.exports import check_exports, file_name
 from tasks.models.forecaster import SCALE, Problem
-from tasks.models.worker import usable
 from tasks.registry import (
     SURFACE_SIZE,
     FeatureRegistry,
@@ -45,6 +45,8 @@ from tasks.registry import (
     surface_version,
 )
 from tasks.settings import PROJECT, load_settings
+from tasks.training.folds import walk_forward
+from tasks.training.worker import usable
 from tasks.zones import Zones, code_fingerprint, fingerprint, read_parquet, write_atomically, write_bytes
 
 KNOWN_BEFORE = pd.Timestamp("2014-01-01")
@@ -52,8 +54,8 @@ KNOWN_SESSIONS = 504  # two years
 ALIKE = 0.9  # |Spearman|
 NINE_IN_TEN = 0.9
 CODE = (
-    PROJECT / "tasks" / "evaluation" / "surface.py",
-    PROJECT / "tasks" / "evaluation" / "walk_forward.py",
+    PROJECT / "tasks" / "training" / "feature_selection.py",
+    PROJECT / "tasks" / "training" / "folds.py",
     PROJECT / "tasks" / "models" / "lightgbm.py",
     PROJECT / "tasks" / "models" / "forecaster.py",
 )
@@ -359,5 +361,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    command("tasks.evaluation.surface", __doc__, "").parse_args()  # --help is answered, and nothing is made for it
+    command("tasks.training.feature_selection", __doc__, "").parse_args()  # answers --help before anything is read
     sys.exit(main())

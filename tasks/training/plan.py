@@ -15,14 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.walk_forward import FINAL, Fold, walk_forward
 from tasks.exports import file_name
 from tasks.models.forecaster import is_joint
 from tasks.registry import Budget, FeatureRegistry, Horizons, Models, ProductionSurface
 from tasks.settings import PROJECT
+from tasks.training.folds import FINAL, Fold, walk_forward
 from tasks.zones import code_fingerprint, fingerprint, read_parquet
 
-MODEL_CODE = (PROJECT / "tasks" / "models", PROJECT / "tasks" / "evaluation" / "walk_forward.py")
+TRAINING = PROJECT / "tasks" / "training"
+MODEL_CODE = (
+    PROJECT / "tasks" / "models",
+    *(TRAINING / name for name in ("folds.py", "multi_horizon.py", "worker.py")),
+)
 
 
 @dataclass(frozen=True)

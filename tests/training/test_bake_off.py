@@ -18,21 +18,21 @@ import pandas as pd
 import pytest
 
 from tasks.errors import ManifestMismatch, ModelStoreError, TrainingFailed
-from tasks.evaluation import bake_off
-from tasks.evaluation import plan as plan_module
-from tasks.evaluation.bake_off import fit_held, fit_in_process, judge_fits
 from tasks.evaluation.calibration import calibrate, calibrated, widened
-from tasks.evaluation.ensemble import REGIMES, ensemble
-from tasks.evaluation.plan import Plan, plan_bake_off
-from tasks.evaluation.walk_forward import FINAL, walk_forward
 from tasks.exports import file_name, training_table
+from tasks.model_store.contest import settle
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
-from tasks.models import worker
 from tasks.models.forecaster import Problem, column, load_model, probability_above_zero
-from tasks.models.worker import run_work
 from tasks.registry import Budget, load_models, load_quality_gates, load_surface
 from tasks.settings import PROJECT
+from tasks.training import bake_off, worker
+from tasks.training import plan as plan_module
+from tasks.training.bake_off import fit_held, fit_in_process, judge_fits
+from tasks.training.blending import REGIMES, ensemble
+from tasks.training.folds import FINAL, walk_forward
+from tasks.training.plan import Plan, plan_bake_off
+from tasks.training.worker import run_work
 from tasks.zones import TEMPORARY, Zones, read_json, read_parquet, sha256_of, write_json, write_parquet
 from tests.conftest import Registry
 
@@ -97,7 +97,8 @@ class Bench:
         as_of = read_parquet(plan.exports / file_name("prod", one), columns=["date"])["date"].iloc[-1]
         gates = load_quality_gates(self.registry.folder)
         store = FolderStore(zones.models)
-        return judge_fits(plan, zones, store, as_of=as_of, gates=gates, code_version="c0de", failed=failed or {})
+        judged = judge_fits(plan, zones, as_of=as_of, gates=gates)
+        return settle(judged, store, plan, rule=gates.promotion, code_version="c0de", failed=failed or {})
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ def test_a_killed_process_leaves_no_half_fit_and_a_rerun_ends_with_the_same_file
     cache = tmp_path / "killed"
     [work] = plan.work(fits, cache)
     told = write_json(tmp_path / "work.json", work)
-    running = subprocess.Popen([sys.executable, "-m", "tasks.models.worker", str(told)], cwd=PROJECT)
+    running = subprocess.Popen([sys.executable, "-m", "tasks.training.worker", str(told)], cwd=PROJECT)
     deadline = time.monotonic() + 300
     while not list(cache.glob("[!.]*/done.json")) or not list(cache.glob(f"{TEMPORARY}*")):  # amid a later fit
         assert running.poll() is None and time.monotonic() < deadline

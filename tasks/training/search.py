@@ -19,8 +19,6 @@ import pandas as pd
 from tasks.command_line import nearest
 from tasks.errors import RegistryError, SettingsError, TrainingFailed
 from tasks.evaluation.metrics import pinball
-from tasks.evaluation.plan import MODEL_CODE, context_columns, row_names, set_options
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import (
     BASELINE,
     SCALE,
@@ -31,8 +29,6 @@ from tasks.models.forecaster import (
     is_joint,
     joint_forecaster,
 )
-from tasks.models.joint import joint_out_of_fold
-from tasks.models.worker import forecast_fold
 from tasks.registry import (
     ModelFamily,
     SampleWeights,
@@ -45,6 +41,10 @@ from tasks.registry import (
     load_sources,
     load_surface,
 )
+from tasks.training.folds import walk_forward
+from tasks.training.multi_horizon import joint_out_of_fold
+from tasks.training.plan import MODEL_CODE, context_columns, row_names, set_options
+from tasks.training.worker import forecast_fold
 from tasks.zones import code_fingerprint, fingerprint, write_json
 
 if TYPE_CHECKING:

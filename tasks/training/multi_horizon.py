@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import TrainingFailed
-from tasks.evaluation.walk_forward import walk_forward
 from tasks.models.forecaster import SCALE, JointForecaster, JointProblem, column
 from tasks.registry import SampleWeights, WalkForwardPlan
+from tasks.training.folds import walk_forward
 
 
 def joint_out_of_fold(
