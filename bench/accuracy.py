@@ -12,8 +12,7 @@ import pandas as pd
 
 from bench.inputs import Inputs
 from bench.measurement import Table
-from tasks.evaluation.metrics import coverage, pinball
-from tasks.models.forecaster import column
+from tasks.quantiles import column, coverage, pinball
 from tasks.registry import Horizons
 from tasks.training.folds import walk_forward
 from tasks.warehouse.duckdb import DuckDbWarehouse

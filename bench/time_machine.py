@@ -39,7 +39,8 @@ from tasks.forecasting.forecast import forecast_day, problem_of
 from tasks.gates.run import pass_gate
 from tasks.gates.tables import assembly_tables, feature_tables, staging_tables, training_tables
 from tasks.model_store.folder import FolderStore
-from tasks.models.forecaster import BASELINE, forecaster
+from tasks.models.catalogue import BASELINE
+from tasks.models.forecaster import forecaster
 from tasks.registry import load_models, load_regime_calendar, load_surface
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.ingest import ingest_source

@@ -12,10 +12,9 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.machine import this_machine
 from bench.measurement import BenchError
@@ -27,6 +26,9 @@ from tasks.errors import CbiError
 from tasks.registry import load_horizons
 from tasks.settings import PROJECT, load_settings
 from tasks.zones import sha256_of, write_bytes
+
+if TYPE_CHECKING:
+    from tasks.models.boosted import LightGbm, XGBoost
 
 REPORT = PROJECT / "docs" / "results" / "bench_peers.md"
 CONTENDERS = (  # ours and its peer next to each other, so that a busy moment meets both
@@ -104,7 +106,7 @@ def _told(folder: Path) -> dict[str, str]:
 
 def _parameters(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> dict[str, dict[str, object]]:
     """The configuration of ours, which the peers are given."""
-    from tasks.models import lightgbm, xgboost
+    from tasks.models.boosted import LightGbm, XGBoost
     from tasks.models.neural.networks import Dense, Tcn, Tft
     from tasks.models.neural.options import NeuralOptions
 
@@ -118,15 +120,16 @@ def _parameters(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> dic
         "seed": options.seeds[0],
     }
     return {
-        "lightgbm": {"columns": columns, **_boosting(lightgbm.DEFAULTS, lightgbm.PARAMETERS)},
-        "xgboost": {"columns": load_contest("xgboost").columns, **_boosting(xgboost.DEFAULTS, xgboost.PARAMETERS)},
+        "lightgbm": {"columns": columns, **_boosting(LightGbm)},
+        "xgboost": {"columns": load_contest("xgboost").columns, **_boosting(XGBoost)},
         "net": net,
     }
 
 
-def _boosting(defaults: Mapping[str, Any], parameters: Mapping[str, Any]) -> dict[str, object]:
+def _boosting(family: type[LightGbm | XGBoost]) -> dict[str, object]:
+    defaults = family.defaults
     tuned = {name: value for name, value in defaults.items() if name not in ("own_share", "rounds", "every")}
-    return {"every": defaults["every"], "rounds": defaults["rounds"], "parameters": {**parameters, **tuned}}
+    return {"every": defaults["every"], "rounds": defaults["rounds"], "parameters": {**family.fixed, **tuned}}
 
 
 def _parameters_of_dense(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> int:

@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from bench.measurement import BenchError
-from tasks.models.forecaster import SCALE, column, probability_above_zero
+from tasks.models.catalogue import SCALE
+from tasks.quantiles import column, probability_above_zero
 from tasks.registry import Horizons
 from tasks.training.folds import walk_forward
 from tasks.training.worker import usable

@@ -17,7 +17,8 @@ import pandas as pd
 from bench.peers.exchange import Contest, write_answer
 from bench.peers.run import Steps, cpu_seconds
 from tasks.exports import file_name
-from tasks.models.forecaster import JointProblem, Problem, forecaster, is_joint, joint_forecaster
+from tasks.models.catalogue import is_joint
+from tasks.models.forecaster import JointProblem, Problem, forecaster, joint_forecaster
 from tasks.registry import load_features, load_horizons, load_models, load_sources, load_surface
 from tasks.settings import load_settings
 from tasks.training.folds import walk_forward

@@ -13,7 +13,7 @@ from bench.measurement import Table
 from bench.peers.run import OWN
 from bench.report import table
 from tasks.evaluation.comparison import evaluate
-from tasks.evaluation.metrics import pinball
+from tasks.quantiles import pinball
 
 BASELINE = "no_change"
 PAIRS = (

@@ -7,14 +7,11 @@ coverage recovers after a break as fast as outcomes become known: at once at a w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
-from tasks.errors import ModelStoreError
-from tasks.evaluation.metrics import BANDS, coverage, pinball
-from tasks.models.forecaster import column, horizon_scale
+from tasks.models.forecaster import horizon_scale
+from tasks.quantiles import BANDS, column, coverage, pinball, widened
 
 # How far an independent outcome moves the log width: +0.018 where all bands missed, -0.007 where all held. Over
 # 2010-2018 0.02, 0.05 and 0.1 cost the ensemble 0.1, 0.2 and 0.4% of pinball loss at a week, in that order at most
@@ -74,15 +71,6 @@ def calibrate_out_of_fold(
     return oof.assign(**dict(zip(names, calibrated.T, strict=True))), final
 
 
-def widened(quantiles: np.ndarray, levels: tuple[float, ...], log_width: np.ndarray) -> np.ndarray:
-    """Quantiles with their distance from the median multiplied by exp(``log_width``, a row each).
-
-    Invariants: the median stays, and quantiles that did not cross do not cross.
-    """
-    median = quantiles[:, [levels.index(0.5)]]
-    return median + (quantiles - median) * np.exp(log_width)[:, None]
-
-
 def adapt_out_of_fold(
     oof: pd.DataFrame, levels: tuple[float, ...], *, horizon: int, step: int
 ) -> tuple[pd.DataFrame, float]:
@@ -131,17 +119,6 @@ def calibrate(
     """
     adapted, log_width = adapt_out_of_fold(oof, levels, horizon=horizon, step=step) if len(oof) else (oof, 0.0)
     return adapted, {"quantiles": list(levels), "log_width": log_width}
-
-
-def calibrated(quantiles: np.ndarray, levels: tuple[float, ...], held: Mapping[str, object] | None) -> np.ndarray:
-    """A new forecast moved by a stored calibration (``calibrate``).
-
-    Raises:
-        ModelStoreError: there is none, or it is of other quantiles.
-    """
-    if not held or held["quantiles"] != list(levels):
-        raise ModelStoreError(f"no calibration for quantiles {list(levels)}; run `python -m flows.training`")
-    return widened(quantiles, levels, np.full(len(quantiles), float(str(held["log_width"]))))
 
 
 def static_and_adaptive(

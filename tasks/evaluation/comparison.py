@@ -10,8 +10,8 @@ import pandas as pd
 
 from tasks.errors import TrainingFailed
 from tasks.evaluation.bootstrap import block_length, bounds, resampled_means, resampled_rows
-from tasks.evaluation.metrics import annual_sharpe, figures, measure, moments, pinball, sign_strategy
-from tasks.models.forecaster import column
+from tasks.evaluation.metrics import annual_sharpe, figures, measure, moments, sign_strategy
+from tasks.quantiles import column, pinball
 
 NAIVE = ("no_change", "historical", "long_run", "drift")
 FEWEST_BLOCKS = 3  # fewer independent stretches than this give no interval

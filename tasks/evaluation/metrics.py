@@ -10,22 +10,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks.models.forecaster import column
+from tasks.quantiles import BANDS, column, pinball
 
-BANDS = {50: ("p25", "p75"), 80: ("p10", "p90"), 90: ("p05", "p95")}
 SESSIONS_A_YEAR = 252
-
-
-def pinball(target: np.ndarray, quantiles: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
-    """Quantile loss of each row, averaged over the levels (Koenker and Bassett 1978)."""
-    error = target[:, None] - quantiles
-    p = np.asarray(levels)
-    return np.maximum(p * error, (p - 1) * error).mean(axis=1)
-
-
-def coverage(target: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
-    """Share of targets inside the band, its ends included."""
-    return float(((target >= lower) & (target <= upper)).mean())
 
 
 def moments(oof: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tasks.models.forecaster import BASELINE
+from tasks.models.catalogue import BASELINE
 from tasks.registry import Aspirations, PromotionRule
 
 

@@ -11,11 +11,12 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import CbiError, ModelStoreError, StaleSource
-from tasks.evaluation.calibration import calibrated
 from tasks.features.regimes import regime_name
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
-from tasks.models.forecaster import BASELINE, Problem, Served, column
+from tasks.models.catalogue import BASELINE
+from tasks.models.forecaster import Problem, Served
+from tasks.quantiles import calibrated, column
 from tasks.registry import FeatureRegistry, Horizons
 from tasks.zones import read_json
 

@@ -13,7 +13,7 @@ import pandas as pd
 from tasks.errors import ModelStoreError, TrainingFailed
 from tasks.evaluation.promotion import Audit, verdict
 from tasks.model_store.protocol import ModelStore, Version
-from tasks.models.forecaster import BASELINE
+from tasks.models.catalogue import BASELINE
 from tasks.registry import Horizons, PromotionRule
 from tasks.training.bake_off import Judged
 from tasks.training.plan import Plan

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.evaluation.calibration import calibrated
-from tasks.models.forecaster import Problem, Served, load_model, probability_above_zero
+from tasks.models.forecaster import Problem, Served, load_model
+from tasks.quantiles import calibrated, probability_above_zero
 from tasks.zones import read_json
 
 
-class Model:
+class Ensemble:
     """Members with their calibrations, and weights a regime."""
 
     family: ClassVar[str] = "ensemble"
@@ -80,7 +80,7 @@ class Model:
         return pd.concat(parts).groupby(level=0, sort=False).sum(min_count=1)
 
     @classmethod
-    def load(cls, folder: Path, problem: Problem, horizons: Mapping[str, int]) -> Model:
+    def load(cls, folder: Path, problem: Problem, horizons: Mapping[str, int]) -> Ensemble:
         """Read what the bake-off stored.
 
         Raises:

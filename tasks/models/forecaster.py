@@ -15,26 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import RegistryError
-
-FAMILIES = (
-    "no_change",
-    "historical",
-    "long_run",
-    "drift",
-    "pooled",
-    "garch",
-    "har",
-    "har_seasonal",
-    "ridge",
-    "lightgbm",
-    "xgboost",
-)
-JOINT_FAMILIES = ("tcn", "lstm_attention", "nbeatsx", "tft", "dense")
-WEIGHTED = ("har", "har_seasonal", "ridge", "lightgbm", "xgboost", *JOINT_FAMILIES)
-"""Families that can count some rows more than others; the rest are what they are compared with."""
-BASELINE = "no_change"
-ENSEMBLE = "ensemble"
-SCALE = "zl_ewma_volatility_99_pct"
+from tasks.models.catalogue import ENSEMBLE, FAMILIES, JOINT_FAMILIES, SCALE, is_joint
 
 
 @dataclass(frozen=True)
@@ -57,11 +38,6 @@ class JointProblem:
     def median(self) -> int:
         """The place of the median among the quantiles."""
         return self.quantiles.index(0.5)
-
-
-def column(level: float) -> str:
-    """The name of a quantile's column: 0.05 is `p05`."""
-    return f"p{round(level * 100):02d}"
 
 
 class Served(Protocol):
@@ -167,7 +143,7 @@ def joint_forecaster(family: str) -> type[JointForecaster]:
     """
     if family not in JOINT_FAMILIES:
         raise RegistryError(f"unknown joint family `{family}`; known: {', '.join(JOINT_FAMILIES)}")
-    return import_module(f"tasks.models.{family}").Model
+    return _class_at(JOINT_FAMILIES[family])
 
 
 def forecaster(family: str) -> type[Forecaster]:
@@ -178,12 +154,12 @@ def forecaster(family: str) -> type[Forecaster]:
     """
     if family not in FAMILIES:
         raise RegistryError(f"unknown model family `{family}`; known: {', '.join(FAMILIES)}")
-    return import_module(f"tasks.models.{family}").Model
+    return _class_at(FAMILIES[family])
 
 
-def is_joint(family: str) -> bool:
-    """Whether a family learns all horizons at once."""
-    return family in JOINT_FAMILIES
+def _class_at(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 class AtOneHorizon:
@@ -213,9 +189,9 @@ class AtOneHorizon:
 def load_model(family: str, folder: Path, problem: Problem, horizons: Mapping[str, int]) -> Served:
     """A fitted model of any family, ready to forecast. ``horizons``: sessions by name, of all that were learnt."""
     if family == ENSEMBLE:
-        from tasks.models.ensemble import Model
+        from tasks.models.ensemble import Ensemble
 
-        return Model.load(folder, problem, horizons)
+        return Ensemble.load(folder, problem, horizons)
     if is_joint(family):
         model = joint_forecaster(family).load(folder, JointProblem(dict(horizons), problem.quantiles))
         return AtOneHorizon(model, problem.horizon, model.history_sessions)
@@ -229,25 +205,3 @@ def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:
     their mixtures with the long run served every horizon best (docs/decisions/0004-baseline.md).
     """
     return features[SCALE].to_numpy(dtype="float64") / 100 * np.sqrt(sessions / 252)
-
-
-def price_quantiles(last_price: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    """Quantiles of the price in cents/lb from those of the log return, a row an origin.
-
-    Exact: a quantile of an increasing function is the function of the quantile.
-    """
-    return last_price[:, None] * np.exp(quantiles)
-
-
-def probability_above_zero(quantiles: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
-    """1 - F(0) for rows of quantiles: linear between them, and beyond the outermost along the last piece's slope."""
-    out = np.full(len(quantiles), np.nan)
-    p = np.asarray(levels)
-    for i, row in enumerate(quantiles):
-        if np.isnan(row).any():
-            continue
-        k = int(np.clip(np.searchsorted(row, 0.0) - 1, 0, len(row) - 2))
-        width = row[k + 1] - row[k]
-        below = p[k] + (0.0 - row[k]) / width * (p[k + 1] - p[k]) if width > 0 else float(row[k] < 0)
-        out[i] = 1 - np.clip(below, 0.0, 1.0)
-    return out

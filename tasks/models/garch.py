@@ -11,13 +11,13 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from tasks.models.scaled import DAILY_RETURN, SESSIONS_A_YEAR, ScaledQuantiles
+from tasks.models.volatility_scaled import DAILY_RETURN, SESSIONS_A_YEAR, VolatilityScaledForecaster
 
 DECAYS = {0.94: "zl_ewma_volatility_94_pct", 0.97: "zl_ewma_volatility_97_pct"}
 FROM_PCT = 100 * np.sqrt(SESSIONS_A_YEAR)
 
 
-class Model(ScaledQuantiles):
+class Garch(VolatilityScaledForecaster):
     """Quasi-maximum likelihood for the daily variance; quantiles shrunk to those of weekly returns."""
 
     family: ClassVar[str] = "garch"

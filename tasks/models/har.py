@@ -12,19 +12,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from tasks.models.forecaster import SCALE
+from tasks.models.catalogue import SCALE
 from tasks.models.options import mean_one
-from tasks.models.scaled import ScaledQuantiles, over_horizon, realised_ahead_pct
+from tasks.models.volatility_scaled import VolatilityScaledForecaster, over_horizon, realised_ahead_pct
 
 MEMORIES = ("zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", SCALE)
 LEVELS = ("zl_percentile_1260d",)
+SEASON = ("year_sin", "year_cos", "half_year_sin", "half_year_cos")
 SCALE_PENALTY = (
     0.1  # ridge, a standardised input and row; 0.1 and 0.3 differed by at most 0.1% of pinball over 2010-2018
 )
 LOWEST_PCT = 3.0  # five closes that hardly differ have a log without a floor
 
 
-class Model(ScaledQuantiles):
+class Har(VolatilityScaledForecaster):
     """Regressed scale; quantiles shrunk to those of weekly returns."""
 
     family: ClassVar[str] = "har"
@@ -69,3 +70,11 @@ class Model(ScaledQuantiles):
     def _inputs(self, features: pd.DataFrame) -> np.ndarray:
         logs = np.log(features[list(self.logs)].to_numpy(dtype="float64"))
         return np.column_stack([logs, features[list(self.levels)].to_numpy(dtype="float64")])
+
+
+class HarSeasonal(Har):
+    """HAR with a year's memory and the season among its inputs."""
+
+    family: ClassVar[str] = "har_seasonal"
+    logs: ClassVar[tuple[str, ...]] = (*MEMORIES, "zl_volatility_252d_pct", "vix")
+    levels: ClassVar[tuple[str, ...]] = (*LEVELS, *SEASON)

@@ -30,11 +30,11 @@ CLIP = 3.0  # standard deviations; an input beyond says no more than one there
 FEWEST_KNOWN = 0.5  # share of training rows with a value; an input with fewer is left out
 
 
-class Model(har.Model):
+class Ridge(har.Har):
     """HAR's bands around a median from the drivers of soybean oil."""
 
     family: ClassVar[str] = "ridge"
-    defaults: ClassVar[Mapping[str, Any]] = {**har.Model.defaults, "median_penalty": MEDIAN_PENALTY}
+    defaults: ClassVar[Mapping[str, Any]] = {**har.Har.defaults, "median_penalty": MEDIAN_PENALTY}
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ from tasks.errors import CbiError
 from tasks.exports import file_name
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
-from tasks.models.forecaster import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
+from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
 from tasks.registry import load_models, load_surface
 from tasks.sources.payloads import read_sidecar, verify
 from tasks.sources.sidecars import INDEXES

@@ -15,7 +15,7 @@ import pandas as pd
 
 from tasks.evaluation.metrics import measure
 from tasks.models.forecaster import Forecaster, Problem, horizon_scale
-from tasks.models.no_change import Model as NoChange
+from tasks.models.naive import NoChange
 from tasks.registry import Horizons
 from tasks.training.worker import out_of_fold, usable
 

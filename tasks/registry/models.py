@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tasks.errors import RegistryError
+from tasks.models.catalogue import FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
 from tasks.registry.entry import Entry, read_entries
 from tasks.registry.features import FeatureRegistry
 from tasks.registry.surface import ProductionSurface
@@ -166,8 +167,6 @@ def load_horizons(folder: Path) -> Horizons:
 
 def load_models(folder: Path, registry: FeatureRegistry) -> Models:
     """registry/models.yaml, checked against the feature registry and the families that there are."""
-    from tasks.models.forecaster import FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
-
     path = folder / "models.yaml"
     models = read_entries(path, Models)
     if unknown := sorted(set(models.volatility) - set(registry.production())):
@@ -183,11 +182,7 @@ def load_models(folder: Path, registry: FeatureRegistry) -> Models:
     if SCALE not in models.volatility:
         raise RegistryError(f"{path}: volatility: {SCALE} is missing, which every family scales by")
     if unknown := sorted(set(models.families) - {*FAMILIES, *JOINT_FAMILIES}):
-        raise RegistryError(f"{path}: families: no code for {', '.join(unknown)} (tasks/models/forecaster.py)")
-    given = {name for name, family in models.families.items() if family.options}
-    given |= {name for budget in models.budgets.values() for name in budget.options}
-    if unused := sorted(given - set(JOINT_FAMILIES)):
-        raise RegistryError(f"{path}: options: {', '.join(unused)} takes no options; its module has its constants")
+        raise RegistryError(f"{path}: families: no code for {', '.join(unknown)} (tasks/models/catalogue.py)")
     return models
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.evaluation.promotion import aspirations_met
-from tasks.models.forecaster import BASELINE, ENSEMBLE, is_joint
+from tasks.models.catalogue import BASELINE, ENSEMBLE, is_joint
 from tasks.registry import Aspirations
 
 COVERAGE_WANTED = (0.77, 0.83)  # of the 80% band: what the ensemble is to hold

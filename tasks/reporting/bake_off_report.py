@@ -27,7 +27,8 @@ from tasks.exports import check_exports, file_name
 from tasks.model_store.contest import compare, read_audit
 from tasks.model_store.open import open_store
 from tasks.model_store.protocol import Version
-from tasks.models.forecaster import BASELINE, ENSEMBLE, SCALE, Problem, forecaster
+from tasks.models.catalogue import BASELINE, ENSEMBLE, SCALE
+from tasks.models.forecaster import Problem, forecaster
 from tasks.registry import Models, QualityGates, load_models, load_quality_gates, load_regime_calendar, load_surface
 from tasks.reporting.bake_off_findings import (
     aspiration_table,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.metrics import BANDS
-from tasks.models.forecaster import column, price_quantiles
+from tasks.quantiles import BANDS, column, price_quantiles
 from tasks.reporting.charts import BAND, PRICE
 from tasks.zones import write_atomically
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from tasks.command_line import visible
 from tasks.gates.states import count_states, result_table
-from tasks.models.forecaster import BASELINE
+from tasks.models.catalogue import BASELINE
 from tasks.reporting.summary import RunSummary
 from tasks.sources.payloads import LIVE
 

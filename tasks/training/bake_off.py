@@ -24,7 +24,8 @@ from tasks.errors import TrainingFailed
 from tasks.evaluation.calibration import calibrate
 from tasks.evaluation.comparison import leaderboard
 from tasks.exports import file_name, planned_on
-from tasks.models.forecaster import ENSEMBLE, SCALE, column, probability_above_zero
+from tasks.models.catalogue import ENSEMBLE, SCALE
+from tasks.quantiles import column, probability_above_zero
 from tasks.registry import QualityGates
 from tasks.settings import PROJECT
 from tasks.training.blending import REGIMES, ensemble, regime_weights

@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import TrainingFailed
-from tasks.evaluation.metrics import pinball
-from tasks.models.forecaster import column
+from tasks.quantiles import column, pinball
 
 REGIMES = ("regime_prob_calm", "regime_prob_tense", "regime_prob_crisis")
 FULL_TRUST = 20  # independent past outcomes at which weights are half way from equal to those that the losses ask for

@@ -31,7 +31,8 @@ from rich.console import Console
 from tasks.command_line import command
 from tasks.errors import CbiError, ManifestMismatch, TrainingFailed
 from tasks.exports import check_exports, file_name
-from tasks.models.forecaster import SCALE, Problem
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import Problem
 from tasks.registry import (
     SURFACE_SIZE,
     FeatureRegistry,
@@ -56,7 +57,7 @@ NINE_IN_TEN = 0.9
 CODE = (
     PROJECT / "tasks" / "training" / "feature_selection.py",
     PROJECT / "tasks" / "training" / "folds.py",
-    PROJECT / "tasks" / "models" / "lightgbm.py",
+    PROJECT / "tasks" / "models" / "boosted.py",
     PROJECT / "tasks" / "models" / "forecaster.py",
 )
 HEAD = """\
@@ -135,7 +136,7 @@ def explain_folds(
     progress: Callable[[str], None] = lambda fit: None,
 ) -> Evidence:
     """Fit every horizon and scored fold on features and shadows; exact TreeSHAP at the fold's origins."""
-    from tasks.models.lightgbm import Model
+    from tasks.models.boosted import LightGbm
 
     columns = [name for group in members for name in group]
     of_group = np.repeat(np.eye(len(members)), [len(group) for group in members], axis=0)
@@ -150,7 +151,7 @@ def explain_folds(
             train, test = fold.train[known[fold.train]], fold.test[scaled[fold.test]]
             if not fold.scored or not len(train) or not len(test):
                 continue
-            model = Model(Problem(horizon, sessions, (0.5,)))
+            model = LightGbm(Problem(horizon, sessions, (0.5,)))
             model.fit(inputs.loc[train], table.loc[train, "target_log_return"])
             found = model.explain(inputs.loc[test])[list(inputs.columns)].to_numpy()
             own, noise = found[:, : len(columns)], found[:, len(columns) :]

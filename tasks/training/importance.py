@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.evaluation.comparison import evaluate
-from tasks.evaluation.metrics import pinball
 from tasks.models.forecaster import Forecaster, Problem
+from tasks.quantiles import pinball
 from tasks.registry import WalkForwardPlan
 from tasks.training.feature_selection import before_final_year
 from tasks.training.folds import walk_forward

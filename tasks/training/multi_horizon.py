@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import TrainingFailed
-from tasks.models.forecaster import SCALE, JointForecaster, JointProblem, column
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import JointForecaster, JointProblem
+from tasks.quantiles import column
 from tasks.registry import SampleWeights, WalkForwardPlan
 from tasks.training.folds import walk_forward
 

@@ -16,7 +16,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.exports import file_name
-from tasks.models.forecaster import is_joint
+from tasks.models.catalogue import is_joint
+from tasks.models.forecaster import Problem, forecaster
+from tasks.models.neural.options import NeuralOptions
 from tasks.registry import Budget, FeatureRegistry, Horizons, Models, ProductionSurface
 from tasks.settings import PROJECT
 from tasks.training.folds import FINAL, Fold, walk_forward
@@ -111,12 +113,17 @@ def plan_bake_off(
 
     Args:
         exports: folder of the training files. data_snapshots: horizon: hash of its training file.
+
+    Raises:
+        RegistryError: an option that a family does not have.
     """
     chosen = models.budgets[budget]
     tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
     columns = {family: tuple(models.columns(family, features, surface)) for family in chosen.families}
     context = context_columns(models, surface)
     plan = Plan(exports, horizons, models, columns, context, chosen, budget, data_snapshots)
+    for family in columns:
+        require_known_options(family, plan.options(family))
     code, named = code_fingerprint(*MODEL_CODE), {}
     fits = []
     for family, read in columns.items():
@@ -137,6 +144,18 @@ def plan_bake_off(
                 told = (family, year, dict(plan.options(family)), weighed, [named[name, read][end] for name in names])
                 fits.append(Fit(family, names, year, fingerprint(told, setting, code)))
     return replace(plan, fits=tuple(fits))
+
+
+def require_known_options(family: str, options: Mapping[str, Any]) -> None:
+    """Refuse a misspelt option before hours of fits.
+
+    Raises:
+        RegistryError: the family does not have it; those it has are named.
+    """
+    if is_joint(family):
+        NeuralOptions.of(options)  # torch stays out of this process
+    else:
+        forecaster(family)(Problem("any", 1, (0.5,)), options)
 
 
 def context_columns(models: Models, surface: ProductionSurface) -> tuple[str, ...]:

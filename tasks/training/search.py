@@ -18,17 +18,9 @@ import pandas as pd
 
 from tasks.command_line import nearest
 from tasks.errors import RegistryError, SettingsError, TrainingFailed
-from tasks.evaluation.metrics import pinball
-from tasks.models.forecaster import (
-    BASELINE,
-    SCALE,
-    JointProblem,
-    Problem,
-    column,
-    forecaster,
-    is_joint,
-    joint_forecaster,
-)
+from tasks.models.catalogue import BASELINE, SCALE, is_joint
+from tasks.models.forecaster import JointProblem, Problem, forecaster, joint_forecaster
+from tasks.quantiles import column, pinball
 from tasks.registry import (
     ModelFamily,
     SampleWeights,

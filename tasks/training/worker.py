@@ -17,16 +17,9 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import TrainingFailed
-from tasks.models.forecaster import (
-    SCALE,
-    Forecaster,
-    JointProblem,
-    Problem,
-    column,
-    forecaster,
-    is_joint,
-    joint_forecaster,
-)
+from tasks.models.catalogue import SCALE, is_joint
+from tasks.models.forecaster import Forecaster, JointProblem, Problem, forecaster, joint_forecaster
+from tasks.quantiles import column
 from tasks.registry import SampleWeights, WalkForwardPlan
 from tasks.settings import load_settings
 from tasks.training.folds import FINAL, Fold, walk_forward

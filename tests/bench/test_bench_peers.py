@@ -13,7 +13,8 @@ from bench.measurement import BenchError
 from bench.peers.exchange import CLOSE, Contest, has_run, read_costs, read_forecasts, write_answer, write_contest
 from bench.peers.report import PAIRS, accuracy, beside, every_cost, render
 from bench.peers.run import Steps, Task, cpu_seconds
-from tasks.models.forecaster import SCALE, column
+from tasks.models.catalogue import SCALE
+from tasks.quantiles import column
 from tasks.registry import load_horizons
 from tasks.settings import PROJECT
 

@@ -17,7 +17,8 @@ from tasks.model_store.folder import FolderStore
 from tasks.model_store.gcs import GcsStore
 from tasks.model_store.open import open_store
 from tasks.model_store.protocol import ModelStore, Version
-from tasks.models.forecaster import SCALE, Problem, forecaster
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import Problem, forecaster
 from tasks.zones import Zones, json_bytes, write_json
 from tests.cloud.conftest import settings_of
 

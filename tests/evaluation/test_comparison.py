@@ -19,7 +19,7 @@ from tasks.evaluation.comparison import (
     sliced,
 )
 from tasks.evaluation.metrics import annual_sharpe, measure, sign_strategy
-from tasks.models.forecaster import column
+from tasks.quantiles import column
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 Z = np.array([-1.6449, -1.2816, -0.6745, 0.0, 0.6745, 1.2816, 1.6449])

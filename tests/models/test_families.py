@@ -10,12 +10,14 @@ import pytest
 
 from tasks.errors import ModelStoreError
 from tasks.evaluation.calibration import apply, calibrate_out_of_fold, corrections
-from tasks.evaluation.metrics import coverage, measure, pinball
+from tasks.evaluation.metrics import measure
 from tasks.model_store.contest import compare
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
-from tasks.models.ensemble import Model as Ensemble
-from tasks.models.forecaster import FAMILIES, Problem, forecaster, horizon_scale, probability_above_zero
+from tasks.models.catalogue import FAMILIES
+from tasks.models.ensemble import Ensemble
+from tasks.models.forecaster import Problem, forecaster, horizon_scale
+from tasks.quantiles import coverage, pinball, probability_above_zero
 from tasks.training.blending import REGIMES
 from tasks.training.folds import walk_forward
 from tests.conftest import Registry

@@ -17,7 +17,8 @@ from tasks.features.build import build_features
 from tasks.model_store.contest import compare, read_audit, settle, write_audit
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
-from tasks.models.forecaster import SCALE, Problem
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import Problem
 from tasks.proofs.permutation import Analogues
 from tasks.proofs.truncation import Held, truncation_proof
 from tasks.registry import load_derived, load_models, load_quality_gates, load_surface

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, horizon_scale
-from tasks.models.scaled import realised_ahead_pct
+from tasks.models.forecaster import Problem, forecaster, horizon_scale
+from tasks.models.volatility_scaled import realised_ahead_pct
 from tests.conftest import Registry
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -33,7 +32,7 @@ def rows(features: pd.DataFrame, labels: pd.DataFrame, registry: Registry) -> Si
 
 
 def fitted(family: str, rows: SimpleNamespace, problem: Problem = QUARTER):
-    model = import_module(f"tasks.models.{family}").Model(problem)
+    model = forecaster(family)(problem)
     model.fit(rows.past, rows.target)
     return model
 
@@ -126,7 +125,7 @@ def test_har_learns_what_volatility_comes_after_volatility(rows) -> None:
 
 
 def test_few_outcomes_borrow_their_shape_from_weekly_returns(rows) -> None:
-    own = import_module("tasks.models.no_change").Model(QUARTER)
+    own = forecaster("no_change")(QUARTER)
     own.fit(rows.past, rows.target)
     pooled = fitted("pooled", rows)
     weekly = pooled._weekly_shape(rows.past, pooled.scale(rows.past))

@@ -11,7 +11,8 @@ import pytest
 
 from tasks.errors import RegistryError, TrainingFailed
 from tasks.exports import file_name
-from tasks.models.forecaster import FAMILIES, WEIGHTED, Problem, forecaster
+from tasks.models.catalogue import FAMILIES, WEIGHTED
+from tasks.models.forecaster import Problem, forecaster
 from tasks.registry import Horizons, Models, SampleWeights, load_models, load_regime_calendar, load_surface
 from tasks.settings import PROJECT
 from tasks.training.folds import walk_forward
@@ -104,7 +105,7 @@ def test_a_row_with_double_weight_counts_as_two(rows: Rows) -> None:
     alike.fit(known[rows.columns], known["target_log_return"], weights=None)
     assert state["intercept"] != alike.state["intercept"]  # type: ignore[attr-defined]
     inputs = model._inputs(known[rows.columns])  # type: ignore[attr-defined]
-    from tasks.models.scaled import realised_ahead_pct
+    from tasks.models.volatility_scaled import realised_ahead_pct
 
     held = ~np.isnan(inputs).any(axis=1) & ~np.isnan(realised_ahead_pct(known, 21))
     np.testing.assert_allclose(state["mean"], np.repeat(inputs[held], doubled[held].astype(int), axis=0).mean(axis=0))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.comparison import leaderboard
-from tasks.models.forecaster import column
+from tasks.quantiles import column
 from tasks.reporting import evaluation_charts
 from tasks.reporting.evaluation_charts import forecast_and_outcome_figure, leaderboard_figure, reliability_figure
 

@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.errors import ManifestMismatch, ModelStoreError, TrainingFailed
-from tasks.evaluation.calibration import calibrate, calibrated, widened
+from tasks.errors import ManifestMismatch, ModelStoreError, RegistryError, TrainingFailed
+from tasks.evaluation.calibration import calibrate
 from tasks.exports import file_name, training_table
 from tasks.model_store.contest import settle
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
-from tasks.models.forecaster import Problem, column, load_model, probability_above_zero
+from tasks.models.forecaster import Problem, load_model
+from tasks.quantiles import calibrated, column, probability_above_zero, widened
 from tasks.registry import Budget, load_models, load_quality_gates, load_surface
 from tasks.settings import PROJECT
 from tasks.training import bake_off, worker
@@ -162,6 +163,12 @@ def test_a_fold_keeps_its_name_when_later_rows_come_and_loses_it_with_its_own(be
         after = bench.plan(bench.exported(tmp_path / name, **{"1m": moved}))
         assert changed_years(contest.plan, after, "har") == ({2009, 2010, 2011, FINAL} if reads else set()), name
         assert changed_years(contest.plan, after, "har", "1w") == set(), "another horizon's file"
+
+
+@pytest.mark.parametrize("family", ["har", "lightgbm", "tcn"])
+def test_a_misspelt_option_is_refused_before_the_first_fit(bench, contest, family: str) -> None:
+    with pytest.raises(RegistryError, match="penalti"):
+        bench.plan(contest.plan.exports, [family], options={family: {"penalti": 1}})
 
 
 def test_a_fold_loses_its_name_with_its_options_its_columns_and_the_code(bench, contest, tmp_path, monkeypatch) -> None:

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from tasks.errors import TrainingFailed
-from tasks.evaluation.calibration import STEP, adapt_out_of_fold, static_and_adaptive, widened
-from tasks.evaluation.metrics import coverage
-from tasks.models.forecaster import Problem, column, price_quantiles
-from tasks.models.no_change import Model
+from tasks.evaluation.calibration import STEP, adapt_out_of_fold, static_and_adaptive
+from tasks.models.forecaster import Problem
+from tasks.models.naive import NoChange
+from tasks.quantiles import column, coverage, price_quantiles, widened
 from tasks.training.blending import REGIMES, ensemble
 from tasks.training.worker import out_of_fold
 from tests.conftest import Registry
@@ -55,7 +55,7 @@ def three_months(features: pd.DataFrame, labels: pd.DataFrame, registry: Registr
     table = table[table["date"] < "2021"].reset_index(drop=True)
     problem = Problem("3m", 63, LEVELS)
     columns = ["zl_ewma_volatility_99_pct"]
-    return out_of_fold(Model, problem, table, columns, registry.horizons.walk_forward), table
+    return out_of_fold(NoChange, problem, table, columns, registry.horizons.walk_forward), table
 
 
 def test_bands_recover_within_a_year_of_a_break_and_return_within_three_of_its_end() -> None:

@@ -14,7 +14,7 @@ import tasks.registry.surface as registry_module
 import tasks.training.feature_selection as surface_module
 from tasks.errors import ManifestMismatch, RegistryError, TrainingFailed
 from tasks.exports import training_table
-from tasks.models.forecaster import FAMILIES, JOINT_FAMILIES, SCALE
+from tasks.models.catalogue import FAMILIES, JOINT_FAMILIES, SCALE
 from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface, surface_version
 from tasks.training.feature_selection import (
     Evidence,
@@ -256,10 +256,6 @@ MODEL_MISTAKES = {
     "a family without code": (
         lambda m: m["families"].update(prophet=m["families"]["har"]),
         "families: no code for prophet",
-    ),
-    "options of a family that has none": (
-        lambda m: m["families"]["har"].update(options={"window": 9}),
-        "har takes no options",
     ),
     "a surface": (lambda m: m["families"]["har"].update(surface="half"), "families.har.surface"),
     "a group": (lambda m: m["families"]["ridge"]["groups"].append("tides"), "no category tides"),

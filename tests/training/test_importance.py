@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.models.forecaster import SCALE, Problem, probability_above_zero
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import Problem
+from tasks.quantiles import probability_above_zero
 from tasks.registry import WalkForwardPlan
 from tasks.training.importance import ablation, draws, grouped_permutation
 

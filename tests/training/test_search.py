@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from tasks.errors import RegistryError, SettingsError
-from tasks.models.forecaster import JOINT_FAMILIES, Problem, forecaster
+from tasks.models.catalogue import JOINT_FAMILIES
+from tasks.models.forecaster import Problem, forecaster
 from tasks.models.neural.options import NeuralOptions
 from tasks.registry import ModelFamily, SearchRange, load_models, load_regime_calendar
 from tasks.settings import PROJECT

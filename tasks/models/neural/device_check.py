@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.errors import CbiError
-from tasks.models.forecaster import JOINT_FAMILIES, joint_forecaster
+from tasks.models.catalogue import JOINT_FAMILIES
+from tasks.models.forecaster import joint_forecaster
 from tasks.models.neural.device import TOLERANCE, choose_device, deterministic, measure_autocast, wait_for
 from tasks.models.neural.networks import Network, Shape
 from tasks.models.neural.options import NeuralOptions
@@ -49,7 +51,7 @@ class Checked:
 
 
 def check_devices(
-    device: torch.device, *, families: tuple[str, ...] = JOINT_FAMILIES, options: NeuralOptions | None = None
+    device: torch.device, *, families: Iterable[str] = JOINT_FAMILIES, options: NeuralOptions | None = None
 ) -> list[Checked]:
     """Run each family with its own width; a family that fails is a row of the table, not the end."""
     options = options or NeuralOptions()

@@ -11,7 +11,8 @@ import pandas as pd
 import torch
 
 from tasks.errors import ModelStoreError, TrainingFailed
-from tasks.models.forecaster import SCALE, JointProblem, horizon_scale, probability_above_zero
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import JointProblem, horizon_scale
 from tasks.models.neural.device import choose_device, deterministic
 from tasks.models.neural.networks import Network, Shape
 from tasks.models.neural.options import NeuralOptions
@@ -26,6 +27,7 @@ from tasks.models.neural.training import (
     unpacked,
 )
 from tasks.models.neural.windows import DTYPE, Layout, RobustScaler, net_inputs, windows
+from tasks.quantiles import probability_above_zero
 from tasks.zones import read_json, write_bytes, write_json
 
 CPU = torch.device("cpu")
@@ -255,7 +257,7 @@ class NeuralForecaster:
 
 
 def _centred_quantiles(scaled: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:
-    """The no-change quantiles of a horizon (tasks/models/no_change.py)."""
+    """The no-change quantiles of a horizon (tasks/models/naive.py)."""
     known = scaled[~np.isnan(scaled)]
     if not len(known):
         raise TrainingFailed("a horizon has no known target in the training window; leave it out of the problem")

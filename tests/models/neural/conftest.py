@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.models.forecaster import SCALE, JointProblem
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import JointProblem
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 PROBLEM = JointProblem({"1w": 5, "1m": 21, "3m": 63}, LEVELS)

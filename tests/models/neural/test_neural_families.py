@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from tasks.errors import ModelStoreError, RegistryError, TrainingFailed
-from tasks.models.forecaster import JOINT_FAMILIES, SCALE, Problem, forecaster, joint_forecaster
+from tasks.models.catalogue import JOINT_FAMILIES, SCALE
+from tasks.models.forecaster import Problem, forecaster, joint_forecaster
 from tasks.models.neural.model import NeuralForecaster
 from tasks.models.neural.networks import LstmAttention, Network, Shape, Tcn, Tft
 from tasks.models.neural.training import split_rows, tensors_under, unpacked

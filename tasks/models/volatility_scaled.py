@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import SCALE, Problem, probability_above_zero
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import Problem
 from tasks.models.options import options_of
+from tasks.quantiles import probability_above_zero
 from tasks.zones import read_json, write_json
 
 SESSIONS_A_YEAR = 252
@@ -24,7 +26,7 @@ SHORT_RETURN, SHORT_SESSIONS = "zl_return_5d", 5
 FULL_TRUST = 20  # independent outcomes at which the horizon's own shape weighs as much as that of weekly returns
 
 
-class ScaledQuantiles:
+class VolatilityScaledForecaster:
     """A forecaster whose quantiles are ``location + scale x shape``; what it learnt is in ``state``, as JSON."""
 
     family: ClassVar[str]

@@ -1,0 +1,40 @@
+"""The model families: one line per family. It imports nothing, so that the registry and reports may read it."""
+
+from __future__ import annotations
+
+BASELINE = "no_change"
+ENSEMBLE = "ensemble"
+SCALE = "zl_ewma_volatility_99_pct"
+"""The feature that every family scales by: annual volatility in percent, exponentially weighted."""
+
+FAMILIES = {
+    "no_change": "tasks.models.naive:NoChange",
+    "historical": "tasks.models.naive:Historical",
+    "long_run": "tasks.models.naive:MeanReverting",
+    "drift": "tasks.models.naive:Drift",
+    "pooled": "tasks.models.naive:Pooled",
+    "garch": "tasks.models.garch:Garch",
+    "har": "tasks.models.har:Har",
+    "har_seasonal": "tasks.models.har:HarSeasonal",
+    "ridge": "tasks.models.ridge:Ridge",
+    "lightgbm": "tasks.models.boosted:LightGbm",
+    "xgboost": "tasks.models.boosted:XGBoost",
+}
+"""Families that learn one horizon at a time: module and class."""
+
+JOINT_FAMILIES = {
+    "tcn": "tasks.models.neural.families:Tcn",
+    "lstm_attention": "tasks.models.neural.families:LstmAttention",
+    "nbeatsx": "tasks.models.neural.families:NBeatsX",
+    "tft": "tasks.models.neural.families:Tft",
+    "dense": "tasks.models.neural.families:Dense",
+}
+"""Families that learn all horizons at once: module and class."""
+
+WEIGHTED = ("har", "har_seasonal", "ridge", "lightgbm", "xgboost", *JOINT_FAMILIES)
+"""Families that can count some rows more than others; the rest are what they are compared with."""
+
+
+def is_joint(family: str) -> bool:
+    """Whether a family learns all horizons at once."""
+    return family in JOINT_FAMILIES

@@ -1,0 +1,143 @@
+"""The naive forecasts: the price stays, or goes on by its mean past move, with the quantiles of past moves.
+
+``NoChange`` is the baseline: a full member of the bake-off and the fallback champion. Nothing is served that does not
+beat it. The others differ from it in one thing each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import ModelStoreError
+from tasks.models.catalogue import SCALE
+from tasks.models.forecaster import Problem, horizon_scale
+from tasks.models.options import options_of
+from tasks.models.volatility_scaled import VolatilityScaledForecaster, over_horizon
+from tasks.zones import read_json, write_json
+
+PERSISTENCE = 0.99  # of variance from one session to the next: the decay of the volatility that is shrunk
+
+
+class NoChange:
+    """No-change forecast with volatility-scaled empirical quantiles."""
+
+    family: ClassVar[str] = "no_change"
+    history_sessions = 1
+    needs: tuple[str, ...] = (SCALE,)
+    reads: tuple[str, ...] | None = (SCALE,)
+
+    def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
+        options_of(self.family, {}, options)
+        self.problem = problem
+        self.scaled_quantiles = np.full(len(problem.quantiles), np.nan)
+        self.up_share = np.nan
+
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
+        """Empirical quantiles of return / scale, centred on their median: the median forecast is the last price."""
+        scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
+        known = scaled[~np.isnan(scaled)]
+        quantiles = np.quantile(known, self.problem.quantiles)
+        self.scaled_quantiles = quantiles - np.median(known)
+        self.up_share = float((known > 0).mean())
+
+    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
+        """The learnt quantiles times each row's scale."""
+        return horizon_scale(features, self.problem.sessions)[:, None] * self.scaled_quantiles
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """The share of past moves over this horizon that were up: the baseline has no other view."""
+        return np.full(len(quantiles), self.up_share)
+
+    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
+        """None: the price is expected to stay."""
+        return pd.DataFrame(index=features.index)
+
+    def save(self, folder: Path) -> None:
+        """One JSON file."""
+        content = {
+            "quantiles": list(self.problem.quantiles),
+            "scaled": self.scaled_quantiles.tolist(),
+            "up_share": self.up_share,
+        }
+        write_json(folder / "model.json", content)
+
+    @classmethod
+    def load(cls, folder: Path, problem: Problem) -> NoChange:
+        """Read it back."""
+        content = read_json(folder / "model.json")
+        if not content or content["quantiles"] != list(problem.quantiles):
+            raise ModelStoreError(
+                f"{folder}: no model for quantiles {list(problem.quantiles)}; run `python -m flows.training`"
+            )
+        model = cls(problem)
+        model.scaled_quantiles, model.up_share = np.asarray(content["scaled"]), content["up_share"]
+        return model
+
+
+class Historical(VolatilityScaledForecaster):
+    """No-change forecast with unscaled empirical quantiles."""
+
+    family: ClassVar[str] = "historical"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Nothing: the past returns are in the model."""
+        return ()
+
+    def scale(self, features: pd.DataFrame) -> np.ndarray:
+        """One, everywhere."""
+        return np.ones(len(features))
+
+
+class MeanReverting(VolatilityScaledForecaster):
+    """The variance of each coming session is that of today, PERSISTENCE to the power of its distance, and the rest long
+    run: over the horizon today's weighs (1 - p^h) / (h (1 - p)), from 0.98 at a week to 0.37 at twelve months.
+    """
+
+    family: ClassVar[str] = "long_run"
+
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
+        """The long-run volatility: root of the mean variance of all past sessions."""
+        self.state = {"long_run_pct": float(np.sqrt((features[SCALE] ** 2).mean()))}
+
+    def scale(self, features: pd.DataFrame) -> np.ndarray:
+        """Root of the mean variance that is expected over the horizon."""
+        sessions = self.problem.sessions
+        weight = (1 - PERSISTENCE**sessions) / (sessions * (1 - PERSISTENCE))
+        today = features[SCALE].to_numpy(dtype="float64") ** 2
+        mean = weight * today + (1 - weight) * self.state["long_run_pct"] ** 2
+        return over_horizon(np.sqrt(mean), sessions)
+
+
+class Drift(VolatilityScaledForecaster):
+    """The no-change quantiles around the mean past return."""
+
+    family: ClassVar[str] = "drift"
+
+    def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
+        """The mean log return over the horizon."""
+        self.state = {"drift": float(target.mean())}
+
+    def scale(self, features: pd.DataFrame) -> np.ndarray:
+        """The baseline's."""
+        return horizon_scale(features, self.problem.sessions)
+
+    def location(self, features: pd.DataFrame) -> np.ndarray:
+        """The drift, on every row."""
+        return np.full(len(features), self.state["drift"])
+
+
+class Pooled(VolatilityScaledForecaster):
+    """EWMA-scaled quantiles, shrunk to those of weekly returns brought to the horizon."""
+
+    family: ClassVar[str] = "pooled"
+    shares_shape: ClassVar[bool] = True
+
+    def scale(self, features: pd.DataFrame) -> np.ndarray:
+        """The baseline's."""
+        return horizon_scale(features, self.problem.sessions)
