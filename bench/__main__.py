@@ -14,7 +14,7 @@ from bench.measurement import BenchError, Measurement, Table
 from bench.report import HEADINGS, render, row
 from tasks.errors import CbiError
 from tasks.settings import PROJECT
-from tasks.zones import write_bytes
+from tasks.storage.files import write_bytes
 
 REPORT = PROJECT / "docs" / "results" / "bench.md"
 MEASURES: dict[str, Callable[[Inputs], Sequence[Measurement | Table]]] = {

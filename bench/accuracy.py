@@ -14,9 +14,10 @@ from bench.inputs import Inputs
 from bench.measurement import Table
 from tasks.quantiles import column, coverage, pinball
 from tasks.registry import Horizons
+from tasks.storage.files import read_parquet
+from tasks.storage.zones import Zones
 from tasks.training.folds import walk_forward
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones, read_parquet
 
 NOTE = (
     "Out-of-fold forecasts of purged walk-forward folds. Pinball loss is the mean over the published quantiles: lower "

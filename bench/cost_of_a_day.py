@@ -24,7 +24,8 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.registry import DataSources, SourceSpec, load_sources
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import Zones, write_bytes
+from tasks.storage.files import write_bytes
+from tasks.storage.zones import Zones
 from tests.world.days import Home, instant_of
 from tests.world.dialects import RECORDED, text
 from tests.world.published import Published, published, trained_home, unpacked

@@ -20,7 +20,6 @@ import pandas as pd
 
 from bench.time_machine import fit_champions, opened, stage_archive
 from tasks.calendar import as_of_instant, sessions
-from tasks.context import Run, code_version
 from tasks.day import day_of
 from tasks.errors import CbiError
 from tasks.forecasting.forecast import forecast_day
@@ -28,10 +27,12 @@ from tasks.gates.confirmation import unconfirmed_closes
 from tasks.gates.run import pass_gate
 from tasks.gates.tables import assembly_tables, feature_tables, staging_tables
 from tasks.model_store.folder import FolderStore
+from tasks.run import RunContext, code_version
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.ingest import ingest_source
 from tasks.staging.stage import Staged, stage_source
-from tasks.zones import Zones, write_bytes
+from tasks.storage.files import write_bytes
+from tasks.storage.zones import Zones
 
 PAGE = PROJECT / "docs" / "results" / "false_prices.md"
 DAY, BEFORE, PAST = "2023-12-29", "2023-12-28", "2023-12-20"
@@ -119,7 +120,7 @@ def _write(path: Path, head: str, rows: Rows) -> None:
     path.write_text("\n".join([head, *(",".join([date, *row]) for date, row in rows.items()), ""]))
 
 
-def staged_with(run: Run, staged: Sequence[Staged], fault: Fault, folder: Path) -> list[Staged]:
+def staged_with(run: RunContext, staged: Sequence[Staged], fault: Fault, folder: Path) -> list[Staged]:
     """The archive staged as ever, but for Yahoo's bars, which hold the fault."""
     assert run.payloads is not None
     origin = folder / "origin"
@@ -131,7 +132,7 @@ def staged_with(run: Run, staged: Sequence[Staged], fault: Fault, folder: Path) 
     return [yahoo if part.source == "yahoo" else part for part in staged]
 
 
-def outcome(run: Run, staged: Sequence[Staged], store: FolderStore) -> tuple[str, str, str]:
+def outcome(run: RunContext, staged: Sequence[Staged], store: FolderStore) -> tuple[str, str, str]:
     """Where the fault was caught, what was published, and what was said."""
     try:
         day = day_of(run, staged)
@@ -169,7 +170,7 @@ def outcome(run: Run, staged: Sequence[Staged], store: FolderStore) -> tuple[str
     return "nowhere", published, told
 
 
-def doubtful_sessions(run: Run, staged: Sequence[Staged]) -> list[tuple[str, str]]:
+def doubtful_sessions(run: RunContext, staged: Sequence[Staged]) -> list[tuple[str, str]]:
     """The true sessions since FIRST_YEAR whose close would have come out unconfirmed, and why."""
     entry = run.sources.sources["yahoo"].series["ZL=F"]
     [yahoo] = [part for part in staged if part.source == "yahoo"]

@@ -15,7 +15,7 @@ from tasks.registry import load_sources
 from tasks.settings import PROJECT
 from tasks.sources.ingest import ingest_source
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 COLD_LIMIT_S, AGAIN_LIMIT_S, MEMORY_LIMIT_MB = 60, 10, 3072
 

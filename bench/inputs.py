@@ -11,7 +11,6 @@ import pandas as pd
 
 from bench.measurement import BenchError
 from bench.processes import DailyRun, daily_run
-from tasks.context import code_version
 from tasks.errors import CbiError
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
@@ -26,6 +25,7 @@ from tasks.registry import (
     load_join_spec,
     load_sources,
 )
+from tasks.run import code_version
 from tasks.settings import load_settings
 from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import ingest_source
@@ -33,7 +33,7 @@ from tasks.sources.payloads import Payload, landed
 from tasks.staging.documents import documents_known_by
 from tasks.staging.gather import gather
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 AS_OF = pd.Timestamp("2023-12-29")
 """The last session that the recorded archive holds a ZL bar of."""

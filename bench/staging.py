@@ -15,7 +15,7 @@ from bench.measurement import Measurement, timed
 from tasks.registry import DataSources
 from tasks.sources.payloads import Payload, adapter
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 REPEATS = 3
 PLAIN = ("yahoo", "fred")

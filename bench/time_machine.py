@@ -30,7 +30,6 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.calendar import as_of_instant, sessions
-from tasks.context import Run, code_version, open_run
 from tasks.day import Day, day_of
 from tasks.errors import CbiError
 from tasks.evaluation.calibration import calibrate
@@ -42,11 +41,13 @@ from tasks.model_store.folder import FolderStore
 from tasks.models.catalogue import BASELINE
 from tasks.models.forecaster import forecaster
 from tasks.registry import load_models, load_regime_calendar, load_surface
+from tasks.run import RunContext, code_version, open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import RECORDED
 from tasks.staging.stage import Staged, stage_source
-from tasks.zones import Zones, write_bytes, write_json
+from tasks.storage.files import write_bytes, write_json
+from tasks.storage.zones import Zones
 
 PAGE = PROJECT / "docs" / "results" / "time_machine.md"
 SERVED = {"1w": BASELINE, "1m": "har", "3m": "ridge", "6m": "ridge", "12m": "har_seasonal"}
@@ -116,7 +117,7 @@ def cut(staged: Sequence[Staged], dead: Sequence[str], since: pd.Timestamp) -> l
     ]
 
 
-def fit_champions(run: Run, day: Day, store: FolderStore, trained_as_of: pd.Timestamp) -> None:
+def fit_champions(run: RunContext, day: Day, store: FolderStore, trained_as_of: pd.Timestamp) -> None:
     """Fit, store and promote SERVED, and the baseline at every horizon, on what was known by ``trained_as_of``."""
     models = load_models(run.settings.registry, run.features)
     surface, levels = load_surface(run.settings.registry, run.features), tuple(run.horizons.quantiles)
@@ -149,7 +150,7 @@ def fit_champions(run: Run, day: Day, store: FolderStore, trained_as_of: pd.Time
                 store.promote(version, run="time machine")
 
 
-def run_day(run: Run, staged: Sequence[Staged], store: FolderStore | None, *, exports: bool = False) -> Outcome:
+def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None, *, exports: bool = False) -> Outcome:
     """The run of one session: every table, every gate, the forecast. ``store``: None fits the day's own champions."""
     begun, case = time.monotonic(), Case(f"{run.as_of:%Y-%m-%d}")
     expectations, reports = run.settings.expectations, []
@@ -223,7 +224,7 @@ def cases(sources: Sequence[str], years: Sequence[int], dates: Sequence[str]) ->
 class Held:
     """What every process holds: the archive staged, a run to take others from, and where the models are."""
 
-    run: Run
+    run: RunContext
     staged: list[Staged]
     models: Path
 
@@ -234,7 +235,7 @@ def held(folder: Path) -> Held:
     return Held(opened(), pickle.loads((folder / "staged.pickle").read_bytes()), folder / "models")
 
 
-def opened() -> Run:
+def opened() -> RunContext:
     """A run on the recorded archive as of its last session."""
     return open_run(load_settings(), origin=RECORDED, as_of=OUTAGE_DATES[-1])
 

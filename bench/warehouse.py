@@ -14,9 +14,9 @@ import pandas as pd
 
 from bench.inputs import AS_OF, Inputs
 from bench.measurement import Measurement, timed
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import tables
-from tasks.zones import Zones
 
 REPEATS = 3
 

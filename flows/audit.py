@@ -27,9 +27,9 @@ def main() -> int:
     given = parser.parse_args()
     from rich.console import Console
 
-    from tasks.context import open_run
     from tasks.operations.audit import QUARANTINE, REPLACE, take_inventory
-    from tasks.zones import write_bytes
+    from tasks.run import open_run
+    from tasks.storage.files import write_bytes
 
     try:
         run = open_run(load_settings(), origin="live", as_of=None)

@@ -18,7 +18,7 @@ from flows.runtime import Steps, as_task, mark_crashed, prefect_at_home
 from tasks.errors import CbiError, OriginError, SourceUnavailable
 
 if TYPE_CHECKING:
-    from tasks.context import Run
+    from tasks.run import RunContext
     from tasks.sources.ingest import Backfilled
     from tasks.sources.payloads import Window
     from tasks.staging.stage import Staged
@@ -39,7 +39,7 @@ def backfill(
     return done, as_task(stage, "stage")(run, source)
 
 
-def fetch_chunks(run: Run, source: str, window: Window, series: tuple[str, ...], chunk_days: int) -> Backfilled:
+def fetch_chunks(run: RunContext, source: str, window: Window, series: tuple[str, ...], chunk_days: int) -> Backfilled:
     """Land every chunk that no earlier try has finished."""
     from tasks.sources.ingest import backfill_source
 

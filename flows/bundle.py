@@ -20,7 +20,7 @@ def main() -> int:
     parser.add_argument("way", choices=("push", "pull"), help="push: this machine's files; pull: the newest pushed")
     given = parser.parse_args()
     from tasks.bundles import bucket_of, pull, push
-    from tasks.zones import Zones
+    from tasks.storage.zones import Zones
 
     try:
         settings = load_settings()

@@ -29,20 +29,20 @@ from tasks.errors import (
     SourceDown,
     StaleSource,
 )
-from tasks.made import Made
 from tasks.network import any_accepts
+from tasks.outcome import DayResult
 from tasks.settings import Settings, load_settings
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
     import pandas as pd
     from prefect.task_runners import TaskRunner
 
-    from tasks.context import Run
     from tasks.day import InputNotes
     from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport, GateResult
     from tasks.reporting.summary import RunSummary
+    from tasks.run import RunContext
     from tasks.sources.ingest import Ingested
     from tasks.staging.stage import Staged
 
@@ -81,7 +81,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(
         run, features, panel, data_snapshot, notes
     )
-    made = Made(
+    made = DayResult(
         data_snapshot=data_snapshot,
         panel=panel,
         features=features,
@@ -102,9 +102,9 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     return summary
 
 
-def open_daily_run(origin: str, as_of: str | None) -> Run:
+def open_daily_run(origin: str, as_of: str | None) -> RunContext:
     """Settings, registry and session of this run."""
-    from tasks.context import open_run
+    from tasks.run import open_run
 
     with Steps("unpack the recorded archive") as progress:
         return note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
@@ -135,7 +135,7 @@ def origin_of(settings: Settings) -> str:
     return RECORDED
 
 
-def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:
+def ingest_side_by_side(run: RunContext) -> tuple[list[Ingested], list[Staged]]:
     """Every source in a task of its own, a few at once. One that fails leaves what is held of it and is reported.
 
     A critical series that does not come stops the run: yesterday's price is no price of today.
@@ -148,7 +148,7 @@ def ingest_side_by_side(run: Run) -> tuple[list[Ingested], list[Staged]]:
     return [came for came, _ in done], [staged for _, staged in done]
 
 
-def _settle(run: Run, source: str, future: PrefectFuture[tuple[Ingested, Staged]]) -> tuple[Ingested, Staged]:
+def _settle(run: RunContext, source: str, future: PrefectFuture[tuple[Ingested, Staged]]) -> tuple[Ingested, Staged]:
     from flows.ingest import stage
     from tasks.sources.ingest import Ingested
 
@@ -161,7 +161,7 @@ def _settle(run: Run, source: str, future: PrefectFuture[tuple[Ingested, Staged]
     return outcome
 
 
-def gate_collection(run: Run, ingested: list[Ingested]) -> GateReport:
+def gate_collection(run: RunContext, ingested: list[Ingested]) -> GateReport:
     """POST_COLLECTION: what landed. (A critical series that did not come has stopped the run before.)"""
     from tasks.gates.held import keep_collection
     from tasks.gates.run import pass_gate
@@ -173,7 +173,7 @@ def gate_collection(run: Run, ingested: list[Ingested]) -> GateReport:
 
 
 def gather_known(
-    run: Run, staged: list[Staged]
+    run: RunContext, staged: list[Staged]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]:
     """All observations, derived ones among them, all refused cells and a line a series, as known at the session.
 
@@ -192,7 +192,7 @@ def gather_known(
 
 
 def gate_staging(
-    run: Run, observations: pd.DataFrame, series: pd.DataFrame, set_aside: tuple[GateResult, ...]
+    run: RunContext, observations: pd.DataFrame, series: pd.DataFrame, set_aside: tuple[GateResult, ...]
 ) -> GateReport:
     """POST_STAGING: all cells, all series, all sources, and each source that has a suite of its own."""
     from tasks.gates.run import pass_gate
@@ -202,14 +202,14 @@ def gate_staging(
     return pass_gate(run, "POST_STAGING", tables, set_aside=set_aside)
 
 
-def assemble(run: Run, observations: pd.DataFrame) -> ColumnsAside:
+def assemble(run: RunContext, observations: pd.DataFrame) -> ColumnsAside:
     """The point-in-time panel with a line per column; a column that fails its gate is missing in it."""
     from tasks.day import assemble
 
     return assemble(run, observations)
 
 
-def build_features(run: Run, assembled: ColumnsAside) -> ColumnsAside:
+def build_features(run: RunContext, assembled: ColumnsAside) -> ColumnsAside:
     """The feature table with a line per feature; a feature that fails its gate is missing in it."""
     from tasks.day import make_features
 
@@ -217,7 +217,7 @@ def build_features(run: Run, assembled: ColumnsAside) -> ColumnsAside:
 
 
 def notes_on(
-    run: Run,
+    run: RunContext,
     assembled: ColumnsAside,
     featured: ColumnsAside,
     observations: pd.DataFrame,
@@ -229,7 +229,7 @@ def notes_on(
     return notes_on(run, assembled, featured, observations, quarantine)
 
 
-def gate_features(run: Run, featured: ColumnsAside, assembled: ColumnsAside) -> GateReport:
+def gate_features(run: RunContext, featured: ColumnsAside, assembled: ColumnsAside) -> GateReport:
     """POST_FEATURES: the features, their order, when they begin, and the crush beside the prices it is made of."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import feature_tables
@@ -238,14 +238,14 @@ def gate_features(run: Run, featured: ColumnsAside, assembled: ColumnsAside) -> 
     return pass_gate(run, "POST_FEATURES", tables, set_aside=featured.results)
 
 
-def build_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
+def build_labels(run: RunContext, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
     """Targets at every horizon."""
     from tasks.day import make_labels
 
     return make_labels(run, panel, observations)
 
 
-def gate_assembly(run: Run, assembled: ColumnsAside, labels: pd.DataFrame) -> GateReport:
+def gate_assembly(run: RunContext, assembled: ColumnsAside, labels: pd.DataFrame) -> GateReport:
     """POST_ASSEMBLY: the panel, a line a column of it, and the labels."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import assembly_tables
@@ -254,7 +254,7 @@ def gate_assembly(run: Run, assembled: ColumnsAside, labels: pd.DataFrame) -> Ga
     return pass_gate(run, "POST_ASSEMBLY", tables, set_aside=assembled.results)
 
 
-def see_training_files(run: Run) -> GateReport:
+def see_training_files(run: RunContext) -> GateReport:
     """PRE_TRAINING on a day that trains nothing: what it finds stops the next training, not this forecast."""
     from tasks.gates.run import see_gate
     from tasks.gates.tables import training_tables
@@ -262,14 +262,14 @@ def see_training_files(run: Run) -> GateReport:
     return see_gate(run, "PRE_TRAINING", training_tables(run.work.exports, run.features, run.horizons))
 
 
-def export(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
+def export(run: RunContext, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
     """Write panel, features, labels and the ten training files; returns the snapshot they were made from."""
     from tasks.exports import write_zone_files
 
     return write_zone_files(run, panel, features, labels)
 
 
-def needs_training(run: Run) -> bool:
+def needs_training(run: RunContext) -> bool:
     """Whether some horizon has no champion that was trained by this session.
 
     A damaged one is no reason: the baseline serves in its place and says so, and a training is asked for.
@@ -285,7 +285,7 @@ def needs_training(run: Run) -> bool:
 
 
 def forecast(
-    run: Run, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str, notes: InputNotes
+    run: RunContext, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str, notes: InputNotes
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Forecasts, their explanation, what was measured of the models behind them, and what to know of their store."""
     from tasks.forecasting.forecast import forecast_day
@@ -308,14 +308,14 @@ def forecast(
     return forecasts, explainers, measured, store.notices()
 
 
-def publish(run: Run, made: Made) -> RunSummary:
+def publish(run: RunContext, made: DayResult) -> RunSummary:
     """Merge everything into the warehouse at once, draw the chart, and say what the run came to."""
     from tasks.reporting.publication import publish_run
 
     return publish_run(run, made)
 
 
-def what_stands(run: Run) -> str:
+def what_stands(run: RunContext) -> str:
     """What readers see of this run's session, for a run that is ended before its own last words."""
     from tasks.warehouse.open import open_warehouse
 

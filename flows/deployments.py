@@ -21,7 +21,7 @@ def main() -> int:
     given = parser.parse_args()
     from tasks.operations.deployments import PREFECT_YAML, prefect_yaml
     from tasks.registry import load_sources
-    from tasks.zones import write_bytes
+    from tasks.storage.files import write_bytes
 
     path = PROJECT / PREFECT_YAML
     try:

@@ -16,17 +16,17 @@ from tasks.settings import load_settings
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.context import Run
     from tasks.gates.held import Held
     from tasks.gates.tables import Tables
+    from tasks.run import RunContext
 
 
-def open_held_run(as_of: str | None) -> Run:
+def open_held_run(as_of: str | None) -> RunContext:
     """The run as of a date, or of the newest session the home holds."""
-    from tasks.context import open_run
     from tasks.gates.held import newest_session_held
     from tasks.registry import load_sources
-    from tasks.zones import Zones
+    from tasks.run import open_run
+    from tasks.storage.zones import Zones
 
     settings = load_settings()
     newest = as_of or f"{newest_session_held(Zones(settings.home), load_sources(settings.registry)):%Y-%m-%d}"
@@ -120,7 +120,7 @@ def main() -> int:
 
 
 def _write(
-    run: Run, tables: dict[str, Tables], results: pd.DataFrame, *, only: str | None, page: bool, data_docs: bool
+    run: RunContext, tables: dict[str, Tables], results: pd.DataFrame, *, only: str | None, page: bool, data_docs: bool
 ) -> list[str]:
     """Write what is asked for and say where. One gate's files have its name: they do not take the place of all."""
     from tasks.gates.data_docs import write_data_docs

@@ -45,8 +45,8 @@ def health(as_of: str | None = None) -> State[None]:
 
 def open_health(as_of: str | None) -> Health:
     """Settings and registry, then the look at everything; as of the last finished session where no date is given."""
-    from tasks.context import open_run
     from tasks.operations.health import take_health
+    from tasks.run import open_run
 
     dated = "as asked for" if as_of else "the last finished session"
     return take_health(note_run(open_run(load_settings(), origin="live", as_of=as_of)), dated=dated)
@@ -54,10 +54,10 @@ def open_health(as_of: str | None) -> Health:
 
 def open_health_here(as_of: str | None) -> Health:
     """The same for a person: a home whose newest run read recorded payloads is judged as of that run's session."""
-    from tasks.context import open_run
     from tasks.gates.held import recorded_session
     from tasks.operations.health import take_health
-    from tasks.zones import Zones
+    from tasks.run import open_run
+    from tasks.storage.zones import Zones
 
     settings = load_settings()
     recorded = recorded_session(Zones(settings.home)) if as_of is None else None

@@ -28,7 +28,7 @@ from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
-    from tasks.context import Run
+    from tasks.run import RunContext
     from tasks.sources.ingest import Ingested
     from tasks.sources.payloads import Window
     from tasks.staging.stage import Staged
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flows.ingest")  # __name__ is __main__ on the command line
 
 
-def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
+def land(run: RunContext, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
     """Land the source's payloads, or only those of some series or dates."""
     from tasks.sources.ingest import ingest_source
 
@@ -55,10 +55,10 @@ def land(run: Run, source: str, series: tuple[str, ...] = (), window: Window | N
         return came
 
 
-def stage(run: Run, source: str) -> Staged:
+def stage(run: RunContext, source: str) -> Staged:
     """Stage what raw holds of the source."""
     from tasks.staging.stage import stage_source
-    from tasks.zones import code_fingerprint
+    from tasks.storage.hashes import code_fingerprint
 
     code = code_fingerprint(
         PROJECT / "tasks" / "staging", PROJECT / "tasks" / "sources", PROJECT / "tasks" / "calendar.py"
@@ -67,7 +67,7 @@ def stage(run: Run, source: str) -> Staged:
         return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 
 
-def judge(run: Run, came: Ingested, staged: Staged) -> Ingested:
+def judge(run: RunContext, came: Ingested, staged: Staged) -> Ingested:
     """What the source brought, after its payloads were read: a payload that nobody can read is no success."""
     from tasks.staging.arrivals import judged
 
@@ -78,7 +78,7 @@ def judge(run: Run, came: Ingested, staged: Staged) -> Ingested:
     return after
 
 
-def ingest(run: Run, source: str) -> tuple[Ingested, Staged]:
+def ingest(run: RunContext, source: str) -> tuple[Ingested, Staged]:
     """Land, then stage: what the daily run does of each source, in one task.
 
     A broken file of the source (one that is a folder, that cannot be read or replaced) costs that source its day.
@@ -100,7 +100,7 @@ def _told(error: Exception) -> str:
     return str(error) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}; mend or remove that file"
 
 
-def _staged_last(run: Run, source: str) -> Staged:
+def _staged_last(run: RunContext, source: str) -> Staged:
     """What an earlier run staged, where it can be read; else nothing."""
     from tasks.staging.stage import nothing_staged, read_staged
 
@@ -132,7 +132,7 @@ def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
     return alone
 
 
-def check_names(run: Run, source: str, series: Iterable[str] | None, *, live: bool) -> None:
+def check_names(run: RunContext, source: str, series: Iterable[str] | None, *, live: bool) -> None:
     """Refuse a source or series that there is none of, before Prefect starts.
 
     Raises:
@@ -145,15 +145,15 @@ def check_names(run: Run, source: str, series: Iterable[str] | None, *, live: bo
     which(spec, source, series or (), recorded=folder)
 
 
-def open_ingest_run(origin: str, as_of: str | None) -> Run:
+def open_ingest_run(origin: str, as_of: str | None) -> RunContext:
     """Settings, registry and session of an ingest."""
-    from tasks.context import open_run
+    from tasks.run import open_run
 
     with Steps("unpack the recorded archive") as progress:
         return note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
 
 
-def window_between(run: Run, start: str | None, end: str | None) -> Window | None:
+def window_between(run: RunContext, start: str | None, end: str | None) -> Window | None:
     """The dates asked for; from ``start`` to the run's session where no end is given, None where neither is.
 
     Raises:
@@ -172,7 +172,7 @@ def window_between(run: Run, start: str | None, end: str | None) -> Window | Non
     return window
 
 
-def keep_recorded(run: Run, folder: Path) -> None:
+def keep_recorded(run: RunContext, folder: Path) -> None:
     """Copy the live payloads of this home into a folder that serves as ``--origin``."""
     from tasks.sources.archive import record
 

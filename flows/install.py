@@ -19,7 +19,8 @@ from tasks.operations.units import SERVICES, Unit, units
 from tasks.operations.volume import require_volume, volume_of
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import Zones, write_bytes
+from tasks.storage.files import write_bytes
+from tasks.storage.zones import Zones
 
 AGENTS = Path("Library/LaunchAgents")  # of the user's home folder, as the next two
 MAC_LOGS = Path("Library/Logs/cbi")

@@ -37,7 +37,8 @@ from tasks.operations.units import SERVICES, STOP_S
 from tasks.operations.volume import await_volume, require_volume
 from tasks.secrets import find_secret
 from tasks.settings import load_settings
-from tasks.zones import Zones, exclusive
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
     from tasks.operations.services import Service

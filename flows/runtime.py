@@ -53,10 +53,11 @@ from tasks.operations.automations import HEARTBEAT_S
 from tasks.operations.services import answers, running, server_guard, server_password
 from tasks.secrets import redact, redact_error
 from tasks.settings import Settings
-from tasks.zones import Zones, private_folder
+from tasks.storage.files import private_folder
+from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
-    from tasks.context import Run
+    from tasks.run import RunContext
 
 ARTIFACT_EVERY_S = 1.0
 LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
@@ -134,7 +135,7 @@ class _Quieter:
         return not told_by or record.levelno >= self.shown
 
 
-def note_run(run: Run) -> Run:
+def note_run(run: RunContext) -> RunContext:
     """``run``; from now on what the running flow says is logged, with its session."""
     context = FlowRunContext.get()
     if context and context.flow_run:

@@ -27,7 +27,7 @@ from tasks.sources.payloads import LIVE
 if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
-    from tasks.zones import Zones
+    from tasks.storage.zones import Zones
 
 log = logging.getLogger("tasks.operations.scheduled")
 SOURCES_AT_ONCE = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=by_day.SOURCES_AT_ONCE))
@@ -81,8 +81,9 @@ def ingest(
 )
 def training(budget: str = "full", origin: str = "live", again: bool = False) -> State[Any]:
     """The bake-off on the training files held, once for each session they are as of."""
-    from tasks.context import code_version
-    from tasks.zones import Zones, read_json
+    from tasks.run import code_version
+    from tasks.storage.files import read_json
+    from tasks.storage.zones import Zones
 
     settings = load_settings()
     zones = Zones(settings.home)
@@ -104,7 +105,7 @@ def training(budget: str = "full", origin: str = "live", again: bool = False) ->
 def health() -> State[Any]:
     """What `python -m flows.health` tells, as artifacts; failed where something fails. Sets grown logs aside first."""
     from tasks.operations.services import rotate_all
-    from tasks.zones import Zones
+    from tasks.storage.zones import Zones
 
     rotate_all(Zones(load_settings().home))
     return by_look.health.fn(None)

@@ -27,7 +27,8 @@ from tasks.operations.services import (
 )
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
-from tasks.zones import UTF_8, Zones
+from tasks.storage.files import UTF_8
+from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -49,7 +50,8 @@ SCHEDULED_WITHIN_S = 90  # 10 s where the processor is free
 def up(host: str, port: int) -> None:
     """Server, pool, deployments, automations and worker; what runs already is left alone. Ends when all answer."""
     from tasks.operations.services import require_private
-    from tasks.zones import exclusive, write_json
+    from tasks.storage.files import write_json
+    from tasks.storage.locks import exclusive
 
     settings = load_settings()
     require_private(host, find_secret(PASSWORD))
@@ -218,7 +220,7 @@ def deploy(settings: Settings, server: Service) -> None:
 
 def deployed_from() -> str:
     """The fingerprint of what a deployment is made from: prefect.yaml, and the parameters of the flows it names."""
-    from tasks.zones import code_fingerprint
+    from tasks.storage.hashes import code_fingerprint
 
     return code_fingerprint(PROJECT / "prefect.yaml", PROJECT / "flows" / "scheduled.py")
 
@@ -230,7 +232,7 @@ def deployed_path(zones: Zones) -> Path:
 
 def deployed_already(zones: Zones, client: SyncPrefectClient) -> bool:
     """Whether the server has every deployment as prefect.yaml is now: to deploy takes ten seconds of a processor."""
-    from tasks.zones import read_json
+    from tasks.storage.files import read_json
 
     return read_json(deployed_path(zones)) == deployed_from() and declared() <= set(deployed(client))
 
@@ -392,7 +394,7 @@ def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, pd.
 def down() -> None:
     """End worker and server, and all they started. What runs is ended too, and healed by the next run."""
     from tasks.operations.services import stop
-    from tasks.zones import exclusive
+    from tasks.storage.locks import exclusive
 
     zones = Zones(load_settings().home)
     with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):

@@ -40,7 +40,7 @@ from tasks.operations.soak import (
 )
 from tasks.settings import PROJECT, Settings, load_settings
 from tasks.sources.payloads import RECORDED
-from tasks.zones import UTF_8
+from tasks.storage.files import UTF_8
 
 TRIES = 6  # of one session, kills included
 DAY_WITHIN_S = 900.0
@@ -200,7 +200,8 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
     """Both homes from one start, block by block side by side, compared after each block."""
     from flows.services import serve
     from tasks.calendar import session_on_or_before, sessions
-    from tasks.zones import Zones, read_json, write_json
+    from tasks.storage.files import read_json, write_json
+    from tasks.storage.zones import Zones
 
     first = session_on_or_before(given.since)
     days = [f"{day:%Y-%m-%d}" for day in sessions(first)[: given.sessions]]

@@ -24,12 +24,12 @@ from tasks.secrets import find_secret, redact, redact_values, spelled_in
 from tasks.settings import PROJECT, load_settings
 
 if TYPE_CHECKING:
-    from tasks.context import Run
+    from tasks.run import RunContext
 
 LOG_FILES, LOG_TAIL_BYTES = 12, 200_000
 
 
-def write_bundle(run: Run, folder: Path) -> Path:
+def write_bundle(run: RunContext, folder: Path) -> Path:
     """Gather, redact, look once more, write: a file that only its owner reads.
 
     What cannot be gathered is a line that says why; the rest is worth having all the more.
@@ -40,12 +40,12 @@ def write_bundle(run: Run, folder: Path) -> Path:
     from flows.launcher import DATABASE
     from flows.services import WEBHOOK
     from tasks.operations.services import PASSWORD
-    from tasks.zones import private_folder, write_atomically
+    from tasks.storage.files import private_folder, write_atomically
 
     asked = [name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)]
     for name in (*asked, PASSWORD, DATABASE, WEBHOOK):
         find_secret(name)  # known from here on, the keychain's too
-    parts: dict[str, Callable[[Run], object]] = {
+    parts: dict[str, Callable[[RunContext], object]] = {
         "versions.json": _versions,
         "settings.json": _settings,
         "registry.json": _registry,
@@ -70,7 +70,7 @@ def write_bundle(run: Run, folder: Path) -> Path:
     return write_atomically(path, pack)
 
 
-def _told(make: Callable[[Run], object], run: Run) -> bytes:
+def _told(make: Callable[[RunContext], object], run: RunContext) -> bytes:
     try:
         value = make(run)
     except Exception as error:  # a home in trouble is why somebody asks for a bundle
@@ -78,7 +78,7 @@ def _told(make: Callable[[Run], object], run: Run) -> bytes:
     return redact(json.dumps(redact_values(value), indent=1, default=str)).encode()
 
 
-def _versions(run: Run) -> Mapping[str, object]:
+def _versions(run: RunContext) -> Mapping[str, object]:
     packages = {found.metadata["Name"]: found.version for found in distributions()}
     return {
         "code": run.code_version,
@@ -89,7 +89,7 @@ def _versions(run: Run) -> Mapping[str, object]:
     }
 
 
-def _settings(run: Run) -> Mapping[str, object]:
+def _settings(run: RunContext) -> Mapping[str, object]:
     """Every setting; of keys only whether they are set."""
     names = {name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)}
     return {
@@ -99,20 +99,20 @@ def _settings(run: Run) -> Mapping[str, object]:
     }
 
 
-def _registry(run: Run) -> Mapping[str, str]:
-    from tasks.zones import code_fingerprint, sha256_of
+def _registry(run: RunContext) -> Mapping[str, str]:
+    from tasks.storage.hashes import code_fingerprint, sha256_of
 
     files = {path.name: sha256_of(path) for path in sorted(run.settings.registry.glob("*")) if path.is_file()}
     return {"all": code_fingerprint(run.settings.registry), **files}
 
 
-def _health(run: Run) -> Mapping[str, Any]:
+def _health(run: RunContext) -> Mapping[str, Any]:
     from tasks.operations.health import take_health
 
     return take_health(run).to_json()
 
 
-def _audit(run: Run) -> Mapping[str, Any]:
+def _audit(run: RunContext) -> Mapping[str, Any]:
     from tasks.operations.audit import KEEP, summarise, take_inventory
 
     inventory = take_inventory(run)
@@ -123,7 +123,7 @@ def _audit(run: Run) -> Mapping[str, Any]:
     }
 
 
-def _gates(run: Run) -> object:
+def _gates(run: RunContext) -> object:
     from tasks.warehouse.open import open_warehouse
 
     rows = open_warehouse(run.settings).query(
@@ -149,7 +149,7 @@ def main() -> int:
     parser = command("flows.support_bundle", __doc__, "")
     parser.add_argument("--as-of", help="health as of this date (default: the newest session)")
     given = parser.parse_args()
-    from tasks.context import open_run
+    from tasks.run import open_run
 
     try:
         run = open_run(load_settings(), origin="live", as_of=given.as_of)

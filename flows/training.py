@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from prefect.task_runners import TaskRunner
 
-    from tasks.context import Run
     from tasks.gates.run import GateReport
+    from tasks.run import RunContext
     from tasks.settings import Settings
+    from tasks.storage.zones import Zones
     from tasks.training.plan import Plan
     from tasks.training.search import Found, SearchBudget
-    from tasks.zones import Zones
 
 
-def gate_training(run: Run) -> GateReport:
+def gate_training(run: RunContext) -> GateReport:
     """PRE_TRAINING: the training files as they are on disk."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import training_tables
@@ -42,7 +42,7 @@ def gate_training(run: Run) -> GateReport:
     return pass_gate(run, "PRE_TRAINING", training_tables(run.work.exports, run.features, run.horizons))
 
 
-def plan_fits(run: Run, budget: str) -> Plan:
+def plan_fits(run: RunContext, budget: str) -> Plan:
     """Every fit of the budget, from training files that are what their manifest says, for a store that answers."""
     from tasks.errors import ManifestMismatch
     from tasks.exports import check_exports, file_name
@@ -69,7 +69,7 @@ def plan_fits(run: Run, budget: str) -> Plan:
     )
 
 
-def fit_side_by_side(run: Run, plan: Plan, *, apart: bool) -> dict[str, str]:
+def fit_side_by_side(run: RunContext, plan: Plan, *, apart: bool) -> dict[str, str]:
     """Every fit that is not held yet, on the flow's task runner; returns why for each that failed twice.
 
     ``apart``: each fit a task of its own (other machines may share them); else a task for the folds of one family and
@@ -109,13 +109,13 @@ def _label(work: dict[str, Any]) -> str:
     )
 
 
-def judge(run: Run, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
+def judge(run: RunContext, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
     """Calibrate, measure, store and promote. Returns the leaderboard."""
     from tasks.model_store.contest import settle
     from tasks.model_store.open import open_store
     from tasks.registry import load_quality_gates
+    from tasks.storage.locks import exclusive
     from tasks.training.bake_off import judge_fits
-    from tasks.zones import exclusive
 
     gates = load_quality_gates(run.settings.registry)
     with exclusive(run.zones, "models", wait_s=3600):
@@ -129,7 +129,7 @@ def judge(run: Run, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
         )
 
 
-def show(run: Run, board: pd.DataFrame, budget: str) -> Path | None:
+def show(run: RunContext, board: pd.DataFrame, budget: str) -> Path | None:
     """The leaderboard as an artifact, and its figure under reports/; None where nothing was measured."""
     from flows.report import publish_leaderboard
     from tasks.reporting.evaluation_charts import leaderboard_figure
@@ -157,7 +157,7 @@ def training(
     as_of: str, origin: str = "live", budget: str = "daily", apart: bool = False
 ) -> tuple[pd.DataFrame, GateReport]:
     """The bake-off as of one session, once its training files have passed the gate: leaderboard and gate."""
-    from tasks.context import open_run
+    from tasks.run import open_run
 
     run = note_run(open_run(load_settings(), origin=origin, as_of=as_of))
     gate = as_task(gate_training, "gate PRE_TRAINING")(run)
@@ -171,8 +171,10 @@ def training(
 def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[Found]:
     """A family's options on the training window of the exported files; the outcome is a file under CBI_HOME/search."""
     from tasks.exports import check_exports, file_name
+    from tasks.storage.files import read_parquet
+    from tasks.storage.locks import exclusive
+    from tasks.storage.zones import Zones
     from tasks.training.search import search, subject_of
-    from tasks.zones import Zones, exclusive, read_parquet
 
     zones = Zones(settings.home)
     check_exports(zones.exports)
@@ -230,7 +232,8 @@ def main() -> int:
 
     from tasks.errors import ManifestMismatch
     from tasks.reporting.terminal import board_tables
-    from tasks.zones import Zones, read_json
+    from tasks.storage.files import read_json
+    from tasks.storage.zones import Zones
 
     parser = arguments.training()
     given = parser.parse_args()

@@ -14,20 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.bucket import TRIES, Bucket
 from tasks.errors import ManifestMismatch, SettingsError
 from tasks.exports import check_exports
 from tasks.settings import Settings
-from tasks.zones import (
-    Zones,
-    exclusive,
-    json_bytes,
-    read_json,
-    sha256_of,
-    stays_inside,
-    sweep_temporary,
-    write_bytes,
-)
+from tasks.storage.bucket import TRIES, Bucket
+from tasks.storage.files import json_bytes, read_json, stays_inside, sweep_temporary, write_bytes
+from tasks.storage.hashes import sha256_of
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 LATEST = "exports/latest.json"
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from tasks.context import Run
 from tasks.features.build import build_features
 from tasks.features.coverage import summarise_starts
 from tasks.gates.confirmation import unconfirmed_closes
@@ -21,6 +20,7 @@ from tasks.gates.run import GateResult
 from tasks.labels import build_labels, with_settled_closes
 from tasks.panel.join import build_panel
 from tasks.panel.summary import summarise_panel
+from tasks.run import RunContext
 from tasks.staging.stage import Staged
 
 
@@ -61,27 +61,27 @@ class Day:
     set_aside: Mapping[str, tuple[GateResult, ...]]
 
 
-def assemble(run: Run, observations: pd.DataFrame) -> ColumnsAside:
+def assemble(run: RunContext, observations: pd.DataFrame) -> ColumnsAside:
     """The point-in-time panel with its summary; columns that fail POST_ASSEMBLY are missing in it."""
     panel = build_panel(observations, run.joins, as_of=run.as_of)
     summary = summarise_panel(panel, run.joins, observations, run.sources)
     return without_failing_columns(panel, summary, expectations=run.settings.expectations)
 
 
-def make_features(run: Run, assembled: ColumnsAside) -> ColumnsAside:
+def make_features(run: RunContext, assembled: ColumnsAside) -> ColumnsAside:
     """The feature table with when each begins; features that fail POST_FEATURES are missing in it."""
     features = build_features(assembled.table, run.features)
     starts = summarise_starts(features, run.features, run.sources, assembled.summary)
     return without_failing_features(features, starts, expectations=run.settings.expectations)
 
 
-def make_labels(run: Run, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
+def make_labels(run: RunContext, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
     """Targets at every horizon."""
     return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
 
 
 def notes_on(
-    run: Run,
+    run: RunContext,
     assembled: ColumnsAside,
     featured: ColumnsAside,
     observations: pd.DataFrame,
@@ -101,7 +101,7 @@ def notes_on(
     )
 
 
-def day_of(run: Run, staged: Iterable[Staged]) -> Day:
+def day_of(run: RunContext, staged: Iterable[Staged]) -> Day:
     """Every table of the run's session, from what is staged."""
     observations, quarantine, series, rows_aside = known_at_session(run, staged)
     assembled = assemble(run, observations)

@@ -9,20 +9,12 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.calendar import as_of_instant
-from tasks.context import Run
 from tasks.errors import ManifestMismatch
 from tasks.registry import FeatureRegistry, Horizons, load_regime_calendar
-from tasks.zones import (
-    Identity,
-    exclusive,
-    fingerprint,
-    read_json,
-    sha256_of,
-    sweep_temporary,
-    write_identified,
-    write_json,
-    write_table,
-)
+from tasks.run import RunContext
+from tasks.storage.files import Identity, read_json, sweep_temporary, write_identified, write_json, write_table
+from tasks.storage.hashes import fingerprint, sha256_of
+from tasks.storage.locks import exclusive
 
 SURFACES = ("prod", "full")
 # What stands in a training file beside the features.
@@ -155,7 +147,7 @@ def planned_on(path: Path, digest: str) -> bytes:
     return content
 
 
-def write_zone_files(run: Run, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
+def write_zone_files(run: RunContext, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
     """Panel, features, labels and exports of a run; files made from the same snapshot are left alone.
 
     Returns:

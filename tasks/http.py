@@ -31,7 +31,7 @@ from tenacity import (
 from tasks.errors import NoNetwork, SourceDown, SourceUnavailable
 from tasks.network import NETWORK, is_loopback, is_unreachable
 from tasks.secrets import quoted, redact
-from tasks.zones import read_json, refusals_told, write_json
+from tasks.storage.files import read_json, refusals_told, write_json
 
 Answer = TypeVar("Answer")
 

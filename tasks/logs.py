@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.secrets import redact
-from tasks.zones import Zones, private_folder
+from tasks.storage.files import private_folder
+from tasks.storage.zones import Zones
 
 MAX_BYTES = 10 * 2**20
 PIECES_KEPT = 5

@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.errors import SettingsError
-from tasks.zones import require_usable_home
+from tasks.storage.zones import require_usable_home
 
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "CBI_"

@@ -50,9 +50,9 @@ from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import ingest_source
 from tasks.staging.documents import documents_known_by
 from tasks.staging.stage import Staged, stage_source
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import tables
-from tasks.zones import Zones
 from tests.emulators import bigquery_server
 
 pytest_plugins = ["tests.faults.page"]

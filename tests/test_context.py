@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from tasks.context import open_run
 from tasks.errors import OriginError
+from tasks.run import open_run
 from tasks.settings import load_settings
-from tasks.zones import Zones, write_json, write_parquet
+from tasks.storage.files import write_json, write_parquet
+from tasks.storage.zones import Zones
 
 
 def test_an_earlier_session_is_a_replay_as_long_as_panel_or_training_files_tell_of_a_later_one(

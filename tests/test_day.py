@@ -11,11 +11,11 @@ import pytest
 
 from bench.time_machine import BESIDE_PRICE, PRICE, Outcome, cut, fit_champions, run_day
 from tasks.calendar import as_of_instants, sessions
-from tasks.context import Run, open_run
 from tasks.day import day_of
 from tasks.gates.run import pass_gate
 from tasks.gates.tables import assembly_tables, feature_tables, staging_tables
 from tasks.model_store.folder import FolderStore
+from tasks.run import RunContext, open_run
 from tasks.settings import load_settings
 from tasks.staging.stage import Staged
 from tests.conftest import AS_OF, StagedArchive
@@ -24,13 +24,13 @@ OUTAGE = pd.Timestamp("2012-06-29")
 
 
 @pytest.fixture(scope="module")
-def run_as_of(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | pd.Timestamp], Run]:
+def run_as_of(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str | pd.Timestamp], RunContext]:
     settings = load_settings().model_copy(update={"home": tmp_path_factory.mktemp("day") / "home"})
     run = open_run(settings, origin=str(archive), as_of=f"{AS_OF:%Y-%m-%d}")
     return lambda day: replace(run, as_of=pd.Timestamp(day))
 
 
-def passes_every_gate(run: Run, staged: list[Staged]) -> list[str]:
+def passes_every_gate(run: RunContext, staged: list[Staged]) -> list[str]:
     """Names of the expectations that only warn; a gate that blocks raises."""
     day = day_of(run, staged)
     tables = {

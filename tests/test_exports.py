@@ -13,7 +13,8 @@ from tasks.errors import ManifestMismatch
 from tasks.exports import check_exports, training_table, write_exports
 from tasks.registry import load_regime_calendar
 from tasks.settings import PROJECT
-from tasks.zones import sha256_of, write_table
+from tasks.storage.files import write_table
+from tasks.storage.hashes import sha256_of
 
 HORIZONS = ("1w", "1m", "3m", "6m", "12m")
 NAMES = {f"zl_training_{surface}_allhistory_{h}.parquet" for surface in ("prod", "full") for h in HORIZONS}

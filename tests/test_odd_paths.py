@@ -17,9 +17,10 @@ from tasks.operations import launchd, systemd
 from tasks.operations.units import Unit, units
 from tasks.reporting.terminal import print_table
 from tasks.settings import Settings
+from tasks.storage.files import write_parquet
+from tasks.storage.zones import Zones, require_usable_home
 from tasks.training.search import storage_url
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones, require_usable_home, write_parquet
 
 NAMES = [
     "Satechi Hub",

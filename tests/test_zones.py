@@ -15,13 +15,10 @@ import pytest
 
 from tasks.errors import ManifestMismatch, ZoneBusy
 from tasks.settings import PROJECT
-from tasks.zones import (
+from tasks.storage.files import (
     Identity,
-    exclusive,
-    fingerprint,
     read_json,
     read_parquet,
-    sha256_of,
     sweep_temporary,
     write_atomically,
     write_bytes,
@@ -29,6 +26,8 @@ from tasks.zones import (
     write_json,
     write_parquet,
 )
+from tasks.storage.hashes import fingerprint, sha256_of
+from tasks.storage.locks import exclusive
 
 FRAME = pd.DataFrame({"date": pd.to_datetime(["2023-12-28", "2023-12-29"]), "close": [48.1, 48.2]})
 
@@ -56,7 +55,7 @@ def child(code: str) -> subprocess.Popen[str]:
 def test_a_reader_sees_the_old_file_or_the_new_one_while_a_killed_writer_loops(tmp_path):
     target = tmp_path / "file"
     code = (
-        "from pathlib import Path; from tasks.zones import write_bytes\n"
+        "from pathlib import Path; from tasks.storage.files import write_bytes\n"
         f"n, target = 0, Path({str(target)!r})\n"
         "while True:\n"
         "    n += 1; write_bytes(target, bytes([n % 256]) * 200_000)\n"
@@ -124,7 +123,8 @@ def test_an_identity_holds_only_for_the_whole_file_it_was_written_with(tmp_path)
 @pytest.mark.faults
 def test_a_second_run_is_refused_by_name_and_a_killed_one_frees_its_lock(zones):
     code = (
-        "import time; from pathlib import Path; from tasks.zones import Zones, exclusive\n"
+        "import time; from pathlib import Path\n"
+        "from tasks.storage.locks import exclusive; from tasks.storage.zones import Zones\n"
         f"with exclusive(Zones(Path({str(zones.home)!r})), 'raw-yahoo'):\n"
         "    print('ready', flush=True); time.sleep(900)\n"
     )

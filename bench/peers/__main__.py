@@ -25,7 +25,8 @@ from bench.peers.run import TIMED
 from tasks.errors import CbiError
 from tasks.registry import load_horizons
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import sha256_of, write_bytes
+from tasks.storage.files import write_bytes
+from tasks.storage.hashes import sha256_of
 
 if TYPE_CHECKING:
     from tasks.models.boosted import LightGbm, XGBoost

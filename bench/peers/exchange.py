@@ -21,9 +21,9 @@ from bench.measurement import BenchError
 from tasks.models.catalogue import SCALE
 from tasks.quantiles import column, probability_above_zero
 from tasks.registry import Horizons
+from tasks.storage.files import read_json, read_parquet, write_json, write_parquet
 from tasks.training.folds import walk_forward
 from tasks.training.worker import usable
-from tasks.zones import read_json, read_parquet, write_json, write_parquet
 
 CLOSE = "zl_close_cents_lb"
 

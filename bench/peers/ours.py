@@ -21,10 +21,11 @@ from tasks.models.catalogue import is_joint
 from tasks.models.forecaster import JointProblem, Problem, forecaster, joint_forecaster
 from tasks.registry import load_features, load_horizons, load_models, load_sources, load_surface
 from tasks.settings import load_settings
+from tasks.storage.files import read_parquet
+from tasks.storage.zones import Zones
 from tasks.training.folds import walk_forward
 from tasks.training.multi_horizon import joint_out_of_fold
 from tasks.training.worker import forecast_fold
-from tasks.zones import Zones, read_parquet
 
 YEARS = (2021, 2022)
 """The two newest test years before the last calendar year, which is kept out of every comparison."""

@@ -16,7 +16,8 @@ import pandas as pd
 
 from tasks.features.coverage import first_dates
 from tasks.settings import load_settings
-from tasks.zones import Zones, write_bytes
+from tasks.storage.files import write_bytes
+from tasks.storage.zones import Zones
 
 ENTRY = re.compile(r"^    (?P<name>\w+): \{(?P<rest>.*?)(?:, first_date: [\d-]+)?\}$")
 

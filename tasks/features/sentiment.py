@@ -1,6 +1,6 @@
 """What official texts say of mandates, tariffs and support: mean score of the documents of a window.
 
-tasks/panel/lexicon.py scores them, by phrases or by FinBERT; features.zl_sentiment names the scorer on every row.
+tasks/texts/lexicon.py scores them, by phrases or by FinBERT; features.zl_sentiment names the scorer on every row.
 Scores are of the policy, not of its effect on prices.
 """
 

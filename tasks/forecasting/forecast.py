@@ -18,7 +18,7 @@ from tasks.models.catalogue import BASELINE
 from tasks.models.forecaster import Problem, Served
 from tasks.quantiles import calibrated, column
 from tasks.registry import FeatureRegistry, Horizons
-from tasks.zones import read_json
+from tasks.storage.files import read_json
 
 logger = logging.getLogger(__name__)
 

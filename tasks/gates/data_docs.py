@@ -16,7 +16,7 @@ import pandas as pd
 
 from tasks.gates.examples import EXAMPLES
 from tasks.gates.suites import build_expectations, load_suites, suite_path
-from tasks.zones import write_bytes
+from tasks.storage.files import write_bytes
 
 
 def write_data_docs(

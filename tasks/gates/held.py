@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.calendar import last_finished_session, session_on_or_before
-from tasks.context import Run
 from tasks.errors import NothingHeld
 from tasks.features.coverage import summarise_starts
 from tasks.gates.quarantine import without_failing_rows
@@ -19,17 +18,19 @@ from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_
 from tasks.panel.derived import summarise_derived, with_derived
 from tasks.panel.summary import summarise_panel
 from tasks.registry import DataSources
+from tasks.run import RunContext
 from tasks.sources.payloads import LIVE
 from tasks.staging.documents import gather_documents
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, known_by, read_staged
 from tasks.staging.summary import summarise_series
-from tasks.zones import Identity, Zones, read_json, read_parquet, write_identified, write_json
+from tasks.storage.files import Identity, read_json, read_parquet, write_identified, write_json
+from tasks.storage.zones import Zones
 
 Known = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]
 
 
-def known_at_session(run: Run, staged: Iterable[Staged]) -> Known:
+def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
     """All observations, derived ones among them, all refused cells and a line a series, as known at the session.
 
     Rows that POST_STAGING sets aside are refused cells from here on; the last part says which expectations they failed.
@@ -54,7 +55,7 @@ class Held:
         NothingHeld: what is asked for has not been made; the message says with which command to make it.
     """
 
-    run: Run
+    run: RunContext
 
     @cached_property
     def known(self) -> Known:
@@ -107,7 +108,7 @@ class Held:
         return table
 
 
-def keep_collection(run: Run, tables: Tables) -> None:
+def keep_collection(run: RunContext, tables: Tables) -> None:
     """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
     write_json(_asked(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
     write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
@@ -123,7 +124,7 @@ def _asked(work: Zones) -> Path:
     return work.home / "collection" / "asked.json"
 
 
-def _collection(run: Run) -> Path:
+def _collection(run: RunContext) -> Path:
     return run.work.home / "collection" / "collection.parquet"
 
 

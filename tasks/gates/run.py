@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from great_expectations.data_context import EphemeralDataContext
     from great_expectations.expectations.expectation import Expectation
 
-    from tasks.context import Run
+    from tasks.run import RunContext
 
 REPORT_COLUMNS = (
     "gate",
@@ -161,7 +161,7 @@ def run_gate(
 
 
 def pass_gate(
-    run: Run, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
+    run: RunContext, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
 ) -> GateReport:
     """Hold a run's tables against a gate, with the suites and waivers of its settings; go on only when it is passed.
 
@@ -180,7 +180,7 @@ def pass_gate(
 
 
 def see_gate(
-    run: Run, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
+    run: RunContext, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
 ) -> GateReport:
     """As ``pass_gate``, and go on whatever it finds: for a gate that guards what this run does not do.
 

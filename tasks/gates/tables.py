@@ -19,7 +19,9 @@ from tasks.registry import DataSources, FeatureRegistry, Horizons
 from tasks.sources.ingest import Ingested
 from tasks.sources.payloads import landed
 from tasks.staging.summary import newest_values
-from tasks.zones import Zones, read_json, read_parquet, sha256_of
+from tasks.storage.files import read_json, read_parquet
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 
 Tables = dict[str, pd.DataFrame]
 ASKED = ("ok", "partial", "failed")

@@ -9,7 +9,7 @@ import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.model_store.protocol import Version
-from tasks.zones import fingerprint
+from tasks.storage.hashes import fingerprint
 
 HISTORY, CHAMPIONS, AUDIT = "history.jsonl", "champions.json", "leakage_audit.json"
 

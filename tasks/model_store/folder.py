@@ -26,7 +26,8 @@ from tasks.model_store.champions import (
     with_promotions,
 )
 from tasks.model_store.protocol import Version, altered_file
-from tasks.zones import TEMPORARY, move_folder_into, read_json, sha256_of, write_bytes, write_json
+from tasks.storage.files import TEMPORARY, move_folder_into, read_json, write_bytes, write_json
+from tasks.storage.hashes import sha256_of
 
 
 class FolderStore:

@@ -22,7 +22,6 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from tasks.bucket import TRIES, Bucket
 from tasks.errors import CloudUnreachable, ModelStoreError
 from tasks.model_store.champions import (
     AUDIT,
@@ -38,18 +37,11 @@ from tasks.model_store.champions import (
 )
 from tasks.model_store.folder import describe
 from tasks.model_store.protocol import Version, altered_file, require_inside
-from tasks.zones import (
-    TEMPORARY,
-    Zones,
-    exclusive,
-    fingerprint,
-    json_bytes,
-    move_folder_into,
-    read_json,
-    sha256_of,
-    stays_inside,
-    write_json,
-)
+from tasks.storage.bucket import TRIES, Bucket
+from tasks.storage.files import TEMPORARY, json_bytes, move_folder_into, read_json, stays_inside, write_json
+from tasks.storage.hashes import fingerprint, sha256_of
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.model_store.protocol import ModelStore
 from tasks.settings import Settings
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 
 def open_store(settings: Settings) -> ModelStore:
@@ -18,7 +18,7 @@ def open_store(settings: Settings) -> ModelStore:
         from tasks.model_store.folder import FolderStore
 
         return FolderStore(zones.models)
-    from tasks.bucket import Bucket
     from tasks.model_store.gcs import GcsStore
+    from tasks.storage.bucket import Bucket
 
     return GcsStore(Bucket(settings.models, settings), zones)

@@ -15,7 +15,8 @@ import pandas as pd
 
 from tasks.errors import ModelStoreError
 from tasks.models.forecaster import Problem, Served, load_model
-from tasks.zones import sha256_of, stays_inside
+from tasks.storage.files import stays_inside
+from tasks.storage.hashes import sha256_of
 
 
 @dataclass(frozen=True)

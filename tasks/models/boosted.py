@@ -20,7 +20,7 @@ from tasks.models.forecaster import Problem, horizon_scale
 from tasks.models.naive import NoChange
 from tasks.models.options import mean_one, options_of
 from tasks.quantiles import probability_above_zero
-from tasks.zones import read_json, write_json
+from tasks.storage.files import read_json, write_json
 
 if TYPE_CHECKING:
     import lightgbm

@@ -15,7 +15,7 @@ import pandas as pd
 from tasks.errors import ModelStoreError
 from tasks.models.forecaster import Problem, Served, load_model
 from tasks.quantiles import calibrated, probability_above_zero
-from tasks.zones import read_json
+from tasks.storage.files import read_json
 
 
 class Ensemble:

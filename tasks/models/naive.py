@@ -18,7 +18,7 @@ from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import Problem, horizon_scale
 from tasks.models.options import options_of
 from tasks.models.volatility_scaled import VolatilityScaledForecaster, over_horizon
-from tasks.zones import read_json, write_json
+from tasks.storage.files import read_json, write_json
 
 PERSISTENCE = 0.99  # of variance from one session to the next: the decay of the volatility that is shrunk
 

@@ -18,7 +18,7 @@ from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import Problem
 from tasks.models.options import options_of
 from tasks.quantiles import probability_above_zero
-from tasks.zones import read_json, write_json
+from tasks.storage.files import read_json, write_json
 
 SESSIONS_A_YEAR = 252
 DAILY_RETURN = "zl_return_1d"

@@ -22,21 +22,23 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.context import Run
 from tasks.errors import CbiError
 from tasks.exports import file_name
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
 from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
 from tasks.registry import load_models, load_surface
+from tasks.run import RunContext
 from tasks.sources.payloads import read_sidecar, verify
 from tasks.sources.sidecars import INDEXES
+from tasks.storage.files import TEMPORARY, Identity, read_json
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 from tasks.training.plan import plan_bake_off
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import tables
 from tasks.warehouse.views import views
-from tasks.zones import TEMPORARY, Identity, Zones, read_json, sha256_of
 
 KEEP, REPLACE, QUARANTINE, DELETE = "keep", "replace", "quarantine", "delete"
 ADVICE = (QUARANTINE, REPLACE, DELETE, KEEP)
@@ -75,10 +77,10 @@ class Item:
     advice: str = KEEP
 
 
-def take_inventory(run: Run) -> pd.DataFrame:
+def take_inventory(run: RunContext) -> pd.DataFrame:
     """One row a file, model version, fit and warehouse table, those that want something done first."""
     home, items = run.zones, []
-    zones: dict[str, Callable[[Run, Zones], Iterator[Item]]] = {
+    zones: dict[str, Callable[[RunContext, Zones], Iterator[Item]]] = {
         "raw": _raw,
         "staging": partial(_staged, "staging"),
         "quarantine": partial(_staged, "quarantine"),
@@ -176,7 +178,7 @@ def _stranger(zone: str, path: Path, home: Zones, why: str = "unregistered: no f
     return Item(zone, path.relative_to(home.home).as_posix(), "nobody", **known, state=why, advice=QUARANTINE)
 
 
-def _raw(run: Run, home: Zones) -> Iterator[Item]:
+def _raw(run: RunContext, home: Zones) -> Iterator[Item]:
     claimed: set[Path] = set()
     for path in _files(home.raw):
         parts = path.relative_to(home.raw).parts
@@ -222,7 +224,7 @@ STAGED = {
 PARSED = ("parsed", "parsed_documents")
 
 
-def _staged(zone: str, run: Run, home: Zones) -> Iterator[Item]:
+def _staged(zone: str, run: RunContext, home: Zones) -> Iterator[Item]:
     """Zones with a folder a source."""
     folder = home.home / zone
     told: dict[Path, dict[str, str]] = {}
@@ -255,7 +257,7 @@ def _as_written(item: Item, digest: str | None) -> Item:
     return replace(item, state="not the file that was written; the next daily run makes it again", advice=REPLACE)
 
 
-def _identified(zone: str, run: Run, home: Zones) -> Iterator[Item]:
+def _identified(zone: str, run: RunContext, home: Zones) -> Iterator[Item]:
     """Zones whose table carries a manifest beside it."""
     for path in _files(home.home / zone):
         if path.name == f"{zone}.parquet":
@@ -270,7 +272,7 @@ def _identified(zone: str, run: Run, home: Zones) -> Iterator[Item]:
             yield _stranger(zone, path, home)
 
 
-def _exports(run: Run, home: Zones) -> Iterator[Item]:
+def _exports(run: RunContext, home: Zones) -> Iterator[Item]:
     listed = (read_json(home.exports / "manifest.json") or {}).get("files", {})
     for path in _files(home.exports):
         known = _known(path)
@@ -286,7 +288,7 @@ def _exports(run: Run, home: Zones) -> Iterator[Item]:
         yield Item("exports", f"exports/{name}", "daily", state="listed in manifest.json and gone", advice=REPLACE)
 
 
-def _warehouse_files(run: Run, home: Zones) -> Iterator[Item]:
+def _warehouse_files(run: RunContext, home: Zones) -> Iterator[Item]:
     current = home.warehouse / "published" / "CURRENT"
     named = current.read_text(encoding="utf-8").strip() if current.is_file() else ""
     for path in _files(home.warehouse):
@@ -304,7 +306,7 @@ def _warehouse_files(run: Run, home: Zones) -> Iterator[Item]:
         yield Item("warehouse", gone, "daily", state="CURRENT names it and it is gone", advice=REPLACE)
 
 
-def _warehouse_tables(run: Run) -> Iterator[Item]:
+def _warehouse_tables(run: RunContext) -> Iterator[Item]:
     """Published tables and views. Rows are read, dated and hashed where that costs nothing: not on BigQuery."""
     known_views = {view.name for view in views()} | {"staging.observations", "staging.quarantine"}
     try:
@@ -332,7 +334,7 @@ def _warehouse_tables(run: Run) -> Iterator[Item]:
             )
 
 
-def _models(run: Run, home: Zones) -> Iterator[Item]:
+def _models(run: RunContext, home: Zones) -> Iterator[Item]:
     store = FolderStore(home.models)  # the files here; those on Cloud Storage are not ours to list
     champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in store.history()}
     inside: set[Path] = set()
@@ -387,7 +389,7 @@ def _version(folder: Path, home: Zones, families: set[str], *, champion: bool) -
     return Item("models", name, "training", **told)
 
 
-def named_fits(run: Run) -> set[str]:
+def named_fits(run: RunContext) -> set[str]:
     """The fits that a plan of any budget on the training files held, or a champion of any time, is made of."""
     store, named = open_store(run.settings), set()
     champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in store.history()}
@@ -413,7 +415,7 @@ def named_fits(run: Run) -> set[str]:
     return named
 
 
-def _fits(run: Run, home: Zones) -> Iterator[Item]:
+def _fits(run: RunContext, home: Zones) -> Iterator[Item]:
     try:
         named: Iterable[str] | None = named_fits(run)
         unsure = ""
@@ -437,7 +439,7 @@ def _fits(run: Run, home: Zones) -> Iterator[Item]:
         yield Item("fits", folder.relative_to(home.home).as_posix(), "training", **told)
 
 
-def _reports(run: Run, home: Zones) -> Iterator[Item]:
+def _reports(run: RunContext, home: Zones) -> Iterator[Item]:
     for path in _files(home.reports):
         known = path.suffix in (".png", ".html", ".zip", ".csv")
         yield _item("reports", path, home, "every flow") if known else _stranger("reports", path, home)

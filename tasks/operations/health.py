@@ -17,20 +17,21 @@ from cronsim import CronSim
 
 from tasks import clock
 from tasks.calendar import sessions
-from tasks.context import Run
 from tasks.errors import CbiError
 from tasks.gates.states import count_states
 from tasks.model_store.open import open_store
 from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.summary import source_table
+from tasks.run import RunContext
 from tasks.sources.ingest import why_disabled
 from tasks.sources.payloads import last_fetched
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
 from tasks.staging.summary import summarise_series
+from tasks.storage.files import in_shell
+from tasks.storage.zones import Zones
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
-from tasks.zones import Zones, in_shell
 
 OK, NOT_YET, WARNING, FAILING = "ok", "not yet", "warning", "failing"
 EXIT_CODES = {OK: 0, NOT_YET: 0, WARNING: 1, FAILING: 2}
@@ -89,7 +90,7 @@ class Health:
         )
 
 
-def take_health(run: Run, *, now: datetime | None = None, dated: str = "") -> Health:
+def take_health(run: RunContext, *, now: datetime | None = None, dated: str = "") -> Health:
     """Look at everything. What cannot be looked at is a failing check, not an error."""
     now = now or clock.now().to_pydatetime()
     held = _Asked(run)
@@ -117,7 +118,7 @@ def take_health(run: Run, *, now: datetime | None = None, dated: str = "") -> He
 class _Asked:
     """The warehouse, asked with care: an answer that does not come is told once, and leaves the rest missing."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunContext) -> None:
         self._as_of = f"{run.as_of:%Y-%m-%d}"
         self._name = run.settings.warehouse
         self.failure = ""
@@ -243,7 +244,7 @@ def _next_run(schedule: Schedule, now: datetime) -> str:
     return f"{due:%Y-%m-%d %H:%M %Z}"
 
 
-def _champions(run: Run, held: _Asked) -> pd.DataFrame:
+def _champions(run: RunContext, held: _Asked) -> pd.DataFrame:
     """A row a horizon: its champion, the days since it was trained, and what came of the forecasts published."""
     store, coverage = open_store(run.settings), held.coverage().set_index("horizon")
     rows = []
@@ -260,7 +261,7 @@ def _champions(run: Run, held: _Asked) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"age_days": "Int64"})
 
 
-def _published(run: Run, held: _Asked) -> tuple[str, str, str]:
+def _published(run: RunContext, held: _Asked) -> tuple[str, str, str]:
     rows = held.ask("SELECT MAX(as_of) AS as_of FROM forecasts.zl_forecasts_daily WHERE as_of <= DATE '{as_of}'")
     if rows.empty or pd.isna(rows["as_of"].iloc[0]):
         return "forecast", NOT_YET, "no forecast is published"
@@ -270,7 +271,7 @@ def _published(run: Run, held: _Asked) -> tuple[str, str, str]:
     return "forecast", WARNING if late > PUBLISHED_WARNING_SESSIONS else OK, told
 
 
-def _anything_made(run: Run, held: _Asked, sources: pd.DataFrame, champions: pd.DataFrame) -> bool:
+def _anything_made(run: RunContext, held: _Asked, sources: pd.DataFrame, champions: pd.DataFrame) -> bool:
     """Whether there has been a run: something is landed, staged, trained or published, or cannot be read any more."""
     if held.published or held.failure or staged_paths(run.zones, run.sources.sources):
         return True
@@ -292,7 +293,7 @@ def _of_sources(sources: pd.DataFrame, *, made: bool) -> tuple[str, str, str]:
     return "sources", OK, f"{len(asked)} asked, all ok"
 
 
-def _of_tables(run: Run, *, made: bool) -> tuple[str, str, str]:
+def _of_tables(run: RunContext, *, made: bool) -> tuple[str, str, str]:
     """Tables kept by hand that do not reach the session: what is made of them is missing, whatever the sources have."""
     ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
     told = "; ".join(f"{name}: {why}" for name, why in ended.items())
@@ -311,7 +312,7 @@ def _of_gates(gates: pd.DataFrame) -> tuple[str, str, str]:
     return "gates", WARNING if gates[["quarantined", "warned", "waived"]].to_numpy().sum() else OK, when
 
 
-def _of_champions(run: Run, champions: pd.DataFrame) -> tuple[str, str, str]:
+def _of_champions(run: RunContext, champions: pd.DataFrame) -> tuple[str, str, str]:
     lost = champions[champions["champion"].str.startswith("lost: ")]
     if len(lost):
         return "champions", FAILING, "; ".join(lost["champion"])

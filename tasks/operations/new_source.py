@@ -13,7 +13,7 @@ from tasks.command_line import command
 from tasks.errors import CbiError, RegistryError
 from tasks.registry import load_sources
 from tasks.settings import PROJECT
-from tasks.zones import write_bytes
+from tasks.storage.files import write_bytes
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,30}$")
 

@@ -10,7 +10,9 @@ import pandas as pd
 
 from tasks import clock
 from tasks.calendar import CHICAGO, session_on_or_before
-from tasks.zones import Zones, fingerprint, read_json, write_json
+from tasks.storage.files import read_json, write_json
+from tasks.storage.hashes import fingerprint
+from tasks.storage.zones import Zones
 
 
 @dataclass(frozen=True)

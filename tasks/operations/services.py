@@ -23,7 +23,9 @@ import psutil
 
 from tasks.errors import SettingsError
 from tasks.secrets import find_secret, remember_secret
-from tasks.zones import Zones, exclusive, private_folder, read_json, write_atomically, write_json
+from tasks.storage.files import private_folder, read_json, write_atomically, write_json
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 a name  # pragma: allowlist secret
 NO_PAGE = "null.invalid"

@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from tasks.settings import PROJECT
+from tasks.storage.files import TEMPORARY, read_json, write_atomically, write_bytes, write_json
+from tasks.storage.zones import Zones
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import STAMP, tables
-from tasks.zones import TEMPORARY, Zones, read_json, write_atomically, write_bytes, write_json
 
 MB = 2**20
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.operations.services import ALLOCATORS, SERVER_SETTINGS
 from tasks.settings import Settings
-from tasks.zones import UTF_8
+from tasks.storage.files import UTF_8
 
 SERVICES = ("server", "worker")
 LAUNCHER = "flows.launcher"

@@ -20,9 +20,9 @@ from tasks.calendar import as_of_instant
 from tasks.errors import RegistryError
 from tasks.panel import wasde, weather
 from tasks.panel.join import AGE, build_panel
-from tasks.panel.lexicon import score_documents
 from tasks.registry import DerivedSeries, JoinSpec
 from tasks.staging.gather import stack
+from tasks.texts.lexicon import score_documents
 
 SOURCE = "derived"
 LB_PER_TONNE = 2204.62

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tasks.command_line import command
-from tasks.context import Run, open_run
 from tasks.errors import CbiError, ManifestMismatch
 from tasks.evaluation.promotion import Audit
 from tasks.exports import check_exports, training_table
@@ -29,17 +28,20 @@ from tasks.panel.join import build_panel, value_columns
 from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skilful
 from tasks.proofs.truncation import Held, sample_days, truncation_proof
 from tasks.registry import load_regime_calendar
+from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import landed
 from tasks.staging.documents import gather_documents
 from tasks.staging.gather import gather, stack
 from tasks.staging.stage import Staged, stage_source
-from tasks.zones import code_fingerprint, exclusive, read_json, read_parquet, write_bytes
+from tasks.storage.files import read_json, read_parquet, write_bytes
+from tasks.storage.hashes import code_fingerprint
+from tasks.storage.locks import exclusive
 
 REPORT = PROJECT / "docs" / "results" / "proofs.md"
 
 
-def prove(run: Run, *, days: int, restaged: int, permutations: int, console: Console) -> tuple[Audit, str]:
+def prove(run: RunContext, *, days: int, restaged: int, permutations: int, console: Console) -> tuple[Audit, str]:
     """Both proofs on the training files of the last run.
 
     Returns:
@@ -101,7 +103,7 @@ def prove(run: Run, *, days: int, restaged: int, permutations: int, console: Con
     return audit, _markdown(audit, figures, found, changed)
 
 
-def _stage(run: Run) -> list[Staged]:
+def _stage(run: RunContext) -> list[Staged]:
     parts = (PROJECT / "tasks" / "staging", PROJECT / "tasks" / "sources", PROJECT / "tasks" / "calendar.py")
     code = code_fingerprint(*parts)  # as flows/ingest.py has it: what the run staged is read, not staged again
     return [
@@ -109,7 +111,7 @@ def _stage(run: Run) -> list[Staged]:
     ]
 
 
-def _training_tables(run: Run, staged: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+def _training_tables(run: RunContext, staged: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Panel and training tables built anew; the files on disk must equal them, or the audit is of something else."""
     observations, _ = gather(staged, as_of=run.as_of)
     documents = gather_documents([part.documents for part in staged], as_of=run.as_of)

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, read_entries
 from tasks.registry.features import FeatureRegistry
-from tasks.zones import fingerprint
+from tasks.storage.hashes import fingerprint
 
 
 class SurfaceFeature(Entry):

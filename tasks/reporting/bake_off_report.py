@@ -18,7 +18,6 @@ from typing import Any
 import pandas as pd
 
 from tasks.command_line import command
-from tasks.context import Run, open_run
 from tasks.errors import CbiError, ManifestMismatch, ModelStoreError, TrainingFailed
 from tasks.evaluation.calibration import static_and_adaptive
 from tasks.evaluation.comparison import NAIVE, by_regime, by_year, leaderboard, sliced
@@ -44,10 +43,12 @@ from tasks.reporting.evaluation_charts import (
     leaderboard_figure,
     reliability_figure,
 )
+from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, load_settings
+from tasks.storage.files import read_json, read_parquet, write_bytes
+from tasks.storage.zones import Zones
 from tasks.training.blending import REGIMES, ensemble
 from tasks.training.importance import ablation, grouped_permutation
-from tasks.zones import Zones, read_json, read_parquet, write_bytes
 
 REPORT = Path("docs/results/bake_off.md")
 FIGURES = Path("docs/images")
@@ -93,7 +94,7 @@ class BakeOff:
         return str(held["family"].iloc[0]) if len(held) else None
 
 
-def newest_bake_off(run: Run, budget: str, *, models: Models, gates: QualityGates) -> BakeOff:
+def newest_bake_off(run: RunContext, budget: str, *, models: Models, gates: QualityGates) -> BakeOff:
     """The bake-off of ``budget`` with the newest session, of those the one stored last.
 
     Raises:
@@ -141,7 +142,7 @@ def raw_forecasts(bake_off: BakeOff, zones: Zones, family: str, horizon: str) ->
     return found
 
 
-def calibrations(bake_off: BakeOff, run: Run, family: str, horizon: str) -> pd.DataFrame:
+def calibrations(bake_off: BakeOff, run: RunContext, family: str, horizon: str) -> pd.DataFrame:
     """Uncalibrated, static and adaptive over the break of 2020 to 2022, and the forecasts as they were issued."""
     levels, sessions = tuple(run.horizons.quantiles), run.horizons.horizons[horizon].sessions
     step = run.horizons.walk_forward.origin_step_sessions
@@ -165,7 +166,7 @@ def shared_origins(oofs: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     return {family: oof[oof["date"].isin(shared)] for family, oof in scored.items()}
 
 
-def importances(run: Run, models: Models) -> tuple[pd.DataFrame, pd.DataFrame]:
+def importances(run: RunContext, models: Models) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Grouped permutation importance and ablation at every horizon, with ``horizon`` and ``family``."""
     surface = load_surface(run.settings.registry, run.features)
     groups, plan = run.features.category_of, run.horizons.walk_forward
@@ -186,7 +187,9 @@ def importances(run: Run, models: Models) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.concat(found, ignore_index=True), pd.concat(without, ignore_index=True)
 
 
-def write_report(bake_off: BakeOff, run: Run, models: Models, gates: QualityGates, *, into: Path, budget: str) -> Path:
+def write_report(
+    bake_off: BakeOff, run: RunContext, models: Models, gates: QualityGates, *, into: Path, budget: str
+) -> Path:
     """The report and its figures, under ``into``; returns the report."""
     horizons, board = bake_off.horizons, bake_off.board
     levels, step = tuple(run.horizons.quantiles), run.horizons.walk_forward.origin_step_sessions
@@ -216,7 +219,7 @@ def write_report(bake_off: BakeOff, run: Run, models: Models, gates: QualityGate
     return write_bytes(into / REPORT, "\n".join(lines).encode())
 
 
-def _head(bake_off: BakeOff, run: Run, budget: str) -> list[str]:
+def _head(bake_off: BakeOff, run: RunContext, budget: str) -> list[str]:
     one = bake_off.versions[0].metadata
     folds = bake_off.board.dropna(subset=["folds"]) if "folds" in bake_off.board else bake_off.board
     counts = ", ".join(f"{len(part)} with {count:.0f}" for count, part in folds.groupby("folds"))
@@ -241,7 +244,7 @@ def _head(bake_off: BakeOff, run: Run, budget: str) -> list[str]:
     ]
 
 
-def _audit(bake_off: BakeOff, run: Run) -> str:
+def _audit(bake_off: BakeOff, run: RunContext) -> str:
     audit = bake_off.audit
     assert audit is not None
     same = audit.code_version == run.code_version and all(
@@ -251,7 +254,7 @@ def _audit(bake_off: BakeOff, run: Run) -> str:
     return f"{outcome}, as of {audit.as_of}, of {'this' if same else 'another'} data and code"
 
 
-def _leaderboards(bake_off: BakeOff, run: Run, gates: QualityGates, *, promotes: bool) -> list[str]:
+def _leaderboards(bake_off: BakeOff, run: RunContext, gates: QualityGates, *, promotes: bool) -> list[str]:
     lines = [
         "## Leaderboard",
         "",
@@ -273,7 +276,7 @@ def _leaderboards(bake_off: BakeOff, run: Run, gates: QualityGates, *, promotes:
     return lines
 
 
-def _promotion(bake_off: BakeOff, run: Run, gates: QualityGates, horizon: str) -> list[str]:
+def _promotion(bake_off: BakeOff, run: RunContext, gates: QualityGates, horizon: str) -> list[str]:
     promoted = bake_off.promoted(horizon)
     lines = [f"Promoted: {promoted}. The others:", ""]
     for version in bake_off.versions:
@@ -289,7 +292,7 @@ def _promotion(bake_off: BakeOff, run: Run, gates: QualityGates, horizon: str) -
     return [*lines, ""]
 
 
-def _shared(bake_off: BakeOff, run: Run, gates: QualityGates) -> list[str]:
+def _shared(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str]:
     boards = {}
     for horizon, oofs in bake_off.oofs.items():
         shared = shared_origins(oofs)
@@ -310,7 +313,7 @@ def _shared(bake_off: BakeOff, run: Run, gates: QualityGates) -> list[str]:
     ]
 
 
-def _slices(bake_off: BakeOff, run: Run, gates: QualityGates) -> list[str]:
+def _slices(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str]:
     regimes, levels = load_regime_calendar(run.settings.registry), tuple(run.horizons.quantiles)
     final = bake_off.versions[0].trained_as_of.year
     by: dict[str, list[pd.DataFrame]] = {"regime": [], "year": []}
@@ -363,7 +366,7 @@ def _final_year(bake_off: BakeOff, last: Mapping[str, pd.DataFrame], final: int)
     ]
 
 
-def _calibration(bake_off: BakeOff, run: Run) -> list[str]:
+def _calibration(bake_off: BakeOff, run: RunContext) -> list[str]:
     frames = [calibrations(bake_off, run, bake_off.shown(h), h) for h in bake_off.oofs if bake_off.oofs[h]]
     rows = [
         [
@@ -446,7 +449,7 @@ def _scored(oof: pd.DataFrame) -> pd.DataFrame:
     return oof[oof["scored"] & oof["p50"].notna()]
 
 
-def _measured_as(run: Run, gates: QualityGates, horizon: str) -> dict[str, Any]:
+def _measured_as(run: RunContext, gates: QualityGates, horizon: str) -> dict[str, Any]:
     return {
         "sessions": run.horizons.horizons[horizon].sessions,
         "step": run.horizons.walk_forward.origin_step_sessions,

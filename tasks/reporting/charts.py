@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.zones import write_atomically
+from tasks.storage.files import write_atomically
 
 PRICE, BAND = "#1b4965", "#c2571a"
 PALE, DEEP = "#e3eef4", "#1b4965"

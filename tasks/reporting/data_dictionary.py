@@ -18,7 +18,7 @@ from tasks.registry import (
     provenance,
 )
 from tasks.settings import PROJECT
-from tasks.zones import write_bytes
+from tasks.storage.files import write_bytes
 
 PATH = PROJECT / "docs" / "data_dictionary.md"
 

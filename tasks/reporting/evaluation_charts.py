@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.quantiles import BANDS, column, price_quantiles
 from tasks.reporting.charts import BAND, PRICE
-from tasks.zones import write_atomically
+from tasks.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from tasks.context import Run
 from tasks.gates.page import RUNS_SHOWN, render_gate_page
 from tasks.gates.states import KEY
 from tasks.gates.words import rules
+from tasks.run import RunContext
+from tasks.storage.files import write_bytes
 from tasks.warehouse.open import open_warehouse
-from tasks.zones import write_bytes
 
 
-def gate_history(run: Run) -> pd.DataFrame:
+def gate_history(run: RunContext) -> pd.DataFrame:
     """Rows of ``ops.gate_results`` of the newest runs as of this session or an earlier one; none before a publish."""
     warehouse = open_warehouse(run.settings)
     if not warehouse.is_published():
@@ -26,7 +26,7 @@ def gate_history(run: Run) -> pd.DataFrame:
     )
 
 
-def write_gate_page(run: Run, results: pd.DataFrame, *, name: str = "gates") -> Path:
+def write_gate_page(run: RunContext, results: pd.DataFrame, *, name: str = "gates") -> Path:
     """Write ``reports/<name>_<as_of>.html`` of these results; the same results and history give the same file."""
     said = rules(results["gate"].unique(), run.settings.expectations)
     told = results.merge(said, on=KEY, how="left", validate="one_to_one")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pandas as pd
 
 from tasks import clock
-from tasks.context import Run, newest_session
 from tasks.errors import ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
-from tasks.made import Made
+from tasks.outcome import DayResult
 from tasks.registry import ended_tables
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import coverage_chart, fan_chart
 from tasks.reporting.gate_page import write_gate_page
 from tasks.reporting.summary import RunSummary
+from tasks.run import RunContext, newest_session
 from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
 from tasks.warehouse.daily_tables import daily_tables
 from tasks.warehouse.open import open_warehouse
 
 
-def publish_run(run: Run, made: Made) -> RunSummary:
+def publish_run(run: RunContext, made: DayResult) -> RunSummary:
     """Publish all of a run's tables in one transaction, draw its charts and write its gate page.
 
     Raises:

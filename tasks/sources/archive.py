@@ -23,17 +23,10 @@ from tasks.errors import CbiError, ManifestMismatch, OriginError, StorageFailed
 from tasks.registry import DataSources, load_sources
 from tasks.settings import load_settings
 from tasks.sources.payloads import Payload, landed
-from tasks.zones import (
-    Zones,
-    exclusive,
-    move_folder_into,
-    read_json,
-    refusals_told,
-    sha256_of,
-    stays_inside,
-    write_bytes,
-    write_json,
-)
+from tasks.storage.files import move_folder_into, read_json, refusals_told, stays_inside, write_bytes, write_json
+from tasks.storage.hashes import sha256_of
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 MANIFEST, PROVENANCE = "MANIFEST.csv", "PROVENANCE.csv"
 PACKED, MARKS = ".tar.xz", ".packed"

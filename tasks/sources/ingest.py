@@ -40,7 +40,9 @@ from tasks.sources.payloads import (
     why_unreadable,
 )
 from tasks.sources.sidecars import write_index
-from tasks.zones import Zones, exclusive, sweep_temporary, write_json
+from tasks.storage.files import sweep_temporary, write_json
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 log = logging.getLogger(__name__)
 GIVE_UP_AFTER = 2  # requests in a row that nothing answered

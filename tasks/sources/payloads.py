@@ -25,7 +25,9 @@ from tasks.http import Http
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import HIDDEN, redact, spelled_in
 from tasks.sources.sidecars import count_and_newest, payloads_of
-from tasks.zones import Zones, move_into, read_json, sha256_of, write_bytes, write_json
+from tasks.storage.files import move_into, read_json, write_bytes, write_json
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 
 log = logging.getLogger(__name__)
 LIVE, RECORDED = "live", "recorded"

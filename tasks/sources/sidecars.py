@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from tasks.errors import ManifestMismatch
-from tasks.zones import write_atomically
+from tasks.storage.files import write_atomically
 
 if TYPE_CHECKING:
     from tasks.sources.payloads import Payload

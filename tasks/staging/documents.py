@@ -22,7 +22,8 @@ from tasks.sources.texts import normalised
 from tasks.staging.availability import known_at
 from tasks.staging.parsed import ParsedPayloads, Reading
 from tasks.staging.rules import REASONS
-from tasks.zones import Zones, read_parquet
+from tasks.storage.files import read_parquet
+from tasks.storage.zones import Zones
 
 DOCUMENTS = {
     "source": "str",

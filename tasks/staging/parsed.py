@@ -21,7 +21,8 @@ import pyarrow as pa
 from tasks.errors import CbiError, ManifestMismatch, SchemaDrift
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Payload, verify
-from tasks.zones import fingerprint, read_json, read_parquet, sha256_of, write_json, write_parquet
+from tasks.storage.files import read_json, read_parquet, write_json, write_parquet
+from tasks.storage.hashes import fingerprint, sha256_of
 
 AT_ONCE = 5000  # payloads judged together: bounds the memory of reading everything again
 OF_A_PAYLOAD = ["payload", "order", "fetched_at", "day_only"]

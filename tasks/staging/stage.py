@@ -22,17 +22,10 @@ from tasks.staging.availability import known_at
 from tasks.staging.documents import stage_documents, typed
 from tasks.staging.parsed import ParsedPayloads, Reading
 from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
-from tasks.zones import (
-    Zones,
-    exclusive,
-    fingerprint,
-    read_json,
-    read_parquet,
-    sha256_of,
-    sweep_temporary,
-    write_json,
-    write_parquet,
-)
+from tasks.storage.files import read_json, read_parquet, sweep_temporary, write_json, write_parquet
+from tasks.storage.hashes import fingerprint, sha256_of
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 log = logging.getLogger(__name__)
 OBSERVATIONS = [

@@ -28,19 +28,12 @@ from tasks.models.catalogue import ENSEMBLE, SCALE
 from tasks.quantiles import column, probability_above_zero
 from tasks.registry import QualityGates
 from tasks.settings import PROJECT
+from tasks.storage.files import UTF_8, read_parquet, write_bytes, write_json, write_parquet
+from tasks.storage.hashes import code_fingerprint, fingerprint
+from tasks.storage.zones import Zones
 from tasks.training.blending import REGIMES, ensemble, regime_weights
 from tasks.training.folds import FINAL
 from tasks.training.plan import TRAINING, Fit, Plan
-from tasks.zones import (
-    UTF_8,
-    Zones,
-    code_fingerprint,
-    fingerprint,
-    read_parquet,
-    write_bytes,
-    write_json,
-    write_parquet,
-)
 
 JUDGING_CODE = (PROJECT / "tasks" / "evaluation", TRAINING / "bake_off.py", TRAINING / "blending.py")
 

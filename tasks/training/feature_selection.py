@@ -46,9 +46,11 @@ from tasks.registry import (
     surface_version,
 )
 from tasks.settings import PROJECT, load_settings
+from tasks.storage.files import read_parquet, write_atomically, write_bytes
+from tasks.storage.hashes import code_fingerprint, fingerprint
+from tasks.storage.zones import Zones
 from tasks.training.folds import walk_forward
 from tasks.training.worker import usable
-from tasks.zones import Zones, code_fingerprint, fingerprint, read_parquet, write_atomically, write_bytes
 
 KNOWN_BEFORE = pd.Timestamp("2014-01-01")
 KNOWN_SESSIONS = 504  # two years

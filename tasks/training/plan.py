@@ -21,8 +21,9 @@ from tasks.models.forecaster import Problem, forecaster
 from tasks.models.neural.options import NeuralOptions
 from tasks.registry import Budget, FeatureRegistry, Horizons, Models, ProductionSurface
 from tasks.settings import PROJECT
+from tasks.storage.files import read_parquet
+from tasks.storage.hashes import code_fingerprint, fingerprint
 from tasks.training.folds import FINAL, Fold, walk_forward
-from tasks.zones import code_fingerprint, fingerprint, read_parquet
 
 TRAINING = PROJECT / "tasks" / "training"
 MODEL_CODE = (

@@ -33,11 +33,12 @@ from tasks.registry import (
     load_sources,
     load_surface,
 )
+from tasks.storage.files import write_json
+from tasks.storage.hashes import code_fingerprint, fingerprint
 from tasks.training.folds import walk_forward
 from tasks.training.multi_horizon import joint_out_of_fold
 from tasks.training.plan import MODEL_CODE, context_columns, row_names, set_options
 from tasks.training.worker import forecast_fold
-from tasks.zones import code_fingerprint, fingerprint, write_json
 
 if TYPE_CHECKING:
     from optuna import Study, Trial

@@ -22,9 +22,9 @@ from tasks.models.forecaster import Forecaster, JointProblem, Problem, forecaste
 from tasks.quantiles import column
 from tasks.registry import SampleWeights, WalkForwardPlan
 from tasks.settings import load_settings
+from tasks.storage.files import TEMPORARY, move_folder_into, read_json, read_parquet, write_json, write_parquet
 from tasks.training.folds import FINAL, Fold, walk_forward
 from tasks.training.multi_horizon import joint_out_of_fold, joint_targets, row_weights
-from tasks.zones import TEMPORARY, move_folder_into, read_json, read_parquet, write_json, write_parquet
 
 LABELS = ("date", "target_date", "target_price", "target_log_return", "training_weight")
 

@@ -27,6 +27,9 @@ from tasks.calendar import as_of_instant
 from tasks.errors import SettingsError, WarehouseError
 from tasks.gcp import credentials, explained, one_line
 from tasks.settings import Settings
+from tasks.storage.hashes import fingerprint, sha256_of
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 from tasks.warehouse.dialect import for_bigquery, parse_query, quoted
 from tasks.warehouse.frames import ARROW, check, column_type, conform, to_frame
 from tasks.warehouse.ledger import Ledger
@@ -44,7 +47,6 @@ from tasks.warehouse.tables import (
     tables,
 )
 from tasks.warehouse.views import views
-from tasks.zones import Zones, exclusive, fingerprint, sha256_of
 
 if TYPE_CHECKING:
     from google.cloud import bigquery

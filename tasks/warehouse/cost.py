@@ -20,6 +20,8 @@ from tasks.command_line import command
 from tasks.errors import CbiError
 from tasks.features import in_sql
 from tasks.settings import PROJECT, load_settings
+from tasks.storage.files import write_bytes
+from tasks.storage.zones import Zones
 from tasks.warehouse import prices, scheduled
 from tasks.warehouse.bigquery import THIN_ROWS, WHOLE_WHEN_THIN
 from tasks.warehouse.dialect import quoted
@@ -29,7 +31,6 @@ from tasks.warehouse.sql_check import A_DAY
 from tasks.warehouse.statements import keep_latest, merge, touched_by_merge, touched_by_withdraw
 from tasks.warehouse.tables import OBSERVATIONS, REFUSED_CELLS, STATED, ZONE_VIEWS, table_named, tables
 from tasks.warehouse.views import views
-from tasks.zones import Zones, write_bytes
 
 REPORT = PROJECT / "docs" / "results" / "bigquery_cost.md"
 SESSIONS_A_YEAR, SESSIONS_A_MONTH, YEARS = 252, 21, 10

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tasks.context import Run
 from tasks.exports import training_table
 from tasks.features import in_sql
 from tasks.features.universe import feature_universe
-from tasks.made import Made
-from tasks.panel.lexicon import scorer_name
+from tasks.outcome import DayResult
 from tasks.registry import DerivedSeries, FeatureRegistry, load_regime_calendar
+from tasks.run import RunContext
 from tasks.sources.ingest import Ingested
+from tasks.storage.hashes import fingerprint
+from tasks.texts.lexicon import scorer_name
 from tasks.warehouse.tables import FEATURES, PANEL
-from tasks.zones import fingerprint
 
 MEASURED = [
     "run",
@@ -54,8 +54,8 @@ MEASURED = [
 
 
 def daily_tables(
-    run: Run,
-    made: Made,
+    run: RunContext,
+    made: DayResult,
     *,
     gates: pd.DataFrame,
     quarantine: pd.DataFrame,
@@ -110,7 +110,7 @@ def panel_in_sql(panel: pd.DataFrame) -> pd.DataFrame:
 
 
 def sentiment(features: pd.DataFrame, registry: FeatureRegistry, derived: DerivedSeries) -> pd.DataFrame:
-    """The sentiment features, with what scored the texts on every row (tasks/panel/lexicon.py)."""
+    """The sentiment features, with what scored the texts on every row (tasks/texts/lexicon.py)."""
     scorer = scorer_name(derived.lexicon) if derived.lexicon else None
     return features[["date", *registry.categories["sentiment"]]].assign(scorer=scorer)
 
@@ -121,7 +121,9 @@ def _leaderboard(board: pd.DataFrame) -> pd.DataFrame:
     return out.astype(dates | {name: "Int64" for name in ("folds", "origins", "periods")} | {"champion": "bool"})
 
 
-def _ingest_runs(run: Run, ingested: list[Ingested], series: pd.DataFrame, quarantine: pd.DataFrame) -> pd.DataFrame:
+def _ingest_runs(
+    run: RunContext, ingested: list[Ingested], series: pd.DataFrame, quarantine: pd.DataFrame
+) -> pd.DataFrame:
     refused = quarantine.groupby("source")["cells"].sum() if len(quarantine) else pd.Series(dtype="int64")
     rows = []
     for came in ingested:

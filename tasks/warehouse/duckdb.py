@@ -25,22 +25,16 @@ from duckdb import DuckDBPyConnection
 
 from tasks.calendar import as_of_instant
 from tasks.errors import WarehouseError
+from tasks.storage.files import in_shell, sweep_temporary, without_glob_signs, write_atomically, write_bytes
+from tasks.storage.hashes import fingerprint
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 from tasks.warehouse.dialect import for_duckdb, parse_query, quoted, written_for_duckdb
 from tasks.warehouse.frames import ARROW, check, column_type, conform, to_frame
 from tasks.warehouse.protocol import Published
 from tasks.warehouse.statements import merge, withdraw
 from tasks.warehouse.tables import DATASETS, FEATURES, OBSERVATIONS, REFUSED_CELLS, STATED, Table, table_named, tables
 from tasks.warehouse.views import views
-from tasks.zones import (
-    Zones,
-    exclusive,
-    fingerprint,
-    in_shell,
-    sweep_temporary,
-    without_glob_signs,
-    write_atomically,
-    write_bytes,
-)
 
 log = logging.getLogger(__name__)
 DUCKDB_TYPES = {

@@ -10,7 +10,8 @@ import pandas as pd
 
 from tasks.errors import WarehouseError
 from tasks.settings import Settings
-from tasks.zones import Zones, private_folder
+from tasks.storage.files import private_folder
+from tasks.storage.zones import Zones
 
 GB = 10**9
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tasks.settings import Settings
+from tasks.storage.zones import Zones
 from tasks.warehouse.protocol import Warehouse
-from tasks.zones import Zones
 
 
 def open_warehouse(settings: Settings) -> Warehouse:

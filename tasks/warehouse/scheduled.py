@@ -17,9 +17,9 @@ from sqlglot import exp
 
 from tasks.features import in_sql
 from tasks.settings import PROJECT
+from tasks.storage.files import write_bytes
 from tasks.warehouse.dialect import for_bigquery
 from tasks.warehouse.tables import FEATURES, PANEL, REFRESHED
-from tasks.zones import write_bytes
 
 FOLDER = PROJECT / "deploy" / "gcp" / "scheduled"
 READS = {"panel": PANEL, "built": FEATURES}

@@ -181,8 +181,8 @@ def _dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
     from requests import RequestException
 
     from tasks.gcp import explained
+    from tasks.storage.zones import Zones
     from tasks.warehouse.bigquery import ALL_DATASETS, BigQueryWarehouse, Place
-    from tasks.zones import Zones
 
     place = Place.of(settings.warehouse)
     warehouse = BigQueryWarehouse(place, Zones(settings.home), settings)

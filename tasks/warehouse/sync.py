@@ -16,12 +16,12 @@ import pyarrow as pa
 from tasks.command_line import command
 from tasks.errors import CbiError, SettingsError, WarehouseError
 from tasks.settings import load_settings
+from tasks.storage.zones import Zones
 from tasks.warehouse.bigquery import BigQueryWarehouse, Place
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.frames import ARROW
 from tasks.warehouse.tables import Table, tables
-from tasks.zones import Zones
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.bucket import Bucket
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.gcs import GcsStore
 from tasks.model_store.open import open_store
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import Problem, forecaster
-from tasks.zones import Zones, json_bytes, write_json
+from tasks.storage.bucket import Bucket
+from tasks.storage.files import json_bytes, write_json
+from tasks.storage.zones import Zones
 from tests.cloud.conftest import settings_of
 
 LEVELS = (0.05, 0.5, 0.95)

@@ -13,12 +13,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.bucket import Bucket
 from tasks.bundles import LATEST, pull, push
 from tasks.errors import CloudError, ManifestMismatch, ModelStoreError
 from tasks.exports import check_exports
 from tasks.settings import PROJECT
-from tasks.zones import Zones, json_bytes, read_json, sha256_of, write_bytes, write_json, write_parquet
+from tasks.storage.bucket import Bucket
+from tasks.storage.files import json_bytes, read_json, write_bytes, write_json, write_parquet
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 from tests.cloud.conftest import BUCKET, settings_of
 from tests.cloud.storage_proxy import Fault, Proxy
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from tasks.settings import Settings
+from tasks.storage.zones import Zones
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
 from tasks.warehouse.tables import STAMP, tables
-from tasks.zones import Zones
 
 WAREHOUSE = "bigquery://test-project?prefix=daily_"
 

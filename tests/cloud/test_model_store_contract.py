@@ -16,7 +16,7 @@ from tasks.errors import ModelStoreError, SettingsError
 from tasks.model_store.champions import CHAMPIONS, HISTORY
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 from tests.cloud.conftest import settings_of
 from tests.cloud.models import PROBLEM, Fitted, Place, contents, fit_baseline, metadata, names
 

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.bucket import CHUNK_BYTES, Bucket, Held
 from tasks.errors import CloudError, CloudUnreachable, ModelStoreError
 from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
 from tasks.reporting.alerts import raise_alerts
 from tasks.settings import PROJECT
+from tasks.storage.bucket import CHUNK_BYTES, Bucket, Held
 from tests.cloud.conftest import BUCKET, free_port, settings_of
 from tests.cloud.models import CHILD, PROBLEM, Fitted, Place, fit_baseline, metadata, names
 from tests.cloud.storage_proxy import Fault, Proxy

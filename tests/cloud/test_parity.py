@@ -10,13 +10,13 @@ import pytest
 
 from tasks.features import cross_asset, in_sql, regimes, technical
 from tasks.settings import Settings
+from tasks.storage.zones import Zones
 from tasks.warehouse import scheduled, sql_check
 from tasks.warehouse.bigquery import BigQueryWarehouse, Place
 from tasks.warehouse.daily_tables import panel_in_sql
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import FEATURES, PANEL, tables
 from tasks.warehouse.views import views
-from tasks.zones import Zones
 from tests.conftest import AS_OF
 
 pytestmark = pytest.mark.cloud

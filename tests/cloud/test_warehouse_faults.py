@@ -20,6 +20,8 @@ import pytest
 
 from tasks.errors import CloudError, SettingsError, WarehouseError
 from tasks.settings import PROJECT, Settings
+from tasks.storage.files import write_parquet
+from tasks.storage.zones import Zones
 from tasks.warehouse import bigquery
 from tasks.warehouse.bigquery import BigQueryWarehouse, Place
 from tasks.warehouse.checksum import checksum
@@ -28,7 +30,6 @@ from tasks.warehouse.frames import conform
 from tasks.warehouse.ledger import Ledger
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import tables
-from tasks.zones import Zones, write_parquet
 from tests.cloud.storage_proxy import Fault, Proxy
 from tests.warehouse.conftest import rows
 
@@ -201,7 +202,7 @@ import sys
 from pathlib import Path
 from tasks.settings import Settings
 from tasks.warehouse.open import open_warehouse
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.cloud.test_warehouse_faults import publish
 zones = Zones(Path(sys.argv[1]))
 print("ready", flush=True)

@@ -19,7 +19,7 @@ from tasks.http import Limits
 from tasks.sources.ingest import Ingested, ingest_source
 from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.conftest import LocalServer, Registry
 
 pytestmark = pytest.mark.faults

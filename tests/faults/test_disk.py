@@ -16,7 +16,7 @@ import pytest
 from tasks.errors import StorageFailed
 from tasks.http import Http
 from tasks.settings import PROJECT
-from tasks.zones import TEMPORARY
+from tasks.storage.files import TEMPORARY
 from tests.conftest import LocalServer
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.xdist_group("disk")]

@@ -16,7 +16,7 @@ import pytest
 
 from tasks.operations.services import recorded, stop
 from tasks.settings import PROJECT
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.conftest import EARLY, FinishedRun, tables_of, with_few_families
 
 pytestmark = [

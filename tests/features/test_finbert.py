@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.context import open_run
 from tasks.errors import SettingsError
-from tasks.panel import finbert
-from tasks.panel.finbert import FinBert
-from tasks.panel.lexicon import score_documents, scorer_name
 from tasks.registry import FinBertWeights
+from tasks.run import open_run
 from tasks.settings import load_settings
+from tasks.texts import finbert
+from tasks.texts.finbert import FinBert
+from tasks.texts.lexicon import score_documents, scorer_name
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "duties", "imposed", "lifted", "biofuel", "grant", "waiver"]
 

@@ -8,8 +8,8 @@ import pytest
 
 from tasks.features import policy, sentiment
 from tasks.panel.derived import known_total
-from tasks.panel.lexicon import score_documents
 from tasks.registry import Lexicon, Theme
+from tasks.texts.lexicon import score_documents
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tasks.reporting import bake_off_report
-from tasks.zones import read_json, sha256_of, write_json
+from tasks.storage.files import read_json, write_json
+from tasks.storage.hashes import sha256_of
 from tests.conftest import EARLY
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]

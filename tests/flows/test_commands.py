@@ -15,7 +15,7 @@ import pytest
 from tasks.errors import OriginError
 from tasks.settings import PROJECT
 from tasks.sources.payloads import landed
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.conftest import FinishedRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
@@ -96,7 +96,7 @@ def test_a_key_in_a_task_is_in_no_log_no_artifact_and_no_state(prefect_server, t
     from flows.health import health
     from flows.report import publish_markdown, publish_table
     from flows.runtime import as_task, note_run
-    from tasks.context import open_run
+    from tasks.run import open_run
     from tasks.settings import load_settings
 
     key = "pl4nted-k3y-0f-0urs"

@@ -18,16 +18,17 @@ import pytest
 
 from flows.training import gate_training
 from tasks.calendar import as_of_instant, sessions
-from tasks.context import open_run
 from tasks.errors import GateFailed, SourceUnavailable, StaleSource
 from tasks.exports import check_exports
 from tasks.forecasting.forecast import forecast_day
 from tasks.model_store.folder import FolderStore
 from tasks.registry import load_models, load_quality_gates
 from tasks.reporting.summary import RunSummary
+from tasks.run import open_run
 from tasks.settings import PROJECT, load_settings
+from tasks.storage.files import read_json
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones, read_json
 from tests.conftest import EARLY, FEW, FinishedRun, Registry, tables_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]

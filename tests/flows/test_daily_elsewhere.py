@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from tasks.settings import PROJECT
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones
 from tests.conftest import EARLY, FinishedRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.more, pytest.mark.xdist_group("daily")]

@@ -17,7 +17,8 @@ from tasks.gates.held import HELD
 from tasks.gates.suites import GATES
 from tasks.reporting.terminal import gates_markdown, print_summary
 from tasks.settings import PROJECT
-from tasks.zones import Zones, sha256_of
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 from tests.conftest import EARLY, FinishedRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tasks.context import open_run
 from tasks.errors import ManifestMismatch
 from tasks.proofs import __main__ as command
+from tasks.run import open_run
 from tasks.settings import load_settings
-from tasks.zones import read_json, read_parquet, sha256_of, write_json, write_parquet
+from tasks.storage.files import read_json, read_parquet, write_json, write_parquet
+from tasks.storage.hashes import sha256_of
 from tests.conftest import EARLY
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]

@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from flows.training import plan_fits, task_runner, training
-from tasks.context import open_run
 from tasks.errors import ManifestMismatch
+from tasks.run import open_run
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import TEMPORARY, Zones, read_json, write_json
+from tasks.storage.files import TEMPORARY, read_json, write_json
+from tasks.storage.zones import Zones
 from tests.conftest import EARLY, FinishedRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]

@@ -31,7 +31,8 @@ from tasks.settings import PROJECT
 from tasks.sources.payloads import Payload
 from tasks.staging.stage import stage_payloads
 from tasks.staging.summary import summarise_series
-from tasks.zones import read_json, sha256_of, write_json, write_parquet
+from tasks.storage.files import read_json, write_json, write_parquet
+from tasks.storage.hashes import sha256_of
 from tests.conftest import AS_OF, Registry, StagedArchive
 
 EXPECTATIONS = PROJECT / "expectations"

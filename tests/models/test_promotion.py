@@ -22,11 +22,13 @@ from tasks.models.forecaster import Problem
 from tasks.proofs.permutation import Analogues
 from tasks.proofs.truncation import Held, truncation_proof
 from tasks.registry import load_derived, load_models, load_quality_gates, load_surface
+from tasks.storage.files import write_parquet
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 from tasks.training.bake_off import judge_fits
 from tasks.training.blending import REGIMES
 from tasks.training.plan import plan_bake_off
 from tasks.training.worker import out_of_fold, run_work
-from tasks.zones import Zones, sha256_of, write_parquet
 from tests.conftest import AS_OF
 
 pytestmark = pytest.mark.xdist_group("promotion")  # what its fixtures make is dear: one process makes it

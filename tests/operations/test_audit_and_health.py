@@ -15,24 +15,25 @@ import pandas as pd
 import pytest
 
 from tasks.calendar import last_finished_session
-from tasks.context import Run, open_run
 from tasks.model_store.folder import FolderStore
 from tasks.operations.audit import take_inventory
 from tasks.operations.health import take_health
 from tasks.registry import ended_tables
 from tasks.reporting.alerts import raise_alerts
+from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import Fetched, land
 from tasks.staging.stage import stage_source
+from tasks.storage.files import write_bytes, write_identified, write_json, write_parquet
+from tasks.storage.zones import Zones
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import tables
-from tasks.zones import Zones, write_bytes, write_identified, write_json, write_parquet
 
 NOW = pd.Timestamp("2024-01-02T12:00", tz="UTC")
 
 
 @pytest.fixture
-def run(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> RunContext:
     monkeypatch.setenv("CBI_HOME", str(zones.home))
     zones.home.mkdir(parents=True)
     return open_run(load_settings(), origin="live", as_of="2024-01-10")
@@ -42,7 +43,7 @@ def tree(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
 
 
-def planted(run: Run, tmp_path: Path) -> None:
+def planted(run: RunContext, tmp_path: Path) -> None:
     """A home with one of each: sound, altered, orphaned, unregistered, lost."""
     zones, fred = run.zones, run.sources.source("fred")
     for day, series in enumerate(("DFF", "DGS10", "DGS30")):
@@ -162,7 +163,7 @@ def test_what_vanishes_while_the_audit_looks_is_passed_over(run):
     assert (told["rows"], told["bytes"]) == (2, 4)
 
 
-def closes(run: Run, days: list[str], values: list[float]) -> None:
+def closes(run: RunContext, days: list[str], values: list[float]) -> None:
     """Staged closes of ZL, as `flows.ingest yahoo` leaves them."""
     known = pd.to_datetime(days).tz_localize("UTC") + pd.Timedelta(hours=22)
     rows = {"source": "yahoo", "series": "ZL=F", "observation_date": pd.to_datetime(days), "field": "close"}
@@ -174,7 +175,7 @@ def closes(run: Run, days: list[str], values: list[float]) -> None:
     write_parquet(run.zones.quarantine / "yahoo" / "cells.parquet", empty)
 
 
-def publish(run: Run, horizon: str, rows: list[tuple[str, str, float, float]]) -> None:
+def publish(run: RunContext, horizon: str, rows: list[tuple[str, str, float, float]]) -> None:
     frame = pd.DataFrame(rows, columns=["as_of", "target_date", "p10", "p90"])
     frame = frame.assign(horizon=horizon, model_version=f"har/{horizon}/v0001", is_baseline=False, created_at=NOW)
     frame[["as_of", "target_date"]] = frame[["as_of", "target_date"]].apply(pd.to_datetime)

@@ -25,7 +25,8 @@ from tasks.operations.services import answers, free_port, marked, running, serve
 from tasks.operations.units import SERVICES, Unit
 from tasks.operations.volume import await_volume, volume_of
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import Zones, exclusive
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 
 # launchd.plist(5): the keys an agent may hold, and what each takes
 KNOWN: dict[str, type] = {

@@ -21,7 +21,7 @@ from tasks.errors import SourceUnavailable, WarehouseError
 from tasks.secrets import redact, redact_error
 from tasks.settings import PROJECT
 from tasks.sources.payloads import Fetched, land, landed
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 KEY = "pl4nted/k3y+of=0urs"
 SPELLED = (KEY, quote(KEY, safe=""), b64encode(f"{KEY}:".encode()).decode().rstrip("="))
@@ -153,7 +153,7 @@ def test_the_bundle_has_what_a_helper_needs_and_no_key(zones, monkeypatch, capsy
 
 def test_the_bundle_has_neither_webhook_nor_password_nor_the_databases_address(zones, monkeypatch):
     from flows.support_bundle import write_bundle
-    from tasks.context import open_run
+    from tasks.run import open_run
     from tasks.settings import load_settings
 
     webhook = "https://hooks.test/services/T0pl4nt/B0/x9w8v7"

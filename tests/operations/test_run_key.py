@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tasks.operations.run_key import RunKey, done, local_day, no_session, write_done
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 KEY = RunKey("daily", "2023-12-29", ("live", "abc"))
 

@@ -21,7 +21,7 @@ from tasks.operations.services import (
 )
 from tasks.secrets import redact
 from tasks.settings import Settings
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 EVIL = "http://127.0.0.1:9999"
 

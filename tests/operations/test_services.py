@@ -29,7 +29,8 @@ from tasks.operations.services import (
     stop,
 )
 from tasks.settings import PROJECT
-from tasks.zones import Zones, write_json
+from tasks.storage.files import write_json
+from tasks.storage.zones import Zones
 
 # a service with a child in a session of its own, as a worker starts its runs
 CHILD = "[sys.executable, '-c', 'import time; time.sleep(900)']"

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from tasks.operations.soak import Day, Soak, days_over, differences, trend, write_days, write_report
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones
 
 
 def published(home: Path, weight: float) -> Path:

@@ -21,7 +21,7 @@ import yaml
 
 from tasks.operations.services import MARK, free_port, log_path, running, server_password
 from tasks.settings import PROJECT
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.conftest import EARLY, FinishedRun, tables_of
 
 pytestmark = [pytest.mark.long, pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(2400)]

@@ -17,7 +17,8 @@ from tasks.settings import PROJECT
 from tasks.sources.archive import DESCRIBED, pack, record, silently, unpack
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Fetched, land, landed, recorded_files
-from tasks.zones import Zones, sha256_of
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 
 RECORDED = PROJECT / "recorded"
 SMALL = ("bls", "dce", "usda_nass")

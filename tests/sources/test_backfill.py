@@ -24,7 +24,7 @@ from tasks.settings import PROJECT
 from tasks.sources.ingest import backfill_source, chunks
 from tasks.sources.payloads import Window
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 WHOLE = Window(date(2019, 1, 1), date(2022, 12, 31))
@@ -109,7 +109,7 @@ import sys
 from pathlib import Path
 from tasks.registry import load_sources
 from tests.sources.test_backfill import run
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 spec = load_sources(Path("registry")).source("fred")
 series = {name: spec.series[name] for name in ("DFF", "DGS10")}
 local = {"endpoint": sys.argv[2] + "/graph/fredgraph.csv", "series": series, "rate_limit_per_minute": 60_000}

@@ -15,7 +15,7 @@ from tasks.sources import bls
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Window, landed, recorded_files
 from tasks.staging.stage import stage_payloads
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 SECRET = "s3cr3t-bls-key-1234"

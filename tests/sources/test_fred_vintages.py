@@ -18,7 +18,7 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, Window, landed
 from tasks.staging.stage import known_by, stage_payloads
 from tasks.staging.summary import summarise_series
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 from tests.conftest import DAMAGES
 
 SECRET = "0123456789abcdefs3cr3t-fred-key0"

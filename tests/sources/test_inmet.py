@@ -21,7 +21,7 @@ from tasks.sources.payloads import Window, landed, recorded_files
 from tasks.staging.arrivals import judged
 from tasks.staging.stage import stage_payloads, stage_source
 from tasks.staging.summary import summarise_series
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 FIELDS = ["precipitation_mm", "temperature_max_c", "temperature_min_c"]
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)

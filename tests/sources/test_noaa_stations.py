@@ -15,7 +15,7 @@ from tasks.http import Http, Limits
 from tasks.sources import ghcnd, mei
 from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_payloads
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 from tests.conftest import DAMAGES
 
 WINDOW = Window(date(2020, 3, 1), date(2020, 3, 31))

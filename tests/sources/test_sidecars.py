@@ -11,7 +11,7 @@ import pytest
 from tasks.sources import payloads, sidecars
 from tasks.sources.payloads import landed, last_fetched
 from tasks.sources.sidecars import index_path, write_index
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 
 def put(zones: Zones, number: int, **changed: object) -> Path:

@@ -15,7 +15,7 @@ from tasks.http import Http, Limits
 from tasks.sources import usda_ers
 from tasks.sources.payloads import Payload, Window, recorded_files
 from tasks.staging.stage import stage_payloads
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 LATER = pd.Timestamp("2030-01-01", tz="UTC")
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)

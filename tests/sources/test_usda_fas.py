@@ -18,7 +18,7 @@ from tasks.sources import usda_fas
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, Window, landed, recorded_files
 from tasks.staging.stage import stage_payloads, stage_source
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 SECRET = "s3cr3t-fas-key-1234"
 QUICK = Limits(attempts=3, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0.05)

@@ -16,7 +16,7 @@ from tasks.sources import usda_psd
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, landed
 from tasks.staging.stage import stage_payloads, stage_source
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 LATER = pd.Timestamp("2030-01-01", tz="UTC")

@@ -23,7 +23,7 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload, Window, landed, recorded_files
 from tasks.staging.arrivals import judged
 from tasks.staging.stage import stage_payloads, stage_source
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 pytestmark = pytest.mark.xdist_group("wasde")  # what its fixtures make is dear: one process makes it
 

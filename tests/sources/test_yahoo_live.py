@@ -17,7 +17,7 @@ from tasks.registry import SourceSpec
 from tasks.sources import yahoo
 from tasks.sources.payloads import Payload, Window, land
 from tasks.staging.stage import stage_payloads
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 WINDOW = Window(date(2022, 4, 25), date(2022, 4, 28))
 BARS = {

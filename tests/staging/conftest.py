@@ -10,7 +10,7 @@ import pytest
 
 from tasks.sources.payloads import Payload
 from tasks.staging.stage import stage_payloads
-from tasks.zones import sha256_of
+from tasks.storage.hashes import sha256_of
 
 HEADER = "Date,Open,High,Low,Close,Adj Close,Volume"
 LATER = pd.Timestamp("2030-01-01", tz="UTC")

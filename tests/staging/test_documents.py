@@ -12,8 +12,9 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Payload
 from tasks.staging.documents import documents_known_by, stage_documents
 from tasks.staging.stage import stage_payloads, stage_source
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones, sha256_of
 
 SOURCE = "federal_register"
 AS_OF = pd.Timestamp("2023-12-29")

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.sources.payloads import adapter
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.conftest import AS_OF, Registry, StagedArchive
 
 

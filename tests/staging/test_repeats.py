@@ -14,7 +14,7 @@ from tasks.sources.payloads import Fetched, Payload, land, landed
 from tasks.staging import parsed
 from tasks.staging.parsed import ParsedPayloads
 from tasks.staging.stage import stage_payloads
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.conftest import Registry
 
 DAYS = pd.bdate_range("2023-01-02", "2023-05-31")

@@ -18,7 +18,8 @@ from tasks.registry import SourceSpec
 from tasks.settings import PROJECT
 from tasks.sources.ingest import ingest_source
 from tasks.staging.stage import known_by, read_staged, stage_source
-from tasks.zones import Zones, sha256_of
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 
 AS_OF = pd.Timestamp("2023-12-29")
 
@@ -109,7 +110,7 @@ from pathlib import Path
 import pandas as pd
 from tasks.registry import load_sources
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 spec = load_sources(Path("registry")).source("fred")
 spec = spec.model_copy(update={"series": {name: spec.series[name] for name in ("DFF", "UMCSENT", "DGS10")}})
 n = 0

@@ -27,6 +27,9 @@ from tasks.models.forecaster import Problem, load_model
 from tasks.quantiles import calibrated, column, probability_above_zero, widened
 from tasks.registry import Budget, load_models, load_quality_gates, load_surface
 from tasks.settings import PROJECT
+from tasks.storage.files import TEMPORARY, read_json, read_parquet, write_json, write_parquet
+from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 from tasks.training import bake_off, worker
 from tasks.training import plan as plan_module
 from tasks.training.bake_off import fit_held, fit_in_process, judge_fits
@@ -34,7 +37,6 @@ from tasks.training.blending import REGIMES, ensemble
 from tasks.training.folds import FINAL, walk_forward
 from tasks.training.plan import Plan, plan_bake_off
 from tasks.training.worker import run_work
-from tasks.zones import TEMPORARY, Zones, read_json, read_parquet, sha256_of, write_json, write_parquet
 from tests.conftest import Registry
 
 pytestmark = pytest.mark.xdist_group("bake_off")  # what its fixtures make is dear: one process makes it

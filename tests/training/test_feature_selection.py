@@ -16,6 +16,8 @@ from tasks.errors import ManifestMismatch, RegistryError, TrainingFailed
 from tasks.exports import training_table
 from tasks.models.catalogue import FAMILIES, JOINT_FAMILIES, SCALE
 from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface, surface_version
+from tasks.storage.files import write_json, write_parquet
+from tasks.storage.hashes import sha256_of
 from tasks.training.feature_selection import (
     Evidence,
     alike,
@@ -29,7 +31,6 @@ from tasks.training.feature_selection import (
     surface_figure,
     write_surface,
 )
-from tasks.zones import sha256_of, write_json, write_parquet
 from tests.conftest import Registry
 
 pytestmark = pytest.mark.xdist_group("surface")  # what its fixtures make is dear: one process makes it

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from tasks.settings import Settings
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
 from tasks.warehouse.tables import tables
-from tasks.zones import Zones
 
 STAMP = pd.Timestamp("2024-01-03 00:05", tz="UTC")
 KINDS = {"STRING": None, "FLOAT64": np.nan, "INT64": None, "BOOL": None, "DATE": pd.NaT, "TIMESTAMP": STAMP}

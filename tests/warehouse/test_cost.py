@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from tasks.storage.zones import Zones
 from tasks.warehouse import cost, prices
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones
 from tests.warehouse.conftest import forecast, rows
 
 MB = prices.MB

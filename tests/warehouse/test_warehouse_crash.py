@@ -10,8 +10,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones
 
 pytestmark = [
     pytest.mark.faults,
@@ -24,7 +24,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 import numpy as np, pandas as pd
 from tasks.warehouse import duckdb as module
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 
 def die(*args, **kwargs):
     os.kill(os.getpid(), signal.SIGKILL)

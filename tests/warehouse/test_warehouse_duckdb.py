@@ -10,8 +10,9 @@ import duckdb
 import pytest
 
 from tasks.errors import WarehouseError
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones, exclusive
 
 FORECASTS = "forecasts.zl_forecasts_daily"
 
@@ -46,7 +47,7 @@ READ = """
 import sys
 from pathlib import Path
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 print(DuckDbWarehouse(Zones(Path(sys.argv[1]))).query("SELECT point FROM forecasts.zl_forecasts_daily")["point"][0])
 """
 

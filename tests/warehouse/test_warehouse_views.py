@@ -9,9 +9,9 @@ import pytest
 from tasks.errors import WarehouseError
 from tasks.features import in_sql
 from tasks.features.universe import feature_universe
+from tasks.storage.files import write_parquet
 from tasks.warehouse.daily_tables import sentiment
 from tasks.warehouse.views import views
-from tasks.zones import write_parquet
 
 FORECASTS = "forecasts.zl_forecasts_daily"
 

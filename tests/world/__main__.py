@@ -19,7 +19,8 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.registry import load_sources
 from tasks.settings import PROJECT, load_settings
-from tasks.zones import Zones, read_parquet, write_bytes
+from tasks.storage.files import read_parquet, write_bytes
+from tasks.storage.zones import Zones
 from tests.world.days import (
     Day,
     Home,

@@ -18,18 +18,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.context import Run, open_run
 from tasks.features.build import build_features
 from tasks.forecasting.forecast import forecast_day
 from tasks.gates.held import known_at_session
 from tasks.model_store.folder import FolderStore
 from tasks.panel.join import build_panel
+from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import adapter, landed, read
 from tasks.staging.gather import gather, stack
 from tasks.staging.stage import Staged, nothing_staged, read_staged
+from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tasks.zones import Zones
 from tests.world.published import Published
 from tests.world.server import World
 
@@ -127,7 +127,7 @@ class Home:
         """What the home knows of each cell as of a session."""
         return newest(self.staged(session), session)
 
-    def run(self, session: pd.Timestamp) -> Run:
+    def run(self, session: pd.Timestamp) -> RunContext:
         """The home's run, for reading."""
         return replace(open_at(self.home, self.registry), as_of=session)
 
@@ -142,7 +142,7 @@ class Home:
 class Recorded:
     """What the recorded origin knows on any day: the archive staged once, and champions trained once."""
 
-    run: Run
+    run: RunContext
     staged: list[Staged]
     models: Path
 
@@ -219,7 +219,7 @@ def known_at_another_time(live: pd.DataFrame, recorded: pd.DataFrame) -> pd.Data
     return found.assign(kind="known at another time")
 
 
-def served_too_early(run: Run, published: Published, *, since: pd.Timestamp) -> list[str]:
+def served_too_early(run: RunContext, published: Published, *, since: pd.Timestamp) -> list[str]:
     """Values in payloads landed ``since`` then that the archive says were not published when they were fetched.
 
     The product holds back what its release rule calls unpublished: only the payload shows what the world served.
@@ -250,7 +250,7 @@ def environment(**given: str) -> Iterator[None]:
             os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
 
 
-def open_at(home: Path, registry: Path) -> Run:
+def open_at(home: Path, registry: Path) -> RunContext:
     """Registry and zones of a home, in this process."""
     with environment(CBI_HOME=str(home), CBI_REGISTRY=str(registry)):
         return open_run(load_settings(), origin="live", as_of=None)

@@ -16,7 +16,8 @@ from tasks.settings import PROJECT, load_settings
 from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import ingest_source
 from tasks.staging.stage import Staged, stage_source
-from tasks.zones import Zones, read_parquet, write_parquet
+from tasks.storage.files import read_parquet, write_parquet
+from tasks.storage.zones import Zones
 
 END = pd.Timestamp("2023-12-29")
 

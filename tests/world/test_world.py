@@ -17,7 +17,7 @@ from tasks.settings import PROJECT
 from tasks.sources.ingest import Ingested, ingest_source
 from tasks.sources.payloads import landed
 from tasks.staging.stage import stage_source
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.conftest import Registry
 from tests.world.days import differences, environment, instant_of, newest, open_at, served_too_early
 from tests.world.dialects import DIALECTS

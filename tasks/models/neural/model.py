@@ -28,7 +28,7 @@ from tasks.models.neural.training import (
 )
 from tasks.models.neural.windows import DTYPE, Layout, RobustScaler, net_inputs, windows
 from tasks.quantiles import probability_above_zero
-from tasks.zones import read_json, write_bytes, write_json
+from tasks.storage.files import read_json, write_bytes, write_json
 
 CPU = torch.device("cpu")
 EXPLAIN_STEPS = 16  # of the path integral

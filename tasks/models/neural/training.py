@@ -25,7 +25,8 @@ from tasks.models.neural.loss import LossWeights, average, horizon_weights, pinb
 from tasks.models.neural.networks import Network
 from tasks.models.neural.options import NeuralOptions
 from tasks.models.neural.windows import windows
-from tasks.zones import fingerprint, write_bytes
+from tasks.storage.files import write_bytes
+from tasks.storage.hashes import fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Made:
+class DayResult:
     """What a daily run made, for those who publish and tell it.
 
     ``series`` is a line a series held, ``quarantine`` the refused cells, ``gates`` every gate's results; ``trained``

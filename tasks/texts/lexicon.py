@@ -1,7 +1,7 @@
 """What policy documents say: themes by the phrases of registry/policy_lexicon.yaml, scored by them or by FinBERT.
 
 A theme's score of a document is (up - down) / (up + down) phrases, in [-1, 1] (`lexicon-v1`); a document without a
-phrase of a theme has no score, which is not 0. Where FinBERT's weights are installed (tasks/panel/finbert.py) its tone
+phrase of a theme has no score, which is not 0. Where FinBERT's weights are installed (tasks/texts/finbert.py) its tone
 of the whole text takes the place of that figure; which document speaks of which theme stays the same. It lives here
 and not among the features because the panel holds numbers only: scores join it as derived series, each known when its
 document was.
@@ -13,9 +13,9 @@ import re
 
 import pandas as pd
 
-from tasks.panel.finbert import FinBert
 from tasks.registry import Lexicon, Theme
 from tasks.sources.texts import normalised
+from tasks.texts.finbert import FinBert
 
 
 def score_documents(documents: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:

@@ -28,11 +28,13 @@ from tasks.registry import (
 from tasks.settings import PROJECT, Settings
 from tasks.sources.archive import Progress, silently, unpack
 from tasks.sources.payloads import LIVE, RECORDED, adapter, read, recorded_files
-from tasks.zones import Zones, code_fingerprint, fingerprint, read_json
+from tasks.storage.files import read_json
+from tasks.storage.hashes import code_fingerprint, fingerprint
+from tasks.storage.zones import Zones
 
 
 @dataclass(frozen=True)
-class Run:
+class RunContext:
     """One run as of one session. ``zones`` is the home; ``work`` is where panel, features, labels and exports go.
 
     ``origin`` is ``live``, ``recorded`` or a folder; ``payloads`` is the folder that payloads are read from, None where
@@ -64,7 +66,7 @@ class Run:
         return self.origin if self.origin == RECORDED else "folder"
 
 
-def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Progress = silently) -> Run:
+def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Progress = silently) -> RunContext:
     """Load the registry and settle the session.
 
     Args:
@@ -80,7 +82,7 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Pr
     session = _session(sources, payloads, as_of)
     newest = newest_session(zones)
     is_replay = newest is not None and session < newest
-    return Run(
+    return RunContext(
         settings=settings,
         zones=zones,
         work=Zones(settings.home / "replays" / f"{session:%Y-%m-%d}") if is_replay else zones,
@@ -141,7 +143,7 @@ def code_version(settings: Settings) -> str:
     code = code_fingerprint(PROJECT / "tasks", PROJECT / "flows", settings.registry, settings.expectations)
     if settings.finbert is None:
         return code[:12]
-    from tasks.panel.finbert import FinBert
+    from tasks.texts.finbert import FinBert
 
     return fingerprint(code, FinBert(settings.finbert, settings.home / "finbert").name)[:12]
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import SettingsError
-from tasks.zones import fingerprint, read_json, sha256_of, write_json
+from tasks.storage.files import read_json, write_json
+from tasks.storage.hashes import fingerprint, sha256_of
 
 WEIGHTS = "model.safetensors"
 BATCH, TOKENS = 16, 256

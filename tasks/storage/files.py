@@ -1,4 +1,4 @@
-"""Where data lies under CBI_HOME, and the only ways to write there: whole files, atomically, under a lock.
+"""The only ways to write under CBI_HOME: whole files, atomically.
 
 A reader sees the old file or the new one, never a part. A kill -9 leaves at most a temporary file, which the
 next writer of that folder removes.
@@ -7,12 +7,10 @@ next writer of that folder removes.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 import re
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
-from tasks.errors import ManifestMismatch, SettingsError, StorageFailed, ZoneBusy
+from tasks.errors import ManifestMismatch, StorageFailed
+from tasks.storage.hashes import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,115 +28,6 @@ if TYPE_CHECKING:
 TEMPORARY = ".tmp-"
 UTF_8 = {"PYTHONUTF8": "1"}
 """What every Python process of ours is told: text and file names are UTF-8, whatever the locale."""
-
-
-@dataclass(frozen=True)
-class Zones:
-    """The folders under one CBI_HOME."""
-
-    home: Path
-
-    @property
-    def raw(self) -> Path:  # noqa: D102
-        return self.home / "raw"
-
-    @property
-    def recorded(self) -> Path:
-        """The unpacked copy of the recorded archive."""
-        return self.home / "recorded"
-
-    @property
-    def staging(self) -> Path:  # noqa: D102
-        return self.home / "staging"
-
-    @property
-    def quarantine(self) -> Path:  # noqa: D102
-        return self.home / "quarantine"
-
-    @property
-    def panel(self) -> Path:  # noqa: D102
-        return self.home / "panel"
-
-    @property
-    def features(self) -> Path:  # noqa: D102
-        return self.home / "features"
-
-    @property
-    def labels(self) -> Path:  # noqa: D102
-        return self.home / "labels"
-
-    @property
-    def exports(self) -> Path:  # noqa: D102
-        return self.home / "exports"
-
-    @property
-    def warehouse(self) -> Path:  # noqa: D102
-        return self.home / "warehouse"
-
-    @property
-    def fits(self) -> Path:
-        """What training has fitted so far, a folder a fit."""
-        return self.home / "fits"
-
-    @property
-    def search(self) -> Path:
-        """Studies of options, a database a family, and what each found."""
-        return self.home / "search"
-
-    @property
-    def models(self) -> Path:  # noqa: D102
-        return self.home / "models"
-
-    @property
-    def models_cache(self) -> Path:
-        """What this machine holds of a model store in the cloud."""
-        return self.home / "models-cache"
-
-    @property
-    def reports(self) -> Path:  # noqa: D102
-        return self.home / "reports"
-
-    @property
-    def logs(self) -> Path:
-        """What runs said, a JSON line each (tasks/logs.py)."""
-        return self.home / "logs"
-
-    @property
-    def locks(self) -> Path:  # noqa: D102
-        return self.home / "locks"
-
-
-# signs that no folder on the way to CBI_HOME may have in its name, and why
-UNUSABLE = {
-    "?": "DuckDB ends a file's name there and writes its log elsewhere",
-    "\\": "DuckDB reads it as the border between two folders",
-    "\0": "no system allows it",
-    "\n": "no message, unit or plist could name it in one line",
-    "\r": "no message, unit or plist could name it in one line",
-}
-
-
-def require_usable_home(home: Path) -> None:
-    """Refuse a CBI_HOME that cannot work, before anything is written.
-
-    Raises:
-        SettingsError: it or a folder above it is a file, or has a sign in its name that the warehouse cannot take.
-    """
-    name = str(home)
-    for sign, why in UNUSABLE.items():
-        if sign in name:
-            raise SettingsError(
-                f"CBI_HOME {name!r} has {sign!r} in its name: {why}. Set CBI_HOME to a folder without it"
-            )
-    if not name.isascii() and sys.getfilesystemencoding() != "utf-8":
-        raise SettingsError(
-            f"CBI_HOME {name!r} has letters beyond ASCII, and this process reads names as "
-            f"{sys.getfilesystemencoding()}. Set PYTHONUTF8=1, or a UTF-8 locale such as LC_ALL=C.UTF-8"
-        )
-    there = next(place for place in (home, *home.parents) if os.path.lexists(place))
-    if not there.is_dir():
-        what = "is a file" if there.is_file() else "is no folder"
-        raise SettingsError(f"CBI_HOME {home}: {there} {what}. Set CBI_HOME to a folder, or move the file away")
 
 
 def private_folder(path: Path) -> Path:
@@ -299,24 +187,6 @@ def read_parquet(path: Path, columns: list[str] | None = None, *, sha256: str | 
         ) from error
 
 
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def fingerprint(*parts: Any) -> str:
-    """A short stable hash of JSON-able values: the identity of a run's inputs."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def code_fingerprint(*places: Path) -> str:
-    """Hash of source files and folders that decide a result: a change of code or rules is a change of inputs."""
-    files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
-    kept = [file for file in files if file.is_file() and "__pycache__" not in file.parts]
-    return fingerprint([(file.name, sha256_of(file)) for file in kept])
-
-
 def stays_inside(name: str) -> bool:
     """Whether a file name that somebody else chose stays in the folder that it is joined to, on any system."""
     return not set(name) & {"\\", "\0"} and not {"", ".", ".."} & set(name.split("/"))
@@ -337,30 +207,6 @@ def sweep_temporary(folder: Path) -> None:
     if folder.is_dir():
         for left in folder.rglob(f"{TEMPORARY}*"):
             left.unlink(missing_ok=True)
-
-
-@contextmanager
-def exclusive(zones: Zones, name: str, *, wait_s: float = 120.0) -> Iterator[None]:
-    """Hold the lock ``name`` (a zone or a source); the operating system frees it when the process dies.
-
-    Raises:
-        ZoneBusy: another process held it for longer than ``wait_s``. StorageFailed: the lock cannot be written.
-    """
-    path = zones.locks / f"{name.replace('/', '-')}.lock"
-    lock = FileLock(path, timeout=wait_s)
-    try:
-        with refusals_told(zones.locks):
-            zones.locks.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout:
-        raise ZoneBusy(
-            f"{name}: another run has held {path} for {wait_s:.0f} s. Wait for it, or find it with "
-            f"`fuser {in_shell(path)}`"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @dataclass(frozen=True)

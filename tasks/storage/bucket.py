@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import CloudError, CloudUnreachable, ModelStoreError, SettingsError
 from tasks.gcp import credentials, explained, one_line
 from tasks.settings import Settings
-from tasks.zones import sha256_of, write_atomically
+from tasks.storage.files import write_atomically
+from tasks.storage.hashes import sha256_of
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob

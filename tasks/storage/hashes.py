@@ -1,0 +1,26 @@
+"""Hashes of files, values and code: what something was made from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short stable hash of JSON-able values: the identity of a run's inputs."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def code_fingerprint(*places: Path) -> str:
+    """Hash of source files and folders that decide a result: a change of code or rules is a change of inputs."""
+    files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*")))]
+    kept = [file for file in files if file.is_file() and "__pycache__" not in file.parts]
+    return fingerprint([(file.name, sha256_of(file)) for file in kept])
