@@ -138,7 +138,7 @@ test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on Duc
 	@touch $@
 
 soak: $(VENV)/dev ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
-	@$(RUN) -m flows.soak --sessions $(call quoted,$(or $(SESSIONS),250)) --from $(call quoted,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
+	@$(RUN) -m evidence.soak --sessions $(call quoted,$(or $(SESSIONS),250)) --from $(call quoted,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
 
 lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
 	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
@@ -155,16 +155,16 @@ audit-dependencies: $(VENV)/dev ## pinned packages against known vulnerabilities
 
 # -- evidence ------------------------------------------------------------------------------------------------------
 bake-off-report: $(VENV)/dev ## docs/results/bake_off.md and its figures, from the newest bake-off of BUDGET (default: full)
-	@$(RUN) -m tasks.reporting.bake_off_report --budget $(call quoted,$(or $(BUDGET),full))
+	@$(RUN) -m evidence.bake_off_report --budget $(call quoted,$(or $(BUDGET),full))
 
 bench: $(VENV)/dev ## measure, and write docs/results/bench.md
-	@$(RUN) -m bench
+	@$(RUN) -m evidence
 
 bench-peers: $(VENV)/dev ## libraries from outside on the same folds, in an environment of their own: docs/results/bench_peers.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
 	@test -x .venv-peers/bin/python || $(RUN) -m venv .venv-peers
-	@.venv-peers/bin/python -m pip install --quiet --quiet --requirement bench/peers/requirements.txt
-	@$(RUN) -m bench.peers .venv-peers/bin/python
+	@.venv-peers/bin/python -m pip install --quiet --quiet --requirement evidence/peers/requirements.txt
+	@$(RUN) -m evidence.peers .venv-peers/bin/python
 
 surface: $(VENV)/dev ## choose the production surface on what the last run left: writes registry/production_surface.yaml
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
@@ -174,20 +174,20 @@ device-check: $(VENV)/train ## every neural family for one batch on CBI_DEVICE (
 	@$(RUN) -m tasks.models.neural.device_check
 
 false-prices: $(VENV)/dev ## false prices planted end to end, and true extremes: what is caught, published, kept; docs/results/false_prices.md
-	@$(RUN) -m bench.false_prices
+	@$(RUN) -m evidence.false_prices
 
 time-machine: $(VENV)/dev ## past days, and sources dead for 30 to 400 sessions: what stops, degrades, says so; docs/results/time_machine.md
-	@$(RUN) -m bench.time_machine
+	@$(RUN) -m evidence.time_machine
 
 proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
-	@$(RUN) -m tasks.proofs
+	@$(RUN) -m evidence.proofs
 
 sql-check: $(VENV)/cloud ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
 	@$(RUN) -m tasks.warehouse.sql_check
 
 cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md, from the published DuckDB warehouse
-	@$(RUN) -m tasks.warehouse.cost
+	@$(RUN) -m evidence.bigquery_cost
 
 docs: $(VENV)/base ## write docs/data_dictionary.md from the registry
 	@$(RUN) -m tasks.reporting.data_dictionary
@@ -213,5 +213,5 @@ world: $(VENV)/dev ## consecutive live days in a world served from the archive, 
 	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))
 
 cost-of-a-day: $(VENV)/dev ## what daily, health and audit cost after 30, 300 and 1,500 live days; writes docs/results/cost_of_a_day.md
-	@$(RUN) -m bench.cost_of_a_day
+	@$(RUN) -m evidence.cost_of_a_day
 .PHONY: world cost-of-a-day

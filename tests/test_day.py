@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.time_machine import BESIDE_PRICE, PRICE, Outcome, cut, fit_champions, run_day
+from evidence.time_machine import BESIDE_PRICE, PRICE, Outcome, cut, fit_champions, run_day
 from tasks.calendar import as_of_instants, sessions
 from tasks.day import day_of
 from tasks.gates.run import pass_gate

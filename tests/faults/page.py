@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 
-from tasks.operations.soak import commit, machine
+from evidence.machine import stamp
 
 # fault, what happens, and words of the tests that show it
 TOLD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
@@ -68,9 +67,10 @@ def table() -> str:
     lines = [
         "# Faults survived",
         "",
-        f"Written by `make test-faults` on {time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, commit `{commit()}`; "
-        f"{machine()}. The last column is measured by the tests, on real processes: from the fault's end, or from the "
-        "start of the run that heals, until all is well; where nothing has to heal, the test's own time.",
+        stamp("make test-faults"),
+        "",
+        "The last column is measured by the tests, on real processes: from the fault's end, or from the start of "
+        "the run that heals, until all is well; where nothing has to heal, the test's own time.",
         "",
         "| fault | what happens | lost | tests | healed in |",
         "|---|---|---|---|---:|",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.operations.soak import days_over
+from evidence.soak_report import days_over
 from tasks.settings import PROJECT
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.long]
@@ -21,7 +21,7 @@ def test_sessions_with_kills_end_with_the_warehouse_of_those_without(
     archive: Path, few_families: Path, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "CBI_HOME": str(tmp_path), "CBI_REGISTRY": str(few_families)}
-    soak = [sys.executable, "-m", "flows.soak", "--sessions", "4", "--from", "2012-01-03", "--kill-share", "0.6"]
+    soak = [sys.executable, "-m", "evidence.soak", "--sessions", "4", "--from", "2012-01-03", "--kill-share", "0.6"]
     command = [*soak, "--every", "4", "--origin", str(archive)]
     with subprocess.Popen(command, cwd=PROJECT, env=environment) as stopped:
         homes = [tmp_path / "soak" / name for name in ("killed", "undisturbed")]

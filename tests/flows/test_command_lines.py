@@ -33,7 +33,7 @@ def python(*words: str, home: Path | None = None, **environment: str) -> subproc
     )
 
 
-@pytest.mark.parametrize("name", [*(f"flows.{name}" for name in COMMANDS), "tasks.warehouse", "tasks.warehouse.cost"])
+@pytest.mark.parametrize("name", [*(f"flows.{name}" for name in COMMANDS), "tasks.warehouse", "evidence.bigquery_cost"])
 def test_help_has_an_example_and_is_no_run(name, tmp_path):
     asked = python("-m", name, "--help", home=tmp_path / "home")
     assert asked.returncode == 0, asked.stderr

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from evidence import bigquery_cost as cost
 from tasks.storage.zones import Zones
-from tasks.warehouse import cost, prices
+from tasks.warehouse import prices
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tests.warehouse.conftest import forecast, rows
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from evidence.machine import stamp
 from tasks.calendar import sessions
 from tasks.registry import load_sources
 from tasks.settings import PROJECT, load_settings
@@ -169,7 +170,9 @@ def page(done: list[Compared], first: Compared | None, *, planned: int, seconds:
     lines = [
         "# A world to run in",
         "",
-        "Written by `make world` (`python -m tests.world`). One loopback server answers as every live source does, "
+        stamp("make world"),
+        "",
+        "One loopback server answers as every live source does, "
         "from the recorded archive, as of a simulated day. `CBI_NOW` sets the clock of each daily run, which is a "
         "process of its own. What is compared is described in tests/world/days.py.",
         "",

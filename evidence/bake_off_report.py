@@ -1,0 +1,482 @@
+"""``python -m evidence.bake_off_report``: the newest bake-off of a budget, from the model store to a report.
+
+Writes ``docs/results/bake_off.md`` and its figures: generated, never edited. Reads what training stored under CBI_HOME
+(forecasts and figures of each version), the fits behind it, and the training files it was made from.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evidence.bake_off_findings import aspiration_table, findings, leaderboard_table, skill_table, slice_table, table
+from evidence.machine import commit
+from tasks.command_line import command
+from tasks.errors import CbiError, ManifestMismatch, ModelStoreError, TrainingFailed
+from tasks.evaluation.calibration import static_and_adaptive
+from tasks.evaluation.comparison import NAIVE, by_regime, by_year, leaderboard, sliced
+from tasks.evaluation.promotion import Audit, refusal, unmet_gates, verdict
+from tasks.exports import check_exports, file_name
+from tasks.model_store.contest import compare, read_audit
+from tasks.model_store.open import open_store
+from tasks.model_store.protocol import Version
+from tasks.models.catalogue import BASELINE, ENSEMBLE, SCALE
+from tasks.models.forecaster import Problem, forecaster
+from tasks.registry import Models, QualityGates, load_models, load_quality_gates, load_regime_calendar, load_surface
+from tasks.reporting.evaluation_charts import (
+    forecast_and_outcome_figure,
+    group_importance_figure,
+    leaderboard_figure,
+    reliability_figure,
+)
+from tasks.run import RunContext, open_run
+from tasks.settings import PROJECT, load_settings
+from tasks.storage.files import read_json, read_parquet, write_bytes
+from tasks.storage.zones import Zones
+from tasks.training.blending import REGIMES, ensemble
+from tasks.training.importance import ablation, grouped_permutation
+
+REPORT = Path("docs/results/bake_off.md")
+FIGURES = Path("docs/images")
+BREAK = ("2020-01-01", "2022-12-31")
+EXPLAINED = ("ridge", "lightgbm")  # learn from features, and are refitted in seconds
+ABLATED = "ridge"
+
+
+@dataclass(frozen=True)
+class BakeOff:
+    """The newest bake-off of a budget, as the store holds it."""
+
+    versions: tuple[Version, ...]
+    board: pd.DataFrame
+    audit: Audit | None
+
+    @property
+    def horizons(self) -> list[str]:
+        """Shortest first."""
+        return list(dict.fromkeys(version.horizon for version in self.versions))
+
+    def version(self, family: str, horizon: str) -> Version:
+        """Of a family and horizon that are in it."""
+        return next(v for v in self.versions if (v.family, v.horizon) == (family, horizon))
+
+    @cached_property
+    def oofs(self) -> dict[str, dict[str, pd.DataFrame]]:
+        """horizon: family: its out-of-fold forecasts as issued; families without a fold are left out."""
+        found: dict[str, dict[str, pd.DataFrame]] = {horizon: {} for horizon in self.horizons}
+        for version in self.versions:
+            oof = read_parquet(version.folder / "oof.parquet")
+            if len(oof):
+                found[version.horizon][version.family] = oof
+        return found
+
+    def shown(self, horizon: str) -> str:
+        """The family that is looked at closely: the ensemble, or the baseline where there is none."""
+        return ENSEMBLE if ENSEMBLE in self.oofs[horizon] else BASELINE
+
+    def promoted(self, horizon: str) -> str | None:
+        """The family that meets the gates with the lowest loss, where the budget promotes."""
+        held = self.board[(self.board["horizon"] == horizon) & self.board["champion"]]
+        return str(held["family"].iloc[0]) if len(held) else None
+
+
+def newest_bake_off(run: RunContext, budget: str, *, models: Models, gates: QualityGates) -> BakeOff:
+    """The bake-off of ``budget`` with the newest session, of those the one stored last.
+
+    Raises:
+        ModelStoreError: the store has none. ManifestMismatch: the training files are not those it was made from.
+    """
+    store = open_store(run.settings)
+    horizons = list(run.horizons.horizons)
+    held = [v for v in store.versions(BASELINE, horizons[0]) if v.metadata.get("budget") == budget]
+    if not held:
+        raise ModelStoreError(
+            f"{store.place} has no bake-off of budget {budget}; run `python -m flows.training --budget {budget}`"
+        )
+    newest = max(held, key=lambda version: (version.trained_as_of, version.number)).metadata["run"]
+    versions = [v for horizon in horizons for v in store.of_horizon(horizon) if v.metadata["run"] == newest]
+    files = check_exports(run.work.exports)["files"]
+    for version in versions:
+        if files[file_name("prod", version.horizon)]["sha256"] != version.metadata["data_snapshot"]:  # type: ignore[index]
+            raise ManifestMismatch(
+                f"{run.work.exports / file_name('prod', version.horizon)} is not the file that {version.name} was "
+                f"trained on; run `python -m flows.training --budget {budget}` on the files that are there now"
+            )
+    audit = read_audit(store)
+    refused = {v.name: verdict(v, v.metrics, gates.promotion, audit, code_version=run.code_version) for v in versions}
+    board = compare(versions, refused)
+    promotes = not models.budgets[budget].last_test_years
+    return BakeOff(tuple(versions), board if promotes else board.assign(champion=False), audit)
+
+
+def raw_forecasts(bake_off: BakeOff, zones: Zones, family: str, horizon: str) -> dict[str, pd.DataFrame]:
+    """Out-of-fold forecasts before any calibration, of a family or of each member of the ensemble.
+
+    Raises:
+        TrainingFailed: a fit is gone.
+    """
+    fits = bake_off.version(family, horizon).metadata["fits"]
+    found = {}
+    for part, years in dict(fits).items():
+        paths = [zones.fits / identity / f"forecasts.{horizon}.parquet" for year, identity in years.items()]
+        folds = [path for year, path in zip(years, paths, strict=True) if year != "0"]
+        if gone := [path for path in folds if not path.exists()]:
+            raise TrainingFailed(f"{gone[0]} is gone; run `python -m flows.training` with the same budget again")
+        parts = [frame for frame in map(read_parquet, folds) if len(frame)]
+        if parts:
+            found[part] = pd.concat(parts, ignore_index=True)
+    return found
+
+
+def calibrations(bake_off: BakeOff, run: RunContext, family: str, horizon: str) -> pd.DataFrame:
+    """Uncalibrated, static and adaptive over the break of 2020 to 2022, and the forecasts as they were issued."""
+    levels, sessions = tuple(run.horizons.quantiles), run.horizons.horizons[horizon].sessions
+    step = run.horizons.walk_forward.origin_step_sessions
+    held = read_parquet(run.work.exports / file_name("prod", horizon), columns=["date", SCALE, *REGIMES])
+    raw = raw_forecasts(bake_off, run.zones, family, horizon)
+    alone = raw[family] if family in raw else ensemble(raw, held, levels, horizon=sessions, step=step)
+    rows = []
+    for name, oof in {"": alone, "as issued": bake_off.oofs[horizon][family]}.items():
+        known = oof[oof["target_log_return"].notna() & oof["p50"].notna()].reset_index(drop=True)
+        features = held.set_index("date").loc[known["date"]].reset_index()
+        found = static_and_adaptive(known, features, levels, horizon=sessions, step=step, first=BREAK[0], last=BREAK[1])
+        rows.append(found.iloc[:1].assign(calibration=name) if name else found)
+    return pd.concat(rows, ignore_index=True).assign(horizon=horizon, family=family)
+
+
+def shared_origins(oofs: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Every family's scored forecasts at the origins that all of them have."""
+    scored = {family: oof[oof["scored"] & oof["p50"].notna()] for family, oof in oofs.items()}
+    scored = {family: oof for family, oof in scored.items() if len(oof)}
+    shared = set.intersection(*(set(oof["date"]) for oof in scored.values())) if scored else set()
+    return {family: oof[oof["date"].isin(shared)] for family, oof in scored.items()}
+
+
+def importances(run: RunContext, models: Models) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Grouped permutation importance and ablation at every horizon, with ``horizon`` and ``family``."""
+    surface = load_surface(run.settings.registry, run.features)
+    groups, plan = run.features.category_of, run.horizons.walk_forward
+    own = {name: group for name, group in groups.items() if group in models.families[ABLATED].groups}
+    from tasks.models.ridge import NO_DRIVER  # what its scale is made of: without these it is no forecast
+
+    found, without = [], []
+    for horizon, entry in run.horizons.horizons.items():
+        held = read_parquet(run.work.exports / file_name("prod", horizon))
+        problem = Problem(horizon, entry.sessions, tuple(run.horizons.quantiles))
+        for family in EXPLAINED:
+            columns = models.columns(family, run.features, surface)
+            told = grouped_permutation(forecaster(family), problem, held, columns, groups, plan)
+            found.append(told.assign(horizon=horizon, family=family))
+        columns = models.columns(ABLATED, run.features, surface)
+        left = ablation(forecaster(ABLATED), problem, held, columns, own, plan, kept=NO_DRIVER)
+        without.append(left.assign(horizon=horizon, family=ABLATED))
+    return pd.concat(found, ignore_index=True), pd.concat(without, ignore_index=True)
+
+
+def write_report(
+    bake_off: BakeOff, run: RunContext, models: Models, gates: QualityGates, *, into: Path, budget: str
+) -> Path:
+    """The report and its figures, under ``into``; returns the report."""
+    horizons, board = bake_off.horizons, bake_off.board
+    levels, step = tuple(run.horizons.quantiles), run.horizons.walk_forward.origin_step_sessions
+    measured = board.dropna(subset=["pinball_log_return"])
+    if measured.empty:
+        raise TrainingFailed(f"the bake-off of budget {budget} has no fold with a known outcome; there is no report")
+    images = into / FIGURES
+    shown = {h: _scored(bake_off.oofs[h][bake_off.shown(h)]) for h in horizons if bake_off.shown(h) in bake_off.oofs[h]}
+    leaderboard_figure(images / "leaderboard.png", {h: measured[measured["horizon"] == h] for h in horizons})
+    lengths = {h: run.horizons.horizons[h].sessions for h in horizons}
+    reliability_figure(images / "reliability.png", shown, levels, lengths, step=step)
+    forecast_and_outcome_figure(images / "forecast_and_outcome.png", shown, levels)
+    permuted, without = importances(run, models)
+    if len(permuted):
+        group_importance_figure(images / "group_importance.png", permuted)
+    promotes = not models.budgets[budget].last_test_years
+    lines = _head(bake_off, run, budget)
+    lines += ["## In plain words", "", *(f"- {told}" for told in findings(board, gates.aspirations, promotes=promotes))]
+    lines += ["", *_leaderboards(bake_off, run, gates, promotes=promotes)]
+    lines += ["## Aspirations", "", *aspiration_table(board, gates.aspirations)]
+    lines += _shared(bake_off, run, gates)
+    lines += _slices(bake_off, run, gates)
+    lines += _calibration(bake_off, run)
+    lines += _groups(permuted, without)
+    lines += ["## Families", "", *table(["family", "what it is"], [[f, e.title] for f, e in models.families.items()])]
+    lines += [f"`{ENSEMBLE}` averages the quantiles of {', '.join(models.ensemble)}.", ""]
+    return write_bytes(into / REPORT, "\n".join(lines).encode())
+
+
+def _head(bake_off: BakeOff, run: RunContext, budget: str) -> list[str]:
+    one = bake_off.versions[0].metadata
+    folds = bake_off.board.dropna(subset=["folds"]) if "folds" in bake_off.board else bake_off.board
+    counts = ", ".join(f"{len(part)} with {count:.0f}" for count, part in folds.groupby("folds"))
+    snapshots = {h: str(bake_off.version(BASELINE, h).metadata["data_snapshot"]) for h in bake_off.horizons}
+    facts = {
+        "Commit": commit(),
+        "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "Session": f"{one['trained_as_of']}; nothing known later is in it",
+        "Data (SHA-256 of the training files)": ", ".join(f"{h} `{digest[:16]}`" for h, digest in snapshots.items()),
+        "Budget and run": f"`{budget}`, run `{one['run']}`, {bake_off.board['family'].nunique()} families with the "
+        f"ensemble, {len(bake_off.horizons)} horizons",
+        "Scored calendar years of a family and horizon": counts,
+        "Folds": f"expanding, first test year {run.horizons.walk_forward.first_test_year}, an origin every "
+        f"{run.horizons.walk_forward.origin_step_sessions} sessions, purged by the horizon",
+        "Leakage audit": "none" if bake_off.audit is None else _audit(bake_off, run),
+    }
+    return [
+        "# The bake-off (written by `make bake-off-report`: generated, never edited)",
+        "",
+        *(f"- {name}: {value}" for name, value in facts.items()),
+        "",
+    ]
+
+
+def _audit(bake_off: BakeOff, run: RunContext) -> str:
+    audit = bake_off.audit
+    assert audit is not None
+    same = audit.code_version == run.code_version and all(
+        audit.data_snapshots.get(v.horizon) == v.metadata["data_snapshot"] for v in bake_off.versions
+    )
+    outcome = "passed" if audit.passed else "failed"
+    return f"{outcome}, as of {audit.as_of}, of {'this' if same else 'another'} data and code"
+
+
+def _leaderboards(bake_off: BakeOff, run: RunContext, gates: QualityGates, *, promotes: bool) -> list[str]:
+    lines = [
+        "## Leaderboard",
+        "",
+        "Out-of-fold forecasts with adaptive bands, as issued. Skill is in pinball loss over the better naive, chosen "
+        "with hindsight on the origins of the row; brackets are 90% intervals (moving-block bootstrap). A row is "
+        "measured on the origins it has: where these differ (nets run on the last years only), losses are not "
+        "comparable between rows, skill only roughly. DM p: one-sided Diebold-Mariano. Sharpe: sign strategy on "
+        f"periods that do not overlap, after {gates.trading_cost.round_trip_cents_lb:g} cents/lb a round trip. "
+        "Pinball, CRPS and width in log return, RMSE in cents/lb. In bold: promoted.",
+        "",
+        f"![Skill over the better naive]({_link('leaderboard.png')})",
+        "",
+    ]
+    for horizon in bake_off.horizons:
+        part = bake_off.board[bake_off.board["horizon"] == horizon]
+        lines += [f"### {horizon}", "", *leaderboard_table(part)]
+        if promotes:
+            lines += _promotion(bake_off, run, gates, horizon)
+    return lines
+
+
+def _promotion(bake_off: BakeOff, run: RunContext, gates: QualityGates, horizon: str) -> list[str]:
+    promoted = bake_off.promoted(horizon)
+    lines = [f"Promoted: {promoted}. The others:", ""]
+    for version in bake_off.versions:
+        if version.horizon != horizon or version.family == promoted:
+            continue
+        reasons = list(unmet_gates(version.metrics, gates.promotion)) if version.family != BASELINE else []
+        if refusal(version, gates.promotion, bake_off.audit, code_version=run.code_version):
+            reasons.append(
+                f"its direction hit rate is above {gates.promotion.max_direction_hit_rate_pct:g}% and no passing "
+                f"leakage audit is of this data and code"
+            )
+        lines.append(f"- {version.family}: {'; '.join(reasons) or f'its pinball loss is not below that of {promoted}'}")
+    return [*lines, ""]
+
+
+def _shared(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str]:
+    boards = {}
+    for horizon, oofs in bake_off.oofs.items():
+        shared = shared_origins(oofs)
+        if len({len(_scored(oof)) for oof in oofs.values()}) > 1 and shared and len(next(iter(shared.values()))):
+            boards[horizon] = leaderboard(shared, tuple(run.horizons.quantiles), **_measured_as(run, gates, horizon))
+    if not boards:
+        return []
+    spans = ", ".join(
+        f"{h} {board['origins'].iloc[0]} origins, {board['first_origin'].iloc[0]} to {board['last_origin'].iloc[0]}"
+        for h, board in boards.items()
+    )
+    return [
+        "## On the origins that every family has",
+        "",
+        f"Skill % over the better naive of these origins with its 90% interval, and what the 80% band held: {spans}.",
+        "",
+        *skill_table(boards, list(boards)),
+    ]
+
+
+def _slices(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str]:
+    regimes, levels = load_regime_calendar(run.settings.registry), tuple(run.horizons.quantiles)
+    final = bake_off.versions[0].trained_as_of.year
+    by: dict[str, list[pd.DataFrame]] = {"regime": [], "year": []}
+    last: dict[str, pd.DataFrame] = {}
+    for horizon, oofs in bake_off.oofs.items():
+        how = _measured_as(run, gates, horizon)
+        close = {bake_off.shown(horizon), bake_off.promoted(horizon) or bake_off.shown(horizon)}
+        some = {family: oof for family, oof in oofs.items() if family in close or family in NAIVE}
+        for name, cut in {
+            "regime": {family: by_regime(oof, regimes) for family, oof in some.items()},
+            "year": {family: by_year(oof) for family, oof in some.items()},
+        }.items():
+            found = sliced(some, cut, levels, **how)
+            by[name].append(found[found["family"].isin(close)].assign(horizon=horizon))
+        years = {family: by_year(oof).where(oof["date"].dt.year == final) for family, oof in oofs.items()}
+        last[horizon] = sliced(oofs, years, levels, **how)
+    lines = [
+        "## By regime and by year",
+        "",
+        "Skill % with its 90% interval where there are enough origins for one, and what the 80% band held. The naive "
+        "is the one that was better over the whole. An origin belongs to the year and regime it lies in, not to that "
+        "of its outcome.",
+        "",
+    ]
+    told = {h: bake_off.promoted(h) for h in bake_off.horizons}
+    for name, frames in by.items():
+        frame = pd.concat(frames, ignore_index=True)
+        lines += [f"### The ensemble by {name}", ""]
+        lines += slice_table(_family(frame, {h: bake_off.shown(h) for h in told}), bake_off.horizons, name=name)
+        if any(told.values()):
+            lines += [f"### What is promoted ({', '.join(f'{h} {f}' for h, f in told.items())}) by {name}", ""]
+            lines += slice_table(_family(frame, told), bake_off.horizons, name=name)
+    lines += [
+        f"## The final calendar year, {final}",
+        "",
+        *_final_year(bake_off, last, final),
+    ]
+    return lines
+
+
+def _final_year(bake_off: BakeOff, last: Mapping[str, pd.DataFrame], final: int) -> list[str]:
+    if not any(len(board) for board in last.values()):
+        return [f"No family has a scored origin in {final} whose outcome is known.", ""]
+    counted = ", ".join(f"{h} {int(board['origins'].max()) if len(board) else 0}" for h, board in last.items())
+    return [
+        f"This is the one look at {final} by itself: nothing was chosen on it. It is in the leaderboard above too, as "
+        f"every scored year is. Columns as above; origins end where outcomes are not yet known: {counted}.",
+        "",
+        *skill_table(last, bake_off.horizons),
+    ]
+
+
+def _calibration(bake_off: BakeOff, run: RunContext) -> list[str]:
+    frames = [calibrations(bake_off, run, bake_off.shown(h), h) for h in bake_off.oofs if bake_off.oofs[h]]
+    rows = [
+        [
+            str(row["horizon"]),
+            str(row["calibration"]),
+            f"{row['origins']:.0f}",
+            *("none" if not row["origins"] else f"{row[f'coverage_{band}']:.1%}" for band in (50, 80, 90)),
+            "none" if not row["origins"] else f"{row['pinball_log_return']:.5f}",
+        ]
+        for row in pd.concat(frames).to_dict("records")
+    ]
+    return [
+        "## Calibration",
+        "",
+        f"![Reliability]({_link('reliability.png')})",
+        "",
+        f"![Forecast and outcome]({_link('forecast_and_outcome.png')})",
+        "",
+        f"Both figures are of `{'`, `'.join(sorted({bake_off.shown(h) for h in bake_off.horizons}))}`, as issued. Over "
+        f"the break of {BREAK[0][:4]} to {BREAK[1][:4]}, its quantiles averaged from uncalibrated members, the same "
+        "with static and with adaptive calibration, and as issued (members and average with adaptive bands):",
+        "",
+        *table(["horizon", "calibration", "origins", "50% held", "80% held", "90% held", "pinball"], rows),
+    ]
+
+
+def _groups(permuted: pd.DataFrame, without: pd.DataFrame) -> list[str]:
+    lines = ["## Which groups of features earn their place", ""]
+    if permuted.empty:
+        return [*lines, "No fold before the final year could be fitted.", ""]
+    horizons = list(dict.fromkeys(permuted["horizon"]))
+    lines += [
+        "Increase of pinball loss in percent when a group's values are those of other days of the fold's training "
+        "window (blocks of 21 sessions, five draws): mean of the folds ± their standard deviation, and in how many "
+        "folds it was above zero. Folds before the final year only.",
+        "",
+        f"![Importance of groups]({_link('group_importance.png')})",
+        "",
+    ]
+    for family in dict.fromkeys(permuted["family"]):
+        part = permuted[permuted["family"] == family]
+        held = {(row["group"], row["horizon"]): row for row in part.to_dict("records")}
+        order = part.groupby("group")["increase_pct"].mean().sort_values(ascending=False).index
+        rows = []
+        for group in order:
+            cells = [held.get((group, h)) for h in horizons]
+            features = next(cell["features"] for cell in cells if cell is not None)
+            rows.append([str(group), f"{features}", *("none" if cell is None else _effect(cell) for cell in cells)])
+        lines += [f"### {family}", "", *table(["group", "features", *horizons], rows)]
+    lines += [
+        f"### {ABLATED} without a group",
+        "",
+        "Skill % of the whole over itself refitted without the group, with its 90% interval; above zero the group "
+        "earns its place. What the scale is made of stays in.",
+        "",
+    ]
+    ablated = {(row["group"], row["horizon"]): row for row in without.to_dict("records")}
+    rows = [
+        [str(group), *("none" if (group, h) not in ablated else _skill(ablated[group, h]) for h in horizons)]
+        for group in dict.fromkeys(without.get("group", pd.Series(dtype="str")))
+    ]
+    return [*lines, *table(["group", *horizons], rows)]
+
+
+def _effect(row: Mapping[Any, Any]) -> str:
+    spread = "" if pd.isna(row["spread_pct"]) else f" ± {row['spread_pct']:.2f}"
+    return f"{row['increase_pct']:+.2f}{spread}, {row['folds_above_zero']:.0f} of {row['folds']:.0f}"
+
+
+def _skill(row: Mapping[Any, Any]) -> str:
+    bounds = "" if pd.isna(row["skill_pct_low"]) else f" ({row['skill_pct_low']:+.2f} to {row['skill_pct_high']:+.2f})"
+    return f"{row['skill_pct']:+.2f}{bounds}"
+
+
+def _family(slices: pd.DataFrame, families: Mapping[str, str | None]) -> pd.DataFrame:
+    return slices[slices["family"] == slices["horizon"].map(families)]
+
+
+def _scored(oof: pd.DataFrame) -> pd.DataFrame:
+    return oof[oof["scored"] & oof["p50"].notna()]
+
+
+def _measured_as(run: RunContext, gates: QualityGates, horizon: str) -> dict[str, Any]:
+    return {
+        "sessions": run.horizons.horizons[horizon].sessions,
+        "step": run.horizons.walk_forward.origin_step_sessions,
+        "round_trip_cost_cents_lb": gates.trading_cost.round_trip_cents_lb,
+    }
+
+
+def _link(figure: str) -> str:
+    return f"../{FIGURES.name}/{figure}"
+
+
+def main() -> int:
+    """Command line."""
+    parser = command("evidence.bake_off_report", __doc__, "--budget full")
+    parser.add_argument("--budget", default="full", help="a budget of registry/models.yaml")
+    parser.add_argument("--into", type=Path, default=PROJECT, help="folder under which docs/ is written")
+    given = parser.parse_args()
+    try:
+        settings = load_settings()
+        held = read_json(Zones(settings.home).exports / "manifest.json")
+        if held is None:
+            raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
+        run = open_run(settings, origin="live", as_of=held["as_of"])
+        models, gates = load_models(settings.registry, run.features), load_quality_gates(settings.registry)
+        if given.budget not in models.budgets:
+            raise ModelStoreError(f"no budget `{given.budget}`; known: {', '.join(models.budgets)}")
+        bake_off = newest_bake_off(run, given.budget, models=models, gates=gates)
+        path = write_report(bake_off, run, models, gates, into=given.into, budget=given.budget)
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    print(f"Report: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

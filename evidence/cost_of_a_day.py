@@ -1,0 +1,246 @@
+"""``python -m evidence.cost_of_a_day``: what daily, health and audit cost after 30, 300 and 1,500 live days.
+
+Homes are built, not lived through: of each earlier session the payloads that a live run would have landed are cut out
+of what the archive recorded (Yahoo and FRED's daily series each session, CFTC each week), and the warehouse has the
+rows of as many sessions. Then two live days run against the world of tests/world; the second one is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from evidence.machine import stamp
+from tasks.calendar import sessions
+from tasks.registry import DataSources, SourceSpec, load_sources
+from tasks.settings import PROJECT, load_settings
+from tasks.storage.files import write_bytes
+from tasks.storage.zones import Zones
+from tests.world.days import Home, instant_of
+from tests.world.dialects import RECORDED, text
+from tests.world.published import Published, published, trained_home, unpacked
+from tests.world.server import World, point_at, served
+
+LAST = "2023-12-29"
+BUILT = ("yahoo", "fred", "cftc")
+PAGE = PROJECT / "docs" / "results" / "cost_of_a_day.md"
+
+
+def build_home(home: Path, days: int, held: Published, sources: DataSources, trained: Path) -> int:
+    """A home as after ``days`` live days, the last two of them still to come; the number of payloads landed."""
+    ends = list(sessions(last=LAST))[-days - 2 : -2]
+    landed = 0
+    for source in BUILT:
+        spec = sources.source(source)
+        for series in spec.fetched:
+            for end, content, asked_from, newest in _payloads(held, source, series, spec, ends):
+                landed += _land(home, source, series, spec, end, content, asked_from, newest)
+    shutil.copytree(trained / "models", home / "models")
+    shutil.copytree(trained / "warehouse", home / "warehouse")
+    _fill_warehouse(home / "warehouse" / "cbi.duckdb", ends)
+    return landed
+
+
+def _payloads(
+    held: Published, source: str, series: str, spec: SourceSpec, ends: list[pd.Timestamp]
+) -> Iterator[tuple[pd.Timestamp, bytes, str, str]]:
+    """What was served of a series: all of it on the first day, then the window asked for wherever it says more."""
+    whole = held.at(source, series, instant_of(ends[-1]))
+    if source == "yahoo":
+        whole = whole[whole["close"].notna()] if "close" in whole else whole.iloc[:0]
+    if whole.empty:
+        return
+    due = held.first_published(source, series).reindex(whole.index)
+    lines, before, first = _lines(source, series, whole, spec), b"", True
+    dates = whole.index.to_numpy()
+    for end in ends:
+        stop = int((due <= instant_of(end)).sum())
+        if not stop:
+            continue
+        start = 0
+        if not first:
+            since = pd.Timestamp(dates[stop - 1]) - pd.Timedelta(days=max(spec.refetch_days, 7))
+            start = int(dates.searchsorted(since.to_datetime64()))
+        content = _content(source, series, lines[start:stop])
+        if content != before:
+            asked = spec.first_date if first else pd.Timestamp(dates[start]).date()
+            yield end, content, str(asked), str(pd.Timestamp(dates[stop - 1]).date())
+        before, first = content, False
+
+
+def _lines(source: str, series: str, whole: pd.DataFrame, spec: SourceSpec) -> list[str]:
+    """Each date as its source prints it."""
+    if source == "yahoo":
+        names = ["open", "high", "low", "close", "adj_close", "volume"]
+        rows = whole.reindex(columns=names).to_numpy()
+        return [
+            f"{day:%Y-%m-%d}," + ",".join("" if pd.isna(cell) else text(cell) for cell in row)
+            for day, row in zip(whole.index, rows, strict=True)
+        ]
+    if source == "fred":
+        return [f"{day:%Y-%m-%d},{text(value)}" for day, value in whole["value"].items()]
+    code = series.split(".")[-1]
+    return [
+        json.dumps(
+            {"cftc_contract_market_code": code, "report_date_as_yyyy_mm_dd": f"{day:%Y-%m-%d}T00:00:00.000"}
+            | {name: text(row[field]) for field, name in spec.fields.items() if pd.notna(row.get(field))}
+        )
+        for day, row in whole.iterrows()
+    ]
+
+
+def _content(source: str, series: str, lines: list[str]) -> bytes:
+    if source == "cftc":
+        return f"[{', '.join(lines)}]".encode()
+    head = "Date,Open,High,Low,Close,Adj Close,Volume" if source == "yahoo" else f"observation_date,{series}"
+    return ("\n".join([head, *lines]) + "\n").encode()
+
+
+def _land(
+    home: Path, source: str, series: str, spec: SourceSpec, end: pd.Timestamp, content: bytes, asked: str, newest: str
+) -> int:
+    """One payload and its sidecar, as ``tasks.sources.payloads.land`` writes them."""
+    at = instant_of(end) + pd.Timedelta(minutes=1)
+    folder = home / "raw" / source / series
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{at:%Y-%m-%dT%H%M%S.%fZ}.{'json' if source == 'cftc' else 'csv'}"
+    (folder / name).write_bytes(content)
+    sidecar = {
+        "source": source,
+        "series": series,
+        "file": name,
+        "url": f"{spec.endpoint}?{series}",
+        "fetched_at": at.isoformat(),
+        "day_known_only": False,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "bytes": len(content),
+        "newest": newest,
+        "asked_from": asked,
+    }
+    (folder / f"{name}.sidecar.json").write_text(json.dumps(sidecar, indent=1, sort_keys=True))
+    return 1
+
+
+def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
+    """Rows of as many sessions in every table that has some for each: those of the one session that was run."""
+    with duckdb.connect(str(file)) as connection:
+        connection.register("days", pd.DataFrame({"day": [end.date() for end in ends]}))
+        tables = connection.execute(
+            "SELECT schema_name, table_name FROM duckdb_columns() JOIN duckdb_tables() "
+            "USING (database_name, schema_name, table_name) WHERE column_name = 'as_of' AND NOT duckdb_tables.internal"
+        ).fetchall()
+        for schema, table in tables:
+            name = f'"{schema}"."{table}"'
+            connection.execute(
+                f"INSERT INTO {name} SELECT held.* REPLACE (days.day AS as_of) FROM {name} AS held, days "
+                f"WHERE held.as_of = (SELECT MAX(as_of) FROM {name}) AND days.day > held.as_of"
+            )
+
+
+def _timed(command: list[str], environment: dict[str, str]) -> dict[str, float]:
+    """Seconds, processor seconds and memory of one command."""
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return {
+        "seconds": time.monotonic() - started,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "memory_mb": usage.ru_maxrss / 1024,
+        "exit": process.returncode,
+    }
+
+
+def measure(days: int, work: Path, trained: Path, held: Published, sources: DataSources) -> list[dict[str, object]]:
+    """What a day, health and audit cost after so many days; the other columns say what there was."""
+    shutil.rmtree(work, ignore_errors=True)
+    home, registry = work / "home", work / "registry"
+    payloads = build_home(home, days, held, sources, trained)
+    shutil.copytree(PROJECT / "registry", registry)
+    d1, d2 = sessions(last=LAST)[-2:]
+    world = World(held, sources, instant_of(d1))
+    with served(world) as url:
+        point_at(url, registry, world.now)
+        live = Home(home, registry, world)
+        first, second = live.live(d1), live.live(d2)
+        environment = live.environment(world.now)
+        found = [
+            {
+                "what": "day that reads all anew",
+                "seconds": first.seconds,
+                "cpu_s": first.cpu_s,
+                "memory_mb": first.memory_mb,
+                "exit": first.code,
+            },
+            {
+                "what": "warm day",
+                "seconds": second.seconds,
+                "cpu_s": second.cpu_s,
+                "memory_mb": second.memory_mb,
+                "exit": second.code,
+            },
+        ]
+        for what, command in (
+            ("health", [sys.executable, "-m", "flows.health"]),
+            ("audit", [sys.executable, "-m", "flows.audit"]),
+            ("import prefect", [sys.executable, "-c", "import prefect"]),
+        ):
+            found.append({"what": what, **_timed(command, environment)})
+    return [{"days": days, "payloads": payloads, **row} for row in found]
+
+
+def page(rows: list[dict[str, object]]) -> str:
+    """docs/results/cost_of_a_day.md."""
+    lines = [
+        "# What a day costs after 30, 300 and 1,500 days",
+        "",
+        stamp("make cost-of-a-day"),
+        "",
+        "What the homes are is described in evidence/cost_of_a_day.py. `cpu s` is the processor time of the command "
+        "and its children: the machine's other work does not count in it.",
+        "",
+        "| what | days before | payloads before | s | cpu s | MB | exit |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in sorted(rows, key=lambda row: (str(row["what"]), int(str(row["days"])))):
+        lines.append(
+            f"| {row['what']} | {row['days']:,} | {row['payloads']:,} | {row['seconds']:.1f} | {row['cpu_s']:.1f} | "
+            f"{row['memory_mb']:.0f} | {row['exit']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m evidence.cost_of_a_day", description=__doc__)
+    parser.add_argument("--days", type=int, nargs="+", default=[30, 300, 1500])
+    parser.add_argument("--work", type=Path, default=None, help="folder of the homes (default: CBI_HOME/cost)")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    work, sources = given.work or load_settings().home / "cost", load_sources(PROJECT / "registry")
+    archive = unpacked(work)
+    trained = trained_home(work, archive, sessions(last="2023-09-01")[-1])
+    held = published(Zones(work / "recorded"), archive, sources, RECORDED)
+    rows: list[dict[str, object]] = []
+    for days in given.days:
+        rows += measure(days, work / f"after-{days}", trained, held, sources)
+        write_bytes(given.page, page(rows).encode())
+        print(pd.DataFrame(rows[-5:]).to_string(index=False), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""``python -m evidence.false_prices``: prices that are false, planted end to end, and true extremes that must survive.
+
+Each fault is written into the payloads of ZL=F of the recorded archive; the day is staged, gated and forecast as every
+day is (evidence/time_machine.py). The page says where it was caught, what was published and what was said; then which
+true sessions of the archive come out unconfirmed, and whether the largest true moves are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pandas as pd
+
+from evidence.machine import stamp
+from evidence.time_machine import fit_champions, opened, stage_archive
+from tasks.calendar import as_of_instant, sessions
+from tasks.day import day_of
+from tasks.errors import CbiError
+from tasks.forecasting.forecast import forecast_day
+from tasks.gates.confirmation import unconfirmed_closes
+from tasks.gates.run import pass_gate
+from tasks.gates.tables import assembly_tables, feature_tables, staging_tables
+from tasks.model_store.folder import FolderStore
+from tasks.run import RunContext, code_version
+from tasks.settings import PROJECT, load_settings
+from tasks.sources.ingest import ingest_source
+from tasks.staging.stage import Staged, stage_source
+from tasks.storage.files import write_bytes
+from tasks.storage.zones import Zones
+
+PAGE = PROJECT / "docs" / "results" / "false_prices.md"
+DAY, BEFORE, PAST = "2023-12-29", "2023-12-28", "2023-12-20"
+TRUE_CLOSE = 47.84
+FIRST_YEAR = 2010
+EXTREMES = (
+    ("yahoo", "^VIX", "2020-03-16"),
+    ("fred", "VIXCLS", "2020-03-16"),
+    ("yahoo", "CL=F", "2020-04-20"),
+    ("fred", "DCOILWTICO", "2020-04-20"),
+    ("yahoo", "ZL=F", "2022-04-28"),
+)
+MOVES_OF = ("ZL=F", "CL=F", "ZS=F")
+Rows = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A false price: ``plant`` changes the rows of a payload (date: the other fields, from the open on)."""
+
+    name: str
+    plant: Callable[[Rows], Rows]
+    as_revision: bool = False
+
+
+def _with(day: str, change: Callable[[list[str]], list[str]]) -> Callable[[Rows], Rows]:
+    return lambda rows: {date: change(list(row)) if date == day else row for date, row in rows.items()}
+
+
+def _close(value: str) -> Callable[[list[str]], list[str]]:
+    return lambda row: [*row[:3], value, value, *row[5:]]
+
+
+def _times(factor: float) -> Callable[[list[str]], list[str]]:
+    return lambda row: [f"{float(cell) * factor:.4f}" if place < 5 else cell for place, cell in enumerate(row)]
+
+
+def _late(rows: Rows) -> Rows:
+    days = [f"{day:%Y-%m-%d}" for day in sessions(last=pd.Timestamp(DAY) + pd.Timedelta(days=7))]
+    following = dict(pairwise(days))
+    return {following.get(date, date): row for date, row in rows.items()}
+
+
+def _past_close(rows: Rows) -> Rows:
+    return _with(PAST, lambda row: _close(f"{float(row[3]) * 1.03:.2f}")(row))(rows)
+
+
+FAULTS = (
+    Fault("nothing planted", lambda rows: rows),
+    Fault("only the close is wrong: 143.0", _with(DAY, _close("143.0"))),
+    Fault("only the close is wrong: 76.5", _with(DAY, _close("76.5"))),
+    Fault("only the close is wrong: 50.2, within the daily limit", _with(DAY, _close("50.2"))),
+    Fault("the whole bar times 1.24", _with(DAY, _times(1.24))),
+    Fault("the whole bar times 1.08", _with(DAY, _times(1.08))),
+    Fault("the whole bar in dollars a pound", _with(DAY, _times(0.01))),
+    Fault(
+        "yesterday's bar served as today's", lambda rows: {**rows, **({DAY: rows[BEFORE]} if BEFORE in rows else {})}
+    ),
+    Fault("all dates a session late", _late),
+    Fault("a past close moved by 3%, in every payload", _past_close),
+    Fault("a past close moved by 3%, in a later payload", _past_close, as_revision=True),
+    Fault("today's row cut to `47.8`", _with(DAY, lambda row: [*row[:3], "47.8"])),
+)
+
+
+def plant(origin: Path, fault: Fault) -> None:
+    """Change the payloads of ZL=F under ``origin``; a revision comes in a payload of its own, fetched that evening."""
+    newest = max((origin / "yahoo" / "ZL=F").glob("*.csv"))
+    for path in (origin / "yahoo" / "ZL=F").glob("*.csv"):
+        head, *lines = path.read_text().splitlines()
+        if not head.startswith("Date,Open,High,Low,Close"):
+            continue
+        rows = {date: cells.split(",") for date, _, cells in (line.partition(",") for line in lines)}
+        changed = fault.plant(rows)
+        if fault.as_revision:
+            if path == newest:
+                for at, served in (("T120000", rows), ("T233000", changed)):
+                    recent = {date: row for date, row in served.items() if "2023-11-30" < date <= BEFORE}
+                    _write(path.with_name(f"{DAY}{at}.000000Z.csv"), head, recent)
+        elif changed != rows:
+            _write(path, head, changed)
+
+
+def _write(path: Path, head: str, rows: Rows) -> None:
+    path.write_text("\n".join([head, *(",".join([date, *row]) for date, row in rows.items()), ""]))
+
+
+def staged_with(run: RunContext, staged: Sequence[Staged], fault: Fault, folder: Path) -> list[Staged]:
+    """The archive staged as ever, but for Yahoo's bars, which hold the fault."""
+    assert run.payloads is not None
+    origin = folder / "origin"
+    shutil.copytree(run.payloads / "yahoo", origin / "yahoo")
+    plant(origin, fault)
+    zones, spec = Zones(folder / "home"), run.sources.sources["yahoo"]
+    ingest_source(zones, "yahoo", spec, origin=origin, as_of=run.as_of.date(), progress=lambda *step: None)
+    yahoo = stage_source(zones, "yahoo", spec, as_of=run.as_of, code="false prices")
+    return [yahoo if part.source == "yahoo" else part for part in staged]
+
+
+def outcome(run: RunContext, staged: Sequence[Staged], store: FolderStore) -> tuple[str, str, str]:
+    """Where the fault was caught, what was published, and what was said."""
+    try:
+        day = day_of(run, staged)
+        expectations = run.settings.expectations
+        for gate, tables in {
+            "POST_STAGING": staging_tables(day.observations, day.series, run.sources, expectations=expectations),
+            "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
+            "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
+        }.items():
+            pass_gate(run, gate, tables, set_aside=day.set_aside[gate])
+        forecasts, _ = forecast_day(
+            day.features,
+            day.panel,
+            store,
+            registry=run.features,
+            horizons=run.horizons,
+            as_of=run.as_of,
+            data_snapshot="false prices",
+            code_version=run.code_version,
+            notes=day.notes,
+        )
+    except CbiError as error:
+        return "staging: the run stops", "nothing; the last good forecast stays", str(error)
+    week = forecasts.set_index("horizon").loc["1w"]
+    published = f"{week['last_price']:.2f}, 1w {week['point']:.2f}"
+    doubt = day.notes.unconfirmed.get("yahoo ZL=F", "")
+    refused = day.quarantine[(day.quarantine["series"] == "ZL=F") & (day.quarantine["observation_date"] == run.as_of)][
+        "rule"
+    ].astype(str)
+    if doubt:
+        return "confirmation", f"{published}, unconfirmed, degraded", doubt
+    if week["degraded"]:
+        return "staging", f"{published}, degraded", str(week["degraded_reason"])
+    told = f"refused cells of the day: {', '.join(sorted(set(refused)))}" if len(refused) else ""
+    return "nowhere", published, told
+
+
+def doubtful_sessions(run: RunContext, staged: Sequence[Staged]) -> list[tuple[str, str]]:
+    """The true sessions since FIRST_YEAR whose close would have come out unconfirmed, and why."""
+    entry = run.sources.sources["yahoo"].series["ZL=F"]
+    [yahoo] = [part for part in staged if part.source == "yahoo"]
+    held = yahoo.observations[yahoo.observations["series"].isin(["ZL=F", *entry.held_against])]
+    refused = yahoo.quarantine[yahoo.quarantine["series"] == "ZL=F"]
+    found = []
+    for day in sessions(first=f"{FIRST_YEAR}-01-01", last=run.as_of):
+        since = day - pd.Timedelta(days=600)  # a year of sessions, and the 45 of the last reset before it
+        at = as_of_instant(day)
+        known = held[(held["observation_date"] > since) & (held["available_at"] <= at)]
+        cells = refused[(refused["observation_date"] > since) & (refused["available_at"] <= at)]
+        told = unconfirmed_closes(known, cells, run.sources, as_of=day)
+        found += [(f"{day:%Y-%m-%d}", why) for why in told.values()]
+    return found
+
+
+def extremes(staged: Sequence[Staged]) -> tuple[list[str], list[str]]:
+    """Lines of the page: named extremes, and of each series its hundred largest moves as kept and refused."""
+    [yahoo] = [part for part in staged if part.source == "yahoo"]
+    closes = yahoo.observations[yahoo.observations["field"] == "close"]
+    named = []
+    for source, series, day in EXTREMES:
+        [part] = [staged_part.observations for staged_part in staged if staged_part.source == source]
+        part = part[(part["series"] == series) & (part["observation_date"] == day)]
+        part = part[part["field"].isin(["close", "value"])]
+        kept = f"kept: {part['value'].iloc[-1]:.2f}" if len(part) else "refused"
+        named.append(f"| {series} | {day} | {kept} |")
+    refused = yahoo.quarantine[
+        (yahoo.quarantine["field"] == "close") & yahoo.quarantine["rule"].isin(["jump", "range"])
+    ]
+    moves = []
+    for series in MOVES_OF:
+        good = closes[closes["series"] == series].assign(kept=True)
+        bad = refused[refused["series"] == series].assign(kept=False)
+        path = pd.concat([good, bad]).sort_values(["observation_date", "vintage"])
+        path = path.drop_duplicates("observation_date", keep="last").set_index("observation_date")
+        size = path["value"].diff().abs() / path["value"].shift().abs()
+        largest = path.loc[size.sort_values().index[-101:].intersection(size.dropna().index)]
+        lost = ", ".join(f"{day:%Y-%m-%d}" for day in largest.index[~largest["kept"]])
+        moves.append(f"| {series} | {len(largest)} | {largest['kept'].sum()} | {lost or 'none'} | {size.max():.1%} |")
+    return named, moves
+
+
+def page(rows: list[tuple[str, str, str, str]], doubtful: list[tuple[str, str]], staged: Sequence[Staged]) -> str:
+    """docs/results/false_prices.md."""
+    named, moves = extremes(staged)
+    return "\n".join(
+        [
+            "# False prices, and true extremes",
+            "",
+            stamp("make false-prices"),
+            "",
+            "From the recorded archive. "
+            f"Each fault stands in the payloads of ZL=F of {DAY} (true close {TRUE_CLOSE}); the day is then staged, "
+            "gated and forecast as every day.",
+            "",
+            "| planted | caught by | published | said |",
+            "|---|---|---|---|",
+            *(f"| {' | '.join(' '.join(cell.split()).replace('|', '/') for cell in row)} |" for row in rows),
+            "",
+            f"## True sessions since {FIRST_YEAR} that come out unconfirmed: {len(doubtful)}",
+            "",
+            "They are published, degraded, with the reason. At most 20 are accepted.",
+            "",
+            "| session | why |",
+            "|---|---|",
+            *(f"| {day} | {why} |" for day, why in doubtful),
+            "",
+            "## True extremes",
+            "",
+            "| series | session | close |",
+            "|---|---|---|",
+            *named,
+            "",
+            "| series | largest moves | kept | refused | largest |",
+            "|---|---:|---:|---|---:|",
+            *moves,
+            "",
+        ]
+    )
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m evidence.false_prices", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--page", type=Path, default=PAGE)
+    given = parser.parse_args()
+    settings = load_settings()
+    folder = settings.home / "time_machine" / code_version(settings)
+    staged = stage_archive(folder)
+    run = replace(opened(), as_of=pd.Timestamp(DAY))
+    store = FolderStore(folder / "false_prices")
+    if not (folder / "false_prices" / "champions.json").exists():
+        fit_champions(run, day_of(run, staged), store, sessions(last=run.as_of)[-63])
+    rows = []
+    for number, fault in enumerate(FAULTS, start=1):
+        with tempfile.TemporaryDirectory(prefix="cbi-false-") as work:
+            rows.append((fault.name, *outcome(run, staged_with(run, staged, fault, Path(work)), store)))
+        print(f"{number} of {len(FAULTS)}: {': '.join(rows[-1][:3])}: {rows[-1][3][:200]}", flush=True)
+    doubtful = doubtful_sessions(run, staged)
+    write_bytes(given.page, page(rows, doubtful, staged).encode())
+    print(f"{len(doubtful)} true sessions come out unconfirmed; wrote {given.page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""`import flows.daily` in fresh processes, the interpreter's own start left out. Peer: `import prefect` alone."""
+
+from __future__ import annotations
+
+import statistics
+
+from evidence.inputs import Inputs
+from evidence.measurement import Measurement
+from evidence.processes import import_seconds
+
+LIMIT_S, REPEATS = 2.5, 5
+
+
+def measure(_: Inputs) -> list[Measurement]:
+    for module in ("flows.daily", "prefect"):  # compiles what was never compiled
+        import_seconds(module)
+    ours, peer = zip(*[(import_seconds("flows.daily"), import_seconds("prefect")) for _ in range(REPEATS)], strict=True)
+    own, other = statistics.median(ours), statistics.median(peer)
+    return [
+        Measurement(
+            "import flows.daily",
+            own,
+            "s",
+            LIMIT_S,
+            peer=f"`import prefect`, {other:.2f} s",
+            ratio=own / other,
+            note=f"median of {REPEATS} fresh processes each, in turns",
+        )
+    ]

@@ -1,0 +1,166 @@
+"""One training step of the TCN beside the least time in which this CPU does its convolutions and nothing else.
+
+The step is the training loop's (tasks/models/neural/training.py) without its data: forward, loss, backward, clipping,
+AdamW, on one thread, with random inputs of the real sizes. torch counts its floating-point operations as it runs,
+forward and backward. The peer is each of its convolutions by itself, forward and backward, shape by shape; beside it
+stands a matrix product of the trunk's own shape. All are medians of CPU seconds, taken in turns: wall seconds of one
+thread on a busy machine say how busy it is.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evidence.inputs import Inputs
+from evidence.measurement import Measurement
+from tasks.registry import load_models, load_surface
+
+if TYPE_CHECKING:
+    import torch
+
+    from tasks.models.neural.networks import Network
+    from tasks.models.neural.options import NeuralOptions
+
+ANCHOR = np.tile([-1.645, -1.282, -0.674, 0.0, 0.674, 1.282, 1.645], (5, 1))  # normal quantiles, five horizons
+LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+REPEATS = 15
+GIGA = 1e9
+
+
+def measure(inputs: Inputs) -> list[Measurement]:
+    from tasks.models.neural.options import NeuralOptions
+
+    models = load_models(inputs.settings.registry, inputs.features)
+    surface = load_surface(inputs.settings.registry, inputs.features)
+    columns = models.columns("tcn", inputs.features, surface)
+    other = sum(name in columns for name, entry in surface.features.items() if entry.category in models.context)
+    return [tcn_step(len(columns) - other, other, NeuralOptions(threads=1))]
+
+
+def tcn_step(own: int, other: int, options: NeuralOptions, *, repeats: int = REPEATS) -> Measurement:
+    """Milliseconds of a step, and how much of the device's measured rate it reaches.
+
+    Args:
+        own, other: columns of the market itself and of other markets. repeats: of which the median is taken.
+    """
+    import torch
+
+    from tasks.models.neural.device import deterministic
+    from tasks.models.neural.networks import Shape, Tcn
+
+    torch.manual_seed(0)
+    with deterministic(options.threads, device=torch.device("cpu")):
+        net = Tcn(Shape(own, other, options.window, options.channels, options.dropout), ANCHOR, median=3).train()
+        batch = torch.randn(options.batch, 2 * (own + other), options.window)
+        step = _training_step(net, batch, options)
+        operations = counted(step)
+        alone = [_convolution(*shapes) for shapes in _convolutions(net, batch)]
+        of_convolutions = sum(counted(call) for call in alone)
+        product = _product(options)
+        step_s, product_s, *alone_s = medians([step, product, *alone], repeats=repeats)
+    limit_s = sum(alone_s)
+    matmul, convolution = counted(product) / product_s / GIGA, of_convolutions / limit_s / GIGA
+    return Measurement(
+        "TCN training step, CPU time",
+        1000 * step_s,
+        "ms",
+        peer=f"its convolutions alone, {1000 * limit_s:.1f} ms",
+        ratio=step_s / limit_s,
+        note=(
+            f"{operations / GIGA:.2f} GFLOP forward and backward (counted), {of_convolutions / operations:.1%} of it "
+            f"in convolutions; the step does {operations / step_s / GIGA:.1f} GFLOP/s, its convolutions alone "
+            f"{convolution:.1f}, a matrix product of the trunk's shape {matmul:.1f}: the step reaches "
+            f"{limit_s / step_s:.0%} of the convolutions' limit and {operations / step_s / GIGA / matmul:.0%} of the "
+            f"matrix product's; batch {options.batch}, window {options.window}, {options.channels} channels, "
+            f"{own} + {other} columns, one thread, median of {repeats}"
+        ),
+    )
+
+
+def counted(call: Callable[[], Any]) -> int:
+    """Floating-point operations of one call, its backward pass included; a multiply-add counts two."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+def medians(calls: Sequence[Callable[[], Any]], *, repeats: int) -> list[float]:
+    """Median CPU seconds of each, in turns so that a busy moment meets all; the first turn warms up."""
+    taken: list[list[float]] = [[] for _ in calls]
+    for _ in range(repeats + 1):
+        for call, seconds in zip(calls, taken, strict=True):
+            started = time.process_time()
+            call()
+            seconds.append(time.process_time() - started)
+    return [statistics.median(seconds[1:]) for seconds in taken]
+
+
+def _training_step(net: Network, batch: torch.Tensor, options: NeuralOptions) -> Callable[[], Any]:
+    """What the training loop does with a batch."""
+    import torch
+
+    from tasks.models.neural.loss import LossWeights, horizon_weights, training_loss
+
+    optimiser = torch.optim.AdamW(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    target, rows = torch.randn(len(batch), len(ANCHOR)), torch.ones(len(batch))
+    levels, horizons = torch.tensor(LEVELS), horizon_weights(len(ANCHOR), options.last_horizon_weight)
+    weights = LossWeights(options.huber_weight, options.direction_weight)
+
+    def step() -> None:
+        loss = training_loss(net(batch), target, levels=levels, rows=rows, horizons=horizons, weights=weights)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), options.clip_norm)
+        optimiser.step()
+
+    return step
+
+
+def _convolutions(net: Network, batch: torch.Tensor) -> list[tuple[torch.Size, torch.Size, bool, int]]:
+    """Shapes of input and weight of every convolution of a step, whether the input needs a gradient, the stride."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    seen: list[tuple[torch.Size, torch.Size, bool, int]] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if operation is torch.ops.aten.convolution.default:
+                # the first layers read the batch itself, which nobody differentiates
+                own = args[0].untyped_storage().data_ptr() != batch.untyped_storage().data_ptr()
+                seen.append((args[0].shape, args[1].shape, own, args[3][0]))
+            return operation(*args, **(kwargs or {}))
+
+    with Watch():
+        net(batch)
+    return seen
+
+
+def _convolution(inputs: torch.Size, weight: torch.Size, differentiated: bool, stride: int) -> Callable[[], Any]:
+    """One convolution with its backward pass, by itself."""
+    import torch
+
+    x = torch.randn(inputs, requires_grad=differentiated)
+    w = torch.randn(weight, requires_grad=True)
+    wanted = (x, w) if differentiated else (w,)
+    with torch.no_grad():
+        gradient = torch.randn_like(torch.nn.functional.conv1d(x, w, stride=stride))
+    return lambda: torch.autograd.grad(torch.nn.functional.conv1d(x, w, stride=stride), wanted, gradient)
+
+
+def _product(options: NeuralOptions) -> Callable[[], Any]:
+    """The trunk's first convolution as the matrix product it is: channels x (channels x kernel) x all sessions."""
+    import torch
+
+    from tasks.models.neural.networks import Tcn
+
+    left = torch.randn(options.channels, options.channels * Tcn.kernel)
+    right = torch.randn(options.channels * Tcn.kernel, options.batch * options.window)
+    return lambda: left @ right

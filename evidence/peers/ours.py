@@ -1,0 +1,93 @@
+"""One family of the product on the folds of a contest: ``python -m evidence.peers.ours FOLDER FAMILY``.
+
+A process of its own, as the bake-off fits it (LightGBM and torch bring two OpenMP runtimes). Seconds are of fitting and
+forecasting, imports left out, as for the peers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from evidence.peers.exchange import Contest, write_answer
+from evidence.peers.run import Steps, cpu_seconds
+from tasks.exports import file_name
+from tasks.models.catalogue import is_joint
+from tasks.models.forecaster import JointProblem, Problem, forecaster, joint_forecaster
+from tasks.registry import load_features, load_horizons, load_models, load_sources, load_surface
+from tasks.settings import load_settings
+from tasks.storage.files import read_parquet
+from tasks.storage.zones import Zones
+from tasks.training.folds import walk_forward
+from tasks.training.multi_horizon import joint_out_of_fold
+from tasks.training.worker import forecast_fold
+
+YEARS = (2021, 2022)
+"""The two newest test years before the last calendar year, which is kept out of every comparison."""
+
+
+def load_contest(family: str) -> Contest:
+    """The exported training files of the home, and the columns that a family reads."""
+    settings = load_settings()
+    sources = load_sources(settings.registry)
+    features = load_features(settings.registry, sources)
+    models = load_models(settings.registry, features)
+    surface = load_surface(settings.registry, features)
+    horizons = load_horizons(settings.registry)
+    exports = Zones(settings.home).exports
+    return Contest(
+        {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons},
+        horizons,
+        YEARS,
+        tuple(models.columns(family, features, surface)),
+        tuple(name for name, entry in surface.features.items() if entry.category in models.context),
+    )
+
+
+def forecasts_of_year(family: str, contest: Contest, year: int) -> Mapping[str, pd.DataFrame]:
+    """A fold of every horizon, fitted as the bake-off fits it."""
+    columns, plan = list(contest.columns), contest.horizons.walk_forward
+    if is_joint(family):
+        return joint_out_of_fold(
+            joint_forecaster(family),
+            JointProblem(contest.sessions, contest.levels),
+            contest.tables,
+            columns,
+            plan,
+            years=[year],
+            options={"other_markets": list(contest.other_markets), "device": "cpu"},
+        )
+    made = {}
+    for name, table in contest.tables.items():
+        problem = Problem(name, contest.sessions[name], contest.levels)
+        folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=problem.sessions)
+        fold = next(fold for fold in folds if fold.year == year)
+        made[name] = forecast_fold(forecaster(family), problem, table, columns, fold)
+    return made
+
+
+def main(folder: Path, family: str) -> None:
+    """Write the family's forecasts and seconds."""
+    contest = load_contest(family)
+    assert joint_forecaster(family) if is_joint(family) else forecaster(family)  # imported before the clock starts
+    steps = Steps() if is_joint(family) else None
+    parts: dict[str, list[pd.DataFrame]] = {name: [] for name in contest.tables}
+    costs: list[dict[str, Any]] = []
+    for year in contest.years:
+        wall, cpu = time.perf_counter(), cpu_seconds()
+        made = forecasts_of_year(family, contest, year)
+        cost = {"year": year, "wall_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu}
+        costs.append(cost | (steps.taken() if steps else {}))
+        for name, frame in made.items():
+            parts[name].append(frame)
+    joined = {name: pd.concat(held, ignore_index=True) for name, held in parts.items()}
+    write_answer(folder, family, joined, contest.levels, {"package": "CBI", "folds": costs})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

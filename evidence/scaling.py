@@ -1,0 +1,257 @@
+"""``python -m evidence.scaling``: Prefect's server on SQLite and PostgreSQL, with one worker and two on one pool.
+
+By hand, not a part of ``python -m evidence``: it needs ``initdb`` and ``postgres`` (``PG_BIN`` or the path), and a
+machine that is left alone meanwhile. Servers listen on loopback, their data lies in a temporary folder, all of it ends here.
+
+Two figures for each: runs a minute through workers, each run a process of its own as ours are, and runs a minute of
+the server alone, without a process, four clients asking at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pandas as pd
+from prefect import State, flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import FlowRun
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.flow_runs import wait_for_flow_run
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Running
+
+from evidence.machine import this_machine
+from evidence.measurement import BenchError
+from tasks.operations.services import answers, free_port, wait_until
+from tasks.settings import PROJECT
+
+DATABASES = ("SQLite", "PostgreSQL")
+POOL = "scaling"
+WORKER = "SCALING_WORKER"
+CLIENTS = 4
+RUNS_AT_ONCE = 2  # of one worker
+
+
+@flow(name="scaling", persist_result=False)
+def one_run() -> State[str]:
+    """A run that does nothing and says which worker took it."""
+    return Completed(message=os.environ[WORKER])
+
+
+@contextmanager
+def process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of ours, ended at the end."""
+    with log.open("ab") as out:
+        started = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=out, stderr=out)
+        try:
+            yield started
+        finally:
+            started.terminate()
+            try:
+                started.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                started.kill()
+                started.wait()
+
+
+def tool(name: str) -> str:
+    """Where a program of PostgreSQL lies."""
+    found = shutil.which(name, path=os.environ.get("PG_BIN")) or shutil.which(name)
+    if not found:
+        raise BenchError(f"no `{name}` here: install PostgreSQL, or set PG_BIN to the folder that has it")
+    return found
+
+
+@contextmanager
+def postgres(folder: Path) -> Iterator[str]:
+    """A PostgreSQL of our own on loopback, with a password; gives the URL that Prefect is told."""
+    as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # it refuses to be run by root
+    port, password = free_port("127.0.0.1"), secrets.token_hex(16)
+    data, held = folder / "postgres", folder / "password"
+    held.write_text(password, encoding="utf-8")
+    if as_owner:
+        folder.chmod(0o711)
+        data.mkdir()
+        owner = pwd.getpwnam("postgres").pw_uid
+        for path in (data, held):
+            os.chown(path, owner, -1)
+    made = [*as_owner, tool("initdb"), "-D", str(data), "-U", "prefect", "-A", "scram-sha-256", "--pwfile", str(held)]
+    subprocess.run(made, cwd="/", check=True, capture_output=True)
+    held.unlink()
+    listen = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", ""]
+    with process([*as_owner, tool("postgres"), *listen], dict(os.environ), folder / "postgres.log"):
+        url = f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/postgres"
+        if not wait_until(lambda: port_open(url), within_s=60):
+            raise BenchError(
+                f"PostgreSQL did not come up: {(folder / 'postgres.log').read_text(encoding='utf-8')[-800:]}"
+            )
+        yield url
+
+
+def port_open(url: str) -> bool:
+    """Whether the database answers."""
+    import asyncpg
+
+    async def ask() -> None:
+        await (await asyncpg.connect(url.replace("+asyncpg", ""), timeout=5)).close()
+
+    try:
+        asyncio.run(ask())
+    except (OSError, asyncpg.PostgresError):
+        return False
+    return True
+
+
+@contextmanager
+def server(folder: Path, url: str | None) -> Iterator[dict[str, str]]:
+    """A server on a database; gives the environment of who asks it."""
+    port = free_port("127.0.0.1")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment = {
+        **kept,
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PYTHONPATH": str(PROJECT),
+    }
+    database = {"PREFECT_API_DATABASE_CONNECTION_URL": url} if url else {}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with process(command, environment | database, folder / "server.log"):
+        if not wait_until(lambda: answers(f"http://127.0.0.1:{port}", ""), within_s=180):
+            raise BenchError(
+                f"the server did not come up: {(folder / 'server.log').read_text(encoding='utf-8')[-800:]}"
+            )
+        yield environment
+
+
+async def through_workers(environment: dict[str, str], folder: Path, workers: int, runs: int) -> tuple[float, str]:
+    """Seconds for ``runs`` runs, from asking to the last one's end, and how many each worker took."""
+    with ExitStack() as stack:
+        stack.enter_context(temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}))
+        for number in range(1, workers + 1):
+            given = ["--pool", POOL, "--type", "process", "--name", f"w{number}", "--limit", str(RUNS_AT_ONCE)]
+            command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *given]
+            environ = environment | {WORKER: f"w{number}"}
+            stack.enter_context(process(command, environ, folder / f"worker-{workers}-{number}.log"))
+        async with get_client() as client:
+            await online(environment["PREFECT_API_URL"], workers)
+            declared = await client.create_deployment(
+                await client.create_flow(one_run), "scaling", work_pool_name=POOL,
+                path=str(PROJECT), entrypoint="evidence/scaling.py:one_run",
+            )  # fmt: skip
+            start = time.perf_counter()
+            asked = [await client.create_flow_run_from_deployment(declared) for _ in range(runs)]
+            done: list[FlowRun] = await asyncio.gather(
+                *(wait_for_flow_run(run.id, timeout=900, client=client) for run in asked)
+            )
+            took = time.perf_counter() - start
+            # asked again: no run was taken twice, none was lost
+            ids = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in asked]))
+            held = await client.read_flow_runs(flow_run_filter=ids, limit=200)
+    if {run.run_count for run in held} != {1}:
+        raise BenchError(f"not every run ran once: {[run.run_count for run in held]}")
+    # what did not end well is shown by its state in place of its worker
+    taken = Counter(
+        str(s.message if s.is_completed() else f"{s.name}: {s.message}") for run in done if (s := run.state)
+    )
+    return took, ", ".join(f"{name} {count}" for name, count in sorted(taken.items()))
+
+
+async def online(api: str, workers: int) -> None:
+    """Wait until the server has heard from every worker; the first of them makes the pool."""
+    deadline = time.monotonic() + 120
+    async with httpx.AsyncClient(timeout=20) as client:
+        while True:
+            answer = await client.post(f"{api}/work_pools/{POOL}/workers/filter", json={})
+            if answer.status_code == 200 and sum(one["status"] == "ONLINE" for one in answer.json()) >= workers:
+                return
+            if time.monotonic() > deadline:
+                raise BenchError(f"not {workers} workers online within 120 s")
+            await asyncio.sleep(0.5)
+
+
+async def server_alone(environment: dict[str, str], runs: int) -> float:
+    """Seconds for ``runs`` runs made, begun and ended over the API, by ``CLIENTS`` clients at once."""
+    with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}):
+        async with get_client() as client:
+            await client.create_flow(one_run)
+
+            async def some(count: int) -> list[UUID]:
+                ids = []
+                for _ in range(count):
+                    run = await client.create_flow_run(one_run)
+                    states: tuple[State[Any], ...] = (Running(), Completed())
+                    for state in states:
+                        await client.set_flow_run_state(run.id, state)
+                    ids.append(run.id)
+                return ids
+
+            await some(5)  # what is done once is done
+            start = time.perf_counter()
+            await asyncio.gather(*(some(runs // CLIENTS) for _ in range(CLIENTS)))
+            return time.perf_counter() - start
+
+
+def measure(databases: list[str], runs: int, asked: int, repeats: int) -> pd.DataFrame:
+    """A row for each database and repeat; the databases take turns, so that the machine's load falls on both."""
+    rows = []
+    for repeat in range(1, repeats + 1):
+        for database in databases:
+            with ExitStack() as stack:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling-")))
+                url = stack.enter_context(postgres(folder)) if database == "PostgreSQL" else None
+                environment = stack.enter_context(server(folder, url))
+                alone = asyncio.run(server_alone(environment, asked))
+                row: dict[str, object] = {"database": database, "repeat": repeat}
+                row["server alone, runs/min"] = 60 * asked / alone
+                for workers in (1, 2):
+                    took, taken = asyncio.run(through_workers(environment, folder, workers, runs))
+                    row |= {f"{workers} worker(s), runs/min": 60 * runs / took, f"taken by {workers}": taken}
+                log = (folder / "server.log").read_text(encoding="utf-8", errors="replace")
+                row["'database is locked' in the log"] = log.count("database is locked")
+                row["load after"] = os.getloadavg()[0]
+                rows.append(row)
+                print(row, flush=True)
+    return pd.DataFrame(rows)
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m evidence.scaling", description=__doc__)
+    parser.add_argument("--runs", type=int, default=12, help="runs through the workers")
+    parser.add_argument("--asked", type=int, default=200, help="runs of the server alone")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--database", choices=DATABASES, nargs="+", default=list(DATABASES))
+    given = parser.parse_args()
+    machine = this_machine()
+    try:
+        found = measure(given.database, given.runs, given.asked, given.repeats)
+    except BenchError as error:
+        print(f"evidence: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB, {machine.system}, Python "
+          f"{machine.python}, commit {machine.commit}, {machine.date}, load before {machine.load}")  # fmt: skip
+    print(found.to_string(index=False, float_format="{:.1f}".format))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""Sessions replayed one after the other, in one home with kills and in one without: what was seen, and whether the
+two end alike.
+
+Invariants: two homes are alike when every warehouse table has the same checksum without ``created_at``, which says by
+the clock when a row was written; nothing else is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from evidence.machine import stamp
+from tasks.storage.files import TEMPORARY, read_json, write_atomically, write_bytes, write_json
+from tasks.storage.zones import Zones
+from tasks.warehouse.checksum import checksum
+from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.tables import STAMP, tables
+
+MB = 2**20
+
+
+@dataclass(frozen=True)
+class Day:
+    """One session's run. ``rss_mb`` and ``open_files`` are of the process after the run, in MB and handles.
+
+    ``peak_mb`` is the most that the process ever held by then: it never falls before the process ends.
+
+    ``killed_after_s`` has the seconds after which it was killed, once a try; ``lost_s`` is what those tries took.
+    """
+
+    session: str
+    seconds: float
+    cpu_s: float
+    rss_mb: float
+    peak_mb: float
+    open_files: int
+    threads: int
+    server_rss_mb: float
+    server_open_files: int
+    commit: str = ""
+    killed_after_s: tuple[float, ...] = ()
+    lost_s: float = 0.0
+
+    @property
+    def tries(self) -> int:
+        """The starts it took."""
+        return 1 + len(self.killed_after_s)
+
+
+def _days_path(home: Path) -> Path:
+    return home.with_name(f"{home.name}-days.json")
+
+
+def write_days(home: Path, days: Sequence[Day]) -> None:
+    """Write down, beside a home, what its days came to so far."""
+    write_json(_days_path(home), [asdict(day) for day in days])
+
+
+def days_over(home: Path) -> list[Day]:
+    """What was written down of a home's days."""
+    held = read_json(_days_path(home)) or []
+    return [Day(**day | {"killed_after_s": tuple(day["killed_after_s"])}) for day in held]
+
+
+def table_checksums(home: Path) -> dict[str, str]:
+    """One word for each table of a home's warehouse, as published."""
+    warehouse = DuckDbWarehouse(Zones(home))
+    held = warehouse.row_counts()
+    words = {}
+    for name, table in tables().items():
+        if name in held:
+            rows = warehouse.read(name)
+            kept = rows.drop_columns([STAMP]) if STAMP in rows.column_names else rows
+            words[name] = checksum(kept, table.key)
+    return words
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What two homes do not have alike: tables, and temporary files that a killed writer left. Empty when nothing."""
+    held, wanted = table_checksums(one), table_checksums(other)
+    told = [name for name in sorted({*held, *wanted}) if held.get(name) != wanted.get(name)]
+    return told + [str(path) for path in (one / "warehouse").rglob(f"{TEMPORARY}*")]
+
+
+def trend(values: Sequence[float]) -> tuple[float, float]:
+    """Least-squares slope over the second half of ``values``, where caches are warm, and its standard error.
+
+    NaN and NaN for fewer than six values: two points have no error.
+    """
+    late = np.asarray(values[len(values) // 2 :], dtype="float64")
+    if len(late) < 3:
+        return float("nan"), float("nan")
+    (slope, _), covariance = np.polyfit(np.arange(len(late)), late, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0]))
+
+
+@dataclass(frozen=True)
+class Soak:
+    """What is known so far. ``found`` is what the two homes do not have alike after the last session compared."""
+
+    seed: int
+    wanted: int
+    kills: Sequence[str]
+    killed: Sequence[Day]
+    undisturbed: Sequence[Day]
+    tables: int
+    rows: int
+    found: Sequence[str]
+
+
+def write_report(path: Path, soak: Soak) -> Path:
+    """docs/results/soak.md: every figure is measured by the run that writes it."""
+    runs = {"with kills": soak.killed, "undisturbed": soak.undisturbed}
+    frames = {name: pd.DataFrame(days).assign(tries=[day.tries for day in days]) for name, days in runs.items()}
+    lines = [
+        "# A soak: consecutive sessions through the real daily flow, with kills",
+        "",
+        stamp("make soak"),
+        "",
+        f"The days ran on commit {', '.join(dict.fromkeys(day.commit for day in soak.undisturbed))}.",
+        "",
+        f"{len(soak.killed)} of {soak.wanted} sessions asked for, {soak.killed[0].session} to "
+        f"{soak.killed[-1].session}, seed {soak.seed}, {len(soak.kills)} kills (`kill -9` of the process that runs "
+        "the flow, at random moments of its run).",
+        "",
+        "**The same warehouse**: "
+        + (
+            f"all {soak.tables} tables ({soak.rows:,} rows) have the checksums of the undisturbed run."
+            if not soak.found
+            else f"NO, these differ: {', '.join(soak.found)}."
+        ),
+        "",
+        "| | " + " | ".join(frames) + " |",
+        "|---|" + "---:|" * len(frames),
+    ]
+    figures = {
+        "seconds a day, median": lambda frame: f"{frame['seconds'].median():.1f}",
+        "seconds a day, 95th percentile": lambda frame: f"{frame['seconds'].quantile(0.95):.1f}",
+        "processor seconds a day, median": lambda frame: f"{frame['cpu_s'].median():.1f}",
+        "killed runs": lambda frame: f"{int((frame['tries'] - 1).sum())}",
+        "seconds lost to a kill, its run and its restart, median": lambda frame: (
+            f"{(frame['lost_s'] / (frame['tries'] - 1).clip(lower=1))[frame['tries'] > 1].median():.1f}"
+            if (frame["tries"] > 1).any()
+            else "none"
+        ),
+        "memory of the process, MB, first, last day": lambda frame: _ends(frame["rss_mb"]),
+        "memory of the process, MB a day over the second half, and its standard error": lambda frame: _slope(
+            frame["rss_mb"]
+        ),
+        "memory of the process, MB, highest in each fifth of the days": lambda frame: _by_fifths(frame["rss_mb"]),
+        "most memory that the process ever held, MB, by the end of each fifth": lambda frame: _by_fifths(
+            frame["peak_mb"]
+        ),
+        "open files of the process, first, last, most": lambda frame: (
+            f"{_ends(frame['open_files'])}, {frame['open_files'].max()}"
+        ),
+        "threads of the process, first, last": lambda frame: _ends(frame["threads"]),
+        "memory of the server, MB, first, last day": lambda frame: _ends(frame["server_rss_mb"]),
+        "open files of the server, first, last, most": lambda frame: (
+            f"{_ends(frame['server_open_files'])}, {frame['server_open_files'].max()}"
+        ),
+    }
+    lines += [f"| {what} | " + " | ".join(say(f) for f in frames.values()) + " |" for what, say in figures.items()]
+    picture = _draw(path.with_suffix(".png"), frames)
+    lines += [
+        "",
+        f"![Memory, open files and seconds of each session]({picture.name})",
+        "",
+        "Each day is the real flow `daily`: ingest, all five gates, panel, features, labels, the ten training files, "
+        "forecast, publish, charts and gate page, against one Prefect server that lives through it all. What is done "
+        "once and not daily: the models are trained as of the session before the first; the recorded payloads are "
+        "staged up to the last session, and each day reads them through its own cut; the flow's process is started "
+        "once, and again after each kill and where the soak itself was stopped and gone on with. Both homes run side "
+        "by side on this machine.",
+        "",
+        "Compared are all warehouse tables, every column except `created_at`, which is the clock's.",
+        "",
+        "## By session",
+        "",
+        "| session | s | MB | files | server MB | server files | tries | s undisturbed | MB | files |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {one.session} | {one.seconds:.1f} | {one.rss_mb:.0f} | {one.open_files} | {one.server_rss_mb:.0f} | "
+        f"{one.server_open_files} | {one.tries} | {calm.seconds:.1f} | {calm.rss_mb:.0f} | {calm.open_files} |"
+        for one, calm in zip(soak.killed, soak.undisturbed, strict=True)
+    ]
+    lines += ["", "Killed: " + ("; ".join(soak.kills) or "none") + "."]
+    return write_bytes(path, ("\n".join(lines) + "\n").encode())
+
+
+def _slope(values: pd.Series) -> str:
+    slope, error = trend(values.tolist())
+    return f"{slope:+.2f} ± {error:.2f}" if np.isfinite(slope) else "too few days"
+
+
+def _by_fifths(values: pd.Series) -> str:
+    return ", ".join(f"{part.max():.0f}" for part in np.array_split(values, min(5, len(values))))
+
+
+def _ends(values: pd.Series) -> str:
+    """First and last that was measured."""
+    held = values.dropna()
+    return f"{held.iloc[0]:.0f}, {held.iloc[-1]:.0f}" if len(held) else "not measured"
+
+
+def _draw(path: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
+    """Memory and open files after each session and the seconds that it took, kills marked, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 6.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
+    shown = (("rss_mb", "memory, MB"), ("open_files", "open files"), ("seconds", "seconds a day"))
+    for axes, (column, title) in zip(panels, shown, strict=True):
+        for (name, frame), colour in zip(frames.items(), ("#c2571a", "#1b4965"), strict=True):
+            axes.plot(pd.to_datetime(frame["session"]), frame[column], color=colour, linewidth=1.1, label=name)
+        for session in frames["with kills"].loc[lambda days: days["tries"] > 1, "session"]:
+            axes.axvline(pd.Timestamp(session), color="#c2571a", alpha=0.18, linewidth=1)
+        axes.set_ylabel(title)
+        axes.set_ylim(0, 1.1 * max(frame[column].max() for frame in frames.values()))
+        axes.grid(alpha=0.25)
+    panels[0].legend(loc="lower right", frameon=False, ncols=2, fontsize=9)
+    panels[-1].set_xlabel("session; a line marks one whose run was killed, once or more")
+    return write_atomically(
+        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
+    )

@@ -1,0 +1,67 @@
+"""Staging the two sources of plain CSV (the most cells of all) from landed payloads: parse, rules, vintages, parquet.
+
+Peer: pandas reading the same payloads and doing nothing else, which is less than staging does; it is the floor. Both
+read the same rows, which is asserted.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+import pandas as pd
+
+from evidence.inputs import AS_OF, Inputs
+from evidence.measurement import Measurement, timed
+from tasks.registry import DataSources
+from tasks.sources.payloads import Payload, adapter
+from tasks.staging.stage import stage_source
+from tasks.storage.zones import Zones
+
+REPEATS = 3
+PLAIN = ("yahoo", "fred")
+
+
+def measure(inputs: Inputs) -> list[Measurement]:
+    sources = DataSources(sources={name: inputs.sources.source(name) for name in PLAIN})
+    ours, peer, payloads, read = [], [], [], 0
+    for repeat in range(REPEATS):
+        zones = Zones(inputs.folder / f"staging-{repeat}")
+        payloads = inputs.land(zones, sources)
+        ours.append(timed(lambda zones=zones: stage_all(zones, sources))[0])  # type: ignore[misc]
+        seconds, read = timed(lambda payloads=payloads: read_only(payloads))  # type: ignore[misc]
+        peer.append(seconds)
+    rows, cells = _served(payloads, sources)
+    assert rows == read, f"the peer read {read:,} rows, staging parses {rows:,}"
+    own, other = statistics.median(ours), statistics.median(peer)
+    return [
+        Measurement(
+            f"staging {' and '.join(PLAIN)}, cold",
+            own,
+            "s",
+            peer=f"pandas reading the payloads only, {other:.2f} s",
+            ratio=own / other,
+            note=f"{len(payloads)} payloads, {cells:,} cells, {cells / own:,.0f} cells/s; median of {REPEATS}",
+        )
+    ]
+
+
+def stage_all(zones: Zones, sources: DataSources) -> None:
+    """Stage what is landed, one source after the other."""
+    for name, spec in sources.sources.items():
+        assert stage_source(zones, name, spec, as_of=AS_OF, code="bench").changed
+
+
+def read_only(payloads: list[Payload]) -> int:
+    """Rows that pandas reads from the payloads, no rule applied."""
+    return sum(len(pd.read_csv(payload.path, skip_blank_lines=False)) for payload in payloads)
+
+
+def _served(payloads: list[Payload], sources: DataSources) -> tuple[int, int]:
+    """Rows and cells (rows times the fields staged) of all payloads."""
+    rows = cells = 0
+    for payload in payloads:
+        spec = sources.source(payload.source)
+        parsed = adapter(spec).parse(payload, spec)
+        rows += len(parsed)
+        cells += len(parsed) * sum(field in parsed.columns for field in spec.fields)
+    return rows, cells

@@ -1,0 +1,65 @@
+"""Publishing the real tables of a daily run into an empty warehouse, and once more with nothing changed.
+
+Peer: DuckDB writing the same frames as plain tables into an empty file, without key, merge, views, snapshot or check:
+what a daily overwrite would cost. Both end with the same row counts, which is asserted.
+"""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+
+from evidence.inputs import AS_OF, Inputs
+from evidence.measurement import Measurement, timed
+from tasks.storage.zones import Zones
+from tasks.warehouse.duckdb import DuckDbWarehouse
+from tasks.warehouse.tables import tables
+
+REPEATS = 3
+
+
+def measure(inputs: Inputs) -> list[Measurement]:
+    published = inputs.first_run.row_counts
+    held = DuckDbWarehouse(Zones(inputs.home))
+    frames = {
+        name: held.query(f"SELECT * FROM {name}")  # names of tasks.warehouse.tables
+        for name in tables()
+        if published.get(name)
+    }
+    staging = Zones(inputs.home).staging
+    cold, unchanged, plain = [], [], []
+    for repeat in range(REPEATS):
+        zones = Zones(inputs.folder / f"warehouse-{repeat}")
+        warehouse = DuckDbWarehouse(zones)
+        cold.append(timed(lambda w=warehouse: w.publish(frames, as_of=AS_OF, staging=staging))[0])  # type: ignore[misc]
+        seconds, again = timed(lambda w=warehouse: w.publish(frames, as_of=AS_OF, staging=staging))  # type: ignore[misc]
+        unchanged.append(seconds)
+        file = inputs.folder / f"plain-{repeat}.duckdb"
+        seconds, counts = timed(lambda f=file: overwrite(f, frames))  # type: ignore[misc]
+        plain.append(seconds)
+        assert not any(again.changed.values()) and not again.switched, again
+        assert counts == {name: warehouse.row_counts()[name] for name in frames}
+    first, second, other = (statistics.median(taken) for taken in (cold, unchanged, plain))
+    cells = sum(frame.size for frame in frames.values())
+    size = f"{len(frames)} tables, {sum(map(len, frames.values())):,} rows, {cells:,} cells; median of {REPEATS}"
+    peer = f"DuckDB overwriting plain tables, {other:.2f} s"
+    return [
+        Measurement("warehouse publish, empty", first, "s", peer=peer, ratio=first / other, note=size),
+        Measurement("warehouse publish, nothing changed", second, "s", peer=peer, ratio=second / other, note=size),
+    ]
+
+
+def overwrite(file: Path, frames: dict[str, pd.DataFrame]) -> dict[str, int]:
+    """Write every frame as a table; the rows of each."""
+    with duckdb.connect(str(file)) as connection:
+        counts = {}
+        for name, frame in frames.items():
+            connection.register("incoming", frame)
+            table = '"' + name.replace(".", "_") + '"'
+            connection.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")
+            counts[name] = int(connection.execute(f"SELECT COUNT(*) FROM {table}").fetchall()[0][0])
+            connection.unregister("incoming")
+    return counts

@@ -1,0 +1,79 @@
+"""The report says what was measured, in the words the measurements have. Nothing is timed here."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from evidence.__main__ import main
+from evidence.machine import Machine
+from evidence.measurement import Measurement, Table
+from evidence.report import render
+
+MACHINE = Machine(
+    "a CPU", 2, 24.0, "an OS", "3.11.9", "abc1234 with uncommitted changes", "2024-01-02 03:04 UTC", "0.1"
+)
+
+
+def lines(*results: Measurement | Table) -> list[str]:
+    return render(MACHINE, results, took_s=61.4).splitlines()
+
+
+def test_a_row_has_figure_limit_peer_and_ratio():
+    page = lines(Measurement("panel", 1.234, "s", 5, peer="the other way, 2.5 s", ratio=0.4936, note="median of 3"))
+    assert "| measure | figure | limit | met? | peer | ratio |" in page
+    assert "| panel | 1.23 s | 5 s | yes | the other way, 2.5 s | 0.494 |" in page
+    assert "- panel: median of 3" in page
+
+
+@pytest.mark.parametrize(
+    ("figure", "limit", "said"),
+    [
+        (2049.0, 2048, "| memory | 2,049 MB | 2,048 MB | **not met** |  |  |"),
+        (2048.0, 2048, "| memory | 2,048 MB | 2,048 MB | yes |  |  |"),
+        (2049.0, None, "| memory | 2,049 MB | none |  |  |  |"),
+    ],
+    ids=["above the limit", "at the limit", "without a limit"],
+)
+def test_a_limit_is_met_not_met_or_none(figure, limit, said):
+    assert said in lines(Measurement("memory", figure, "MB", limit))
+
+
+def test_a_figure_just_above_its_limit_does_not_look_like_it():
+    (row,) = [line for line in lines(Measurement("import", 2.502, "s", 2.5)) if line.startswith("| import ")]
+    assert row == "| import | 2.502 s | 2.5 s | **not met** |  |  |"
+
+
+def test_the_page_says_that_it_is_generated_and_where_it_was_measured():
+    page = lines()
+    assert "generated, never edited" in page[0]
+    header = "\n".join(page[:8])
+    for said in (
+        "a CPU",
+        "2 cores",
+        "24 GB",
+        "an OS",
+        "Python 3.11.9",
+        "abc1234 with uncommitted changes",
+        "2024-01-02",
+    ):
+        assert said in header
+
+
+def test_a_table_of_its_own_stands_below_the_measurements():
+    accuracy = Table("Accuracy", pd.DataFrame({"horizon": ["1w"], "pinball": ["0.00812"]}), "Lower is better.")
+    page = lines(accuracy, Measurement("panel", 1.0, "s"))
+    assert page.index("| 1w | 0.00812 |") > page.index("| panel | 1 s | none |  |  |  |")
+    assert page[-1] == "Lower is better."
+
+
+def test_without_an_archive_one_clear_line_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("CBI_ARCHIVE", str(tmp_path / "empty"))
+    assert main([]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    [line] = said.err.splitlines()
+    assert line.startswith(f"evidence: {tmp_path / 'empty'} holds neither packed sources") and line.endswith(
+        "Nothing was measured"
+    )
