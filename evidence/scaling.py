@@ -1,7 +1,8 @@
 """``python -m evidence.scaling``: Prefect's server on SQLite and PostgreSQL, with one worker and two on one pool.
 
 By hand, not a part of ``python -m evidence``: it needs ``initdb`` and ``postgres`` (``PG_BIN`` or the path), and a
-machine that is left alone meanwhile. Servers listen on loopback, their data lies in a temporary folder, all of it ends here.
+machine that is left alone meanwhile. Servers listen on loopback, their data lies in a temporary folder, all of
+it ends here.
 
 Two figures for each: runs a minute through workers, each run a process of its own as ours are, and runs a minute of
 the server alone, without a process, four clients asking at once.

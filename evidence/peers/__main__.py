@@ -1,8 +1,8 @@
 """`make bench-peers`: the product's families and libraries from outside on the same folds, in one run.
 
 ``python -m evidence.peers PYTHON [NAME ...]``: the interpreter of the peers' environment, and the contenders to run
-anew; without any, all. The others' answers are those of the run before, which the page says by their time, as it says which
-have never run. Reads the training files of CBI_HOME and writes docs/results/bench_peers.md.
+anew; without any, all. The others' answers are those of the run before, which the page says by their time, as it
+says which have never run. Reads the training files of CBI_HOME and writes docs/results/bench_peers.md.
 """
 
 from __future__ import annotations
