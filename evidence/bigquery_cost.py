@@ -23,7 +23,7 @@ from tasks.settings import PROJECT, load_settings
 from tasks.storage.files import write_bytes
 from tasks.storage.zones import Zones
 from tasks.warehouse import prices, scheduled
-from tasks.warehouse.bigquery import THIN_ROWS, WHOLE_WHEN_THIN
+from tasks.warehouse.bigquery.warehouse import THIN_ROWS, WHOLE_WHEN_THIN
 from tasks.warehouse.dialect import quoted
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.frames import ARROW

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from flows import services
+from flows.registered import pool
 from tasks.command_line import command
 from tasks.errors import CbiError, ServiceFailed, VolumeMissing
 from tasks.operations.services import (
@@ -98,7 +99,7 @@ def begin_worker(settings: Settings, zones: Zones) -> Service:
     with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):
         server = services.server_up(zones)
         with services.client_of(server, zones) as client:
-            services.pool(client)
+            pool(client)
             services.work(settings, zones, server, client)
     worker = running(zones, "worker")
     if worker is None:

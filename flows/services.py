@@ -12,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.registered import automate, deploy, deployed, deployed_already, deployed_from, deployed_path, pool, retire
 from tasks.command_line import command
 from tasks.errors import CbiError, ServiceFailed, SettingsError
-from tasks.operations.automations import HEARTBEAT_S, PREFIX, automations, notification
+from tasks.operations.automations import HEARTBEAT_S
 from tasks.operations.services import (
     ALLOCATORS,
     PASSWORD,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
     from tasks.operations.services import Service
 
-WEBHOOK = "NOTIFY_URL"
-BLOCK = "cbi-notify"
 RUNS_AT_ONCE = 3  # of one worker: a run takes up to 2 GB and a core
 SERVER_WITHIN_S = 180  # 12 s on a fresh database; a busy machine takes its time
 WORKER_WITHIN_S = 90
@@ -62,7 +61,7 @@ def up(host: str, port: int) -> None:
         with client_of(server, zones) as client:
             pool(client)
             if not deployed_already(zones, client):
-                deploy(settings, server)
+                deploy(environment_of(settings, server.address))
                 write_json(deployed_path(zones), deployed_from())
             retire(client)
             automate(client)
@@ -180,123 +179,6 @@ def client_of(server: Service, zones: Zones) -> Iterator[SyncPrefectClient]:
     }
     with temporary_settings(updates), get_client(sync_client=True) as client:
         yield client
-
-
-def pool(client: SyncPrefectClient) -> None:
-    """The work pool, made where there is none."""
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectNotFound
-
-    try:
-        client.read_work_pool(POOL)
-    except ObjectNotFound:
-        from prefect.workers.process import ProcessWorker
-
-        template = ProcessWorker.get_default_base_job_template()
-        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
-
-
-def deploy(settings: Settings, server: Service) -> None:
-    """Every deployment of prefect.yaml, new or as it is now.
-
-    Raises:
-        ServiceFailed: with what Prefect said.
-    """
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=PROJECT,
-        env=environment_of(settings, server.address),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        raise ServiceFailed(
-            f"`prefect deploy --all` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
-        )
-
-
-def deployed_from() -> str:
-    """The fingerprint of what a deployment is made from: prefect.yaml, and the parameters of the flows it names."""
-    from tasks.storage.hashes import code_fingerprint
-
-    return code_fingerprint(PROJECT / "prefect.yaml", PROJECT / "flows" / "scheduled.py")
-
-
-def deployed_path(zones: Zones) -> Path:
-    """Where it is written down what is deployed."""
-    return zones.home / "services" / "deployed.json"
-
-
-def deployed_already(zones: Zones, client: SyncPrefectClient) -> bool:
-    """Whether the server has every deployment as prefect.yaml is now: to deploy takes ten seconds of a processor."""
-    from tasks.storage.files import read_json
-
-    return read_json(deployed_path(zones)) == deployed_from() and declared() <= set(deployed(client))
-
-
-def declared() -> set[str]:
-    """The deployments that prefect.yaml names, as ``flow/name``."""
-    import yaml
-
-    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    return {f"{entry['entrypoint'].rsplit(':', 1)[1]}/{entry['name']}" for entry in held}
-
-
-def deployed(client: SyncPrefectClient) -> dict[str, Any]:
-    """The deployments of the pool on the server, by ``flow/name``."""
-    from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
-
-    found: dict[str, Any] = {}
-    page = 100
-    while True:
-        batch = client.read_deployments(
-            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])), limit=page, offset=len(found)
-        )
-        flows = {one.flow_id: client.read_flow(one.flow_id).name for one in batch}
-        found |= {f"{flows[one.flow_id]}/{one.name}": one for one in batch}
-        if len(batch) < page:
-            return found
-
-
-def retire(client: SyncPrefectClient) -> None:
-    """Take away deployments that prefect.yaml names no more: a source that left the registry is not asked."""
-    named = declared()
-    for name, one in deployed(client).items():
-        if name not in named:
-            client.delete_deployment(one.id)
-            print(f"deployment {name}: taken away, prefect.yaml does not name it")
-
-
-def automate(client: SyncPrefectClient) -> None:
-    """The automations as they are declared: new ones made, those there brought up to date, others of ours removed."""
-    from prefect.events.schemas.automations import AutomationCore
-
-    held = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
-    for entry in automations(notify(client)):
-        wanted = AutomationCore.model_validate(entry)
-        before = held.pop(wanted.name, None)
-        if before is None:
-            client.create_automation(wanted)
-        elif AutomationCore.model_validate(before.model_dump()) != wanted:
-            client.update_automation(before.id, wanted)
-    for left in held.values():
-        client.delete_automation(left.id)
-
-
-def notify(client: SyncPrefectClient) -> list[dict[str, Any]]:
-    """The action that tells a person: a JSON ``text`` to the webhook in NOTIFY_URL; none without one."""
-    url = find_secret(WEBHOOK)
-    if url is None:
-        return []
-    from prefect.blocks.notifications import CustomWebhookNotificationBlock
-
-    block = CustomWebhookNotificationBlock(
-        name=BLOCK, url="{{url}}", json_data={"text": "{{subject}}\n{{body}}"}, secrets={"url": url}
-    )
-    return [notification(str(block.save(BLOCK, overwrite=True)))]
 
 
 def work(settings: Settings, zones: Zones, server: Service, client: SyncPrefectClient) -> None:

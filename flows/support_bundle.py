@@ -38,7 +38,7 @@ def write_bundle(run: RunContext, folder: Path) -> Path:
         SecretFound: a key was left in it after all. Nothing was written.
     """
     from flows.launcher import DATABASE
-    from flows.services import WEBHOOK
+    from flows.registered import WEBHOOK
     from tasks.operations.services import PASSWORD
     from tasks.storage.files import private_folder, write_atomically
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, Served, load_model
+from tasks.models.forecaster import Problem, Served
+from tasks.models.loading import load_model
 from tasks.storage.files import stays_inside
 from tasks.storage.hashes import sha256_of
 

@@ -5,7 +5,7 @@ The bake-off makes it from the members' past forecasts (tasks/training/blending.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, Served, load_model
+from tasks.models.forecaster import Problem, Served
 from tasks.quantiles import calibrated, probability_above_zero
 from tasks.storage.files import read_json
 
@@ -80,8 +80,8 @@ class Ensemble:
         return pd.concat(parts).groupby(level=0, sort=False).sum(min_count=1)
 
     @classmethod
-    def load(cls, folder: Path, problem: Problem, horizons: Mapping[str, int]) -> Ensemble:
-        """Read what the bake-off stored.
+    def load(cls, folder: Path, problem: Problem, load_member: Callable[[str, Path], Served]) -> Ensemble:
+        """Read what the bake-off stored; ``load_member`` reads one family from its folder.
 
         Raises:
             ModelStoreError: the folder is not complete.
@@ -92,7 +92,7 @@ class Ensemble:
         families = list(weights["unknown"])
         held = {family: folder / "members" / family for family in families}
         calibrations = {family: read_json(path / "calibration.json") for family, path in held.items()}
-        members = {family: load_model(family, path, problem, horizons) for family, path in held.items()}
+        members = {family: load_member(family, path) for family, path in held.items()}
         return cls(problem, members, calibrations, weights)
 
     def _shares(self, features: pd.DataFrame) -> pd.DataFrame:

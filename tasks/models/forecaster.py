@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import RegistryError
-from tasks.models.catalogue import ENSEMBLE, FAMILIES, JOINT_FAMILIES, SCALE, is_joint
+from tasks.models.catalogue import FAMILIES, JOINT_FAMILIES, SCALE
 
 
 @dataclass(frozen=True)
@@ -160,42 +160,6 @@ def forecaster(family: str) -> type[Forecaster]:
 def _class_at(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
-
-
-class AtOneHorizon:
-    """A joint model seen at one of its horizons."""
-
-    needs = (SCALE,)
-    reads = None
-
-    def __init__(self, model: JointForecaster, horizon: str, history_sessions: int) -> None:
-        self.family = model.family
-        self.history_sessions = history_sessions
-        self._model, self._horizon = model, horizon
-
-    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """Of consecutive sessions; NaN for the first ones, which have too little history."""
-        return self._model.predict_quantiles(features, np.arange(len(features)))[self._horizon]
-
-    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
-        """The joint model's."""
-        return self._model.direction_probability(quantiles)
-
-    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Of the last session: a path integral a row takes its time."""
-        return self._model.explain(features, np.array([len(features) - 1]))[self._horizon]
-
-
-def load_model(family: str, folder: Path, problem: Problem, horizons: Mapping[str, int]) -> Served:
-    """A fitted model of any family, ready to forecast. ``horizons``: sessions by name, of all that were learnt."""
-    if family == ENSEMBLE:
-        from tasks.models.ensemble import Ensemble
-
-        return Ensemble.load(folder, problem, horizons)
-    if is_joint(family):
-        model = joint_forecaster(family).load(folder, JointProblem(dict(horizons), problem.quantiles))
-        return AtOneHorizon(model, problem.horizon, model.history_sessions)
-    return forecaster(family).load(folder, problem)
 
 
 def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:

@@ -18,6 +18,7 @@ def open_warehouse(settings: Settings) -> Warehouse:
         from tasks.warehouse.duckdb import DuckDbWarehouse
 
         return DuckDbWarehouse(zones)
-    from tasks.warehouse.bigquery import BigQueryWarehouse, Place
+    from tasks.warehouse.bigquery.connection import Place
+    from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 
     return BigQueryWarehouse(Place.of(settings.warehouse), zones, settings)

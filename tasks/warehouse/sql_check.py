@@ -182,7 +182,8 @@ def _dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
 
     from tasks.gcp import explained
     from tasks.storage.zones import Zones
-    from tasks.warehouse.bigquery import ALL_DATASETS, BigQueryWarehouse, Place
+    from tasks.warehouse.bigquery.connection import Place
+    from tasks.warehouse.bigquery.warehouse import ALL_DATASETS, BigQueryWarehouse
 
     place = Place.of(settings.warehouse)
     warehouse = BigQueryWarehouse(place, Zones(settings.home), settings)
@@ -192,7 +193,7 @@ def _dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
         asked = tree.expression if isinstance(tree, exp.Create) and tree.kind == "VIEW" else tree
         placed = for_bigquery(asked, project=place.project, prefix=place.prefix, datasets=ALL_DATASETS)
         try:
-            return warehouse.bytes_of(placed)
+            return warehouse.connection.bytes_of(placed)
         except (GoogleAPIError, GoogleAuthError, RequestException) as error:
             raise explained(error, "BigQuery, dry run") from None
 

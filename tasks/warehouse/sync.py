@@ -17,7 +17,8 @@ from tasks.command_line import command
 from tasks.errors import CbiError, SettingsError, WarehouseError
 from tasks.settings import load_settings
 from tasks.storage.zones import Zones
-from tasks.warehouse.bigquery import BigQueryWarehouse, Place
+from tasks.warehouse.bigquery.connection import Place
+from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.frames import ARROW
@@ -74,7 +75,7 @@ def _bring(table: Table, rows: pa.Table, target: BigQueryWarehouse) -> Synced:
     types = {name: kind for name in rows.column_names for kind, arrow in ARROW.items() if rows[name].type == arrow}
     if target.rows_of(table.name) == rows.num_rows and _says(table, target) == wanted:
         return Synced(table.name, rows.num_rows, wanted, wanted, loaded=False)
-    target.load(table.name, rows, types, layout=table)
+    target.connection.load(table.name, rows, types, layout=table)
     return Synced(table.name, rows.num_rows, wanted, _says(table, target), loaded=True)
 
 

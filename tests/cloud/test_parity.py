@@ -12,7 +12,8 @@ from tasks.features import cross_asset, in_sql, regimes, technical
 from tasks.settings import Settings
 from tasks.storage.zones import Zones
 from tasks.warehouse import scheduled, sql_check
-from tasks.warehouse.bigquery import BigQueryWarehouse, Place
+from tasks.warehouse.bigquery.connection import Place
+from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tasks.warehouse.daily_tables import panel_in_sql
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import FEATURES, PANEL, tables
@@ -35,7 +36,7 @@ def bigquery(bigquery_emulator, tmp_path) -> BigQueryWarehouse:
 def run_script(warehouse: BigQueryWarehouse, text: str) -> None:
     """As BigQuery's scheduler runs what deploy/gcp/setup.sh gave it."""
     filled = text.replace("${PROJECT}", warehouse.place.project).replace("${PREFIX}", warehouse.place.prefix)
-    warehouse._client.query(filled).result()
+    warehouse.connection.client.query(filled).result()
 
 
 def in_python(panel: pd.DataFrame) -> dict[str, pd.Series]:

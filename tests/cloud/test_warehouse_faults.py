@@ -22,8 +22,9 @@ from tasks.errors import CloudError, SettingsError, WarehouseError
 from tasks.settings import PROJECT, Settings
 from tasks.storage.files import write_parquet
 from tasks.storage.zones import Zones
-from tasks.warehouse import bigquery
-from tasks.warehouse.bigquery import BigQueryWarehouse, Place
+from tasks.warehouse.bigquery import connection
+from tasks.warehouse.bigquery.connection import Connection, Place
+from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.frames import conform
@@ -127,7 +128,7 @@ def test_a_fault_that_lasts_leaves_what_was_and_says_what_to_do(
     status, says, advice, wire, warehouse, zones, monkeypatch
 ):
     publish(warehouse, zones, 1.0)
-    monkeypatch.setattr(bigquery, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(connection, "PATIENCE_S", 2.0)
     wire.faults = [Fault(r"POST .*/jobs", status=status, message=says, times=10**6)]
     with pytest.raises((CloudError, WarehouseError), match=advice):
         publish(warehouse, zones, 2.0)
@@ -186,13 +187,13 @@ def test_rows_are_appended_once_however_often_they_are_sent(wire, warehouse, mon
     warehouse.migrate()
     table = tables()[FORECASTS]
     part = conform(table, forecasts(1.0), table.columns)
-    warehouse.load(FORECASTS, part, table.columns, append=True, layout=table)
+    warehouse.connection.load(FORECASTS, part, table.columns, append=True, layout=table)
     asked: list[str] = []
     ended = SimpleNamespace(result=lambda: None)
-    monkeypatch.setattr(warehouse._client, "get_job", lambda job: asked.append(job) or ended)
+    monkeypatch.setattr(warehouse.connection.client, "get_job", lambda job: asked.append(job) or ended)
     for rows_sent in (part, part, part.slice(0, 1)):
         wire.faults = [Fault(r"POST .*upload.*jobs", status=409, message="Already Exists: Job")]
-        warehouse.load(FORECASTS, rows_sent, table.columns, append=True, layout=table)
+        warehouse.connection.load(FORECASTS, rows_sent, table.columns, append=True, layout=table)
     assert warehouse.rows_of(FORECASTS) == 2
     assert asked[0] == asked[1] != asked[2], "a job is named by the rows it brings"
 
@@ -319,7 +320,7 @@ def test_a_sync_killed_halfway_goes_on_where_it_was(wire, warehouse, published, 
 
 def test_a_query_dearer_than_allowed_does_not_run(wire, warehouse, zones, monkeypatch):
     publish(warehouse, zones, 1.0)
-    monkeypatch.setattr(BigQueryWarehouse, "bytes_of", lambda self, sql: 11 * 10**9)  # the emulator's dry run says 0
+    monkeypatch.setattr(Connection, "bytes_of", lambda self, sql: 11 * 10**9)  # the emulator's dry run says 0
     before = len(wire.requests)
     with pytest.raises(WarehouseError, match=r"would read 11.00 GB, more than CBI_QUERY_LIMIT_GB \(10\)"):
         warehouse.query(f"SELECT * FROM {FORECASTS}")
@@ -347,7 +348,7 @@ def test_an_address_that_is_none_is_refused(address):
 
 
 def test_a_dataset_in_another_location_is_named(warehouse, zones):
-    warehouse._client.create_dataset(f"{warehouse.place.prefix}api")  # the client's own location: us-central1
+    warehouse.connection.client.create_dataset(f"{warehouse.place.prefix}api")  # the client's own location: us-central1
     elsewhere = Place(warehouse.place.project, "europe-west3", warehouse.place.prefix)
     with pytest.raises(SettingsError, match=r"_api lies in us-central1, CBI_WAREHOUSE says europe-west3: write \?loc"):
         BigQueryWarehouse(elsewhere, zones, Settings(home=zones.home)).migrate()

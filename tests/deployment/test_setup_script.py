@@ -14,7 +14,7 @@ import pytest
 
 from tasks.settings import PROJECT
 from tasks.warehouse import scheduled
-from tasks.warehouse.bigquery import ALL_DATASETS
+from tasks.warehouse.bigquery.warehouse import ALL_DATASETS
 
 SCRIPT = PROJECT / "deploy" / "gcp" / "setup.sh"
 ACCOUNT = "cbi@p1.iam.gserviceaccount.com"

@@ -23,7 +23,8 @@ from tasks.exports import file_name, training_table
 from tasks.model_store.contest import settle
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
-from tasks.models.forecaster import Problem, load_model
+from tasks.models.forecaster import Problem
+from tasks.models.loading import load_model
 from tasks.quantiles import calibrated, column, probability_above_zero, widened
 from tasks.registry import Budget, load_models, load_quality_gates, load_surface
 from tasks.settings import PROJECT

@@ -1,0 +1,139 @@
+"""What the server holds of ours: the work pool, the deployments of prefect.yaml, the automations."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tasks.errors import ServiceFailed
+from tasks.operations.automations import PREFIX, automations, notification
+from tasks.operations.services import POOL
+from tasks.secrets import find_secret
+from tasks.settings import PROJECT
+from tasks.storage.files import read_json
+from tasks.storage.hashes import code_fingerprint
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from tasks.storage.zones import Zones
+
+WEBHOOK = "NOTIFY_URL"
+BLOCK = "cbi-notify"
+
+
+def pool(client: SyncPrefectClient) -> None:
+    """The work pool, made where there is none."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        client.read_work_pool(POOL)
+    except ObjectNotFound:
+        from prefect.workers.process import ProcessWorker
+
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+
+
+def deploy(environment: Mapping[str, str]) -> None:
+    """Every deployment of prefect.yaml, new or as it is now.
+
+    Raises:
+        ServiceFailed: with what Prefect said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+        cwd=PROJECT,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
+    if done.returncode:
+        raise ServiceFailed(
+            f"`prefect deploy --all` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
+        )
+
+
+def deployed_from() -> str:
+    """The fingerprint of what a deployment is made from: prefect.yaml, and the parameters of the flows it names."""
+    return code_fingerprint(PROJECT / "prefect.yaml", PROJECT / "flows" / "scheduled.py")
+
+
+def deployed_path(zones: Zones) -> Path:
+    """Where it is written down what is deployed."""
+    return zones.home / "services" / "deployed.json"
+
+
+def deployed_already(zones: Zones, client: SyncPrefectClient) -> bool:
+    """Whether the server has every deployment as prefect.yaml is now: to deploy takes ten seconds of a processor."""
+    return read_json(deployed_path(zones)) == deployed_from() and declared() <= set(deployed(client))
+
+
+def declared() -> set[str]:
+    """The deployments that prefect.yaml names, as ``flow/name``."""
+    import yaml
+
+    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    return {f"{entry['entrypoint'].rsplit(':', 1)[1]}/{entry['name']}" for entry in held}
+
+
+def deployed(client: SyncPrefectClient) -> dict[str, Any]:
+    """The deployments of the pool on the server, by ``flow/name``."""
+    from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+
+    found: dict[str, Any] = {}
+    page = 100
+    while True:
+        batch = client.read_deployments(
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])), limit=page, offset=len(found)
+        )
+        flows = {one.flow_id: client.read_flow(one.flow_id).name for one in batch}
+        found |= {f"{flows[one.flow_id]}/{one.name}": one for one in batch}
+        if len(batch) < page:
+            return found
+
+
+def retire(client: SyncPrefectClient) -> None:
+    """Take away deployments that prefect.yaml names no more: a source that left the registry is not asked."""
+    named = declared()
+    for name, one in deployed(client).items():
+        if name not in named:
+            client.delete_deployment(one.id)
+            print(f"deployment {name}: taken away, prefect.yaml does not name it")
+
+
+def automate(client: SyncPrefectClient) -> None:
+    """The automations as they are declared: new ones made, those there brought up to date, others of ours removed."""
+    from prefect.events.schemas.automations import AutomationCore
+
+    held = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
+    for entry in automations(notify(client)):
+        wanted = AutomationCore.model_validate(entry)
+        before = held.pop(wanted.name, None)
+        if before is None:
+            client.create_automation(wanted)
+        elif AutomationCore.model_validate(before.model_dump()) != wanted:
+            client.update_automation(before.id, wanted)
+    for left in held.values():
+        client.delete_automation(left.id)
+
+
+def notify(client: SyncPrefectClient) -> list[dict[str, Any]]:
+    """The action that tells a person: a JSON ``text`` to the webhook in NOTIFY_URL; none without one."""
+    url = find_secret(WEBHOOK)
+    if url is None:
+        return []
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+
+    block = CustomWebhookNotificationBlock(
+        name=BLOCK, url="{{url}}", json_data={"text": "{{subject}}\n{{body}}"}, secrets={"url": url}
+    )
+    return [notification(str(block.save(BLOCK, overwrite=True)))]
