@@ -16,15 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from evidence.machine import commit
 from tasks.command_line import command
+from tasks.day import day_of
 from tasks.errors import CbiError, ManifestMismatch
 from tasks.evaluation.promotion import Audit
 from tasks.exports import check_exports, training_table
-from tasks.features.build import build_features
-from tasks.labels import build_labels, with_settled_closes
 from tasks.model_store.contest import write_audit
 from tasks.model_store.open import open_store
-from tasks.panel.derived import with_derived
-from tasks.panel.join import build_panel, value_columns
+from tasks.panel.join import value_columns
 from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skilful
 from tasks.proofs.truncation import Held, sample_days, truncation_proof
 from tasks.registry import load_regime_calendar
@@ -32,7 +30,7 @@ from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import landed
 from tasks.staging.documents import gather_documents
-from tasks.staging.gather import gather, stack
+from tasks.staging.gather import stack
 from tasks.staging.stage import Staged, stage_source
 from tasks.storage.files import read_json, read_parquet, write_bytes
 from tasks.storage.hashes import code_fingerprint
@@ -63,7 +61,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
         as_of=run.as_of,
         payloads=lambda source: landed(run.zones, source),
     )
-    panel, tables = _training_tables(run, staged)
+    panel, tables = training_tables_anew(run, staged)
     columns = run.features.production()
     cuts = sample_days(days, last=run.as_of)
     with _bar(console) as bar:
@@ -111,18 +109,17 @@ def _stage(run: RunContext) -> list[Staged]:
     ]
 
 
-def _training_tables(run: RunContext, staged: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Panel and training tables built anew; the files on disk must equal them, or the audit is of something else."""
-    observations, _ = gather(staged, as_of=run.as_of)
-    documents = gather_documents([part.documents for part in staged], as_of=run.as_of)
-    observations = with_derived(observations, run.derived, as_of=run.as_of, documents=documents)
-    panel = build_panel(observations, run.joins, as_of=run.as_of)
-    features = build_features(panel, run.features)
-    labels = build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
+def training_tables_anew(run: RunContext, staged: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Panel and training tables built anew, as the day builds them; the files on disk must equal them.
+
+    Raises:
+        ManifestMismatch: they do not, so that an audit would be of something else.
+    """
+    day = day_of(run, staged)
     regimes, columns = load_regime_calendar(run.settings.registry), run.features.production()
     tables = {}
     for name in run.horizons.horizons:
-        table = training_table(features, labels, regimes, horizon=name, columns=columns)
+        table = training_table(day.features, day.labels, regimes, horizon=name, columns=columns)
         path = run.work.exports / f"zl_training_prod_allhistory_{name}.parquet"
         try:
             pd.testing.assert_frame_equal(read_parquet(path), table, check_exact=True)
@@ -132,7 +129,7 @@ def _training_tables(run: RunContext, staged: list[Staged]) -> tuple[pd.DataFram
                 f"`make demo` or `make daily`, then `make proofs`"
             ) from None
         tables[name] = table
-    return panel, tables
+    return day.panel, tables
 
 
 def _markdown(audit: Audit, figures: dict[str, str], found: pd.DataFrame, changed: pd.DataFrame) -> str:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from evidence.proofs import training_tables_anew
 from evidence.time_machine import BESIDE_PRICE, PRICE, Outcome, cut, fit_champions, run_day
 from tasks.calendar import as_of_instants, sessions
 from tasks.day import day_of
+from tasks.exports import write_zone_files
 from tasks.gates.run import pass_gate
 from tasks.gates.tables import assembly_tables, feature_tables, staging_tables
 from tasks.model_store.folder import FolderStore
@@ -77,6 +79,24 @@ def test_the_vix_falls_back_to_fred_and_the_day_says_so(run_as_of, staged: Stage
     assert day.features["vix"].iloc[-1] == 12.47
     row = day.panel_summary.set_index("column").loc["vix_last"]
     assert row["fallback"] and 25 <= row["fallback_sessions"] <= 32
+
+
+def test_a_row_that_a_gate_sets_aside_is_set_aside_in_the_proofs_too(run_as_of, staged: StagedArchive) -> None:
+    """A close that was "known" before its day: the day goes on without it, and a healthy home is proved."""
+    run, yahoo = run_as_of(OUTAGE), staged.by_source["yahoo"]
+    rows = yahoo.observations
+    early = (
+        rows["series"].eq("ZL=F") & rows["field"].eq("close") & rows["observation_date"].eq(pd.Timestamp("2012-05-02"))
+    )
+    assert early.sum() == 1
+    stamped = rows["available_at"].where(~early, rows["available_at"] - pd.Timedelta(days=9))
+    held = {**staged.by_source, "yahoo": replace(yahoo, observations=rows.assign(available_at=stamped))}
+    day = day_of(run, list(held.values()))
+    assert day.panel.set_index("date")["zl_last__age_days"].loc["2012-05-02"] == 1 and day.set_aside["POST_STAGING"]
+    write_zone_files(run, day.panel, day.features, day.labels)
+    panel, tables = training_tables_anew(run, list(held.values()))
+    pd.testing.assert_frame_equal(panel, day.panel)
+    assert set(tables) == set(run.horizons.horizons)
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.features.build import build_features
+from tasks.day import day_of
 from tasks.forecasting.forecast import forecast_day
-from tasks.gates.held import known_at_session
 from tasks.model_store.folder import FolderStore
-from tasks.panel.join import build_panel
 from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import adapter, landed, read
@@ -172,20 +170,19 @@ class Recorded:
     def day(self, session: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Panel and forecasts of a session."""
         run = replace(self.run, as_of=session)
-        observations, *_ = known_at_session(run, self.staged)
-        panel = build_panel(observations, run.joins, as_of=session)
-        features = build_features(panel, run.features)
+        day = day_of(run, self.staged)
         forecasts, _ = forecast_day(
-            features,
-            panel,
+            day.features,
+            day.panel,
             FolderStore(self.models),
             registry=run.features,
             horizons=run.horizons,
             as_of=session,
             data_snapshot="recorded",
             code_version="recorded",
+            notes=day.notes,
         )
-        return panel, forecasts.sort_values("horizon", ignore_index=True)
+        return day.panel, forecasts.sort_values("horizon", ignore_index=True)
 
 
 def newest(staged: list[Staged], session: pd.Timestamp) -> pd.DataFrame:
