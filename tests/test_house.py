@@ -13,7 +13,7 @@ from tasks.settings import PROJECT
 
 # docs/architecture.md; what stands in one line may import each other
 STAGES = (
-    ("secrets", "errors", "clock", "quantiles", "command_line"),
+    ("secrets", "errors", "clock", "quantiles", "command_line", "units"),
     ("storage", "settings", "gcp", "network", "calendar", "logs", "http", "registry"),
     ("sources",),
     ("staging",),

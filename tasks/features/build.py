@@ -13,6 +13,7 @@ from tasks.errors import RegistryError
 from tasks.registry import FeatureRegistry
 
 OVER_FEATURES = "interactions"  # the category that is made of the features before it, not of the panel
+BY_THRESHOLD = "overrides"  # the category whose thresholds are in the registry
 Column = pd.Series | np.ndarray  # one value a row of the panel
 
 
@@ -26,7 +27,13 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
     """
     built: dict[str, Column] = {}
     for category, entries in registry.categories.items():
-        computed = _module(category).features(built if category == OVER_FEATURES else panel)
+        module = _module(category)
+        if category == OVER_FEATURES:
+            computed = module.features(built)
+        elif category == BY_THRESHOLD:
+            computed = module.features(panel, registry.overrides)
+        else:
+            computed = module.features(panel)
         _check(category, list(entries), list(computed))
         built |= computed
     table = one_table(built, list(registry.features), panel.index)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from tasks.features import big8
 from tasks.features.rolling import percentile
-from tasks.registry import load_overrides
-from tasks.settings import load_settings
+from tasks.registry import Override
 
 
-def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
+def features(panel: pd.DataFrame, overrides: Mapping[str, Override]) -> dict[str, pd.Series]:
     """1 where the signal of registry/override_thresholds.yaml is at least its threshold; missing where it is."""
     out = {}
-    for name, entry in load_overrides(load_settings().registry).overrides.items():
+    for name, entry in overrides.items():
         signal = signal_of(panel, entry.signal)
         out[name] = (signal >= entry.at_least).astype(float).where(signal.notna())
     return out

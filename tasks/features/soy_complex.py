@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 
 from tasks.features.rolling import percentile, z_score
+from tasks.units import LB_PER_TONNE
 
-LB_A_TONNE = 2204.62
 # a gallon of biodiesel takes about 7.5 lb of oil: the factor of the trade's BOHO spread (bean oil - heating oil)
 LB_OIL_A_GALLON = 7.5
 
@@ -29,7 +29,7 @@ def boho_usd_gal(oil_cents_lb: pd.Series, heating_oil_usd_gal: pd.Series) -> pd.
 
 def oil_less_palm_usd_t(oil_cents_lb: pd.Series, palm_usd_t: pd.Series) -> pd.Series:
     """Soybean oil less palm oil in USD per tonne."""
-    return oil_cents_lb / 100 * LB_A_TONNE - palm_usd_t
+    return oil_cents_lb / 100 * LB_PER_TONNE - palm_usd_t
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:

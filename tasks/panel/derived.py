@@ -23,9 +23,9 @@ from tasks.panel.join import AGE, build_panel
 from tasks.registry import DerivedSeries, JoinSpec
 from tasks.staging.gather import stack
 from tasks.texts.lexicon import score_documents
+from tasks.units import LB_PER_TONNE
 
 SOURCE = "derived"
-LB_PER_TONNE = 2204.62
 YEAR_SESSIONS = 252
 STALE_LIMIT_DAYS = 14  # its inputs have limits of their own; a fortnight without any is worth a word
 OIL_YIELD, MEAL_YIELD = 0.185, 0.785

@@ -4,7 +4,7 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 """
 
 from tasks.registry.entry import Entry
-from tasks.registry.features import FeatureEntry, FeatureRegistry, load_features, load_overrides, provenance
+from tasks.registry.features import FeatureEntry, FeatureRegistry, Override, load_features, load_overrides, provenance
 from tasks.registry.kept import complete_until, ended_tables
 from tasks.registry.models import (
     Aspirations,

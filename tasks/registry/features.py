@@ -93,26 +93,6 @@ class FeatureEntry(Entry):
     first_date: date = Field(description="first session with a value, on the recorded archive")
 
 
-class FeatureRegistry(Entry):
-    """registry/feature_registry.yaml: category, then feature, in the order of the feature table."""
-
-    categories: dict[str, dict[str, FeatureEntry]]
-
-    @cached_property
-    def features(self) -> dict[str, FeatureEntry]:
-        """Every feature in order."""
-        return {name: entry for group in self.categories.values() for name, entry in group.items()}
-
-    @cached_property
-    def category_of(self) -> dict[str, str]:
-        """The category of every feature."""
-        return {name: category for category, group in self.categories.items() for name in group}
-
-    def production(self) -> list[str]:
-        """Features a model may use: none whose history is rewritten after the fact."""
-        return [name for name, entry in self.features.items() if entry.point_in_time != "revised"]
-
-
 class Override(Entry):
     """One override flag: its signal, the threshold, and months in which it is shown to fire and to rest."""
 
@@ -130,6 +110,27 @@ class Override(Entry):
         if not low < self.at_least < high:
             raise ValueError(f"at_least {self.at_least} is out of the signal's reach, {low} to {high}")
         return self
+
+
+class FeatureRegistry(Entry):
+    """registry/feature_registry.yaml: category, then feature, in the order of the feature table."""
+
+    categories: dict[str, dict[str, FeatureEntry]]
+    overrides: dict[str, Override] = Field(default={}, description="of registry/override_thresholds.yaml")
+
+    @cached_property
+    def features(self) -> dict[str, FeatureEntry]:
+        """Every feature in order."""
+        return {name: entry for group in self.categories.values() for name, entry in group.items()}
+
+    @cached_property
+    def category_of(self) -> dict[str, str]:
+        """The category of every feature."""
+        return {name: category for category, group in self.categories.items() for name in group}
+
+    def production(self) -> list[str]:
+        """Features a model may use: none whose history is rewritten after the fact."""
+        return [name for name, entry in self.features.items() if entry.point_in_time != "revised"]
 
 
 class Overrides(Entry):
@@ -152,7 +153,7 @@ def load_features(folder: Path, sources: DataSources) -> FeatureRegistry:
             raise RegistryError(f"{path}: {name}: sources: {error}") from None
         if entry.point_in_time != due:
             raise RegistryError(f"{path}: {name}: point_in_time: {entry.point_in_time}, but its sources are {due}")
-    return registry
+    return registry.model_copy(update={"overrides": load_overrides(folder).overrides})
 
 
 def load_overrides(folder: Path) -> Overrides:

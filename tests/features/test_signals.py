@@ -18,7 +18,7 @@ FLAGS = load_overrides(load_settings().registry).overrides
 
 @pytest.fixture(scope="module")
 def built(panel) -> pd.DataFrame:
-    made = big8.features(panel) | overrides.features(panel) | regimes.features(panel)
+    made = big8.features(panel) | overrides.features(panel, FLAGS) | regimes.features(panel)
     return pd.DataFrame(made).set_axis(panel["date"])
 
 
@@ -76,7 +76,7 @@ def test_a_signal_without_an_input_is_missing_and_never_a_half(panel):
     four_gone = panel.assign(cny_last=np.nan, vix_last=np.nan, gc_last=np.nan, zl_last=np.nan)
     made = pd.DataFrame(big8.features(four_gone))
     assert made[["big8_composite", "crisis_intensity_score", "master_regime_classification"]].isna().all().all()
-    assert pd.DataFrame(overrides.features(blanked))["vix_override_flag"].isna().all()
+    assert pd.DataFrame(overrides.features(blanked, FLAGS))["vix_override_flag"].isna().all()
 
 
 def test_every_driver_of_a_signal_can_be_shown(panel, built):
@@ -151,5 +151,5 @@ def test_a_years_fit_knows_the_years_before_only(panel, built):
 @pytest.mark.parametrize("rows", [2300, 4800, 5500])
 def test_nothing_looks_ahead(panel, built, rows):
     cut = panel.iloc[:rows]
-    made = pd.DataFrame(big8.features(cut) | overrides.features(cut) | regimes.features(cut))
+    made = pd.DataFrame(big8.features(cut) | overrides.features(cut, FLAGS) | regimes.features(cut))
     pd.testing.assert_frame_equal(made, built.reset_index(drop=True).iloc[:rows], check_exact=True)

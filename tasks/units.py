@@ -1,0 +1,3 @@
+"""Units that more than one module converts by."""
+
+LB_PER_TONNE = 2204.62
