@@ -219,7 +219,8 @@ ENTRY = FeatureEntry(
 
 
 def changed(registry, category: str, entries: dict[str, FeatureEntry]) -> FeatureRegistry:
-    return FeatureRegistry(categories=registry.features.categories | {category: entries})
+    categories = registry.features.categories | {category: entries}
+    return FeatureRegistry(categories=categories, overrides=registry.features.overrides)
 
 
 def test_an_entry_without_a_feature_is_refused_by_name(registry, panel):

@@ -76,6 +76,7 @@ __all__ = [
     "Lexicon",
     "ModelFamily",
     "Models",
+    "Override",
     "ProductionSurface",
     "PromotionRule",
     "QualityGates",
