@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -20,15 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from tasks.errors import ManifestMismatch, SettingsError, StorageFailed, ZoneBusy
+from tasks.locks import is_named, take_lock
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
 TEMPORARY = ".tmp-"
+LOCK_POLL_S = 0.05
 UTF_8 = {"PYTHONUTF8": "1"}
 """What every Python process of ours is told: text and file names are UTF-8, whatever the locale."""
 
@@ -343,24 +346,34 @@ def sweep_temporary(folder: Path) -> None:
 def exclusive(zones: Zones, name: str, *, wait_s: float = 120.0) -> Iterator[None]:
     """Hold the lock ``name`` (a zone or a source); the operating system frees it when the process dies.
 
+    Invariants: while one process or thread is inside, no other of this machine is, though somebody deletes the lock's
+    file in ``locks``, or that in ``.locks``, or one of the two folders: it is one file with two names, and who comes
+    next puts the other back. Both deleted while it is held is what no system can undo: it is logged at the end. On a
+    file system without hard links there is one name.
+
     Raises:
-        ZoneBusy: another process held it for longer than ``wait_s``. StorageFailed: the lock cannot be written.
+        ZoneBusy: another process held it for longer than ``wait_s``.
+        StorageFailed: the lock cannot be written, or what lies in its place is no file.
     """
-    path = zones.locks / f"{name.replace('/', '-')}.lock"
-    lock = FileLock(path, timeout=wait_s)
-    try:
-        with refusals_told(zones.locks):
-            zones.locks.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-    except Timeout:
-        raise ZoneBusy(
-            f"{name}: another run has held {path} for {wait_s:.0f} s. Wait for it, or find it with "
-            f"`fuser {in_shell(path)}`"
-        ) from None
+    file = f"{name.replace('/', '-')}.lock"
+    names = (zones.locks / file, zones.home / ".locks" / file)
+    until = time.monotonic() + wait_s
+    with refusals_told(zones.locks):
+        while (held := take_lock(names)) is None:
+            if time.monotonic() >= until:
+                raise ZoneBusy(
+                    f"{name}: another run has held {names[0]} for {wait_s:.0f} s. Wait for it, or find it with "
+                    f"`fuser {in_shell(names[1])}`"
+                )
+            time.sleep(LOCK_POLL_S)
     try:
         yield
     finally:
-        lock.release()
+        if not is_named(names, held):
+            log.warning(
+                "%s and %s were deleted while a run held them: another may have worked beside it. Run it again", *names
+            )
+        os.close(held)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.errors import ManifestMismatch, ZoneBusy
+from tasks.errors import ManifestMismatch
 from tasks.settings import PROJECT
 from tasks.zones import (
     Identity,
-    exclusive,
     fingerprint,
     read_json,
     read_parquet,
@@ -119,24 +118,3 @@ def test_an_identity_holds_only_for_the_whole_file_it_was_written_with(tmp_path)
     assert Identity.of(path) is None
     path.unlink()
     assert Identity.of(path) is None
-
-
-@pytest.mark.faults
-def test_a_second_run_is_refused_by_name_and_a_killed_one_frees_its_lock(zones):
-    code = (
-        "import time; from pathlib import Path; from tasks.zones import Zones, exclusive\n"
-        f"with exclusive(Zones(Path({str(zones.home)!r})), 'raw-yahoo'):\n"
-        "    print('ready', flush=True); time.sleep(900)\n"
-    )
-    holder = child(code)
-    try:
-        held = pytest.raises(ZoneBusy, match=r"raw-yahoo: another run has held .*raw-yahoo\.lock")
-        with held, exclusive(zones, "raw-yahoo", wait_s=0.1):
-            pass
-        with exclusive(zones, "raw-fred", wait_s=0.1):
-            pass
-    finally:
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.communicate()
-    with exclusive(zones, "raw-yahoo", wait_s=60):
-        pass

@@ -47,6 +47,7 @@ OWN_FOLDERS = {
     "recorded": "--origin recorded",
     INDEXES: "every ingest",
     "locks": "every flow",
+    ".locks": "every flow",
     "support": "flows.support_bundle",
     "search": "flows.training --search",
     "finbert": "daily",

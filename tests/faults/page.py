@@ -26,6 +26,8 @@ TOLD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("clock_that_jumps", "last_finished_session")),
     ("two daily runs at once", "one waits for the other's locks; one state at the end",
      ("at_once_end", "second_run_is_refused")),
+    ("a lock's file or folder is deleted while it is held", "the next run still waits; the file gets its name back",
+     ("lock_holds_while",)),
     ("Prefect's database is locked", "the run waits for it", ("database_is_locked",)),
     ("a corrupted DuckDB file", "readers go on; the error says the cure, which works", ("corrupt_writer_file",)),
     ("the warehouse's working file is lost, older, or of another home",
