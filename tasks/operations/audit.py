@@ -53,6 +53,7 @@ OWN_FOLDERS = {
     "finbert": "daily",
     "models-cache": "daily",
     "runs": "every flow",
+    "backup": "daily",
     "services": "make up",
     "peers": "make bench-peers",
 }
