@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+from pyarrow import parquet
 
 from tasks.errors import ManifestMismatch, NothingHeld, SettingsError
 from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
@@ -33,6 +34,7 @@ from tasks.zones import (
     move_folder_into,
     move_into,
     read_json,
+    stays_inside,
     write_bytes,
     write_json,
 )
@@ -76,6 +78,7 @@ def restore(settings: Settings, uri: str) -> Restored:
                 name: _rows(place, manifest, name, work) for name, months in sorted(manifest.tables.items()) if months
             }
             payloads = _unpacked(place, manifest.packs, work / "raw", work)
+            _require_all(place, manifest, work)
             versions = {
                 name: _unpacked(place, [entry], work / "models" / name, work)
                 for name, entry in sorted(manifest.versions.items())
@@ -139,6 +142,16 @@ def _unpacked(place: Place, packs: list[dict[str, str]], folder: Path, work: Pat
                 tar.extract(entry, folder, filter="data")
                 count += 1
     return count
+
+
+def _require_all(place: Place, manifest: Manifest, work: Path) -> None:
+    """Raises: ManifestMismatch: a payload that the backup lists is in none of its tars."""
+    if manifest.listed is None:
+        return
+    file = place.fetch(str(manifest.listed["file"]), str(manifest.listed["sha256"]), work / "listed.parquet")
+    for name in parquet.read_table(file)["file"].to_pylist():
+        if not stays_inside(name) or not (work / "raw" / name).is_file():
+            raise ManifestMismatch(f"{place.uri} lists the payload {name!r}, which is in none of its tars")
 
 
 def _place_payloads(unpacked: Path, raw: Path) -> None:
