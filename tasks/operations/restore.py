@@ -27,6 +27,7 @@ from tasks.warehouse.frames import to_frame
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import table_named
 from tasks.zones import (
+    TEMPORARY,
     Zones,
     exclusive,
     in_shell,
@@ -38,6 +39,8 @@ from tasks.zones import (
     write_bytes,
     write_json,
 )
+
+WORK = f"{TEMPORARY}restore-"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,9 @@ def restore(settings: Settings, uri: str) -> Restored:
             raise NothingHeld(f"{place.uri} holds no backup; give the place that CBI_BACKUP named")
         _require_no_history(zones, settings, latest.content)
         zones.home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".tmp-restore-", dir=zones.home) as folder:
+        for left in zones.home.glob(f"{WORK}*"):  # of a restore that was killed
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=zones.home) as folder:
             work = Path(folder)
             manifest, _ = read_latest(place, latest, work)
             assert manifest is not None
