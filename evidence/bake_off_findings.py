@@ -25,7 +25,7 @@ def findings(board: pd.DataFrame, aspirations: Aspirations, *, promotes: bool) -
     """The leaderboard in plain words.
 
     Args:
-        board: tasks.training.bake_off.compare of one run. promotes: whether its budget may promote.
+        board: tasks.model_store.contest.compare of one run. promotes: whether its budget may promote.
     """
     horizons = list(dict.fromkeys(board["horizon"]))
     rows = board[board["family"] == ENSEMBLE].dropna(subset=["skill_pct"])

@@ -98,6 +98,8 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
         inputs=notes,
     )
     summary = as_task(publish, "publish")(run, made)
+    if run.settings.backup:
+        summary = as_task(back_up, "back up")(run, summary)
     as_task(publish_artifacts, "report")(summary)
     return summary
 
@@ -313,6 +315,17 @@ def publish(run: RunContext, made: DayResult) -> RunSummary:
     from tasks.reporting.publication import publish_run
 
     return publish_run(run, made)
+
+
+def back_up(run: RunContext, summary: RunSummary) -> RunSummary:
+    """What cannot be made again, into the second place. A backup that fails is an alert, and stops nothing."""
+    from tasks.operations.backup import back_up
+    from tasks.reporting.publication import publish_alert
+
+    told = back_up(run)
+    return (
+        publish_alert(run, summary, kind="backup", subject=str(run.settings.backup), message=told) if told else summary
+    )
 
 
 def what_stands(run: RunContext) -> str:

@@ -96,6 +96,10 @@ class ServerGone(ServiceFailed):
     """The Prefect server went away under a run, which had begun; what it wrote by then is whole."""
 
 
+class BackupFailed(CbiError):
+    """The second place takes no backup, or holds another home's; what is published stands."""
+
+
 class ReportFailed(CbiError):
     """The forecasts are published, but a chart or page of them could not be written."""
 

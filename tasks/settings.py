@@ -40,6 +40,10 @@ class Settings(BaseModel):
     query_limit_gb: float = Field(default=10, gt=0, description="BigQuery: what one query may be billed for at most")
     month_limit_gb: float = Field(default=1000, gt=0, description="BigQuery: what one calendar month may be billed for")
     models: str = Field(default="folder", description="`folder` (under CBI_HOME), or gs://BUCKET/PREFIX")
+    backup: str | None = Field(
+        default=None,
+        description="a second place for what cannot be made again: a folder, gs://BUCKET/PREFIX, or `none`",
+    )
     gcp_block: str | None = Field(
         default=None, description="Prefect's GcpCredentials block; without it, Google's default"
     )
@@ -53,7 +57,9 @@ class Settings(BaseModel):
     def extras(self) -> tuple[str, ...]:
         """The extras of pyproject.toml that these settings need beyond the base."""
         needed = {
-            "cloud": self.warehouse.startswith("bigquery:") or self.models.startswith("gs:"),
+            "cloud": self.warehouse.startswith("bigquery:")
+            or self.models.startswith("gs:")
+            or (self.backup or "").startswith("gs:"),
             "train": self.finbert is not None,
         }
         return tuple(extra for extra, wanted in needed.items() if wanted)
@@ -84,6 +90,9 @@ def load_settings(project: Path = PROJECT) -> Settings:
         known[name]: folder / Path(value).expanduser() if known[name] in PATHS else value
         for name, (value, folder) in given.items()
     }
+    if "backup" in values and values["backup"] != "none" and not values["backup"].startswith("gs:"):
+        written, folder = given[f"{PREFIX}BACKUP"]
+        values["backup"] = str((folder / Path(written).expanduser()).resolve())
     try:
         settings = Settings(**values)
     except ValidationError as error:

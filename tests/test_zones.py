@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.errors import ManifestMismatch, ZoneBusy
+from tasks.errors import ManifestMismatch
 from tasks.settings import PROJECT
 from tasks.storage.files import (
     Identity,
@@ -27,7 +27,6 @@ from tasks.storage.files import (
     write_parquet,
 )
 from tasks.storage.hashes import fingerprint, sha256_of
-from tasks.storage.locks import exclusive
 
 FRAME = pd.DataFrame({"date": pd.to_datetime(["2023-12-28", "2023-12-29"]), "close": [48.1, 48.2]})
 
@@ -118,25 +117,3 @@ def test_an_identity_holds_only_for_the_whole_file_it_was_written_with(tmp_path)
     assert Identity.of(path) is None
     path.unlink()
     assert Identity.of(path) is None
-
-
-@pytest.mark.faults
-def test_a_second_run_is_refused_by_name_and_a_killed_one_frees_its_lock(zones):
-    code = (
-        "import time; from pathlib import Path\n"
-        "from tasks.storage.locks import exclusive; from tasks.storage.zones import Zones\n"
-        f"with exclusive(Zones(Path({str(zones.home)!r})), 'raw-yahoo'):\n"
-        "    print('ready', flush=True); time.sleep(900)\n"
-    )
-    holder = child(code)
-    try:
-        held = pytest.raises(ZoneBusy, match=r"raw-yahoo: another run has held .*raw-yahoo\.lock")
-        with held, exclusive(zones, "raw-yahoo", wait_s=0.1):
-            pass
-        with exclusive(zones, "raw-fred", wait_s=0.1):
-            pass
-    finally:
-        os.kill(holder.pid, signal.SIGKILL)
-        holder.communicate()
-    with exclusive(zones, "raw-yahoo", wait_s=60):
-        pass

@@ -12,13 +12,14 @@ from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import CbiError, ModelStoreError, StaleSource
 from tasks.features.regimes import regime_name
+from tasks.forecasting.apart import Models, models_apart
+from tasks.forecasting.questions import Answer, Question
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINE
-from tasks.models.forecaster import Problem, Served
-from tasks.quantiles import calibrated, column
+from tasks.models.forecaster import Problem
+from tasks.quantiles import column
 from tasks.registry import FeatureRegistry, Horizons
-from tasks.storage.files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +47,16 @@ def forecast_day(
     data_snapshot: str,
     code_version: str,
     notes: InputNotes | None = None,
+    models: Models | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The forecasts of ``as_of`` at every horizon, and their explanation.
 
     Args:
         features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: what was set aside of the
             inputs and what stands in; a model that reads any of it is degraded, and its reason says so.
+        models: where models are read (by default a process for this day); for a loop over many days.
+
+    Invariants: a model whose files crash whoever reads them costs its own forecast; the baseline serves there.
 
     Returns:
         rows of ``forecasts.zl_forecasts_daily`` and of ``forecasts.zl_explainers_daily`` (without ``created_at``).
@@ -67,17 +72,31 @@ def forecast_day(
             f"yahoo: ZL=F: newest close is {price_age:.0f} days before {as_of:%Y-%m-%d}. "
             f"Run `python -m flows.ingest yahoo`, or see docs/runbook.md#stale-source"
         )
+    if models is None:
+        with models_apart() as own:
+            return forecast_day(
+                features,
+                panel,
+                store,
+                registry=registry,
+                horizons=horizons,
+                as_of=as_of,
+                data_snapshot=data_snapshot,
+                code_version=code_version,
+                notes=notes,
+                models=own,
+            )
+    models.show(features)
     forecasts, explained = [], []
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
-        version, model, quantiles, reasons = _served(store, problem, features, horizons, as_of, registry, notes)
+        version, answer, reasons = _served(store, models, problem, features, horizons, as_of, registry, notes)
         reasons += [
             f"the close of {name} is unconfirmed: {why}" for name, why in (notes.unconfirmed if notes else {}).items()
         ]
         if price_age > 0:
             reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
-        up = float(model.direction_probability(quantiles)[0])
-        median = float(np.exp(quantiles[0, problem.quantiles.index(0.5)]))
+        median = float(np.exp(answer.quantiles[problem.quantiles.index(0.5)]))
         forecasts.append(
             {
                 "as_of": as_of,
@@ -88,41 +107,42 @@ def forecast_day(
                 "point": last_price * median,
                 **{
                     column(p): last_price * float(np.exp(q))
-                    for p, q in zip(problem.quantiles, quantiles[0], strict=True)
+                    for p, q in zip(problem.quantiles, answer.quantiles, strict=True)
                 },
-                "direction_probability": up,
+                "direction_probability": answer.up,
                 "family": version.family,
                 "is_baseline": version.family == BASELINE,
                 "degraded": bool(reasons),
                 "degraded_reason": "; ".join(reasons) or None,
                 "regime": regime_name(row.iloc[0]),
-                "conviction": abs(2 * up - 1),
+                "conviction": abs(2 * answer.up - 1),
                 "confidence": version.metrics.get("coverage_80", np.nan),
                 "data_snapshot": data_snapshot,
                 "code_version": code_version,
             }
         )
-        explained.append(_explain(store, problem, features, version, registry, last_price, as_of))
+        explained.append(_explain(store, models, problem, features, version, answer, registry, last_price, as_of))
     return pd.DataFrame(forecasts), pd.concat(explained, ignore_index=True)
 
 
 def _served(
     store: ModelStore,
+    models: Models,
     problem: Problem,
     features: pd.DataFrame,
     horizons: Horizons,
     as_of: pd.Timestamp,
     registry: FeatureRegistry,
     notes: InputNotes | None,
-) -> tuple[Version, Served, np.ndarray, list[str]]:
-    """The champion and its quantiles, or the baseline's beside it when it cannot serve; and what is wrong, if anything.
+) -> tuple[Version, Answer, list[str]]:
+    """The champion and its forecast, or the baseline's beside it when it cannot serve; and what is wrong, if anything.
 
-    The quantiles are calibrated log returns, one row of them, all there.
+    The answer has its quantiles: calibrated log returns.
     """
     try:
         champion = store.champion(problem.horizon, as_of)
     except ModelStoreError as error:
-        return _baseline(store, problem, features, as_of, [f"the champion cannot serve: {error}"], error)
+        return _baseline(store, models, problem, as_of, [f"the champion cannot serve: {error}"], error)
     if champion is None:
         raise StaleSource(
             f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `python -m flows.training`"
@@ -132,41 +152,69 @@ def _served(
     if age > horizons.champion_max_age_sessions:
         reasons.append(f"the model was trained {age} sessions ago (limit {horizons.champion_max_age_sessions})")
     try:
-        model = champion.load(problem)
         columns = list(champion.metadata["columns"])
         absent = [c for c in columns if c not in features]
         if absent:
             raise CbiError(f"the feature table no longer has {absent[:3]}")
-        quantiles = _quantiles(champion, model, problem, features)
+        answer = _forecast(champion, models, problem)
         if champion.family != BASELINE:
-            reads = list(model.reads if model.reads is not None else columns)
+            reads = columns if answer.reads is None else answer.reads
             reasons += input_reasons(features, reads, registry, trained_as_of=champion.trained_as_of, notes=notes)
-        return champion, model, quantiles, reasons
+        return champion, answer, reasons
     except CbiError as error:
-        if champion.family == BASELINE:
-            raise
         told = [*reasons, f"{champion.name} cannot serve: {error}"]
-        return _baseline(store, problem, features, as_of, told, error)
+        return _baseline(store, models, problem, as_of, told, error, instead_of=champion)
 
 
 def _baseline(
     store: ModelStore,
+    models: Models,
     problem: Problem,
-    features: pd.DataFrame,
     as_of: pd.Timestamp,
     reasons: list[str],
     error: CbiError,
-) -> tuple[Version, Served, np.ndarray, list[str]]:
-    """The newest baseline that was trained by ``as_of``, in place of a champion.
+    *,
+    instead_of: Version | None = None,
+) -> tuple[Version, Answer, list[str]]:
+    """The newest baseline that was trained by ``as_of`` and can serve, in place of a champion.
 
     Raises:
-        CbiError: ``error``, where there is none.
+        CbiError: why the newest cannot, or ``error`` where there is none.
     """
     fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
-    if not fallbacks:
-        raise error
-    model = fallbacks[-1].load(problem)
-    return fallbacks[-1], model, _quantiles(fallbacks[-1], model, problem, features), reasons
+    for number, version in enumerate(reversed([v for v in fallbacks if v != instead_of])):
+        try:
+            return version, _forecast(version, models, problem), reasons
+        except CbiError as own:
+            error = own if number == 0 and (instead_of is None or instead_of.family != BASELINE) else error
+    raise error
+
+
+def _forecast(version: Version, models: Models, problem: Problem) -> Answer:
+    """The answer of a version whose files are those that were stored, with its quantiles.
+
+    Raises:
+        ModelStoreError: its files are not, or cannot be read.
+        StaleSource: the model has no forecast, since something that it cannot do without is missing.
+    """
+    answer = models.ask(_question(version, problem))
+    if answer.error:
+        raise ModelStoreError(answer.error)
+    if answer.without:
+        raise StaleSource(f"no forecast without {answer.without}; `python -m flows.health` tells what is stale")
+    return answer
+
+
+def _question(version: Version, problem: Problem) -> Question:
+    return Question(
+        name=version.name,
+        family=version.family,
+        folder=str(version.checked_folder()),
+        horizon=problem.horizon,
+        sessions=problem.sessions,
+        quantiles=problem.quantiles,
+        horizons={str(name): int(sessions) for name, sessions in dict(version.metadata["horizons"]).items()},
+    )
 
 
 def input_reasons(
@@ -221,28 +269,13 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _quantiles(version: Version, model: Served, problem: Problem, features: pd.DataFrame) -> np.ndarray:
-    """The calibrated quantiles of the last row.
-
-    Raises:
-        StaleSource: the model has no forecast, since something that it cannot do without is missing.
-    """
-    raw = model.predict_quantiles(features.iloc[-model.history_sessions :])[-1:]
-    quantiles = calibrated(raw, problem.quantiles, read_json(version.folder / "calibration.json"))
-    if np.isnan(quantiles).any():
-        missing = [name for name in model.needs if features[name].iloc[-model.history_sessions :].isna().any()]
-        raise StaleSource(
-            f"no forecast without {_named(missing) or 'a session among those that it reads'}; "
-            "`python -m flows.health` tells what is stale"
-        )
-    return quantiles
-
-
 def _explain(
     store: ModelStore,
+    models: Models,
     problem: Problem,
     features: pd.DataFrame,
     served: Version,
+    answer: Answer,
     registry: FeatureRegistry,
     last_price: float,
     as_of: pd.Timestamp,
@@ -253,20 +286,22 @@ def _explain(
     (``served`` false). Log-return contributions are additive; they are brought to cents in proportion, so that they
     add up to the move in cents.
     """
-    trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
-    for version in (served, *trained[-1:]):
+    version, told = served, answer.contributions
+    if not told:
+        trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
         try:
-            model = version.load(problem)
+            if not trained or trained[-1].name == served.name:
+                return pd.DataFrame()
+            version = trained[-1]
+            other = models.ask(_question(version, problem))
+            if other.error:
+                raise ModelStoreError(other.error)
+            told = other.contributions
         except CbiError as error:
             logger.warning("no drivers from %s: %s", version.name, error)
-            continue
-        seen = features.iloc[-model.history_sessions :]
-        told = model.explain(seen)
-        if len(told.columns):
-            break
-    else:
-        return pd.DataFrame()
-    contributions = told.iloc[-1]
+        if not told:
+            return pd.DataFrame()
+    contributions, seen = pd.Series(told), features.iloc[-1:]
     total = float(contributions.sum())
     cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
     by_feature = contributions.drop("base")

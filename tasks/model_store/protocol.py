@@ -59,7 +59,15 @@ class Version:
         return pd.Timestamp(str(self.metadata["trained_as_of"]))
 
     def load(self, problem: Problem) -> Served:
-        """The fitted model, its files checked against the hashes taken when it was stored.
+        """The fitted model, of checked files, in this process: a forecast of a day has them read in another one.
+
+        Raises:
+            ModelStoreError: a file is missing or is not the one stored.
+        """
+        return load_model(self.family, self.checked_folder(), problem, dict(self.metadata["horizons"]))
+
+    def checked_folder(self) -> Path:
+        """Its files on this machine, checked against the hashes taken when it was stored.
 
         Raises:
             ModelStoreError: a file is missing or is not the one stored.
@@ -69,7 +77,7 @@ class Version:
             raise ModelStoreError(
                 f"{altered} is not the file that was stored; delete {folder} and run `python -m flows.training`"
             )
-        return load_model(self.family, folder, problem, dict(self.metadata["horizons"]))
+        return folder
 
 
 def altered_file(folder: Path, files: Mapping[str, str]) -> Path | None:
@@ -81,7 +89,7 @@ def altered_file(folder: Path, files: Mapping[str, str]) -> Path | None:
     require_inside(files, str(folder))
     for name, digest in files.items():
         path = folder / name
-        if not path.exists() or sha256_of(path) != digest:
+        if not path.is_file() or sha256_of(path) != digest:  # a pipe or device would be read for ever
             return path
     return None
 

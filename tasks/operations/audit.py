@@ -49,11 +49,13 @@ OWN_FOLDERS = {
     "recorded": "--origin recorded",
     INDEXES: "every ingest",
     "locks": "every flow",
+    ".locks": "every flow",
     "support": "flows.support_bundle",
     "search": "flows.training --search",
     "finbert": "daily",
     "models-cache": "daily",
     "runs": "every flow",
+    "backup": "daily",
     "services": "make up",
     "peers": "make bench-peers",
 }

@@ -20,15 +20,16 @@ from tasks.calendar import sessions
 from tasks.errors import CbiError
 from tasks.gates.states import count_states
 from tasks.model_store.open import open_store
+from tasks.operations.backup import NONE, age_days, state_path
 from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.summary import source_table
 from tasks.run import RunContext
 from tasks.sources.ingest import why_disabled
-from tasks.sources.payloads import last_fetched
+from tasks.sources.payloads import has_live_data, last_fetched
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
 from tasks.staging.summary import summarise_series
-from tasks.storage.files import in_shell
+from tasks.storage.files import in_shell, read_json
 from tasks.storage.zones import Zones
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
@@ -40,6 +41,8 @@ FREE_WARNING_GB, FREE_FAILING_GB = 5.0, 1.0
 CHAMPION_WARNING_DAYS = 21
 """The bake-off is weekly: three in a row have not come."""
 PUBLISHED_WARNING_SESSIONS = 1
+BACKUP_WARNING_DAYS = 5
+"""A long weekend is no news."""
 GB = 10**9
 
 # Of each session and horizon the forecast that readers see (views/40_api.sql), where its target date has come.
@@ -111,6 +114,7 @@ def take_health(run: RunContext, *, now: datetime | None = None, dated: str = ""
         _of_champions(run, champions),
         _disk(run.zones),
         _privacy(run.zones),
+        _backup(run, published=held.published),
     ]
     return Health(run.as_of, dated, pd.DataFrame(checks, columns=["check", "state", "told"]), sources, gates, champions)
 
@@ -332,6 +336,26 @@ def _disk(zones: Zones) -> tuple[str, str, str]:
     free = shutil.disk_usage(there).free / GB
     state = FAILING if free < FREE_FAILING_GB else WARNING if free < FREE_WARNING_GB else OK
     return "disk", state, f"{free:.1f} GB free at {there}"
+
+
+def _backup(run: RunContext, *, published: bool) -> tuple[str, str, str]:
+    """Whether what cannot be made again lies in a second place, and since when. The place itself is not asked."""
+    place, state = run.settings.backup, read_json(state_path(run.zones)) or {}
+    if place is None:
+        if has_live_data(run.zones, run.sources):
+            told = "nothing is backed up: set CBI_BACKUP to a folder on another disk, or gs://BUCKET/PREFIX"
+            return "backup", WARNING, f"{told} (`none`: you keep copies yourself). See docs/running.md#backup"
+        return "backup", OK, "none; nothing here was fetched live"
+    if place == NONE:
+        return "backup", OK, "none, as CBI_BACKUP says"
+    whole = state.get("at") if state.get("place") == place else None
+    age = f"{age_days(state):.1f} days ago, as of {state['as_of']}" if whole else "never"
+    if state.get("failed"):
+        return "backup", WARNING, f"{place}: {state['failed']}. Last written: {age}"
+    if not whole:
+        return "backup", WARNING if published else OK, f"{place}: nothing is backed up yet; the next daily run does"
+    late = age_days(state) > BACKUP_WARNING_DAYS
+    return "backup", WARNING if late else OK, f"{place}: last written {age}"
 
 
 def private_paths(zones: Zones) -> list[Path]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 import pandas as pd
 
 from tasks import clock
-from tasks.errors import ReportFailed, StorageFailed
+from tasks.errors import CbiError, ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
 from tasks.outcome import DayResult
 from tasks.registry import ended_tables
@@ -18,6 +21,22 @@ from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
 from tasks.warehouse.daily_tables import daily_tables
 from tasks.warehouse.open import open_warehouse
+
+log = logging.getLogger(__name__)
+
+
+def publish_alert(run: RunContext, summary: RunSummary, *, kind: str, subject: str, message: str) -> RunSummary:
+    """One more alert of a run that is published already; where even that fails, it is in the summary alone."""
+    alert = pd.DataFrame([{"kind": kind, "subject": subject, "level": "warning", "message": message}])
+    try:
+        open_warehouse(run.settings).publish(
+            {"ops.alerts": alert.assign(as_of=run.as_of, created_at=clock.now().floor("s"))},
+            as_of=newest_session(run.zones) or run.as_of,
+            staging=run.zones.staging,
+        )
+    except CbiError as error:
+        log.warning("the alert `%s` cannot be published: %s", message, error)
+    return replace(summary, alerts=pd.concat([summary.alerts, alert], ignore_index=True))
 
 
 def publish_run(run: RunContext, made: DayResult) -> RunSummary:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,11 +50,14 @@ class Bucket:
     missing, a role missing, credentials expired, quota.
     """
 
-    def __init__(self, uri: str, settings: Settings, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, uri: str, settings: Settings, *, patience_s: float = PATIENCE_S, setting: str = "CBI_MODELS"
+    ) -> None:
         match = _URI.fullmatch(uri)
         if match is None:
+            what, other = ("models", "folder") if setting == "CBI_MODELS" else ("a backup", "/A/FOLDER")
             raise SettingsError(
-                f"{uri!r} is no place for models: write CBI_MODELS=folder, or gs://BUCKET/PREFIX with letters, digits "
+                f"{uri!r} is no place for {what}: write {setting}={other}, or gs://BUCKET/PREFIX with letters, digits "
                 "and . _ = - in its names"
             )
         self._name, self._prefix = match["bucket"], f"{match['prefix']}/" if match["prefix"] else ""
@@ -172,6 +175,14 @@ class Bucket:
 
         self._there  # noqa: B018 - else a missing bucket reads like a missing object
         return write_atomically(target, write)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects; one that is gone already is none."""
+        from google.api_core.exceptions import NotFound
+
+        for name in names:
+            with self._told(f"delete {name}"), suppress(NotFound):
+                self._bucket.blob(self._prefix + name).delete(**self._asking())
 
     @cached_property
     def _there(self) -> bool:

@@ -71,6 +71,8 @@ class Table:
     partition: tuple[str, str] | None = None
     """The date column that BigQuery parts the table by, and the unit."""
     cluster: tuple[str, ...] = ()
+    made_again: bool = True
+    """Whether a run makes its rows again from payloads and registry. What no run makes again is backed up."""
 
     @property
     def wide(self) -> bool:
@@ -109,9 +111,26 @@ def _declared(path: Path) -> list[Table]:
                 columns,
                 _partition(truncated.this) if truncated else None,
                 tuple(column.name for column in cluster.expressions) if cluster else (),
+                _made_again(create, path),
             )
         )
     return declared
+
+
+def _made_again(create: exp.Create, path: Path) -> bool:
+    """The label ``made_again`` of a table's declaration: yes or no."""
+    labels = {
+        name.name: value.name
+        for option in create.find_all(exp.Property)
+        if option.name == "labels" and isinstance(option.args["value"], exp.Array)
+        for name, value in (pair.expressions for pair in option.args["value"].expressions)
+    }
+    if labels.get("made_again") not in ("yes", "no"):
+        raise WarehouseError(
+            f"{path}: {create.this.this.sql()} does not say whether a run makes it again: end its declaration with "
+            "OPTIONS (labels = [('made_again', 'yes')]), or 'no', which has it backed up"
+        )
+    return labels["made_again"] == "yes"
 
 
 def _partition(by: exp.Expression) -> tuple[str, str]:

@@ -18,4 +18,5 @@ CREATE TABLE IF NOT EXISTS features.master_feature_universe (
   PRIMARY KEY (as_of, feature) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
-CLUSTER BY category;
+CLUSTER BY category
+OPTIONS (labels = [('made_again', 'yes')]);

@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_forecasts_daily (
   PRIMARY KEY (as_of, horizon, model_version) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
-CLUSTER BY horizon;
+CLUSTER BY horizon
+OPTIONS (labels = [('made_again', 'no')]);
 
 CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
   as_of DATE NOT NULL,
@@ -43,4 +44,5 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
   PRIMARY KEY (as_of, horizon, feature) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
-CLUSTER BY horizon, `group`;
+CLUSTER BY horizon, `group`
+OPTIONS (labels = [('made_again', 'no')]);

@@ -16,7 +16,8 @@ CREATE TABLE IF NOT EXISTS ops.ingest_runs (
   PRIMARY KEY (run, source) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
-CLUSTER BY source;
+CLUSTER BY source
+OPTIONS (labels = [('made_again', 'no')]);
 
 CREATE TABLE IF NOT EXISTS ops.gate_results (
   run STRING NOT NULL,
@@ -35,7 +36,8 @@ CREATE TABLE IF NOT EXISTS ops.gate_results (
   PRIMARY KEY (run, gate, suite, expectation, column_name) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
-CLUSTER BY gate;
+CLUSTER BY gate
+OPTIONS (labels = [('made_again', 'no')]);
 
 CREATE TABLE IF NOT EXISTS ops.quarantine_summary (
   as_of DATE NOT NULL,
@@ -50,7 +52,8 @@ CREATE TABLE IF NOT EXISTS ops.quarantine_summary (
   PRIMARY KEY (as_of, source, series, field, rule) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
-CLUSTER BY source;
+CLUSTER BY source
+OPTIONS (labels = [('made_again', 'no')]);
 
 CREATE TABLE IF NOT EXISTS ops.feature_coverage (
   as_of DATE NOT NULL,
@@ -63,7 +66,8 @@ CREATE TABLE IF NOT EXISTS ops.feature_coverage (
   PRIMARY KEY (as_of, category, year) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
-CLUSTER BY category;
+CLUSTER BY category
+OPTIONS (labels = [('made_again', 'yes')]);
 
 CREATE TABLE IF NOT EXISTS ops.alerts (
   as_of DATE NOT NULL,
@@ -74,4 +78,5 @@ CREATE TABLE IF NOT EXISTS ops.alerts (
   created_at TIMESTAMP,
   PRIMARY KEY (as_of, kind, subject) NOT ENFORCED
 )
-PARTITION BY DATE_TRUNC(as_of, MONTH);
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+OPTIONS (labels = [('made_again', 'no')]);

@@ -37,4 +37,5 @@ CREATE TABLE IF NOT EXISTS performance.leaderboard (
   created_at TIMESTAMP,
   PRIMARY KEY (trained_as_of, horizon, family, run) NOT ENFORCED
 )
-CLUSTER BY horizon, family;
+CLUSTER BY horizon, family
+OPTIONS (labels = [('made_again', 'no')]);

@@ -14,4 +14,5 @@ CREATE TABLE IF NOT EXISTS raw_intelligence.documents (
   PRIMARY KEY (source, series, document_id, vintage) NOT ENFORCED
 )
 PARTITION BY DATE_TRUNC(published, MONTH)
-CLUSTER BY source, series;
+CLUSTER BY source, series
+OPTIONS (labels = [('made_again', 'yes')]);

@@ -5,4 +5,5 @@ CREATE TABLE IF NOT EXISTS training.regime_calendar (
   end_date DATE,
   training_weight FLOAT64,
   PRIMARY KEY (regime) NOT ENFORCED
-);
+)
+OPTIONS (labels = [('made_again', 'yes')]);

@@ -1,0 +1,399 @@
+"""What cannot be made again, written to a second place (CBI_BACKUP) after each day's publish.
+
+That is: the tables whose declaration says so (tasks/warehouse/schema), the model store's history with the versions of
+each training that promoted one, and payloads fetched live. All else is made again from these.
+
+``latest.json`` names a manifest, which names every file with its SHA-256: a table's rows by month as parquet, a model
+version or the day's new payloads as a tar. The same content again writes nothing.
+
+Invariants: a backup is never replaced by less. Rows that the warehouse no longer has stay (merged on the key), payloads
+and model versions are only added, and a store that has lost its history is refused. Another home's backup is refused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import logging
+import os
+import secrets
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as parquet
+
+from tasks import clock
+from tasks.errors import BackupFailed, CbiError, ManifestMismatch
+from tasks.model_store.champions import AUDIT, HISTORY, of_lines
+from tasks.model_store.folder import FolderStore
+from tasks.operations.backup_place import LATEST, Place, place_of, require_names_inside
+from tasks.run import RunContext
+from tasks.sources.payloads import RECORDED
+from tasks.storage.bucket import Held
+from tasks.storage.files import TEMPORARY, json_bytes, read_json, write_bytes, write_json, write_table
+from tasks.storage.hashes import sha256_of
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
+from tasks.warehouse.checksum import checksum
+from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.protocol import Warehouse
+from tasks.warehouse.tables import STATED, Table, tables
+
+log = logging.getLogger(__name__)
+NONE = "none"
+FORMAT = 1
+PACK_BYTES = 200 * 10**6  # of payloads in one tar
+LIST = "raw/listed"
+
+
+@dataclass
+class Manifest:
+    """What a backup holds. Every entry is a dictionary with ``file`` and ``sha256``.
+
+    ``tables``: by table and month, with ``rows`` and ``content`` (tasks/warehouse/checksum.py). ``versions``: by
+    family/horizon/number. ``store``: the store's own files by name. ``packs``: tars of payloads; ``listed`` names all
+    payloads in them.
+    """
+
+    home: str
+    as_of: str = ""
+    tables: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    versions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    store: dict[str, dict[str, Any]] = field(default_factory=dict)
+    packs: list[dict[str, Any]] = field(default_factory=list)
+    listed: dict[str, Any] | None = None
+
+    def to_bytes(self) -> bytes:
+        """The file of it."""
+        return json_bytes({"format": FORMAT, **self.__dict__})
+
+    @staticmethod
+    def of(content: bytes, place: str) -> Manifest:
+        """Read back.
+
+        Raises:
+            ManifestMismatch: it is no manifest of this format.
+        """
+        try:
+            told = json.loads(content)
+            if told.pop("format") != FORMAT:
+                raise ValueError("another format")
+            manifest = Manifest(**told)
+            require_names_inside((str(entry["file"]) for entry in manifest.entries()), place)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ManifestMismatch(f"the manifest of {place} is not readable: {error}") from error
+        return manifest
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """Every file."""
+        for months in self.tables.values():
+            yield from months.values()
+        yield from self.versions.values()
+        yield from self.store.values()
+        yield from self.packs
+        if self.listed:
+            yield self.listed
+
+    def names(self) -> set[str]:
+        """Every file's name."""
+        return {str(entry["file"]) for entry in self.entries()}
+
+
+def state_path(zones: Zones) -> Path:
+    """What this home knows of its backup: its own name, the place, when it was last whole, what failed since."""
+    return zones.home / "backup" / "state.json"
+
+
+def back_up(run: RunContext) -> str:
+    """Write what is new to the place of ``CBI_BACKUP``. Whatever fails is told, and raises nothing.
+
+    Returns:
+        why there is no backup of this day; empty where there is one, or where none is wanted.
+    """
+    uri = run.settings.backup
+    if uri is None or uri == NONE:
+        return ""
+    path = state_path(run.zones)
+    state = read_json(path) or {}
+    now = f"{clock.now().floor('s'):%Y-%m-%dT%H:%M:%SZ}"
+    try:
+        with exclusive(run.zones, "backup"):
+            state = {**(read_json(path) or {})}
+            state.setdefault("home", secrets.token_hex(8))
+            told = _write(run, place_of(uri, run.settings), state, path)
+            state = {"home": state["home"], "place": uri, "at": now, "as_of": f"{run.as_of:%Y-%m-%d}"}
+            write_json(path, state | ({"failed": told, "failed_at": now} if told else {}))
+    except Exception as error:  # a disk that goes away raises anything; the forecast is published
+        told = " ".join(f"{error}".split()) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}"
+        log.warning("no backup of %s: %s", f"{run.as_of:%Y-%m-%d}", told)
+        try:
+            write_json(path, {**state, "failed": told, "failed_at": now})
+        except (CbiError, OSError):
+            log.warning("%s cannot be written", path)
+    return told
+
+
+def _write(run: RunContext, place: Place, state: dict[str, Any], path: Path) -> str:
+    place.check()
+    latest = place.latest()
+    if not latest.content and state.get("place") == place.uri and state.get("at"):
+        raise BackupFailed(
+            f"{place.uri} held the backup of {state['as_of']} and holds none now: plug its disk in or mount it. To "
+            f"begin anew there, delete {path}"
+        )
+    with tempfile.TemporaryDirectory(prefix="cbi-backup-") as folder:
+        work = Path(folder)
+        held, pointer = read_latest(place, latest, work)
+        if held and held.home != state["home"]:
+            raise BackupFailed(
+                f"{place.uri} holds the backup of another home (of {held.as_of}). To go on from that one, restore it "
+                "into an empty home (`python -m flows.restore`); else set CBI_BACKUP to an empty folder"
+            )
+        if not held:
+            write_json(path, {**state, "place": place.uri})  # this home's name, before the place knows it
+        held = held or Manifest(str(state["home"]))
+        lost = place.lacks(held.names())
+        for name in sorted(lost):
+            log.warning("%s/%s of the backup is gone; what is still held here is written again", place.uri, name)
+        made = Manifest(held.home, max(held.as_of, f"{run.as_of:%Y-%m-%d}"))
+        made.tables = _tables(open_warehouse(run.settings), place, held, lost, work)
+        made.packs, made.listed = _payloads(run.zones.raw, place, held, lost, work)
+        told = ""
+        made.versions, made.store = held.versions, held.store
+        if run.settings.models == "folder":
+            try:
+                made.versions, made.store = _models(FolderStore(run.zones.models), place, held, lost, work)
+            except CbiError as error:
+                told = f"the models are not backed up: {error}"
+        _switch(place, latest, pointer, held, made, work)
+    return told
+
+
+def read_latest(place: Place, latest: Held, work: Path) -> tuple[Manifest | None, dict[str, str]]:
+    """The newest manifest and the pointer to it; None where there is none yet.
+
+    Raises:
+        ManifestMismatch: pointer or manifest are damaged, which is named.
+    """
+    if not latest.content:
+        return None, {}
+    try:
+        pointer = json.loads(latest.content)
+        name, digest = str(pointer["manifest"]), str(pointer["sha256"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ManifestMismatch(f"{place.uri}/{LATEST} of the backup is damaged: {error}") from error
+    require_names_inside([name, str(pointer.get("previous") or "x")], place.uri)
+    content = place.fetch(name, digest, work / "manifest.json").read_bytes()
+    return Manifest.of(content, f"{place.uri}/{name}"), pointer
+
+
+def _switch(place: Place, latest: Held, pointer: Mapping[str, str], held: Manifest, made: Manifest, work: Path) -> None:
+    """Name the new manifest, if it says anything new; then remove what only the one before the last named."""
+    content = made.to_bytes()
+    file = write_bytes(work / "new.json", content)
+    digest = sha256_of(file)
+    if digest == pointer.get("sha256"):
+        return
+    name = f"manifests/{made.as_of}.{digest[:16]}.json"
+    place.put(name, file)
+    before = pointer.get("manifest")
+    place.point(
+        json_bytes({"manifest": name, "sha256": digest, "previous": before, "previous_sha256": pointer.get("sha256")}),
+        replacing=latest,
+    )
+    if pointer.get("previous"):
+        old = pointer["previous"]
+        try:
+            content = place.fetch(old, str(pointer["previous_sha256"]), work / "old.json").read_bytes()
+            gone = Manifest.of(content, f"{place.uri}/{old}").names() - made.names() - held.names()
+            place.drop([*sorted(gone), old])
+        except CbiError as error:  # what cannot be tidied up stays
+            log.warning("%s: %s", place.uri, error)
+
+
+# -- tables -------------------------------------------------------------------------------------------------------
+
+
+def _tables(
+    warehouse: Warehouse, place: Place, held: Manifest, lost: set[str], work: Path
+) -> dict[str, dict[str, dict[str, Any]]]:
+    made = {}
+    for table in tables().values():
+        if not table.made_again:
+            before = {m: entry for m, entry in held.tables.get(table.name, {}).items() if entry["file"] not in lost}
+            made[table.name] = {**before, **_months(table, warehouse.read(table.name), before, place, work)}
+    return made
+
+
+def _months(
+    table: Table, rows: pa.Table, before: Mapping[str, dict[str, Any]], place: Place, work: Path
+) -> dict[str, dict[str, Any]]:
+    """The table's months, those written again that say something new."""
+    months = pc.fill_null(pc.strftime(rows[table.ordered_by], format="%Y-%m"), "none")
+    made = {}
+    for month in sorted(pc.unique(months).to_pylist()):
+        part = rows.filter(pc.equal(months, month)).sort_by([(name, "ascending") for name in table.key])
+        content, old = checksum(part, table.key), before.get(month)
+        if old and old["content"] == content:
+            made[month] = old
+            continue
+        if old:
+            part = merged(table, read_rows(place, old, work), part)
+            content = checksum(part, table.key)
+        if old and old["content"] == content:  # the warehouse has less than the backup, and nothing else
+            made[month] = old
+            continue
+        file = write_table(work / "part.parquet", part)
+        digest = sha256_of(file)
+        name = f"tables/{table.name}/{month}.{digest[:16]}.parquet"
+        place.put(name, file)
+        made[month] = {"file": name, "sha256": digest, "rows": part.num_rows, "content": content}
+    return made
+
+
+def read_rows(place: Place, entry: Mapping[str, Any], work: Path) -> pa.Table:
+    """A month of a table as it was backed up.
+
+    Raises:
+        ManifestMismatch: the file is gone or damaged; it is named.
+    """
+    file = place.fetch(str(entry["file"]), str(entry["sha256"]), work / "held.parquet")
+    rows = parquet.read_table(file)
+    if rows.num_rows != entry["rows"]:
+        raise ManifestMismatch(f"{entry['file']} of the backup has {rows.num_rows} rows, its manifest {entry['rows']}")
+    return rows
+
+
+def merged(table: Table, old: pa.Table, new: pa.Table) -> pa.Table:
+    """``new``, and the rows of ``old`` whose key it lacks. In tables of ``STATED`` a session is stated as a whole."""
+    keys = ["as_of"] if table.name in STATED else list(table.key)
+    kept = old.join(new.select(keys).group_by(keys).aggregate([]), keys, join_type="left anti")
+    together = pa.concat_tables([new, kept.select(old.column_names)], promote_options="default")
+    return together.sort_by([(name, "ascending") for name in table.key]).combine_chunks()
+
+
+# -- payloads -----------------------------------------------------------------------------------------------------
+
+
+def _payloads(
+    raw: Path, place: Place, held: Manifest, lost: set[str], work: Path
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Payloads fetched live, with their sidecars, that the backup does not have yet: in a tar, or a few."""
+    packs = [pack for pack in held.packs if pack["file"] not in lost]
+    listed: set[str] = set()
+    if held.listed and not lost & {held.listed["file"], *(pack["file"] for pack in held.packs)}:
+        file = place.fetch(str(held.listed["file"]), str(held.listed["sha256"]), work / "listed.parquet")
+        listed = set(parquet.read_table(file)["file"].to_pylist())
+    new = sorted(set(live_files(raw)) - listed)
+    if not new:
+        return packs, held.listed
+    for part in _parts(raw, new):
+        file = tar_of(raw, part, work / "pack.tar.gz")
+        digest = sha256_of(file)
+        name = f"raw/{digest[:16]}.tar.gz"
+        place.put(name, file)
+        if name not in {pack["file"] for pack in packs}:
+            packs.append({"file": name, "sha256": digest, "files": len(part)})
+    file = write_table(work / "list.parquet", pa.table({"file": sorted(listed | set(new))}))
+    digest = sha256_of(file)
+    name = f"{LIST}.{digest[:16]}.parquet"
+    place.put(name, file)
+    return packs, {"file": name, "sha256": digest, "rows": len(listed | set(new))}
+
+
+def live_files(raw: Path) -> Iterator[str]:
+    """Names under raw/ of what was fetched; a recorded payload lies elsewhere, its sidecar is made again."""
+    for folder, folders, names in os.walk(raw):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        place = Path(folder).relative_to(raw).as_posix()
+        for name in names:
+            if not name.startswith((f"{RECORDED}-", TEMPORARY)):
+                yield f"{place}/{name}"
+
+
+def _parts(raw: Path, names: Iterable[str]) -> Iterator[list[str]]:
+    part: list[str] = []
+    total = 0
+    for name in names:
+        part.append(name)
+        total += (raw / name).stat().st_size
+        if total > PACK_BYTES:
+            yield part
+            part, total = [], 0
+    if part:
+        yield part
+
+
+def tar_of(folder: Path, names: Iterable[str], target: Path) -> Path:
+    """Files of a folder in one tar: the same files give the same bytes."""
+    with (
+        target.open("wb") as file,
+        gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for name in names:
+            content = (folder / name).read_bytes()
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return target
+
+
+# -- models -------------------------------------------------------------------------------------------------------
+
+
+def _models(
+    store: FolderStore, place: Place, held: Manifest, lost: set[str], work: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """The store's history, and every version of each training that promoted one: rivals, baseline and explainer too.
+
+    Raises:
+        BackupFailed: the store has lost promotions that the backup holds.
+    """
+    versions = {name: entry for name, entry in held.versions.items() if entry["file"] not in lost}
+    history = store.history()
+    noted = held.store.get(HISTORY)
+    if noted and noted["file"] not in lost:
+        before = of_lines(place.fetch(noted["file"], noted["sha256"], work / "history").read_bytes(), noted["file"])
+        if gone := [line for line in before if line not in history]:
+            raise BackupFailed(
+                f"{store.place} has lost {len(gone)} of {len(before)} promotions that {place.uri} holds; what is "
+                "there stays. Restore them (`python -m flows.restore` into an empty home), or set CBI_BACKUP to an "
+                "empty folder"
+            )
+    runs = {line["run"] for line in history}
+    horizons = sorted({line["horizon"] for line in history})
+    for version in (one for horizon in horizons for one in store.of_horizon(horizon)):
+        if version.name in versions or str(version.metadata["run"]) not in runs:
+            continue
+        names = sorted(
+            path.relative_to(version.folder).as_posix() for path in version.folder.rglob("*") if path.is_file()
+        )
+        file = tar_of(version.folder, names, work / "version.tar.gz")
+        digest = sha256_of(file)
+        name = f"models/{version.name}.{digest[:16]}.tar.gz"
+        place.put(name, file)
+        versions[version.name] = {"file": name, "sha256": digest}
+    own = {}
+    for name in (HISTORY, AUDIT):
+        path = store.folder / name
+        if not path.exists():
+            continue
+        digest = sha256_of(path)
+        there = f"models/{digest[:16]}.{name}"
+        place.put(there, path)
+        own[name] = {"file": there, "sha256": digest}
+    return versions, own
+
+
+def age_days(state: Mapping[str, Any]) -> float:
+    """Days since the last whole backup."""
+    return float((clock.now() - pd.Timestamp(state["at"])) / pd.Timedelta(days=1))

@@ -1,0 +1,187 @@
+"""An empty home filled from a backup (tasks/operations/backup.py): payloads, models, and the tables for readers.
+
+Everything is fetched and compared with the manifest before anything is placed. The tables come last: a restore that was
+killed is run again, and ends as if it had gone through once.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from tasks.errors import ManifestMismatch, NothingHeld, SettingsError
+from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
+from tasks.model_store.open import open_store
+from tasks.operations.backup import Manifest, read_latest, read_rows, state_path
+from tasks.operations.backup_place import Place, place_of
+from tasks.settings import Settings
+from tasks.storage.files import (
+    TEMPORARY,
+    in_shell,
+    make_durable,
+    move_folder_into,
+    move_into,
+    read_json,
+    stays_inside,
+    write_bytes,
+    write_json,
+)
+from tasks.storage.locks import exclusive
+from tasks.storage.zones import Zones
+from tasks.warehouse.frames import to_frame
+from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.tables import table_named
+
+WORK = f"{TEMPORARY}restore-"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came back."""
+
+    place: str
+    as_of: str
+    rows: dict[str, int]
+    versions: int
+    payloads: int
+    snapshot: str
+
+
+def restore(settings: Settings, uri: str) -> Restored:
+    """Fill the home of ``settings`` from the backup at ``uri``.
+
+    Invariants: a home that has history is left alone; a damaged file of the backup stops it before anything is placed;
+        the warehouse is published under a name that no reader has ever had.
+
+    Raises:
+        SettingsError: the home has history. NothingHeld: the place holds no backup.
+        ManifestMismatch: a file of the backup is gone or damaged; it is named. BackupFailed, CloudError: no such place.
+    """
+    zones, place = Zones(settings.home), place_of(uri, settings)
+    place.check()
+    with exclusive(zones, "backup"):
+        latest = place.latest()
+        if not latest.content:
+            raise NothingHeld(f"{place.uri} holds no backup; give the place that CBI_BACKUP named")
+        _require_no_history(zones, settings, latest.content)
+        zones.home.mkdir(parents=True, exist_ok=True)
+        for left in zones.home.glob(f"{WORK}*"):  # of a restore that was killed
+            shutil.rmtree(left)
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=zones.home) as folder:
+            work = Path(folder)
+            manifest, _ = read_latest(place, latest, work)
+            assert manifest is not None
+            rows = {
+                name: _rows(place, manifest, name, work) for name, months in sorted(manifest.tables.items()) if months
+            }
+            payloads = _unpacked(place, manifest.packs, work / "raw", work)
+            _require_all(place, manifest, work)
+            versions = {
+                name: _unpacked(place, [entry], work / "models" / name, work)
+                for name, entry in sorted(manifest.versions.items())
+            }
+            own = {
+                name: place.fetch(entry["file"], entry["sha256"], work / "store" / name)
+                for name, entry in manifest.store.items()
+            }
+            write_bytes(_begun(zones), latest.content)
+            _place_payloads(work / "raw", zones.raw)
+            if settings.models == "folder":
+                _place_models(work / "models", list(versions), own, zones.models)
+            published = open_warehouse(settings).publish(
+                {name: to_frame(table) for name, table in rows.items()},
+                as_of=pd.Timestamp(manifest.as_of),
+                staging=zones.staging,
+            )
+            write_json(state_path(zones), {"home": manifest.home, "as_of": manifest.as_of})
+            _begun(zones).unlink()
+    counts = {name: table.num_rows for name, table in rows.items()}
+    return Restored(place.uri, manifest.as_of, counts, len(versions), payloads, published.snapshot)
+
+
+def _begun(zones: Zones) -> Path:
+    """While a restore is under way: what it restores from."""
+    return zones.home / "backup" / "restoring.json"
+
+
+def _require_no_history(zones: Zones, settings: Settings, latest: bytes) -> None:
+    begun = _begun(zones)
+    if begun.exists() and begun.read_bytes() == latest:
+        return  # a restore of this very backup was killed
+    has = "a published warehouse" if open_warehouse(settings).is_published() else ""
+    if settings.warehouse == "duckdb" and (zones.warehouse / "cbi.duckdb").exists():
+        has = "a warehouse"
+    if settings.models == "folder" and open_store(settings).history():
+        has = has or "promoted models"
+    if has:
+        raise SettingsError(
+            f"{zones.home} has {has} already, and a restore would mix two histories. Set CBI_HOME to an empty folder: "
+            f"`CBI_HOME={in_shell(zones.home.with_name(f'{zones.home.name}-restored'))} python -m flows.restore …`"
+        )
+
+
+def _rows(place: Place, manifest: Manifest, name: str, work: Path) -> pa.Table:
+    """All months of a table, in the types of its declaration."""
+    table_named(name)
+    months = [read_rows(place, entry, work) for _, entry in sorted(manifest.tables[name].items())]
+    return pa.concat_tables(months, promote_options="default")
+
+
+def _unpacked(place: Place, packs: list[dict[str, str]], folder: Path, work: Path) -> int:
+    """The files of tars, unpacked; how many."""
+    count = 0
+    for pack in packs:
+        file = place.fetch(str(pack["file"]), str(pack["sha256"]), work / "pack.tar.gz")
+        with tarfile.open(file, "r:gz") as tar:
+            for entry in tar:
+                if not entry.isfile():
+                    raise ManifestMismatch(f"{pack['file']} of the backup holds {entry.name!r}, which is no plain file")
+                tar.extract(entry, folder, filter="data")
+                count += 1
+    return count
+
+
+def _require_all(place: Place, manifest: Manifest, work: Path) -> None:
+    """Raises: ManifestMismatch: a payload that the backup lists is in none of its tars."""
+    if manifest.listed is None:
+        return
+    file = place.fetch(str(manifest.listed["file"]), str(manifest.listed["sha256"]), work / "listed.parquet")
+    for name in parquet.read_table(file)["file"].to_pylist():
+        if not stays_inside(name) or not (work / "raw" / name).is_file():
+            raise ManifestMismatch(f"{place.uri} lists the payload {name!r}, which is in none of its tars")
+
+
+def _place_payloads(unpacked: Path, raw: Path) -> None:
+    """Payloads first, then their sidecars: what has one is whole."""
+    for path in sorted(_files(unpacked), key=lambda path: path.name.endswith(".json")):
+        target = raw / path.relative_to(unpacked)
+        if not target.exists():
+            move_into(path, target)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _place_models(unpacked: Path, names: list[str], own: dict[str, Path], models: Path) -> None:
+    for name in names:
+        target = models / name
+        if target.exists():  # of a restore that was killed
+            shutil.rmtree(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        make_durable(unpacked / name)
+        move_folder_into(unpacked / name, target)
+    for name, path in sorted(own.items(), key=lambda item: item[0] == HISTORY):
+        write_bytes(models / name, path.read_bytes())
+    if HISTORY in own:
+        history = of_lines((models / HISTORY).read_bytes(), str(models / HISTORY))
+        if standing(history) != read_json(models / CHAMPIONS):
+            write_json(models / CHAMPIONS, standing(history))
