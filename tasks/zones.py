@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TEMPORARY = ".tmp-"
+NO_FILE = "it is a FIFO, a device or a socket"
 UTF_8 = {"PYTHONUTF8": "1"}
 """What every Python process of ours is told: text and file names are UTF-8, whatever the locale."""
 
@@ -250,8 +253,16 @@ def json_bytes(value: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """The value in a JSON file, or None when there is none or a killed run left it unreadable."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        with open_file(path) as handle:
+            return json.loads(handle.read().decode("utf-8"))
+    except (
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+        NotAFile,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+    ):
         return None
 
 
@@ -299,9 +310,38 @@ def read_parquet(path: Path, columns: list[str] | None = None, *, sha256: str | 
         ) from error
 
 
+class NotAFile(OSError):
+    """What lies there is a FIFO, a device or a socket."""
+
+
+def open_file(path: Path) -> io.BufferedReader:
+    """A regular file, opened to be read.
+
+    Raises:
+        NotAFile: reading it might wait for a writer for ever, or never end. OSError: it cannot be opened.
+    """
+    try:  # O_NONBLOCK: a FIFO is opened without a writer
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EOPNOTSUPP):  # a socket
+            raise NotAFile(errno.EINVAL, NO_FILE, str(path)) from None
+        raise
+    mode = os.fstat(handle).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise NotAFile(errno.EINVAL, NO_FILE, str(path))
+
+
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as handle:
+    """Hex digest of a file's bytes.
+
+    Raises:
+        OSError: it is no regular file, or cannot be read.
+    """
+    with open_file(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
