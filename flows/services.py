@@ -25,7 +25,7 @@ from tasks.operations.services import (
     server_guard,
     server_password,
 )
-from tasks.secrets import find_secret
+from tasks.secrets import end_of, find_secret
 from tasks.settings import PROJECT, Settings, load_settings
 from tasks.zones import UTF_8, Zones
 
@@ -212,7 +212,7 @@ def deploy(settings: Settings, server: Service) -> None:
     )
     if done.returncode:
         raise ServiceFailed(
-            f"`prefect deploy --all` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
+            f"`prefect deploy --all` ended with {done.returncode}: {end_of(done.stdout + done.stderr, most=1500)}"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,6 +14,7 @@ from tasks.command_line import visible
 from tasks.gates.states import count_states, result_table
 from tasks.models.forecaster import BASELINE
 from tasks.reporting.summary import RunSummary
+from tasks.secrets import quoted
 from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     print_table(console, "Refused cells (quarantine)", summary.quarantine_table())
     print_table(console, "Gates", summary.gate_table())
     for alert in summary.alerts.to_dict("records"):
-        said = escape(f"{alert['subject']}: {shorten(alert['message'], 150)}")
+        said = escape(f"{alert['subject']}: {quoted(alert['message'], most=150)}")
         console.print(f"[yellow]{alert['kind']}[/] {said}", highlight=False)
     written = {"Fan chart": summary.chart, "Coverage chart": summary.coverage_chart, "Gate page": summary.gate_page}
     for what, path in written.items():
@@ -237,7 +237,7 @@ def print_health(console: Console, health: Health) -> None:
     for row in health.sources.astype(object).where(health.sources.notna(), "none").to_dict("records"):
         style = next((style for word, style in SOURCE_STYLES.items() if row["state"].startswith(word)), "yellow")
         said = {name: escape(str(row[name])) for name in shown}
-        said["state"] = f"[{style}]{escape(shorten(row['state'], 60, placeholder=' …'))}[/]"
+        said["state"] = f"[{style}]{escape(quoted(row['state'], most=60))}[/]"
         table.add_row(*said.values())
     console.print(table)
 

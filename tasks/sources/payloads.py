@@ -19,7 +19,7 @@ import pandas as pd
 from tasks.errors import CbiError, ManifestMismatch, RegistryError, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import DataSources, SourceSpec
-from tasks.secrets import HIDDEN, redact, spelled_in
+from tasks.secrets import quoted, redact, spelled_in, without_secrets
 from tasks.sources.sidecars import count_and_newest, payloads_of
 from tasks.zones import (
     Zones,
@@ -152,7 +152,7 @@ def land(
     Raises:
         SourceUnavailable: it echoes a key of ours and is no text that could be kept without it. Nothing was stored.
     """
-    fetched = without_secrets(fetched, source, secrets)
+    fetched = without_keys(fetched, source, secrets)
     folder = zones.raw / source / fetched.series
     content, digest = fetched.content, digest_of(fetched)
     url = redact(fetched.url, secrets)
@@ -185,7 +185,7 @@ def land(
     return read_sidecar(path.with_name(path.name + ".sidecar.json"))
 
 
-def without_secrets(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fetched:
+def without_keys(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fetched:
     """What came, with ``***`` where it echoes a key of ours: what is landed is kept for ever, and shown to others.
 
     Raises:
@@ -196,19 +196,16 @@ def without_secrets(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> 
             return fetched
         fetched.content.unlink()
     else:
-        echoed = spelled_in(fetched.content, secrets)
-        if not echoed:
-            return fetched
         try:
-            fetched.content.decode()
-        except UnicodeDecodeError:
-            pass  # a zip or a workbook with other bytes in it would be no zip and no workbook
+            text = fetched.content.decode()
+        except UnicodeDecodeError:  # a zip or a workbook with other bytes in it would be no zip and no workbook
+            if not spelled_in(fetched.content, secrets):
+                return fetched
         else:
-            content = fetched.content
-            for form in echoed:
-                content = content.replace(form, HIDDEN.encode())
+            if (kept := without_secrets(text, secrets)) == text:
+                return fetched
             log.warning("%s/%s: the answer echoed a key; it is stored without it", source, fetched.series)
-            return replace(fetched, content=content)
+            return replace(fetched, content=kept.encode())
     raise SourceUnavailable(
         f"{source}/{fetched.series}: the answer holds our key and cannot be stored without it. Nothing was stored; "
         f"replace the key, then run `python -m flows.ingest {source}`"
@@ -244,7 +241,7 @@ def refusal(
         whole: more than a record is lost, such as a day or all that a station measured: the source's status says so.
     """
     place: dict[str, object] = {"series": series, "observation_date": observation_date, "row": row}
-    return place | {"refused": why[:MOST_OF_A_REASON], "refused_as": PART if whole else RECORD}
+    return place | {"refused": quoted(why, most=MOST_OF_A_REASON), "refused_as": PART if whole else RECORD}
 
 
 def with_refusals(rows: pd.DataFrame, refused: list[dict[str, object]]) -> pd.DataFrame:
