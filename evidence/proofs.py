@@ -27,6 +27,7 @@ from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skilful
 from tasks.proofs.truncation import Held, sample_days, truncation_proof
 from tasks.registry import load_regime_calendar
 from tasks.run import RunContext, open_run
+from tasks.secrets import quoted
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import landed
 from tasks.staging.documents import gather_documents
@@ -125,7 +126,7 @@ def training_tables_anew(run: RunContext, staged: list[Staged]) -> tuple[pd.Data
             pd.testing.assert_frame_equal(read_parquet(path), table, check_exact=True)
         except AssertionError as error:
             raise ManifestMismatch(
-                f"{path} is not what this code makes of the held payloads ({' '.join(str(error).split())[:160]}); run "
+                f"{path} is not what this code makes of the held payloads ({quoted(str(error), most=160)}); run "
                 f"`make demo` or `make daily`, then `make proofs`"
             ) from None
         tables[name] = table

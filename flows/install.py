@@ -17,7 +17,7 @@ from tasks.operations import launchd, systemd
 from tasks.operations.services import PASSWORD, answers, require_private, running, server_password
 from tasks.operations.units import SERVICES, Unit, units
 from tasks.operations.volume import require_volume, volume_of
-from tasks.secrets import find_secret
+from tasks.secrets import end_of, find_secret
 from tasks.settings import PROJECT, load_settings
 from tasks.storage.files import write_bytes
 from tasks.storage.zones import Zones
@@ -195,7 +195,8 @@ def must(command: list[str]) -> None:
     """
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
-        raise ServiceFailed(f"`{' '.join(command)}` ended with {done.returncode}: {(done.stdout + done.stderr)[-500:]}")
+        said = end_of(done.stdout + done.stderr, most=500)
+        raise ServiceFailed(f"`{' '.join(command)}` ended with {done.returncode}: {said}")
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.errors import ServiceFailed
 from tasks.operations.automations import PREFIX, automations, notification
 from tasks.operations.services import POOL
-from tasks.secrets import find_secret
+from tasks.secrets import end_of, find_secret
 from tasks.settings import PROJECT
 from tasks.storage.files import read_json
 from tasks.storage.hashes import code_fingerprint
@@ -58,7 +58,7 @@ def deploy(environment: Mapping[str, str]) -> None:
     )
     if done.returncode:
         raise ServiceFailed(
-            f"`prefect deploy --all` ended with {done.returncode}: {(done.stdout + done.stderr)[-1500:]}"
+            f"`prefect deploy --all` ended with {done.returncode}: {end_of(done.stdout + done.stderr, most=1500)}"
         )
 
 

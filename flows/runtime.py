@@ -44,9 +44,11 @@ from prefect.settings import (
 from prefect.states import Crashed
 from prefect.utilities.annotations import quote
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.ending import arm
+from tasks.command_line import visible
 from tasks.errors import CbiError, ServerGone
 from tasks.logs import keep_logs
 from tasks.operations.automations import HEARTBEAT_S
@@ -293,7 +295,7 @@ class Steps:
 
     def move(self, done: int, total: int, item: str) -> None:
         """``done`` of ``total`` are finished, ``item`` the last of them."""
-        self._bar.update(self._row, completed=done, total=total, description=f"{self.what}: {item}")
+        self._bar.update(self._row, completed=done, total=total, description=f"{self.what}: {escape(visible(item))}")
         inside = FlowRunContext.get() or TaskRunContext.get()
         early = time.monotonic() - self._sent < ARTIFACT_EVERY_S
         if not inside or (early and (done < total or self._artifact is None)):

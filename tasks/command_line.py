@@ -39,4 +39,6 @@ def nearest(word: str, known: Iterable[str], *, at_least: float = 0.6) -> str:
 
 def visible(text: str) -> str:
     """``text`` with every sign that a terminal would obey, or that shows nothing, written as its escape."""
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)

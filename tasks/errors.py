@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from tasks.command_line import visible
 from tasks.secrets import redact_values
 
 
 class CbiError(Exception):
-    """Base of every error the product raises on purpose. No secret is in its words, whoever shows them."""
+    """Base of every error the product raises on purpose.
+
+    Whoever shows its words, there is no secret in them and no sign that a terminal would obey.
+    """
 
     def __init__(self, *told: object) -> None:
-        super().__init__(*(redact_values(part) for part in told))
+        clean = (redact_values(part) for part in told)
+        super().__init__(*(visible(part) if isinstance(part, str) else part for part in clean))
 
 
 class SettingsError(CbiError):

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from tasks.errors import CloudError
+from tasks.secrets import quoted
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _of_block(name: str) -> Credentials:
 def one_line(error: Exception) -> str:
     """What Google says, on one line and not endless."""
     text = str(getattr(error, "message", None) or error)
-    return " ".join(text.split())[:300]
+    return quoted(text, most=300)
 
 
 def explained(error: Exception, what: str) -> CloudError:

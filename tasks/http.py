@@ -8,8 +8,8 @@ import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,7 +24,7 @@ from tenacity import (
     Retrying,
     retry_if_exception,
     stop_after_attempt,
-    stop_after_delay,
+    stop_before_delay,
     wait_exponential_jitter,
 )
 
@@ -32,6 +32,7 @@ from tasks.errors import NoNetwork, SourceDown, SourceUnavailable
 from tasks.network import NETWORK, is_loopback, is_unreachable
 from tasks.secrets import quoted, redact
 from tasks.storage.files import read_json, refusals_told, write_json
+from tasks.transfer import ACCEPTED, Deadline, Encoded, TooLong, decoded, put_under
 
 Answer = TypeVar("Answer")
 
@@ -42,11 +43,16 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
 REFUSED_STATUS = {400, 401, 403}  # the request or its key is wrong: asking again later does not help
 MOST_OF_A_REFUSAL = 64 * 2**10  # bytes read of an answer that says why there is none
+MOST_REDIRECTS = 10
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may cost before it counts as unavailable."""
+    """What a source may cost before it counts as unavailable.
+
+    ``total_s`` and ``download_total_s`` count all that one request takes: connecting, headers, redirects, the body,
+    and waits and further attempts.
+    """
 
     attempts: int = 5
     connect_s: float = 10.0
@@ -58,10 +64,6 @@ class Limits:
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
     run_s: float = 3600.0  # all requests of one client: slow answers, each within its limits, must end too
-
-
-class TooLong(httpx.TransportError):
-    """The whole answer took longer than the total limit."""
 
 
 @dataclass
@@ -93,8 +95,9 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in TRANSIENT_STATUS
-    # LocalProtocolError: a header that cannot be sent will not be sent better the second time
-    return isinstance(error, httpx.TransportError) and not isinstance(error, httpx.LocalProtocolError)
+    # a header that cannot be sent, or a scheme that nobody speaks, is no better the second time
+    lasting = isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol)
+    return isinstance(error, httpx.TransportError) and not lasting
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
@@ -157,8 +160,10 @@ class Http:
         self._bucket = TokenBucket(per_minute, burst)
         timeout = httpx.Timeout(self.limits.read_s, connect=self.limits.connect_s)
         self._client = httpx.Client(
-            verify=_certificates(), timeout=timeout, follow_redirects=True, headers={"User-Agent": "cbi/0.1"}
+            verify=_certificates(), timeout=timeout, headers={"User-Agent": "cbi/0.1", "Accept-Encoding": ACCEPTED}
         )
+        self._deadline = Deadline()
+        put_under(self._client, self._deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -173,6 +178,14 @@ class Http:
     def secret(self, name: str) -> str | None:
         """The key of that environment name; None where an optional one is not set."""
         return self.keys.get(name)
+
+    def left_s(self) -> float:
+        """The seconds left of the request under way, for a client of an adapter's own inside ``retrying``.
+
+        Raises:
+            TooLong: nothing is left.
+        """
+        return self._deadline.left_s(self.limits.total_s)
 
     def quote(self, answer: bytes | str) -> str:
         """A server's own words for a message, without our keys, at most 200 characters."""
@@ -209,7 +222,9 @@ class Http:
             return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
 
     def retrying(self, call: Callable[[], Answer], *, shown: str, longest_s: float | None = None) -> Answer:
-        """Run ``call`` under this client's rate limit and retry rules; ``shown`` names it in messages.
+        """Run ``call`` under this client's rate limit, deadline and retry rules; ``shown`` names it in messages.
+
+        All attempts together, with what they wait for, take ``longest_s`` at most; that is ``total_s`` if not given.
 
         Raises:
             SourceUnavailable: as for ``get``. SourceDown: the client's time is up, and nothing was asked; an adapter
@@ -223,9 +238,10 @@ class Http:
         longest_s = self.limits.total_s if longest_s is None else longest_s
         near = is_loopback(shown)
         self._require_network(near)
+        ends_at = None
         try:
             for attempt in Retrying(
-                stop=stop_after_attempt(self.limits.attempts) | stop_after_delay(longest_s),
+                stop=stop_after_attempt(self.limits.attempts) | stop_before_delay(longest_s),
                 wait=self._wait,
                 retry=retry_if_exception(self._may_ask_again),
                 before_sleep=self._say,
@@ -233,7 +249,9 @@ class Http:
             ):
                 with attempt:
                     self._bucket.take()
-                    answer = call()
+                    ends_at = ends_at or time.monotonic() + longest_s  # the rate limit is ours, not the source's
+                    with self._deadline.until(ends_at, longest_s):
+                        answer = call()
                     if not near:
                         NETWORK.reached()
                     return answer
@@ -260,7 +278,8 @@ class Http:
         if status in REFUSED_STATUS:
             return SourceUnavailable(f"{told}. What is held stays. {self._advice(status)}")
         failure = SourceDown if is_transient(error) else SourceUnavailable
-        attempts = f" after {self.limits.attempts} attempts" if self._may_ask_again(error) else ""
+        again = self._may_ask_again(error) and not isinstance(error, TooLong)
+        attempts = f" after {self.limits.attempts} attempts" if again else ""
         if (wait_s := _asked_wait_s(error) or 0.0) > self.limits.longest_wait_s:
             attempts = f"; it asks for {wait_s:.0f} s of patience, more than a run waits"
         later = f"try `python -m flows.ingest {self.source}` later"
@@ -278,20 +297,45 @@ class Http:
         what = "the request" if status == 400 else "this machine or its address"
         return f"The source needs no key and refuses {what}; see docs/runbook.md"
 
+    @contextmanager
+    def _answer(self, method: str, url: str, *, follow: bool, **asked: Any) -> Iterator[httpx.Response]:
+        """The answer, of which no body has been read; nor has that of a redirect, which is left unread.
+
+        Raises:
+            SourceUnavailable: a redirect leads from https to something else. httpx.TooManyRedirects.
+        """
+        request = self._client.build_request(method, url, **asked)
+        for _ in range(MOST_REDIRECTS + 1):
+            self._deadline.left_s()
+            response = self._client.send(request, stream=True, follow_redirects=False)
+            try:
+                following = response.next_request if follow else None
+                if following is None:
+                    yield response
+                    return
+            finally:
+                response.close()
+            if request.url.scheme == "https" != following.url.scheme:
+                raise SourceUnavailable(
+                    f"{self.source}: {self.quote(url)}: it redirects from https to {self.quote(str(following.url))}, "
+                    "which anybody on the way could change. What is held stays; see docs/runbook.md"
+                )
+            request = following
+        raise httpx.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)
+
     def _once(self, method: str, url: str, **asked: Any) -> bytes:
-        started, body = time.monotonic(), bytearray()
+        body = bytearray()
         # a redirect would carry the key in a header or a body to wherever it points
-        carries = bool(asked.get("headers") or asked.get("json"))
-        with self._client.stream(method, url, follow_redirects=not carries, **asked) as response:
+        carries = bool(asked.get("headers")) or "json" in asked
+        with self._answer(method, url, follow=not carries, **asked) as response:
             self._require_success(response)
-            for chunk in response.iter_bytes():
-                body += chunk
+            for piece in decoded(response):
+                body += piece
                 if len(body) > self.limits.max_bytes:
                     raise SourceUnavailable(
                         f"{self.source}: more than {self.limits.max_bytes} bytes from {redact(url, self.secrets)}"
                     )
-                if time.monotonic() - started > self.limits.total_s:
-                    raise TooLong(f"still sending after {self.limits.total_s:.0f} s")
+                self._deadline.left_s()
         return bytes(body)
 
     def _require_success(self, response: httpx.Response) -> None:
@@ -303,11 +347,13 @@ class Http:
         if response.is_success:
             return
         words, ends_at = bytearray(), time.monotonic() + self.limits.read_s
-        with suppress(httpx.HTTPError):  # the status is the news; what cannot be read of the rest is none
-            for chunk in response.iter_bytes():
-                words += chunk
-                if len(words) > MOST_OF_A_REFUSAL or time.monotonic() > ends_at:
+        # the status is the news; what cannot be read of the rest is none
+        with suppress(httpx.HTTPError), self._deadline.until(ends_at, self.limits.read_s):
+            for piece in decoded(response):
+                words += piece
+                if len(words) > MOST_OF_A_REFUSAL:
                     break
+                self._deadline.left_s()
         response.extensions["words"] = self.quote(bytes(words))
         response.raise_for_status()
 
@@ -317,12 +363,13 @@ class Http:
         validator = _validator(note) if part.exists() else ""
         done = part.stat().st_size if validator else 0
         asked = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
-        started = time.monotonic()
-        with self._client.stream("GET", url, headers={"Accept-Encoding": "identity", **asked}) as response:
+        with self._answer("GET", url, follow=True, headers={"Accept-Encoding": "identity", **asked}) as response:
             if response.status_code == 416:  # nothing is left, or it is another file: ask for the whole of it
                 part.unlink()
                 raise TooLong("the server has nothing after what is held; all of it is asked for again")
             self._require_success(response)
+            if (encoding := response.headers.get("content-encoding", "identity")).strip().lower() != "identity":
+                raise Encoded(f"the file comes encoded as '{quoted(encoding)}', and none was asked for")
             if response.status_code != 206 or not response.headers.get("content-range", "").startswith(
                 f"bytes {done}-"
             ):
@@ -333,15 +380,14 @@ class Http:
                 part.unlink(missing_ok=True)  # or a kill right here would leave the new file's note with the old bytes
             write_json(note, {"validator": strong})
             with part.open("ab" if done else "wb") as file:
-                for chunk in response.iter_bytes():
+                for chunk in response.iter_raw():
                     file.write(chunk)
                     if file.tell() > self.limits.max_download_bytes:
                         raise SourceUnavailable(
                             f"{self.source}: more than {self.limits.max_download_bytes} bytes from "
                             f"{redact(url, self.secrets)}"
                         )
-                    if time.monotonic() - started > self.limits.download_total_s:
-                        raise TooLong(f"still sending after {self.limits.download_total_s:.0f} s")
+                    self._deadline.left_s()
         note.unlink()
         return part.replace(part.with_suffix(".whole"))
 

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tasks.command_line import visible
 from tasks.secrets import redact
 from tasks.storage.files import private_folder
 from tasks.storage.zones import Zones
@@ -42,19 +43,22 @@ def about(**fields: str) -> Iterator[None]:
 
 
 class RedactSecrets(logging.Filter):
-    """Takes secrets out of a record: its message, and the stack trace of its error. It lets every record pass."""
+    """Takes secrets out of a record: its message, and the stack trace of its error. It lets every record pass.
+
+    Signs that a terminal would obey are written as their escapes, for a source may have sent them.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: D102
         try:
             told = record.getMessage()
         except (TypeError, ValueError):  # what does not fit its own format may hold a key as well as what does
             told = f"{record.msg} {record.args}"
-        if (clean := redact(told)) != told:
+        if (clean := visible(redact(told))) != told:
             record.msg, record.args = clean, None
         if record.exc_info and not record.exc_text:
             record.exc_text = FORMATTER.formatException(record.exc_info)
         if record.exc_text:
-            record.exc_text = redact(record.exc_text)
+            record.exc_text = visible(redact(record.exc_text))
         return True
 
 

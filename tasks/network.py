@@ -13,6 +13,8 @@ from ipaddress import ip_address
 
 import httpx
 
+from tasks.secrets import quoted
+
 log = logging.getLogger(__name__)
 PROBES = ("fred.stlouisfed.org", "query2.finance.yahoo.com", "www.cftc.gov")  # hosts that the product asks anyway
 PROBE_S = 4.0
@@ -71,8 +73,8 @@ class Network:
             if time.monotonic() - self._reached_at < BELIEVED_S or self._a_probe_answers():
                 return False
             self._why = (
-                f"no network: no host can be reached from this machine ({str(error)[:120]}). What is held stays; "
-                "connect the machine and run this again"
+                f"no network: no host can be reached from this machine ({quoted(str(error), most=120)}). "
+                "What is held stays; connect the machine and run this again"
             )
             self._down_until = time.monotonic() + BELIEVED_S
             log.warning("%s", self._why)

@@ -27,7 +27,8 @@ from tasks.registry import (
 )
 from tasks.settings import PROJECT, Settings
 from tasks.sources.archive import Progress, silently, unpack
-from tasks.sources.payloads import LIVE, RECORDED, adapter, read, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import LIVE, RECORDED, adapter, read
 from tasks.storage.files import read_json
 from tasks.storage.hashes import code_fingerprint, fingerprint
 from tasks.storage.zones import Zones

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from importlib import import_module
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
+
+from tasks.spellings import SHORTEST, forms, hide
 
 KEYCHAIN = "cbi"
 HIDDEN = "***"
 LONGEST_QUOTE = 200  # characters of a server's own words in a message
-SHORTEST = 6  # a shorter value of the environment is no key, and would be found in half of all words
 
 _NAMED_LIKE_ONE = re.compile(r"(?i)(^|_)(api_?key|key|token|secret|password|auth_string|credentials_json)$")
 _PARAMETER = re.compile(r"(?i)\b(api_?key|registrationkey|key|token|apikey)=[^&\s\"']+")
@@ -57,44 +57,50 @@ def _from_keychain(name: str) -> str | None:
         return None
 
 
+@lru_cache(maxsize=1024)
+def _is_named_like_one(name: str) -> bool:
+    return bool(_NAMED_LIKE_ONE.search(name))
+
+
 def known_secrets() -> set[str]:
     """Every secret value this process knows: those asked for so far, and what its environment names like one."""
-    named = {value.strip() for name, value in os.environ.items() if _NAMED_LIKE_ONE.search(name)}
+    named = {value.strip() for name, value in os.environ.items() if _is_named_like_one(name)}
     return _found | {value for value in named if len(value) >= SHORTEST and not os.path.exists(value)}  # noqa: PTH110
 
 
-def spellings(secrets: Iterable[str]) -> list[str]:
-    """Each secret as it may stand in a text: plain, in an address, in JSON, in a Basic header; the longest first."""
-    return sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
-
-
-def _forms(secret: str) -> Iterator[str]:
-    yield from (secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], repr(secret)[1:-1])
-    for basic in (secret, f"{secret}:", f":{secret}"):
-        if len(secret) >= SHORTEST:
-            yield b64encode(basic.encode()).decode().rstrip("=")
-
-
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without secrets: those given, those known, and what stands where keys stand become ``***``."""
-    for form in spellings({*secrets, *known_secrets()}):
-        text = text.replace(form, HIDDEN)
+    """``text`` without secrets: those given, those known, and what stands where keys stand become ``***``.
+
+    So does what is left of a secret where somebody else cut the text, such as Python's own errors.
+    """
+    text = hide(text, {*secrets, *known_secrets()}, HIDDEN, halves=True)
     text = _IN_ADDRESS.sub(f"://{HIDDEN}@", text)
     text = _HEADER.sub(lambda match: match.group(1) + HIDDEN, text)
     return _PARAMETER.sub(lambda match: match.group(0).split("=")[0] + "=" + HIDDEN, text)
 
 
-def quoted(answer: bytes | str, secrets: Iterable[str] = ()) -> str:
-    """A server's own words for a message: one line of at most 200 characters, redacted first and only then cut.
+def quoted(answer: bytes | str, secrets: Iterable[str] = (), *, most: int = LONGEST_QUOTE) -> str:
+    """Words of others for a message: one line of at most ``most`` characters, redacted first and only then cut.
 
-    A cut before would leave half a key, which no rule finds. Of a page that does not fit, the markup is left out.
+    A cut before would leave half a key. Whoever shortens a text that was not written here does it with this function.
+    Of a page that does not fit, the markup is left out; control signs are escaped.
     """
-    text = answer[: 2**20].decode(errors="backslashreplace") if isinstance(answer, bytes) else answer
+    text = answer[: 2**20].decode(errors="backslashreplace") if isinstance(answer, bytes) else answer[: 2**20]
     line = " ".join(redact(text, secrets).split())
-    if len(line) > LONGEST_QUOTE:
+    if len(line) > most:
         line = " ".join(_MARKUP.sub(" ", line).split())
-    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line[: 2 * LONGEST_QUOTE])
-    return line if len(line) <= LONGEST_QUOTE else line[: LONGEST_QUOTE - 1] + "…"
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in line[: 2 * most])
+    return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def end_of(text: str, *, most: int) -> str:
+    """The end of what a program of ours printed, of at most ``most`` characters, redacted first and only then cut."""
+    return redact(text)[-most:]
+
+
+def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+    """``text`` with ``***`` for each whole secret, given or known, and not a sign else changed: for what is kept."""
+    return hide(text, {*secrets, *known_secrets()}, HIDDEN, halves=False)
 
 
 def redact_values(value: object) -> object:
@@ -124,7 +130,7 @@ def redact_error(error: BaseException) -> None:
         todo += one.exceptions if isinstance(one, BaseExceptionGroup) else []
 
 
-def spelled_in(content: bytes, secrets: Iterable[str] = ()) -> list[bytes]:
-    """The spellings of secrets, given or known, that stand in ``content``."""
-    forms = [form.encode() for form in spellings({*secrets, *known_secrets()})]
-    return [form for form in forms if form in content]
+def spelled_in(content: bytes, secrets: Iterable[str] = ()) -> bool:
+    """Whether a secret, given or known, stands in ``content``, in one of its usual spellings."""
+    lower = content.lower()
+    return any(form in lower for secret in {*secrets, *known_secrets()} if secret for form in forms(secret))

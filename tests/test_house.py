@@ -13,8 +13,8 @@ from tasks.settings import PROJECT
 
 # docs/architecture.md; what stands in one line may import each other
 STAGES = (
-    ("secrets", "errors", "clock", "quantiles", "command_line", "units"),
-    ("storage", "settings", "gcp", "network", "calendar", "logs", "http", "registry"),
+    ("spellings", "secrets", "errors", "clock", "quantiles", "command_line", "units"),
+    ("storage", "settings", "gcp", "network", "calendar", "logs", "transfer", "http", "registry"),
     ("sources",),
     ("staging",),
     ("panel", "texts"),

@@ -83,11 +83,12 @@ def test_what_a_retry_cannot_mend_is_asked_once(server, status):
     assert len(server.requests) == 1
 
 
-def test_a_server_that_never_answers_meets_the_read_limit(server):
+def test_a_server_that_never_answers_meets_the_read_limit(server, caplog):
     server.script = [lambda handler: handler.ending.wait(30)]
     started = time.monotonic()
-    with client(HASTY) as http, pytest.raises(SourceUnavailable, match="ReadTimeout"):
+    with client(HASTY) as http, pytest.raises(SourceDown, match=r"TooLong: no whole answer within the 3\.5 s"):
         http.get(server.url)
+    assert "attempt 1: ReadTimeout" in caplog.text
     assert len(server.requests) == 2, "the limit of all attempts together comes before the third"
     assert time.monotonic() - started < 28, "and the server would have gone on for thirty seconds"
 

@@ -27,6 +27,7 @@ import pyarrow as pa
 
 from tasks.forecasting.questions import Answer, Question, answer
 from tasks.models.catalogue import BASELINE
+from tasks.secrets import quoted
 from tasks.settings import PROJECT
 from tasks.storage.files import UTF_8
 
@@ -145,7 +146,7 @@ class _Process:
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         self._said.seek(0)
         last = (self._said.read().decode(errors="replace").strip().splitlines() or [""])[-1]
-        return f"its reader ended with {how}{f' ({last[:200]})' if last else ''}"
+        return f"its reader ended with {how}{f' ({quoted(last)})' if last else ''}"
 
     def close(self) -> None:
         assert self._process.stdin is not None

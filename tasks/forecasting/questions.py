@@ -13,6 +13,7 @@ from tasks.errors import CbiError
 from tasks.models.forecaster import Problem, Served
 from tasks.models.loading import load_model
 from tasks.quantiles import calibrated
+from tasks.secrets import quoted
 from tasks.storage.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
     except CbiError as error:
         return Answer(error=str(error))
     except Exception as error:  # the files are data: a reader may stumble over them in any way
-        return Answer(error=f"{question.folder} cannot be used: {type(error).__name__}: {error}"[:500])
+        return Answer(error=f"{question.folder} cannot be used: {quoted(f'{type(error).__name__}: {error}', most=400)}")
 
 
 def _reasons(model: Served, seen: pd.DataFrame) -> dict[str, float]:

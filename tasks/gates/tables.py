@@ -16,6 +16,7 @@ from tasks.errors import ManifestMismatch
 from tasks.exports import KEYS, SURFACES, file_name
 from tasks.gates.suites import suite_path
 from tasks.registry import DataSources, FeatureRegistry, Horizons
+from tasks.secrets import quoted
 from tasks.sources.ingest import Ingested
 from tasks.sources.payloads import landed
 from tasks.staging.summary import newest_values
@@ -67,7 +68,7 @@ def summarise_collection(
                 "newest_payload": newest,
                 "payload_age_days": max(0, (as_of - newest).days) if newest is not None else None,
                 "stale_limit_days": spec.stale_limit_days,
-                "message": came.message[:200],
+                "message": quoted(came.message),
             }
         )
     frame = pd.DataFrame(rows)

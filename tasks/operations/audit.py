@@ -29,6 +29,7 @@ from tasks.model_store.open import open_store
 from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
 from tasks.registry import load_models, load_surface
 from tasks.run import RunContext
+from tasks.secrets import quoted
 from tasks.sources.payloads import read_sidecar, verify
 from tasks.sources.sidecars import INDEXES
 from tasks.storage.files import TEMPORARY, Identity, read_json
@@ -212,7 +213,7 @@ def _payload(path: Path, home: Zones, owner: str, claimed: set[Path], *, registe
     except FileNotFoundError:
         return Item("raw", name, owner, **told, state=f"its payload is gone: {fix}", advice=REPLACE)
     except (CbiError, KeyError, TypeError, ValueError) as error:
-        return Item("raw", name, owner, state=f"{error}"[:200], advice=REPLACE)
+        return Item("raw", name, owner, state=quoted(str(error)), advice=REPLACE)
     if not any(fnmatchcase(payload.series, name) for name in registered):
         why = f"unregistered: the registry has no series or feed {payload.series}"
         return Item("raw", name, owner, **told, state=why, advice=QUARANTINE)
@@ -315,7 +316,9 @@ def _warehouse_tables(run: RunContext) -> Iterator[Item]:
         warehouse = open_warehouse(run.settings)
         counts = warehouse.row_counts() if warehouse.is_published() else {}
     except CbiError as error:
-        yield Item("warehouse tables", run.settings.warehouse, "daily", state=str(error)[:300], advice=REPLACE)
+        yield Item(
+            "warehouse tables", run.settings.warehouse, "daily", state=quoted(str(error), most=300), advice=REPLACE
+        )
         return
     for name, rows in counts.items():
         owner = "training" if name == "performance.leaderboard" else "daily"
@@ -422,7 +425,7 @@ def _fits(run: RunContext, home: Zones) -> Iterator[Item]:
         named: Iterable[str] | None = named_fits(run)
         unsure = ""
     except (CbiError, KeyError) as error:
-        named, unsure = None, f"whether it is still named cannot be told: {error}"[:200]
+        named, unsure = None, quoted(f"whether it is still named cannot be told: {error}")
     for folder in sorted(home.fits.iterdir()):
         if folder.is_file():
             yield _stranger("fits", folder, home)

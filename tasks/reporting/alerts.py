@@ -26,7 +26,7 @@ def raise_alerts(
     rows = [
         {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
         for came in ingested
-        if came.status in ("partial", "failed") and not came.no_network
+        if (came.status in ("partial", "failed") or came.beside) and not came.no_network
     ]
     offline = [came for came in ingested if came.no_network]
     if offline:

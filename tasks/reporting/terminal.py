@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Sequence
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,6 +15,7 @@ from tasks.command_line import visible
 from tasks.gates.states import count_states, result_table
 from tasks.models.catalogue import BASELINE
 from tasks.reporting.summary import RunSummary
+from tasks.secrets import quoted
 from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     print_table(console, "Forecast, cents/lb", summary.forecast_table())
     print_table(console, "Measured on past origins the models had not seen", summary.skill_table())
     for note in notes(summary):
-        console.print(f"  {escape(note)}")
+        console.print(f"  {shown(note)}")
     drivers = summary.driver_table()
     if len(drivers):
         print_table(console, DRIVERS_TITLE, drivers)
@@ -47,8 +48,8 @@ def print_summary(summary: RunSummary, console: Console) -> None:
     print_table(console, "Refused cells (quarantine)", summary.quarantine_table())
     print_table(console, "Gates", summary.gate_table())
     for alert in summary.alerts.to_dict("records"):
-        said = escape(f"{alert['subject']}: {shorten(alert['message'], 150)}")
-        console.print(f"[yellow]{alert['kind']}[/] {said}", highlight=False)
+        said = shown(f"{alert['subject']}: {quoted(alert['message'], most=150)}")
+        console.print(f"[yellow]{shown(alert['kind'])}[/] {said}", highlight=False)
     written = {"Fan chart": summary.chart, "Coverage chart": summary.coverage_chart, "Gate page": summary.gate_page}
     for what, path in written.items():
         console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is no style
@@ -72,7 +73,7 @@ def search_table(found: Sequence[Found]) -> Table:
             for name, value in one.best_options.items()
         )
         figures = (f"{one.default_loss:.4f}", f"{one.best_loss:.4f}", str(one.trials), str(one.pruned))
-        table.add_row(", ".join(one.horizons), *figures, escape(told) or "the registry's: no trial lost less")
+        table.add_row(", ".join(one.horizons), *figures, shown(told) or "the registry's: no trial lost less")
     return table
 
 
@@ -155,7 +156,7 @@ def markdown(summary: RunSummary) -> str:
         _markdown(summary.forecast_table()),
         "## Measured on past origins the models had not seen",
         _markdown(summary.skill_table()),
-        "\n".join(f"- {note}" for note in notes(summary)),
+        "\n".join(f"- {in_markdown(note)}" for note in notes(summary)),
         f"## {DRIVERS_TITLE}",
         _markdown(summary.driver_table()),
         "## Data",
@@ -188,13 +189,13 @@ def gates_markdown(summary: RunSummary) -> str:
 def print_gate_results(results: pd.DataFrame, title: str, console: Console) -> None:
     """Every result, failures first with their example rows, then how many came to what."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=True)
-    shown = result_table(results)
+    listed = result_table(results)
     widths = {"suite": 4, "expectation": 5, "column": 3, "reason": 9}
-    for name in shown.columns:
+    for name in listed.columns:
         side: JustifyMethod = "right" if name == "count" else "left"
         table.add_column(name, justify=side, overflow="fold", no_wrap=name not in widths, ratio=widths.get(name))
-    for row in shown.to_dict("records"):
-        said = {name: escape(str(value)) for name, value in row.items()}
+    for row in listed.to_dict("records"):
+        said = {name: shown(value) for name, value in row.items()}
         said["result"] = f"[{STATE_STYLES[row['result']]}]{row['result']}[/]"
         table.add_row(*said.values())
     console.print(table)
@@ -206,9 +207,9 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     for name in frame.columns:
         number = frame[name].map(lambda value: str(value)[:1].isdigit() or str(value)[:1] in "+-").all()
-        table.add_column(str(name), justify="right" if number else "left", overflow="fold")
+        table.add_column(shown(name), justify="right" if number else "left", overflow="fold")
     for row in frame.itertuples(index=False):
-        table.add_row(*(escape(visible(str(value))) for value in row))
+        table.add_row(*(shown(value) for value in row))
     console.print(table)
 
 
@@ -223,31 +224,42 @@ def print_health(console: Console, health: Health) -> None:
     for name in health.checks:
         table.add_column(str(name), header_style="dim", overflow="fold")
     for check, state, told in health.checks.itertuples(index=False):
-        table.add_row(check, f"[{HEALTH_STYLES[state]}]{state}[/]", escape(told))
+        table.add_row(shown(check), f"[{HEALTH_STYLES[state]}]{state}[/]", shown(told))
     console.print(table)
     for title, part in {"Champions": health.champions, "Gates": health.gates}.items():
         if len(part):
             print_table(console, title, part.astype(object).where(part.notna(), "none"))
     table = Table(title="Sources", title_justify="left", title_style="bold", header_style="dim")
-    shown = ["source", "state", "series", "last", "age_days", "quarantined", "last_success", "next_run"]
-    for name in shown:
+    columns = ["source", "state", "series", "last", "age_days", "quarantined", "last_success", "next_run"]
+    for name in columns:
         table.add_column(
             name, no_wrap=name != "state", justify="right" if name in ("age_days", "quarantined") else "left"
         )
     for row in health.sources.astype(object).where(health.sources.notna(), "none").to_dict("records"):
         style = next((style for word, style in SOURCE_STYLES.items() if row["state"].startswith(word)), "yellow")
-        said = {name: escape(str(row[name])) for name in shown}
-        said["state"] = f"[{style}]{escape(shorten(row['state'], 60, placeholder=' …'))}[/]"
+        said = {name: shown(row[name]) for name in columns}
+        said["state"] = f"[{style}]{escape(quoted(row['state'], most=60))}[/]"
         table.add_row(*said.values())
     console.print(table)
+
+
+def shown(value: object) -> str:
+    """A text for a terminal, as it is: no sign of it is obeyed, and no `[...]` is a style."""
+    return escape(visible(str(value)))
+
+
+MARKUP = re.compile(r"([\\`*_\[\]<>|~#!&@]|:(?=//)|(?<=www)\.)")
+
+
+def in_markdown(value: object) -> str:
+    """A text for a page of Markdown, as it is: no part of it is a link, a picture, a tag, a table or a style."""
+    lines = visible(str(value)).split("\n")
+    return "<br>".join(MARKUP.sub(r"\\\1", line) for line in lines)
 
 
 def _markdown(frame: pd.DataFrame) -> str:
     if frame.empty:
         return ""
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
-    lines += [
-        "| " + " | ".join(str(value).replace("|", "\\|").replace("\n", "<br>") for value in row) + " |"
-        for row in frame.itertuples(index=False)
-    ]
+    lines = ["| " + " | ".join(map(in_markdown, frame.columns)) + " |", "|" + " --- |" * len(frame.columns)]
+    lines += ["| " + " | ".join(in_markdown(value) for value in row) + " |" for row in frame.itertuples(index=False)]
     return "\n".join(lines)

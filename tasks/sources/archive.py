@@ -26,6 +26,7 @@ from tasks.sources.payloads import Payload, landed
 from tasks.storage.files import move_folder_into, read_json, refusals_told, stays_inside, write_bytes, write_json
 from tasks.storage.hashes import sha256_of
 from tasks.storage.locks import exclusive
+from tasks.storage.regular import open_file
 from tasks.storage.zones import Zones
 
 MANIFEST, PROVENANCE = "MANIFEST.csv", "PROVENANCE.csv"
@@ -76,13 +77,15 @@ def unpack(archive: Path, zones: Zones, progress: Progress) -> Archive:
 
     Raises:
         OriginError: there is no archive at ``archive``.
-        ManifestMismatch: MANIFEST.csv is missing, or a packed file is not what it describes.
+        ManifestMismatch: MANIFEST.csv is missing, or a packed file is not what it describes. Of a folder of payloads
+            only the manifest is read here: each payload is compared with it when it is landed.
         StorageFailed: CBI_HOME takes no more.
     """
     if not archive.is_dir():
         raise OriginError(f"there is no recorded archive at {archive}; see CBI_ARCHIVE in .env.example")
     if not is_packed(archive):
         if any(path.is_dir() for path in archive.iterdir()):
+            read_manifest(archive)
             return Archive(archive)
         raise OriginError(
             f"{archive} holds neither packed sources (<source>{PACKED}) nor folders of payloads; restore it with "
@@ -101,7 +104,7 @@ def unpack(archive: Path, zones: Zones, progress: Progress) -> Archive:
         target = zones.recorded
         for number, (source, path) in enumerate(packed.items(), start=1):
             progress(number, len(packed), source)
-            digest = sha256_of(path)
+            digest = _digest_of(path)
             if read_json(_mark(target, source)) != digest or not _is_whole(target, source, by_source[source]):
                 _unpack_source(path, target, source, by_source[source])
                 write_json(_mark(target, source), digest)
@@ -113,6 +116,16 @@ def unpack(archive: Path, zones: Zones, progress: Progress) -> Archive:
         if not (target / MANIFEST).is_file() or (target / MANIFEST).read_bytes() != content:
             write_bytes(target / MANIFEST, content)
     return Archive(target, tuple(source for source in by_source if source not in packed))
+
+
+def _digest_of(packed: Path) -> str:
+    try:
+        return sha256_of(packed)
+    except OSError as error:
+        raise ManifestMismatch(
+            f"{packed}: not a file that can be read ({error.strerror}). Restore it with `git checkout -- recorded`, or "
+            "remove it: its series are then missing"
+        ) from None
 
 
 def _mark(target: Path, source: str) -> Path:
@@ -186,9 +199,9 @@ def read_manifest(archive: Path) -> dict[str, dict[str, str]]:
     """
     path = archive / MANIFEST
     try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            rows = list(csv.DictReader(handle))
-    except (FileNotFoundError, UnicodeDecodeError, csv.Error) as error:
+        with open_file(path) as handle:
+            rows = list(csv.DictReader(io.StringIO(handle.read().decode("utf-8"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ManifestMismatch(f"{path}: without a readable manifest no payload is trusted ({error})") from None
     needed = ("source", "series", "file", "bytes", "sha256")
     for number, row in enumerate(rows, start=2):

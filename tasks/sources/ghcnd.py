@@ -14,6 +14,7 @@ import pandas as pd
 from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
+from tasks.secrets import quoted
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 from tasks.sources.records import mappings
 
@@ -81,7 +82,7 @@ def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     first_line: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.startswith(station) or not line[11:17].isdigit() or len(line.rstrip()) > LINE:
-            why = f"{payload.name}: line {number}: {line[:30]!r} is no month of {station}"
+            why = f"{payload.name}: line {number}: {quoted(line, most=30)!r} is no month of {station}"
             refused.append(refusal(payload.series, why, row=32 * number))
             continue
         if (field := wanted.get(line[17:21])) is None:

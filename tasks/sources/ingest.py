@@ -25,6 +25,7 @@ from tasks.errors import (
 from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import find_secret, redact
+from tasks.sources.origins import land_recorded
 from tasks.sources.payloads import (
     LIVE,
     Fetched,
@@ -34,7 +35,6 @@ from tasks.sources.payloads import (
     described,
     digest_of,
     land,
-    land_recorded,
     landed,
     newest_value,
     why_unreadable,
@@ -61,7 +61,7 @@ class Ingested:
     stored). ``disabled`` says why the live source cannot be asked, on any run; ``not_recorded`` names the series of
     which a folder never had a payload. ``brought`` are the payloads of this run, stored before or not: whether they
     could be read is found by staging them (tasks/staging/arrivals.py). ``notes`` are small refusals that cost nothing
-    else.
+    else; ``beside`` are those of files that lie among an origin's payloads and are none, which an alert tells.
     """
 
     source: str
@@ -74,6 +74,7 @@ class Ingested:
     asked: tuple[str, ...] = ()
     brought: tuple[Payload, ...] = ()
     notes: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
 
     @property
     def message(self) -> str:
@@ -84,7 +85,7 @@ class Ingested:
         for series, why in self.failures.items():
             together.setdefault(why, []).append(series)
         told = [f"{_several(names)}: {why}" for why, names in together.items()]
-        return "; ".join([*told, *self.notes])
+        return "; ".join([*told, *self.beside, *self.notes])
 
     @property
     def no_network(self) -> bool:
@@ -146,6 +147,7 @@ def ingest_source(
         if origin == LIVE and disabled:
             return Ingested(source, "disabled", len(before), 0, disabled=disabled)
         absent: tuple[str, ...] = ()
+        beside: tuple[str, ...] = ()
         failures: dict[str, str]
         if spec.tables:
             brought, failures = _land_tables(zones, source, spec, as_of=as_of, progress=progress), {}
@@ -154,7 +156,7 @@ def ingest_source(
                 zones, source, spec, chosen, window=window, as_of=as_of, progress=progress, limits=limits
             )
         else:
-            brought, absent, failures = _replay(zones, source, spec, chosen, Path(origin), progress)
+            brought, absent, failures, beside = _replay(zones, source, spec, chosen, Path(origin), progress)
         held = landed(zones, source)
         write_index(zones.raw / source)
     new = sum((payload.path, payload.sha256) not in before for payload in held)
@@ -162,7 +164,7 @@ def ingest_source(
     status = "ended" if _all_ended(spec, chosen, as_of) else "ok"
     status = "not recorded" if not held and len(absent) == len(chosen) else status
     status = _status(status, failures, absent, chosen)
-    return Ingested(source, status, len(held), new, failures, absent, disabled, chosen, tuple(brought))
+    return Ingested(source, status, len(held), new, failures, absent, disabled, chosen, tuple(brought), beside=beside)
 
 
 def _all_ended(spec: SourceSpec, chosen: tuple[str, ...], as_of: date) -> bool:
@@ -202,21 +204,31 @@ def why_disabled(spec: SourceSpec) -> str:
 
 def _replay(
     zones: Zones, source: str, spec: SourceSpec, chosen: tuple[str, ...], origin: Path, progress: Progress
-) -> tuple[list[Payload], tuple[str, ...], dict[str, str]]:
-    """Payloads, series the folder never had, and series it lacks although payloads of them are stored."""
+) -> tuple[list[Payload], tuple[str, ...], dict[str, str], tuple[str, ...]]:
+    """Payloads, series the folder never had, why others failed, and what lies in it beside the payloads.
+
+    A series fails where a payload of it cannot be used, where there is something else in the place of all its payloads,
+    or where none is there although some are stored.
+    """
     brought: list[Payload] = []
-    absent, failures = [], {}
+    absent: list[str] = []
+    failures: dict[str, str] = {}
+    beside: list[str] = []
     for number, series in enumerate(chosen, start=1):
-        found, unusable = land_recorded(zones, origin, source, series, folder=spec.folder)
-        brought += found
-        if unusable:
-            failures[series] = "; ".join(unusable)
-        elif not found and landed(zones, source, series):
+        found = land_recorded(zones, origin, source, series, folder=spec.folder)
+        brought += found.payloads
+        if found.lost or (found.ignored and not found.payloads):
+            failures[series] = "; ".join((*found.lost, *found.ignored))
+        elif found.payloads:
+            beside += found.ignored
+        elif landed(zones, source, series):
             failures[series] = f"no payload in {origin}"
-        elif not found:
+        else:
             absent.append(series)
         progress(number, len(chosen), series)
-    return brought, tuple(absent), failures
+    for told in beside:
+        log.warning("%s: %s", source, told)
+    return brought, tuple(absent), failures, tuple(beside)
 
 
 def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, progress: Progress) -> list[Payload]:

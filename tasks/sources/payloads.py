@@ -5,25 +5,21 @@ A live payload is stored in raw/. A recorded one stays where it is: its sidecar 
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
-import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
-from functools import lru_cache
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 
-from tasks.errors import CbiError, ManifestMismatch, OriginError, RegistryError, SchemaDrift, SourceUnavailable
+from tasks.errors import CbiError, ManifestMismatch, RegistryError, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import DataSources, SourceSpec
-from tasks.secrets import HIDDEN, redact, spelled_in
+from tasks.secrets import quoted, redact, spelled_in, without_secrets
 from tasks.sources.sidecars import count_and_newest, payloads_of
 from tasks.storage.files import move_into, read_json, write_bytes, write_json
 from tasks.storage.hashes import sha256_of
@@ -32,11 +28,8 @@ from tasks.storage.zones import Zones
 log = logging.getLogger(__name__)
 LIVE, RECORDED = "live", "recorded"
 RAW_NAME = "%Y-%m-%dT%H%M%S.%fZ"
-RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d(T\d{6}\.\d{6}Z)?$")
-"""The name of a recorded payload: the day it was fetched, or as raw/ names it the instant."""
 RECORD, PART = "record", "part"  # rules of what an adapter refuses: one record, or all of a day, a member, a page
 MOST_OF_A_REASON = 500
-LISTED = ("file", "sha256", "endpoint")  # columns of an origin's MANIFEST.csv that are read
 
 
 @dataclass(frozen=True)
@@ -154,7 +147,7 @@ def land(
     Raises:
         SourceUnavailable: it echoes a key of ours and is no text that could be kept without it. Nothing was stored.
     """
-    fetched = without_secrets(fetched, source, secrets)
+    fetched = without_keys(fetched, source, secrets)
     folder = zones.raw / source / fetched.series
     content, digest = fetched.content, digest_of(fetched)
     url = redact(fetched.url, secrets)
@@ -187,7 +180,7 @@ def land(
     return read_sidecar(path.with_name(path.name + ".sidecar.json"))
 
 
-def without_secrets(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fetched:
+def without_keys(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fetched:
     """What came, with ``***`` where it echoes a key of ours: what is landed is kept for ever, and shown to others.
 
     Raises:
@@ -198,19 +191,16 @@ def without_secrets(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> 
             return fetched
         fetched.content.unlink()
     else:
-        echoed = spelled_in(fetched.content, secrets)
-        if not echoed:
-            return fetched
         try:
-            fetched.content.decode()
-        except UnicodeDecodeError:
-            pass  # a zip or a workbook with other bytes in it would be no zip and no workbook
+            text = fetched.content.decode()
+        except UnicodeDecodeError:  # a zip or a workbook with other bytes in it would be no zip and no workbook
+            if not spelled_in(fetched.content, secrets):
+                return fetched
         else:
-            content = fetched.content
-            for form in echoed:
-                content = content.replace(form, HIDDEN.encode())
+            if (kept := without_secrets(text, secrets)) == text:
+                return fetched
             log.warning("%s/%s: the answer echoed a key; it is stored without it", source, fetched.series)
-            return replace(fetched, content=content)
+            return replace(fetched, content=kept.encode())
     raise SourceUnavailable(
         f"{source}/{fetched.series}: the answer holds our key and cannot be stored without it. Nothing was stored; "
         f"replace the key, then run `python -m flows.ingest {source}`"
@@ -246,7 +236,7 @@ def refusal(
         whole: more than a record is lost, such as a day or all that a station measured: the source's status says so.
     """
     place: dict[str, object] = {"series": series, "observation_date": observation_date, "row": row}
-    return place | {"refused": why[:MOST_OF_A_REASON], "refused_as": PART if whole else RECORD}
+    return place | {"refused": quoted(why, most=MOST_OF_A_REASON), "refused_as": PART if whole else RECORD}
 
 
 def with_refusals(rows: pd.DataFrame, refused: list[dict[str, object]]) -> pd.DataFrame:
@@ -274,90 +264,6 @@ def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
         dates = pd.to_datetime(rows.loc[told, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
     newest = dates[dates <= payload.fetched_at.tz_localize(None)].max()
     return None if pd.isna(newest) else newest.date()
-
-
-def land_recorded(
-    zones: Zones, origin: Path, source: str, series: str, *, folder: str = ""
-) -> tuple[list[Payload], list[str]]:
-    """Land a sidecar for every recorded payload of a series; the files are read in place.
-
-    ``folder`` is the source's name in the origin, where that is another than ours. The second part says why other
-    files there could not be used: no such date, no file, or not the one that MANIFEST.csv describes.
-
-    Raises:
-        OriginError: the folder is not laid out like a raw zone.
-    """
-    manifest = _manifest(origin)
-    payloads = []
-    found, unusable = _recorded(origin, source, series, folder=folder)
-    for recorded in found:
-        path = recorded.path
-        listed = manifest.get(f"{folder or source}/{series}/{path.name}")
-        if listed and listed["sha256"] != recorded.sha256:
-            unusable.append(
-                f"{path}: sha256 {recorded.sha256[:12]} is not the {listed['sha256'][:12]} of MANIFEST.csv; "
-                f"restore the file"
-            )
-            continue
-        sidecar = {
-            "source": source,
-            "series": series,
-            "file": _seen_from(zones, path.resolve(), zones.raw / source / series),
-            "url": listed["endpoint"] if listed else "",
-            "fetched_at": recorded.fetched_at.isoformat(),
-            "day_known_only": recorded.day_known_only,
-            "sha256": recorded.sha256,
-            "bytes": recorded.bytes,
-        }
-        sidecar_path = (
-            zones.raw / source / series / f"recorded-{path.stem}-{recorded.sha256[:8]}{path.suffix}.sidecar.json"
-        )
-        if read_json(sidecar_path) != sidecar:
-            write_json(sidecar_path, sidecar)
-        payloads.append(read_sidecar(sidecar_path))
-    return payloads, unusable
-
-
-def _seen_from(zones: Zones, path: Path, folder: Path) -> str:
-    """How a sidecar in ``folder`` names a file: from there where it lies in the home, which may be moved."""
-    return os.path.relpath(path, folder) if path.is_relative_to(zones.home) else str(path)
-
-
-def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
-    """The payloads of one series in a folder of recorded data: ``<source>/<series>/<fetched_on>.<ext>``.
-
-    What is named so and is no readable file of a real date is left out.
-
-    Raises:
-        OriginError: there is no such folder.
-    """
-    return _recorded(origin, source, series, folder=folder)[0]
-
-
-def _recorded(origin: Path, source: str, series: str, *, folder: str) -> tuple[list[Payload], list[str]]:
-    """Recorded payloads, and why others that are named like one cannot be used."""
-    if not origin.is_dir():
-        raise OriginError(f"origin {origin} is not a folder; use `--origin recorded` or `--origin live`")
-    found, unusable = [], []
-    for path in sorted((origin / (folder or source) / series).glob("*")):
-        if not RECORDED_ON.match(path.stem):
-            continue
-        try:
-            fetched_at, digest, size = _fetched_at(path.stem), sha256_of(path), path.stat().st_size
-        except ValueError:
-            unusable.append(f"{path}: there is no such date; rename the file to the day of its fetch")
-            continue
-        except OSError as error:
-            unusable.append(f"{path}: not a file that can be read ({error.strerror}); remove it or restore the file")
-            continue
-        found.append(Payload(source, series, path, digest, size, "", fetched_at, "T" not in path.stem))
-    return found, unusable
-
-
-def _fetched_at(name: str) -> pd.Timestamp:
-    if "T" not in name:
-        return pd.Timestamp(name, tz="UTC")
-    return pd.Timestamp(datetime.strptime(name, RAW_NAME).replace(tzinfo=UTC))
 
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
@@ -438,19 +344,3 @@ def _described(path: Path, sidecar: dict[str, Any]) -> Payload:
 
 def _date(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
-
-
-@lru_cache(maxsize=4)
-def _manifest(origin: Path) -> dict[str, dict[str, str]]:
-    path = origin / "MANIFEST.csv"
-    if not path.exists():
-        return {}
-    try:
-        with path.open(newline="", encoding="utf-8") as handle:
-            rows = [{name: str(row[name]) for name in LISTED} for row in csv.DictReader(handle)]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise OriginError(
-            f"{path} is no list of files with the columns {', '.join(LISTED)} ({type(error).__name__}: {error}); "
-            "restore it, or remove it to read the folder without checksums"
-        ) from None
-    return {row["file"]: row for row in rows}

@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from tasks.errors import SchemaDrift
+from tasks.secrets import quoted
 from tasks.sources.payloads import Payload, refusal
 
 Refused = list[dict[str, object]]
+MOST_OF_A_LINE = 120
 
 
 def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> tuple[pd.DataFrame, Refused]:
@@ -34,7 +36,7 @@ def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> 
     width = 0
 
     def too_long(fields: list[str]) -> list[str | None]:
-        told = ",".join(map(str, fields))[:120]
+        told = quoted(",".join(map(str, fields)), most=MOST_OF_A_LINE)
         refused.append(refusal(payload.series, f"{payload.name}: {len(fields)} fields, {width} headings: {told!r}"))
         return [fields[0], *[None] * (width - 1)]
 
@@ -61,14 +63,14 @@ def _without_cut_lines(payload: Payload, content: bytes, served: pd.DataFrame) -
         return served, []
     served = served.astype(dict.fromkeys(served.columns[1:], object))
     served.iloc[cut, 1:] = None
-    told = [lines[place + 1][:120].decode("utf-8", "replace") for place in cut]
+    told = [(lines[place + 1].count(b","), quoted(lines[place + 1], most=MOST_OF_A_LINE)) for place in cut]
     return served, [
         refusal(
             payload.series,
-            f"{payload.name}: {text.count(',') + 1} of {width} fields, the line was cut: {text!r}",
+            f"{payload.name}: {commas + 1} of {width} fields, the line was cut: {text!r}",
             row=int(place) + 2,
         )
-        for place, text in zip(cut, told, strict=True)
+        for place, (commas, text) in zip(cut, told, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from tasks.errors import SchemaDrift
 from tasks.registry import SourceSpec
+from tasks.secrets import quoted, redact
 from tasks.sources.payloads import Payload, refusal
 
 DOCUMENT = ["series", "document_id", "published", "title", "abstract", "url", "publisher", "row"]
@@ -96,7 +97,9 @@ def lenient_json(content: bytes) -> Any:
 def told_at(error: json.JSONDecodeError) -> str:
     """What is wrong with a JSON text, at which byte, and what stands there."""
     at = len(error.doc[: error.pos].encode(errors="replace"))
-    near = error.doc[max(0, error.pos - 20) : error.pos + 20]
+    # a window far wider than a key, of which redaction sees both parts before they are cut
+    before, after = redact(error.doc[max(0, error.pos - 5000) : error.pos]), error.doc[error.pos : error.pos + 5000]
+    near = before[-20:] + quoted(after, most=20)
     return f"{error.msg[:1].lower()}{error.msg[1:].replace(chr(92), '')} at byte {at}, near {near!r}"
 
 

@@ -97,7 +97,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 def _outage(content: bytes) -> str:
     """What an `<ERROR>` element says; empty where there is none."""
     found = ERROR.search(content[:100_000].decode(errors="replace"))
-    return unescape(found.group(1)).strip()[:300] if found else ""
+    return unescape(found.group(1)).strip() if found else ""
 
 
 def _market_year(code: str, day: date) -> int:

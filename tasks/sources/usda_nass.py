@@ -84,7 +84,9 @@ def _ask(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> li
     asked |= {"short_desc": query.item} if query.item else {}
     count = _answer(http.get(f"{spec.endpoint}/get_counts/", asked), "count", series, http)
     if not str(count).isdigit():
-        raise SourceUnavailable(f"{http.source}: {series}: a count of rows that is no number: {str(count)[:60]!r}")
+        raise SourceUnavailable(
+            f"{http.source}: {series}: a count of rows that is no number: '{http.quote(str(count))}'"
+        )
     rows_counted = int(str(count))
     if rows_counted > MOST_ROWS:
         if first == last:

@@ -19,7 +19,7 @@ import httpx
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceDown, SourceUnavailable
-from tasks.http import REFUSED_STATUS, TRANSIENT_STATUS, Http
+from tasks.http import MOST_REDIRECTS, REFUSED_STATUS, TRANSIENT_STATUS, Http
 from tasks.network import Unreachable
 from tasks.registry import SourceSpec
 from tasks.secrets import quoted
@@ -37,10 +37,10 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
     def ask() -> bytes:
         nonlocal asked
-        history = _history(series, window, spec.endpoint, http.limits.read_s)
+        history = _history(series, window, spec.endpoint, http)
         if window.start > spec.first_date and _events(history, since=new):
             asked = Window(spec.first_date, window.end)
-            history = _history(series, asked, spec.endpoint, http.limits.read_s)
+            history = _history(series, asked, spec.endpoint, http)
         dates = pd.DatetimeIndex(history.index).strftime("%Y-%m-%d")
         return history[[c for c in COLUMNS if c in history]].set_axis(dates).to_csv(index_label="Date").encode()
 
@@ -57,32 +57,42 @@ def _events(history: pd.DataFrame, *, since: pd.Timestamp) -> bool:
 
 @lru_cache(maxsize=1)
 def _session_at(endpoint: str) -> Any:
-    """A session for yfinance that asks ``endpoint`` whatever it asks Yahoo; None where that is Yahoo's own address.
+    """A session for yfinance that asks ``endpoint`` whatever it asks Yahoo, within the limits of a client of ours.
 
-    yfinance writes its addresses into its code (chart, cookie and crumb, on four hosts) and has no setting for them.
+    yfinance writes its addresses into its code (chart, cookie and crumb, on four hosts) and has no setting for them. It
+    makes up to eight requests for one history, each with a limit of its own and none of bytes: here they share the time
+    of the one request that they are, and an answer is counted as it is decoded.
     """
     from curl_cffi.requests import Session
     from yfinance.const import _BASE_URL_
 
-    if endpoint == _BASE_URL_:
-        return None
-
     class At(Session):
-        def get(self, url: str, **given: Any) -> Any:
-            return super().get(self.at(url), **given)
+        limits_of: Http
 
-        def post(self, url: str, **given: Any) -> Any:
-            return super().post(self.at(url), **given)
+        def request(self, method: Any, url: str, **given: Any) -> Any:  # type: ignore[override]
+            left_s, most, body = self.limits_of.left_s(), self.limits_of.limits.max_bytes, bytearray()
+
+            def take(piece: bytes) -> int:
+                body.extend(piece)
+                if len(body) > most:
+                    raise SourceUnavailable(f"yahoo: more than {most} bytes from {quoted(url)}. What is held stays")
+                return len(piece)
+
+            given["timeout"] = min(given.get("timeout") or left_s, left_s)
+            answer = super().request(method, self.at(url), content_callback=take, max_redirects=MOST_REDIRECTS, **given)
+            answer.content = bytes(body)
+            return answer
 
         @staticmethod
         def at(url: str) -> str:
             parts = urlsplit(url)
-            return endpoint + parts.path if (parts.hostname or "").endswith("yahoo.com") else url
+            ours = endpoint != _BASE_URL_ and (parts.hostname or "").endswith("yahoo.com")
+            return endpoint + parts.path if ours else url
 
     return At(impersonate="chrome")
 
 
-def _history(series: str, window: Window, endpoint: str, timeout_s: float) -> pd.DataFrame:
+def _history(series: str, window: Window, endpoint: str, http: Http) -> pd.DataFrame:
     import yfinance
     from curl_cffi.requests.exceptions import RequestException
     from yfinance.data import YfData
@@ -91,7 +101,9 @@ def _history(series: str, window: Window, endpoint: str, timeout_s: float) -> pd
     # yfinance remembers time zones in a SQLite file in the user's cache folder; keep it out of there
     yfinance.set_tz_cache_location(os.path.join(tempfile.gettempdir(), "cbi-yfinance"))  # noqa: PTH118
     YfData.cache_get.cache_clear()  # it remembers answers, a passing 500 among them
-    ticker = yfinance.Ticker(series, session=_session_at(endpoint))
+    session = _session_at(endpoint)
+    session.limits_of = http
+    ticker = yfinance.Ticker(series, session=session)
     heard = _listen(ticker._data)
     try:
         history = ticker.history(
@@ -100,7 +112,7 @@ def _history(series: str, window: Window, endpoint: str, timeout_s: float) -> pd
             auto_adjust=False,
             actions=True,
             raise_errors=True,
-            timeout=timeout_s,
+            timeout=http.limits.read_s,
         )
     except (YFException, RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
         _tell_outage(series, heard)

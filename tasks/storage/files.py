@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ManifestMismatch, StorageFailed
 from tasks.storage.hashes import sha256_of
+from tasks.storage.regular import NotAFile, open_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,8 +139,16 @@ def json_bytes(value: Any) -> bytes:
 def read_json(path: Path) -> Any:
     """The value in a JSON file, or None when there is none or a killed run left it unreadable."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+        with open_file(path) as handle:
+            return json.loads(handle.read().decode("utf-8"))
+    except (
+        FileNotFoundError,
+        IsADirectoryError,
+        NotADirectoryError,
+        NotAFile,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+    ):
         return None
 
 

@@ -7,10 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks.storage.regular import open_file
+
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as handle:
+    """Hex digest of a file's bytes.
+
+    Raises:
+        OSError: it is no regular file, or cannot be read.
+    """
+    with open_file(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 

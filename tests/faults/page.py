@@ -44,6 +44,11 @@ TOLD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("backup_killed_at", "restore_killed_at")),
     ("a source streams slowly for minutes", "a minute is read whole; after 180 s the request ends; what is held serves",
      ("slow_drip",)),
+    ("an answer that grows: 160 kB to 160 MB, encodings stacked",
+     "it ends at the limit of bytes or is refused unread, in a few MB of memory",
+     ("inflates_to", "encoding_that_was_not_asked")),
+    ("a server that drips headers, redirects, bodies, reasons", "all of it counts; the request ends within its time",
+     ("counts_everything",)),
     ("30 days offline, then catch-up", "the next run asks for the whole gap", ("offline",)),
     ("upgrade from an earlier commit's data", "the new code reads it; no row is lost", ("upgrade",)),
 )  # fmt: skip

@@ -15,7 +15,8 @@ from tasks.errors import OriginError
 from tasks.network import any_accepts
 from tasks.registry import load_sources
 from tasks.settings import PROJECT, Settings
-from tasks.sources.payloads import Fetched, has_live_data, land, land_recorded
+from tasks.sources.origins import land_recorded
+from tasks.sources.payloads import Fetched, has_live_data, land
 from tasks.storage.zones import Zones
 
 NOWHERE = "http://127.0.0.1:1"

@@ -16,7 +16,8 @@ from tasks.errors import ManifestMismatch, OriginError
 from tasks.settings import PROJECT
 from tasks.sources.archive import DESCRIBED, pack, record, silently, unpack
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Fetched, land, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Fetched, land, landed
 from tasks.storage.hashes import sha256_of
 from tasks.storage.zones import Zones
 

@@ -13,7 +13,8 @@ from tasks.errors import SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import bls
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Window, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_payloads
 from tasks.storage.hashes import sha256_of
 

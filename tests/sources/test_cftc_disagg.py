@@ -13,7 +13,8 @@ import pytest
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import cftc
-from tasks.sources.payloads import Fetched, Window, land, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Fetched, Window, land, landed
 from tasks.staging.stage import stage_source
 from tasks.staging.summary import newest_values
 

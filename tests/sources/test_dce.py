@@ -13,7 +13,8 @@ from tasks.http import Http, Limits
 from tasks.registry import DataSources
 from tasks.sources import dce
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Window, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Window, landed
 from tasks.staging.stage import stage_source
 from tasks.staging.summary import summarise_series
 

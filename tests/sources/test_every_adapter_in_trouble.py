@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from datetime import date
 from urllib.parse import urlsplit, urlunsplit
@@ -110,3 +111,25 @@ def test_an_odd_answer_is_a_failure_of_its_source_or_a_payload_in_quarantine_and
     assert payloads or done.message
     staged = stage_source(zones, done.source, ALL[done.source], as_of=pd.Timestamp("2026-02-27"), code="t")
     assert staged.observations.empty and len(staged.quarantine) >= len(payloads)
+
+
+CUTS = [200, pytest.param(60, marks=pytest.mark.more), pytest.param(120, marks=pytest.mark.more),
+        pytest.param(300, marks=pytest.mark.more), pytest.param(500, marks=pytest.mark.more)]  # fmt: skip
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_key_that_an_answer_echoes_where_it_would_be_cut_is_told_by_no_half(ask, server, zones, caplog, cut):
+    if not ask.keyed:
+        pytest.skip("it has no key")
+    pieces = {SECRET[at : at + 6] for at in range(len(SECRET) - 5)}
+    for before in range(cut - len(SECRET) - 40, cut + 1, 4):
+        text = "." * before + SECRET + "." * 600
+        names = ("error", "message", "error_message", "Information", "Note", "detail", "data", "count", "observations")
+        for status, body in ((403, text), (200, text), (200, json.dumps(dict.fromkeys(names, text)))):
+            caplog.clear()
+            done = ask(lambda request, status=status, body=body: (status, body.encode()))
+            told = done.message + caplog.text
+            assert not [piece for piece in pieces if piece in told], told
+    staged = stage_source(zones, done.source, ALL[done.source], as_of=pd.Timestamp("2026-02-27"), code="t")
+    reasons = " ".join(staged.quarantine.astype(str).to_numpy().ravel())
+    assert not [piece for piece in pieces if piece in reasons], reasons

@@ -12,7 +12,8 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import federal_register
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Payload, Window, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Payload, Window, landed
 from tasks.sources.texts import topics_of
 from tasks.staging.stage import stage_source
 

@@ -11,7 +11,8 @@ from tasks.errors import SourceUnavailable
 from tasks.http import Http
 from tasks.sources import freight
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Window, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Window
 
 AS_OF = date(2023, 12, 29)
 

@@ -17,7 +17,8 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import inmet
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Window, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Window, landed
 from tasks.staging.arrivals import judged
 from tasks.staging.stage import stage_payloads, stage_source
 from tasks.staging.summary import summarise_series

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tasks.errors import SchemaDrift
-from tasks.sources.payloads import Payload, adapter, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Payload, adapter, landed
 from tasks.staging.rules import screen
 from tests.conftest import DAMAGES
 

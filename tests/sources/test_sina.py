@@ -12,7 +12,8 @@ import pytest
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import sina
-from tasks.sources.payloads import Window, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Window
 
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 WINDOW = Window(date(2023, 12, 1), date(2023, 12, 29))

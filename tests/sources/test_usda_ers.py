@@ -13,7 +13,8 @@ import pytest
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import usda_ers
-from tasks.sources.payloads import Payload, Window, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Payload, Window
 from tasks.staging.stage import stage_payloads
 from tasks.storage.hashes import sha256_of
 

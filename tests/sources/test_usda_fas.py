@@ -16,7 +16,8 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.sources import usda_fas
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Payload, Window, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Payload, Window, landed
 from tasks.staging.stage import stage_payloads, stage_source
 from tasks.storage.hashes import sha256_of
 

@@ -20,7 +20,8 @@ from tasks.http import Http, Limits
 from tasks.settings import PROJECT
 from tasks.sources import usda_wasde
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Payload, Window, landed, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Payload, Window, landed
 from tasks.staging.arrivals import judged
 from tasks.staging.stage import stage_payloads, stage_source
 from tasks.storage.hashes import sha256_of

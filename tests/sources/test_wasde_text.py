@@ -10,7 +10,8 @@ import pytest
 
 from tasks.errors import SchemaDrift
 from tasks.sources import usda_wasde
-from tasks.sources.payloads import Payload, recorded_files
+from tasks.sources.origins import recorded_files
+from tasks.sources.payloads import Payload
 from tasks.staging.stage import stage_payloads
 
 LATER = pd.Timestamp("2030-01-01", tz="UTC")

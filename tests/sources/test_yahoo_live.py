@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import tempfile
+import time
+import zlib
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -74,8 +77,8 @@ def yahoo_at(server, monkeypatch, cache_folder) -> SourceSpec:
 
 @pytest.fixture
 def ask(registry, yahoo_at):
-    def run(attempts: int = 1, series: str = "ZL=F", window: Window = WINDOW):
-        limits = Limits(attempts=attempts, read_s=2, first_wait_s=0, longest_wait_s=0)
+    def run(attempts: int = 1, series: str = "ZL=F", window: Window = WINDOW, **limited: float):
+        limits = Limits(attempts=attempts, read_s=2, first_wait_s=0, longest_wait_s=0, **limited)
         with Http("yahoo", per_minute=60_000, limits=limits) as http:
             return list(yahoo.fetch(series, window, registry.sources.source("yahoo"), http))
 
@@ -252,3 +255,29 @@ def test_an_empty_answer_is_no_guess_about_the_symbol(ask, server):
     with pytest.raises(SourceUnavailable) as raised:
         ask()
     assert "delisted" not in str(raised.value)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip"])
+def test_an_answer_of_yahoo_that_inflates_to_a_hundred_megabytes_ends_at_the_limit(ask, server, encoding):
+    pack = zlib.compressobj(9, zlib.DEFLATED, 31)
+    content = b"".join(pack.compress(bytes(2**20)) for _ in range(100)) + pack.flush()
+    content = gzip.compress(content) if "," in encoding else content
+    server.script = [(200, content, {"Content-Encoding": encoding})]
+    with pytest.raises(SourceUnavailable, match="yahoo: more than 1000000 bytes from http"):
+        ask(attempts=3, max_bytes=1_000_000)
+    assert len(server.requests) < 4, "and it is not asked again"
+
+
+@pytest.mark.faults
+def test_the_time_of_a_history_counts_everything_that_yfinance_asks_for(ask, server):
+    def drip(handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not handler.ending.wait(0.05):
+            handler.wfile.write(b"x")
+
+    server.script = [drip]
+    started = time.monotonic()
+    with pytest.raises(SourceDown):
+        ask(attempts=3, total_s=0.5)
+    assert time.monotonic() - started < 2.5

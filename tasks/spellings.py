@@ -1,0 +1,152 @@
+"""Every way in which a key may be spelled in a text, and the places of a text where one is, whole or cut.
+
+A letter may have either case. A sign may be itself, escaped for an address (``%2b``, ``%252B``), for JSON or Python
+(``\\u002b``, ``\\x2b``) or for a page (``&#43;``). All of it may be base64, after a user's name of any length.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from html import unescape
+from urllib.parse import quote, quote_plus, unquote
+
+SHORTEST = 6  # a shorter value of the environment is no key, and would be found in half of all words
+URLSAFE = {"+": "-", "/": "_"}
+NAMED = {"&": ["amp;"], "<": ["lt;"], ">": ["gt;"], '"': ["quot;"], "'": ["apos;"]}
+
+_CUT_AFTER = re.compile(r"""\Z|["'`…)\]<,]|\.(?:\s|\.|\Z)""")
+_CUT_BEFORE = re.compile(r"""(?:\A|["'`…(\[>]|\.\.)\Z""")
+_ESCAPED = re.compile(r"\\+(?:u00|x)([0-9a-fA-F]{2})")
+_PADDING = re.compile(r"[A-Za-z0-9+/_-]{0,2}(?:=|%3[dD]){0,2}")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A key, or what of its base64 does not depend on what stands before and after it."""
+
+    text: str
+    units: tuple[re.Pattern[str], ...]
+    head: re.Pattern[str]
+    tail: re.Pattern[str]
+    is_base64: bool
+
+    def may_stand_in(self, flat: str) -> bool:
+        """Whether its beginning or its end stands in a text whose escapes are undone."""
+        word = self.text.lower()
+        return word[:SHORTEST] in flat or word[-SHORTEST:] in flat
+
+    def places(self, told: str, *, halves: bool) -> Iterator[tuple[int, int]]:
+        """Where it stands in ``told``; with ``halves`` also where six signs or more of it do, cut behind or before."""
+        halves = halves and len(self.units) > SHORTEST and " " not in self.text  # words of a document are no key's
+        for found in self.head.finditer(told):
+            end, number = found.end(), min(SHORTEST, len(self.units))
+            while number < len(self.units) and (more := self.units[number].match(told, end)):
+                end, number = more.end(), number + 1
+            if number == len(self.units):
+                padding = _PADDING.match(told, end) if self.is_base64 else None
+                yield found.start(), padding.end() if padding else end
+            elif halves and _CUT_AFTER.match(told, end):
+                yield found.start(), end
+        if halves:
+            for found in self.tail.finditer(told):
+                start, number = found.start(), len(self.text) - SHORTEST
+                while start and number and told[start - 1].lower() == self.text[number - 1].lower():
+                    start, number = start - 1, number - 1
+                if _CUT_BEFORE.search(told, max(0, start - 2), start):
+                    yield start, found.end()
+
+
+@lru_cache(maxsize=1024)
+def _unit(sign: str, twin: str) -> re.Pattern[str]:
+    """One sign in all its spellings; ``twin`` counts as the same sign.
+
+    The pattern begins with a set of signs, which `re` looks for fast.
+    """
+    same = [one for one in dict.fromkeys((sign, sign.lower(), sign.upper(), twin)) if len(one) == 1]
+    codes = [ord(one) for one in same]
+    plain = "".join(map(re.escape, same)) + ("+" if sign == " " else "")
+    in_address = [r"%(?:25)*".join(map(_hex, one.encode(errors="replace"))) for one in same]
+    in_json = [f"u{_hex(code >> 8)}{_hex(code & 255)}" for code in codes if code < 2**16]
+    in_json += [f"x{_hex(code)}" for code in codes if code < 256]
+    in_json += [] if sign.isalnum() else [f"[{plain}]"]
+    on_page = [f"#0*{code};|#[xX]0*{code:x};|#[xX]0*{code:X};" for code in codes] + NAMED.get(sign, [])
+    return re.compile(
+        rf"[{plain}%\\&](?:(?<=%)(?:25)*(?:{'|'.join(in_address)})|(?<=\\)\\*(?:{'|'.join(in_json)})"
+        rf"|(?<=&)(?:amp;)*(?:{'|'.join(on_page)})|(?<=[{plain}]))"  # itself last: `&` begins its own escape
+    )
+
+
+def _hex(byte: int) -> str:
+    return "".join(f"[{digit}{digit.upper()}]" if digit.isalpha() else digit for digit in f"{byte:02x}")
+
+
+def _word(text: str, *, is_base64: bool = False) -> Word:
+    units = tuple(_unit(sign, URLSAFE.get(sign, "") if is_base64 else "") for sign in text)
+    head = "".join(unit.pattern for unit in units[:SHORTEST])
+    tail = "".join(unit.pattern for unit in units[-SHORTEST:])
+    return Word(text, units, re.compile(head), re.compile(tail), is_base64)
+
+
+@lru_cache(maxsize=256)
+def _words(secret: str) -> tuple[Word, ...]:
+    words = [_word(secret)]
+    if len(secret) >= SHORTEST:
+        words += [_word(core, is_base64=True) for core in cores(secret) if len(core) >= SHORTEST]
+    return tuple(words)
+
+
+def cores(secret: str) -> list[str]:
+    """What base64 makes of a key at each of the three places at which it may begin, without what its neighbours change.
+
+    ``user:key`` of a Basic header is one of them, whoever the user is.
+    """
+    content = secret.encode(errors="replace")
+    found = []
+    for before in range(3):
+        whole = b64encode(b"\0" * before + content + b"\0\0").decode()
+        found.append(whole[-(-before * 8 // 6) : (before + len(content)) * 8 // 6])
+    return found
+
+
+def hide(told: str, secrets: Iterable[str], hidden: str, *, halves: bool) -> str:
+    """``told`` with ``hidden`` in the place of every secret; with ``halves`` of those that were cut, too."""
+    if not (words := [word for secret in secrets if secret for word in _words(secret)]):
+        return told
+    flat = _flat(told)
+    plain = flat.replace("-", "+").replace("_", "/")
+    near = [word for word in words if word.may_stand_in(plain if word.is_base64 else flat)]
+    places = sorted(place for word in near for place in word.places(told, halves=halves))
+    parts, at = [], 0
+    for start, end in places:
+        if start >= at:
+            parts += [told[at:start], hidden]
+        at = max(at, end)
+    return "".join([*parts, told[at:]])
+
+
+def _flat(told: str) -> str:
+    """``told`` in lower case with its escapes undone: a fast first look, which decides where the patterns are tried."""
+    for _ in range(4):
+        if "%" not in told or (plain := unquote(told)) == told:
+            break
+        told = plain
+    if "\\" in told:
+        told = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), told).replace("\\", "")
+    for _ in range(2):
+        told = unescape(told) if "&" in told else told
+    return told.lower()
+
+
+def forms(secret: str) -> set[bytes]:
+    """The usual spellings of a key in lower case, to look for in bytes of any length."""
+    plain = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
+    plain |= {repr(secret)[1:-1], quote(quote(secret, safe=""), safe="")}
+    if len(secret) >= SHORTEST:
+        for core in cores(secret):
+            plain |= {core, core.replace("+", "-").replace("/", "_"), quote(core, safe="")}
+    return {form.lower().encode(errors="replace") for form in plain if form}

@@ -1,0 +1,52 @@
+"""Rules that every module keeps: no text is cut before it is redacted, and no model file can run code."""
+
+from __future__ import annotations
+
+import ast
+
+from tasks.settings import PROJECT
+
+CUTTERS = {"tasks/secrets.py"}
+LONG = 20  # signs: a shorter piece of a text is a date, a hash or a code
+NO_WORDS = {
+    "tasks/warehouse/bigquery/zones.py: fingerprint(sha256_of(path), 'full' if rows_kept is None else 'thin')[:60]",
+    "tasks/features/technical.py: mode[:63]",
+    "tasks/sources/usda_fas.py: content[:100000]",  # looked for an error's words, which are quoted
+    "tasks/sources/payloads.py: piece[-4096:]",
+    "tasks/sources/texts.py: before[-20:]",  # redacted already
+}
+
+
+def test_no_text_is_cut_but_by_the_function_that_redacts_first() -> None:
+    found = set()
+    for path in [path for folder in ("tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
+        name = path.relative_to(PROJECT).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice) and name not in CUTTERS:
+                lower, upper = _number(node.slice.lower) or 0, _number(node.slice.upper)
+                if (upper or 0) - max(lower, 0) >= LONG or lower <= -LONG:
+                    found.add(f"{name}: {ast.unparse(node)}")
+            elif isinstance(node, ast.ImportFrom) and node.module == "textwrap":
+                found |= {f"{name}: {one.name}" for one in node.names if one.name == "shorten"}
+    assert found == NO_WORDS
+
+
+def _number(node: ast.expr | None) -> int | None:
+    try:
+        return eval(compile(ast.Expression(node), "", "eval"), {"__builtins__": {}}) if node else None
+    except NameError:
+        return None
+
+
+def test_no_model_file_is_read_by_torch_load_or_unpickled() -> None:
+    found = []
+    for path in [path for folder in ("tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.jit.load", "joblib.load"):
+                found.append(f"{path}: {ast.unparse(node)}")
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {getattr(node, "module", "") or "", *(one.name for one in node.names)}
+                found += [f"{path}: {name}" for name in names & {"pickle", "joblib", "dill", "cloudpickle", "marshal"}]
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
+                found.append(f"{path}: allow_pickle")
+    assert not found
