@@ -389,7 +389,9 @@ def _models(
             continue
         digest = sha256_of(path)
         there = f"models/{digest[:16]}.{name}"
-        place.put(there, path)
+        old = held.store.get(name)
+        if not old or old["file"] != there or there in lost:
+            place.put(there, path)
         own[name] = {"file": there, "sha256": digest}
     return versions, own
 

@@ -31,6 +31,7 @@ from tasks.storage.files import (
     move_into,
     read_json,
     stays_inside,
+    sweep_temporary,
     write_bytes,
     write_json,
 )
@@ -75,8 +76,10 @@ def restore(settings: Settings, uri: str) -> Restored:
         zones.home.mkdir(parents=True, exist_ok=True)
         for left in zones.home.glob(f"{WORK}*"):  # of a restore that was killed
             shutil.rmtree(left)
-        with tempfile.TemporaryDirectory(prefix=WORK, dir=zones.home) as folder:
-            work = Path(folder)
+        for folder in (zones.raw, zones.models):
+            sweep_temporary(folder)
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=zones.home) as made:
+            work = Path(made)
             manifest, _ = read_latest(place, latest, work)
             assert manifest is not None
             rows = {
