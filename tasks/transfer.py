@@ -89,11 +89,11 @@ class Deadline(httpcore.NetworkBackend):
         """A connection to the first address of ``host`` that accepts one; each has ``timeout``."""
         self.left_s()
         try:
-            places = list(dict.fromkeys(str(place[4][0]) for place in socket.getaddrinfo(host, port, 0, 1)))
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(str(error)) from error
         failed: Exception = httpcore.ConnectError(f"{host} has no address")
-        for place in places:
+        for place in dict.fromkeys(str(address[0]) for *_, address in found):
             try:
                 with self.wait(timeout) as limit_s:
                     return Stream(self, self._inner.connect_tcp(place, port, limit_s, local_address, socket_options))

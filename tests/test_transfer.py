@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
@@ -11,11 +12,19 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
+from tasks import http as http_module
 from tasks.errors import SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
 from tests.conftest import LocalServer
@@ -180,7 +189,9 @@ def test_an_answer_that_inflates_to_hundreds_of_megabytes_costs_a_few(
 
 
 @contextmanager
-def raw_server(answer: Callable[[socket.socket, threading.Event], None]) -> Iterator[str]:
+def raw_server(
+    answer: Callable[[socket.socket, threading.Event], None], tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """A server that answers each connection, once its request has come, byte by byte as ``answer`` likes."""
     ending = threading.Event()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -188,7 +199,7 @@ def raw_server(answer: Callable[[socket.socket, threading.Event], None]) -> Iter
     threads = []
 
     def one(connection: socket.socket) -> None:
-        with connection:
+        with suppress(OSError), tls.wrap_socket(connection, server_side=True) if tls else connection as connection:
             try:
                 connection.recv(65_536)
                 answer(connection, ending)
@@ -349,3 +360,46 @@ def test_connections_through_the_proxy_of_the_environment_meet_the_deadline_too(
         monkeypatch.delenv("NO_PROXY", raising=False)
         with client(SLOW) as http, pytest.raises(SourceDown, match="TooLong"):
             http.get("http://source.invalid/data")
+
+
+def test_a_handshake_of_tls_that_never_ends_meets_the_deadline() -> None:
+    with raw_server(dripping(b"\x16\x03\x03\x40\x00", b"\x02")) as address, client(SLOW) as http:
+        started = time.monotonic()
+        with pytest.raises(SourceDown, match="TooLong"):
+            http.get(address.replace("http:", "https:"))
+    assert time.monotonic() - started < 1.4
+
+
+@pytest.fixture
+def over_tls(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ssl.SSLContext:
+    """A certificate for 127.0.0.1 that clients made from now on trust."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    signed = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    pem = signed.public_bytes(Encoding.PEM)
+    (tmp_path / "both.pem").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + pem)
+    monkeypatch.setattr(http_module, "_certificates", lambda: ssl.create_default_context(cadata=pem.decode()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    return context
+
+
+@pytest.mark.parametrize("ask", ["get", "download"])
+def test_a_redirect_from_https_to_http_is_not_followed(
+    server: LocalServer, over_tls: ssl.SSLContext, tmp_path: Path, ask: str
+) -> None:
+    def leads_away(connection: socket.socket, ending: threading.Event) -> None:
+        answer = f"HTTP/1.1 302 Found\r\nLocation: {server.url}/data\r\nContent-Length: 0\r\n\r\n"
+        connection.sendall(answer.encode())
+
+    told = "it redirects from https to http://127"
+    with (
+        raw_server(leads_away, over_tls) as address,
+        client(downloads=tmp_path) as http,
+        pytest.raises(SourceUnavailable, match=told),
+    ):
+        getattr(http, ask)(address.replace("http:", "https:"))
+    assert server.requests == []
