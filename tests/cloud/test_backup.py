@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.context import open_run
 from tasks.errors import ManifestMismatch
 from tasks.operations.backup import back_up
 from tasks.operations.restore import restore
+from tasks.run import open_run
 from tasks.settings import Settings
-from tasks.zones import Zones
+from tasks.storage.zones import Zones
 from tests.cloud.conftest import BUCKET
 from tests.cloud.storage_proxy import Fault, Proxy
 from tests.operations.test_backup import SESSIONS, contents, kept, payload, promoted, published, the_same
@@ -60,7 +60,7 @@ def test_a_bucket_that_does_not_answer_is_told_and_a_damaged_object_is_named(
     assert backed_up(home, place)
     storage.faults.clear()
     assert backed_up(home, place) == ""
-    from tasks.bucket import Bucket
+    from tasks.storage.bucket import Bucket
 
     bucket = Bucket(place, Settings(home=home))
     name = next(iter(bucket.names("tables/forecasts.zl_forecasts_daily/*")))
