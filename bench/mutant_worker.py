@@ -21,10 +21,11 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 
-from bench.mutation import Mutant
+from bench.mutation import NOTHING, Mutant
 
 KILLED, SURVIVED, TIMED_OUT, NOT_REACHED = "killed", "survived", "timed out", "not reached"
-SLOWEST_S = 60.0  # seconds, unmutated, of the tests that one mutant gets, the quickest first
+UNCHANGED_S = 5.0  # of those that must pass where nothing is changed
+SLOWEST_S = 40.0  # seconds, unmutated, of the tests that one mutant gets, the quickest first
 PATIENCE_S, PATIENCE = 60.0, 10  # a mutant's limit: so many seconds and so many times its tests' own
 PLAIN = (int, float, str, tuple, dict, frozenset, type(None))
 OURS = ("tasks", "tests", "flows", "bench")
@@ -170,15 +171,16 @@ class Worker:
                 direct.append(test)
             elif touched & set(facts["fixtures"]):
                 stale.append(test)
-        return self._quickest(direct), self._quickest(stale)
+        limit = SLOWEST_S if mutant.kind != NOTHING else UNCHANGED_S
+        return self._quickest(direct, limit), self._quickest(stale, limit)
 
-    def _quickest(self, tests: list[str]) -> list[str]:
+    def _quickest(self, tests: list[str], limit_s: float) -> list[str]:
         ordered = sorted(tests, key=lambda test: self.map["tests"][test]["seconds"])
         total = 0.0
         kept: list[str] = []
         for test in ordered:
             total += self.map["tests"][test]["seconds"]
-            if kept and total > SLOWEST_S:
+            if kept and total > limit_s:
                 break
             kept.append(test)
         return kept

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.mutant_worker import KILLED, NOT_REACHED, SURVIVED, TIMED_OUT
-from bench.mutation import Mutant, mutants_of, sampled
+from bench.mutation import NOTHING, Mutant, mutants_of, nothing, sampled
 from tasks.settings import PROJECT
 from tasks.zones import write_bytes
 
@@ -35,7 +35,8 @@ MUTATED = (
 )
 TESTED_BY = (
     *("tests/panel", "tests/staging", "tests/evaluation", "tests/forecasting", "tests/test_labels.py"),
-    *("tests/models", "tests/gates", "tests/leakage", "tests/features", "tests/reporting"),
+    *("tests/models/test_families.py", "tests/models/test_promotion.py", "tests/models/test_scale_families.py"),
+    *("tests/models/test_surface.py", "tests/models/test_weights_and_options.py", "tests/gates", "tests/leakage"),
     *("tests/test_day.py", "tests/test_exports.py"),
 )
 SEED = 18
@@ -76,9 +77,12 @@ def tried(
     (folder / "mutants.json").write_text(json.dumps([mutant.told() for mutant in mutants]))
     end, started = time.monotonic() + 60 * minutes, []
     redo = "fixtures" if fixtures else "lines"
+    for number in range(processes):
+        if not (folder / f"tree{number}").exists():
+            copied_tree(folder / f"tree{number}")
     try:
         for number in range(processes):
-            tree = copied_tree(folder / f"tree{number}")
+            tree = folder / f"tree{number}"
             environment = {name: value for name, value in os.environ.items() if not name.startswith("CBI_")} | {
                 "PYTHONPATH": str(tree),
                 "PYTEST_XDIST_WORKER": f"gw{number}",
@@ -97,6 +101,9 @@ def tried(
                     raise SystemExit((folder / "worker0.log").read_text()[-3000:])
                 time.sleep(0.5)
         while any(worker.poll() is None for worker in started) and time.monotonic() < end:
+            for number, worker in enumerate(started):
+                if worker.poll():
+                    raise SystemExit((folder / f"worker{number}.log").read_text()[-3000:])
             time.sleep(1)
             done = len(list(folder.glob("[0-9]*.json")))
             print(f"\r{done} of {len(mutants)}", end="", file=sys.stderr, flush=True)
@@ -166,6 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--fixtures", action="store_true", help="make shared fixtures again where the line is theirs")
+    parser.add_argument("--folder", type=Path, help="where to work, kept; a new temporary one unless given")
     parser.add_argument(
         "--results", type=Path, required=True, help="a JSON file; the page is written by bench.mutants_page"
     )
@@ -179,17 +187,23 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         mutants = sampled(every, given.count, given.seed)[given.first :]
     print(f"{len(every)} possible, {len(mutants)} to try", file=sys.stderr)
+    unchanged = [nothing(PROJECT, path) for path in sorted({mutant.path for mutant in mutants})]
+    mutants = [*unchanged, *mutants]
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="cbi-mutants-") as folder:
-        found = tried(
-            mutants,
-            processes=given.processes,
-            minutes=given.minutes,
-            fixtures=given.fixtures,
-            folder=Path(folder),
-        )
+    folder = given.folder or Path(tempfile.mkdtemp(prefix="cbi-mutants-"))
+    folder.mkdir(exist_ok=True)
+    try:
+        found = tried(mutants, processes=given.processes, minutes=given.minutes, fixtures=given.fixtures, folder=folder)
+    finally:
+        if not given.folder:
+            shutil.rmtree(folder)
+    for mutant, result in zip(unchanged, found, strict=False):
+        if result and result["outcome"] not in (SURVIVED, NOT_REACHED):
+            print(f"{mutant.path}: tests fail although nothing was changed: {result}", file=sys.stderr)
     results = [
-        {"mutant": mutant.told(), **result} for mutant, result in zip(mutants, found, strict=True) if result is not None
+        {"mutant": mutant.told(), **result}
+        for mutant, result in zip(mutants, found, strict=True)
+        if result is not None and mutant.kind != NOTHING
     ]
     told = {
         "commit": commit(),

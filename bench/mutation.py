@@ -38,6 +38,7 @@ COMPUTED: dict[type, type] = {
     ast.BitOr: ast.BitAnd,
 }
 NEGATED: dict[type, type] = {ast.And: ast.Or, ast.Or: ast.And}
+NOTHING = "nothing"
 SAYING = {"logger", "log", "warnings", "print", "progress"}  # calls on these only tell
 
 
@@ -63,7 +64,8 @@ class Mutant:
 
     def applied(self, source: bytes) -> bytes:
         """The source with the change."""
-        return source[: self.start] + f"({self.after})".encode() + source[self.end :]
+        changed = f"({self.after})" if self.kind != NOTHING else ""
+        return source[: self.start] + changed.encode() + source[self.end :]
 
     def told(self) -> dict[str, object]:
         """Of plain values, for JSON."""
@@ -77,6 +79,13 @@ def mutants_of(root: Path, paths: Iterable[str]) -> list[Mutant]:
         source = (root / path).read_bytes()
         found += _Finder(path, source).found()
     return found
+
+
+def nothing(root: Path, path: str) -> Mutant:
+    """No change of a file: what must survive, or the way of changing is at fault."""
+    source = (root / path).read_bytes()
+    lines = tuple(range(1, source.count(b"\n") + 2))
+    return Mutant(path, 1, "", NOTHING, "", "", 1, len(source), len(source), lines)
 
 
 def sampled(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
