@@ -27,6 +27,7 @@ MISSING_INPUTS = 0.2  # share of a model's inputs that may be lost before its fo
 GONE_SHARE = 0.5  # and of those that are made of one source alone: beyond half of them the source is gone
 MOSTLY_KNOWN = 2 / 3  # of the year to its training, in which a lost input was known: what features need of a window
 YEAR_SESSIONS = 252
+ROUNDING = 1e-9
 
 
 def problem_of(name: str, horizons: Horizons) -> Problem:
@@ -221,10 +222,11 @@ def _named(names: Sequence[str]) -> str:
 
 
 def _quantiles(version: Version, model: Served, problem: Problem, features: pd.DataFrame) -> np.ndarray:
-    """The calibrated quantiles of the last row.
+    """The calibrated quantiles of the last row, with which the model's own P(higher) agrees.
 
     Raises:
         StaleSource: the model has no forecast, since something that it cannot do without is missing.
+        ModelStoreError: its P(higher) contradicts them, so that one of the two is wrong.
     """
     raw = model.predict_quantiles(features.iloc[-model.history_sessions :])[-1:]
     quantiles = calibrated(raw, problem.quantiles, read_json(version.folder / "calibration.json"))
@@ -234,7 +236,30 @@ def _quantiles(version: Version, model: Served, problem: Problem, features: pd.D
             f"no forecast without {_named(missing) or 'a session among those that it reads'}; "
             "`python -m flows.health` tells what is stale"
         )
+    if wrong := contradiction(float(model.direction_probability(quantiles)[0]), quantiles[0], problem):
+        raise ModelStoreError(f"{version.name}: {wrong}. Run `python -m flows.training`")
     return quantiles
+
+
+def contradiction(higher: float, quantiles: np.ndarray, problem: Problem) -> str | None:
+    """How a probability that the price ends higher contradicts the quantiles of the log return beside it, or None.
+
+    Of a quantile above no change at least what lies beyond it is a rise: P(higher) >= 1 - level. Of one below, at most
+    that. Nothing more is asked, so that it does not matter how a model reads between its quantiles. A median of exactly
+    no change takes no view of the direction: there families tell the share of past moves that were up.
+    """
+    if not 0 <= higher <= 1:
+        return f"P(higher) is {higher:g}, which is no probability"
+    if quantiles[problem.quantiles.index(0.5)] == 0:
+        return None
+    for level, value in zip(problem.quantiles, quantiles, strict=True):
+        least, most = (1 - level, 1.0) if value > 0 else (0.0, 1 - level) if value < 0 else (0.0, 1.0)
+        if not least - ROUNDING <= higher <= most + ROUNDING:
+            return (
+                f"P(higher) is {higher:.1%}, but its own {level:.0%} quantile is a move of {np.expm1(value):+.2%}, so "
+                f"that it is {'at least' if value > 0 else 'at most'} {1 - level:.0%}"
+            )
+    return None
 
 
 def _explain(

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.forecasting.forecast import forecast_day, problem_of
+from tasks.errors import ModelStoreError
+from tasks.forecasting.forecast import contradiction, forecast_day, problem_of
 from tasks.labels import target_date
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models import har
-from tasks.models.forecaster import BASELINE, forecaster, probability_above_zero
+from tasks.models.forecaster import BASELINE, Problem, forecaster, probability_above_zero
 from tasks.registry import Horizons
 from tasks.zones import write_json
 from tests.conftest import Registry
@@ -193,3 +194,47 @@ def test_a_row_of_the_day_by_hand(market: Market, tmp_path: Path) -> None:
     assert row["point"] == row["p50"] and row["last_price"] == close
     assert row["target_date"] == target_date(AS_OF, 21) and row["confidence"] == 0.8
     assert row["model_version"] == "ridge/1m/v0001" and not row["degraded"] and row["degraded_reason"] is None
+
+
+@pytest.mark.parametrize("family", ["ridge", "lightgbm"])
+def test_a_p_higher_that_contradicts_its_own_quantiles_is_not_published_and_the_baseline_serves(
+    family: str, market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = market.served_by(family, tmp_path / "store")
+    kind = forecaster(family)
+    true = kind.direction_probability
+    monkeypatch.setattr(kind, "direction_probability", lambda self, quantiles: 1 - true(self, quantiles))
+    row, _ = market.day(store)
+    assert row["is_baseline"] and row["degraded"] and row["family"] == BASELINE
+    assert f"{family}/1m/v0001 cannot serve: {family}/1m/v0001: P(higher) is" in row["degraded_reason"]
+    assert "but its own 50% quantile is a move of" in row["degraded_reason"]
+
+
+def test_where_the_baseline_itself_tells_no_probability_nothing_is_published(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = market.served_by(BASELINE, tmp_path / "store")
+    monkeypatch.setattr(forecaster(BASELINE), "direction_probability", lambda self, quantiles: np.array([1.2]))
+    with pytest.raises(ModelStoreError, match=r"no_change/1m/v0001: P\(higher\) is 1\.2, which is no probability"):
+        market.day(store)
+
+
+@pytest.mark.parametrize(
+    ("higher", "move", "told"),
+    [
+        (0.51, 0.01, None),
+        (0.49, 0.01, "but its own 50% quantile is a move of +1.01%, so that it is at least 50%"),
+        (0.51, -0.01, "but its own 50% quantile is a move of -1.00%, so that it is at most 50%"),
+        (0.49, -0.01, None),
+        (0.56, 0.0, None),  # the share of past moves that were up, where the median is the last price
+        (0.74, 0.1, "but its own 25% quantile is a move of +5.13%, so that it is at least 75%"),
+        (0.76, 0.1, None),
+        (0.951, 0.1, "but its own 5% quantile is a move of -4.88%, so that it is at most 95%"),
+        (float("nan"), 0.0, "which is no probability"),
+        (-0.01, 0.0, "which is no probability"),
+    ],
+)
+def test_p_higher_is_within_what_the_quantiles_say(higher: float, move: float, told: str | None) -> None:
+    quantiles = np.array([-0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15]) + move
+    found = contradiction(higher, quantiles, Problem("1m", 21, tuple(BANDS)))
+    assert found is None if told is None else found is not None and told in found
