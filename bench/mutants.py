@@ -16,11 +16,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.mutant_worker import KILLED, NOT_REACHED, SURVIVED, TIMED_OUT
+from bench.mutant_worker import KILLED, NOT_REACHED, SLOWEST_S, SURVIVED, TIMED_OUT
+from bench.mutants_page import counted, render, score
 from bench.mutation import NOTHING, Mutant, mutants_of, nothing, sampled
 from tasks.settings import PROJECT
 from tasks.zones import write_bytes
@@ -119,26 +119,6 @@ def tried(
     return results
 
 
-def counted(outcomes: Iterable[tuple[str, str]]) -> dict[str, dict[str, int]]:
-    """(module, outcome) pairs as counts by module."""
-    table: dict[str, dict[str, int]] = {}
-    for module, outcome in outcomes:
-        row = table.setdefault(module, dict.fromkeys((KILLED, TIMED_OUT, SURVIVED, NOT_REACHED), 0))
-        row[outcome] += 1
-    return dict(sorted(table.items()))
-
-
-def module_of(path: str) -> str:
-    """The folder a file counts for."""
-    return "/".join(path.split("/")[:2]) if path.count("/") > 1 else path
-
-
-def score(row: dict[str, int]) -> float:
-    """Share noticed, of those tried."""
-    total = sum(row.values())
-    return (row[KILLED] + row[TIMED_OUT]) / total if total else float("nan")
-
-
 def again(earlier: list[Result], mutants: list[Mutant]) -> tuple[list[Mutant], list[Result], list[Result]]:
     """Of an earlier run: the mutants to try again, what was noticed then, and what is not in the code any more."""
     by_key = {mutant.key: mutant for mutant in mutants}
@@ -160,7 +140,13 @@ def commit() -> str:
     head = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, check=True, capture_output=True, text=True
     )
-    changed = subprocess.run(["git", "status", "--porcelain"], cwd=PROJECT, check=True, capture_output=True, text=True)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=no"],
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
     return head.stdout.strip() + (" and changes" if changed.stdout.strip() else "")
 
 
@@ -174,9 +160,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--fixtures", action="store_true", help="make shared fixtures again where the line is theirs")
     parser.add_argument("--folder", type=Path, help="where to work, kept; a new temporary one unless given")
-    parser.add_argument(
-        "--results", type=Path, required=True, help="a JSON file; the page is written by bench.mutants_page"
-    )
+    parser.add_argument("--results", type=Path, help="a JSON file of every mutant and what became of it")
+    parser.add_argument("--page", type=Path, help=f"write the page, {PAGE.relative_to(PROJECT)} as a rule")
     parser.add_argument("--again", type=Path, help="the results of an earlier run: try again what it left unnoticed")
     given = parser.parse_args(arguments)
     every = mutants_of(PROJECT, source_files(PROJECT))
@@ -209,15 +194,19 @@ def main(arguments: list[str] | None = None) -> int:
         "commit": commit(),
         "seed": given.seed,
         "possible": len(every),
+        "slowest_s": SLOWEST_S,
         "tried_now": len(results),
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "results": results + settled,
         "gone": gone,
     }
-    write_bytes(given.results, json.dumps(told, indent=1).encode())
-    table = counted((module_of(r["mutant"]["path"]), r["outcome"]) for r in told["results"])
-    for module, row in table.items():
-        print(f"{module:24} {row} {score(row):.0%}")
+    if given.results:
+        write_bytes(given.results, json.dumps(told, indent=1).encode())
+    if given.page:
+        earlier = json.loads(given.again.read_text()) if given.again else None
+        write_bytes(given.page, render(told, earlier).encode())
+    for module, row in counted(told["results"]).items():
+        print(f"{module:20} {row} {score(row)}")
     return 0
 
 
