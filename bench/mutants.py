@@ -38,6 +38,11 @@ TESTED_BY = (
     *("tests/models/test_families.py", "tests/models/test_promotion.py", "tests/models/test_scale_families.py"),
     *("tests/models/test_surface.py", "tests/models/test_weights_and_options.py", "tests/gates", "tests/leakage"),
     *("tests/test_day.py", "tests/test_exports.py"),
+    # of the derived series of tasks/panel, and of vintages that a payload tells
+    *("tests/features/test_weather.py", "tests/features/test_supply_demand.py", "tests/features/test_policy.py"),
+    *("tests/features/test_china.py", "tests/features/test_finbert.py", "tests/features/test_signals.py"),
+    *("tests/sources/test_fred_vintages.py", "tests/sources/test_usda_wasde.py", "tests/sources/test_inmet.py"),
+    *("tests/sources/test_refusals.py", "tests/sources/test_one_bad_record.py", "tests/sources/test_sina.py"),
 )
 SEED = 18
 Result = dict[str, Any]
@@ -71,7 +76,7 @@ def copied_tree(target: Path) -> Path:
 
 
 def tried(
-    mutants: list[Mutant], *, processes: int, minutes: float, fixtures: bool, folder: Path
+    mutants: list[Mutant], *, tests: list[str], processes: int, minutes: float, fixtures: bool, folder: Path
 ) -> list[Result | None]:
     """What became of each mutant; None where the time was over before its turn."""
     (folder / "mutants.json").write_text(json.dumps([mutant.told() for mutant in mutants]))
@@ -90,7 +95,7 @@ def tried(
             }
             role = "first" if number == 0 else "later"
             command = [sys.executable, "-m", "bench.mutant_worker", str(folder), str(folder / "tests" / f"gw{number}")]
-            there = [name for name in TESTED_BY if (tree / name).exists()]
+            there = [name for name in tests if (tree / name).exists()]
             (folder / "tests").mkdir(exist_ok=True)
             with (folder / f"worker{number}.log").open("w") as log:
                 started.append(
@@ -159,6 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=90)
     parser.add_argument("--fixtures", action="store_true", help="make shared fixtures again where the line is theirs")
+    parser.add_argument("--tests", nargs="+", default=list(TESTED_BY), help="files or folders of tests")
     parser.add_argument("--folder", type=Path, help="where to work, kept; a new temporary one unless given")
     parser.add_argument("--results", type=Path, help="a JSON file of every mutant and what became of it")
     parser.add_argument("--page", type=Path, help=f"write the page, {PAGE.relative_to(PROJECT)} as a rule")
@@ -178,7 +184,14 @@ def main(arguments: list[str] | None = None) -> int:
     folder = given.folder or Path(tempfile.mkdtemp(prefix="cbi-mutants-"))
     folder.mkdir(exist_ok=True)
     try:
-        found = tried(mutants, processes=given.processes, minutes=given.minutes, fixtures=given.fixtures, folder=folder)
+        found = tried(
+            mutants,
+            tests=given.tests,
+            processes=given.processes,
+            minutes=given.minutes,
+            fixtures=given.fixtures,
+            folder=folder,
+        )
     finally:
         if not given.folder:
             shutil.rmtree(folder)
