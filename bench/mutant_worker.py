@@ -28,6 +28,7 @@ UNCHANGED_S = 5.0  # of those that must pass where nothing is changed
 SLOWEST_S = 40.0  # seconds, unmutated, of the tests that one mutant gets, the quickest first
 PATIENCE_S, PATIENCE = 60.0, 10  # a mutant's limit: so many seconds and so many times its tests' own
 PLAIN = (int, float, str, tuple, dict, frozenset, type(None))
+REMADE = {"documents", "panel", "features", "labels"}  # the archive staged once takes minutes: it stays
 OURS = ("tasks", "tests", "flows", "bench")
 PREFECT = {"prefect_server", "run_daily", "first_run", "copied_home"}  # tests of flows: another folder's
 
@@ -118,8 +119,8 @@ class Worker:
 
     def _try(self, session: pytest.Session, number: int, mutant: Mutant) -> dict[str, Any]:
         direct, stale = self._chosen(mutant)
-        chosen = [*direct, *(test for test in stale if self.fixtures and test not in direct)]
-        redone = self._touched(mutant) if self.fixtures else []
+        redone = [name for name in self._touched(mutant) if name in REMADE] if self.fixtures else []
+        chosen = [*direct, *(test for test in stale if redone)]
         if not chosen:
             return {"outcome": NOT_REACHED, "tests": 0}
         path = self.root / mutant.path
