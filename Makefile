@@ -212,6 +212,9 @@ clean: ## delete .venv (CBI_HOME stays)
 world: $(VENV)/dev ## consecutive live days in a world served from the archive, against the recorded origin: make world DAYS=60; writes docs/results/world.md
 	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))
 
+mutants: $(VENV)/dev ## small faults planted in the code that makes and scores data, and whether the tests notice: make mutants COUNT=100 MINUTES=30; writes docs/results/mutants.md
+	@nice -n 10 $(RUN) -m evidence.mutants --count $(call quoted,$(or $(COUNT),100)) --minutes $(call quoted,$(or $(MINUTES),90)) --page docs/results/mutants.md
+
 cost-of-a-day: $(VENV)/dev ## what daily, health and audit cost after 30, 300 and 1,500 live days; writes docs/results/cost_of_a_day.md
 	@$(RUN) -m evidence.cost_of_a_day
-.PHONY: world cost-of-a-day
+.PHONY: world cost-of-a-day mutants

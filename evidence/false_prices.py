@@ -139,7 +139,9 @@ def outcome(run: RunContext, staged: Sequence[Staged], store: FolderStore) -> tu
         day = day_of(run, staged)
         expectations = run.settings.expectations
         for gate, tables in {
-            "POST_STAGING": staging_tables(day.observations, day.series, run.sources, expectations=expectations),
+            "POST_STAGING": staging_tables(
+                day.observations, day.quarantine, day.series, run.sources, as_of=run.as_of, expectations=expectations
+            ),
             "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
             "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
         }.items():

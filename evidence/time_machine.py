@@ -160,7 +160,14 @@ def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None
             day = day_of(run, staged)
             notes = tuple(f"{subject}: {told}" for subject, told in day.notes.lines())
             tables = {
-                "POST_STAGING": staging_tables(day.observations, day.series, run.sources, expectations=expectations),
+                "POST_STAGING": staging_tables(
+                    day.observations,
+                    day.quarantine,
+                    day.series,
+                    run.sources,
+                    as_of=run.as_of,
+                    expectations=expectations,
+                ),
                 "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
                 "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
             }

@@ -63,7 +63,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     ingested, staged = ingest_side_by_side(run)
     gates = [as_task(gate_collection, "gate POST_COLLECTION")(run, ingested)]
     observations, quarantine, series, set_aside = as_task(gather_known, "gather")(run, staged)
-    gates.append(as_task(gate_staging, "gate POST_STAGING")(run, observations, series, set_aside))
+    gates.append(as_task(gate_staging, "gate POST_STAGING")(run, observations, quarantine, series, set_aside))
     assembled = as_task(assemble, "assemble panel")(run, observations)
     featured = as_task(build_features, "build features")(run, assembled)
     gates.append(as_task(gate_features, "gate POST_FEATURES")(run, featured, assembled))
@@ -194,13 +194,19 @@ def gather_known(
 
 
 def gate_staging(
-    run: RunContext, observations: pd.DataFrame, series: pd.DataFrame, set_aside: tuple[GateResult, ...]
+    run: RunContext,
+    observations: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    series: pd.DataFrame,
+    set_aside: tuple[GateResult, ...],
 ) -> GateReport:
-    """POST_STAGING: all cells, all series, all sources, and each source that has a suite of its own."""
+    """POST_STAGING: all cells, all series and their fields, all sources, and each source with a suite of its own."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import staging_tables
 
-    tables = staging_tables(observations, series, run.sources, expectations=run.settings.expectations)
+    tables = staging_tables(
+        observations, quarantine, series, run.sources, as_of=run.as_of, expectations=run.settings.expectations
+    )
     return pass_gate(run, "POST_STAGING", tables, set_aside=set_aside)
 
 

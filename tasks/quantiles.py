@@ -13,6 +13,7 @@ from tasks.errors import ModelStoreError
 
 BANDS = {50: ("p25", "p75"), 80: ("p10", "p90"), 90: ("p05", "p95")}
 """The columns that bound each central band, by its share in percent."""
+ROUNDING = 1e-9
 
 
 def column(level: float) -> str:
@@ -72,3 +73,24 @@ def calibrated(quantiles: np.ndarray, levels: tuple[float, ...], held: Mapping[s
     if not held or held["quantiles"] != list(levels):
         raise ModelStoreError(f"no calibration for quantiles {list(levels)}; run `python -m flows.training`")
     return widened(quantiles, levels, np.full(len(quantiles), float(str(held["log_width"]))))
+
+
+def contradiction(higher: float, quantiles: np.ndarray, levels: tuple[float, ...]) -> str | None:
+    """How a probability that the price ends higher contradicts the quantiles of the log return beside it, or None.
+
+    Of a quantile above no change at least what lies beyond it is a rise: P(higher) >= 1 - level. Of one below, at most
+    that. Nothing more is asked, so that it does not matter how a model reads between its quantiles. A median of exactly
+    no change takes no view of the direction: there families tell the share of past moves that were up.
+    """
+    if not 0 <= higher <= 1:
+        return f"P(higher) is {higher:g}, which is no probability"
+    if quantiles[levels.index(0.5)] == 0:
+        return None
+    for level, value in zip(levels, quantiles, strict=True):
+        least, most = (1 - level, 1.0) if value > 0 else (0.0, 1 - level) if value < 0 else (0.0, 1.0)
+        if not least - ROUNDING <= higher <= most + ROUNDING:
+            return (
+                f"P(higher) is {higher:.1%}, but its own {level:.0%} quantile is a move of {np.expm1(value):+.2%}, so "
+                f"that it is {'at least' if value > 0 else 'at most'} {1 - level:.0%}"
+            )
+    return None

@@ -37,7 +37,12 @@ def passes_every_gate(run: RunContext, staged: list[Staged]) -> list[str]:
     day = day_of(run, staged)
     tables = {
         "POST_STAGING": staging_tables(
-            day.observations, day.series, run.sources, expectations=run.settings.expectations
+            day.observations,
+            day.quarantine,
+            day.series,
+            run.sources,
+            as_of=run.as_of,
+            expectations=run.settings.expectations,
         ),
         "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
         "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),

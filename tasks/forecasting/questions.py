@@ -12,7 +12,7 @@ import pandas as pd
 from tasks.errors import CbiError
 from tasks.models.forecaster import Problem, Served
 from tasks.models.loading import load_model
-from tasks.quantiles import calibrated
+from tasks.quantiles import calibrated, contradiction
 from tasks.secrets import quoted
 from tasks.storage.files import read_json
 
@@ -69,9 +69,12 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
         if np.isnan(quantiles).any():
             missing = [name for name in model.needs if seen[name].isna().any()]
             return Answer(without=", ".join(missing) or "a session among those that it reads")
+        up = float(model.direction_probability(quantiles)[0])
+        if wrong := contradiction(up, quantiles[0], question.quantiles):
+            return Answer(error=f"{question.name}: {wrong}. Run `python -m flows.training`")
         return Answer(
             quantiles=[float(q) for q in quantiles[0]],
-            up=float(model.direction_probability(quantiles)[0]),
+            up=up,
             reads=None if model.reads is None else list(model.reads),
             contributions=_reasons(model, seen),
         )

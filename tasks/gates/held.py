@@ -146,8 +146,11 @@ def _training_held(held: Held) -> Tables:
 
 
 def _staging_held(held: Held) -> Tables:
-    observations, _, series, _ = held.known
-    return staging_tables(observations, series, held.run.sources, expectations=held.run.settings.expectations)
+    observations, quarantine, series, _ = held.known
+    run = held.run
+    return staging_tables(
+        observations, quarantine, series, run.sources, as_of=run.as_of, expectations=run.settings.expectations
+    )
 
 
 def _features_held(held: Held) -> Tables:

@@ -19,7 +19,7 @@ from tasks.registry import DataSources, FeatureRegistry, Horizons
 from tasks.secrets import quoted
 from tasks.sources.ingest import Ingested
 from tasks.sources.payloads import landed
-from tasks.staging.summary import newest_values
+from tasks.staging.summary import newest_values, summarise_fields
 from tasks.storage.files import read_json, read_parquet
 from tasks.storage.hashes import sha256_of
 from tasks.storage.zones import Zones
@@ -76,9 +76,15 @@ def summarise_collection(
 
 
 def staging_tables(
-    observations: pd.DataFrame, series: pd.DataFrame, sources: DataSources, *, expectations: Path
+    observations: pd.DataFrame,
+    quarantine: pd.DataFrame,
+    series: pd.DataFrame,
+    sources: DataSources,
+    *,
+    as_of: pd.Timestamp,
+    expectations: Path,
 ) -> Tables:
-    """POST_STAGING: all cells, all series, all sources, and each source that has a suite of its own."""
+    """POST_STAGING: all cells, all series and their fields, all sources, and each source with a suite of its own."""
     guarded = {
         name: newest_values(observations, name, spec)
         for name, spec in sources.sources.items()
@@ -87,6 +93,7 @@ def staging_tables(
     return {
         "observations": observations.astype({"vintage": "int64"}),  # Great Expectations asks int32 cell by cell
         "series_summary": series,
+        "field_summary": summarise_fields(sources, observations, quarantine, as_of=as_of),
         "source_summary": summarise_refused(series),
         **guarded,
     }

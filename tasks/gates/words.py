@@ -75,7 +75,7 @@ def rule_in_words(check: Check) -> str:
         said, spoken = SENTENCES[check.type](given), set(given) - UNSPOKEN
     else:
         said, spoken = _documented(check.type, given)
-    rest = [_aside(name, value) for name, value in given.items() if name not in spoken]
+    rest = [_aside(name, value) for name, value in given.items() if name not in {*spoken, "beside"}]
     return said + (f" ({'; '.join(rest)})" if rest else "")
 
 

@@ -262,7 +262,13 @@ def summarise_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of:
         "recorded": told["size"].notna().to_numpy(),
         "never_recorded": told["size"].isna().to_numpy(),
         "max_refused_share": 1.0,
+        "cells": told["size"].fillna(0).astype("int64").to_numpy(),
+        "refused_cells": 0,
+        "year_cells": 0,
+        "year_refused": 0,
+        "worst_field": None,
+        "worst_refused_share": np.nan,
     }
     frame = pd.DataFrame(rows)
     frame["last_available_at"] = pd.to_datetime(frame["last_available_at"], utc=True).astype("datetime64[us, UTC]")
-    return frame.astype({"critical_newest_refused": "object"})
+    return frame.astype({"critical_newest_refused": "object", "worst_field": "object"})

@@ -116,6 +116,34 @@ class RunSummary:
         ordered = by_rule.reset_index().sort_values(["source", "cells"], ascending=[True, False])
         return ordered.rename(columns={"why": "why, for example"})
 
+    def refused_table(self) -> pd.DataFrame:
+        """One row per source: the share of what was served that has no accepted value, by dates and by cells.
+
+        A date counts as accepted when its key field is; a cell is one field of one date. Both are told, for a source
+        may lose a third of its highs and no date.
+        """
+        rows = []
+        for source, part in self.series.groupby("source", sort=False):
+            counts = ["recent_dates", "recent_refused", "cells", "refused_cells", "year_cells", "year_refused"]
+            totals = part[counts].astype("int64").sum()
+            if not totals["refused_cells"]:
+                continue
+            worst = part.sort_values("worst_refused_share").dropna(subset="worst_field").tail(1)
+            most = [
+                f"{row['series']} {row['worst_field']}: {share_told(row['worst_refused_share'])}"
+                for row in worst.to_dict("records")
+            ]
+            rows.append(
+                {
+                    "source": source,
+                    "by dates, newest 63": _share(totals["recent_refused"], totals["recent_dates"]),
+                    "by cells, last year": _share(totals["year_refused"], totals["year_cells"]),
+                    "by cells, ever": _share(totals["refused_cells"], totals["cells"]),
+                    "most of, last year": most[0] if most else "none",
+                }
+            )
+        return pd.DataFrame(rows)
+
     def coverage_table(self, years: int = 5) -> pd.DataFrame:
         """One row a category: its features, when the first began, and the share of cells with a value by years."""
         cells = self.coverage.assign(
@@ -186,6 +214,10 @@ def share_told(share: float) -> str:
     if 0 < percent < 1:
         return "<1%"
     return ">99%" if 99 < percent < 100 else f"{percent:.0f}%"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{share_told(part / whole)} ({part:,} of {whole:,})" if whole else "none served"
 
 
 def _told(value: object, form: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
+REFUSED_TITLE = "Refused, of what was served: without an accepted value from any payload"
 COVERAGE_TITLE = "Features: share of cells with a value, by category and years"
 
 
@@ -46,6 +47,7 @@ def print_summary(summary: RunSummary, console: Console) -> None:
         print_table(console, "Disabled sources", disabled)
     print_table(console, COVERAGE_TITLE, summary.coverage_table())
     print_table(console, "Refused cells (quarantine)", summary.quarantine_table())
+    print_table(console, REFUSED_TITLE, summary.refused_table())
     print_table(console, "Gates", summary.gate_table())
     for alert in summary.alerts.to_dict("records"):
         said = shown(f"{alert['subject']}: {quoted(alert['message'], most=150)}")
@@ -167,6 +169,8 @@ def markdown(summary: RunSummary) -> str:
         _markdown(summary.coverage_table()),
         "## Refused cells (quarantine)",
         _markdown(summary.quarantine_table()),
+        f"## {REFUSED_TITLE}",
+        _markdown(summary.refused_table()) or "None.",
         "## Gates",
         _markdown(summary.gate_table()),
         f"Fan chart: `{summary.chart}`; coverage chart: `{summary.coverage_chart}`",

@@ -15,7 +15,10 @@ FALSE = (
     "not_a_number",
     "duplicate",
 )  # rules that say that a value is no price; not that there is none
+CELL = ("source", "series", "field")
+COUNTS = ("cells", "refused_cells", "year_cells", "year_refused")
 RECENT_DATES = 63  # a quarter of sessions; of a monthly series five years
+YEAR_DAYS = 365  # to the as-of date: what was refused before it weighs in the share of all history alone
 
 
 def summarise_series(
@@ -30,6 +33,7 @@ def summarise_series(
     ``critical_refused_share``: the refused share of a critical series, 0 for the others. ``critical_newest_refused``:
     why the newest value of a critical series was refused as false, where nothing after it is accepted.
     Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
+    Dates are counted by their key field; ``cells`` to ``worst_field`` count every field (``summarise_fields``).
     """
     instant = as_of_instant(as_of)
     rows = []
@@ -82,6 +86,9 @@ def summarise_series(
             )
     frame = pd.DataFrame(rows)
     frame["last_available_at"] = pd.to_datetime(frame["last_available_at"], utc=True).astype("datetime64[us, UTC]")
+    fields = summarise_fields(sources, observations, quarantine, as_of=as_of)
+    frame = frame.merge(_by_series(fields), how="left", on=["source", "series"])
+    frame[list(COUNTS)] = frame[list(COUNTS)].fillna(0).astype("int64")
     kinds = {
         "first_date": "datetime64[us]",
         "last_date": "datetime64[us]",
@@ -89,8 +96,103 @@ def summarise_series(
         "stale_limit_days": "float64",
         "refused_share": "float64",
         "critical_newest_refused": "object",
+        "worst_field": "object",
+        "worst_refused_share": "float64",
     }
     return frame.astype(kinds)
+
+
+def summarise_fields(
+    sources: DataSources, observations: pd.DataFrame, quarantine: pd.DataFrame, *, as_of: pd.Timestamp
+) -> pd.DataFrame:
+    """One row per field of each series that anything was served of: how many of its cells were refused.
+
+    A cell is one date of one field, in whatever vintages and payloads it came: ``refused_cells`` have no accepted
+    value from any payload, so that nothing is held of them; ``cells`` counts these and those that are held.
+    ``year_...`` counts the dates of the year to ``as_of``. Of daily bars a refused cell counts on CBOT sessions only:
+    a row that pads a weekend or a holiday is no loss.
+
+    ``critical``: the key field of a critical series; ``critical_year_refused_share`` is 0 for every other row.
+    ``dates_refused_share``: the same year's share of the series' key field, which is what counting dates shows.
+    """
+    held, refused = (_typed_cells(frame) for frame in (observations, quarantine))
+    names = [
+        np.array(sorted({*held[name].cat.categories, *refused[name].cat.categories}), dtype=object) for name in CELL
+    ]
+    first = min((f["observation_date"].min() for f in (held, refused) if len(f)), default=as_of)
+    days = int((max((f["observation_date"].max() for f in (held, refused) if len(f)), default=as_of) - first).days) + 1
+    kept, refusals = (_distinct(_keys(frame, names, first, days)) for frame in (held, refused))
+    lost = refusals[~np.isin(refusals, kept, assume_unique=True, kind="sort")]
+    bars = np.isin(names[0], [name for name, spec in sources.sources.items() if spec.kind == "bars"])
+    lost_dates = first.to_datetime64() + (lost % days).astype("timedelta64[D]")
+    padding = bars[lost // days // (len(names[1]) * len(names[2]))] & ~np.isin(
+        lost_dates.astype("datetime64[D]"), sessions(last=as_of).to_numpy().astype("datetime64[D]")
+    )
+    lost = lost[~padding]
+    since = (as_of - pd.Timedelta(days=YEAR_DAYS) - first).days  # dates after this one are of the year
+    counts = pd.DataFrame(
+        {
+            "held": _per_field(kept, days),
+            "refused_cells": _per_field(lost, days),
+            "year_held": _per_field(kept[kept % days > since], days),
+            "year_refused": _per_field(lost[lost % days > since], days),
+        }
+    )
+    counts = counts.fillna(0).astype("int64").sort_index()
+    where = np.unravel_index(counts.index.to_numpy(dtype="int64"), [len(part) for part in names])
+    table = pd.DataFrame({name: part[at] for name, part, at in zip(CELL, names, where, strict=True)})
+    table["cells"] = (counts["held"] + counts["refused_cells"]).to_numpy()
+    table["refused_cells"] = counts["refused_cells"].to_numpy()
+    table["refused_share"] = table["refused_cells"] / table["cells"]
+    table["year_cells"] = (counts["year_held"] + counts["year_refused"]).to_numpy()
+    table["year_refused"] = counts["year_refused"].to_numpy()
+    table["year_refused_share"] = table["year_refused"] / table["year_cells"].where(table["year_cells"] > 0)
+    keys = {name: key_field(spec) for name, spec in sources.sources.items()}
+    critical = {(name, s) for name, spec in sources.sources.items() for s, e in spec.series.items() if e.critical}
+    is_key = table["field"] == table["source"].map(keys)
+    table["critical"] = is_key & pd.Series(
+        [pair in critical for pair in zip(table["source"], table["series"], strict=True)], dtype=bool
+    )
+    table["critical_year_refused_share"] = table["year_refused_share"].where(table["critical"], 0.0)
+    by_date = table[is_key].set_index(["source", "series"])["year_refused_share"].rename("dates_refused_share")
+    table = table.join(by_date, on=["source", "series"])
+    limits = {name: spec.max_quarantine_share for name, spec in sources.sources.items()}
+    return table.assign(max_refused_share=table["source"].map(limits).astype("float64"))
+
+
+def _typed_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """The cells that have a date, with the parts of their name as categories."""
+    dated = frame.loc[frame["observation_date"].notna(), [*CELL, "observation_date"]]
+    return dated.astype(dict.fromkeys(CELL, "category"))
+
+
+def _keys(cells: pd.DataFrame, names: list[np.ndarray], first: pd.Timestamp, days: int) -> np.ndarray:
+    """Each cell as one whole number: field, times the number of days, plus the day since ``first``."""
+    key = np.zeros(len(cells), dtype="int64")
+    for name, every in zip(CELL, names, strict=True):
+        places = np.searchsorted(every, cells[name].cat.categories.to_numpy(dtype=object))
+        key = key * len(every) + places[cells[name].cat.codes.to_numpy()] if len(places) else key
+    return key * days + (cells["observation_date"] - first).dt.days.to_numpy(dtype="int64")
+
+
+def _distinct(keys: np.ndarray) -> np.ndarray:
+    """Sorted, each once: many times as fast as ``np.unique``, whose hash tables meet runs of neighbours badly."""
+    ordered = np.sort(keys)
+    return ordered[np.diff(ordered, prepend=ordered[:1] - 1) > 0]
+
+
+def _per_field(keys: np.ndarray, days: int) -> pd.Series:
+    fields, cells = np.unique(keys // days, return_counts=True)
+    return pd.Series(cells, index=fields, dtype="int64")
+
+
+def _by_series(fields: pd.DataFrame) -> pd.DataFrame:
+    """The cells of all fields of a series together, and the field of which most was refused within the year."""
+    totals = fields.groupby(["source", "series"])[list(COUNTS)].sum()
+    worst = fields.sort_values("year_refused_share", kind="stable").dropna(subset="year_refused_share")
+    worst = worst[worst["year_refused"] > 0].drop_duplicates(["source", "series"], keep="last")
+    worst = worst.set_index(["source", "series"])[["field", "year_refused_share"]]
+    return totals.join(worst.set_axis(["worst_field", "worst_refused_share"], axis=1)).reset_index()
 
 
 def _newest_refused(bad: pd.DataFrame | None, key: str, good: np.ndarray) -> str | None:

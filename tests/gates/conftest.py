@@ -56,6 +56,23 @@ def staging() -> dict[str, pd.DataFrame]:
             "max_refused_share": [0.05, 0.1],
         }
     )
+    field_summary = pd.DataFrame(
+        {
+            "source": ["yahoo", "yahoo", "fred"],
+            "series": ["ZL=F", "ZL=F", "DFF"],
+            "field": ["close", "high", "value"],
+            "cells": [len(days), len(days), 10],
+            "refused_cells": 0,
+            "refused_share": 0.0,
+            "year_cells": [len(days), len(days), 10],
+            "year_refused": 0,
+            "year_refused_share": 0.0,
+            "critical": [True, False, False],
+            "critical_year_refused_share": 0.0,
+            "dates_refused_share": 0.0,
+            "max_refused_share": [0.05, 0.05, 0.1],
+        }
+    )
     positioning = pd.DataFrame(
         {
             "series": "6dca-aqww.007601",
@@ -73,6 +90,7 @@ def staging() -> dict[str, pd.DataFrame]:
     return {
         "observations": observations,
         "series_summary": series_summary,
+        "field_summary": field_summary,
         "source_summary": summarise_refused(series_summary),
         "cftc": positioning,
     }

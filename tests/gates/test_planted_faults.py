@@ -107,7 +107,7 @@ def at_staging(registry: Registry, observations: pd.DataFrame, quarantine: pd.Da
         observations, quarantine, registry.sources, expectations=EXPECTATIONS
     )
     series = summarise_series(registry.sources, observations, quarantine, as_of=AS_OF)
-    tables = staging_tables(observations, series, registry.sources, expectations=EXPECTATIONS)
+    tables = staging_tables(observations, quarantine, series, registry.sources, as_of=AS_OF, expectations=EXPECTATIONS)
     return run_gate("POST_STAGING", tables, expectations=EXPECTATIONS, set_aside=aside)
 
 

@@ -101,6 +101,23 @@ def test_a_stale_series_that_is_not_critical_only_warns(staging: Tables) -> None
     assert report.failed("warn")[0].examples[0]["series"] == "DFF"
 
 
+def test_a_field_that_loses_many_cells_warns_with_both_counts_and_the_price_s_close_stops_the_run(
+    staging: Tables,
+) -> None:
+    staging["field_summary"].loc[1, ["refused_share", "year_refused_share"]] = [0.084, 0.36]
+    report = run_gate("POST_STAGING", staging, expectations=EXPECTATIONS)
+    report.require()
+    (warned,) = report.failed("warn")
+    assert (warned.suite, warned.column_name) == ("staging.field_summary", "year_refused_share")
+    told = {"year_refused_share": 0.36, "max_refused_share": 0.05, "refused_share": 0.084, "dates_refused_share": 0.0}
+    assert warned.examples == ({"source": "yahoo", "series": "ZL=F", "field": "high"} | told,)
+    staging["field_summary"].loc[0, "critical_year_refused_share"] = 0.34
+    run_gate("POST_STAGING", staging, expectations=EXPECTATIONS).require()
+    staging["field_summary"].loc[0, "critical_year_refused_share"] = 0.35
+    message = refused(run_gate("POST_STAGING", staging, expectations=EXPECTATIONS))
+    assert "column `critical_year_refused_share`: 1 of 3 fail" in message
+
+
 def test_an_absent_critical_series_stops_the_run(staging: Tables) -> None:
     summary = staging["series_summary"].astype({"age_days": "float64"})
     summary.loc[0, ["observations", "age_days"]] = [0, np.nan]

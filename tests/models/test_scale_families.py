@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from tasks.errors import ModelStoreError
+from tasks.models import har, ridge
 from tasks.models.forecaster import Problem, forecaster, horizon_scale
 from tasks.models.volatility_scaled import realised_ahead_pct
 from tests.conftest import Registry
@@ -149,3 +150,27 @@ def test_the_ridge_median_is_the_sum_of_its_reasons_and_small(rows) -> None:
     wild[model.state["columns"][0]] = 1e9
     most = 3 * abs(model.state["input_weights"][0]) * model.scale(wild)[0]
     assert abs(model.explain(wild).iloc[0].iloc[0]) == pytest.approx(most)
+
+
+def test_the_ridge_median_by_hand() -> None:
+    """One driver that is +1 or -1 and moves the price by 2.2%; a penalty of 10 leaves a share 1 / (1 + 10) of it."""
+    rng, sessions = np.random.default_rng(18), 600
+    driver = np.where(rng.permutation(sessions) % 2 == 0, 1.0, -1.0)
+    calm = {name: np.full(sessions, 16.0) for name in (*har.MEMORIES, *har.LEVELS, "vix")}
+    table = pd.DataFrame(
+        {**calm, "zl_return_1d": 0.01 * (-1.0) ** np.arange(sessions), "zl_return_5d": 0.01, "driver": driver}
+    )
+    target = pd.Series(0.022 * (driver - driver[:: ridge.EVERY].mean()))
+    model = ridge.Ridge(QUARTER, {"median_penalty": 10.0})
+    model.fit(table, target)
+    centre = driver[:: ridge.EVERY].mean()
+    assert model.state["columns"] == ["driver"] and model.reads == (*model.needs, "driver")
+    for sign in (1.0, -1.0):
+        today = table.iloc[[-1]].assign(driver=sign)
+        moved = 0.022 * (sign - centre) / 11  # least squares give 2.2% a unit, of a standardised input times its spread
+        assert model.location(today)[0] == pytest.approx(moved, rel=1e-9) and np.sign(moved) == sign
+        assert model.predict_quantiles(today)[0, LEVELS.index(0.5)] == pytest.approx(moved, rel=1e-9)
+        told = model.explain(today).iloc[0]
+        assert told["driver"] == pytest.approx(moved, rel=1e-9) and told["base"] == 0
+        up = model.direction_probability(model.predict_quantiles(today))[0]
+        assert (up > 0.5) == (sign > 0), "a driver that points up makes a rise more likely"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import pandas as pd
 import pytest
 
 from tasks.calendar import as_of_instant
 from tasks.errors import RegistryError
-from tasks.panel.derived import derive, with_derived
-from tasks.panel.join import build_panel
+from tasks.panel.derived import derive, summarise_derived, with_derived
+from tasks.panel.join import AGE, build_panel
 from tasks.registry import DerivedSeries, JoinSpec, load_derived
 from tasks.staging.stage import known_by
 from tests.conftest import AS_OF
@@ -97,3 +99,102 @@ def test_a_formula_without_an_entry_is_refused_by_name(staged, spec):
     less = spec.model_copy(update={"series": {k: v for k, v in spec.series.items() if k != "oil.palm_cme"}})
     with pytest.raises(RegistryError, match=r"differ: oil\.palm_cme"):
         derive(staged.observations, less, as_of=AS_OF)
+
+
+@pytest.fixture(scope="module")
+def inputs(staged, spec) -> pd.DataFrame:
+    """What the formulas see: one row per session, by date."""
+    return build_panel(staged.observations, JoinSpec(joins=spec.inputs), as_of=AS_OF).set_index("date")
+
+
+def z_by_hand(values: list[float]) -> float:
+    """Sample standard deviations of the last value from the mean of all known ones; none with fewer than 252."""
+    known = [value for value in values if not math.isnan(value)]
+    if math.isnan(values[-1]) or len(known) < 252:
+        return math.nan
+    mean = sum(known) / len(known)
+    return (known[-1] - mean) / math.sqrt(sum((value - mean) ** 2 for value in known) / (len(known) - 1))
+
+
+@pytest.mark.parametrize("day", ["2008-10-24", "2010-06-30", "2013-05-15", "2022-04-28", "2023-12-29"])
+def test_china_s_demand_by_hand(derived, inputs, day):
+    """Crush margin, premium of soybean oil over Chicago, and growth of imports over a year of sessions, each a z."""
+    past = inputs.loc[:day]
+    oil, meal, beans, cny, zl, imports = (
+        past[name].tolist()
+        for name in ("soyoil_dalian", "meal_dalian", "beans_dalian", "cny", "zl", "china_soybean_imports")
+    )
+    margin = [0.185 * o + 0.785 * m - b for o, m, b in zip(oil, meal, beans, strict=True)]
+    premium = [o / c * 100 / 2204.62 - z for o, c, z in zip(oil, cny, zl, strict=True)]
+    growth = [math.nan] * min(252, len(imports)) + [
+        100 * (now / then - 1) for then, now in zip(imports[:-252], imports[252:], strict=True)
+    ]
+    parts = [z for z in map(z_by_hand, (margin, premium, growth)) if not math.isnan(z)]
+    when = pd.Timestamp(day)
+    assert at(derived, "china.demand_coverage").get(when, 0.0) == pytest.approx(len(parts) / 3)
+    if len(parts) >= 2:
+        assert at(derived, "china.demand_composite")[when] == pytest.approx(sum(parts) / len(parts))
+    else:
+        assert when not in at(derived, "china.demand_composite").index
+    if not math.isnan(growth[-1]):
+        assert at(derived, "china.soybean_imports_growth")[when] == pytest.approx(growth[-1])
+    assert at(derived, "china.soyoil_premium").get(when, math.nan) == pytest.approx(premium[-1], nan_ok=True)
+
+
+@pytest.mark.parametrize("day", ["2012-07-11", "2013-02-08", "2022-03-09", "2023-12-29"])
+def test_the_crop_shortfall_by_hand(derived, inputs, day):
+    """Of each country's newest crop year: million tonnes now over those of the first projection of that year."""
+    past, now, first = inputs.loc[:day], 0.0, 0.0
+    for column, tonnes in (("us_crop", 0.0272155), ("brazil_crop", 1.0), ("argentina_crop", 1.0)):
+        years = [d - pd.to_timedelta(age, unit="D") for d, age in zip(past.index, past[column + AGE], strict=True)]
+        same = [value for year, value in zip(years, past[column], strict=True) if year == years[-1]]
+        now, first = now + same[-1] * tonnes, first + same[0] * tonnes
+    assert at(derived, "supply.crop_shortfall")[pd.Timestamp(day)] == pytest.approx(1 - now / first)
+    assert at(derived, "supply.oil_biofuel_share").get(pd.Timestamp(day), math.nan) == pytest.approx(
+        inputs.at[day, "oil_biofuel_use"] / inputs.at[day, "oil_total_use"], nan_ok=True
+    )
+
+
+def test_the_crop_year_that_the_reports_begin_in_has_no_shortfall(derived, inputs):
+    """Its first projection is not held: the first report is of April 2010, the crop was projected from May 2009."""
+    assert inputs["us_crop"].first_valid_index() < pd.Timestamp("2010-05-11")
+    assert at(derived, "supply.crop_shortfall").index.min() == pd.Timestamp("2010-05-11"), "the May report of 2010"
+
+
+def test_oils_and_mandates_by_hand(derived, inputs):
+    day = pd.Timestamp("2021-06-30")
+    known = inputs.loc[day]
+    for name, column in {
+        "oil.soybean_dalian": "soyoil_dalian",
+        "oil.palm_dalian": "palm_dalian",
+        "oil.rapeseed_zhengzhou": "rapeseed_oil_zhengzhou",
+    }.items():
+        assert at(derived, name)[day] == pytest.approx(known[column] / known["cny"] / 22.0462), name
+    over = (known["soyoil_dalian"] - known["palm_dalian"]) / known["cny"] / 22.0462
+    assert at(derived, "oil.soybean_over_palm_dalian")[day] == pytest.approx(over)
+    ahead = known["biomass_based_diesel_furthest"] - known["biomass_based_diesel_mandate"]
+    assert at(derived, "policy.biomass_based_diesel_mandate_ahead").get(day, math.nan) == pytest.approx(
+        ahead, nan_ok=True
+    )
+
+
+def test_what_a_derived_value_says_of_itself(derived, spec):
+    """Known at 18:00 Chicago of its session, in the unit of the registry, the first and only vintage."""
+    shown = derived[derived["observation_date"] == AS_OF]
+    assert len(shown) > 50
+    for row in shown.itertuples():
+        assert row.available_at == row.fetched_at == as_of_instant(row.observation_date)
+        assert (row.source, row.field, row.vintage, row.unit) == ("derived", "value", 1, spec.series[row.series].unit)
+
+
+def test_a_derived_series_in_the_summary_of_series(derived, spec):
+    told = summarise_derived(derived, spec, as_of=AS_OF).set_index("series")
+    palm = told.loc["oil.palm_cme"]
+    held = at(derived, "oil.palm_cme")
+    assert (palm["observations"], palm["first_date"], palm["last_date"]) == (len(held), held.index[0], held.index[-1])
+    assert palm["age_days"] == (AS_OF - held.index[-1]).days and palm["stale_limit_days"] == 14
+    assert palm["last_available_at"] == as_of_instant(held.index[-1])
+    assert palm["recorded"] and not palm["never_recorded"] and not palm["critical"] and not palm["ended"]
+    assert (palm["cells"], palm["refused_cells"], palm["refused_share"]) == (len(held), 0, 0.0)
+    none = summarise_derived(derived[derived["series"] != "oil.palm_cme"], spec, as_of=AS_OF).set_index("series")
+    assert none.loc["oil.palm_cme", "never_recorded"] and none.loc["oil.palm_cme", "observations"] == 0

@@ -27,18 +27,19 @@ class ExpectColumnNotAboveColumn(FrameExpectation):
     """``column`` <= ``limit`` on the rows where the columns of ``where`` have the values given.
 
     Rows where a column of ``unless`` has one of its values are not asked. A row where either is missing is a fault only
-    with ``missing_fails``. Naive dates stand for their UTC midnight.
+    with ``missing_fails``. Naive dates stand for their UTC midnight. ``beside``: columns to show of a row at fault.
     """
 
     column: str
     limit: str
+    beside: tuple[str, ...] = ()
     where: dict[str, Any] | None = None
     unless: dict[str, list[Any]] | None = None
     missing_fails: bool = False
     finds_rows = True
 
     def needs(self) -> Iterable[str]:  # noqa: D102
-        return (self.column, self.limit, *(self.where or {}), *(self.unless or {}))
+        return (self.column, self.limit, *self.beside, *(self.where or {}), *(self.unless or {}))
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         left, right = comparable(frame[self.column]), comparable(frame[self.limit])
@@ -48,7 +49,7 @@ class ExpectColumnNotAboveColumn(FrameExpectation):
         unknown = (left.isna() | right.isna()).to_numpy(dtype=bool)
         above = ~(left <= right).to_numpy(dtype=bool, na_value=False)
         fault = chosen & np.where(unknown, self.missing_fails, above)
-        return rows_at_fault(frame, fault, [self.column, self.limit], elements=int(chosen.sum()))
+        return rows_at_fault(frame, fault, [self.column, self.limit, *self.beside], elements=int(chosen.sum()))
 
 
 class ExpectSessionsComplete(FrameExpectation):

@@ -1,0 +1,400 @@
+"""One warm pytest process that tries mutants: everything is imported and the shared fixtures are made once, then each
+mutant gets a forked child, which changes the loaded code and runs the tests that reach the changed line.
+
+Started by `python -m evidence.mutants` in a copy of the tree; its orders are files in a shared folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+
+from evidence.mutation import NOTHING, Mutant
+
+KILLED, SURVIVED, TIMED_OUT, NOT_REACHED = "killed", "survived", "timed out", "not reached"
+UNCHANGED_S = 5.0  # of those that must pass where nothing is changed
+SLOWEST_S = 40.0  # seconds, unmutated, of the tests that one mutant gets, the quickest first
+PATIENCE_S, PATIENCE = 60.0, 10  # a mutant's limit: so many seconds and so many times its tests' own
+PLAIN = (int, float, str, tuple, dict, frozenset, type(None))
+REMADE = {"documents", "panel", "features", "labels"}  # the archive staged once takes minutes: it stays
+OURS = ("tasks", "tests", "flows", "evidence")
+PREFECT = {"prefect_server", "run_daily", "first_run", "copied_home"}  # tests of flows: another folder's
+
+
+class Worker:
+    """The plugin of a worker's pytest. ``folder``: orders and results; ``first``: it also measures what tests reach."""
+
+    def __init__(self, root: Path, folder: Path, *, first: bool, fixtures: bool) -> None:
+        self.root, self.folder, self.first, self.fixtures = root, folder, first, fixtures
+        self.mutants = [
+            Mutant(**{**told, "lines": tuple(told["lines"])})
+            for told in json.loads((folder / "mutants.json").read_text())
+        ]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        settings.register_profile(
+            "mutants",
+            settings.get_profile("busy"),
+            phases=(Phase.explicit, Phase.generate),
+            database=None,
+            derandomize=True,
+        )
+        settings.load_profile("mutants")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if not PREFECT & set(item.fixturenames)]  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        self.items = {item.nodeid: item for item in session.items}
+        reached = self.folder / "reached.json"
+        if self.first:
+            _in_child(lambda: self._measure(session, reached), limit_s=3600, log=self.folder / "measure.log")
+        if not reached.exists():
+            raise SystemExit(f"no map of what tests reach; see {self.folder / 'measure.log'}")
+        self.map = json.loads(reached.read_text())
+        self._warm(session)
+        for number, mutant in enumerate(self.mutants):
+            try:
+                (self.folder / f"{number}.claimed").open("x").close()
+            except FileExistsError:
+                continue
+            start = time.perf_counter()
+            result = self._try(session, number, mutant) | {"seconds": round(time.perf_counter() - start, 2)}
+            part = self.folder / f"{number}.part"
+            part.write_text(json.dumps(result))
+            part.rename(self.folder / f"{number}.json")
+        return True
+
+    def _measure(self, session: pytest.Session, target: Path) -> None:
+        """Run every test unmutated: how long each takes, which lines it reaches, and which its fixtures do."""
+        watched = {str(self.root / path): path for path in {mutant.path for mutant in self.mutants}}
+        tracer = _Tracer(watched)
+        session.config.pluginmanager.register(tracer)
+        tests = {}
+        items = list(session.items)
+        for place, item in enumerate(items):
+            following = items[place + 1] if place + 1 < len(items) else None
+            tracer.stack, tracer.used = [item.nodeid], set()
+            start = time.perf_counter()
+            with tracer.watching():
+                passed = _passes(item, following)
+            if not passed:
+                print("fails unmutated:", item.nodeid, flush=True)
+                continue
+            tests[item.nodeid] = {"seconds": time.perf_counter() - start, "fixtures": sorted(_fixtures(item))}
+        lines = {name: {path: sorted(found) for path, found in files.items()} for name, files in tracer.lines.items()}
+        part = target.with_suffix(".part")
+        part.write_text(json.dumps({"tests": tests, "lines": lines}))
+        part.rename(target)
+
+    def _warm(self, session: pytest.Session) -> None:
+        """Set up every session fixture in this process, from what the first worker left."""
+        done: set[str] = set()
+        for item in session.items:
+            wanted = {name for name in _fixtures(item) if name.startswith("session::")}
+            if wanted - done and item.nodeid in self.map["tests"]:
+                item._initrequest()  # type: ignore[attr-defined]
+                session._setupstate.setup(item)
+                session._setupstate.teardown_exact(_Root(session))  # type: ignore[arg-type]
+                done |= wanted
+        import gc
+
+        gc.collect()
+        gc.freeze()
+
+    def _try(self, session: pytest.Session, number: int, mutant: Mutant) -> dict[str, Any]:
+        direct, stale = self._chosen(mutant)
+        redone = [name for name in self._touched(mutant) if name in REMADE] if self.fixtures else []
+        chosen = [*direct, *(test for test in stale if redone)]
+        if not chosen:
+            return {"outcome": NOT_REACHED, "tests": 0}
+        path = self.root / mutant.path
+        source, stat = path.read_bytes(), path.stat()
+        changed = mutant.applied(source)
+        answer = self.folder / f"{number}.answer"
+        answer.unlink(missing_ok=True)
+        expected = sum(self.map["tests"][test]["seconds"] for test in chosen)
+
+        def child() -> None:
+            _graft_module(mutant.path, changed)
+            _forget(session, redone, self.folder / f"{number}.tmp")
+            items = [self.items[test] for test in chosen]
+            for place, item in enumerate(items):
+                following = items[place + 1] if place + 1 < len(items) else None
+                if not _passes(item, following):
+                    answer.write_text(item.nodeid)
+                    return
+
+        path.write_bytes(changed)  # for the processes that a test starts
+        try:
+            over = _in_child(child, limit_s=PATIENCE_S + PATIENCE * expected, log=self.folder / f"{number}.log")
+        finally:
+            path.write_bytes(source)
+            os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        if over is None:
+            return {"outcome": TIMED_OUT, "tests": len(chosen)}
+        if over != 0 and not answer.exists():
+            return {"outcome": KILLED, "tests": len(chosen), "by": f"the process ended with {over}"}
+        if answer.exists():
+            return {"outcome": KILLED, "tests": len(chosen), "by": answer.read_text()}
+        return {"outcome": SURVIVED, "tests": len(chosen), "made_before": len(stale)}
+
+    def _reaches(self, context: str, mutant: Mutant) -> bool:
+        return not set(mutant.lines).isdisjoint(self.map["lines"].get(context, {}).get(mutant.path, ()))
+
+    def _touched(self, mutant: Mutant) -> list[str]:
+        """Session fixtures that run the line, by name."""
+        names = {name for name in self.map["lines"] if name.startswith("session::")}
+        return sorted(name.removeprefix("session::") for name in names if self._reaches(name, mutant))
+
+    def _chosen(self, mutant: Mutant) -> tuple[list[str], list[str]]:
+        """Tests that reach the line, by their module's fixtures too; those that read a session fixture that does."""
+        direct, stale = [], []
+        touched = {f"session::{name}" for name in self._touched(mutant)}
+        for test, facts in self.map["tests"].items():
+            own = [test, *(name for name in facts["fixtures"] if not name.startswith("session::"))]
+            if any(self._reaches(name, mutant) for name in own):
+                direct.append(test)
+            elif touched & set(facts["fixtures"]):
+                stale.append(test)
+        limit = SLOWEST_S if mutant.kind != NOTHING else UNCHANGED_S
+        return self._quickest(direct, limit), self._quickest(stale, limit)
+
+    def _quickest(self, tests: list[str], limit_s: float) -> list[str]:
+        ordered = sorted(tests, key=lambda test: self.map["tests"][test]["seconds"])
+        total = 0.0
+        kept: list[str] = []
+        for test in ordered:
+            total += self.map["tests"][test]["seconds"]
+            if kept and total > limit_s:
+                break
+            kept.append(test)
+        return kept
+
+
+class _Root:
+    """Of pytest's tree, the root alone: what stays set up when every test has been torn down."""
+
+    def __init__(self, session: pytest.Session) -> None:
+        self.session = session
+
+    def listchain(self) -> list[pytest.Session]:
+        return [self.session]
+
+
+def _fixtures(item: Any) -> set[str]:
+    """The fixtures that a test shares with others, named by scope and place."""
+    names = set()
+    for name, definitions in item._fixtureinfo.name2fixturedefs.items():
+        scope = definitions[-1].scope
+        if scope == "session":
+            names.add(f"session::{name}")
+        elif scope != "function":
+            names.add(f"{definitions[-1].baseid}::{name}")
+    return names
+
+
+def _passes(item: Any, following: Any) -> bool:
+    from _pytest.runner import runtestprotocol
+
+    return not any(report.failed for report in runtestprotocol(item, log=False, nextitem=following))
+
+
+class _Tracer:
+    """Which lines of the watched files each test and each shared fixture runs."""
+
+    def __init__(self, watched: dict[str, str]) -> None:
+        self.watched = watched
+        self.stack: list[str] = []
+        self.used: set[str] = set()
+        self.lines: dict[str, dict[str, set[int]]] = {}
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        if fixturedef.scope == "function":
+            return (yield)
+        place = "session" if fixturedef.scope == "session" else fixturedef.baseid
+        self.stack.append(f"{place}::{fixturedef.argname}")
+        try:
+            return (yield)
+        finally:
+            self.stack.pop()
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        import threading
+
+        threading.settrace(self._call)
+        sys.settrace(self._call)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+            threading.settrace(None)
+
+    def _call(self, frame: types.FrameType, event: str, argument: object) -> Any:
+        path = self.watched.get(frame.f_code.co_filename)
+        if path is None:
+            return None
+        found = self.lines.setdefault(self.stack[-1], {}).setdefault(path, set())
+
+        def line(frame: types.FrameType, event: str, argument: object) -> Any:
+            if event == "line":
+                found.add(frame.f_lineno)
+            return line
+
+        return line
+
+
+def _in_child(work: Callable[[], None], *, limit_s: float, log: Path) -> int | None:
+    """Do ``work`` in a fork with a process group of its own; its exit code, or None where it took too long."""
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            os.setsid()
+            out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    end = time.monotonic() + limit_s
+    try:
+        while True:
+            done, status = os.waitpid(pid, os.WNOHANG)
+            if done:
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() > end:
+                os.killpg(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return None
+            time.sleep(0.02)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # what the child started and left
+
+
+def _forget(session: pytest.Session, names: list[str], folder: Path) -> None:
+    """Have these session fixtures, and those made of them, made again; files of the others stay where they are."""
+    if not names:
+        return
+    known = session._fixturemanager._arg2fixturedefs
+    stale = set(names)
+    while True:
+        more = {
+            name
+            for name, definitions in known.items()
+            if definitions[-1].scope == "session" and stale & set(definitions[-1].argnames) and name not in stale
+        }
+        if not more:
+            break
+        stale |= more
+    factory: Any = known["once"][-1].cached_result[0]  # type: ignore[index]
+    shared: Path = factory.__closure__[factory.__code__.co_freevars.index("shared")].cell_contents
+    fresh = folder / "shared"
+    fresh.mkdir(parents=True)
+    for held in shared.glob("*.pickle"):
+        if held.stem not in stale:
+            os.link(held, fresh / held.name)
+    factory.__closure__[factory.__code__.co_freevars.index("shared")].cell_contents = fresh
+    for name in stale:
+        for definition in known[name]:
+            definition.cached_result = None
+
+
+def _graft_module(path: str, source: bytes) -> None:
+    """Give the loaded module the code of ``source``; what others imported from it changes too."""
+    name = path.removesuffix(".py").replace("/", ".")
+    module = sys.modules.get(name)
+    if module is None:
+        return  # imported later, from the changed file
+    fresh = types.ModuleType(name)
+    fresh.__dict__.update({key: module.__dict__[key] for key in ("__file__", "__package__", "__spec__", "__loader__")})
+    before = sys.modules[name]
+    sys.modules[name] = fresh  # dataclasses look their module up
+    try:
+        exec(compile(source, module.__file__ or path, "exec"), fresh.__dict__)
+    finally:
+        sys.modules[name] = before
+    for key, new in vars(fresh).items():
+        if not key.startswith("__"):
+            _graft(vars(module), key, new, name)
+
+
+def _graft(home: dict[str, Any], key: str, new: Any, module: str) -> None:
+    old = home.get(key)
+    if isinstance(new, types.FunctionType) or hasattr(new, "__wrapped__"):
+        if getattr(new, "__module__", "") == module:
+            _graft_function(old, new)
+    elif isinstance(new, type):
+        if new.__module__ == module and isinstance(old, type):
+            for name, value in list(vars(new).items()):
+                _graft_member(old, name, value)
+    elif isinstance(new, types.ModuleType):
+        return
+    elif repr(old) != repr(new):
+        for name, loaded in list(sys.modules.items()):
+            if name.split(".")[0] in OURS and vars(loaded).get(key, loaded) is old:
+                setattr(loaded, key, new)
+
+
+def _graft_function(old: Any, new: Any) -> None:
+    while hasattr(new, "__wrapped__") and hasattr(old, "__wrapped__"):
+        if hasattr(old, "cache_clear"):
+            old.cache_clear()
+        old, new = old.__wrapped__, new.__wrapped__
+    if isinstance(old, types.FunctionType) and isinstance(new, types.FunctionType):
+        if len(old.__code__.co_freevars) == len(new.__code__.co_freevars):
+            old.__code__ = new.__code__
+        old.__defaults__, old.__kwdefaults__ = new.__defaults__, new.__kwdefaults__
+        for cell, other in zip(old.__closure__ or (), new.__closure__ or (), strict=False):
+            if isinstance(other.cell_contents, int | float | str | tuple):  # a dataclass' defaults
+                cell.cell_contents = other.cell_contents
+
+
+def _graft_member(owner: type, name: str, new: Any) -> None:
+    old: Any = vars(owner).get(name)
+    if isinstance(new, types.FunctionType):
+        _graft_function(old, new)
+    elif isinstance(new, property) and isinstance(old, property):
+        _graft_function(old.fget, new.fget)
+    elif isinstance(new, classmethod | staticmethod) and isinstance(old, classmethod | staticmethod):
+        _graft_function(old.__func__, new.__func__)
+    elif hasattr(new, "func") and hasattr(old, "func"):
+        _graft_function(old.func, new.func)
+    elif not name.startswith("__") and isinstance(new, PLAIN) and repr(old) != repr(new):
+        setattr(owner, name, new)
+
+
+def main() -> int:
+    """``python -m evidence.mutant_worker FOLDER BASETEMP first|later fixtures|lines TEST...``."""
+    folder, base, role, redo, *tests = sys.argv[1:]
+    root = Path.cwd()
+    worker = Worker(root, Path(folder), first=role == "first", fixtures=redo == "fixtures")
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--timeout", "0"]
+    options += ["-m", "not more and not long and not cloud", "--basetemp", base, "-o", "tmp_path_retention_policy=none"]
+    return int(pytest.main([*options, *tests], plugins=[worker]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""What is published of a day agrees with itself: P(higher) with the quantiles, the drivers with the move."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.errors import ModelStoreError
+from tasks.forecasting.forecast import forecast_day, problem_of
+from tasks.labels import target_date
+from tasks.model_store.folder import FolderStore
+from tasks.model_store.protocol import Version
+from tasks.models import har
+from tasks.models.catalogue import BASELINE
+from tasks.models.forecaster import forecaster
+from tasks.quantiles import contradiction, probability_above_zero
+from tasks.registry import Horizons
+from tasks.storage.files import write_json
+from tests.conftest import Registry
+
+AS_OF = pd.Timestamp("2014-12-30")
+TRAINED = pd.Timestamp("2010-12-16")
+FAMILIES = (BASELINE, "drift", "ridge", "lightgbm")
+BANDS = {0.05: "p05", 0.1: "p10", 0.25: "p25", 0.5: "p50", 0.75: "p75", 0.9: "p90", 0.95: "p95"}
+DAYS = pd.DatetimeIndex(["2014-12-30", "2013-08-06", "2012-09-04", "2011-03-02"])
+
+
+@dataclass(frozen=True)
+class Market:
+    """What is known of every session, and a store with each family fitted on what was known by ``TRAINED``."""
+
+    features: pd.DataFrame
+    panel: pd.DataFrame
+    outcomes: pd.Series
+    registry: Registry
+    horizons: Horizons
+    versions: dict[str, Version]
+    folder: Path
+
+    def day(self, store: FolderStore, as_of: pd.Timestamp = AS_OF) -> tuple[pd.Series, pd.DataFrame]:
+        """The forecast and the drivers of one month from a day."""
+        known = self.features["date"] <= as_of
+        forecasts, drivers = forecast_day(
+            self.features[known].reset_index(drop=True),
+            self.panel[(self.panel["date"] <= as_of).to_numpy()].reset_index(drop=True),
+            store,
+            registry=self.registry.features,
+            horizons=self.horizons,
+            as_of=as_of,
+            data_snapshot="s",
+            code_version="c",
+        )
+        return forecasts.iloc[0], drivers
+
+    def served_by(self, family: str, folder: Path) -> FolderStore:
+        """A store of the same versions in which a family is champion."""
+        shutil.copytree(self.folder, folder)
+        store = FolderStore(folder)
+        store.promote(store.versions(family, "1m")[-1], run="tests")
+        return store
+
+
+@pytest.fixture(scope="module")
+def market(
+    features: pd.DataFrame,
+    panel: pd.DataFrame,
+    labels: pd.DataFrame,
+    registry: Registry,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Market:
+    horizons = registry.horizons.model_copy(
+        update={
+            "horizons": {"1m": registry.horizons.horizons["1m"]},
+            "champion_max_age_sessions": 5000,
+        }
+    )
+    problem = problem_of("1m", horizons)
+    shown = features[features["date"].between("2004-01-01", AS_OF)].reset_index(drop=True)
+    targets = labels[labels["horizon"] == "1m"].set_index("date")
+    known = targets[(targets["target_date"] <= TRAINED) & targets["reachable"]].index
+    production = registry.features.production()
+    columns = list(dict.fromkeys([*har.Har(problem).needs, "zl_ewma_volatility_99_pct", *production[:24]]))
+    rows = shown[shown["date"].isin(known) & shown["zl_ewma_volatility_99_pct"].notna()].reset_index(drop=True)
+    outcomes = targets["target_log_return"].reindex(rows["date"]).reset_index(drop=True)
+    folder = tmp_path_factory.mktemp("forecast_day")
+    store, versions = FolderStore(folder / "store"), {}
+    for family in FAMILIES:
+        model = forecaster(family)(problem)
+        model.fit(rows[columns], outcomes)
+        files = folder / family
+        files.mkdir()
+        model.save(files)
+        write_json(files / "calibration.json", {"quantiles": list(problem.quantiles), "log_width": 0.1})
+        metadata = {
+            "family": family,
+            "horizon": "1m",
+            "horizons": {"1m": problem.sessions},
+            "identity": family,
+            "run": "tests",
+            "trained_as_of": f"{TRAINED:%Y-%m-%d}",
+            "columns": columns,
+        }
+        versions[family] = store.add(files, metadata, {"coverage_80": 0.8})
+    return Market(shown, panel, outcomes, registry, horizons, versions, folder / "store")
+
+
+def own_probability_of_higher(row: pd.Series) -> float:
+    """That the price ends above the last one, read off the published quantiles by straight lines of log price."""
+    levels, prices = list(BANDS), [row[name] for name in BANDS.values()]
+    logs = np.log(np.array(prices) / row["last_price"])
+    return 1 - float(np.interp(0.0, logs, levels))
+
+
+@pytest.mark.parametrize("family", ["ridge", "lightgbm", "drift"])
+def test_p_higher_is_what_the_published_quantiles_say(family: str, market: Market, tmp_path: Path) -> None:
+    store = market.served_by(family, tmp_path / "store")
+    for day in DAYS:
+        row, _ = market.day(store, day)
+        assert row["family"] == family and not row["is_baseline"]
+        assert row["direction_probability"] == pytest.approx(own_probability_of_higher(row), abs=1e-9), day
+        assert (row["direction_probability"] > 0.5) == (row["p50"] > row["last_price"]), "the median's side"
+        assert row["conviction"] == pytest.approx(abs(2 * row["direction_probability"] - 1))
+
+
+def test_the_baseline_s_p_higher_is_the_share_of_past_moves_that_were_up(market: Market, tmp_path: Path) -> None:
+    row, _ = market.day(market.served_by(BASELINE, tmp_path / "store"))
+    up = sum(outcome > 0 for outcome in market.outcomes.dropna()) / market.outcomes.notna().sum()
+    assert row["p50"] == row["point"] == row["last_price"]
+    assert row["direction_probability"] == pytest.approx(up)
+    assert up != pytest.approx(1 - up), "an inverted share would be seen"
+
+
+def test_p_higher_rises_with_the_distribution_and_is_never_beyond_what_the_quantiles_bound() -> None:
+    levels = tuple(BANDS)
+    shape = np.array([-0.16, -0.12, -0.06, 0.0, 0.05, 0.11, 0.15])
+    shifts = np.linspace(-0.3, 0.3, 61)
+    found = probability_above_zero(shape + shifts[:, None], levels)
+    assert (np.diff(found) >= 0).all() and found[0] == 0.0 and found[-1] == 1.0
+    assert found[30] == pytest.approx(0.5)
+    for shift, up in zip(shifts, found, strict=True):
+        below = [level for level, value in zip(levels, shape + shift, strict=True) if value <= 0]
+        above = [level for level, value in zip(levels, shape + shift, strict=True) if value >= 0]
+        assert (not below or up <= 1 - below[-1] + 1e-12) and (not above or up >= 1 - above[0] - 1e-12)
+    # 0 lies a third of the way from the 25% quantile (-0.01) to the median (0.02): 1 - (0.25 + 0.25 / 3)
+    by_hand = probability_above_zero(np.array([[-0.2, -0.1, -0.01, 0.02, 0.1, 0.2, 0.3]]), levels)
+    assert by_hand[0] == pytest.approx(1 - (0.25 + 0.25 / 3))
+
+
+def test_drivers_add_up_to_the_forecast_less_the_last_price_in_cents(market: Market, tmp_path: Path) -> None:
+    store = market.served_by("ridge", tmp_path / "store")
+    for day in DAYS:
+        row, drivers = market.day(store, day)
+        assert drivers["served"].all() and set(drivers["family"]) == {"ridge"} and len(drivers) > 5
+        assert abs(row["point"] - row["last_price"]) > 1e-4, "nothing moved, so nothing is tested"
+        assert drivers["shap_cents_lb"].sum() == pytest.approx(row["point"] - row["last_price"], abs=1e-9)
+        now = market.features[market.features["date"] == day].iloc[0]
+        for told in drivers.to_dict("records"):
+            assert told["feature_value"] == now[told["feature"]] or np.isnan(now[told["feature"]])
+
+
+def test_drivers_of_boosted_trees_and_their_base_add_up_to_the_move_that_they_explain(
+    market: Market, tmp_path: Path
+) -> None:
+    store = market.served_by("lightgbm", tmp_path / "store")
+    for day in DAYS:
+        row, drivers = market.day(store, day)
+        model = store.versions("lightgbm", "1m")[-1].load(problem_of("1m", market.horizons))
+        told = model.explain(market.features[market.features["date"] == day]).iloc[0]
+        move = row["last_price"] * np.expm1(told.sum())
+        base = move * told["base"] / told.sum()
+        assert drivers["shap_cents_lb"].sum() + base == pytest.approx(move, abs=1e-9)
+        assert move == pytest.approx(row["point"] - row["last_price"], abs=1e-6), "the median that is served"
+
+
+def test_where_the_served_model_has_no_reasons_the_challenger_s_are_shown_as_not_served(
+    market: Market, tmp_path: Path
+) -> None:
+    row, drivers = market.day(market.served_by(BASELINE, tmp_path / "store"))
+    assert row["is_baseline"] and not drivers["served"].any()
+    assert set(drivers["model_version"]) == {"lightgbm/1m/v0001"}
+
+
+def test_a_row_of_the_day_by_hand(market: Market, tmp_path: Path) -> None:
+    """Of the ridge: bands are its own quantiles, widened by its calibration and brought to cents."""
+    row, _ = market.day(market.served_by("ridge", tmp_path / "store"))
+    model = market.versions["ridge"].load(problem_of("1m", market.horizons))
+    raw = model.predict_quantiles(market.features[market.features["date"] == AS_OF])[0]
+    close = market.panel.loc[market.panel["date"] == AS_OF, "zl_last"].item()
+    for value, name in zip(raw, BANDS.values(), strict=True):
+        assert row[name] == pytest.approx(close * np.exp(raw[3] + (value - raw[3]) * np.exp(0.1)), rel=1e-12)
+    assert row["point"] == row["p50"] and row["last_price"] == close
+    assert row["target_date"] == target_date(AS_OF, 21) and row["confidence"] == 0.8
+    assert row["model_version"] == "ridge/1m/v0001" and not row["degraded"] and row["degraded_reason"] is None
+
+
+@pytest.mark.parametrize("family", ["ridge", "lightgbm"])
+def test_a_p_higher_that_contradicts_its_own_quantiles_is_not_published_and_the_baseline_serves(
+    family: str, market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = market.served_by(family, tmp_path / "store")
+    kind = forecaster(family)
+    true = kind.direction_probability
+    monkeypatch.setattr(kind, "direction_probability", lambda self, quantiles: 1 - true(self, quantiles))
+    row, _ = market.day(store)
+    assert row["is_baseline"] and row["degraded"] and row["family"] == BASELINE
+    assert f"{family}/1m/v0001 cannot serve: {family}/1m/v0001: P(higher) is" in row["degraded_reason"]
+    assert "but its own 50% quantile is a move of" in row["degraded_reason"]
+
+
+def test_where_the_baseline_itself_tells_no_probability_nothing_is_published(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = market.served_by(BASELINE, tmp_path / "store")
+    monkeypatch.setattr(forecaster(BASELINE), "direction_probability", lambda self, quantiles: np.array([1.2]))
+    with pytest.raises(ModelStoreError, match=r"no_change/1m/v0001: P\(higher\) is 1\.2, which is no probability"):
+        market.day(store)
+
+
+@pytest.mark.parametrize(
+    ("higher", "move", "told"),
+    [
+        (0.51, 0.01, None),
+        (0.49, 0.01, "but its own 50% quantile is a move of +1.01%, so that it is at least 50%"),
+        (0.51, -0.01, "but its own 50% quantile is a move of -1.00%, so that it is at most 50%"),
+        (0.49, -0.01, None),
+        (0.56, 0.0, None),  # the share of past moves that were up, where the median is the last price
+        (0.74, 0.1, "but its own 25% quantile is a move of +5.13%, so that it is at least 75%"),
+        (0.76, 0.1, None),
+        (0.951, 0.1, "but its own 5% quantile is a move of -4.88%, so that it is at most 95%"),
+        (float("nan"), 0.0, "which is no probability"),
+        (-0.01, 0.0, "which is no probability"),
+    ],
+)
+def test_p_higher_is_within_what_the_quantiles_say(higher: float, move: float, told: str | None) -> None:
+    quantiles = np.array([-0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15]) + move
+    found = contradiction(higher, quantiles, tuple(BANDS))
+    assert found is None if told is None else found is not None and told in found
