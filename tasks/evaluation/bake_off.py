@@ -242,6 +242,9 @@ def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> 
     return {name: version for name, version in found.items() if version is not None}
 
 
+BOARD_OF_NONE = ("run", "trained_as_of", "horizon", "family", "model_version", "refusal")
+
+
 def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFrame:
     """The leaderboard of the training runs that the champions came from, read back from the store."""
     runs = {str(version.metadata["run"]) for version in champions.values()}
@@ -269,7 +272,8 @@ def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyTy
         }
         for version in versions
     ]
-    board = pd.DataFrame(rows)
+    # where no champion can be read there is no version to measure: a leaderboard of no row
+    board = pd.DataFrame(rows, columns=None if rows else [*BOARD_OF_NONE])
     # before the first scored fold nothing is measured: the figures are missing, not their columns
     board = board.reindex(
         columns=[*board, *(name for name in ("pinball_log_return", "skill_pct") if name not in board)]

@@ -37,6 +37,13 @@ TOLD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("slow_drip",)),
     ("30 days offline, then catch-up", "the next run asks for the whole gap", ("offline",)),
     ("upgrade from an earlier commit's data", "the new code reads it; no row is lost", ("upgrade",)),
+    ("a payload replaced while staging reads it", "none of it is used; the file is named; restored, it serves",
+     ("replaced_while_it_is_read",)),
+    ("a payload or sidecar lost in raw/", "the source is asked again for its dates; what is missing meanwhile is told",
+     ("lost_from_raw", "takes_the_lost_ones_place")),
+    ("a damaged snapshot or pointer of the warehouse",
+     "readers are told; the next run writes it again; no new warehouse takes the place of history",
+     ("damaged_snapshot", "damaged_pointer", "newest_snapshot_that_can_be_read", "history_can_be_read")),
 )  # fmt: skip
 seen: list[tuple[str, str, float, dict[str, object]]] = []
 
