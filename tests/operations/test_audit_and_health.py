@@ -301,6 +301,14 @@ def test_what_is_private_and_open_to_others_is_a_warning(run):
     assert (told["state"], f"chmod 700 {run.zones.home / 'prefect'}" in told["told"]) == ("warning", True)
 
 
+def test_a_folder_that_others_may_write_to_is_a_warning(run):
+    run.zones.models.mkdir()
+    run.zones.models.chmod(0o777)
+    told = take_health(run).checks.set_index("check").loc["permissions"]
+    assert told["state"] == "warning"
+    assert f"others may write to {run.zones.models}: chmod -R o-w {run.zones.home};" in told["told"]
+
+
 def test_a_home_of_recorded_payloads_is_judged_as_of_its_own_session(tmp_path, monkeypatch):
     from flows.health import open_health_here
 
