@@ -71,7 +71,7 @@ def judge(run: RunContext, came: Ingested, staged: Staged) -> Ingested:
     """What the source brought, after its payloads were read: a payload that nobody can read is no success."""
     from tasks.staging.arrivals import judged
 
-    after = judged(came, staged.quarantine, run.sources.source(came.source))
+    after = judged(came, staged.quarantine, run.sources.source(came.source), lost=staged.lost)
     if after != came:
         with about(source=came.source):
             log.warning("%s: %s; %s", after.source, after.status, after.message)

@@ -61,13 +61,13 @@ def write_exports(
     as_of: pd.Timestamp,
     inputs: str,
 ) -> dict[str, object]:
-    """Write the ten files and, last, ``manifest.json``; an export already made from these inputs is left alone.
+    """Write the ten files and, last, ``manifest.json``; an export already made from these inputs, and whole, is left.
 
     An earlier manifest goes first: between, no files are described that a kill left half replaced.
     """
     path = folder / "manifest.json"
     held = read_json(path)
-    if held and held["inputs"] == inputs and all((folder / name).exists() for name in held["files"]):
+    if held and held["inputs"] == inputs and all(_is(folder / name, told) for name, told in held["files"].items()):
         return held
     path.unlink(missing_ok=True)
     files = {}
@@ -98,6 +98,10 @@ def write_exports(
     }
     write_json(path, manifest)
     return manifest
+
+
+def _is(path: Path, told: dict[str, str]) -> bool:
+    return path.is_file() and sha256_of(path) == told["sha256"]
 
 
 def _retargeted(table: pa.Table, keys: pd.DataFrame) -> pa.Table:

@@ -89,6 +89,9 @@ def test_the_same_inputs_write_nothing_and_others_write_the_same_bytes(export, c
     assert {path.name: (path.stat().st_mtime_ns, sha256_of(path)) for path in copy.iterdir()} == before
     export(copy, inputs="2")
     assert {name: sha256_of(copy / name) for name in NAMES} == {name: before[name][1] for name in NAMES}
+    tamper(copy, "altered")
+    export(copy, inputs="2")
+    assert {name: sha256_of(copy / name) for name in NAMES} == {name: before[name][1] for name in NAMES}, "not healed"
 
 
 VICTIM = "zl_training_prod_allhistory_3m.parquet"

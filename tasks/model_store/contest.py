@@ -19,6 +19,7 @@ from tasks.training.bake_off import Judged
 from tasks.training.plan import Plan
 
 logger = logging.getLogger(__name__)
+BOARD_OF_NONE = ("run", "trained_as_of", "horizon", "family", "model_version", "refusal")
 
 
 def settle(
@@ -110,7 +111,8 @@ def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyTy
         }
         for version in versions
     ]
-    board = pd.DataFrame(rows)
+    # where no champion can be read there is no version to measure: a leaderboard of no row
+    board = pd.DataFrame(rows, columns=None if rows else [*BOARD_OF_NONE])
     # before the first scored fold nothing is measured: the figures are missing, not their columns
     board = board.reindex(
         columns=[*board, *(name for name in ("pinball_log_return", "skill_pct") if name not in board)]

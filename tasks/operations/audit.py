@@ -24,6 +24,7 @@ import pandas as pd
 
 from tasks.errors import CbiError
 from tasks.exports import file_name
+from tasks.model_store.champions import CHAMPIONS, HISTORY, standing
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
 from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
@@ -293,7 +294,7 @@ def _exports(run: RunContext, home: Zones) -> Iterator[Item]:
 
 def _warehouse_files(run: RunContext, home: Zones) -> Iterator[Item]:
     current = home.warehouse / "published" / "CURRENT"
-    named = current.read_text(encoding="utf-8").strip() if current.is_file() else ""
+    named = current.read_text(encoding="utf-8", errors="replace").strip() if current.is_file() else ""
     for path in _files(home.warehouse):
         place = path.relative_to(home.warehouse).as_posix()
         if place.startswith("published/") and path.suffix == ".duckdb":
@@ -301,12 +302,21 @@ def _warehouse_files(run: RunContext, home: Zones) -> Iterator[Item]:
         elif place == "cbi.duckdb.older":
             yield _item("warehouse", path, home, "daily", state="an older working file, set aside")
         elif place in ("cbi.duckdb", "cbi.duckdb.wal", "published/CURRENT") or place.startswith("billed/"):
-            yield _item("warehouse", path, home, "daily")
+            told: dict[str, Any] = {}
+            if place == "cbi.duckdb" and not _is_database(path):
+                told = {"state": "no DuckDB file; the next daily run says what to do", "advice": REPLACE}
+            yield _item("warehouse", path, home, "daily", **told)
         else:
             yield _stranger("warehouse", path, home)
     if named and not (home.warehouse / "published" / named).is_file():
         gone = f"warehouse/published/{named}"
         yield Item("warehouse", gone, "daily", state="CURRENT names it and it is gone", advice=REPLACE)
+
+
+def _is_database(path: Path) -> bool:
+    """Whether a file begins as DuckDB's do. It is not opened: who has it open shuts the next publish out."""
+    with path.open("rb") as handle:
+        return handle.read(12)[8:] == b"DUCK"
 
 
 def _warehouse_tables(run: RunContext) -> Iterator[Item]:
@@ -330,7 +340,11 @@ def _warehouse_tables(run: RunContext) -> Iterator[Item]:
         elif run.settings.warehouse != "duckdb":
             yield Item("warehouse tables", name, owner, rows=rows, columns=len(tables()[name].columns) or None)
         else:
-            read = warehouse.read(name)
+            try:
+                read = warehouse.read(name)
+            except CbiError as error:
+                yield Item("warehouse tables", name, owner, rows=rows, state=str(error)[:300], advice=REPLACE)
+                continue
             held, digest = read.to_pandas(), checksum(read, tables()[name].key)
             days = held[tables()[name].ordered_by] if tables()[name].ordered_by in DATES else pd.Series(dtype="object")
             span = _span(days.min(), days.max()) if len(days.dropna()) else {}
@@ -341,7 +355,12 @@ def _warehouse_tables(run: RunContext) -> Iterator[Item]:
 
 def _models(run: RunContext, home: Zones) -> Iterator[Item]:
     store = FolderStore(home.models)  # the files here; those on Cloud Storage are not ours to list
-    champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in store.history()}
+    try:
+        history = store.history()
+    except CbiError as error:
+        yield Item("models", "models/history.jsonl", "training", state=str(error)[:300], advice=REPLACE)
+        history = []
+    champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in history}
     inside: set[Path] = set()
     families = {*FAMILIES, *JOINT_FAMILIES, ENSEMBLE, BASELINE}
     for folder in sorted(home.models.glob("*/*/v[0-9]*")):
@@ -357,7 +376,10 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
             continue
         own = {"champions.json": "training", "history.jsonl": "training", "leakage_audit.json": "make proofs"}
         if path.parent == home.models and path.name in own:
-            yield _item("models", path, home, own[path.name])
+            told: dict[str, Any] = {}
+            if path.name == CHAMPIONS and history and read_json(path) != standing(history):
+                told = {"state": f"not what {HISTORY} says; the next training writes it again", "advice": REPLACE}
+            yield _item("models", path, home, own[path.name], **told)
         elif any(part.startswith(TEMPORARY) for part in path.parts):
             yield _item("models", path, home, "training", state="left by a killed writer")
         else:

@@ -364,8 +364,19 @@ def private_paths(zones: Zones) -> list[Path]:
 
 
 def _privacy(zones: Zones) -> tuple[str, str, str]:
-    open_ones = [path for path in private_paths(zones) if path.exists() and path.stat().st_mode & 0o077]
-    if not open_ones:
-        return "permissions", OK, "what is private is its owner's alone"
-    remedy = "; ".join(f"chmod {'700' if path.is_dir() else '600'} {in_shell(path)}" for path in open_ones)
-    return "permissions", WARNING, f"others may read {', '.join(map(str, open_ones))}: {remedy}"
+    """What others may read of what is private, and which of the home's folders they may write to."""
+    read = [path for path in private_paths(zones) if path.exists() and path.stat().st_mode & 0o077]
+    folders = [zones.home, *sorted(zones.home.iterdir())] if zones.home.is_dir() else []
+    written = [path for path in folders if path.is_dir() and path.stat().st_mode & 0o002 and path not in read]
+    told = []
+    if read:
+        remedy = "; ".join(f"chmod {'700' if path.is_dir() else '600'} {in_shell(path)}" for path in read)
+        told.append(f"others may read {', '.join(map(str, read))}: {remedy}")
+    if written:
+        told.append(
+            f"others may write to {', '.join(map(str, written))}: chmod -R o-w {in_shell(zones.home)}; "
+            "set `umask 022` or stricter before a run"
+        )
+    if told:
+        return "permissions", WARNING, ". ".join(told)
+    return "permissions", OK, "what is private is its owner's alone"

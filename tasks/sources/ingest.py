@@ -34,8 +34,10 @@ from tasks.sources.payloads import (
     adapter,
     described,
     digest_of,
+    is_whole,
     land,
     landed,
+    lost,
     newest_value,
     why_unreadable,
 )
@@ -246,7 +248,7 @@ def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, pr
             fetched_at = pd.Timestamp(edited, tz="UTC") + pd.Timedelta(days=1)
             held = [payload for payload in landed(zones, source, table) if payload.fetched_at == fetched_at]
             for fetched in adapter(spec).fetch(table, Window(spec.first_date, as_of), spec, http):
-                if not held:
+                if not held or not is_whole(held[0]):
                     held = [land(zones, source, fetched, spec, fetched_at=fetched_at)]
                 elif held[0].sha256 != digest_of(fetched):
                     raise RegistryError(
@@ -280,6 +282,11 @@ def _ask(
                 continue
             held = _continued(landed(zones, source, series), spec, http)
             wanted = window or Window(_window_start(held, spec), as_of)
+            gone = [payload for payload in held if payload.asked_from and not _is_there(payload)]
+            if gone := [] if window else lost(held, gone):
+                again = min(payload.asked_from or spec.first_date for payload in gone)
+                log.warning("%s/%s: %s is lost; its dates are asked for again", source, series, gone[0].path)
+                wanted = Window(min(wanted.start, again), as_of)
             if wanted.start <= wanted.end:  # an earlier session than what is stored needs nothing
                 try:
                     for payload in fetch_window(zones, source, spec, series, wanted, http):
@@ -295,6 +302,14 @@ def _ask(
                         log.warning("%s", failures[series])
             progress(number, len(chosen), series)
     return brought, failures
+
+
+def _is_there(payload: Payload) -> bool:
+    """Whether its file is there in its whole length; what is in it is compared when it is read."""
+    try:
+        return payload.path.stat().st_size == payload.bytes
+    except OSError:
+        return False
 
 
 def client(zones: Zones, source: str, spec: SourceSpec, limits: Limits | None = None) -> Http:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from importlib import import_module
@@ -142,7 +142,8 @@ def land(
 ) -> Payload:
     """Store a live payload and then its sidecar.
 
-    The same bytes as the newest payload of the folder, or of the same address, are not stored again.
+    The same bytes as the newest payload of the folder, or of the same address, are not stored again, unless that file
+    is lost or was altered since.
 
     Raises:
         SourceUnavailable: it echoes a key of ours and is no text that could be kept without it. Nothing was stored.
@@ -154,7 +155,12 @@ def land(
     held = landed(zones, source, fetched.series)
     for newest in (held[-1:], [payload for payload in held if payload.url == url][-1:]):
         if newest and newest[0].sha256 == digest:
-            if isinstance(content, Path):
+            if not is_whole(newest[0]) and newest[0].path.is_relative_to(folder):
+                log.warning("%s was lost or altered; the same arrived again and takes its place", newest[0].path)
+                move_into(content, newest[0].path) if isinstance(content, Path) else write_bytes(
+                    newest[0].path, content
+                )
+            elif isinstance(content, Path):
                 content.unlink()
             return newest[0]
     # microseconds keep two fetches of one second apart: a landed file is never written over
@@ -303,13 +309,39 @@ def verify(payload: Payload) -> None:
     """Refuse a file that is not the one that was landed.
 
     Raises:
-        ManifestMismatch: its hash differs from the sidecar's.
+        ManifestMismatch: its hash differs from the sidecar's. FileNotFoundError: it is gone.
     """
     digest = sha256_of(payload.path)
     if digest != payload.sha256:
+        again = (
+            "" if payload.day_known_only else f", or delete it: `python -m flows.ingest {payload.source}` asks again"
+        )
         raise ManifestMismatch(
             f"{payload.path}: sha256 {digest[:12]}, landed as {payload.sha256[:12]}; the file was altered, restore it"
+            f"{again}"
         )
+
+
+def is_whole(payload: Payload) -> bool:
+    """Whether its file is there and the one that was landed."""
+    return payload.path.is_file() and sha256_of(payload.path) == payload.sha256
+
+
+def lost(held: Iterable[Payload], gone: Collection[Payload]) -> list[Payload]:
+    """Of the payloads held those that are ``gone`` and of which no sound one fetched later answers the same dates."""
+    sound = [payload for payload in held if payload not in gone and payload.asked_from]
+    return [
+        payload
+        for payload in gone
+        if not any(
+            later.series == payload.series
+            and later.fetched_at > payload.fetched_at
+            and payload.asked_from
+            and later.asked_from
+            and later.asked_from <= payload.asked_from
+            for later in sound
+        )
+    ]
 
 
 def read_sidecar(path: Path) -> Payload:

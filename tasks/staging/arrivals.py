@@ -6,6 +6,8 @@ payloads becomes part of the source's status, for live and recorded origins alik
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from tasks.registry import SourceSpec
@@ -15,17 +17,22 @@ from tasks.sources.payloads import PART, RECORD, Payload
 PAYLOAD = "payload"  # the quarantine's rule for a payload that cannot be used at all
 
 
-def judged(came: Ingested, quarantine: pd.DataFrame, spec: SourceSpec) -> Ingested:
+def judged(
+    came: Ingested, quarantine: pd.DataFrame, spec: SourceSpec, *, lost: Mapping[str, str] | None = None
+) -> Ingested:
     """``came`` with every payload of this run that could not be read, wholly or in part, as a failure.
 
     A folder of which the newest payload is unreadable fails; an older one of it is a failure of its own, by its name.
     Records that were refused singly are a note. A recorded folder that is never asked live (a sample of an outage, an
     older format) fails only where the source's other folders brought nothing either.
+
+    Args:
+        lost: payloads of any run that cannot be read any more, and why: what they told is missing now.
     """
     found = _refused(quarantine)
     if found.empty:
         return came
-    failures: dict[str, str] = {}
+    failures = dict(lost or {})
     notes: list[str] = []
     newest = {payload.series: payload for payload in came.brought}  # in the order of their fetch, the last one stays
     sound = [payload for payload in came.brought if _why(found, payload, PAYLOAD) is None]

@@ -101,6 +101,8 @@ class ParsedPayloads:
         self._made_by = fingerprint(spec.model_dump(mode="json"), code)
         self._kept = self._load()
         self._changed = False
+        self.unreadable: dict[Path, str] = {}
+        """Files that are not what was landed, or cannot be read, and why; they may be tomorrow."""
 
     def read(self, named: Sequence[tuple[str, Payload]], reading: Reading) -> Judged:
         """The rows of all payloads; read and judged are only those that were not before."""
@@ -131,6 +133,7 @@ class ParsedPayloads:
             fresh.sort(key=lambda n: (payloads[n].fetched_at, n))
             for start in range(0, len(fresh), AT_ONCE):
                 unreadable += self._read_more(named, fresh[start : start + AT_ONCE], reading, stats)
+        self.unreadable = {payloads[number].path: why for number, why in unreadable}
         return self._together(named, stats, unreadable)
 
     def keep(self) -> None:
@@ -218,7 +221,7 @@ class ParsedPayloads:
         for number in numbers:
             payload, reason = named[number][1], ""
             try:
-                rows = reading.parse(payload)
+                rows = _unreplaced(payload, stats[number], reading)
                 if "refused" in rows:
                     lost = rows["refused"].notna()
                     part = rows.loc[lost].assign(at=at)[list(NO_PARTS)].astype(NO_PARTS.dtypes)
@@ -396,6 +399,19 @@ def _state_of(path: Path) -> tuple[int, int, int]:
     """Size and times of a file: whoever alters it cannot set back the last one."""
     state = path.stat()
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
+def _unreplaced(payload: Payload, state: tuple[int, int, int], reading: Reading) -> pd.DataFrame:
+    """The rows of a payload whose file has been as it was verified until they were read.
+
+    Raises:
+        SchemaDrift: the adapter cannot read it. OSError: another file took its place meanwhile, readable or not.
+    """
+    try:
+        return reading.parse(payload)
+    finally:
+        if _state_of(payload.path) != state:
+            raise OSError(f"{payload.path} was replaced while it was read; the next run reads it again")
 
 
 def _identity(payload: Payload | object) -> tuple[str, str, str, pd.Timestamp]:

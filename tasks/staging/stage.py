@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,6 +54,8 @@ class Staged:
     payloads: int
     changed: bool
     documents: pd.DataFrame | None = None
+    lost: Mapping[str, str] | None = None
+    """Of payloads whose file cannot be read any more, and of which no later one answers the same dates, why."""
 
 
 def stage_payloads(
@@ -411,11 +413,12 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         parsed = ParsedPayloads(target.parent / "parsed", spec, code=code)
         observations, quarantine = stage_payloads(source, spec, held, through=through, parsed=parsed)
         parsed.keep()
-        documents = None
+        documents, unreadable = None, dict(parsed.unreadable)
         if spec.kind == "documents":
             parsed = ParsedPayloads(target.parent / "parsed_documents", spec, code=code)
             documents, unfit = stage_documents(source, spec, named(held), through=through, parsed=parsed)
             parsed.keep()
+            unreadable |= parsed.unreadable
             quarantine = _finish([quarantine, unfit] if len(unfit) else [quarantine], QUARANTINE)
             write_parquet(texts, documents)
         write_parquet(refused, quarantine)
@@ -424,14 +427,16 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         write_json(
             state_path,
             {
-                "inputs": inputs,
+                "inputs": "" if unreadable else inputs,  # the next run looks again at what could not be read
                 "through": through.isoformat(),
                 "observations": len(observations),
                 "quarantined": len(quarantine),
                 "files": {path.name: sha256_of(path) for path in written},
             },
         )
-        return Staged(source, observations, quarantine, len(held), changed=True, documents=documents)
+        gone = [payload for payload in held if payload.path in unreadable]
+        lost = {f"{p.series}/{p.path.name}": unreadable[p.path] for p in raw.lost(held, gone)}
+        return Staged(source, observations, quarantine, len(held), changed=True, documents=documents, lost=lost)
 
 
 def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None, dict[str, str]]:

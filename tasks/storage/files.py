@@ -231,6 +231,8 @@ class Identity:
         held = read_json(path.with_name(path.name + ".manifest.json"))
         if not held or not path.exists() or path.stat().st_size != held.get("bytes"):
             return None
+        if sha256_of(path) != held.get("sha256"):  # as long as it was, and not what it was
+            return None
         return Identity(inputs=held["inputs"], rows=held["rows"])
 
 

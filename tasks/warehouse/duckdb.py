@@ -66,6 +66,11 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split("\n\nLINE ")[0].split())
 
 
+def _is_damage(error: duckdb.Error) -> bool:
+    """Whether the engine met a damaged file, rather than a statement that it cannot run."""
+    return "corrupt" in str(error).casefold() or isinstance(error, duckdb.IOException)
+
+
 def _revision(file: Path) -> tuple[str, int] | None:
     """The database and revision that a warehouse file bears; None where it bears none yet, or cannot be read."""
     try:
@@ -123,7 +128,7 @@ class DuckDbWarehouse:
                     changed[name] += self._withdraw(connection, table_named(name), tables[name], pd.Timestamp(session))
             wanted = self._views(connection, as_of=as_of, staging=staging)
             snapshot = self._commit(connection, any(changed.values()), wanted)
-            switched = snapshot != self._current()
+            switched = snapshot != self._current() or not self._is_sound(snapshot)
             if switched:
                 self._copy(connection, snapshot)
                 write_bytes(self._pointer, f"{snapshot}\n".encode())
@@ -150,7 +155,7 @@ class DuckDbWarehouse:
                 connection.execute("SET TimeZone = 'UTC'")
                 yield connection
             except duckdb.Error as error:
-                if "corrupt" in str(error).casefold() or isinstance(error, duckdb.IOException):
+                if _is_damage(error):
                     raise WarehouseError(self._unreadable(error)) from None
                 raise WarehouseError(f"{self._file}: {one_line(error)}. Readers keep the last snapshot") from None
             finally:
@@ -160,14 +165,23 @@ class DuckDbWarehouse:
         """Put the published snapshot in the place of a writer's file that is lost or older than it.
 
         Raises:
-            WarehouseError: the writer's file is of another warehouse: neither may replace the other.
+            WarehouseError: the writer's file is of another warehouse: neither may replace the other. Or it is gone, and
+                what was published cannot be read.
         """
-        left = sorted(path.name for path in self._folder.glob("*.duckdb"))
-        current = self._current() or next(reversed(left), None)
-        published = _revision(self._folder / current) if current else None
+        snapshots = sorted((path.name for path in self._folder.glob("*.duckdb")), reverse=True)
+        snapshots.sort(key=lambda name: name != self._current())  # the one that readers have, then the newest
+        read = ((name, _revision(self._folder / name)) for name in snapshots)
+        current, published = next(((name, told) for name, told in read if told), (None, None))
+        own_there = self._file.exists() and self._file.stat().st_size  # DuckDB takes an empty file for a new warehouse
+        if snapshots and current is None and not own_there:
+            raise WarehouseError(
+                f"{self._file} is gone, and none of the snapshots in {self._folder} can be read: a new warehouse would "
+                f"take the place of all history. Restore one of them from a backup; to begin without, "
+                f"`mv {in_shell(self._folder)} {in_shell(f'{self._folder}.bad')}`. Then run again"
+            )
         if current is None or published is None:
             return
-        if self._file.exists() and self._file.stat().st_size:  # DuckDB takes an empty file for a new warehouse
+        if own_there:
             own = _revision(self._file)
             if own is None or (own[0] == published[0] and own[1] >= published[1]):
                 return
@@ -315,10 +329,10 @@ class DuckDbWarehouse:
     def _current(self) -> str | None:
         """Name of the snapshot readers see, if it is there."""
         try:
-            name = self._pointer.read_text(encoding="utf-8").strip()
+            name = self._pointer.read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
             return None
-        return name if name and (self._folder / name).is_file() else None
+        return name if name and name == Path(name).name and (self._folder / name).is_file() else None
 
     def _copy(self, connection: DuckDBPyConnection, snapshot: str) -> None:
         """A compact copy; reading every block for it also proves them sound before readers get them."""
@@ -329,6 +343,17 @@ class DuckDbWarehouse:
             connection.execute("DETACH snapshot")
 
         write_atomically(self._folder / snapshot, copy_to)
+
+    def _is_sound(self, snapshot: str) -> bool:
+        """Whether every block of a snapshot can be read, as its checksums tell; one that cannot is written again."""
+        try:
+            with duckdb.connect(str(self._folder / snapshot), read_only=True, config=OFFLINE) as held:
+                for table in self._columns(held):
+                    held.execute(f"SELECT BIT_XOR(HASH(rows)) FROM {_quoted(table)} AS rows").fetchall()  # noqa: S608
+        except duckdb.Error as error:
+            log.warning("the snapshot %s was damaged (%s); it is written again", snapshot, one_line(error))
+            return False
+        return True
 
     def _drop_old_snapshots(self, current: str) -> None:
         """Keep the newest ones. A process that has an older one open goes on reading it."""
@@ -349,7 +374,7 @@ class DuckDbWarehouse:
             try:
                 return to_frame(connection.sql(translated).to_arrow_table())
             except duckdb.Error as error:
-                raise WarehouseError(one_line(error)) from None
+                raise WarehouseError(self._unread(one_line(error)) if _is_damage(error) else one_line(error)) from None
 
     def is_published(self) -> bool:
         """Whether there is anything to read yet."""
@@ -359,13 +384,16 @@ class DuckDbWarehouse:
         """All rows of a published table, in the table's types and no certain order.
 
         Raises:
-            WarehouseError: no such table is published.
+            WarehouseError: no such table is published, or it cannot be read.
         """
         with self._reader() as connection:
             types = self._columns(connection).get(table)
             if types is None:
                 raise WarehouseError(f"{table} is not published under {self._zones.home}; `make demo` publishes")
-            rows = connection.sql(f"SELECT * FROM {_quoted(table)}").to_arrow_table()  # noqa: S608 quoted names
+            try:
+                rows = connection.sql(f"SELECT * FROM {_quoted(table)}").to_arrow_table()  # noqa: S608 quoted names
+            except duckdb.Error as error:
+                raise WarehouseError(self._unread(one_line(error))) from None
             return rows.cast(pa.schema([(name, ARROW[kind]) for name, kind in types.items()]))
 
     def row_counts(self) -> dict[str, int]:
@@ -380,7 +408,11 @@ class DuckDbWarehouse:
                 try:
                     counts[name] = int(connection.execute(f"SELECT COUNT(*) FROM {_quoted(name)}").fetchall()[0][0])  # noqa: S608
                 except duckdb.Error as error:
-                    raise WarehouseError(f"{name}: {one_line(error)}. Run `python -m flows.daily`") from None
+                    raise WarehouseError(
+                        self._unread(one_line(error))
+                        if _is_damage(error)
+                        else f"{name}: {one_line(error)}. Run `python -m flows.daily`"
+                    ) from None
         return counts
 
     @contextmanager
@@ -404,9 +436,12 @@ class DuckDbWarehouse:
                 return duckdb.connect(str(self._folder / name), read_only=True, config=OFFLINE)
             except duckdb.Error as error:
                 reason = one_line(error)
-        raise WarehouseError(
-            f"the snapshot that {self._pointer} names cannot be read ({reason}); "
-            f"delete {self._pointer} and run `python -m flows.daily`"
+        raise WarehouseError(self._unread(reason))
+
+    def _unread(self, reason: str) -> str:
+        return (
+            f"the snapshot that {self._pointer} names cannot be read ({reason}); the next `python -m flows.daily` "
+            "writes it again, from the warehouse's working file"
         )
 
 

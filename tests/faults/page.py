@@ -51,6 +51,29 @@ TOLD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
      ("counts_everything",)),
     ("30 days offline, then catch-up", "the next run asks for the whole gap", ("offline",)),
     ("upgrade from an earlier commit's data", "the new code reads it; no row is lost", ("upgrade",)),
+    ("a payload replaced while staging reads it", "none of it is used; the file is named; restored, it serves",
+     ("replaced_while_it_is_read",)),
+    ("a payload or sidecar lost in raw/", "the source is asked again for its dates; what is missing meanwhile is told",
+     ("lost_from_raw", "takes_the_lost_ones_place")),
+    ("a damaged snapshot or pointer of the warehouse",
+     "readers are told; the next run writes it again; no new warehouse takes the place of history",
+     ("damaged_snapshot", "damaged_pointer", "newest_snapshot_that_can_be_read", "history_can_be_read")),
+    ("every kind of file under CBI_HOME cut, zeroed, emptied, deleted, one at a time",
+     "the run makes it again, or names it with the remedy, which works; health and audit end with a code",
+     ("damaged_file_of",)),
+    ("SIGSTOP of a run for two minutes, then SIGCONT", "a second run names the lock; the first goes on and ends well",
+     ("stopped_run_goes_on",)),
+    ("ten daily runs at once", "each ends well or names the lock that it waited for; one set of rows",
+     ("ten_daily_runs",)),
+    ("200 queued ingests of one source", "each waits for the one before; one payload, its rows once",
+     ("two_hundred_queued",)),
+    ("5,000 payloads of one series; 2,000 days of forecasts", "the same forecasts; time and memory stay bounded",
+     ("home_that_has_grown",)),
+    ("the clock moved by a day or back by an hour in a run", "no value of the future; a revision counts from its next "
+     "fetch at the latest", ("clock_moved_between",)),
+    ("umask 077 and 000", "what is private stays private; others who may write are told", ("under_a_umask",)),
+    ("a source refuses and echoes our key", "the key is in no file of the home, Prefect's database and the bundle "
+     "among them", ("echoes_it",)),
 )  # fmt: skip
 seen: list[tuple[str, str, float, dict[str, object]]] = []
 

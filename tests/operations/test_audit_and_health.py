@@ -121,6 +121,26 @@ def test_the_audit_names_what_was_staged_and_changed_since(run):
     assert changed["state"].iloc[0].startswith("not the file that was written")
 
 
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("models/champions.json", "not what history.jsonl says"),
+        ("models/history.jsonl", "line 1 is not readable"),
+        ("warehouse/cbi.duckdb", "no DuckDB file"),
+        ("warehouse/published/CURRENT", "cannot be read"),
+    ],
+)
+def test_a_zeroed_file_that_others_hang_on_is_named_and_the_rest_is_told(run, tmp_path, file, told):
+    planted(run, tmp_path)
+    open_warehouse(run.settings).publish({}, as_of=run.as_of, staging=tmp_path / "none")
+    sound = take_inventory(run)
+    (run.zones.home / file).write_bytes(bytes((run.zones.home / file).stat().st_size))
+    found = take_inventory(run)
+    new = found[~found["state"].isin(sound["state"])]
+    assert new["state"].str.contains(told).any() and (new["advice"] == "replace").any()
+    assert set(sound["zone"]) <= set(found["zone"])
+
+
 def test_the_command_ends_with_1_when_something_is_to_be_done(run, tmp_path, monkeypatch, capsys):
     from flows.audit import main
 
@@ -280,6 +300,14 @@ def test_what_is_private_and_open_to_others_is_a_warning(run):
     (run.zones.home / "prefect").chmod(0o755)
     told = take_health(run).checks.set_index("check").loc["permissions"]
     assert (told["state"], f"chmod 700 {run.zones.home / 'prefect'}" in told["told"]) == ("warning", True)
+
+
+def test_a_folder_that_others_may_write_to_is_a_warning(run):
+    run.zones.models.mkdir()
+    run.zones.models.chmod(0o777)
+    told = take_health(run).checks.set_index("check").loc["permissions"]
+    assert told["state"] == "warning"
+    assert f"others may write to {run.zones.models}: chmod -R o-w {run.zones.home};" in told["told"]
 
 
 def test_a_home_of_recorded_payloads_is_judged_as_of_its_own_session(tmp_path, monkeypatch):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -37,7 +39,7 @@ def test_readers_see_the_newest_snapshot_and_two_are_kept(publish, warehouse, zo
 def test_a_snapshot_that_went_missing_is_made_again(publish, warehouse, zones, forecasts):
     name = publish({FORECASTS: forecasts({})}).snapshot
     (zones.warehouse / "published" / name).unlink()
-    with pytest.raises(WarehouseError, match=r"CURRENT names cannot be read .* run `python -m flows.daily`"):
+    with pytest.raises(WarehouseError, match=r"CURRENT names cannot be read .* next `python -m flows.daily` writes it"):
         warehouse.query("SELECT 1")
     assert publish({FORECASTS: forecasts({})}).switched
     assert warehouse.query(f"SELECT point FROM {FORECASTS}")["point"].tolist() == [51.0]
@@ -150,3 +152,87 @@ def test_the_working_file_of_another_warehouse_is_refused_with_the_remedy(
     subprocess.run(str(refusal.value).split("`")[1], shell=True, check=True)
     publish({FORECASTS: forecasts({"horizon": "12m"})})
     assert set(warehouse.query(f"SELECT horizon FROM {FORECASTS}")["horizon"]) == {"1m", "12m"}
+
+
+def half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zeros(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def zeros_in_the_middle(path: Path) -> None:
+    """One block of the table's own rows, behind the headers: a file that opens."""
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 3 * 4096] + bytes(len(whole) - 6 * 4096) + whole[-3 * 4096 :])
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("damage", [half, zeros, zeros_in_the_middle, emptied, Path.unlink])
+def test_a_damaged_snapshot_is_told_and_written_again_by_the_next_publish(
+    publish, warehouse, zones, forecasts, record_property, damage
+):
+    snapshot = publish({FORECASTS: forecasts({})}).snapshot
+    damage(zones.warehouse / "published" / snapshot)
+    with pytest.raises(WarehouseError, match=r"CURRENT names cannot be read .* next `python -m flows.daily` writes it"):
+        warehouse.query(f"SELECT * FROM {FORECASTS}")
+    began = time.monotonic()
+    again = publish({FORECASTS: forecasts({})})
+    record_property("healed_s", time.monotonic() - began)
+    assert again.snapshot == snapshot and again.switched, "nothing new, and yet it is written"
+    assert warehouse.query(f"SELECT point FROM {FORECASTS}")["point"].tolist() == [51.0]
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("pointer", [b"", b"\0" * 25, b"\xff\xfe", b"../../elsewhere.duckdb", None])
+def test_a_damaged_pointer_is_told_and_written_again_by_the_next_publish(
+    publish, warehouse, zones, forecasts, record_property, pointer
+):
+    publish({FORECASTS: forecasts({})})
+    current = zones.warehouse / "published" / "CURRENT"
+    current.unlink() if pointer is None else current.write_bytes(pointer)
+    with pytest.raises(WarehouseError, match="nothing is published" if pointer is None else "CURRENT names cannot be"):
+        warehouse.query("SELECT 1")
+    began = time.monotonic()
+    publish({FORECASTS: forecasts({})})
+    record_property("healed_s", time.monotonic() - began)
+    assert warehouse.query(f"SELECT point FROM {FORECASTS}")["point"].tolist() == [51.0]
+
+
+@pytest.mark.faults
+def test_without_its_working_file_the_newest_snapshot_that_can_be_read_is_gone_on_from(
+    publish, warehouse, zones, forecasts
+):
+    publish({FORECASTS: forecasts({})})
+    newest = publish({FORECASTS: forecasts({"horizon": "1m"})}).snapshot
+    (zones.warehouse / "cbi.duckdb").unlink()
+    zeros(zones.warehouse / "published" / newest)
+    publish({FORECASTS: forecasts({"horizon": "3m"})})
+    assert set(warehouse.query(f"SELECT horizon FROM {FORECASTS}")["horizon"]) == {"1w", "3m"}
+
+
+@pytest.mark.faults
+def test_where_nothing_of_the_history_can_be_read_no_new_warehouse_takes_its_place(
+    publish, warehouse, zones, forecasts
+):
+    kept = zones.warehouse / "published" / publish({FORECASTS: forecasts({})}).snapshot
+    backup = kept.read_bytes()
+    (zones.warehouse / "cbi.duckdb").unlink()
+    zeros(kept)
+    with pytest.raises(WarehouseError, match=r"place of all history\. Restore one of them") as refusal:
+        publish({FORECASTS: forecasts({"horizon": "1m"})})
+    damaged = kept.read_bytes()
+    kept.write_bytes(backup)
+    publish({FORECASTS: forecasts({"horizon": "1m"})})
+    assert set(warehouse.query(f"SELECT horizon FROM {FORECASTS}")["horizon"]) == {"1w", "1m"}
+    (zones.warehouse / "cbi.duckdb").unlink()
+    for path in (zones.warehouse / "published").glob("*.duckdb"):
+        path.write_bytes(damaged)
+    subprocess.run(str(refusal.value).split("`")[1], shell=True, check=True)
+    publish({FORECASTS: forecasts({"horizon": "1m"})})
+    assert set(warehouse.query(f"SELECT horizon FROM {FORECASTS}")["horizon"]) == {"1m"}
