@@ -343,7 +343,7 @@ def _warehouse_tables(run: RunContext) -> Iterator[Item]:
             try:
                 read = warehouse.read(name)
             except CbiError as error:
-                yield Item("warehouse tables", name, owner, rows=rows, state=str(error)[:300], advice=REPLACE)
+                yield Item("warehouse tables", name, owner, rows=rows, state=quoted(str(error), most=300), advice=REPLACE)
                 continue
             held, digest = read.to_pandas(), checksum(read, tables()[name].key)
             days = held[tables()[name].ordered_by] if tables()[name].ordered_by in DATES else pd.Series(dtype="object")
@@ -358,7 +358,7 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
     try:
         history = store.history()
     except CbiError as error:
-        yield Item("models", "models/history.jsonl", "training", state=str(error)[:300], advice=REPLACE)
+        yield Item("models", "models/history.jsonl", "training", state=quoted(str(error), most=300), advice=REPLACE)
         history = []
     champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in history}
     inside: set[Path] = set()
