@@ -72,13 +72,8 @@ TOLD: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("the clock moved by a day or back by an hour in a run", "no value of the future; a revision counts from its next "
      "fetch at the latest", ("clock_moved_between",)),
     ("umask 077 and 000", "what is private stays private; others who may write are told", ("under_a_umask",)),
-<<<<<<< HEAD
-    ("a source refuses and echoes our key", "the key is in no file of the home, Prefect's database and the bundle "
-     "among them", ("echoes_it",)),
-=======
     ("a source refuses and echoes our key", "no file of the home has it, nor Prefect's database, nor the bundle",
      ("echoes_it",)),
->>>>>>> sweep/main
 )  # fmt: skip
 seen: list[tuple[str, str, float, dict[str, object]]] = []
 

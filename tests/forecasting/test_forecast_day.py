@@ -10,8 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+<<<<<<< HEAD
 from tasks.errors import ModelStoreError
 from tasks.forecasting.forecast import forecast_day, problem_of
+=======
+from tasks.calendar import sessions
+from tasks.day import InputNotes
+from tasks.errors import ModelStoreError, StaleSource
+from tasks.forecasting.forecast import contradiction, forecast_day, problem_of
+>>>>>>> mutants/main
 from tasks.labels import target_date
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
@@ -42,18 +49,28 @@ class Market:
     versions: dict[str, Version]
     folder: Path
 
-    def day(self, store: FolderStore, as_of: pd.Timestamp = AS_OF) -> tuple[pd.Series, pd.DataFrame]:
+    def day(
+        self,
+        store: FolderStore,
+        as_of: pd.Timestamp = AS_OF,
+        *,
+        features: pd.DataFrame | None = None,
+        panel: pd.DataFrame | None = None,
+        max_age: int = 5000,
+        notes: InputNotes | None = None,
+    ) -> tuple[pd.Series, pd.DataFrame]:
         """The forecast and the drivers of one month from a day."""
-        known = self.features["date"] <= as_of
+        features, panel = (self.features if features is None else features), (self.panel if panel is None else panel)
         forecasts, drivers = forecast_day(
-            self.features[known].reset_index(drop=True),
-            self.panel[(self.panel["date"] <= as_of).to_numpy()].reset_index(drop=True),
+            features[features["date"] <= as_of].reset_index(drop=True),
+            panel[(panel["date"] <= as_of).to_numpy()].reset_index(drop=True),
             store,
             registry=self.registry.features,
-            horizons=self.horizons,
+            horizons=self.horizons.model_copy(update={"champion_max_age_sessions": max_age}),
             as_of=as_of,
             data_snapshot="s",
             code_version="c",
+            notes=notes,
         )
         return forecasts.iloc[0], drivers
 
@@ -73,12 +90,7 @@ def market(
     registry: Registry,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Market:
-    horizons = registry.horizons.model_copy(
-        update={
-            "horizons": {"1m": registry.horizons.horizons["1m"]},
-            "champion_max_age_sessions": 5000,
-        }
-    )
+    horizons = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
     problem = problem_of("1m", horizons)
     shown = features[features["date"].between("2004-01-01", AS_OF)].reset_index(drop=True)
     targets = labels[labels["horizon"] == "1m"].set_index("date")
@@ -240,3 +252,58 @@ def test_p_higher_is_within_what_the_quantiles_say(higher: float, move: float, t
     quantiles = np.array([-0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15]) + move
     found = contradiction(higher, quantiles, tuple(BANDS))
     assert found is None if told is None else found is not None and told in found
+
+
+def test_a_champion_is_too_old_the_session_after_its_limit(market: Market, tmp_path: Path) -> None:
+    store = market.served_by("ridge", tmp_path / "store")
+    age = len(sessions(TRAINED, AS_OF)) - 1
+    assert market.day(store, max_age=age)[0]["degraded_reason"] is None
+    row, _ = market.day(store, max_age=age - 1)
+    assert row["family"] == "ridge" and row["degraded"]
+    assert row["degraded_reason"] == f"the model was trained {age} sessions ago (limit {age - 1})"
+
+
+def test_an_old_close_degrades_and_no_close_stops(market: Market, tmp_path: Path) -> None:
+    store = market.served_by("ridge", tmp_path / "store")
+    last = market.panel["date"] == AS_OF
+    aged = market.panel.assign(zl_last__age_days=market.panel["zl_last__age_days"].mask(last, 3.0))
+    assert market.day(store, panel=aged)[0]["degraded_reason"] == "the last ZL close is 3 day(s) old"
+    gone = aged.assign(zl_last=aged["zl_last"].mask(last))
+    with pytest.raises(StaleSource, match=r"yahoo: ZL=F: newest close is 3 days before 2014-12-30"):
+        market.day(store, panel=gone)
+
+
+def test_an_unconfirmed_close_degrades_every_forecast(market: Market, tmp_path: Path) -> None:
+    notes = InputNotes(unconfirmed={"yahoo ZL=F": "the bar repeats"})
+    for family in ("ridge", BASELINE):
+        row, _ = market.day(market.served_by(family, tmp_path / family), notes=notes)
+        assert row["degraded_reason"] == "the close of yahoo ZL=F is unconfirmed: the bar repeats"
+
+
+def test_a_champion_that_lacks_an_input_gives_way_to_the_newest_baseline_that_is_not_of_the_future(
+    market: Market, tmp_path: Path
+) -> None:
+    store = market.served_by("ridge", tmp_path / "store")
+    held = market.versions[BASELINE]
+    for day in ("2011-01-14", "2016-01-04"):
+        metadata = {**held.metadata, "trained_as_of": day, "identity": day}
+        store.add(market.folder.parent / BASELINE, metadata, {"coverage_80": 0.7})
+    blind = market.features.assign(vix=market.features["vix"].mask(market.features["date"] == AS_OF))
+    row, _ = market.day(store, features=blind)
+    assert row["model_version"] == "no_change/1m/v0002" and row["confidence"] == 0.7
+    assert row["is_baseline"] and row["degraded"]
+    assert row["degraded_reason"].startswith("ridge/1m/v0001 cannot serve: no forecast without vix; `python -m")
+    lost, _ = market.day(store, features=market.features.drop(columns="vix"))
+    assert "the feature table no longer has ['vix']" in lost["degraded_reason"]
+    shutil.rmtree(store.folder / "ridge")
+    assert market.day(store)[0]["degraded_reason"].startswith("the champion cannot serve: ")
+    shutil.rmtree(store.folder / BASELINE)
+    with pytest.raises(ModelStoreError, match="was promoted but is gone"):
+        market.day(store)
+
+
+def test_without_a_champion_that_was_trained_by_the_day_nothing_is_forecast(market: Market, tmp_path: Path) -> None:
+    store = market.served_by("ridge", tmp_path / "store")
+    assert market.day(store, TRAINED)[0]["family"] == "ridge"
+    with pytest.raises(StaleSource, match="no champion for 1m trained by 2010-12-15"):
+        market.day(store, TRAINED - pd.Timedelta(days=1))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from tasks.calendar import sessions
 from tasks.day import InputNotes
@@ -49,6 +50,46 @@ def test_a_source_that_is_gone_is_named_with_the_inputs_that_are_lost() -> None:
     assert reasons(features()) == []
     assert reasons(features(cot_a=30)) == [], "one of three, and one of seven, is not yet worth a word"
     assert reasons(features(cot_a=30, cot_c=30)) == ["cftc: 2 of 3 inputs are missing (cot_a, cot_c)"]
+
+
+def test_a_fifth_of_the_inputs_and_half_of_a_source_may_be_lost_and_no_more() -> None:
+    both = FeatureRegistry(
+        categories={
+            "pairs": {f"pair_{n}": entry("yahoo X", "fred Y") for n in range(8)},
+            "own": {"own_a": entry("cftc"), "own_b": entry("cftc")},
+        }
+    )
+    names = list(both.features)
+    whole = pd.DataFrame({"date": DAYS} | dict.fromkeys(names, 1.0))
+
+    def told(*gone: str) -> list[str]:
+        lost = whole.assign(**{name: whole[name].mask(whole.index >= len(DAYS) - 5) for name in gone})
+        return input_reasons(lost, names, both, trained_as_of=DAYS[-1])
+
+    assert told("pair_0", "pair_1") == [] and told("own_a") == []
+    assert told("pair_0", "pair_1", "pair_2") == ["3 of 10 inputs are missing (pair_0, pair_1, pair_2)"]
+    assert told("own_a", "own_b", "pair_0") == ["cftc: 2 of 2 inputs are missing (own_a, own_b)"], "said once"
+    many = told(*(f"pair_{n}" for n in range(7)))
+    assert many == ["7 of 10 inputs are missing (pair_0, pair_1, pair_2, pair_3, pair_4 and 2 more)"]
+
+
+@pytest.mark.parametrize(("known", "lost"), [(168, True), (167, False)])
+def test_an_input_is_missed_that_was_known_on_two_thirds_of_the_year_to_the_training(known: int, lost: bool) -> None:
+    table, year = features(), slice(len(DAYS) - 1 - 252, len(DAYS) - 1)
+    table.loc[len(DAYS) - 1, ["cot_a", "cot_b", "cot_c"]] = np.nan
+    rows = table.index[year]
+    table.loc[rows[known:], ["cot_a", "cot_b", "cot_c"]] = np.nan
+    assert bool(reasons(table, trained=-2)) == lost
+
+
+def test_a_message_names_five_and_counts_the_rest() -> None:
+    names = [f"cot_{n}" for n in "abcdefgh"]
+    wide = FeatureRegistry(categories={"positioning": {name: entry("cftc") for name in names}})
+    table = pd.DataFrame({"date": DAYS} | dict.fromkeys(names, 1.0))
+    table.loc[len(DAYS) - 1, names] = np.nan
+    (told,) = input_reasons(table, names, wide, trained_as_of=DAYS[-1])
+    assert told == "cftc: 8 of 8 inputs are missing (cot_a, cot_b, cot_c, cot_d, cot_e and 3 more)"
+    assert input_reasons(table, ["unknown"], wide, trained_as_of=DAYS[-1]) == [], "what no registry names is no input"
 
 
 def test_what_was_missing_when_the_model_was_trained_is_not_lost() -> None:
