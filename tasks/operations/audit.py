@@ -343,7 +343,9 @@ def _warehouse_tables(run: RunContext) -> Iterator[Item]:
             try:
                 read = warehouse.read(name)
             except CbiError as error:
-                yield Item("warehouse tables", name, owner, rows=rows, state=quoted(str(error), most=300), advice=REPLACE)
+                yield Item(
+                    "warehouse tables", name, owner, rows=rows, state=quoted(str(error), most=300), advice=REPLACE
+                )
                 continue
             held, digest = read.to_pandas(), checksum(read, tables()[name].key)
             days = held[tables()[name].ordered_by] if tables()[name].ordered_by in DATES else pd.Series(dtype="object")

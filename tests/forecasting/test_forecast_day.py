@@ -10,15 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-<<<<<<< HEAD
-from tasks.errors import ModelStoreError
-from tasks.forecasting.forecast import forecast_day, problem_of
-=======
 from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import ModelStoreError, StaleSource
-from tasks.forecasting.forecast import contradiction, forecast_day, problem_of
->>>>>>> mutants/main
+from tasks.forecasting.forecast import forecast_day, problem_of
 from tasks.labels import target_date
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
