@@ -13,7 +13,9 @@ import pytest
 from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import ModelStoreError, StaleSource
+from tasks.forecasting.apart import Models
 from tasks.forecasting.forecast import forecast_day, problem_of
+from tasks.forecasting.questions import Answer, Question, answer
 from tasks.labels import target_date
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
@@ -30,6 +32,19 @@ TRAINED = pd.Timestamp("2010-12-16")
 FAMILIES = (BASELINE, "drift", "ridge", "lightgbm")
 BANDS = {0.05: "p05", 0.1: "p10", 0.25: "p25", 0.5: "p50", 0.75: "p75", 0.9: "p90", 0.95: "p95"}
 DAYS = pd.DatetimeIndex(["2014-12-30", "2013-08-06", "2012-09-04", "2011-03-02"])
+
+
+class ReadHere(Models):
+    """Models that are read in the test's own process, where a test can alter them."""
+
+    def __init__(self) -> None:
+        self.features = pd.DataFrame()
+
+    def show(self, features: pd.DataFrame) -> None:
+        self.features = features
+
+    def ask(self, question: Question) -> Answer:
+        return answer(question, self.features)
 
 
 @dataclass(frozen=True)
@@ -66,6 +81,7 @@ class Market:
             data_snapshot="s",
             code_version="c",
             notes=notes,
+            models=ReadHere(),
         )
         return forecasts.iloc[0], drivers
 
