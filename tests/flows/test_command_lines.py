@@ -20,8 +20,20 @@ from tasks.warehouse.dialect import parse_query, read_names
 from tasks.warehouse.views import known_names
 
 COMMANDS = [
-    *("audit", "backfill", "bundle", "daily", "deployments", "gates", "health", "ingest", "install", "launcher"),
-    *("services", "soak", "support_bundle", "training"),
+    *(
+        "audit",
+        "backfill",
+        "bundle",
+        "daily",
+        "deployments",
+        "gates",
+        "health",
+        "ingest",
+        "install",
+        "launcher",
+        "restore",
+    ),
+    *("services", "support_bundle", "training"),
 ]
 HEAVY = ("prefect", "pandas", "great_expectations", "lightgbm", "duckdb")
 
@@ -33,7 +45,10 @@ def python(*words: str, home: Path | None = None, **environment: str) -> subproc
     )
 
 
-@pytest.mark.parametrize("name", [*(f"flows.{name}" for name in COMMANDS), "tasks.warehouse", "evidence.bigquery_cost"])
+OTHERS = ("tasks.warehouse", "evidence.bigquery_cost", "evidence.soak")
+
+
+@pytest.mark.parametrize("name", [*(f"flows.{name}" for name in COMMANDS), *OTHERS])
 def test_help_has_an_example_and_is_no_run(name, tmp_path):
     asked = python("-m", name, "--help", home=tmp_path / "home")
     assert asked.returncode == 0, asked.stderr
@@ -41,7 +56,7 @@ def test_help_has_an_example_and_is_no_run(name, tmp_path):
     assert not (tmp_path / "home").exists()
 
 
-@pytest.mark.parametrize("name", [f"flows.{name}" for name in COMMANDS if name != "soak"])
+@pytest.mark.parametrize("name", [f"flows.{name}" for name in COMMANDS])
 def test_help_of_a_flow_imports_nothing_that_takes_seconds(name):
     look = (
         "import atexit, runpy, sys; sys.argv = [sys.argv[1], '--help']; "
