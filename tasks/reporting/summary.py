@@ -53,7 +53,9 @@ class RunSummary:
         rows = []
         for row in self.forecasts.to_dict("records"):
             board = self.leaderboard[self.leaderboard["horizon"] == row["horizon"]].set_index("family")
-            served, rivals = board.loc[row["family"]], board.drop(index=row["family"])
+            # of a model store that is damaged nothing is known to have been measured
+            served = board.loc[row["family"]] if row["family"] in board.index else pd.Series(dtype="object")
+            rivals = board.drop(index=row["family"], errors="ignore")
             best = rivals["skill_pct"].dropna().sort_values().tail(1)
             rows.append(
                 {

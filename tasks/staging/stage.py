@@ -434,7 +434,9 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 "files": {path.name: sha256_of(path) for path in written},
             },
         )
-        gone = [payload for payload in held if payload.path in unreadable]
+        # a file that its origin has replaced was landed anew under the same path, and nothing of it is lost
+        whole = {payload.path for payload in held if payload.path in unreadable and raw.is_whole(payload)}
+        gone = [payload for payload in held if payload.path in set(unreadable) - whole]
         lost = {f"{p.series}/{p.path.name}": unreadable[p.path] for p in raw.lost(held, gone)}
         return Staged(source, observations, quarantine, len(held), changed=True, documents=documents, lost=lost)
 
