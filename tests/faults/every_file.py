@@ -42,7 +42,7 @@ PRELOADED = [
     *(
         "tasks.forecasting.forecast",
         "tasks.reporting.publication",
-        "tasks.models.lightgbm",
+        "tasks.models.boosted",
         "tasks.sources.policy_events",
     ),
     *("great_expectations", "lightgbm", "talib", "matplotlib.figure", "matplotlib.backends.backend_agg"),
@@ -53,6 +53,8 @@ TOLD = (
     "SELECT degraded_reason AS told FROM forecasts.zl_forecasts_daily UNION ALL SELECT message AS told FROM ops.alerts"
 )
 QUERY = "SELECT horizon, point FROM api.vw_latest_forecast ORDER BY horizon"
+
+FORECASTS = "forecasts.zl_forecasts_daily"
 
 
 def registered_names(registry: Path) -> re.Pattern[str]:
@@ -285,8 +287,15 @@ def damaged_copy(home: Path, to: Path, file: Path, how: str) -> Path:
 
 
 def differences(home: Path, wanted: dict[str, pd.DataFrame]) -> list[str]:
-    """Tables of a home that are not as they were, but for the diary of a run."""
+    """Tables of a home that are not as they were, but for the diary of a run.
+
+    A degraded forecast that was published while the fault lasted stays published, beside the sound one.
+    """
     held, found = tables_of(home), []
+    forecasts = held.get(FORECASTS)
+    if forecasts is not None and FORECASTS in wanted:
+        sound = forecasts["model_version"].isin(wanted[FORECASTS]["model_version"])
+        held[FORECASTS] = forecasts[sound | ~forecasts["degraded"].astype(bool)].reset_index(drop=True)
     for name, frame in wanted.items():
         if name not in held:
             found.append(f"{name} is gone")

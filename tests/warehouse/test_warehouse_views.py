@@ -106,6 +106,21 @@ def test_the_latest_forecast_is_one_row_a_horizon_in_order(publish, warehouse, f
     assert older["predicted_price"].tolist() == [1.0, 51.0, 49.0, 51.0]
 
 
+def test_a_sound_forecast_is_shown_although_a_degraded_one_came_after_it(publish, warehouse, forecasts):
+    """A champion was damaged after it had served the session, and is mended: its row is as old as it was."""
+    later = pd.Timestamp("2024-01-03 09:00", tz="UTC")
+    publish(
+        {
+            FORECASTS: forecasts(
+                {"horizon": "1m", "model_version": "ridge/v1"},
+                {"horizon": "1m", "model_version": "naive/v1", "created_at": later, "degraded": True, "point": 50.0},
+            )
+        }
+    )
+    assert warehouse.query("SELECT * FROM api.vw_latest_forecast")["model_version"].tolist() == ["ridge/v1"]
+    assert warehouse.query("SELECT * FROM predictions.zl_predictions")["predicted_price"].tolist() == [51.0]
+
+
 def test_explainer_groups_add_up_their_features(publish, warehouse):
     base = {"as_of": pd.Timestamp("2024-01-02"), "horizon": "1w", "family": "lightgbm", "served": True}
     shap = [("palm", "oils", 0.5), ("rapeseed", "oils", -0.2), ("vix", "risk", 0.1)]

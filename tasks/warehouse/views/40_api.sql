@@ -1,6 +1,7 @@
 -- What a dashboard reads.
 
--- The newest session's forecast, one row a horizon: where two model versions forecast it, the one written last.
+-- The newest session's forecast, one row per horizon. Where two model versions forecast it, a sound one stands before a
+-- degraded one (a champion that was damaged and mended within the day), and then the one written last.
 CREATE OR REPLACE VIEW api.vw_latest_forecast AS
 SELECT
   as_of,
@@ -29,7 +30,7 @@ SELECT
   created_at
 FROM forecasts.zl_forecasts_daily
 WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
-QUALIFY ROW_NUMBER() OVER (PARTITION BY horizon ORDER BY created_at DESC, is_baseline, model_version DESC) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY horizon ORDER BY degraded, created_at DESC, is_baseline, model_version DESC) = 1
 ORDER BY horizon_order;
 
 -- Every session's forecast by the names older readers know.
@@ -37,7 +38,7 @@ CREATE OR REPLACE VIEW predictions.zl_predictions AS
 SELECT as_of AS date, horizon, point AS predicted_price, confidence
 FROM forecasts.zl_forecasts_daily
 WHERE TRUE  -- BigQuery wants a WHERE before QUALIFY
-QUALIFY ROW_NUMBER() OVER (PARTITION BY as_of, horizon ORDER BY created_at DESC, is_baseline, model_version DESC) = 1;
+QUALIFY ROW_NUMBER() OVER (PARTITION BY as_of, horizon ORDER BY degraded, created_at DESC, is_baseline, model_version DESC) = 1;
 
 -- Cents per pound that each group of features moves the forecast.
 CREATE OR REPLACE VIEW api.vw_explainer_groups AS
