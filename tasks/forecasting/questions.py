@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from tasks.evaluation.calibration import calibrated
 from tasks.models.forecaster import Problem, Served, load_model
 from tasks.zones import read_json
 
-logger = logging.getLogger(__name__)
+EXPLAINED_BY = "lightgbm"
+"""Whose drivers are shown where the model that serves gives none."""
 
 
 @dataclass(frozen=True)
