@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from tasks.day import InputNotes
+    from tasks.forecasting.apart import Models
     from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport, GateResult
     from tasks.reporting.summary import RunSummary
@@ -59,6 +60,8 @@ SOURCES_AT_ONCE = 4
 )
 def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     """From payloads to a published forecast, as of one session."""
+    from tasks.forecasting.apart import models_apart
+
     run = open_daily_run(origin, as_of)
     ingested, staged = ingest_side_by_side(run)
     gates = [as_task(gate_collection, "gate POST_COLLECTION")(run, ingested)]
@@ -73,14 +76,16 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
     gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, assembled, labels))
     data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
     trained = needs_training(run)
-    if trained:
-        on = training.with_options(task_runner=task_runner("local", run.settings.workers))
-        gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
-    else:
-        gates.append(as_task(see_training_files, "gate PRE_TRAINING")(run))
-    forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(
-        run, features, panel, data_snapshot, notes
-    )
+    with models_apart() as models:
+        if trained:
+            on = training.with_options(task_runner=task_runner("local", run.settings.workers))
+            gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
+        else:
+            models.begin()
+            gates.append(as_task(see_training_files, "gate PRE_TRAINING")(run))
+        forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(
+            run, features, panel, data_snapshot, notes, models
+        )
     made = DayResult(
         data_snapshot=data_snapshot,
         panel=panel,
@@ -293,7 +298,7 @@ def needs_training(run: RunContext) -> bool:
 
 
 def forecast(
-    run: RunContext, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str, notes: InputNotes
+    run: RunContext, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str, notes: InputNotes, models: Models
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
     """Forecasts, their explanation, what was measured of the models behind them, and what to know of their store."""
     from tasks.forecasting.forecast import forecast_day
@@ -311,6 +316,7 @@ def forecast(
         data_snapshot=data_snapshot,
         code_version=run.code_version,
         notes=notes,
+        models=models,
     )
     measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
     return forecasts, explainers, measured, store.notices()

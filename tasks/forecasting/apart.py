@@ -19,13 +19,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import IO
 
 import pandas as pd
 import pyarrow as pa
 
-from tasks.forecasting.questions import Answer, Question, answer
+from tasks.forecasting.questions import EXPLAINED_BY, Answer, Question, answer
 from tasks.models.catalogue import BASELINE
 from tasks.secrets import quoted
 from tasks.settings import PROJECT
@@ -48,6 +49,11 @@ class Models:
         self._process: _Process | None = None
         self._one_by_one = False
         self._lost: dict[str, Answer] = {}
+
+    def begin(self) -> None:
+        """Start the process now, so that it has imported its libraries by the time of the first question."""
+        if self._process is None:
+            self._process = _Process(self._folder, *self._limits)
 
     def show(self, features: pd.DataFrame) -> None:
         """From now on questions are about the last session of these."""
@@ -83,8 +89,8 @@ class Models:
         return self._lost[question.folder]
 
     def _ask(self, question: Question) -> Answer | str:
-        if self._process is None:
-            self._process = _Process(self._folder, *self._limits)
+        self.begin()
+        assert self._process is not None
         told = self._process.ask(question, self._path)
         if isinstance(told, str):
             self._one_by_one = True
@@ -162,7 +168,10 @@ def main() -> None:
     """Answer until there is no further question."""
     descriptor, limit_s, memory_bytes = map(int, sys.argv[1:])
     signal.alarm(limit_s)
+    with suppress(Exception):  # what most days need first; if it cannot be imported, the answer will say so
+        import_module(f"tasks.models.{EXPLAINED_BY}")
     _limit_memory(memory_bytes)
+    signal.alarm(0)  # the first question may take its time
     shown, features = "", pd.DataFrame()
     with os.fdopen(descriptor, "w", encoding="utf-8") as answers:
         for line in sys.stdin:

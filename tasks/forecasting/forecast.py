@@ -13,7 +13,7 @@ from tasks.day import InputNotes
 from tasks.errors import CbiError, ModelStoreError, StaleSource
 from tasks.features.regimes import regime_name
 from tasks.forecasting.apart import Models, models_apart
-from tasks.forecasting.questions import Answer, Question
+from tasks.forecasting.questions import EXPLAINED_BY, Answer, Question
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINE
@@ -23,7 +23,6 @@ from tasks.registry import FeatureRegistry, Horizons
 
 logger = logging.getLogger(__name__)
 
-EXPLAINED_BY = "lightgbm"
 NAMED = 5  # missing features that a message names
 MISSING_INPUTS = 0.2  # share of a model's inputs that may be lost before its forecast is marked degraded
 GONE_SHARE = 0.5  # and of those that are made of one source alone: beyond half of them the source is gone

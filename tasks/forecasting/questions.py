@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from tasks.quantiles import calibrated, contradiction
 from tasks.secrets import quoted
 from tasks.storage.files import read_json
 
-logger = logging.getLogger(__name__)
+EXPLAINED_BY = "lightgbm"
+"""Whose drivers are shown where the model that serves gives none."""
 
 
 @dataclass(frozen=True)
