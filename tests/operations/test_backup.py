@@ -304,7 +304,6 @@ def test_a_home_with_history_is_left_alone(home: Path, place: Path, tmp_path: Pa
 KILLER = """
 import json, os, signal, sys
 from pathlib import Path
-from tasks import zones as z
 from tasks.run import open_run
 from tasks.operations.backup import back_up
 from tasks.operations.restore import restore

@@ -271,7 +271,7 @@ def _asking(line: object) -> Callable[[str], object]:
         line.send(json.dumps(sent))
         while (heard := json.loads(line.recv(30))).get("id") != number:
             pass
-        return heard["result"]["result"].get("value")
+        return heard.get("result", {}).get("result", {}).get("value")  # none while the page changes
 
     return ask
 
