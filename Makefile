@@ -118,7 +118,7 @@ uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
 TESTERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 
 # -- tests ---------------------------------------------------------------------------------------------------------
-test: $(VENV)/dev ## what guards every behaviour: 6 to 7 minutes on two cores (docs/tests.md)
+test: $(VENV)/dev ## what guards every behaviour: 5 to 6 minutes on two cores (docs/tests.md)
 	@$(RUN) -m pytest -n $(TESTERS) --dist loadgroup -m "not more and not long"
 
 test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-registry days, bake-offs
