@@ -19,14 +19,11 @@ from pathlib import Path
 import pandas as pd
 
 from evidence.machine import stamp
-from evidence.time_machine import fit_champions, opened, stage_archive
+from evidence.time_machine import fit_champions, forecast_of, gates_passed, opened, stage_archive
 from tasks.calendar import as_of_instant, sessions
 from tasks.day import day_of
 from tasks.errors import CbiError
-from tasks.forecasting.forecast import forecast_day
 from tasks.gates.confirmation import unconfirmed_closes
-from tasks.gates.run import pass_gate
-from tasks.gates.tables import assembly_tables, feature_tables, staging_tables
 from tasks.model_store.folder import FolderStore
 from tasks.run import RunContext, code_version
 from tasks.settings import PROJECT, load_settings
@@ -137,26 +134,8 @@ def outcome(run: RunContext, staged: Sequence[Staged], store: FolderStore) -> tu
     """Where the fault was caught, what was published, and what was said."""
     try:
         day = day_of(run, staged)
-        expectations = run.settings.expectations
-        for gate, tables in {
-            "POST_STAGING": staging_tables(
-                day.observations, day.quarantine, day.series, run.sources, as_of=run.as_of, expectations=expectations
-            ),
-            "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
-            "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
-        }.items():
-            pass_gate(run, gate, tables, set_aside=day.set_aside[gate])
-        forecasts, _ = forecast_day(
-            day.features,
-            day.panel,
-            store,
-            registry=run.features,
-            horizons=run.horizons,
-            as_of=run.as_of,
-            data_snapshot="false prices",
-            code_version=run.code_version,
-            notes=day.notes,
-        )
+        gates_passed(run, day)
+        forecasts = forecast_of(run, day, store)
     except CbiError as error:
         return "staging: the run stops", "nothing; the last good forecast stays", str(error)
     week = forecasts.set_index("horizon").loc["1w"]

@@ -32,9 +32,8 @@ from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import landed
 from tasks.staging.documents import gather_documents
 from tasks.staging.gather import stack
-from tasks.staging.stage import Staged, stage_source
+from tasks.staging.stage import Staged, stage_source, staging_code
 from tasks.storage.files import read_json, read_parquet, write_bytes
-from tasks.storage.hashes import code_fingerprint
 from tasks.storage.locks import exclusive
 
 REPORT = PROJECT / "docs" / "results" / "proofs.md"
@@ -103,8 +102,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
 
 
 def _stage(run: RunContext) -> list[Staged]:
-    parts = (PROJECT / "tasks" / "staging", PROJECT / "tasks" / "sources", PROJECT / "tasks" / "calendar.py")
-    code = code_fingerprint(*parts)  # as flows/ingest.py has it: what the run staged is read, not staged again
+    code = staging_code()  # as the run has it: what it staged is read, not staged again
     return [
         stage_source(run.zones, name, spec, as_of=run.as_of, code=code) for name, spec in run.sources.sources.items()
     ]

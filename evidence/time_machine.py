@@ -30,13 +30,13 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.calendar import as_of_instant, sessions
-from tasks.day import Day, day_of
+from tasks.day import Day, day_of, gate_tables
 from tasks.errors import CbiError
 from tasks.evaluation.calibration import calibrate
 from tasks.exports import training_table, write_exports
 from tasks.forecasting.forecast import forecast_day, problem_of
-from tasks.gates.run import pass_gate
-from tasks.gates.tables import assembly_tables, feature_tables, staging_tables, training_tables
+from tasks.gates.run import GateReport, pass_gate
+from tasks.gates.tables import training_tables
 from tasks.model_store.folder import FolderStore
 from tasks.models.catalogue import BASELINE
 from tasks.models.forecaster import forecaster
@@ -150,29 +150,42 @@ def fit_champions(run: RunContext, day: Day, store: FolderStore, trained_as_of: 
                 store.promote(version, run="time machine")
 
 
+def gates_passed(run: RunContext, day: Day) -> list[GateReport]:
+    """What each gate of the day found; one that blocks raises.
+
+    Raises:
+        GateFailed: with gate, suite, column and examples.
+    """
+    tables = gate_tables(run, day)
+    return [pass_gate(run, gate, given, set_aside=day.set_aside[gate]) for gate, given in tables.items()]
+
+
+def forecast_of(run: RunContext, day: Day, store: FolderStore) -> pd.DataFrame:
+    """The day's forecasts, by the champions of ``store``."""
+    forecasts, _ = forecast_day(
+        day.features,
+        day.panel,
+        store,
+        registry=run.features,
+        horizons=run.horizons,
+        as_of=run.as_of,
+        data_snapshot="evidence",
+        code_version=run.code_version,
+        notes=day.notes,
+    )
+    return forecasts
+
+
 def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None, *, exports: bool = False) -> Outcome:
     """The run of one session: every table, every gate, the forecast. ``store``: None fits the day's own champions."""
     begun, case = time.monotonic(), Case(f"{run.as_of:%Y-%m-%d}")
-    expectations, reports = run.settings.expectations, []
+    reports: list[GateReport] = []
     notes: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory(prefix="cbi-day-") as folder:
         try:
             day = day_of(run, staged)
             notes = tuple(f"{subject}: {told}" for subject, told in day.notes.lines())
-            tables = {
-                "POST_STAGING": staging_tables(
-                    day.observations,
-                    day.quarantine,
-                    day.series,
-                    run.sources,
-                    as_of=run.as_of,
-                    expectations=expectations,
-                ),
-                "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
-                "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
-            }
-            for gate, given in tables.items():
-                reports.append(pass_gate(run, gate, given, set_aside=day.set_aside[gate]))
+            reports += gates_passed(run, day)
             if exports:
                 write_exports(
                     Path(folder) / "exports",
@@ -189,17 +202,7 @@ def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None
             if store is None:
                 store = FolderStore(Path(folder) / "models")
                 fit_champions(run, day, store, run.as_of)
-            forecasts, _ = forecast_day(
-                day.features,
-                day.panel,
-                store,
-                registry=run.features,
-                horizons=run.horizons,
-                as_of=run.as_of,
-                data_snapshot="time machine",
-                code_version=run.code_version,
-                notes=day.notes,
-            )
+            forecasts = forecast_of(run, day, store)
         except CbiError as error:
             return Outcome(case, f"{type(error).__name__}: {error}", {}, {}, notes, 0, time.monotonic() - begun)
     by_horizon = forecasts.set_index("horizon")

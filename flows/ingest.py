@@ -24,7 +24,7 @@ from flows.ending import ends_when_asked
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
 from tasks.errors import CbiError, ManifestMismatch, NoNetwork, OriginError, SourceUnavailable
 from tasks.logs import about
-from tasks.settings import PROJECT, load_settings
+from tasks.settings import load_settings
 from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
@@ -57,12 +57,9 @@ def land(run: RunContext, source: str, series: tuple[str, ...] = (), window: Win
 
 def stage(run: RunContext, source: str) -> Staged:
     """Stage what raw holds of the source."""
-    from tasks.staging.stage import stage_source
-    from tasks.storage.hashes import code_fingerprint
+    from tasks.staging.stage import stage_source, staging_code
 
-    code = code_fingerprint(
-        PROJECT / "tasks" / "staging", PROJECT / "tasks" / "sources", PROJECT / "tasks" / "calendar.py"
-    )
+    code = staging_code()
     with about(source=source):
         return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 

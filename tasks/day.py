@@ -17,6 +17,7 @@ from tasks.gates.confirmation import unconfirmed_closes
 from tasks.gates.held import known_at_session
 from tasks.gates.quarantine import ColumnsAside, without_failing_columns, without_failing_features
 from tasks.gates.run import GateResult
+from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables
 from tasks.labels import build_labels, with_settled_closes
 from tasks.panel.join import build_panel
 from tasks.panel.summary import summarise_panel
@@ -99,6 +100,22 @@ def notes_on(
         stands_in={targets[column]: other for column, other in zip(shown["column"], shown["shown_from"], strict=True)},
         unconfirmed=unconfirmed_closes(observations, quarantine, run.sources, as_of=run.as_of),
     )
+
+
+def gate_tables(run: RunContext, day: Day) -> dict[str, Tables]:
+    """The tables that each gate between staging and training looks at, by gate."""
+    return {
+        "POST_STAGING": staging_tables(
+            day.observations,
+            day.quarantine,
+            day.series,
+            run.sources,
+            as_of=run.as_of,
+            expectations=run.settings.expectations,
+        ),
+        "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
+        "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
+    }
 
 
 def day_of(run: RunContext, staged: Iterable[Staged]) -> Day:

@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 
 from evidence.proofs import training_tables_anew
-from evidence.time_machine import BESIDE_PRICE, PRICE, Outcome, cut, fit_champions, run_day
+from evidence.time_machine import BESIDE_PRICE, PRICE, Outcome, cut, fit_champions, gates_passed, run_day
 from tasks.calendar import as_of_instants, sessions
 from tasks.day import day_of
 from tasks.exports import write_zone_files
-from tasks.gates.run import pass_gate
-from tasks.gates.tables import assembly_tables, feature_tables, staging_tables
 from tasks.model_store.folder import FolderStore
 from tasks.run import RunContext, open_run
 from tasks.settings import load_settings
@@ -35,19 +33,7 @@ def run_as_of(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Callab
 def passes_every_gate(run: RunContext, staged: list[Staged]) -> list[str]:
     """Names of the expectations that only warn; a gate that blocks raises."""
     day = day_of(run, staged)
-    tables = {
-        "POST_STAGING": staging_tables(
-            day.observations,
-            day.quarantine,
-            day.series,
-            run.sources,
-            as_of=run.as_of,
-            expectations=run.settings.expectations,
-        ),
-        "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
-        "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
-    }
-    reports = [pass_gate(run, gate, given, set_aside=day.set_aside[gate]) for gate, given in tables.items()]
+    reports = gates_passed(run, day)
     return [result.expectation for report in reports for result in report.failed("warn")]
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from tasks.calendar import as_of_instant
 from tasks.errors import CbiError
 from tasks.registry import SourceSpec
+from tasks.settings import PROJECT
 from tasks.sources import payloads as raw
 from tasks.sources.payloads import Payload
 from tasks.sources.sidecars import count_and_newest
@@ -23,7 +24,7 @@ from tasks.staging.documents import stage_documents, typed
 from tasks.staging.parsed import ParsedPayloads, Reading
 from tasks.staging.rules import PRICES, REASONS, key_field, screen, unconfirmed_jumps
 from tasks.storage.files import read_json, read_parquet, sweep_temporary, write_json, write_parquet
-from tasks.storage.hashes import fingerprint, sha256_of
+from tasks.storage.hashes import code_fingerprint, fingerprint, sha256_of
 from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
 
@@ -383,6 +384,12 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({name: types.get(name, "category") for name in frame.columns})
 
 
+def staging_code() -> str:
+    """The fingerprint of the code that decides what is staged."""
+    tasks = PROJECT / "tasks"
+    return code_fingerprint(tasks / "staging", tasks / "sources", tasks / "calendar.py")
+
+
 def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Timestamp, code: str) -> Staged:
     """Stage what raw/ holds of a source, cut at ``as_of`` (a date); an unchanged state is read, not made again.
 
@@ -421,6 +428,9 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
             unreadable |= parsed.unreadable
             quarantine = _finish([quarantine, unfit] if len(unfit) else [quarantine], QUARANTINE)
             write_parquet(texts, documents)
+        # a file that its origin has replaced was landed anew under the same path, and nothing of it is lost
+        whole = {payload.path for payload in held if payload.path in unreadable and raw.is_whole(payload)}
+        unreadable = {path: why for path, why in unreadable.items() if path not in whole}
         write_parquet(refused, quarantine)
         write_parquet(target, observations)
         written = [target, refused] if documents is None else [target, refused, texts]
@@ -434,9 +444,7 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 "files": {path.name: sha256_of(path) for path in written},
             },
         )
-        # a file that its origin has replaced was landed anew under the same path, and nothing of it is lost
-        whole = {payload.path for payload in held if payload.path in unreadable and raw.is_whole(payload)}
-        gone = [payload for payload in held if payload.path in set(unreadable) - whole]
+        gone = [payload for payload in held if payload.path in unreadable]
         lost = {f"{p.series}/{p.path.name}": unreadable[p.path] for p in raw.lost(held, gone)}
         return Staged(source, observations, quarantine, len(held), changed=True, documents=documents, lost=lost)
 

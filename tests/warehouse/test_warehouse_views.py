@@ -121,6 +121,21 @@ def test_a_sound_forecast_is_shown_although_a_degraded_one_came_after_it(publish
     assert warehouse.query("SELECT * FROM predictions.zl_predictions")["predicted_price"].tolist() == [51.0]
 
 
+def test_a_sound_forecast_of_a_price_that_was_corrected_since_is_not_shown(publish, warehouse, forecasts):
+    later = pd.Timestamp("2024-01-03 09:00", tz="UTC")
+    corrected = {"data_snapshot": "corrected", "created_at": later, "degraded": True, "point": 50.0}
+    publish(
+        {
+            FORECASTS: forecasts(
+                {"horizon": "1m", "model_version": "ridge/v1"},
+                {"horizon": "1m", "model_version": "naive/v1", **corrected},
+            )
+        }
+    )
+    assert warehouse.query("SELECT * FROM api.vw_latest_forecast")["model_version"].tolist() == ["naive/v1"]
+    assert warehouse.query("SELECT * FROM predictions.zl_predictions")["predicted_price"].tolist() == [50.0]
+
+
 def test_explainer_groups_add_up_their_features(publish, warehouse):
     base = {"as_of": pd.Timestamp("2024-01-02"), "horizon": "1w", "family": "lightgbm", "served": True}
     shap = [("palm", "oils", 0.5), ("rapeseed", "oils", -0.2), ("vix", "risk", 0.1)]

@@ -1,7 +1,7 @@
 -- What a dashboard reads.
 
--- The newest session's forecast, one row per horizon. Where two model versions forecast it, a sound one stands before a
--- degraded one (a champion that was damaged and mended within the day), and then the one written last.
+-- The newest session's forecast, one row per horizon. Where two model versions forecast it, the data that was read last
+-- counts; on the same data a sound forecast stands before a degraded one (a champion that was damaged and is mended).
 CREATE OR REPLACE VIEW api.vw_latest_forecast AS
 SELECT
   as_of,
@@ -28,17 +28,35 @@ SELECT
   data_snapshot,
   code_version,
   created_at
-FROM forecasts.zl_forecasts_daily
+FROM (
+  SELECT
+    *,
+    FIRST_VALUE(data_snapshot) OVER (PARTITION BY as_of, horizon ORDER BY created_at DESC, model_version DESC)
+      AS newest_snapshot
+  FROM forecasts.zl_forecasts_daily
+) AS told
 WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
-QUALIFY ROW_NUMBER() OVER (PARTITION BY horizon ORDER BY degraded, created_at DESC, is_baseline, model_version DESC) = 1
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY horizon
+  ORDER BY IF(data_snapshot = newest_snapshot, 0, 1), degraded, created_at DESC, is_baseline, model_version DESC
+) = 1
 ORDER BY horizon_order;
 
 -- Every session's forecast by the names older readers know.
 CREATE OR REPLACE VIEW predictions.zl_predictions AS
 SELECT as_of AS date, horizon, point AS predicted_price, confidence
-FROM forecasts.zl_forecasts_daily
+FROM (
+  SELECT
+    *,
+    FIRST_VALUE(data_snapshot) OVER (PARTITION BY as_of, horizon ORDER BY created_at DESC, model_version DESC)
+      AS newest_snapshot
+  FROM forecasts.zl_forecasts_daily
+) AS told
 WHERE TRUE  -- BigQuery wants a WHERE before QUALIFY
-QUALIFY ROW_NUMBER() OVER (PARTITION BY as_of, horizon ORDER BY degraded, created_at DESC, is_baseline, model_version DESC) = 1;
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY as_of, horizon
+  ORDER BY IF(data_snapshot = newest_snapshot, 0, 1), degraded, created_at DESC, is_baseline, model_version DESC
+) = 1;
 
 -- Cents per pound that each group of features moves the forecast.
 CREATE OR REPLACE VIEW api.vw_explainer_groups AS
