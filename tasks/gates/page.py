@@ -68,7 +68,7 @@ def _finding(reports: pd.DataFrame) -> str:
 
 
 def _check(row: dict[Any, Any], squares: list[Past]) -> dict[str, Any]:
-    examples = json.loads(row["examples"])
+    examples = [{name: _shown(value) for name, value in one.items()} for one in json.loads(row["examples"])]
     return {
         **{name: row[name] for name in ("gate", "rule", "table", "expectation", "state", "reason", "on_fail")},
         "met": row["state"] == MET,
@@ -79,6 +79,11 @@ def _check(row: dict[Any, Any], squares: list[Past]) -> dict[str, Any]:
         "examples": examples,
         "squares": squares,
     }
+
+
+def _shown(value: Any) -> Any:
+    """A value as a person reads it: of a fraction six digits. The warehouse holds it whole (ops.gate_results)."""
+    return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else value
 
 
 def _runs(history: pd.DataFrame) -> pd.DataFrame:

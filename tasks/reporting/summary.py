@@ -63,7 +63,7 @@ class RunSummary:
                     "80% band held": _told(served.get("coverage_80"), "{:.0%}"),
                     "MAPE": _told(served.get("mape_pct"), "{:.1f}%"),
                     "skill over the better naive": self._skill(served),
-                    "best rival": ", ".join(f"{name} {skill:+.1f}%" for name, skill in best.items()) or "not measured",
+                    "best rival": ", ".join(f"{name} {skill:+z.1f}%" for name, skill in best.items()) or "not measured",
                     "origins": _told(served.get("origins"), "{:.0f}"),
                 }
             )
@@ -72,11 +72,11 @@ class RunSummary:
     @staticmethod
     def _skill(measured: pd.Series) -> str:
         """With its 90% interval, where there are enough origins for one."""
-        told = _told(measured.get("skill_pct"), "{:+.1f}%")
+        told = _told(measured.get("skill_pct"), "{:+z.1f}%")
         bounds = [measured.get("skill_pct_low"), measured.get("skill_pct_high")]
         if any(bound is None or pd.isna(bound) for bound in bounds):
             return told
-        return f"{told} ({bounds[0]:+.1f} to {bounds[1]:+.1f})"
+        return f"{told} ({bounds[0]:+z.1f} to {bounds[1]:+z.1f})"
 
     def driver_table(self, groups: int = 4) -> pd.DataFrame:
         """The largest contributions by group at each horizon, in cents/lb."""

@@ -155,6 +155,12 @@ def test_a_script_in_a_value_is_shown_as_text() -> None:
     assert planted not in page and html.escape(planted) in page
 
 
+def test_an_example_is_shown_in_digits_that_a_person_reads() -> None:
+    examples = json.dumps([{"share": 0.11153846153846154, "cells": 961867.0, "price": 47.84, "volume": 12345678.5}])
+    cells = Seen(render_gate_page(one_result(examples=examples), NO_HISTORY, AS_OF)).text
+    assert {"0.111538", "961867", "47.84", "12345678.5"} <= set(cells)
+
+
 def test_a_failure_comes_to_what_its_suite_and_its_waiver_say() -> None:
     results = pd.concat(
         [
