@@ -174,16 +174,19 @@ def _listen(data: Any) -> list[Any]:
 
 
 def _tell_outage(series: str, heard: list[Any]) -> None:
-    """Raise what Yahoo said, where its last answer was a refusal: yfinance takes that for a symbol without prices.
+    """Raise what Yahoo said, where its last answer was a refusal or none: yfinance says that the symbol has no prices.
 
     Raises:
         SourceDown: Yahoo refuses this machine. httpx.TransportError: it fails, or no host is reached.
     """
+    from curl_cffi.requests.exceptions import RequestException
+
     last: Any = heard[-1] if heard else None
-    if isinstance(last, Exception):
-        if getattr(last, "code", None) in NO_HOST:
-            raise Unreachable(str(last))
-        return
+    if isinstance(last, RequestException):
+        # while it asks for the time zone, yfinance hides a lost connection behind "no timezone found"
+        raise Unreachable(str(last)) if last.code in NO_HOST else httpx.TransportError(f"{type(last).__name__}: {last}")
+    if isinstance(last, SourceUnavailable):
+        raise last
     status = getattr(last, "status_code", 200)
     if status in REFUSED_STATUS:
         raise SourceDown(
