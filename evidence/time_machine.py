@@ -162,7 +162,7 @@ def gates_passed(run: RunContext, day: Day) -> list[GateReport]:
 
 def forecast_of(run: RunContext, day: Day, store: FolderStore) -> pd.DataFrame:
     """The day's forecasts, by the champions of ``store``."""
-    forecasts, _ = forecast_day(
+    return forecast_day(
         day.features,
         day.panel,
         store,
@@ -172,8 +172,7 @@ def forecast_of(run: RunContext, day: Day, store: FolderStore) -> pd.DataFrame:
         data_snapshot="evidence",
         code_version=run.code_version,
         notes=day.notes,
-    )
-    return forecasts
+    ).forecasts
 
 
 def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None, *, exports: bool = False) -> Outcome:

@@ -306,7 +306,7 @@ def forecast(
     from tasks.model_store.open import open_store
 
     store = open_store(run.settings)
-    forecasts, explainers = forecast_day(
+    day = forecast_day(
         features,
         panel,
         store,
@@ -319,7 +319,7 @@ def forecast(
         models=models,
     )
     measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
-    return forecasts, explainers, measured, store.notices()
+    return day.forecasts, day.explainers, measured, (*store.notices(), *day.notices)
 
 
 def publish(run: RunContext, made: DayResult) -> RunSummary:

@@ -25,6 +25,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
@@ -111,6 +112,16 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
             raise ServerGone(
                 f"the Prefect server is gone ({type(error).__name__}: {error}). What the run wrote by then is whole; "
                 "run it again, after `make up` where that server is wanted"
+            ) from None
+        except (PrefectHTTPStatusError, RuntimeError) as error:
+            if not isinstance(error, PrefectHTTPStatusError) and "Prefect API server" not in str(error):
+                raise
+            _drop_untold()
+            first_line, _, _ = redact(str(error)).partition("\n")
+            raise ServerGone(
+                f"the Prefect server fails ({type(error).__name__}: {first_line}). What the run "
+                f"wrote by then is whole. Run it again; where that fails too, delete {home / 'prefect.db'}, which "
+                "holds the history of runs and nothing of the forecasts"
             ) from None
 
 

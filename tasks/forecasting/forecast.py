@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -21,13 +21,25 @@ from tasks.models.forecaster import Problem
 from tasks.quantiles import column
 from tasks.registry import FeatureRegistry, Horizons
 
-logger = logging.getLogger(__name__)
-
 NAMED = 5  # missing features that a message names
 MISSING_INPUTS = 0.2  # share of a model's inputs that may be lost before its forecast is marked degraded
 GONE_SHARE = 0.5  # and of those that are made of one source alone: beyond half of them the source is gone
 MOSTLY_KNOWN = 2 / 3  # of the year to its training, in which a lost input was known: what features need of a window
 YEAR_SESSIONS = 252
+
+
+@dataclass(frozen=True)
+class DayForecast:
+    """The forecasts of a session at every horizon, and their explanation.
+
+    ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``explainers`` those of
+    ``forecasts.zl_explainers_daily``, both without ``created_at``. ``notices`` says which horizon has no drivers
+    because a model's files cannot be read.
+    """
+
+    forecasts: pd.DataFrame
+    explainers: pd.DataFrame
+    notices: tuple[str, ...]
 
 
 def problem_of(name: str, horizons: Horizons) -> Problem:
@@ -47,8 +59,10 @@ def forecast_day(
     code_version: str,
     notes: InputNotes | None = None,
     models: Models | None = None,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> DayForecast:
     """The forecasts of ``as_of`` at every horizon, and their explanation.
+
+    Prices are in cents/lb; price quantiles are exact transforms of the log-return quantiles.
 
     Args:
         features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: what was set aside of the
@@ -56,10 +70,6 @@ def forecast_day(
         models: where models are read (by default a process for this day); for a loop over many days.
 
     Invariants: a model whose files crash whoever reads them costs its own forecast; the baseline serves there.
-
-    Returns:
-        rows of ``forecasts.zl_forecasts_daily`` and of ``forecasts.zl_explainers_daily`` (without ``created_at``).
-        Prices in cents/lb; price quantiles are exact transforms of the log-return quantiles.
 
     Raises:
         StaleSource: there is no ZL price recent enough to start from, or not even the baseline has a forecast.
@@ -86,7 +96,7 @@ def forecast_day(
                 models=own,
             )
     models.show(features)
-    forecasts, explained = [], []
+    forecasts, explained, notices = [], [], []
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
         version, answer, reasons = _served(store, models, problem, features, horizons, as_of, registry, notes)
@@ -120,8 +130,12 @@ def forecast_day(
                 "code_version": code_version,
             }
         )
-        explained.append(_explain(store, models, problem, features, version, answer, registry, last_price, as_of))
-    return pd.DataFrame(forecasts), pd.concat(explained, ignore_index=True)
+        try:
+            explained.append(_explain(store, models, problem, features, version, answer, registry, last_price, as_of))
+        except CbiError as error:
+            notices.append(f"no drivers at {name}: {error}")
+    explainers = pd.concat(explained, ignore_index=True) if explained else pd.DataFrame()
+    return DayForecast(pd.DataFrame(forecasts), explainers, tuple(notices))
 
 
 def _served(
@@ -284,20 +298,20 @@ def _explain(
     A model that only says how far the price may move gives none. What the challenger sees is then shown as such
     (``served`` false). Log-return contributions are additive; they are brought to cents in proportion, so that they
     add up to the move in cents.
+
+    Raises:
+        ModelStoreError: the files of the challenger that has reasons to give are damaged.
     """
     version, told = served, answer.contributions
     if not told:
         trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
-        try:
-            if not trained or trained[-1].name == served.name:
-                return pd.DataFrame()
-            version = trained[-1]
-            other = models.ask(_question(version, problem))
-            if other.error:
-                raise ModelStoreError(other.error)
-            told = other.contributions
-        except CbiError as error:
-            logger.warning("no drivers from %s: %s", version.name, error)
+        if not trained or trained[-1].name == served.name:
+            return pd.DataFrame()
+        version = trained[-1]
+        other = models.ask(_question(version, problem))
+        if other.error:
+            raise ModelStoreError(other.error)
+        told = other.contributions
         if not told:
             return pd.DataFrame()
     contributions, seen = pd.Series(told), features.iloc[-1:]

@@ -259,8 +259,10 @@ def look(asked: Asked, answer: Path, wanted: dict[str, pd.DataFrame] | None = No
     return Said(**json.loads(answer.read_text())) if answer.exists() else Said({"health": "died"})
 
 
-def remedy(words: str, file: Path, whole: Path) -> None:
-    """What the words of a run ask a person to do, done: a command in it, or the file deleted or restored.
+def remedy(words: str, file: Path, whole: Path, environment: dict[str, str]) -> None:
+    """What the words of a run ask a person to do, done: a command in it, or what they name deleted or restored.
+
+    A training that they ask for is run, in ``environment``; the next daily run itself is not.
 
     Raises:
         AssertionError: they neither name the file nor say what to do.
@@ -271,7 +273,11 @@ def remedy(words: str, file: Path, whole: Path) -> None:
         return
     assert file.name in words or file.parent.name in words, f"{file} is not named: {words}"
     if "delete" in words.casefold():
-        file.unlink(missing_ok=True)
+        named = {*map(Path, re.findall(r"delete (/\S+)", words))} & {file, *file.parents}
+        for path in named or {file}:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if "`python -m flows.training`" in words:
+            subprocess.run([sys.executable, "-m", "flows.training"], env=environment, check=True, capture_output=True)
     elif "restore" in words.casefold():
         shutil.copyfile(whole, file)
     else:

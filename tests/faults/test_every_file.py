@@ -42,7 +42,7 @@ def survives(small_home: SmallHome, file: Path, how: str, folder: Path, wanted: 
     if said.codes["daily"] == 0 and not lost(said):
         return said.seconds
     words = said.words["daily"] if said.codes["daily"] else said.told
-    remedy(words, home / file, small_home.home / file)
+    remedy(words, home / file, small_home.home / file, small_home.environment(home))
     again = look(asked, folder / "answer.json", wanted)
     assert again.codes["daily"] == 0 and not lost(again), (
         words,
@@ -111,7 +111,7 @@ def test_a_damaged_file_of_prefect_or_of_its_server_costs_no_forecast(
             assert "Traceback (most recent call last)" not in done.stderr, f"{file}: {done.stderr[-3000:]}"
             if done.returncode == 0:
                 break
-            remedy(done.stderr, home / file, small_home.home / file)
+            remedy(done.stderr, home / file, small_home.home / file, small_home.environment(home))
         assert done.returncode == 0, f"{file}: {done.stderr[-3000:]}"
         longest = max(longest, time.monotonic() - began)
         held = tables_of(home)

@@ -60,9 +60,9 @@ def costs(small_home: SmallHome, home: Path, log: Path) -> dict[str, tuple[int, 
 
 def with_payloads(home: Path, count: int) -> None:
     """The recorded payload of one series as so many live ones, a quarter of an hour apart."""
-    recorded = next((home / "recorded" / "fred" / "VIXCLS").glob("*.csv"))
     folder = home / "raw" / "fred" / "VIXCLS"
-    sidecar = json.loads(next(folder.glob("recorded-*.sidecar.json")).read_text())
+    sidecar = json.loads(min(folder.glob("recorded-*.sidecar.json")).read_text())
+    recorded = folder / sidecar["file"]
     for at in pd.date_range("2011-11-01", periods=count, freq="15min", tz="UTC"):
         name = f"{at:%Y-%m-%dT%H%M%S.%fZ}.csv"
         os.link(recorded, folder / name)

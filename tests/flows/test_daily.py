@@ -121,7 +121,7 @@ def forecast_again(run: FinishedRun, registry: Registry, features: pd.DataFrame,
         as_of=pd.Timestamp(EARLY),
         data_snapshot="test",
         code_version="test",
-    )[0].set_index("horizon")
+    ).forecasts.set_index("horizon")
 
 
 def test_a_champion_that_has_no_forecast_gives_way_to_the_baseline_and_says_what_is_missing(

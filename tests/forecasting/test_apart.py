@@ -44,7 +44,7 @@ class Day:
         panel = pd.DataFrame({"zl_last": [50.0], "zl_last__age_days": [0]})
         as_of = pd.Timestamp(self.features["date"].iloc[-1])
         with models_apart(**limits) as models:
-            forecasts, _ = forecast_day(
+            day = forecast_day(
                 self.features,
                 panel,
                 FolderStore(store),
@@ -55,7 +55,7 @@ class Day:
                 code_version="test",
                 models=models,
             )
-        return forecasts.set_index("horizon")
+        return day.forecasts.set_index("horizon")
 
 
 def calibration(levels: tuple[float, ...]) -> dict[str, object]:

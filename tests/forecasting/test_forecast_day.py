@@ -14,7 +14,7 @@ from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import ModelStoreError, StaleSource
 from tasks.forecasting.apart import Models
-from tasks.forecasting.forecast import forecast_day, problem_of
+from tasks.forecasting.forecast import DayForecast, forecast_day, problem_of
 from tasks.forecasting.questions import Answer, Question, answer
 from tasks.labels import target_date
 from tasks.model_store.folder import FolderStore
@@ -70,8 +70,22 @@ class Market:
         notes: InputNotes | None = None,
     ) -> tuple[pd.Series, pd.DataFrame]:
         """The forecast and the drivers of one month from a day."""
+        day = self.whole_day(store, as_of, features=features, panel=panel, max_age=max_age, notes=notes)
+        return day.forecasts.iloc[0], day.explainers
+
+    def whole_day(
+        self,
+        store: FolderStore,
+        as_of: pd.Timestamp = AS_OF,
+        *,
+        features: pd.DataFrame | None = None,
+        panel: pd.DataFrame | None = None,
+        max_age: int = 5000,
+        notes: InputNotes | None = None,
+    ) -> DayForecast:
+        """The day, in which one month is the only horizon."""
         features, panel = (self.features if features is None else features), (self.panel if panel is None else panel)
-        forecasts, drivers = forecast_day(
+        return forecast_day(
             features[features["date"] <= as_of].reset_index(drop=True),
             panel[(panel["date"] <= as_of).to_numpy()].reset_index(drop=True),
             store,
@@ -83,7 +97,6 @@ class Market:
             notes=notes,
             models=ReadHere(),
         )
-        return forecasts.iloc[0], drivers
 
     def served_by(self, family: str, folder: Path) -> FolderStore:
         """A store of the same versions in which a family is champion."""
@@ -206,6 +219,21 @@ def test_where_the_served_model_has_no_reasons_the_challenger_s_are_shown_as_not
     row, drivers = market.day(market.served_by(BASELINE, tmp_path / "store"))
     assert row["is_baseline"] and not drivers["served"].any()
     assert set(drivers["model_version"]) == {"lightgbm/1m/v0001"}
+
+
+def test_damaged_files_of_the_challenger_cost_the_drivers_which_is_said_and_not_the_forecast(
+    market: Market, tmp_path: Path
+) -> None:
+    store = market.served_by(BASELINE, tmp_path / "store")
+    sound = market.whole_day(store)
+    damaged = store.versions("lightgbm", "1m")[-1].folder / "quantile_0.5.txt"
+    damaged.write_bytes(bytes(100))
+    day = market.whole_day(store)
+    assert len(sound.explainers) and sound.notices == ()
+    assert day.explainers.empty
+    (notice,) = day.notices
+    assert notice.startswith(f"no drivers at 1m: {damaged} is not the file that was stored"), notice
+    pd.testing.assert_frame_equal(day.forecasts, sound.forecasts)
 
 
 def test_a_row_of_the_day_by_hand(market: Market, tmp_path: Path) -> None:

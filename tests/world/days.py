@@ -171,7 +171,7 @@ class Recorded:
         """Panel and forecasts of a session."""
         run = replace(self.run, as_of=session)
         day = day_of(run, self.staged)
-        forecasts, _ = forecast_day(
+        forecasts = forecast_day(
             day.features,
             day.panel,
             FolderStore(self.models),
@@ -181,7 +181,7 @@ class Recorded:
             data_snapshot="recorded",
             code_version="recorded",
             notes=day.notes,
-        )
+        ).forecasts
         return day.panel, forecasts.sort_values("horizon", ignore_index=True)
 
 
