@@ -25,6 +25,8 @@ from tasks.secrets import redact
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ASKED_WITHIN_S = 5.0
 SERVER_ENDS_WITHIN_S = 5.0
+APPLICATION = "prefect.server.api.server:create_app"
+"""What a Prefect server has in its command line."""
 
 
 @dataclass(frozen=True)
@@ -117,5 +119,5 @@ def end_children() -> None:
 
 def _is_server(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return "prefect.server.api.server:create_app" in process.cmdline()
+        return APPLICATION in process.cmdline()
     return False

@@ -38,7 +38,6 @@ from prefect.settings import (
     PREFECT_SERVER_ANALYTICS_ENABLED,
     PREFECT_SERVER_API_AUTH_STRING,
     PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
-    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     PREFECT_SERVER_LOGGING_LEVEL,
     temporary_settings,
 )
@@ -48,7 +47,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flows.ending import arm
+from flows.ending import APPLICATION, arm
+from flows.own_server import failing, own_server
 from tasks.command_line import visible
 from tasks.errors import CbiError, ServerGone
 from tasks.logs import keep_logs
@@ -90,7 +90,6 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
         PREFECT_LOGGING_EXTRA_LOGGERS: "tasks",
         PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
-        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 120,  # a busy machine takes more than the usual 20
         PREFECT_API_AUTH_STRING: password,
     }
     server = running(Zones(settings.home), "server")
@@ -106,23 +105,21 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
     with temporary_settings(updates=unset), told_without_secrets():
         keep_run_logs(settings)
         try:
-            yield
+            if PREFECT_API_URL.value():
+                yield
+            else:
+                with temporary_settings({PREFECT_API_URL: own_server(home).started()}):
+                    yield
         except httpx.TransportError as error:  # Prefect's client: what a source does is told by tasks/http.py
             _drop_untold()
             raise ServerGone(
                 f"the Prefect server is gone ({type(error).__name__}: {error}). What the run wrote by then is whole; "
                 "run it again, after `make up` where that server is wanted"
             ) from None
-        except (PrefectHTTPStatusError, RuntimeError) as error:
-            if not isinstance(error, PrefectHTTPStatusError) and "Prefect API server" not in str(error):
-                raise
+        except PrefectHTTPStatusError as error:
             _drop_untold()
             first_line, _, _ = redact(str(error)).partition("\n")
-            raise ServerGone(
-                f"the Prefect server fails ({type(error).__name__}: {first_line}). What the run "
-                f"wrote by then is whole. Run it again; where that fails too, delete {home / 'prefect.db'}, which "
-                "holds the history of runs and nothing of the forecasts"
-            ) from None
+            raise failing(home, f"{type(error).__name__}: {first_line}") from None
 
 
 def keep_run_logs(settings: Settings) -> None:
@@ -191,20 +188,6 @@ def told_without_secrets() -> Iterator[None]:
         raise
 
 
-@contextmanager
-def shared_server() -> Iterator[None]:
-    """Name the run's own server, so that Dask or Ray workers tell it and each starts none of its own."""
-    from prefect.server.api.server import SubprocessASGIServer
-
-    if PREFECT_API_URL.value():
-        yield
-        return
-    server = SubprocessASGIServer()  # the one that a flow without an address uses; it ends with this process
-    server.start()
-    with temporary_settings({PREFECT_API_URL: server.api_url}):
-        yield
-
-
 def give_back_memory(flow: object = None, flow_run: object = None, state: object = None) -> None:
     """Return to the system what the allocators keep for later: a process that runs day after day stays at its level.
 
@@ -235,7 +218,7 @@ def _end_orphaned_servers(home: Path) -> None:
     """End the temporary servers on this home whose run was killed: their parent is no Python process any more."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if "prefect.server.api.server:create_app" not in process.cmdline():
+            if APPLICATION not in process.cmdline():
                 continue
             parent = process.parent()
             orphaned = parent is None or not any("python" in word or "prefect" in word for word in parent.cmdline())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 from flows import arguments
@@ -16,7 +15,7 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ending import ends_when_asked
-from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home, shared_server
+from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
 from tasks.errors import CbiError, SettingsError
 from tasks.settings import load_settings
 
@@ -252,7 +251,7 @@ def main() -> int:
             return 0
         apart = given.runner != "local"
         ending = ends_when_asked(lambda: arguments.FITS_STAY, mark_crashed)
-        with ending, prefect_at_home(settings), shared_server() if apart else nullcontext():
+        with ending, prefect_at_home(settings):
             on = training.with_options(task_runner=task_runner(given.runner, settings.workers))
             board, gate = on(held["as_of"], budget=given.budget, apart=apart)
     except CbiError as error:
