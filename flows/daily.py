@@ -82,10 +82,12 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
             gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
         else:
             models.begin()
-            gates.append(as_task(see_training_files, "gate PRE_TRAINING")(run))
+            seen = as_task(see_training_files, "gate PRE_TRAINING").submit(run)
         forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(
             run, features, panel, data_snapshot, notes, models
         )
+        if not trained:
+            gates.append(seen.result())
     made = DayResult(
         data_snapshot=data_snapshot,
         panel=panel,
@@ -366,9 +368,10 @@ def main() -> int:
 
     given = arguments.daily().parse_args()
     try:
-        origin = given.origin or origin_of(load_settings())
-        run = open_daily_run(origin, given.as_of)  # a bad argument is told before Prefect starts
-        with ends_when_asked(lambda: what_stands(run), mark_crashed), prefect_at_home(run.settings):
+        settings = load_settings()
+        origin = given.origin or origin_of(settings)
+        opening = prefect_at_home(settings, lambda: open_daily_run(origin, given.as_of))
+        with ends_when_asked(lambda: what_stands(run), mark_crashed), opening as run:
             summary = daily(run.origin, f"{run.as_of:%Y-%m-%d}")
         if given.record:
             keep_recorded(run, given.record)

@@ -13,10 +13,11 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
+from typing import TypeVar
 
 import httpx
 import prefect
@@ -25,6 +26,7 @@ from prefect.settings import get_current_settings
 from flows.ending import APPLICATION
 from tasks.errors import ServerGone
 
+T = TypeVar("T")
 logger = logging.getLogger("prefect")
 
 STARTS_WITHIN_S = 120.0  # a busy machine takes a minute
@@ -32,7 +34,7 @@ ENDS_WITHIN_S = 5.0
 ASKED_EVERY_S = 0.1
 PORTS_TRIED = 3
 READ_MEANWHILE = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectations", "matplotlib.figure", "duckdb")
-"""What a day imports later on. A server that starts leaves the run's own core idle."""
+"""What a day imports later on. While a server starts, its run has nothing else to do."""
 
 
 class OwnServer:
@@ -43,32 +45,41 @@ class OwnServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
 
-    def started(self) -> str:
-        """The address of its API, which answers.
+    def started(self, meanwhile: Callable[[], T]) -> tuple[str, T]:
+        """The address of its API, which answers, and what ``meanwhile`` gives: it is called while the server starts.
 
         Raises:
-            ServerGone: it does not come up.
+            ServerGone: it does not come up. Whatever ``meanwhile`` raises: the server is ended then.
         """
         if self._process is None or self._process.poll() is not None:
-            reading = Thread(target=lambda: [import_module(name) for name in READ_MEANWHILE], daemon=True)
-            reading.start()
             self._begin()
-            reading.join()
-        return self._address
-
-    def _begin(self) -> None:
+        try:
+            given = meanwhile()
+            for name in READ_MEANWHILE:
+                import_module(name)
+        except BaseException:
+            self.stop()
+            raise
         for _ in range(PORTS_TRIED):  # another process may take a port before the server does
-            port = _free_port()
-            logger.info("Starting temporary server on http://127.0.0.1:%s", port)
-            self._process = subprocess.Popen(_command(port), env=_environment())
-            self._address = f"http://127.0.0.1:{port}/api"
             if self._answers():
-                atexit.register(self.stop)
-                return
+                return self._address, given
+            self._begin()
+        self.stop()
         raise failing(self._home, "it does not start; its own words are above")
 
+    def _begin(self) -> None:
+        port = _free_port()
+        logger.info("Starting temporary server on http://127.0.0.1:%s", port)
+        self._address = f"http://127.0.0.1:{port}/api"
+        self._process = subprocess.Popen(_command(port), env=_environment())
+        atexit.register(self.stop)
+
     def _answers(self) -> bool:
-        """Whether it answers in time; False where the process ends first."""
+        """Whether it answers; False where the process ends first.
+
+        Raises:
+            ServerGone: it takes too long.
+        """
         assert self._process is not None
         until = time.monotonic() + STARTS_WITHIN_S
         while self._process.poll() is None and time.monotonic() < until:
@@ -78,7 +89,8 @@ class OwnServer:
             except httpx.TransportError:
                 pass
             time.sleep(ASKED_EVERY_S)
-        self.stop()
+        if self._process.poll() is None:
+            raise failing(self._home, f"it does not answer within {STARTS_WITHIN_S:.0f} s")
         return False
 
     def stop(self) -> None:

@@ -39,6 +39,7 @@ from prefect.settings import (
     PREFECT_SERVER_API_AUTH_STRING,
     PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
     PREFECT_SERVER_LOGGING_LEVEL,
+    PREFECT_UI_URL,
     temporary_settings,
 )
 from prefect.states import Crashed
@@ -72,11 +73,12 @@ _sessions: dict[str, str] = {}  # of each flow run of this process, its session
 
 
 @contextmanager
-def prefect_at_home(settings: Settings) -> Iterator[None]:
+def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: None) -> Iterator[Any]:
     """Keep Prefect's database, results and logs under CBI_HOME, and its server quiet and private.
 
     A server named in the environment (PREFECT_API_URL) is used, else that of `make up` on this home, which sees the
-    run's heartbeat and marks it crashed should it be killed; without either the run starts its own.
+    run's heartbeat and marks it crashed should it be killed; without either the run starts its own. What ``meanwhile``
+    gives is yielded: it is called while that server starts.
 
     Raises:
         ServerGone: the server did not answer any more, and was asked for a minute where it had answered before.
@@ -106,10 +108,11 @@ def prefect_at_home(settings: Settings) -> Iterator[None]:
         keep_run_logs(settings)
         try:
             if PREFECT_API_URL.value():
-                yield
+                yield meanwhile()
             else:
-                with temporary_settings({PREFECT_API_URL: own_server(home).started()}):
-                    yield
+                address, given = own_server(home).started(meanwhile)
+                with temporary_settings({PREFECT_API_URL: address, PREFECT_UI_URL: ""}):  # it serves no pages
+                    yield given
         except httpx.TransportError as error:  # Prefect's client: what a source does is told by tasks/http.py
             _drop_untold()
             raise ServerGone(
