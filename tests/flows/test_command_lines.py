@@ -130,6 +130,8 @@ def begin(started: list[subprocess.Popen[str]], *words: str, home: Path) -> subp
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        # a suite that a shell runs in the background ignores Ctrl-C, and so would what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     started.append(process)
     return process
