@@ -1,5 +1,5 @@
 """One warm pytest process that tries mutants: everything is imported and the shared fixtures are made once, then each
-mutant gets a forked child, which changes the loaded code and runs the tests that reach the changed line.
+mutant gets a forked child, which changes the loaded code and runs the tests that run the changed function.
 
 Started by `python -m evidence.mutants` in a copy of the tree; its orders are files in a shared folder.
 """
@@ -82,7 +82,7 @@ class Worker:
         return True
 
     def _measure(self, session: pytest.Session, target: Path) -> None:
-        """Run every test unmutated: how long each takes, which lines it reaches, and which its fixtures do."""
+        """Run every test unmutated: how long each takes, which functions it runs, and which its fixtures do."""
         watched = {str(self.root / path): path for path in {mutant.path for mutant in self.mutants}}
         tracer = _Tracer(watched)
         session.config.pluginmanager.register(tracer)
@@ -159,12 +159,12 @@ class Worker:
         return not set(mutant.lines).isdisjoint(self.map["lines"].get(context, {}).get(mutant.path, ()))
 
     def _touched(self, mutant: Mutant) -> list[str]:
-        """Session fixtures that run the line, by name."""
+        """Session fixtures that run the function, by name."""
         names = {name for name in self.map["lines"] if name.startswith("session::")}
         return sorted(name.removeprefix("session::") for name in names if self._reaches(name, mutant))
 
     def _chosen(self, mutant: Mutant) -> tuple[list[str], list[str]]:
-        """Tests that reach the line, by their module's fixtures too; those that read a session fixture that does."""
+        """Tests that run the function, by their module's fixtures too; those that read a session fixture that does."""
         direct, stale = [], []
         touched = {f"session::{name}" for name in self._touched(mutant)}
         for test, facts in self.map["tests"].items():

@@ -1,7 +1,7 @@
 """``python -m evidence.mutants``: how many small faults planted in the code the tests notice.
 
 ``N`` mutants (evidence/mutation.py) of the modules that make, judge and score data are drawn with a seed that is
-written down. Each is tried in a copy of the tree against the tests that reach its line, in warm processes that fork
+written down. Each is tried in a copy of the tree against the tests that run its function, in warm processes that fork
 (evidence/mutant_worker.py). The page lists what survived.
 """
 

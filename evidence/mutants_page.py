@@ -62,8 +62,8 @@ def render(now: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> s
         lines.append("| " + " | ".join([module, *(str(row[name]) for name in OUTCOMES), *was, score(row)]) + " |")
     lines += [
         "",
-        "*Timed out* counts as noticed. *Not reached*: no test of these folders runs the line; tests of flows, which "
-        "are not asked here, may.",
+        "*Timed out* counts as noticed. *Not reached*: no test of these folders runs the function; tests of flows, "
+        "which are not asked here, may.",
         "",
         "## Not noticed",
         "",

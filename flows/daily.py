@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from flows import arguments
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 # threads that wait for a server cost nothing; more of them than this wait for each other when they parse
 SOURCES_AT_ONCE = 4
+# heavy modules that the day needs sooner or later
+READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectations", "matplotlib.figure", "duckdb")
 
 
 @flow(
@@ -117,6 +120,18 @@ def open_daily_run(origin: str, as_of: str | None) -> RunContext:
 
     with Steps("unpack the recorded archive") as progress:
         return note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
+
+
+def open_and_import(origin: str, as_of: str | None) -> RunContext:
+    """The run, and what its day imports later on: a Prefect server that starts leaves time for it.
+
+    Raises:
+        CbiError: the origin or the session is none.
+    """
+    run = open_daily_run(origin, as_of)
+    for name in READ_AHEAD:
+        import_module(name)
+    return run
 
 
 def origin_of(settings: Settings) -> str:
@@ -370,8 +385,8 @@ def main() -> int:
     try:
         settings = load_settings()
         origin = given.origin or origin_of(settings)
-        opening = prefect_at_home(settings, lambda: open_daily_run(origin, given.as_of))
-        with ends_when_asked(lambda: what_stands(run), mark_crashed), opening as run:
+        opening = prefect_at_home(settings, lambda: open_and_import(origin, given.as_of))
+        with opening as run, ends_when_asked(lambda: what_stands(run), mark_crashed):
             summary = daily(run.origin, f"{run.as_of:%Y-%m-%d}")
         if given.record:
             keep_recorded(run, given.record)

@@ -9,41 +9,37 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import lru_cache
-from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
-import httpx
 import prefect
-from prefect.settings import get_current_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, get_current_settings
 
-from flows.ending import APPLICATION
+from flows.ending import APPLICATION, SERVER_ENDS_WITHIN_S
 from tasks.errors import ServerGone
+from tasks.operations.services import address_of, answers, free_port, wait_until
 
 T = TypeVar("T")
 logger = logging.getLogger("prefect")
 
+HOST = "127.0.0.1"
 STARTS_WITHIN_S = 120.0  # a busy machine takes a minute
-ENDS_WITHIN_S = 5.0
 ASKED_EVERY_S = 0.1
-PORTS_TRIED = 3
-READ_MEANWHILE = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectations", "matplotlib.figure", "duckdb")
-"""What a day imports later on. While a server starts, its run has nothing else to do."""
+STARTS_TRIED = 3
 
 
 class OwnServer:
-    """One server process, asked for again where it has ended."""
+    """One server process, begun again where it has ended. ``home``: Prefect's folder."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
+        atexit.register(self.stop)
 
     def started(self, meanwhile: Callable[[], T]) -> tuple[str, T]:
         """The address of its API, which answers, and what ``meanwhile`` gives: it is called while the server starts.
@@ -51,60 +47,45 @@ class OwnServer:
         Raises:
             ServerGone: it does not come up. Whatever ``meanwhile`` raises: the server is ended then.
         """
-        if self._process is None or self._process.poll() is not None:
-            self._begin()
+        self._begun()
         try:
             given = meanwhile()
-            for name in READ_MEANWHILE:
-                import_module(name)
         except BaseException:
             self.stop()
             raise
-        for _ in range(PORTS_TRIED):  # another process may take a port before the server does
-            if self._answers():
-                return self._address, given
-            self._begin()
-        self.stop()
+        for _ in range(STARTS_TRIED):  # another process may take the port before the server does
+            process = self._begun()
+            if not wait_until(self._ended_or_answers, within_s=STARTS_WITHIN_S, every_s=ASKED_EVERY_S):
+                raise failing(self._home, f"it does not answer within {STARTS_WITHIN_S:.0f} s")
+            if process.poll() is None:
+                return f"{self._address}/api", given
         raise failing(self._home, "it does not start; its own words are above")
-
-    def _begin(self) -> None:
-        port = _free_port()
-        logger.info("Starting temporary server on http://127.0.0.1:%s", port)
-        self._address = f"http://127.0.0.1:{port}/api"
-        self._process = subprocess.Popen(_command(port), env=_environment())
-        atexit.register(self.stop)
-
-    def _answers(self) -> bool:
-        """Whether it answers; False where the process ends first.
-
-        Raises:
-            ServerGone: it takes too long.
-        """
-        assert self._process is not None
-        until = time.monotonic() + STARTS_WITHIN_S
-        while self._process.poll() is None and time.monotonic() < until:
-            try:
-                if httpx.get(f"{self._address}/health", timeout=ENDS_WITHIN_S).status_code == httpx.codes.OK:
-                    return self._process.poll() is None
-            except httpx.TransportError:
-                pass
-            time.sleep(ASKED_EVERY_S)
-        if self._process.poll() is None:
-            raise failing(self._home, f"it does not answer within {STARTS_WITHIN_S:.0f} s")
-        return False
 
     def stop(self) -> None:
         """End it: asked first, so that it closes its database."""
-        if self._process is None:
+        process, self._process = self._process, None
+        if process is None:
             return
         logger.info("Stopping temporary server")
-        self._process.terminate()
+        process.terminate()
         try:
-            self._process.wait(timeout=ENDS_WITHIN_S)
+            process.wait(timeout=SERVER_ENDS_WITHIN_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
+            process.kill()
+            process.wait()
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        if self._process is None or self._process.poll() is not None:
+            port = free_port(HOST)
+            self._address = address_of(HOST, port)
+            logger.info("Starting temporary server on %s", self._address)
+            self._process = subprocess.Popen(_command(port), env=_environment())
+        return self._process
+
+    def _ended_or_answers(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            return True
+        return answers(self._address, PREFECT_API_AUTH_STRING.value() or "")
 
 
 @lru_cache
@@ -121,16 +102,10 @@ def failing(home: Path, why: str) -> ServerGone:
     )
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 def _command(port: int) -> list[str]:
-    beside = ["--app-dir", str(prefect.__module_path__.parent), "--factory", APPLICATION]
-    where = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "error", "--lifespan", "on"]
-    return [sys.executable, "-m", "uvicorn", *beside, *where]
+    application = ["--app-dir", str(prefect.__module_path__.parent), "--factory", APPLICATION]
+    where = ["--host", HOST, "--port", str(port), "--log-level", "error", "--lifespan", "on"]
+    return [sys.executable, "-m", "uvicorn", *application, *where]
 
 
 def _environment() -> dict[str, str]:

@@ -184,7 +184,7 @@ def _tell_outage(series: str, heard: list[Any]) -> None:
     last: Any = heard[-1] if heard else None
     if isinstance(last, RequestException):
         # while it asks for the time zone, yfinance hides a lost connection behind "no timezone found"
-        raise Unreachable(str(last)) if last.code in NO_HOST else httpx.TransportError(f"{type(last).__name__}: {last}")
+        raise _named(series, last, str(last))
     if isinstance(last, SourceUnavailable):
         raise last
     status = getattr(last, "status_code", 200)

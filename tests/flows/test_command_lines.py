@@ -171,6 +171,18 @@ def test_a_daily_run_asked_to_end_says_what_stands_and_leaves_no_server(
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.slow
+def test_a_run_asked_to_end_while_its_server_starts_says_what_stands_and_leaves_no_server(archive, tmp_path, begun):
+    run = begin(begun, "flows.daily", "--origin", str(archive), "--as-of", "2011-12-30", home=tmp_path / "home")
+    server = child_of(run, "prefect.server.api.server:create_app")
+    run.send_signal(signal.SIGINT)
+    _, said = run.communicate(timeout=60)
+    last = [line for line in said.splitlines() if line.strip()][-1]
+    assert last == "Ended by Ctrl-C. Nothing was published; earlier forecasts stay as they were."
+    assert run.returncode == 130 and "Traceback" not in said
+    assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
+
+
 @pytest.mark.more
 @pytest.mark.xdist_group("daily")  # it needs the day computed there
 @pytest.mark.slow

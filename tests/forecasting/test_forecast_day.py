@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,18 +60,9 @@ class Market:
     versions: dict[str, Version]
     folder: Path
 
-    def day(
-        self,
-        store: FolderStore,
-        as_of: pd.Timestamp = AS_OF,
-        *,
-        features: pd.DataFrame | None = None,
-        panel: pd.DataFrame | None = None,
-        max_age: int = 5000,
-        notes: InputNotes | None = None,
-    ) -> tuple[pd.Series, pd.DataFrame]:
-        """The forecast and the drivers of one month from a day."""
-        day = self.whole_day(store, as_of, features=features, panel=panel, max_age=max_age, notes=notes)
+    def day(self, store: FolderStore, *at: pd.Timestamp, **given: Any) -> tuple[pd.Series, pd.DataFrame]:
+        """The forecast and the drivers of one month from a day, as ``whole_day`` is asked for it."""
+        day = self.whole_day(store, *at, **given)
         return day.forecasts.iloc[0], day.explainers
 
     def whole_day(
