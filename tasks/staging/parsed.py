@@ -24,7 +24,7 @@ from tasks.sources.payloads import Payload, verify
 from tasks.storage.files import read_json, read_parquet, write_json, write_parquet
 from tasks.storage.hashes import fingerprint, sha256_of
 
-AT_ONCE = 5000  # payloads judged together: bounds the memory of reading everything again
+BYTES_AT_ONCE = 16 * 2**20  # of payloads judged together: bounds the memory of reading everything again
 OF_A_PAYLOAD = ["payload", "order", "fetched_at", "day_only"]
 NOT_SAID = {*OF_A_PAYLOAD, "at", "row", "seen_by"}
 """Columns that tell where a row stands or when it was fetched: two payloads that say the same differ in them."""
@@ -131,8 +131,8 @@ class ParsedPayloads:
             failed = {number for number, _ in unreadable}
             fresh = [n for n, p in enumerate(payloads) if n not in failed and _identity(p) not in still]
             fresh.sort(key=lambda n: (payloads[n].fetched_at, n))
-            for start in range(0, len(fresh), AT_ONCE):
-                unreadable += self._read_more(named, fresh[start : start + AT_ONCE], reading, stats)
+            for numbers in _batches(fresh, [stats[number][0] for number in fresh]):
+                unreadable += self._read_more(named, numbers, reading, stats)
         self.unreadable = {payloads[number].path: why for number, why in unreadable}
         return self._together(named, stats, unreadable)
 
@@ -323,6 +323,19 @@ class ParsedPayloads:
         order = by_id[kept.spans["at"].to_numpy()]
         spans = kept.spans.drop(columns="at").assign(order=order, fetched_at=fetched[order])
         return Judged(rows, {code: shape for shape, code in codes.items()}, refused, parts_of, spans)
+
+
+def _batches(numbers: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+    """``numbers`` in their order, as many together as have ``BYTES_AT_ONCE`` in all; one that is larger is alone."""
+    batches: list[list[int]] = []
+    held = 0
+    for number, size in zip(numbers, sizes, strict=True):
+        if not batches or held + size > BYTES_AT_ONCE:
+            batches.append([])
+            held = 0
+        batches[-1].append(number)
+        held += size
+    return batches
 
 
 def _repeats(rows: pd.DataFrame, reading: Reading, exact: set[str]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, land, landed
-from tasks.staging import parsed
+from tasks.staging import parsed, stage
 from tasks.staging.parsed import ParsedPayloads
 from tasks.staging.stage import stage_payloads
 from tasks.storage.zones import Zones
@@ -87,6 +87,27 @@ def test_staging_day_by_day_is_staging_of_every_row_of_every_payload(
     once = [frame[cells].astype(str).drop_duplicates() for frame in (refused, all_refused)]
     assert set(map(tuple, once[0].to_numpy())) == set(map(tuple, once[1].to_numpy())), "every refusal is told"
     assert rows < 4 * len(DAYS), "what repeats is not kept again"
+
+
+def test_reading_all_again_holds_a_few_payloads_at_once_and_gives_the_same(
+    spec: SourceSpec, zones: Zones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home of many payloads whose parsed rows are lost, or are of other code, needs memory for a few of them."""
+    served = bars(random.Random(5))
+    for now in DAYS[10:60] + pd.Timedelta(hours=24):
+        land(zones, "yahoo", Fetched("ZL=F", "csv", served(now), "u"), spec, fetched_at=now.tz_localize("UTC"))
+    payloads, judged = landed(zones, "yahoo"), list[int]()
+    honest = stage.screen
+    monkeypatch.setattr(stage, "screen", lambda rows, spec: judged.append(len(rows)) or honest(rows, spec=spec))
+    found, refused = staged(payloads, spec)
+    (at_once,) = judged
+    largest = max(payload.path.stat().st_size for payload in payloads)
+    monkeypatch.setattr(parsed, "BYTES_AT_ONCE", 3 * largest)
+    judged.clear()
+    few, refused_few = staged(payloads, spec)
+    assert sum(judged) == at_once and max(judged) < at_once / 10
+    pd.testing.assert_frame_equal(few, found)
+    pd.testing.assert_frame_equal(refused_few, refused)
 
 
 @pytest.mark.parametrize("damage", ["altered", "gone", "older"])
