@@ -213,8 +213,9 @@ def _drop_untold() -> None:
 
 
 def _told_at_the_end(record: logging.LogRecord) -> bool:
-    """Drop the stack traces of our own errors from the console: the command line ends with their one clear line."""
-    return not (record.exc_info and isinstance(record.exc_info[1], CbiError))
+    """Drop the stack traces of errors that the command line ends with, in one clear line, from the console."""
+    told = (CbiError, PrefectHTTPStatusError, httpx.TransportError)
+    return not (record.exc_info and isinstance(record.exc_info[1], told))
 
 
 def _end_orphaned_servers(home: Path) -> None:

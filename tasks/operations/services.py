@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -29,6 +30,8 @@ from tasks.storage.zones import Zones
 
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 a name  # pragma: allowlist secret
 NO_PAGE = "null.invalid"
+GENERATED = re.compile(r"cbi:[A-Za-z0-9_-]{32}")
+"""A password that this home made for itself."""
 MARK = "SERVICE_OF_HOME"
 POOL = "mac"
 """The work pool of every deployment."""
@@ -209,17 +212,17 @@ def server_password(zones: Zones) -> str:
 
     Without a password any page in a browser of this machine could ask the server to run code: it answers on loopback.
     The file is readable for its owner only; the worker and the command line read it, so that nobody types it but in
-    the UI.
+    the UI. A file that holds anything else than a password of that kind is damaged, and one is generated anew.
     """
     if given := find_secret(PASSWORD):
         return given
     path = password_path(zones)
     with exclusive(zones, "server-password"):
-        if not (path.is_file() and path.stat().st_size):
+        kept = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if not GENERATED.fullmatch(kept):
             private_folder(path.parent)
-            made = f"cbi:{secrets.token_urlsafe(24)}"
-            write_atomically(path, lambda new: os.write(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600), made.encode()))
-        kept = path.read_text(encoding="utf-8").strip()
+            kept = f"cbi:{secrets.token_urlsafe(24)}"
+            write_atomically(path, lambda new: os.write(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600), kept.encode()))
     remember_secret(kept)
     return kept
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import httpx
@@ -40,10 +41,13 @@ def test_a_home_generates_its_password_once_for_its_owner_only(zones: Zones) -> 
     assert made.split(":")[1] not in redact(f"password {made.split(':')[1]}")
 
 
-def test_a_password_cut_short_by_a_kill_is_generated_anew(zones: Zones) -> None:
+@pytest.mark.parametrize("damaged", [b"", bytes(36), b"cbi:abcdefgh", b"\xff\xfe", b"cbi:"], ids=repr)
+def test_a_damaged_password_is_generated_anew(zones: Zones, damaged: bytes) -> None:
     password_path(zones).parent.mkdir(parents=True)
-    password_path(zones).touch()
-    assert server_password(zones).startswith("cbi:")
+    password_path(zones).write_bytes(damaged)
+    made = server_password(zones)
+    assert re.fullmatch(r"cbi:[\w-]{32}", made) and server_password(zones) == made
+    assert password_path(zones).stat().st_mode & 0o777 == 0o600
 
 
 def test_a_password_that_is_set_is_used(zones: Zones, monkeypatch: pytest.MonkeyPatch) -> None:
