@@ -5,19 +5,20 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)
 PIP := $(RUN) -m pip install --quiet --quiet --no-compile --disable-pip-version-check --constraint constraints.txt --editable
-HOME_FOLDER = "$$($(RUN) -m tasks.settings home)"
+HOME_FOLDER = "$$($(RUN) -m cli project setting home)"
 UI_PORT ?= 4200
 UI_HOST ?= 127.0.0.1
 # an argument of make as one word of the shell, whatever is in it
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+help: ## list the targets, by who needs them
+	@awk -F ':.*## ' '/^# -- / {sub(/^# -- /, ""); sub(/ *-*$$/, ""); title = $$0} \
+	  /^[a-z-]+:.*## / {if (title != "") {print "\n" title; title = ""} printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
-# -- what is installed ---------------------------------------------------------------------------------------------
+# -- what gets installed ---------------------------------------------------------------------------------------------
 $(RUN):
 	@for python in $(PYTHONS); do \
 	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; then \
@@ -58,66 +59,66 @@ $(VENV)/scale: $(VENV)/train
 	@touch $@
 
 needed: $(VENV)/base
-	@for extra in $$($(RUN) -m tasks.settings extras); do $(MAKE) --no-print-directory "$(VENV)/$$extra" || exit 1; done
+	@for extra in $$($(RUN) -m cli project setting extras); do $(MAKE) --no-print-directory "$(VENV)/$$extra" || exit 1; done
 
 worker-needs: $(VENV)/train needed
 
 setup: $(VENV)/dev ## everything: what training, Google Cloud and development need
 
-# -- every day -----------------------------------------------------------------------------------------------------
+# -- for the one who reads the forecast -----------------------------------------------------------------------------------------------------
 demo: needed ## the daily run on the recorded archive: no keys, no network
-	@$(RUN) -m flows.daily --origin recorded
+	@$(RUN) -m cli daily --origin recorded
 
 daily: needed ## the daily run on the live sources
-	@$(RUN) -m flows.daily --origin live
+	@$(RUN) -m cli daily --origin live
 
 train: worker-needs $(if $(filter dask ray,$(RUNNER)),$(VENV)/scale) ## the bake-off on the training files: make train BUDGET=daily|quick|full RUNNER=local|dask|ray
-	@$(RUN) -m flows.training --budget $(call quoted,$(or $(BUDGET),daily)) --runner $(call quoted,$(or $(RUNNER),local))
+	@$(RUN) -m cli train --budget $(call quoted,$(or $(BUDGET),daily)) --runner $(call quoted,$(or $(RUNNER),local))
 
 health: needed ## sources, forecast, gates, champions, disk, warehouse: 0 ok, 1 warnings, 2 failing
-	@$(RUN) -m flows.health
+	@$(RUN) -m cli health
 
 audit: needed ## every file and table: whose it is, whether it is sound, what to do with it
-	@$(RUN) -m flows.audit
+	@$(RUN) -m cli audit
 
 bundle: needed ## what a helper needs to see, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz
-	@$(RUN) -m flows.support_bundle
+	@$(RUN) -m cli support
 
-# -- services ------------------------------------------------------------------------------------------------------
+# -- for the one who runs it for good ------------------------------------------------------------------------------------------------------
 ui: needed ## Prefect's server and UI on http://127.0.0.1:4200, until Ctrl-C
-	@$(RUN) -m flows.services ui --port $(call quoted,$(UI_PORT))
+	@$(RUN) -m cli services ui --port $(call quoted,$(UI_PORT))
 
 up: worker-needs ## server, deployments and worker in the background: make up UI_PORT=4200
-	@$(RUN) -m flows.services up --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT))
+	@$(RUN) -m cli services up --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT))
 
 down: needed ## end what `make up` started
-	@$(RUN) -m flows.services down
+	@$(RUN) -m cli services down
 
 status: needed ## what `make up` started, and every deployment's next run
-	@$(RUN) -m flows.services status
+	@$(RUN) -m cli services status
 
 trigger: worker-needs ## run a deployment on the worker and wait: make trigger NAME=daily/daily ORIGIN=recorded
-	@$(RUN) -m flows.services trigger $(call quoted,$(or $(NAME),daily/daily)) $(if $(ORIGIN),--origin $(call quoted,$(ORIGIN))) $(if $(AS_OF),--as-of $(call quoted,$(AS_OF))) $(if $(AGAIN),--again)
+	@$(RUN) -m cli services trigger $(call quoted,$(or $(NAME),daily/daily)) $(if $(ORIGIN),--origin $(call quoted,$(ORIGIN))) $(if $(AS_OF),--as-of $(call quoted,$(AS_OF))) $(if $(AGAIN),--again)
 
 worker: worker-needs ## one more worker, in this terminal
-	@$(RUN) -m flows.services worker
+	@$(RUN) -m cli services worker
 
 install-mac: worker-needs ## server and worker as launchd agents: make install-mac UI_PORT=4200 VOLUME=/Volumes/Data
-	@$(RUN) -m flows.install mac --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
+	@$(RUN) -m cli services install mac --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
 
 uninstall-mac: needed ## end them and take the agents away; CBI_HOME stays
-	@$(RUN) -m flows.install mac --remove
+	@$(RUN) -m cli services uninstall mac
 
 install-linux: worker-needs ## server and worker as systemd units of the user: make install-linux UI_PORT=4200 VOLUME=/mnt/data
-	@$(RUN) -m flows.install linux --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
+	@$(RUN) -m cli services install linux --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
 
 uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
-	@$(RUN) -m flows.install linux --remove
+	@$(RUN) -m cli services uninstall linux
 
 # one test process more than cores, for one of them often waits for a server; more than five wait for each other
 TESTERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 
-# -- tests ---------------------------------------------------------------------------------------------------------
+# -- for the one who changes it ---------------------------------------------------------------------------------------------------------
 test: $(VENV)/dev ## what guards every behaviour: 5 to 6 minutes on two cores (docs/tests.md)
 	@$(RUN) -m pytest -n $(TESTERS) --dist loadgroup -m "not more and not long"
 
@@ -141,7 +142,7 @@ soak: $(VENV)/dev ## sessions replayed with kills and without: make soak SESSION
 	@$(RUN) -m evidence.soak --sessions $(call quoted,$(or $(SESSIONS),250)) --from $(call quoted,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
 
 lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
-	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m flows.deployments --check
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m cli project deployments --check
 
 secret-scan: $(VENV)/dev ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
 	@git ls-files -- ':!*.png' ':!*.tar.xz' ':!recorded/*.csv' ':!.secrets.baseline' | while read -r file; do \
@@ -151,9 +152,9 @@ secret-scan: $(VENV)/dev ## no key in any tracked file that changed since the la
 	@mv $(VENV)/secrets-scanning $(VENV)/secrets-scanned
 
 audit-dependencies: $(VENV)/dev ## pinned packages against known vulnerabilities; says so where nobody can be asked
-	@$(RUN) -m tasks.operations.dependency_audit
+	@$(RUN) -m cli project dependency-audit
 
-# -- evidence ------------------------------------------------------------------------------------------------------
+# -- for the one who measures it ------------------------------------------------------------------------------------------------------
 bake-off-report: $(VENV)/dev ## docs/results/bake_off.md and its figures, from the newest bake-off of BUDGET (default: full)
 	@$(RUN) -m evidence.bake_off_report --budget $(call quoted,$(or $(BUDGET),full))
 
@@ -168,10 +169,10 @@ bench-peers: $(VENV)/dev ## libraries from outside on the same folds, in an envi
 
 surface: $(VENV)/dev ## choose the production surface on what the last run left: writes registry/production_surface.yaml
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
-	@$(RUN) -m tasks.training.feature_selection
+	@$(RUN) -m cli project surface
 
 device-check: $(VENV)/train ## every neural family for one batch on CBI_DEVICE (default: the best there is) against the CPU
-	@$(RUN) -m tasks.models.neural.device_check
+	@$(RUN) -m cli device-check
 
 false-prices: $(VENV)/dev ## false prices planted end to end, and true extremes: what is caught, published, kept; docs/results/false_prices.md
 	@$(RUN) -m evidence.false_prices
@@ -184,37 +185,36 @@ proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run l
 	@$(RUN) -m evidence.proofs
 
 sql-check: $(VENV)/cloud ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
-	@$(RUN) -m tasks.warehouse.sql_check
+	@$(RUN) -m cli project sql-check
 
 cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md, from the published DuckDB warehouse
 	@$(RUN) -m evidence.bigquery_cost
 
 docs: $(VENV)/base ## write docs/data_dictionary.md from the registry
-	@$(RUN) -m tasks.reporting.data_dictionary
+	@$(RUN) -m cli project dictionary
 
-# -- the project itself --------------------------------------------------------------------------------------------
+world: $(VENV)/dev ## consecutive live days in a world served from the archive: make world DAYS=60; docs/results/world.md
+	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))
+
+mutants: $(VENV)/dev ## faults planted in the code, and whether tests notice: make mutants COUNT=100 MINUTES=30; docs/results/mutants.md
+	@nice -n 10 $(RUN) -m evidence.mutants --count $(call quoted,$(or $(COUNT),100)) --minutes $(call quoted,$(or $(MINUTES),90)) --page docs/results/mutants.md
+
+cost-of-a-day: $(VENV)/dev ## cost of daily, health and audit after 30, 300 and 1,500 live days: docs/results/cost_of_a_day.md
+	@$(RUN) -m evidence.cost_of_a_day
+
+# -- files of the project itself --------------------------------------------------------------------------------------------
 new-source: $(VENV)/base ## write the skeleton of a source: make new-source NAME=my_source
-	@$(RUN) -m tasks.operations.new_source $(call quoted,$(NAME))
+	@$(RUN) -m cli project new-source $(call quoted,$(NAME))
 
 deployments: $(VENV)/base ## write prefect.yaml from the registry
-	@$(RUN) -m flows.deployments
+	@$(RUN) -m cli project deployments
 
 lock: $(VENV)/dev ## resolve constraints.txt anew from pyproject.toml
 	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
 	  --no-annotate --no-header --upgrade pyproject.toml --output-file constraints.txt
 
 lock-check: $(VENV)/dev ## prove that constraints.txt resolves to wheels for each Python on macOS 14 arm64 and Linux x86-64
-	@$(RUN) -m tasks.operations.lock_check
+	@$(RUN) -m cli project lock-check
 
 clean: ## delete .venv (CBI_HOME stays)
 	@rm -rf $(VENV)
-
-world: $(VENV)/dev ## consecutive live days in a world served from the archive, against the recorded origin: make world DAYS=60; writes docs/results/world.md
-	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))
-
-mutants: $(VENV)/dev ## small faults planted in the code that makes and scores data, and whether the tests notice: make mutants COUNT=100 MINUTES=30; writes docs/results/mutants.md
-	@nice -n 10 $(RUN) -m evidence.mutants --count $(call quoted,$(or $(COUNT),100)) --minutes $(call quoted,$(or $(MINUTES),90)) --page docs/results/mutants.md
-
-cost-of-a-day: $(VENV)/dev ## what daily, health and audit cost after 30, 300 and 1,500 live days; writes docs/results/cost_of_a_day.md
-	@$(RUN) -m evidence.cost_of_a_day
-.PHONY: world cost-of-a-day mutants

@@ -97,9 +97,7 @@ def newest_bake_off(run: RunContext, budget: str, *, models: Models, gates: Qual
     horizons = list(run.horizons.horizons)
     held = [v for v in store.versions(BASELINE, horizons[0]) if v.metadata.get("budget") == budget]
     if not held:
-        raise ModelStoreError(
-            f"{store.place} has no bake-off of budget {budget}; run `python -m flows.training --budget {budget}`"
-        )
+        raise ModelStoreError(f"{store.place} has no bake-off of budget {budget}; run `cbi train --budget {budget}`")
     newest = max(held, key=lambda version: (version.trained_as_of, version.number)).metadata["run"]
     versions = [v for horizon in horizons for v in store.of_horizon(horizon) if v.metadata["run"] == newest]
     files = check_exports(run.work.exports)["files"]
@@ -107,7 +105,7 @@ def newest_bake_off(run: RunContext, budget: str, *, models: Models, gates: Qual
         if files[file_name("prod", version.horizon)]["sha256"] != version.metadata["data_snapshot"]:  # type: ignore[index]
             raise ManifestMismatch(
                 f"{run.work.exports / file_name('prod', version.horizon)} is not the file that {version.name} was "
-                f"trained on; run `python -m flows.training --budget {budget}` on the files that are there now"
+                f"trained on; run `cbi train --budget {budget}` on the files that are there now"
             )
     audit = read_audit(store)
     refused = {v.name: verdict(v, v.metrics, gates.promotion, audit, code_version=run.code_version) for v in versions}
@@ -128,7 +126,7 @@ def raw_forecasts(bake_off: BakeOff, zones: Zones, family: str, horizon: str) ->
         paths = [zones.fits / identity / f"forecasts.{horizon}.parquet" for year, identity in years.items()]
         folds = [path for year, path in zip(years, paths, strict=True) if year != "0"]
         if gone := [path for path in folds if not path.exists()]:
-            raise TrainingFailed(f"{gone[0]} is gone; run `python -m flows.training` with the same budget again")
+            raise TrainingFailed(f"{gone[0]} is gone; run `cbi train` with the same budget again")
         parts = [frame for frame in map(read_parquet, folds) if len(frame)]
         if parts:
             found[part] = pd.concat(parts, ignore_index=True)

@@ -194,8 +194,8 @@ def measure(days: int, work: Path, trained: Path, held: Published, sources: Data
             },
         ]
         for what, command in (
-            ("health", [sys.executable, "-m", "flows.health"]),
-            ("audit", [sys.executable, "-m", "flows.audit"]),
+            ("health", [sys.executable, "-m", "cli", "health"]),
+            ("audit", [sys.executable, "-m", "cli", "audit"]),
             ("import prefect", [sys.executable, "-c", "import prefect"]),
         ):
             found.append({"what": what, **_timed(command, environment)})

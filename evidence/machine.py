@@ -13,7 +13,7 @@ import psutil
 
 from tasks.settings import PROJECT
 
-DECIDES = ("evidence", "tasks", "flows", "registry", "expectations", "pyproject.toml", "constraints.txt")
+DECIDES = ("evidence", "tasks", "cli", "flows", "registry", "expectations", "pyproject.toml", "constraints.txt")
 """Paths whose uncommitted changes can change a figure."""
 
 

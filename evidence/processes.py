@@ -23,7 +23,7 @@ DAY_S = 86_400
 
 @dataclass(frozen=True)
 class DailyRun:
-    """One `python -m flows.daily`, what it cost and what it left in the warehouse."""
+    """One `cbi daily`, what it cost and what it left in the warehouse."""
 
     wall_s: float
     peak_mb: float
@@ -40,7 +40,7 @@ def daily_run(home: Path, archive: Path) -> DailyRun:
     """
     environment = _environment(home)
     log = home.with_name("daily.log")
-    command = [sys.executable, "-m", "flows.daily", "--origin", str(archive)]
+    command = [sys.executable, "-m", "cli", "daily", "--origin", str(archive)]
     with log.open("w", encoding="utf-8") as handle:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=handle, stderr=subprocess.STDOUT)
@@ -109,7 +109,7 @@ def _second_of_day() -> float:
 
 
 def _row_counts(environment: dict[str, str]) -> dict[str, int]:
-    command = [sys.executable, "-m", "tasks.warehouse", "--csv"]
+    command = [sys.executable, "-m", "cli", "query", "--csv"]
     listed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", check=True)
     contents = pd.read_csv(io.StringIO(listed.stdout))
     return dict(zip(contents["name"].astype(str), contents["rows"].astype(int), strict=True))

@@ -1,21 +1,20 @@
-"""``python -m flows.backfill SOURCE --start DATE``: dates in chunks; a rerun asks only for those missing."""
+"""``cbi backfill SOURCE --start DATE``: dates in chunks; a rerun asks only for those missing."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING
 
-from flows import arguments
+if __name__ == "__main__":  # before Prefect is imported, which takes seconds
+    from cli.app import main
 
-if __name__ == "__main__":
-    arguments.begin(arguments.backfill(), arguments.LANDED_STAYS)
+    sys.exit(main(["backfill", *sys.argv[1:]]))
 
 from prefect import flow
 
-from flows.ending import ends_when_asked
+from flows.ending import LANDED_STAYS, ends_when_asked
 from flows.ingest import check_names, open_ingest_run, stage, window_between
 from flows.runtime import Steps, as_task, mark_crashed, prefect_at_home
-from tasks.errors import CbiError, OriginError, SourceUnavailable
 
 if TYPE_CHECKING:
     from tasks.run import RunContext
@@ -30,7 +29,7 @@ def backfill(
     start: str,
     end: str | None = None,
     series: list[str] | None = None,
-    chunk_days: int = arguments.CHUNK_DAYS,
+    chunk_days: int = 366,
 ) -> tuple[Backfilled, Staged]:
     """Fetch the range, chunk by chunk, then stage all that is held of the source."""
     run = open_ingest_run("live", None)
@@ -55,30 +54,16 @@ def fetch_chunks(run: RunContext, source: str, window: Window, series: tuple[str
         )
 
 
-def main() -> int:
-    """Command line. Ends with 1 when a chunk did not come; the same command again asks for that one only."""
+def run_backfill(
+    source: str, start: str, end: str | None, series: list[str] | None, chunk_days: int
+) -> tuple[Backfilled, Staged]:
+    """A backfill of this process, with a Prefect server of its own where no other is configured.
 
-    given = arguments.backfill().parse_args()
-    try:
-        run = open_ingest_run("live", None)
-        check_names(run, given.source, given.series, live=True)
-        window_between(run, given.start, given.end)
-        if given.chunk_days < 1:
-            raise OriginError(f"--chunk-days {given.chunk_days}: at least 1")
-        with ends_when_asked(lambda: arguments.LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
-            done, staged = backfill(given.source, given.start, given.end, given.series, given.chunk_days)
-        print(
-            f"{done.source}: {done.chunks} chunks, {done.done_before} done before, {len(done.failures)} failed; "
-            f"{len(staged.observations):,} observations held"
-        )
-        if done.failures:
-            first, why = next(iter(done.failures.items()))
-            raise SourceUnavailable(f"{len(done.failures)} chunks did not come; run it again. First: {first}: {why}")
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        CbiError: an argument is wrong; that is said before Prefect starts.
+    """
+    run = open_ingest_run("live", None)
+    check_names(run, source, series, live=True)
+    window_between(run, start, end)
+    with ends_when_asked(lambda: LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
+        return backfill(source, start, end, series, chunk_days)

@@ -1,4 +1,4 @@
-"""``python -m flows.daily``: ingest → gate → assemble → features → forecast → publish → report."""
+"""``cbi daily``: ingest → gate → assemble → features → forecast → publish → report."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from flows import arguments
+if __name__ == "__main__":  # before Prefect is imported, which takes seconds
+    from cli.app import main
 
-if __name__ == "__main__":
-    arguments.begin(arguments.daily(), arguments.NOTHING_PUBLISHED)
+    sys.exit(main(["daily", *sys.argv[1:]]))
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.ending import ends_when_asked
-from flows.ingest import ingest, keep_recorded
+from flows.ending import NOTHING_PUBLISHED, ends_when_asked
+from flows.ingest import ingest
 from flows.report import publish_artifacts
 from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
 from flows.training import task_runner, training
@@ -27,7 +27,6 @@ from tasks.errors import (
     OriginError,
     ReportFailed,
     ServerGone,
-    SourceDown,
     StaleSource,
 )
 from tasks.network import any_accepts
@@ -210,7 +209,7 @@ def gather_known(
     if len(missing):
         raise StaleSource(
             f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
-            f"Check the network and run `python -m flows.ingest {missing['source'].iloc[0]}`, or use `make demo`"
+            f"Check the network and run `cbi ingest {missing['source'].iloc[0]}`, or use `make demo`"
         )
     return observations, quarantine, series, set_aside
 
@@ -375,31 +374,24 @@ def what_stands(run: RunContext) -> str:
     )
 
 
-def main() -> int:
-    """Command line. Ends with one clear line and 1 when the run had to stop, 3 when a critical source is down."""
-    from rich.console import Console
+def run_daily(origin: str | None, as_of: str | None) -> tuple[RunContext, RunSummary]:
+    """A whole daily run of this process, with a Prefect server of its own where no other is configured.
 
-    from tasks.reporting.terminal import print_summary
-
-    given = arguments.daily().parse_args()
+    Raises:
+        CbiError: the run had to stop; its notes say what readers see now, and what to look at.
+    """
+    run: RunContext | None = None
     try:
         settings = load_settings()
-        origin = given.origin or origin_of(settings)
-        opening = prefect_at_home(settings, lambda: open_and_import(origin, given.as_of))
-        with opening as run, ends_when_asked(lambda: what_stands(run), mark_crashed):
-            summary = daily(run.origin, f"{run.as_of:%Y-%m-%d}")
-        if given.record:
-            keep_recorded(run, given.record)
+        chosen = origin or origin_of(settings)
+        with (
+            prefect_at_home(settings, lambda: open_and_import(chosen, as_of)) as run,
+            ends_when_asked(lambda: what_stands(run), mark_crashed),
+        ):
+            return run, daily(run.origin, f"{run.as_of:%Y-%m-%d}")
     except CbiError as error:
-        print(f"\n{type(error).__name__}: {error}", file=sys.stderr)
-        if not isinstance(error, (ReportFailed, ServerGone)):  # which may go away after the publication
-            print(arguments.NOTHING_PUBLISHED, file=sys.stderr)
-        if isinstance(error, GateFailed):
-            print(f"To look again: `python -m flows.gates --as-of {run.as_of:%Y-%m-%d} --page`", file=sys.stderr)
-        return 3 if isinstance(error, SourceDown) else 1
-    print_summary(summary, Console(width=max(120, Console().width)))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        if not isinstance(error, (ReportFailed, ServerGone)):  # which may stop a run after it has published
+            error.add_note(NOTHING_PUBLISHED)
+        if run is not None and isinstance(error, GateFailed):
+            error.add_note(f"To look again: `cbi gates --as-of {run.as_of:%Y-%m-%d} --page`")
+        raise

@@ -22,6 +22,9 @@ import psutil
 
 from tasks.secrets import redact
 
+NOTHING_PUBLISHED = "Nothing was published; earlier forecasts stay as they were."
+LANDED_STAYS = "What was landed by then stays; the same command goes on where this one stopped."
+FITS_STAY = "Fits done by then are kept; the same command goes on where this one stopped."
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ASKED_WITHIN_S = 5.0
 SERVER_ENDS_WITHIN_S = 5.0

@@ -1,25 +1,23 @@
-"""``python -m flows.health``: sources, forecast, gates, champions, disk, warehouse: what is well and what is not.
+"""``cbi health``: sources, forecast, gates, champions, disk, warehouse: what is well and what is not.
 
 Ends with 0 when all is ok (or nothing has been made yet), 1 with warnings, 2 when something fails or cannot be told.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
-from flows import arguments
+if __name__ == "__main__":  # before Prefect is imported, which takes seconds
+    from cli.app import main
 
-if __name__ == "__main__":
-    arguments.begin(arguments.health(), "Nothing was changed.")
+    sys.exit(main(["health", *sys.argv[1:]]))
 
 from prefect import State, flow
 from prefect.states import Completed
 
 from flows.runtime import note_run
-from tasks.errors import CbiError, Unhealthy
-from tasks.secrets import redact
+from tasks.errors import Unhealthy
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -65,32 +63,3 @@ def open_health_here(as_of: str | None) -> Health:
         return open_health(as_of)
     run = open_run(settings, origin="live", as_of=f"{recorded:%Y-%m-%d}")
     return take_health(run, dated="the session of the recorded payloads here; --as-of judges another")
-
-
-def main() -> int:
-    """Command line."""
-    from rich.console import Console
-
-    from tasks.reporting.terminal import print_health
-
-    given = arguments.health().parse_args()
-    try:
-        taken = open_health_here(given.as_of)
-        plain = json.dumps(taken.to_json(), default=str, indent=1) if given.json else ""
-    except Exception as error:  # a traceback would end with 1, which means warnings
-        told = redact(" ".join(f"{type(error).__name__}: {error}".split()))
-        if not isinstance(error, CbiError):
-            told += ". This was not foreseen: health cannot be told; send what `make bundle` writes"
-        print(told, file=sys.stderr)
-        if given.json:
-            print(json.dumps({"state": "failing", "exit_code": 2, "error": told}, indent=1))
-        return 2
-    if given.json:
-        print(plain)
-    else:
-        print_health(Console(width=max(160, Console().width)), taken)
-    return taken.exit_code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""``python -m flows.ingest SOURCE``: one source, landed and staged. Each source is a flow of its own name."""
+"""``cbi ingest SOURCE``: one source, landed and staged. Each source is a flow of its own name."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows import arguments
+if __name__ == "__main__":  # before Prefect is imported, which takes seconds
+    from cli.app import main
 
-if __name__ == "__main__":
-    arguments.begin(arguments.ingest(), arguments.LANDED_STAYS)
+    sys.exit(main(["ingest", *sys.argv[1:]]))
 
 from prefect import Flow, flow
 
-from flows.ending import ends_when_asked
+from flows.ending import LANDED_STAYS, ends_when_asked
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
 from tasks.errors import CbiError, ManifestMismatch, NoNetwork, OriginError, SourceUnavailable
 from tasks.logs import about
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tasks.sources.payloads import Window
     from tasks.staging.stage import Staged
 
-log = logging.getLogger("flows.ingest")  # __name__ is __main__ on the command line
+log = logging.getLogger(__name__)
 
 
 def land(run: RunContext, source: str, series: tuple[str, ...] = (), window: Window | None = None) -> Ingested:
@@ -177,35 +177,22 @@ def keep_recorded(run: RunContext, folder: Path) -> None:
     print(f"{record(run.zones, run.sources, folder)} new payloads recorded in {folder}")
 
 
-def main() -> int:
-    """Command line."""
+def run_ingest(
+    source: str, origin: str, as_of: str | None, series: list[str] | None, start: str | None, end: str | None
+) -> tuple[RunContext, Ingested, Staged]:
+    """An ingest of this process, with a Prefect server of its own where no other is configured.
 
-    given = arguments.ingest().parse_args()
-    try:
-        run = open_ingest_run(given.origin, given.as_of)  # a bad argument is told before Prefect starts
-        check_names(run, given.source, given.series, live=run.origin == LIVE)
-        window_between(run, given.start, given.end)
-        with ends_when_asked(lambda: arguments.LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
-            came, staged = ingest_flow(given.source)(
-                run.origin, f"{run.as_of:%Y-%m-%d}", given.series, given.start, given.end
-            )
-        if given.record:
-            keep_recorded(run, given.record)
-        if came.status in ("failed", "disabled"):
-            if came.no_network:
-                raise NoNetwork(next(iter(came.failures.values())))
-            raise SourceUnavailable(f"{came.source}: {came.message}")
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    print(
-        f"{came.source}: {came.status}; {came.payloads} payloads ({came.new_payloads} new), "
-        f"{len(staged.observations):,} observations, {len(staged.quarantine):,} cells refused"
-        + (f"; {came.message}" if came.message else "")
-        + (f"; never recorded: {', '.join(came.not_recorded)}" if came.not_recorded else "")
-    )
-    return 1 if came.status == "partial" else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    Raises:
+        NoNetwork, SourceUnavailable: nothing came.
+        CbiError: an argument is wrong; that is said before Prefect starts.
+    """
+    run = open_ingest_run(origin, as_of)
+    check_names(run, source, series, live=run.origin == LIVE)
+    window_between(run, start, end)
+    with ends_when_asked(lambda: LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
+        came, staged = ingest_flow(source)(run.origin, f"{run.as_of:%Y-%m-%d}", series, start, end)
+    if came.status in ("failed", "disabled"):
+        if came.no_network:
+            raise NoNetwork(next(iter(came.failures.values())))
+        raise SourceUnavailable(f"{came.source}: {came.message}")
+    return run, came, staged

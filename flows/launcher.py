@@ -1,4 +1,4 @@
-"""``python -m flows.launcher server|worker``: what launchd and systemd keep running.
+"""``cbi services keep server|worker``: what launchd and systemd keep running.
 
 It waits for the volume of CBI_HOME, takes secrets from the keychain, starts the service as ``make up`` does, or takes
 charge of the one that ``make up`` started, and stays until that ends: with 0 where a person ended it (``make down``,
@@ -21,9 +21,9 @@ import psutil
 
 from flows import services
 from flows.registered import pool
-from tasks.command_line import command
 from tasks.errors import CbiError, ServiceFailed, VolumeMissing
 from tasks.operations.services import (
+    DATABASE,
     PASSWORD,
     answers,
     log_path,
@@ -34,7 +34,7 @@ from tasks.operations.services import (
     stop,
     wait_until,
 )
-from tasks.operations.units import SERVICES, STOP_S
+from tasks.operations.units import STOP_S
 from tasks.operations.volume import await_volume, require_volume
 from tasks.secrets import find_secret
 from tasks.settings import load_settings
@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from tasks.operations.services import Service
     from tasks.settings import Settings
 
-DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
-VOLUME_WITHIN_S = 300.0
 LOOK_EVERY_S = 5.0
 OWN_LOG_BYTES = 1_000_000
 RUN_ID = "PREFECT__FLOW_RUN_ID"  # Prefect's mark in the environment of a run's process
@@ -191,16 +189,8 @@ def tell(line: str) -> None:
     print(line, flush=True)
 
 
-def main() -> int:
-    """Command line."""
-    parser = command("flows.launcher", __doc__, "server --port 4200", "worker --volume /Volumes/Data")
-    parser.add_argument("name", choices=SERVICES)
-    parser.add_argument("--host", default="127.0.0.1", help="server: where it listens")
-    parser.add_argument("--port", type=int, default=4200, help="server: where it is free, else another")
-    parser.add_argument("--volume", type=Path, help="the mount point that CBI_HOME needs")
-    parser.add_argument("--wait", type=float, default=VOLUME_WITHIN_S, help="seconds to wait for it")
-    parser.add_argument("--log", type=Path, help="the file that takes what this prints, kept small")
-    given = parser.parse_args()
+def keep(name: str, host: str, port: int, volume: Path | None, wait_s: float, log: Path | None) -> int:
+    """The same as a command: asked to end, it ends with 0; what stops it is one line in its log, and 1."""
 
     def ask_to_end(*_: object) -> None:
         raise AskedToEnd
@@ -208,7 +198,7 @@ def main() -> int:
     for asked in (signal.SIGTERM, signal.SIGINT):
         signal.signal(asked, ask_to_end)
     try:
-        return launch(given.name, given.host, given.port, given.volume, given.wait, given.log)
+        return launch(name, host, port, volume, wait_s, log)
     except AskedToEnd:
         return 0
     except CbiError as error:
@@ -222,5 +212,7 @@ def main() -> int:
     return 1
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__":  # agents and units that an earlier version installed start it so
+    from cli.app import main
+
+    sys.exit(main(["services", "keep", *sys.argv[1:]]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.errors import ServiceFailed
 from tasks.operations.automations import PREFIX, automations, notification
-from tasks.operations.services import POOL
+from tasks.operations.services import POOL, WEBHOOK
 from tasks.secrets import end_of, find_secret
 from tasks.settings import PROJECT
 from tasks.storage.files import read_json
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from tasks.storage.zones import Zones
 
-WEBHOOK = "NOTIFY_URL"
 BLOCK = "cbi-notify"
 
 

@@ -103,7 +103,7 @@ def training(budget: str = "full", origin: str = "live", again: bool = False) ->
 
 @flow(name="health", flow_run_name="health", persist_result=False)
 def health() -> State[Any]:
-    """What `python -m flows.health` tells, as artifacts; failed where something fails. Sets grown logs aside first."""
+    """What `cbi health` tells, as artifacts; failed where something fails. Sets grown logs aside first."""
     from tasks.operations.services import rotate_all
     from tasks.storage.zones import Zones
 

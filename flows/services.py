@@ -1,4 +1,4 @@
-"""``python -m flows.services up|down|status|worker|trigger``: the server, what is deployed on it, and a worker."""
+"""``cbi services up|down|status|worker|trigger``: the server, what is deployed on it, and a worker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.registered import automate, deploy, deployed, deployed_already, deployed_from, deployed_path, pool, retire
-from tasks.command_line import command
-from tasks.errors import CbiError, ServiceFailed, SettingsError
+from tasks.errors import ServiceFailed, SettingsError
 from tasks.operations.automations import HEARTBEAT_S
 from tasks.operations.services import (
     ALLOCATORS,
@@ -362,54 +361,3 @@ def resolved_origin(origin: str) -> str:
     from tasks.sources.payloads import LIVE, RECORDED
 
     return origin if origin in (LIVE, RECORDED) else str(Path(origin).expanduser().resolve())
-
-
-def main() -> int:
-    """Command line."""
-    parser = command(
-        "flows.services",
-        __doc__,
-        "up --port 4200",
-        "trigger daily/daily --origin ARCHIVE",
-        "trigger ingest/fred --again",
-        "status",
-        "down",
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    start = commands.add_parser("up", help="server, pool, deployments, automations and worker, in the background")
-    start.add_argument("--host", default="127.0.0.1", help="where the UI listens; beyond this machine with a password")
-    start.add_argument("--port", type=int, default=4200, help="where it is free, else another")
-    shown = commands.add_parser("ui", help="Prefect's server and UI in this terminal, until Ctrl-C")
-    shown.add_argument("--port", type=int, default=4200, help="where it is free, else another")
-    for name, what in {"down": "end them", "status": "what is up", "worker": "a worker here, until Ctrl-C"}.items():
-        commands.add_parser(name, help=what)
-    asked = commands.add_parser("trigger", help="run a deployment on the worker and wait for it")
-    asked.add_argument("name", help="such as daily/daily or ingest/fred")
-    asked.add_argument("--origin", help="`live`, `recorded`, or a folder of recorded payloads")
-    asked.add_argument("--as-of", help="date; everything known later is left out")
-    asked.add_argument("--again", action="store_true", help="even where it is done already")
-    asked.add_argument("--timeout", type=float, default=3600, help="seconds to wait")
-    given = parser.parse_args()
-    try:
-        if given.command == "up":
-            up(given.host, given.port)
-        elif given.command == "ui":
-            return ui(given.port)
-        elif given.command == "down":
-            down()
-        elif given.command == "status":
-            return status()
-        elif given.command == "worker":
-            return worker()
-        else:
-            given.origin = given.origin and resolved_origin(given.origin)
-            wanted = {"origin": given.origin, "as_of": given.as_of, "again": given.again or None}
-            return trigger(given.name, {k: v for k, v in wanted.items() if v is not None}, given.timeout)
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

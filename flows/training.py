@@ -1,22 +1,22 @@
-"""``python -m flows.training``: the bake-off on the exported training files; ``--search``: a family's options."""
+"""``cbi train``: the bake-off on the exported training files; ``--search``: a family's options."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from flows import arguments
+if __name__ == "__main__":  # before Prefect is imported, which takes seconds
+    from cli.app import main
 
-if __name__ == "__main__":
-    arguments.begin(arguments.training(), arguments.FITS_STAY)
+    sys.exit(main(["train", *sys.argv[1:]]))
 
 from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.ending import ends_when_asked
+from flows.ending import FITS_STAY, ends_when_asked
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
-from tasks.errors import CbiError, SettingsError
+from tasks.errors import SettingsError
 from tasks.settings import load_settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def plan_fits(run: RunContext, budget: str) -> Plan:
     if manifest["as_of"] != f"{run.as_of:%Y-%m-%d}":
         raise ManifestMismatch(
             f"{run.work.exports} is of {manifest['as_of']}, and this is a training as of {run.as_of:%Y-%m-%d}: another "
-            "run has exported meanwhile; run `python -m flows.training` again"
+            "run has exported meanwhile; run `cbi train` again"
         )
     files = cast("dict[str, dict[str, str]]", manifest["files"])
     return plan_bake_off(
@@ -175,9 +175,8 @@ def search_options(settings: Settings, family: str, budget: SearchBudget) -> lis
     from tasks.storage.zones import Zones
     from tasks.training.search import search, subject_of
 
-    zones = Zones(settings.home)
+    zones, subject = Zones(settings.home), subject_of(family, settings.registry)
     check_exports(zones.exports)
-    subject = subject_of(family, settings.registry)
     tables = {name: read_parquet(zones.exports / file_name("prod", name)) for name in subject.sessions}
     with exclusive(zones, f"search-{family}", wait_s=0), Steps("search") as progress:
         return search(
@@ -188,19 +187,6 @@ def search_options(settings: Settings, family: str, budget: SearchBudget) -> lis
             device=settings.device,
             progress=lambda done, what: progress(done, max(done, budget.trials or 0), what),
         )
-
-
-def tell_search(family: str, found: list[Found]) -> None:
-    """The table of a search, and what may be done with it."""
-    from rich.console import Console
-
-    from tasks.reporting.terminal import search_table
-
-    Console(width=max(150, Console().width)).print(search_table(found))
-    print(
-        f"Nothing was changed. Options that also lose less on 2010-2018, which the search never saw, may be written to "
-        f"registry/models.yaml under {family}.options, with the evidence beside them (docs/decisions/0011)."
-    )
 
 
 def task_runner(name: str, workers: int) -> TaskRunner[PrefectFuture[Any]]:
@@ -225,48 +211,21 @@ def task_runner(name: str, workers: int) -> TaskRunner[PrefectFuture[Any]]:
     return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=workers))
 
 
-def main() -> int:
-    """Command line."""
-    from rich.console import Console
+def run_training(budget: str, runner: str) -> tuple[pd.DataFrame, GateReport, Path]:
+    """A bake-off of this process on the exported training files: leaderboard, gate, and where its figure lies.
 
+    Raises:
+        ManifestMismatch: there are no training files yet.
+    """
     from tasks.errors import ManifestMismatch
-    from tasks.reporting.terminal import board_tables
     from tasks.storage.files import read_json
     from tasks.storage.zones import Zones
 
-    parser = arguments.training()
-    given = parser.parse_args()
-    if given.search is None and (given.trials, given.minutes) != (None, None):
-        parser.error("--trials and --minutes are of --search FAMILY")
-    try:
-        settings = load_settings()
-        held = read_json(Zones(settings.home).exports / "manifest.json")
-        if held is None:
-            raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
-        if given.search is not None:
-            from tasks.training.search import SearchBudget
-
-            trials = arguments.TRIALS if given.minutes is None and given.trials is None else given.trials
-            tell_search(given.search, search_options(settings, given.search, SearchBudget(trials, given.minutes)))
-            return 0
-        apart = given.runner != "local"
-        ending = ends_when_asked(lambda: arguments.FITS_STAY, mark_crashed)
-        with ending, prefect_at_home(settings):
-            on = training.with_options(task_runner=task_runner(given.runner, settings.workers))
-            board, gate = on(held["as_of"], budget=given.budget, apart=apart)
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    for warned in gate.failed("warn"):
-        print(f"{gate.gate}: {warned}", file=sys.stderr)
-    for table in board_tables(board):
-        Console(width=max(150, Console().width)).print(table)
-    for message in board.loc[(board["refusal"] != "") & (board["skill_pct"] > 0), "refusal"]:
-        print(message)
-    if (figure := leaderboard_path(Zones(settings.home), held["as_of"], given.budget)).exists():
-        print(f"Leaderboard: {figure}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    settings = load_settings()
+    manifest = read_json(Zones(settings.home).exports / "manifest.json")
+    if manifest is None:
+        raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
+    with ends_when_asked(lambda: FITS_STAY, mark_crashed), prefect_at_home(settings):
+        on = training.with_options(task_runner=task_runner(runner, settings.workers))
+        board, gate = on(manifest["as_of"], budget=budget, apart=runner != "local")
+    return board, gate, leaderboard_path(Zones(settings.home), manifest["as_of"], budget)

@@ -101,7 +101,7 @@ def pull(zones: Zones, bucket: Bucket) -> Synced:
     """
     held = bucket.read(LATEST)
     if not held.content:
-        raise ManifestMismatch(f"{bucket.uri}/exports holds no bundle; run `python -m flows.bundle push` where one is")
+        raise ManifestMismatch(f"{bucket.uri}/exports holds no bundle; run `cbi bundle push` where one is")
     latest = json.loads(held.content)
     folder = zones.exports
     with exclusive(zones, "panel"):
@@ -109,7 +109,7 @@ def pull(zones: Zones, bucket: Bucket) -> Synced:
         if before.get("as_of", "") > latest["as_of"]:
             raise ManifestMismatch(
                 f"{folder} is of {before['as_of']}, later than {latest['as_of']} in {bucket.uri}. Push it "
-                "(`python -m flows.bundle push`), or delete the folder to go back"
+                "(`cbi bundle push`), or delete the folder to go back"
             )
         folder.mkdir(parents=True, exist_ok=True)
         sweep_temporary(folder)

@@ -121,7 +121,7 @@ def check_exports(folder: Path) -> dict[str, object]:
     """
     manifest = read_json(folder / "manifest.json")
     if manifest is None:
-        raise ManifestMismatch(f"{folder / 'manifest.json'} is missing; run `python -m flows.daily`")
+        raise ManifestMismatch(f"{folder / 'manifest.json'} is missing; run `cbi daily`")
     problems = []
     for name, entry in manifest["files"].items():
         path = folder / name
@@ -132,7 +132,7 @@ def check_exports(folder: Path) -> dict[str, object]:
     listed = {"manifest.json", *manifest["files"]}
     problems += [f"{path.name} is not listed" for path in sorted(folder.iterdir()) if path.name not in listed]
     if problems:
-        raise ManifestMismatch(f"{folder}: {'; '.join(problems)}. Delete the folder and run `python -m flows.daily`")
+        raise ManifestMismatch(f"{folder}: {'; '.join(problems)}. Delete the folder and run `cbi daily`")
     return manifest
 
 
@@ -146,7 +146,7 @@ def planned_on(path: Path, digest: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != digest:
         raise ManifestMismatch(
             f"{path} is not the file that the training was planned on: the training files changed while it ran. "
-            "Nothing was made of the other file; run `python -m flows.training` again"
+            "Nothing was made of the other file; run `cbi train` again"
         )
     return content
 

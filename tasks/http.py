@@ -282,7 +282,7 @@ class Http:
         attempts = f" after {self.limits.attempts} attempts" if again else ""
         if (wait_s := _asked_wait_s(error) or 0.0) > self.limits.longest_wait_s:
             attempts = f"; it asks for {wait_s:.0f} s of patience, more than a run waits"
-        later = f"try `python -m flows.ingest {self.source}` later"
+        later = f"try `cbi ingest {self.source}` later"
         return failure(f"{told}{attempts}. What is held stays; {later}")
 
     def _advice(self, status: int | None) -> str:

@@ -71,7 +71,7 @@ def calibrated(quantiles: np.ndarray, levels: tuple[float, ...], held: Mapping[s
         ModelStoreError: there is none, or it is of other quantiles.
     """
     if not held or held["quantiles"] != list(levels):
-        raise ModelStoreError(f"no calibration for quantiles {list(levels)}; run `python -m flows.training`")
+        raise ModelStoreError(f"no calibration for quantiles {list(levels)}; run `cbi train`")
     return widened(quantiles, levels, np.full(len(quantiles), float(str(held["log_width"]))))
 
 

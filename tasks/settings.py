@@ -1,12 +1,11 @@
 """Typed settings: environment, then the project's `.env`, then the defaults below. A misspelt `CBI_…` name is refused.
 
-``python -m tasks.settings NAME`` prints one setting; make asks it, and reads no `.env` itself.
+`cbi project setting NAME` prints one setting; make asks it, and reads no `.env` itself.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -121,23 +120,3 @@ def _written_in(file: Path) -> dict[str, str]:
     if CLOCK in given:
         raise SettingsError(f"{file}: {CLOCK} rehearses another day and belongs in the environment of one command")
     return given
-
-
-def main() -> int:
-    """Print one setting (or ``extras``) for make and for scripts."""
-    names = (*Settings.model_fields, "extras")
-    if len(sys.argv) != 2 or sys.argv[1] not in names:
-        print(f"usage: python -m tasks.settings {'|'.join(names)}", file=sys.stderr)
-        return 2
-    try:
-        settings = load_settings()
-    except SettingsError as error:
-        print(f"SettingsError: {error}", file=sys.stderr)
-        return 1
-    value = settings.extras() if sys.argv[1] == "extras" else getattr(settings, sys.argv[1])
-    print(" ".join(value) if isinstance(value, tuple) else value)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

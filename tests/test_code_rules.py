@@ -19,7 +19,7 @@ NO_WORDS = {
 
 def test_no_text_is_cut_but_by_the_function_that_redacts_first() -> None:
     found = set()
-    for path in [path for folder in ("tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
+    for path in [path for folder in ("cli", "tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
         name = path.relative_to(PROJECT).as_posix()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice) and name not in CUTTERS:
@@ -40,7 +40,7 @@ def _number(node: ast.expr | None) -> int | None:
 
 def test_no_model_file_is_read_by_torch_load_or_unpickled() -> None:
     found = []
-    for path in [path for folder in ("tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
+    for path in [path for folder in ("cli", "tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.jit.load", "joblib.load"):
                 found.append(f"{path}: {ast.unparse(node)}")

@@ -85,8 +85,20 @@ def test_tasks_know_nothing_of_what_runs_them(outside: str) -> None:
         assert not found or name in allowed, f"{name} imports {sorted(found)}"
 
 
-def test_nothing_imports_the_evidence() -> None:
+def test_only_flows_import_prefect_and_only_the_front_door_imports_flows() -> None:
+    for name, path in modules("cli").items():
+        assert not [module for module in imports(path) if module.split(".")[0].split("_")[0] == "prefect"], name
+        heavy = [module for module in imports(path, at_top=True) if module.split(".")[0] == "flows"]
+        assert {".".join(module.split(".")[:2]) for module in heavy} <= {"flows.ending"}, f"{name}: {heavy}"
     for name, path in modules("flows").items():
+        # `python -m flows.daily` goes through the front door
+        assert {module for module in imports(path) if module.split(".")[0] == "cli"} <= {"cli.app", "cli.app.main"}, (
+            name
+        )
+
+
+def test_nothing_imports_the_evidence() -> None:
+    for name, path in (modules("flows") | modules("cli")).items():
         assert not [module for module in imports(path) if module.split(".")[0] == "evidence"], name
 
 
@@ -107,7 +119,7 @@ def test_heavy_libraries_are_imported_where_they_are_used() -> None:
 
 
 def test_no_module_is_longer_than_500_lines() -> None:
-    for folder in ("tasks", "flows", "evidence"):
+    for folder in ("cli", "tasks", "flows", "evidence"):
         for name, path in modules(folder).items():
             lines = len(path.read_text(encoding="utf-8").splitlines())
             assert lines <= 500, f"{name} has {lines} lines"

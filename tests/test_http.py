@@ -71,7 +71,7 @@ def test_after_all_attempts_the_source_is_unavailable_and_the_message_says_what_
     with client() as http, pytest.raises(SourceUnavailable) as raised:
         http.get(server.url + "/data")
     assert len(server.requests) == 3
-    for part in ("somewhere", "/data", f"HTTP {status}", "3 attempt", "What is held stays", "flows.ingest somewhere"):
+    for part in ("somewhere", "/data", f"HTTP {status}", "3 attempt", "What is held stays", "cbi ingest somewhere"):
         assert part in str(raised.value)
 
 

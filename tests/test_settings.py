@@ -92,7 +92,7 @@ def test_cloud_settings_ask_for_the_cloud_extra(monkeypatch: pytest.MonkeyPatch)
 def test_make_asks_for_one_setting(tmp_path: Path) -> None:
     home = tmp_path / "a home"
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.settings", "home"],
+        [sys.executable, "-m", "cli", "project", "setting", "home"],
         cwd=PROJECT,
         env={**os.environ, "CBI_HOME": str(home)},
         capture_output=True,

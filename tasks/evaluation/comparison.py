@@ -70,7 +70,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     if not np.allclose(left["target_log_return"], right["target_log_return"], rtol=0, atol=1e-12):
         raise TrainingFailed(
             "out-of-fold forecasts to compare have other outcomes at the same origin; fit both families again on "
-            "the same training file (`python -m flows.training`)"
+            "the same training file (`cbi train`)"
         )
     return left.reset_index(), right.reset_index()
 

@@ -79,7 +79,7 @@ def forecast_day(
     if np.isnan(last_price):
         raise StaleSource(
             f"yahoo: ZL=F: newest close is {price_age:.0f} days before {as_of:%Y-%m-%d}. "
-            f"Run `python -m flows.ingest yahoo`, or see docs/runbook.md#stale-source"
+            f"Run `cbi ingest yahoo`, or see docs/runbook.md#stale-source"
         )
     if models is None:
         with models_apart() as own:
@@ -157,9 +157,7 @@ def _served(
     except ModelStoreError as error:
         return _baseline(store, models, problem, as_of, [f"the champion cannot serve: {error}"], error)
     if champion is None:
-        raise StaleSource(
-            f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `python -m flows.training`"
-        )
+        raise StaleSource(f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `cbi train`")
     reasons = []
     age = len(sessions(champion.trained_as_of, as_of)) - 1
     if age > horizons.champion_max_age_sessions:
@@ -214,7 +212,7 @@ def _forecast(version: Version, models: Models, problem: Problem) -> Answer:
     if answer.error:
         raise ModelStoreError(answer.error)
     if answer.without:
-        raise StaleSource(f"no forecast without {answer.without}; `python -m flows.health` tells what is stale")
+        raise StaleSource(f"no forecast without {answer.without}; `cbi health` tells what is stale")
     return answer
 
 

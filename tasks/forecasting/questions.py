@@ -71,7 +71,7 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
             return Answer(without=", ".join(missing) or "a session among those that it reads")
         up = float(model.direction_probability(quantiles)[0])
         if wrong := contradiction(up, quantiles[0], question.quantiles):
-            return Answer(error=f"{question.name}: {wrong}. Run `python -m flows.training`")
+            return Answer(error=f"{question.name}: {wrong}. Run `cbi train`")
         return Answer(
             quantiles=[float(q) for q in quantiles[0]],
             up=up,

@@ -74,7 +74,7 @@ class Held:
     @property
     def remedy(self) -> str:
         """How what is missing is made."""
-        return f"run `python -m flows.daily --as-of {self.run.as_of:%Y-%m-%d}`"
+        return f"run `cbi daily --as-of {self.run.as_of:%Y-%m-%d}`"
 
     @cached_property
     def panel(self) -> pd.DataFrame:  # noqa: D102
@@ -195,5 +195,5 @@ def newest_session_held(zones: Zones, sources: DataSources) -> pd.Timestamp:
 def _nothing_staged(zones: Zones) -> NothingHeld:
     return NothingHeld(
         f"nothing is staged under {zones.home}, so there is nothing to hold a gate against; run `make demo` or "
-        "`python -m flows.daily` first, or set CBI_HOME to where it ran"
+        "`cbi daily` first, or set CBI_HOME to where it ran"
     )

@@ -53,27 +53,26 @@ class Gate:
 GATES = {
     "POST_COLLECTION": Gate(
         "collection",
-        "Read why each source failed under `Data`, mend its key, endpoint or network, and run "
-        "`python -m flows.ingest <source>`",
+        "Read why each source failed under `Data`, mend its key, endpoint or network, and run `cbi ingest <source>`",
     ),
     "POST_STAGING": Gate(
         "staging",
-        "Look at the refused cells in quarantine/, then refetch with `python -m flows.ingest <source>`; if the source "
+        "Look at the refused cells in quarantine/, then refetch with `cbi ingest <source>`; if the source "
         "itself is wrong, mend its range or rule in registry/data_sources.yaml",
     ),
     "POST_FEATURES": Gate(
         "features",
         "Mend the feature in tasks/features/, or the series it reads (`formula` and `sources` in "
-        "registry/feature_registry.yaml), then run `python -m flows.daily`",
+        "registry/feature_registry.yaml), then run `cbi daily`",
     ),
     "POST_ASSEMBLY": Gate(
         "assembly",
         "Mend the source's series, the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
-        "`python -m flows.daily`",
+        "`cbi daily`",
     ),
     "PRE_TRAINING": Gate(
         "training",
-        "Delete the folder exports/ and run `python -m flows.daily`, which writes the training files again; if they "
+        "Delete the folder exports/ and run `cbi daily`, which writes the training files again; if they "
         "come out the same, mend tasks/exports.py, tasks/labels.py or registry/regime_calendar.csv",
     ),
 }

@@ -46,7 +46,7 @@ def proven(version: Version, entry: Entry, place: str) -> Version:
         name = differs[0]
         raise ModelStoreError(
             f"{place} is not the version that was promoted: its {name} is {own[name]!r}, promoted was {entry[name]!r}; "
-            "restore it from a backup, or run `python -m flows.training`"
+            "restore it from a backup, or run `cbi train`"
         )
     return version
 

@@ -111,8 +111,7 @@ class FolderStore:
         version = self._version(path)
         if version is None:
             raise ModelStoreError(
-                f"{path} was promoted but is gone, or another version's folder lies there; run "
-                "`python -m flows.training`"
+                f"{path} was promoted but is gone, or another version's folder lies there; run `cbi train`"
             )
         return proven(version, entry, str(path))
 

@@ -130,9 +130,7 @@ class GcsStore:
                 self._remember(HISTORY, to_lines(after).decode())
                 return
             time.sleep(random.uniform(0, 0.1 * 2 ** min(waited, 5)))  # noqa: S311 - who goes first is no secret
-        raise ModelStoreError(
-            f"{self.place}: the champions are being switched by others; run `python -m flows.training`"
-        )
+        raise ModelStoreError(f"{self.place}: the champions are being switched by others; run `cbi train`")
 
     def history(self) -> list[dict[str, str]]:
         """Every promotion, oldest first."""
@@ -146,8 +144,7 @@ class GcsStore:
         found = next((v for v in self.versions(entry["family"], horizon) if v.number == entry["version"]), None)
         if found is None:
             raise ModelStoreError(
-                f"{self.place}/{entry['family']}/{horizon}/{entry['version']} was promoted but is gone; "
-                "run `python -m flows.training`"
+                f"{self.place}/{entry['family']}/{horizon}/{entry['version']} was promoted but is gone; run `cbi train`"
             )
         return proven(found, entry, f"{self.place}/{entry['family']}/{horizon}/{entry['version']}")
 

@@ -74,9 +74,7 @@ class Version:
         """
         folder = self.folder
         if altered := altered_file(folder, self.metadata["files"]):
-            raise ModelStoreError(
-                f"{altered} is not the file that was stored; delete {folder} and run `python -m flows.training`"
-            )
+            raise ModelStoreError(f"{altered} is not the file that was stored; delete {folder} and run `cbi train`")
         return folder
 
 

@@ -91,7 +91,7 @@ class BoostedForecaster:
         model.baseline = NoChange.load(folder, problem)
         model.columns = read_json(folder / "columns.json") or []
         if not model.columns or options is None or not model.read_trees(folder):
-            raise ModelStoreError(f"{folder} is not complete; delete it and run `python -m flows.training`")
+            raise ModelStoreError(f"{folder} is not complete; delete it and run `cbi train`")
         return model
 
     def _inputs(self, features: pd.DataFrame) -> np.ndarray:

@@ -88,7 +88,7 @@ class Ensemble:
         """
         weights = read_json(folder / "weights.json")
         if not weights:
-            raise ModelStoreError(f"{folder} is not complete; delete it and run `python -m flows.training`")
+            raise ModelStoreError(f"{folder} is not complete; delete it and run `cbi train`")
         families = list(weights["unknown"])
         held = {family: folder / "members" / family for family in families}
         calibrations = {family: read_json(path / "calibration.json") for family, path in held.items()}

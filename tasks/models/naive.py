@@ -71,9 +71,7 @@ class NoChange:
         """Read it back."""
         content = read_json(folder / "model.json")
         if not content or content["quantiles"] != list(problem.quantiles):
-            raise ModelStoreError(
-                f"{folder}: no model for quantiles {list(problem.quantiles)}; run `python -m flows.training`"
-            )
+            raise ModelStoreError(f"{folder}: no model for quantiles {list(problem.quantiles)}; run `cbi train`")
         model = cls(problem)
         model.scaled_quantiles, model.up_share = np.asarray(content["scaled"]), content["up_share"]
         return model

@@ -110,8 +110,7 @@ class VolatilityScaledForecaster:
         content = read_json(folder / f"{cls.family}.json")
         if not content or content["quantiles"] != list(problem.quantiles):
             raise ModelStoreError(
-                f"{folder}: no {cls.family} model for quantiles {list(problem.quantiles)}; run "
-                f"`python -m flows.training`"
+                f"{folder}: no {cls.family} model for quantiles {list(problem.quantiles)}; run `cbi train`"
             )
         model = cls(problem)
         model.shape, model.up_share = np.asarray(content["shape"]), content["up_share"]

@@ -52,8 +52,8 @@ OWN_FOLDERS = {
     INDEXES: "every ingest",
     "locks": "every flow",
     ".locks": "every flow",
-    "support": "flows.support_bundle",
-    "search": "flows.training --search",
+    "support": "cbi support",
+    "search": "cbi search",
     "finbert": "daily",
     "models-cache": "daily",
     "runs": "every flow",
@@ -204,7 +204,7 @@ def _raw(run: RunContext, home: Zones) -> Iterator[Item]:
 
 def _payload(path: Path, home: Zones, owner: str, claimed: set[Path], *, registered: set[str]) -> Item:
     """A sidecar and the payload it describes, which may lie in an archive, in one line."""
-    name, fix = path.relative_to(home.home).as_posix(), f"delete it and run `python -m flows.ingest {owner[7:]}`"
+    name, fix = path.relative_to(home.home).as_posix(), f"delete it and run `cbi ingest {owner[7:]}`"
     try:
         payload = read_sidecar(path)
         claimed.add(payload.path)
@@ -371,7 +371,7 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
         yield _version(folder, home, families, champion=(family, horizon, version) in champions)
         champions.discard((family, horizon, version))
     for lost in sorted(champions):
-        why = "was promoted and is gone: run `python -m flows.training`"
+        why = "was promoted and is gone: run `cbi train`"
         yield Item("models", "models/" + "/".join((lost[0], lost[1], lost[2])), "training", state=why, advice=REPLACE)
     for path in _files(home.models):
         if path in inside:
@@ -393,7 +393,7 @@ def _version(folder: Path, home: Zones, families: set[str], *, champion: bool) -
     name, files = folder.relative_to(home.home).as_posix(), _files(folder)
     metadata = read_json(folder / "metadata.json")
     if metadata is None or "files" not in metadata:
-        why = "half-written or altered: no readable metadata.json; delete it and run `python -m flows.training`"
+        why = "half-written or altered: no readable metadata.json; delete it and run `cbi train`"
         return Item("models", name, "training", state=why, advice=REPLACE)
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
     listed = dict(metadata["files"])

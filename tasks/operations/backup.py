@@ -155,7 +155,7 @@ def _write(run: RunContext, place: Place, state: dict[str, Any], path: Path) -> 
         if held and held.home != state["home"]:
             raise BackupFailed(
                 f"{place.uri} holds the backup of another home (of {held.as_of}). To go on from that one, restore it "
-                "into an empty home (`python -m flows.restore`); else set CBI_BACKUP to an empty folder"
+                "into an empty home (`cbi restore`); else set CBI_BACKUP to an empty folder"
             )
         if not held:
             write_json(path, {**state, "place": place.uri})  # this home's name, before the place knows it
@@ -366,7 +366,7 @@ def _models(
         if gone := [line for line in before if line not in history]:
             raise BackupFailed(
                 f"{store.place} has lost {len(gone)} of {len(before)} promotions that {place.uri} holds; what is "
-                "there stays. Restore them (`python -m flows.restore` into an empty home), or set CBI_BACKUP to an "
+                "there stays. Restore them (`cbi restore` into an empty home), or set CBI_BACKUP to an "
                 "empty folder"
             )
     runs = {line["run"] for line in history}

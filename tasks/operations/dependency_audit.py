@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tasks.command_line import command
 from tasks.settings import PROJECT
 
 # A version known to be vulnerable since 2021: a service that does not know of it knows nothing.
@@ -34,7 +33,7 @@ def ask(requirements: Path) -> list[dict[str, Any]] | None:
         return list(json.loads(found.read_text(encoding="utf-8"))["dependencies"])
 
 
-def main() -> int:
+def audit() -> int:
     """Command line."""
     with tempfile.TemporaryDirectory() as folder:
         canary = Path(folder) / "canary.txt"
@@ -58,10 +57,3 @@ def main() -> int:
         print(f"{one['name']} {one['version']}: {ids}", file=sys.stderr)
     print(f"dependencies: {len(found) - len(skipped)} checked, {len(skipped)} unknown to PyPI, {len(bad)} vulnerable")
     return int(bool(bad))
-
-
-if __name__ == "__main__":
-    command(
-        "tasks.operations.dependency_audit", __doc__, ""
-    ).parse_args()  # --help is answered, and nothing is made for it
-    sys.exit(main())

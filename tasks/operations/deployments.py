@@ -1,4 +1,4 @@
-"""Which flows run when: prefect.yaml, from the registry. ``python -m flows.deployments`` writes it."""
+"""Which flows run when: prefect.yaml, from the registry. ``cbi project deployments`` writes it."""
 
 from __future__ import annotations
 

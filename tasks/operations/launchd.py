@@ -6,7 +6,7 @@ import plistlib
 from pathlib import Path
 from typing import Any
 
-from tasks.operations.units import LAUNCHER, RETRY_S, STOP_S, Unit
+from tasks.operations.units import LAUNCHERS, RETRY_S, STOP_S, Unit
 
 PREFIX = "cbi."
 OPEN_FILES = 8192  # launchd gives 256: a worker with three runs, each with DuckDB and parquet, needs more
@@ -60,7 +60,8 @@ def is_ours(path: Path) -> bool:
         content = plistlib.loads(path.read_bytes())
     except (plistlib.InvalidFileException, ValueError, OSError):
         return False
-    return isinstance(content, dict) and LAUNCHER in content.get("ProgramArguments", [])
+    words = tuple(content.get("ProgramArguments", ())[1:]) if isinstance(content, dict) else ()
+    return any(words[: len(one)] == one for one in LAUNCHERS)
 
 
 def unload_command(name: str, user: int) -> list[str]:

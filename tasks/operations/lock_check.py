@@ -37,7 +37,7 @@ def resolve(python: str, system: str, *, extras: bool) -> tuple[set[str], str]:
         return (pinned(out.read_text(encoding="utf-8")), "") if not done.returncode else (set(), done.stderr.strip())
 
 
-def main() -> int:
+def check() -> int:
     """Ends with 1 where something does not resolve to a wheel, or resolves to what is not pinned."""
     known = pinned((PROJECT / "constraints.txt").read_text(encoding="utf-8"))
     failed = False
@@ -50,7 +50,3 @@ def main() -> int:
                 failed |= bool(outcome)
                 print(f"Python {python}, {name}, {what}: {outcome or f'{len(found)} wheels, every one pinned'}")
     return int(failed)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,13 +6,10 @@ Until its entry's ``disabled:`` line is deleted it asks nobody and says so on ev
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
-from tasks.command_line import command
-from tasks.errors import CbiError, RegistryError
+from tasks.errors import RegistryError
 from tasks.registry import load_sources
-from tasks.settings import PROJECT
 from tasks.storage.files import write_bytes
 
 NAME = re.compile(r"^[a-z][a-z0-9_]{1,30}$")
@@ -127,23 +124,3 @@ def write_skeleton(name: str, project: Path) -> list[Path]:
     entry = ENTRY.format(name=name, host=name.replace("_", "-"))
     write_bytes(registry, (registry.read_text(encoding="utf-8").rstrip("\n") + "\n" + entry).encode())
     return [registry, *texts]
-
-
-def main() -> int:
-    """Command line."""
-    parser = command("tasks.operations.new_source", __doc__, "my_source")
-    parser.add_argument("name", help="small letters, digits and _")
-    given = parser.parse_args()
-    try:
-        written = write_skeleton(given.name, PROJECT)
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    for path in written:
-        print(path.relative_to(PROJECT))
-    print(f"Fill in the entry `{given.name}` at the end of registry/data_sources.yaml; see docs/add_a_source.md.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

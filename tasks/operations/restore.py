@@ -127,7 +127,7 @@ def _require_no_history(zones: Zones, settings: Settings, latest: bytes) -> None
     if has:
         raise SettingsError(
             f"{zones.home} has {has} already, and a restore would mix two histories. Set CBI_HOME to an empty folder: "
-            f"`CBI_HOME={in_shell(zones.home.with_name(f'{zones.home.name}-restored'))} python -m flows.restore …`"
+            f"`CBI_HOME={in_shell(zones.home.with_name(f'{zones.home.name}-restored'))} cbi restore …`"
         )
 
 

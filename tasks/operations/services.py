@@ -29,6 +29,8 @@ from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
 
 PASSWORD = "PREFECT_SERVER_API_AUTH_STRING"  # noqa: S105 a name  # pragma: allowlist secret
+DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
+WEBHOOK = "NOTIFY_URL"
 NO_PAGE = "null.invalid"
 GENERATED = re.compile(r"cbi:[A-Za-z0-9_-]{32}")
 """A password that this home made for itself."""

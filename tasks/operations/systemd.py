@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tasks.operations.units import LAUNCHER, RETRY_S, STOP_S, Unit
+from tasks.operations.units import LAUNCHERS, RETRY_S, STOP_S, Unit
 
 PREFIX = "cbi-"
 # a machine without a keychain keeps its keys here, one NAME=value a line; never written by us
@@ -75,7 +75,8 @@ def quoted(word: str) -> str:
 
 def is_ours(path: Path) -> bool:
     """Whether a file is a unit that we wrote."""
-    return path.is_file() and f'"-m" "{LAUNCHER}"' in path.read_text(encoding="utf-8", errors="replace")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return any(" ".join(f'"{word}"' for word in one) in text for one in LAUNCHERS)
 
 
 RELOAD = ["systemctl", "--user", "daemon-reload"]

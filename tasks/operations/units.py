@@ -11,7 +11,9 @@ from tasks.settings import Settings
 from tasks.storage.files import UTF_8
 
 SERVICES = ("server", "worker")
-LAUNCHER = "flows.launcher"
+LAUNCHER = ("-m", "cli", "services", "keep")
+LAUNCHERS = (LAUNCHER, ("-m", "flows.launcher"))
+"""Today's, and that of what an earlier version installed."""
 RETRY_S = 30  # between two starts
 STOP_S = 60  # what a service is given to end
 
@@ -58,6 +60,6 @@ def units(
     listens = {"server": ("--host", host, "--port", str(port)), "worker": ()}
     said = {"server": "CBI: Prefect's server", "worker": "CBI: the worker of this machine"}
     return [
-        Unit(name, said[name], (str(python), "-m", LAUNCHER, name, *listens[name], *where), folder, environment)
+        Unit(name, said[name], (str(python), *LAUNCHER, name, *listens[name], *where), folder, environment)
         for name in SERVICES
     ]

@@ -1,24 +1,16 @@
-"""``python -m tasks.reporting.data_dictionary``: docs/data_dictionary.md, made from the registry and nothing else."""
+"""``cbi project dictionary``: docs/data_dictionary.md, made from the registry and nothing else."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from tasks.command_line import command
 from tasks.registry import (
     Availability,
     DataSources,
     DerivedSeries,
     FeatureRegistry,
     SourceSpec,
-    load_derived,
-    load_features,
-    load_sources,
     provenance,
 )
 from tasks.settings import PROJECT
-from tasks.storage.files import write_bytes
 
 PATH = PROJECT / "docs" / "data_dictionary.md"
 
@@ -165,19 +157,3 @@ def _features(category: str, features: FeatureRegistry, sources: DataSources, de
 
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def main() -> int:
-    """Write the file."""
-    registry = PROJECT / "registry"
-    sources = load_sources(registry)
-    write_bytes(PATH, render(sources, load_derived(registry, sources), load_features(registry, sources)).encode())
-    print(Path(PATH).relative_to(PROJECT))
-    return 0
-
-
-if __name__ == "__main__":
-    command(
-        "tasks.reporting.data_dictionary", __doc__, ""
-    ).parse_args()  # --help is answered, and nothing is made for it
-    sys.exit(main())

@@ -7,21 +7,18 @@ A run reads the archive from a copy that is unpacked once under CBI_HOME and com
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
 import lzma
 import shutil
-import sys
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from tasks.errors import CbiError, ManifestMismatch, OriginError, StorageFailed
-from tasks.registry import DataSources, load_sources
-from tasks.settings import load_settings
+from tasks.errors import ManifestMismatch, OriginError, StorageFailed
+from tasks.registry import DataSources
 from tasks.sources.payloads import Payload, landed
 from tasks.storage.files import move_folder_into, read_json, refusals_told, stays_inside, write_bytes, write_json
 from tasks.storage.hashes import sha256_of
@@ -365,38 +362,3 @@ def _as_csv(columns: tuple[str, ...], rows: Iterable[Mapping[str, str]]) -> byte
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
-
-
-def main() -> int:
-    """``python -m tasks.sources.archive FOLDER``: pack a folder of payloads into the archive of the settings."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tasks.sources.archive",
-        description="Pack a folder of payloads (<source>/<series>/<payload>, MANIFEST.csv) into recorded/, one file "
-        "per source. Example: python -m tasks.sources.archive ~/my-archive",
-    )
-    parser.add_argument("folder", type=Path, help="for example what `python -m flows.ingest --record FOLDER` made")
-    parser.add_argument("--into", type=Path, help="the archive (default: CBI_ARCHIVE, else recorded/)")
-    given = parser.parse_args()
-    try:
-        settings = load_settings()
-        sources = load_sources(settings.registry).sources
-        terms = {
-            spec.folder or name: spec.licence for name, spec in sorted(sources.items(), key=lambda one: one[1].folder)
-        }
-        sizes = pack(
-            given.folder,
-            given.into or settings.archive,
-            terms,
-            lambda done, total, source: print(f"{done} of {total}: {source}", file=sys.stderr),
-        )
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    for source, size in sizes.items():
-        print(f"{source:20} {size / 1e6:8.2f} MB")
-    print(f"{'in all':20} {sum(sizes.values()) / 1e6:8.2f} MB")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

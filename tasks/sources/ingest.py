@@ -382,6 +382,16 @@ class Backfilled:
     done_before: int
     failures: dict[str, str] = field(default_factory=dict)
 
+    def require_complete(self) -> None:
+        """Refuse a backfill of which chunks are missing.
+
+        Raises:
+            SourceUnavailable: with the first of them and why it did not come.
+        """
+        if self.failures:
+            first, why = next(iter(self.failures.items()))
+            raise SourceUnavailable(f"{len(self.failures)} chunks did not come; run it again. First: {first}: {why}")
+
 
 def backfill_source(
     zones: Zones,

@@ -209,7 +209,7 @@ def without_keys(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fet
             return replace(fetched, content=kept.encode())
     raise SourceUnavailable(
         f"{source}/{fetched.series}: the answer holds our key and cannot be stored without it. Nothing was stored; "
-        f"replace the key, then run `python -m flows.ingest {source}`"
+        f"replace the key, then run `cbi ingest {source}`"
     )
 
 
@@ -313,9 +313,7 @@ def verify(payload: Payload) -> None:
     """
     digest = sha256_of(payload.path)
     if digest != payload.sha256:
-        again = (
-            "" if payload.day_known_only else f", or delete it: `python -m flows.ingest {payload.source}` asks again"
-        )
+        again = "" if payload.day_known_only else f", or delete it: `cbi ingest {payload.source}` asks again"
         raise ManifestMismatch(
             f"{payload.path}: sha256 {digest[:12]}, landed as {payload.sha256[:12]}; the file was altered, restore it"
             f"{again}"

@@ -186,14 +186,12 @@ def read_parquet(path: Path, columns: list[str] | None = None, *, sha256: str | 
     try:
         if sha256 is not None and sha256_of(path) != sha256:
             raise ManifestMismatch(
-                f"{path} is not the file that was written, some of it changed; run `python -m flows.daily`, which "
+                f"{path} is not the file that was written, some of it changed; run `cbi daily`, which "
                 "makes it again from raw/"
             )
         return pd.read_parquet(path, columns=columns)
     except (ArrowException, OSError) as error:
-        raise ManifestMismatch(
-            f"{path} is not readable ({error}); delete it and run `python -m flows.daily`"
-        ) from error
+        raise ManifestMismatch(f"{path} is not readable ({error}); delete it and run `cbi daily`") from error
 
 
 def stays_inside(name: str) -> bool:

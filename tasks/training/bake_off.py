@@ -74,7 +74,7 @@ def fit_in_process(work: dict[str, Any]) -> None:
         last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
         raise TrainingFailed(
             f"{work['family']} at {', '.join(work['horizons'])}: its process ended with {ended.returncode}: {last}. "
-            f"Fits already done are kept; run `python -m flows.training` again"
+            f"Fits already done are kept; run `cbi train` again"
         )
 
 

@@ -117,7 +117,7 @@ def _identity(oofs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     if (spread > 1e-12).any():
         raise TrainingFailed(
             f"families to average have other outcomes at {spread.idxmax():%Y-%m-%d}; fit them again on the same "
-            f"training file (`python -m flows.training`)"
+            f"training file (`cbi train`)"
         )
     return together.drop_duplicates("date").set_index("date")
 

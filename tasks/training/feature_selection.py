@@ -1,4 +1,4 @@
-"""``python -m tasks.training.feature_selection``: choose the production surface and lock it.
+"""``cbi project surface``: choose the production surface and lock it.
 
 The choice is registry/production_surface.yaml.
 
@@ -18,7 +18,6 @@ The rule, none of whose constants was tuned on a result (docs/decisions/0009-pro
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +25,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from rich.console import Console
 
-from tasks.command_line import command
-from tasks.errors import CbiError, ManifestMismatch, TrainingFailed
+from tasks.errors import ManifestMismatch, TrainingFailed
 from tasks.exports import check_exports, file_name
 from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import Problem
@@ -40,15 +37,11 @@ from tasks.registry import (
     ProductionSurface,
     SurfaceCategory,
     SurfaceFeature,
-    load_features,
-    load_horizons,
-    load_sources,
     surface_version,
 )
-from tasks.settings import PROJECT, load_settings
+from tasks.settings import PROJECT
 from tasks.storage.files import read_parquet, write_atomically, write_bytes
 from tasks.storage.hashes import code_fingerprint, fingerprint
-from tasks.storage.zones import Zones
 from tasks.training.folds import walk_forward
 from tasks.training.worker import usable
 
@@ -336,33 +329,3 @@ def surface_figure(path: Path, surface: ProductionSurface, evidence: Evidence, r
     return write_atomically(
         path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
     )
-
-
-def main() -> int:
-    """Command line."""
-    console = Console(stderr=True)
-    try:
-        settings = load_settings()
-        zones, registry, horizons = (
-            Zones(settings.home),
-            load_features(settings.registry, load_sources(settings.registry)),
-            load_horizons(settings.registry),
-        )
-        tables = read_tables(zones.exports, registry, horizons)
-        with console.status("fitting") as status:
-            surface, evidence = select_surface(tables, registry, horizons, lambda fit: status.update(f"fitted {fit}"))
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    figure = surface_figure(zones.reports / "production_surface.png", surface, evidence, registry)
-    path = write_surface(settings.registry / "production_surface.yaml", surface)
-    counts = pd.DataFrame({name: count.model_dump() for name, count in surface.categories.items()}).T
-    print(counts.to_string())
-    print(f"{len(surface.features)} features, version {surface.version}, read to {surface.last_date_read}")
-    print(f"surface: {path}\nfigure: {figure}")
-    return 0
-
-
-if __name__ == "__main__":
-    command("tasks.training.feature_selection", __doc__, "").parse_args()  # answers --help before anything is read
-    sys.exit(main())

@@ -88,7 +88,7 @@ def joint_targets(problem: JointProblem, tables: Mapping[str, pd.DataFrame]) -> 
     for name in problem.sessions:
         table = tables[name]
         if dates is not None and not dates.equals(pd.DatetimeIndex(table["date"])):
-            raise TrainingFailed(f"the training table of {name} has other sessions; run `python -m flows.daily` again")
+            raise TrainingFailed(f"the training table of {name} has other sessions; run `cbi daily` again")
         dates = pd.DatetimeIndex(table["date"])
         targets[name] = table["target_log_return"].where(table[SCALE].notna()).to_numpy()
     return pd.DataFrame(targets)

@@ -148,7 +148,7 @@ class DuckDbWarehouse:
                 if "lock on file" in str(error):
                     raise WarehouseError(
                         f"{self._file} is open in another program; close it and run again ({one_line(error)}). "
-                        'To look, use `python -m tasks.warehouse "SELECT ..."`: it never takes that lock'
+                        'To look, use `cbi query "SELECT ..."`: it never takes that lock'
                     ) from None
                 raise WarehouseError(self._unreadable(error)) from None
             try:
@@ -209,7 +209,7 @@ class DuckDbWarehouse:
         file, log, bad = (in_shell(f"{self._file}{suffix}") for suffix in ("", ".wal", ".bad"))
         remedy = (
             f"go back to what was last published with `rm -f {log} && cp {in_shell(self._folder / current)} {file}`, "
-            "then run `python -m flows.daily`"
+            "then run `cbi daily`"
             if current
             else f"move it away with `mv {file} {bad}`, then run `make demo`"
         )
@@ -411,7 +411,7 @@ class DuckDbWarehouse:
                     raise WarehouseError(
                         self._unread(one_line(error))
                         if _is_damage(error)
-                        else f"{name}: {one_line(error)}. Run `python -m flows.daily`"
+                        else f"{name}: {one_line(error)}. Run `cbi daily`"
                     ) from None
         return counts
 
@@ -440,7 +440,7 @@ class DuckDbWarehouse:
 
     def _unread(self, reason: str) -> str:
         return (
-            f"the snapshot that {self._pointer} names cannot be read ({reason}); the next `python -m flows.daily` "
+            f"the snapshot that {self._pointer} names cannot be read ({reason}); the next `cbi daily` "
             "writes it again, from the warehouse's working file"
         )
 

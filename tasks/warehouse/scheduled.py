@@ -1,4 +1,4 @@
-"""The SQL features as BigQuery refreshes them by itself: `python -m tasks.warehouse.scheduled` writes the scripts.
+"""The SQL features as BigQuery refreshes them by itself: `cbi project scheduled-sql` writes the scripts.
 
 Each file of tasks/features/sql becomes one script of deploy/gcp/scheduled, which makes the table
 ``refreshed.zl_<file>`` anew from the tables a publish leaves; deploy/gcp/setup.sh schedules them. The scripts name
@@ -10,7 +10,7 @@ runs twice changes nothing.
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
 import sqlglot
 from sqlglot import exp
@@ -60,7 +60,7 @@ def script(name: str) -> str:
     told = sqlglot.parse_one(placed, read="bigquery").sql("bigquery", pretty=True, comments=False)
     return (
         f"-- {refreshed(name)}: the features of tasks/features/sql/{name}.sql, refreshed inside BigQuery.\n"
-        "-- Written by `python -m tasks.warehouse.scheduled`: generated, never edited.\n"
+        "-- Written by `cbi project scheduled-sql`: generated, never edited.\n"
         f"{told};\n"
     )
 
@@ -70,17 +70,12 @@ def scripts() -> dict[str, str]:
     return {f"{name}.sql": script(name) for name in (*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES)}
 
 
-def main() -> int:
-    """Write the scripts; one whose SQL file is gone goes too."""
+def write_scripts() -> list[Path]:
+    """Write the scripts; one whose SQL file is gone is deleted."""
     wanted = scripts()
     for path in FOLDER.glob("*.sql"):
         if path.name not in wanted:
             path.unlink()
     for name, text in wanted.items():
         write_bytes(FOLDER / name, text.encode())
-        print(f"written: {(FOLDER / name).relative_to(PROJECT)}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return [FOLDER / name for name in wanted]

@@ -1,4 +1,4 @@
-"""`python -m tasks.warehouse.sql_check`: every SQL statement parsed in both dialects and run over empty tables.
+"""`cbi project sql-check`: every SQL statement parsed in both dialects and run over empty tables.
 
 With CBI_WAREHOUSE=bigquery://… each is dry-run there too, which reads nothing and costs nothing, and its bytes and
 price are shown. The exit status is 1 where a statement fails; its file and name are told.
@@ -20,13 +20,12 @@ from rich.table import Table as Shown
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from tasks.command_line import command
 from tasks.errors import CbiError
 from tasks.features import in_sql
 from tasks.panel.join import AGE
 from tasks.registry import load_derived, load_features, load_join_spec, load_sources
 from tasks.secrets import quoted as told
-from tasks.settings import PROJECT, Settings, load_settings
+from tasks.settings import PROJECT, Settings
 from tasks.warehouse import scheduled, tables
 from tasks.warehouse.dialect import for_bigquery, for_duckdb, quoted
 from tasks.warehouse.duckdb import DUCKDB_TYPES, one_line
@@ -176,7 +175,8 @@ def check(registry: Path, dry_run: Callable[[exp.Expr], int] | None = None) -> l
     return outcomes
 
 
-def _dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
+def dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
+    """What asks BigQuery how many bytes a statement would read; nothing is run there."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
     from requests import RequestException
@@ -201,37 +201,25 @@ def _dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
     return bytes_of
 
 
-def main() -> int:
-    """Check and print; the exit status."""
-    try:
-        settings = load_settings()
-        asks = settings.warehouse != "duckdb"
-        outcomes = check(settings.registry, _dry_run(settings) if asks else None)
-    except CbiError as error:
-        print(error, file=sys.stderr)
-        return 2
+def show(outcomes: list[Checked], *, asked_bigquery: bool) -> int:
+    """Print a line per statement; the exit status."""
     shown = Shown("file", "statement", "outcome")
-    if asks:
+    if asked_bigquery:
         shown.add_column("bytes", justify="right")
         shown.add_column("USD", justify="right")
     for held in outcomes:
         cells = [held.statement.file, held.statement.name, "[red]fails[/red]" if held.problem else "ok"]
-        if asks:
+        if asked_bigquery:
             read = held.bytes_read
             cells += ["", ""] if read is None else [f"{read:,}", f"{query_usd(read):.6f}"]
         shown.add_row(*(cell if cell.startswith("[red]") else escape(cell) for cell in cells))
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(shown)
     failed = [held for held in outcomes if held.problem]
-    on = "DuckDB and by dry run on BigQuery" if asks else "DuckDB"
+    on = "DuckDB and by dry run on BigQuery" if asked_bigquery else "DuckDB"
     print(f"{len(outcomes)} statements parsed in both dialects and run on {on}, {len(failed)} of them fail")
-    if asks:
+    if asked_bigquery:
         print(f"USD on demand, list prices of {PRICES_OF} ({SOURCE}); a table is billed as 10 MB at least")
     for held in failed:
         print(f"{held.statement.file}: {held.statement.name}: {held.problem}", file=sys.stderr)
     return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    command("tasks.warehouse.sql_check", __doc__, "").parse_args()  # --help is answered, and nothing is made for it
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Bring what the DuckDB warehouse has published to BigQuery: `python -m tasks.warehouse.sync`.
+"""Bring what the DuckDB warehouse has published to BigQuery: `cbi sync`.
 
 Table by table, each replaced by one load job and read back: the checksums of both sides are told. A rerun finds the
 tables that are equal already and leaves them, so that one killed halfway goes on where it was.
@@ -6,18 +6,13 @@ tables that are equal already and leaves them, so that one killed halfway goes o
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from tasks.command_line import command
-from tasks.errors import CbiError, SettingsError, WarehouseError
-from tasks.settings import load_settings
-from tasks.storage.zones import Zones
-from tasks.warehouse.bigquery.connection import Place
+from tasks.errors import WarehouseError
 from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -81,39 +76,3 @@ def _bring(table: Table, rows: pa.Table, target: BigQueryWarehouse) -> Synced:
 
 def _says(table: Table, target: BigQueryWarehouse) -> str:
     return checksum(target.read(table.name), table.key)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status."""
-    from rich.console import Console
-
-    parser = command("tasks.warehouse.sync", __doc__, "--to 'bigquery://PROJECT?location=us-central1&prefix='")
-    parser.add_argument("--to", help="bigquery://PROJECT?location=…&prefix=… (default: CBI_WAREHOUSE)")
-    given = parser.parse_args(arguments)
-    console = Console()
-
-    def tell(one: Synced) -> None:
-        what = "loaded" if one.loaded else "equal already"
-        console.print(f"{one.table:<50} {one.rows:>9,} rows  {one.source[:12]}  {one.target[:12]}  {what}")
-
-    try:
-        settings = load_settings()
-        address = given.to or settings.warehouse
-        if address == "duckdb":
-            raise SettingsError("where to? Set CBI_WAREHOUSE=bigquery://PROJECT?location=…, or give --to")
-        zones = Zones(settings.home)
-        brought = sync(
-            DuckDbWarehouse(zones),
-            BigQueryWarehouse(Place.of(address), zones, settings),
-            staging=zones.staging,
-            done=tell,
-        )
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    console.print(f"{len(brought)} tables, {sum(one.rows for one in brought):,} rows: both sides say the same.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

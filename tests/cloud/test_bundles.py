@@ -153,7 +153,7 @@ def test_a_name_that_is_no_file_of_the_folder_is_refused(
 def command(way: str, home: Path, bucket: Bucket) -> subprocess.Popen[str]:
     environment = {**os.environ, "CBI_HOME": str(home), "CBI_MODELS": bucket.uri, "PYTHONPATH": str(PROJECT)}
     return subprocess.Popen(
-        [sys.executable, "-m", "flows.bundle", way],
+        [sys.executable, "-m", "cli", "bundle", way],
         cwd=PROJECT,
         env=environment,
         stdout=subprocess.PIPE,

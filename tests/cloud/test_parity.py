@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cli.app import main
 from tasks.features import cross_asset, in_sql, regimes, technical
 from tasks.settings import Settings
 from tasks.storage.zones import Zones
@@ -108,8 +109,8 @@ def test_every_statement_passes_a_dry_run(bigquery, few_columns, monkeypatch, ca
     bigquery.publish(frames, as_of=AS_OF, staging=tmp_path / "none")
     place = f"bigquery://{bigquery.place.project}?prefix={bigquery.place.prefix}"
     monkeypatch.setenv("CBI_WAREHOUSE", place)
-    assert sql_check.main() == 0, capsys.readouterr().err
+    assert main(["project", "sql-check"]) == 0, capsys.readouterr().err
     assert "0.000000" in capsys.readouterr().out
     with monkeypatch.context() as wrong:
         wrong.setenv("CBI_WAREHOUSE", f"{place}elsewhere_")
-        assert sql_check.main() == 1, "nothing is published there"
+        assert main(["project", "sql-check"]) == 1, "nothing is published there"

@@ -277,7 +277,7 @@ def published(zones: Zones) -> DuckDbWarehouse:
     return made
 
 
-SYNC = [sys.executable, "-m", "tasks.warehouse.sync"]
+SYNC = [sys.executable, "-m", "cli", "sync"]
 
 
 def synced(home: Path) -> subprocess.CompletedProcess[str]:

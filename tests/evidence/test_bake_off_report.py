@@ -53,7 +53,7 @@ def test_the_report_names_its_data_and_says_why_a_family_is_not_promoted(report,
 
 def test_a_budget_that_was_not_run_and_files_of_another_run_have_no_report(report, copied_home: Path, tmp_path: Path):
     code, said = report("quick")
-    assert code == 1 and "no bake-off of budget quick; run `python -m flows.training --budget quick`" in said
+    assert code == 1 and "no bake-off of budget quick; run `cbi train --budget quick`" in said
     folder = copied_home / "exports"
     path, manifest = folder / "zl_training_prod_allhistory_1m.parquet", read_json(folder / "manifest.json")
     path.write_bytes((folder / "zl_training_prod_allhistory_3m.parquet").read_bytes())

@@ -40,7 +40,7 @@ class SmallHome:
 
     def daily(self) -> list[str]:
         """The command of its daily run."""
-        return [sys.executable, "-m", "flows.daily", "--origin", "recorded", "--as-of", self.as_of]
+        return [sys.executable, "-m", "cli", "daily", "--origin", "recorded", "--as-of", self.as_of]
 
 
 def small_archive(to: Path) -> Path:
@@ -70,7 +70,7 @@ def small_home(once: Any, few_families: Path, tmp_path_factory: pytest.TempPathF
         folder = tmp_path_factory.mktemp("small")
         registry = Path(shutil.copytree(few_families, folder / "registry"))
         made = SmallHome(folder / "home", small_archive(folder / "archive"), registry)
-        for command in (made.daily(), made.daily(), [sys.executable, "-m", "flows.support_bundle"]):
+        for command in (made.daily(), made.daily(), [sys.executable, "-m", "cli", "support"]):
             done = subprocess.run(
                 command, cwd=PROJECT, env=made.environment(), capture_output=True, text=True, check=False
             )

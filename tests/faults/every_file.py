@@ -28,6 +28,7 @@ from typing import Any
 
 import pandas as pd
 
+from cli.app import main
 from tasks.models.catalogue import FAMILIES
 from tasks.registry import load_horizons, load_sources
 from tasks.storage.zones import Zones
@@ -37,7 +38,7 @@ from tests.conftest import tables_of
 CRITICAL = ("ZL=F", "yahoo")
 """Where a kind has many files, the one of the price is damaged: without it there is no forecast."""
 PRELOADED = [
-    *("flows.daily", "flows.health", "flows.audit", "flows.support_bundle", "tests.conftest"),
+    *("cli.app", "flows.daily", "flows.health", "tests.conftest"),
     *("tasks.operations.health", "tasks.operations.audit", "tasks.gates.expectations", "tasks.training.bake_off"),
     *(
         "tasks.forecasting.forecast",
@@ -200,10 +201,9 @@ def _words(said: Said, name: str) -> Iterator[None]:
     said.words[name] = held.getvalue()
 
 
-def _command(said: Said, name: str, main: Callable[[], int], *words: str) -> None:
+def _command(said: Said, name: str, *words: str) -> None:
     with _words(said, name):
-        sys.argv = [name, *words]
-        said.codes[name] = main()
+        said.codes[name] = main([name, *words])
 
 
 def _look(asked: Asked, answer: Path, wanted: dict[str, pd.DataFrame] | None) -> None:
@@ -211,10 +211,9 @@ def _look(asked: Asked, answer: Path, wanted: dict[str, pd.DataFrame] | None) ->
     os.environ.update(CBI_HOME=str(asked.home), CBI_REGISTRY=str(asked.registry), **dict(asked.settings))
     from rich.console import Console
 
-    from flows import audit, daily, health
+    from flows import daily
     from tasks.errors import CbiError
     from tasks.reporting.terminal import print_summary
-    from tasks.warehouse import __main__ as query
 
     _without_prefect()
     said = Said()
@@ -222,9 +221,9 @@ def _look(asked: Asked, answer: Path, wanted: dict[str, pd.DataFrame] | None) ->
     def keep() -> None:
         answer.write_text(json.dumps(asdict(said)))
 
-    _command(said, "health", health.main)
-    _command(said, "audit", audit.main)
-    _command(said, "query", query.main, QUERY)
+    _command(said, "health")
+    _command(said, "audit")
+    _command(said, "query", QUERY)
     said.codes["daily"] = "died"
     keep()
     began = time.monotonic()
@@ -267,7 +266,7 @@ def remedy(words: str, file: Path, whole: Path, environment: dict[str, str]) -> 
     Raises:
         AssertionError: they neither name the file nor say what to do.
     """
-    commands = [told for told in re.findall(r"`([^`]+)`", words) if not re.match(r"python -m |make |df |fuser ", told)]
+    commands = [told for told in re.findall(r"`([^`]+)`", words) if not re.match(r"cbi |make |df |fuser ", told)]
     if commands:
         subprocess.run(commands[0], shell=True, check=True)
         return
@@ -276,12 +275,12 @@ def remedy(words: str, file: Path, whole: Path, environment: dict[str, str]) -> 
         named = {*map(Path, re.findall(r"delete (/\S+)", words))} & {file, *file.parents}
         for path in named or {file}:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        if "`python -m flows.training`" in words:
-            subprocess.run([sys.executable, "-m", "flows.training"], env=environment, check=True, capture_output=True)
+        if "`cbi train`" in words:
+            subprocess.run([sys.executable, "-m", "cli", "train"], env=environment, check=True, capture_output=True)
     elif "restore" in words.casefold():
         shutil.copyfile(whole, file)
     else:
-        assert "python -m flows." in words, f"no remedy is told: {words}"
+        assert "`cbi " in words, f"no remedy is told: {words}"
 
 
 def damaged_copy(home: Path, to: Path, file: Path, how: str) -> Path:

@@ -25,7 +25,7 @@ SOURCE = "freight"
 
 def ingest(home: Path, archive: Path, prefect: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "CBI_HOME": str(home), "PREFECT_HOME": str(prefect)}
-    command = [sys.executable, "-m", "flows.ingest", SOURCE, "--origin", str(archive), "--as-of", "2023-12-29"]
+    command = [sys.executable, "-m", "cli", "ingest", SOURCE, "--origin", str(archive), "--as-of", "2023-12-29"]
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
 
 

@@ -51,11 +51,11 @@ def test_no_key_is_in_what_a_run_leaves_of_a_source_that_echoes_it(server: Local
     keys = dict.fromkeys(("EIA_API_KEY", "FAS_API_KEY"), KEY)
     environment = {**os.environ, **keys, "CBI_HOME": str(home), "CBI_REGISTRY": str(registry)}
     printed = b""
-    for command in (*(["flows.ingest", source] for source in SOURCES), ["flows.support_bundle"]):
+    for command in (*(["ingest", source] for source in SOURCES), ["support"]):
         done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=PROJECT, env=environment, capture_output=True, check=False
+            [sys.executable, "-m", "cli", *command], cwd=PROJECT, env=environment, capture_output=True, check=False
         )
-        assert done.returncode == (0 if command == ["flows.support_bundle"] else 1), done.stderr[-2000:]
+        assert done.returncode == (0 if command == ["support"] else 1), done.stderr[-2000:]
         printed += done.stdout + done.stderr
     assert {request.path.split("/")[1] for request in server.requests} == set(SOURCES), "each was asked"
     assert b"refused" in printed and not any(form.encode() in printed for form in SPELLED)

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.more, pytest.mar
 
 def start(home: Path, archive: Path, registry: Path, log: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "CBI_HOME": str(home), "CBI_REGISTRY": str(registry)}
-    command = [sys.executable, "-m", "flows.daily", "--origin", str(archive), "--as-of", EARLY]
+    command = [sys.executable, "-m", "cli", "daily", "--origin", str(archive), "--as-of", EARLY]
     with log.open("ab") as out:
         return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=out, stderr=out)
 

@@ -46,9 +46,9 @@ def measured(command: list[str], environment: dict[str, str], log: Path) -> tupl
 def costs(small_home: SmallHome, home: Path, log: Path) -> dict[str, tuple[int, float, float]]:
     commands = {
         "daily": small_home.daily(),
-        "health": [sys.executable, "-m", "flows.health"],
-        "audit": [sys.executable, "-m", "flows.audit"],
-        "query": [sys.executable, "-m", "tasks.warehouse", QUERY],
+        "health": [sys.executable, "-m", "cli", "health"],
+        "audit": [sys.executable, "-m", "cli", "audit"],
+        "query": [sys.executable, "-m", "cli", "query", QUERY],
     }
     found = {}
     for name, command in commands.items():

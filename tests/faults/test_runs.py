@@ -34,7 +34,7 @@ def start(
     run: FinishedRun, home: Path, log: Path, as_of: str = NEXT, checkout: Path = PROJECT, **more: str
 ) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "CBI_HOME": str(home), "CBI_REGISTRY": str(run.registry), **more}
-    command = [sys.executable, "-m", "flows.daily", "--origin", str(run.archive), "--as-of", as_of]
+    command = [sys.executable, "-m", "cli", "daily", "--origin", str(run.archive), "--as-of", as_of]
     with log.open("ab") as out:
         return subprocess.Popen(command, cwd=checkout, env=environment, stdout=out, stderr=out)
 

@@ -72,12 +72,12 @@ def test_a_stopped_run_goes_on_and_a_second_one_meanwhile_says_what_is_held(
         lock = stopped_with_a_lock(run, home)
         began = time.monotonic()
         source = lock.removeprefix("staging-")
-        second = [sys.executable, "-m", "flows.ingest", source, "--origin", "recorded", "--as-of", small_home.as_of]
+        second = [sys.executable, "-m", "cli", "ingest", source, "--origin", "recorded", "--as-of", small_home.as_of]
         told = subprocess.run(second, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
         assert told.returncode == 1 and "Traceback" not in told.stderr, told.stderr[-2000:]
         assert f"ZoneBusy: {lock}: another run has held {home / 'locks' / lock}.lock for 120 s" in told.stderr
         assert time.monotonic() - began > STILL_S
-        health = [sys.executable, "-m", "flows.health"]
+        health = [sys.executable, "-m", "cli", "health"]
         told = subprocess.run(health, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
         assert told.returncode in (0, 1, 2) and "Traceback" not in told.stderr, told.stderr[-2000:]
         run.send_signal(signal.SIGCONT)

@@ -22,7 +22,7 @@ WRITTEN_BY_US = ("logs/", "services/", "support/", "warehouse/billed/")
 def test_a_demo_run_under_a_umask_keeps_private_what_is(umask: int, small_home: SmallHome, tmp_path: Path) -> None:
     home = tmp_path / "home"
     environment = small_home.environment(home)
-    for command in (small_home.daily(), [sys.executable, "-m", "flows.support_bundle"]):
+    for command in (small_home.daily(), [sys.executable, "-m", "cli", "support"]):
         done = subprocess.run(
             command, cwd=PROJECT, env=environment, umask=umask, capture_output=True, text=True, check=False
         )
@@ -35,7 +35,7 @@ def test_a_demo_run_under_a_umask_keeps_private_what_is(umask: int, small_home: 
             opened.append(f"{place} {mode:o}")
     assert not opened, opened[:20]
     told = subprocess.run(
-        [sys.executable, "-m", "flows.health"],
+        [sys.executable, "-m", "cli", "health"],
         cwd=PROJECT,
         env=environment,
         umask=umask,

@@ -48,7 +48,7 @@ def test_every_declared_first_date_is_the_one_measured_on_the_archive(registry, 
     measured = first_dates(features)
     declared = {name: pd.Timestamp(entry.first_date) for name, entry in registry.features.features.items()}
     wrong = {name: f"{day:%Y-%m-%d}" for name, day in measured.items() if day != declared[name]}
-    assert wrong == {}, "run `python -m tasks.features.first_dates` and read the diff"
+    assert wrong == {}, "run `cbi project first-dates` and read the diff"
 
 
 def test_a_category_without_values_has_its_rows_with_nothing(small):

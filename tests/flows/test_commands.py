@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -60,15 +59,14 @@ def test_a_backfill_asks_by_chunk_and_stages_what_came(prefect_server, server, t
 def test_health_tells_every_source_and_fails_only_for_what_is_critical(
     first_run: FinishedRun, registry, tmp_path, monkeypatch, capsys
 ):
-    from flows.health import main
+    from cli.app import main
 
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
 
     def asked(home: Path, *words: str) -> tuple[int, str]:
         monkeypatch.setenv("CBI_HOME", str(home))
-        monkeypatch.setattr(sys, "argv", ["flows.health", *words])
-        return main(), capsys.readouterr().out
+        return main(["health", *words]), capsys.readouterr().out
 
     code, told = asked(first_run.home, "--json", "--as-of", "2011-12-30")
     health = json.loads(told)

@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from cli.app import main
 from flows.training import gate_training
 from tasks.calendar import as_of_instant, sessions
 from tasks.errors import GateFailed, SourceUnavailable, StaleSource
@@ -330,8 +330,7 @@ def test_a_page_that_cannot_be_written_is_told_as_such_and_the_forecasts_are_pub
     (copied_home / "reports").write_text("no folder")
     monkeypatch.setenv("CBI_HOME", str(copied_home))
     monkeypatch.setenv("CBI_REGISTRY", str(first_run.registry))
-    monkeypatch.setattr(sys, "argv", ["daily", "--origin", str(first_run.archive), "--as-of", EARLY])
-    assert import_module("flows.daily").main() == 1
+    assert main(["daily", "--origin", str(first_run.archive), "--as-of", EARLY]) == 1
     told = capsys.readouterr().err
     assert f"ReportFailed: the forecasts of {EARLY} are published" in told and "reports" in told
     assert "Nothing was published" not in told
@@ -387,12 +386,12 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["flows.daily", "--origin", "/no/such/folder"], "OriginError: origin /no/such/folder is not a folder"),
-        (["flows.daily", "--as-of", "soon", "--origin", "/tmp"], "OriginError: --as-of 'soon' is not a date"),
-        (["flows.daily", "--as-of", "1999-01-04"], "OriginError: --as-of 1999-01-04: sessions run from 2000-01-03 to "),
-        (["flows.daily", "--as-of", "2101-01-03"], "OriginError: --as-of 2101-01-03: sessions run from 2000-01-03 to "),
+        (["daily", "--origin", "/no/such/folder"], "OriginError: origin /no/such/folder is not a folder"),
+        (["daily", "--as-of", "soon", "--origin", "/tmp"], "OriginError: --as-of 'soon' is not a date"),
+        (["daily", "--as-of", "1999-01-04"], "OriginError: --as-of 1999-01-04: sessions run from 2000-01-03 to "),
+        (["daily", "--as-of", "2101-01-03"], "OriginError: --as-of 2101-01-03: sessions run from 2000-01-03 to "),
         (
-            ["flows.ingest", "yaho", "--as-of", "2020-01-02"],
+            ["ingest", "yaho", "--as-of", "2020-01-02"],
             "RegistryError: unknown source `yaho`; known: alphavantage, bls, ",
         ),
     ],
@@ -405,8 +404,7 @@ def test_a_bad_argument_is_one_clear_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("CBI_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "argv", arguments)
-    assert import_module(arguments[0]).main() == 1
+    assert main(arguments) == 1
     said = capsys.readouterr()
     assert message in said.err
     assert "Traceback" not in said.out + said.err
@@ -414,7 +412,7 @@ def test_a_bad_argument_is_one_clear_line(
 
 def test_a_bad_argument_ends_the_command_with_1_and_no_stack_trace(tmp_path: Path) -> None:
     environment = {**os.environ, "CBI_HOME": str(tmp_path / "home")}
-    command = [sys.executable, "-m", "flows.daily", "--origin", "/no/such/folder"]
+    command = [sys.executable, "-m", "cli", "daily", "--origin", "/no/such/folder"]
     ended = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=400)
     assert ended.returncode == 1
     assert "OriginError: origin /no/such/folder is not a folder" in ended.stderr

@@ -24,7 +24,7 @@ FIGURES = "SELECT horizon, point, p10, p90, family FROM api.vw_latest_forecast O
 def test_the_forecasts_are_the_same_in_any_folder_locale_and_time_zone(first_run: FinishedRun, tmp_path: Path) -> None:
     checkout, elsewhere = tmp_path / "Satechi Hub" / "it's Süßöl [z] 100% #1 *" / "cbi", tmp_path / "elsewhere"
     elsewhere.mkdir()
-    for name in ("tasks", "flows", "expectations"):
+    for name in ("cli", "tasks", "flows", "expectations"):
         shutil.copytree(PROJECT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(first_run.registry, checkout / "registry")
     own = {
@@ -51,4 +51,4 @@ def test_the_forecasts_are_the_same_in_any_folder_locale_and_time_zone(first_run
     assert seen["rows_seen"].iloc[0] > 0
     assert (home / "prefect" / "prefect.db").exists()
     assert not list(elsewhere.iterdir()), "nothing is written where the command is run"
-    assert {path.name for path in checkout.iterdir()} == {"tasks", "flows", "expectations", "registry", "var"}
+    assert {path.name for path in checkout.iterdir()} == {"cli", "tasks", "flows", "expectations", "registry", "var"}

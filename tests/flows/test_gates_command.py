@@ -1,11 +1,10 @@
-"""``python -m flows.gates`` on what a daily run left, and what that run itself shows of its gates."""
+"""``cbi gates`` on what a daily run left, and what that run itself shows of its gates."""
 
 from __future__ import annotations
 
 import io
 import json
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,13 +27,12 @@ Gates = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def gates(few_families: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Gates:
     """The command in this process: exit code, what it printed, what it said on the side."""
-    from flows.gates import main
+    from cli.app import main
 
     def run(home: Path, *words: str, **environment: str) -> tuple[int, str, str]:
         for name, value in {"CBI_HOME": str(home), "CBI_REGISTRY": str(few_families), **environment}.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(sys, "argv", ["flows.gates", *words])
-        code = main()
+        code = main(["gates", *words])
         return code, *capsys.readouterr()
 
     return run
@@ -92,7 +90,7 @@ def test_a_blocked_expectation_ends_with_1_and_is_the_first_thing_told(
 def test_tables_of_another_session_are_not_judged_for_the_one_asked(gates: Gates, first_run: FinishedRun) -> None:
     code, told, said = gates(first_run.home, "POST_FEATURES", "--as-of", "2012-02-01")
     assert (code, told) == (1, "")
-    assert "ends at 2011-12-30, asked for is 2012-02-01; run `python -m flows.daily --as-of 2012-02-01`" in said
+    assert "ends at 2011-12-30, asked for is 2012-02-01; run `cbi daily --as-of 2012-02-01`" in said
     code, told, said = gates(first_run.home, "POST_STAGING", "--as-of", "2012-02-01", "--json")
     blocked = [row["expectation"] for row in json.loads(told) if row["state"] == "blocked"]
     assert code == 1 and any("expect_column_not_above_column" in name for name in blocked), "ZL is a month old by then"

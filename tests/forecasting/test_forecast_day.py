@@ -323,7 +323,7 @@ def test_a_champion_that_lacks_an_input_gives_way_to_the_newest_baseline_that_is
     row, _ = market.day(store, features=blind)
     assert row["model_version"] == "no_change/1m/v0002" and row["confidence"] == 0.7
     assert row["is_baseline"] and row["degraded"]
-    assert row["degraded_reason"].startswith("ridge/1m/v0001 cannot serve: no forecast without vix; `python -m")
+    assert row["degraded_reason"].startswith("ridge/1m/v0001 cannot serve: no forecast without vix; `cbi health")
     lost, _ = market.day(store, features=market.features.drop(columns="vix"))
     assert "the feature table no longer has ['vix']" in lost["degraded_reason"]
     shutil.rmtree(store.folder / "ridge")

@@ -59,7 +59,7 @@ def test_a_missing_price_is_reported_with_its_rows(staging: Tables) -> None:
     message = refused(run_gate("POST_STAGING", staging, expectations=EXPECTATIONS))
     assert "POST_STAGING" in message and "staging.observations, column `value`: 4 of 20 fail" in message
     assert message.count('"series": "ZL=F"') == 3 and '"observation_date": "2002-06-05"' in message
-    assert "belongs in quarantine" in message and "python -m flows.ingest" in message
+    assert "belongs in quarantine" in message and "cbi ingest" in message
 
 
 def test_a_feature_at_a_placeholder_is_named_with_its_value(features: Tables) -> None:

@@ -141,19 +141,18 @@ def test_a_zeroed_file_that_others_hang_on_is_named_and_the_rest_is_told(run, tm
     assert set(sound["zone"]) <= set(found["zone"])
 
 
-def test_the_command_ends_with_1_when_something_is_to_be_done(run, tmp_path, monkeypatch, capsys):
-    from flows.audit import main
+def test_the_command_ends_with_1_when_something_is_to_be_done(run, tmp_path, capsys):
+    from cli.app import main
 
     planted(run, tmp_path)
-    monkeypatch.setattr(sys, "argv", ["audit", "--json"])
-    assert main() == 1
+    assert main(["audit", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     assert told[0]["advice"] == "quarantine"
     [path] = run.zones.reports.glob("audit_*.csv")
     assert len(pd.read_csv(path)) == len(told)
     for item in set(run.zones.home.iterdir()) - {run.zones.reports}:
         shutil.rmtree(item) if item.is_dir() else item.unlink()
-    assert main() == 0, "a home with nothing wrong"
+    assert main(["audit", "--json"]) == 0, "a home with nothing wrong"
 
 
 def test_what_vanishes_while_the_audit_looks_is_passed_over(run):
@@ -287,11 +286,11 @@ def test_a_home_in_which_nothing_was_made_yet_is_well_and_one_that_lost_its_pric
 
 def test_what_was_not_foreseen_is_one_line_and_ends_with_2(run):
     write_json(run.zones.exports / "manifest.json", ["no", "manifest"])
-    command = [sys.executable, "-m", "flows.health", "--json"]
+    command = [sys.executable, "-m", "cli", "health", "--json"]
     ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert ended.returncode == 2
     assert ended.stderr.startswith("AttributeError: ") and ended.stderr.count("\n") == 1
-    assert "make bundle" in ended.stderr
+    assert "cbi support" in ended.stderr
     assert json.loads(ended.stdout) == {"state": "failing", "exit_code": 2, "error": ended.stderr.strip()}
 
 

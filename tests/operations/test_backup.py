@@ -441,7 +441,7 @@ def test_the_command_restores_and_ends_with_one_line_where_it_cannot(home: Path,
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "CBI_HOME": str(tmp_path / "restored")}
-        line = [sys.executable, "-m", "flows.restore", *words]
+        line = [sys.executable, "-m", "cli", "restore", *words]
         return subprocess.run(line, cwd=PROJECT, env=environment, capture_output=True, text=True)
 
     assert command("--from", str(place)).returncode == 0

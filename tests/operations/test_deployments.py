@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
+from cli.app import main
 from tasks.operations.automations import PREFIX, automations, notification
 from tasks.operations.deployments import prefect_yaml
 from tasks.operations.services import POOL
@@ -21,14 +22,11 @@ def test_the_file_is_what_the_registry_says(registry: Registry) -> None:
 
 
 def test_a_drift_is_told_with_the_command_that_mends_it(tmp_path: Path, monkeypatch, capsys) -> None:
-    from flows import deployments
-
     folder = Path(shutil.copytree(PROJECT / "registry", tmp_path / "registry"))
     changed = (folder / "data_sources.yaml").read_text().replace('cron: "30 18 * * 1-5"', 'cron: "31 18 * * 1-5"')
     (folder / "data_sources.yaml").write_text(changed)
     monkeypatch.setenv("CBI_REGISTRY", str(folder))
-    monkeypatch.setattr("sys.argv", ["deployments", "--check"])
-    assert deployments.main() == 1
+    assert main(["project", "deployments", "--check"]) == 1
     assert "run `make deployments`" in capsys.readouterr().err
 
 

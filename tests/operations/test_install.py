@@ -17,10 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.install import load_mac
 from flows.launcher import RUN_ID, ended_within, runs_of, stay_awake, watch
 from tasks.errors import VolumeMissing
 from tasks.operations import launchd, systemd
+from tasks.operations.install import load_mac
 from tasks.operations.services import answers, free_port, marked, running, server_password, start, stop
 from tasks.operations.units import SERVICES, Unit
 from tasks.operations.volume import await_volume, volume_of
@@ -60,10 +60,10 @@ def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(
-        [sys.executable, "-m", module, *words],
+        [sys.executable, "-m", "cli", "services", *words],
         cwd=PROJECT,
         env=environment,
         capture_output=True,
@@ -74,7 +74,7 @@ def run(module: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def installed(system: str, folder: Path, *words: str) -> dict[str, bytes]:
-    done = run("flows.install", system, "--folder", str(folder), *words)
+    done = run("install", system, "--folder", str(folder), *words)
     assert done.returncode == 0, done.stdout + done.stderr
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -100,8 +100,26 @@ def test_agents_hold_what_launchd_knows_and_no_key_twice_the_same_and_uninstall_
     for secret in PLANTED.values():
         assert not any(secret.encode() in content for content in files.values())
     assert installed("mac", folder) == files
-    done = run("flows.install", "mac", "--remove", "--folder", str(folder))
+    done = run("uninstall", "mac", "--folder", str(folder))
     assert done.returncode == 0 and [path.name for path in folder.iterdir()] == [other.name]
+
+
+def test_what_an_earlier_version_installed_is_ours(person: Path) -> None:
+    for system, is_ours in (("mac", launchd.is_ours), ("linux", systemd.is_ours)):
+        folder = person / system
+        installed(system, folder)
+        for path in folder.iterdir():
+            text = path.read_text()
+            words = '"-m" "cli" "services" "keep"' if system == "linux" else None
+            if words:
+                earlier = text.replace(words, '"-m" "flows.launcher"')
+            else:
+                for word in ("cli", "services"):
+                    text = text.replace(f"\t\t<string>{word}</string>\n", "")
+                earlier = text.replace("<string>keep</string>", "<string>flows.launcher</string>")
+            assert "flows.launcher" in earlier and "services" not in earlier
+            path.write_text(earlier)
+            assert is_ours(path), earlier
 
 
 def test_a_file_of_our_name_that_is_not_ours_is_neither_replaced_nor_taken_away(person: Path) -> None:
@@ -111,9 +129,9 @@ def test_a_file_of_our_name_that_is_not_ours_is_neither_replaced_nor_taken_away(
     ):
         theirs = plistlib.dumps({"Label": "cbi.server", "ProgramArguments": ["/bin/true"]})
         path.write_bytes(theirs)
-        done = run("flows.install", system, "--folder", str(person))
+        done = run("install", system, "--folder", str(person))
         assert done.returncode == 1 and "not of our making" in done.stderr
-        done = run("flows.install", system, "--remove", "--folder", str(person))
+        done = run("uninstall", system, "--folder", str(person))
         assert "left alone" in done.stdout and path.read_bytes() == theirs
 
 
@@ -150,10 +168,10 @@ def test_a_missing_volume_is_named_and_nothing_is_written_in_its_place(
     volume = person / "Drive"
     volume.mkdir()  # the mount point that stayed behind
     monkeypatch.setenv("CBI_HOME", str(volume / "cbi"))
-    done = run("flows.launcher", "worker", "--volume", str(volume), "--wait", "0")
+    done = run("keep", "worker", "--volume", str(volume), "--wait", "0")
     assert done.returncode == 1
     assert f"VolumeMissing: CBI_HOME {volume}/cbi lies on the volume Drive, which is not mounted" in done.stdout
-    done = run("flows.install", "mac", "--folder", str(person / "agents"), "--volume", str(volume))
+    done = run("install", "mac", "--folder", str(person / "agents"), "--volume", str(volume))
     assert done.returncode == 1 and "volume Drive" in done.stderr
     assert list(volume.iterdir()) == [] and not (person / "agents").exists()
 
@@ -273,7 +291,7 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
     """With what launchd gives it and nothing else: the agent's own environment, folder and file."""
     zones, port = Zones(tmp_path / "home"), free_port("127.0.0.1")
     environment = {**os.environ, "HOME": str(tmp_path), "CBI_HOME": str(zones.home), "PYTHONPATH": str(PROJECT)}
-    made = [sys.executable, "-m", "flows.install", "mac", "--folder", str(tmp_path), "--port", str(port)]
+    made = [sys.executable, "-m", "cli", "services", "install", "mac", "--folder", str(tmp_path), "--port", str(port)]
     subprocess.run(made, cwd=PROJECT, env=environment, check=True, capture_output=True)
     agent = plistlib.loads(launchd.plist_path(tmp_path, "server").read_bytes())
     log = Path(agent["StandardOutPath"])

@@ -20,7 +20,7 @@ from tasks.sources.ingest import why_disabled
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The project's own files again."""
-    for folder in ("tasks", "flows", "evidence", "registry", "expectations", "tests"):
+    for folder in ("cli", "tasks", "flows", "evidence", "registry", "expectations", "tests"):
         shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return Path(shutil.copy(PROJECT / "pyproject.toml", tmp_path)).parent
 

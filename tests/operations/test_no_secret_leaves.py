@@ -129,7 +129,7 @@ def test_a_file_that_is_no_text_and_echoes_the_key_is_not_landed(zones, registry
 
 
 def test_the_bundle_has_what_a_helper_needs_and_no_key(zones, monkeypatch, capsys):
-    from flows.support_bundle import main
+    from cli.app import main
 
     zones.logs.mkdir(parents=True)
     planted = [*SPELLED, f"api_key={KEY}", json.dumps({"message": KEY})]
@@ -137,8 +137,7 @@ def test_the_bundle_has_what_a_helper_needs_and_no_key(zones, monkeypatch, capsy
     (zones.home / f"notes-{quote(KEY, safe='')}.txt").write_text(KEY)  # the audit tells file names
     monkeypatch.setenv("CBI_HOME", str(zones.home))
     monkeypatch.setenv("CBI_MODELS", f"gs://bucket/{KEY}")
-    monkeypatch.setattr(sys, "argv", ["bundle"])
-    assert main() == 0
+    assert main(["support"]) == 0
     path = Path(capsys.readouterr().out.strip())
     with tarfile.open(path) as bundle:
         held = {member.name.partition("/")[2]: bundle.extractfile(member).read() for member in bundle}
@@ -152,7 +151,7 @@ def test_the_bundle_has_what_a_helper_needs_and_no_key(zones, monkeypatch, capsy
 
 
 def test_the_bundle_has_neither_webhook_nor_password_nor_the_databases_address(zones, monkeypatch):
-    from flows.support_bundle import write_bundle
+    from tasks.operations.support_bundle import write_bundle
     from tasks.run import open_run
     from tasks.settings import load_settings
 
@@ -180,12 +179,12 @@ def test_the_bundle_has_neither_webhook_nor_password_nor_the_databases_address(z
 
 
 def test_no_bundle_is_written_when_a_key_is_left_in_it(zones, monkeypatch, capsys):
-    from flows import support_bundle
+    from cli.app import main
+    from tasks.operations import support_bundle
 
     monkeypatch.setenv("CBI_HOME", str(zones.home))
-    monkeypatch.setattr(sys, "argv", ["bundle"])
     monkeypatch.setattr(support_bundle, "_logs", lambda folder: {"logs/x": KEY.encode()})
-    assert support_bundle.main() == 1
+    assert main(["support"]) == 1
     assert "SecretFound: logs/x would have held a key" in capsys.readouterr().err
     assert not list(zones.home.rglob("*.tar.gz"))
 

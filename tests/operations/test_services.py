@@ -160,7 +160,7 @@ def test_any_other_address_needs_one(host: str) -> None:
 def test_up_refuses_an_open_door_before_it_starts_anything(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CBI_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
-    command = [sys.executable, "-m", "flows.services", "up", "--host", "0.0.0.0"]
+    command = [sys.executable, "-m", "cli", "services", "up", "--host", "0.0.0.0"]
     refused = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "SettingsError: UI_HOST 0.0.0.0" in refused.stderr and "Traceback" not in refused.stderr

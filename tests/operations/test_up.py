@@ -57,7 +57,7 @@ class Home:
         return user, password
 
     def command(self, *words: str) -> str:
-        command = [sys.executable, "-m", "flows.services", *words]
+        command = [sys.executable, "-m", "cli", "services", *words]
         done = subprocess.run(
             command, cwd=PROJECT, env=self.environment, capture_output=True, text=True, timeout=600, check=False
         )

@@ -34,7 +34,7 @@ CASES = [
         429,
         b'{"error":true,"reason":"Daily API request limit exceeded. Please try again tomorrow."}',
         "Daily API request limit exceeded. Please try again tomorrow.",
-        "python -m flows.ingest open_meteo",
+        "cbi ingest open_meteo",
     ),
     (
         "comtrade",

@@ -1,4 +1,4 @@
-"""`python -m tasks.warehouse.sql_check`: all statements run but the ones that were broken, which are told by file."""
+"""`cbi project sql-check`: all statements run but the ones that were broken, which are told by file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from cli.app import main
 from tasks.warehouse import scheduled, sql_check, views
 from tasks.warehouse.tables import STATED, tables
 
@@ -21,7 +22,7 @@ def broken_views(tmp_path, monkeypatch):
 
 
 def test_only_what_is_broken_fails_and_is_told_by_file_and_name(broken_views, capsys):
-    assert sql_check.main() == 1
+    assert main(["project", "sql-check"]) == 1
     out, err = capsys.readouterr()
     told = err.strip().splitlines()
     assert len(told) == 2, err
@@ -43,5 +44,5 @@ def test_a_schema_that_does_not_parse_is_told_alone(tmp_path, monkeypatch, regis
 
 
 def test_the_scheduled_scripts_are_those_of_the_sql_files():
-    """`python -m tasks.warehouse.scheduled` writes them anew."""
+    """`cbi project scheduled-sql` writes them anew."""
     assert {path.name: path.read_text() for path in scheduled.FOLDER.glob("*.sql")} == scheduled.scripts()

@@ -1,4 +1,4 @@
-"""`python -m tasks.warehouse`, as a person runs it."""
+"""`cbi query`, as a person runs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tasks.warehouse.__main__ import main
+from cli.app import main
 from tasks.warehouse.tables import tables
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def ask(zones):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith("CBI_") or k == "CBI_WAREHOUSE"}
         environment = kept | {"CBI_HOME": str(zones.home)}
-        command = [sys.executable, "-m", "tasks.warehouse", *arguments]
+        command = [sys.executable, "-m", "cli", "query", *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, env=environment)
 
     return run
@@ -43,7 +43,7 @@ def test_csv_is_everything(publish, zones, monkeypatch, capsys):
     dates = pd.date_range("2023-01-01", periods=80)
     publish({"features.zl_daily_v1": pd.DataFrame({"date": dates, "close": range(80)})})
     monkeypatch.setenv("CBI_HOME", str(zones.home))
-    assert main(["SELECT * FROM features.zl_daily_v1 ORDER BY date", "--csv"]) == 0
+    assert main(["query", "SELECT * FROM features.zl_daily_v1 ORDER BY date", "--csv"]) == 0
     held = pd.read_csv(io.StringIO(capsys.readouterr().out), parse_dates=["date"])
     assert held["close"].tolist() == list(range(80))
     assert held["date"].tolist() == dates.tolist()
@@ -66,15 +66,15 @@ def titled(publish, zones, monkeypatch, rows_of):
 
 
 def test_a_text_that_a_spreadsheet_would_compute_has_a_sign_before_it(titled, capsys):
-    assert main([titled, "--csv"]) == 0
+    assert main(["query", titled, "--csv"]) == 0
     held = pd.read_csv(io.StringIO(capsys.readouterr().out))["title"].tolist()
     assert held == [*(f"'{title}" for title in TITLES[:5]), *TITLES[5:]]
-    assert main([titled, "--csv", "--raw"]) == 0
+    assert main(["query", titled, "--csv", "--raw"]) == 0
     assert pd.read_csv(io.StringIO(capsys.readouterr().out))["title"].tolist() == TITLES
 
 
 def test_what_a_terminal_would_obey_is_shown_as_its_escape(titled, capsys):
-    assert main([titled]) == 0
+    assert main(["query", titled]) == 0
     told = capsys.readouterr().out
     assert "\x1b" not in told and "\x07" not in told and r"\x1b]0;owned\x07 red \x1b[31m" in told
 
@@ -101,7 +101,7 @@ def test_without_a_snapshot_one_line_says_what_to_run(ask):
 def test_an_sql_error_is_one_line_and_exit_2(sql, said, publish, zones, monkeypatch, capsys):
     publish({})
     monkeypatch.setenv("CBI_HOME", str(zones.home))
-    assert main([sql]) == 2
+    assert main(["query", sql]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
     assert said in printed.err

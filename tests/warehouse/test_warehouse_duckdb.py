@@ -39,7 +39,7 @@ def test_readers_see_the_newest_snapshot_and_two_are_kept(publish, warehouse, zo
 def test_a_snapshot_that_went_missing_is_made_again(publish, warehouse, zones, forecasts):
     name = publish({FORECASTS: forecasts({})}).snapshot
     (zones.warehouse / "published" / name).unlink()
-    with pytest.raises(WarehouseError, match=r"CURRENT names cannot be read .* next `python -m flows.daily` writes it"):
+    with pytest.raises(WarehouseError, match=r"CURRENT names cannot be read .* next `cbi daily` writes it"):
         warehouse.query("SELECT 1")
     assert publish({FORECASTS: forecasts({})}).switched
     assert warehouse.query(f"SELECT point FROM {FORECASTS}")["point"].tolist() == [51.0]
@@ -179,7 +179,7 @@ def test_a_damaged_snapshot_is_told_and_written_again_by_the_next_publish(
 ):
     snapshot = publish({FORECASTS: forecasts({})}).snapshot
     damage(zones.warehouse / "published" / snapshot)
-    with pytest.raises(WarehouseError, match=r"CURRENT names cannot be read .* next `python -m flows.daily` writes it"):
+    with pytest.raises(WarehouseError, match=r"CURRENT names cannot be read .* next `cbi daily` writes it"):
         warehouse.query(f"SELECT * FROM {FORECASTS}")
     began = time.monotonic()
     again = publish({FORECASTS: forecasts({})})

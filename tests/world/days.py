@@ -80,7 +80,7 @@ class Home:
         """The daily run of a session, killed so many seconds after each start and started again."""
         self.world.now = instant_of(session)
         before = dict(self.world.requests)
-        started, command = time.monotonic(), [sys.executable, "-m", "flows.daily"]
+        started, command = time.monotonic(), [sys.executable, "-m", "cli", "daily"]
         for after_s in kills:
             process = subprocess.Popen(
                 command,

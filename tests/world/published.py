@@ -53,7 +53,7 @@ def trained_home(work: Path, archive: Path, session: pd.Timestamp) -> Path:
     """A home whose champions the recorded origin trained as of a session; made once."""
     home = work / "trained"
     if not (home / "models" / "champions.json").exists():
-        command = [sys.executable, "-m", "flows.daily", "--origin", str(archive), "--as-of", f"{session:%Y-%m-%d}"]
+        command = [sys.executable, "-m", "cli", "daily", "--origin", str(archive), "--as-of", f"{session:%Y-%m-%d}"]
         environment = {**os.environ, "CBI_HOME": str(home)}
         subprocess.run(command, env=environment, cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
     return home

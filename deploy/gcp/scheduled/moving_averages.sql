@@ -1,5 +1,5 @@
 -- refreshed.zl_moving_averages: the features of tasks/features/sql/moving_averages.sql, refreshed inside BigQuery.
--- Written by `python -m tasks.warehouse.scheduled`: generated, never edited.
+-- Written by `cbi project scheduled-sql`: generated, never edited.
 CREATE OR REPLACE TABLE `${PROJECT}`.`${PREFIX}refreshed`.zl_moving_averages
 PARTITION BY DATE_TRUNC(date, YEAR)
 OPTIONS (

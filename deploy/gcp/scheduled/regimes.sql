@@ -1,5 +1,5 @@
 -- refreshed.zl_regimes: the features of tasks/features/sql/regimes.sql, refreshed inside BigQuery.
--- Written by `python -m tasks.warehouse.scheduled`: generated, never edited.
+-- Written by `cbi project scheduled-sql`: generated, never edited.
 CREATE OR REPLACE TABLE `${PROJECT}`.`${PREFIX}refreshed`.zl_regimes
 PARTITION BY DATE_TRUNC(date, YEAR)
 OPTIONS (

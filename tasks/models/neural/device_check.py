@@ -1,13 +1,11 @@
-"""``make device-check``: every neural family on the chosen device against the CPU, one batch forwards and backwards.
+"""``cbi device-check``: every neural family on the chosen device against the CPU, one batch forwards and backwards.
 
 The batch is noise of the size of the real one: what is checked is arithmetic and speed, not a forecast.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 import time
 import warnings
 from collections.abc import Iterable
@@ -18,13 +16,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tasks.errors import CbiError
 from tasks.models.catalogue import JOINT_FAMILIES
 from tasks.models.forecaster import joint_forecaster
-from tasks.models.neural.device import TOLERANCE, choose_device, deterministic, measure_autocast, wait_for
+from tasks.models.neural.device import TOLERANCE, deterministic, measure_autocast, wait_for
 from tasks.models.neural.networks import Network, Shape
 from tasks.models.neural.options import NeuralOptions
-from tasks.settings import load_settings
 
 COLUMNS = (20, 20)  # own and other markets'
 ANCHOR = np.tile([-1.645, -1.282, -0.674, 0.0, 0.674, 1.282, 1.645], (5, 1))  # normal quantiles, five horizons
@@ -126,22 +122,3 @@ def show(device: torch.device, checked: list[Checked]) -> None:
             result,
         )
     Console(width=120).print(table)
-
-
-def main() -> int:
-    """0 when every family agrees with the CPU, 1 when one does not, 2 when there is no such device."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", help="mps, cuda or cpu; otherwise CBI_DEVICE, otherwise the best there is")
-    arguments = parser.parse_args()
-    try:
-        device = choose_device(arguments.device or load_settings().device)
-    except CbiError as error:
-        print(error, file=sys.stderr)
-        return 2
-    checked = check_devices(device)
-    show(device, checked)
-    return 0 if all(row.passed for row in checked) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

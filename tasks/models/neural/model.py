@@ -180,11 +180,11 @@ class NeuralForecaster:
         """
         content, held = read_json(folder / "model.json"), unpacked(folder / "weights.npz")
         if not content or not held:
-            raise ModelStoreError(f"{folder} is not complete; delete it and run `python -m flows.training`")
+            raise ModelStoreError(f"{folder} is not complete; delete it and run `cbi train`")
         wanted = [cls.family, DTYPE, [list(pair) for pair in problem.sessions.items()], list(problem.quantiles)]
         found = [content[name] for name in ("family", "dtype", "horizons", "quantiles")]
         if wanted != found:
-            raise ModelStoreError(f"{folder} holds {found}, not {wanted}; run `python -m flows.training`")
+            raise ModelStoreError(f"{folder} holds {found}, not {wanted}; run `cbi train`")
         model = cls(problem, content["options"])
         model.layout = Layout(tuple(content["own"]), tuple(content["other"]))
         arrays = held[0]

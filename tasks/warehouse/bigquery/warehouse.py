@@ -340,7 +340,7 @@ class BigQueryWarehouse:
                 raise WarehouseError(one_line(error)) from None
 
     def _nothing_yet(self) -> str:
-        return f"nothing is published in {self.place.project}.{self.place.prefix}* yet; run `python -m flows.daily`"
+        return f"nothing is published in {self.place.project}.{self.place.prefix}* yet; run `cbi daily`"
 
     def is_published(self) -> bool:
         """Whether there is anything to read yet."""

@@ -1,4 +1,4 @@
-"""``make bundle``: what a helper needs to see, without secrets, in CBI_HOME/support/cbi-support-<time>.tar.gz.
+"""``cbi support``: what a helper needs to see, without secrets, in CBI_HOME/support/cbi-support-<time>.tar.gz.
 
 Versions, settings, the registry's hashes, health, audit, the last logs and gate results. No data, no model, no payload.
 """
@@ -16,15 +16,18 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks.command_line import command
-from tasks.errors import CbiError, SecretFound
+from tasks.errors import SecretFound
+from tasks.operations.audit import KEEP, summarise, take_inventory
+from tasks.operations.health import take_health
+from tasks.operations.services import DATABASE, PASSWORD, WEBHOOK
+from tasks.run import RunContext
 from tasks.secrets import find_secret, redact, redact_values, spelled_in
-from tasks.settings import PROJECT, load_settings
-
-if TYPE_CHECKING:
-    from tasks.run import RunContext
+from tasks.settings import PROJECT
+from tasks.storage.files import private_folder, write_atomically
+from tasks.storage.hashes import code_fingerprint, sha256_of
+from tasks.warehouse.open import open_warehouse
 
 LOG_FILES, LOG_TAIL_BYTES = 12, 200_000
 
@@ -37,10 +40,6 @@ def write_bundle(run: RunContext, folder: Path) -> Path:
     Raises:
         SecretFound: a key was left in it after all. Nothing was written.
     """
-    from flows.launcher import DATABASE
-    from flows.registered import WEBHOOK
-    from tasks.operations.services import PASSWORD
-    from tasks.storage.files import private_folder, write_atomically
 
     asked = [name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)]
     for name in (*asked, PASSWORD, DATABASE, WEBHOOK):
@@ -100,21 +99,15 @@ def _settings(run: RunContext) -> Mapping[str, object]:
 
 
 def _registry(run: RunContext) -> Mapping[str, str]:
-    from tasks.storage.hashes import code_fingerprint, sha256_of
-
     files = {path.name: sha256_of(path) for path in sorted(run.settings.registry.glob("*")) if path.is_file()}
     return {"all": code_fingerprint(run.settings.registry), **files}
 
 
 def _health(run: RunContext) -> Mapping[str, Any]:
-    from tasks.operations.health import take_health
-
     return take_health(run).to_json()
 
 
 def _audit(run: RunContext) -> Mapping[str, Any]:
-    from tasks.operations.audit import KEEP, summarise, take_inventory
-
     inventory = take_inventory(run)
     wanting = inventory[inventory["advice"] != KEEP].astype(object)
     return {
@@ -124,8 +117,6 @@ def _audit(run: RunContext) -> Mapping[str, Any]:
 
 
 def _gates(run: RunContext) -> object:
-    from tasks.warehouse.open import open_warehouse
-
     rows = open_warehouse(run.settings).query(
         "SELECT * FROM ops.gate_results WHERE as_of = (SELECT MAX(as_of) FROM ops.gate_results)"
     )
@@ -142,23 +133,3 @@ def _logs(folder: Path) -> dict[str, bytes]:
             whole = handle.read().decode(errors="replace")
         members[f"logs/{path.name}"] = redact(whole).encode()
     return members
-
-
-def main() -> int:
-    """Command line."""
-    parser = command("flows.support_bundle", __doc__, "")
-    parser.add_argument("--as-of", help="health as of this date (default: the newest session)")
-    given = parser.parse_args()
-    from tasks.run import open_run
-
-    try:
-        run = open_run(load_settings(), origin="live", as_of=given.as_of)
-        print(write_bundle(run, run.zones.home / "support"))
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,21 +1,20 @@
-"""Ask the published warehouse: `python -m tasks.warehouse "SELECT ..."`; without SQL, what there is to ask."""
+"""What `cbi query` prints: the rows of an answer for a terminal or as CSV, and what there is to ask."""
 
 from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.command_line import command, nearest, visible
-from tasks.errors import CbiError, WarehouseError
-from tasks.settings import load_settings
+from tasks.command_line import nearest, visible
+from tasks.errors import WarehouseError
 from tasks.warehouse.dialect import parse_query, read_names
-from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
 from tasks.warehouse.tables import tables
 from tasks.warehouse.views import known_names
@@ -42,7 +41,13 @@ def _widths(texts: pd.DataFrame) -> list[int]:
     return [max([len(str(name)), *texts[name].str.len()]) + 3 for name in texts]
 
 
-def _print_table(frame: pd.DataFrame, rows: int) -> None:
+def print_rows(frame: pd.DataFrame, rows: int) -> None:
+    """The first rows as a table, and what of it did not fit."""
+    with _reader_may_leave():
+        _print_rows(frame, rows)
+
+
+def _print_rows(frame: pd.DataFrame, rows: int) -> None:
     shown = frame.head(rows)
     texts = pd.DataFrame({name: [_cell(value) for value in shown[name]] for name in shown}, dtype="object")
     edges = [1 + sum(_widths(texts)[: count + 1]) for count in range(texts.shape[1])]
@@ -78,15 +83,16 @@ def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(**{str(name): frame[name].astype(object).map(safe) for name in texts})
 
 
-def _contents(warehouse: Warehouse) -> pd.DataFrame:
+def contents(warehouse: Warehouse) -> pd.DataFrame:
+    """Tables and views with their rows."""
     counts = warehouse.row_counts()
     kinds = ["table" if name in tables() else "view" for name in counts]
     return pd.DataFrame({"name": list(counts), "kind": kinds, "rows": list(counts.values())})
 
 
-def _near_table(sql: str | None, told: str) -> str:
+def near_table(sql: str | None, error: str) -> str:
     """The published name nearest to one that the query reads and that is none, where the engine names no other."""
-    if not sql or "Did you mean" in told:
+    if not sql or "Did you mean" in error:
         return ""
     known = known_names()
     with suppress(WarehouseError):
@@ -96,41 +102,17 @@ def _near_table(sql: str | None, told: str) -> str:
     return ""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; the exit status."""
-    parser = command(
-        "tasks.warehouse",
-        "Ask the published warehouse. Without SQL: what there is to ask, tables and views by name.",
-        "",
-        '"SELECT * FROM api.vw_latest_forecast"',
-        '"SELECT date, zl_close_cents_lb FROM features.zl_daily_v1 ORDER BY date DESC LIMIT 20" --csv',
-    )
-    parser.add_argument("sql", nargs="?", metavar="SQL", help="one SELECT in BigQuery's dialect, whatever the engine")
-    parser.add_argument("--rows", type=int, default=50, metavar="N", help="rows shown in the terminal (default 50)")
-    parser.add_argument("--csv", action="store_true", help="print everything as CSV")
-    parser.add_argument(
-        "--raw",
-        action="store_true",
-        help="with --csv: leave a text that a spreadsheet would take for a formula (it begins with = + - @) as it is; "
-        "without this a ' stands before it",
-    )
-    given = parser.parse_args(arguments)
+def print_csv(frame: pd.DataFrame, *, formulas: bool) -> None:
+    """Everything as CSV; a text that a spreadsheet takes for a formula is marked, unless ``formulas`` are wanted."""
+    with _reader_may_leave():
+        (frame if formulas else _without_formulas(frame)).to_csv(sys.stdout, index=False)
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """`| head` has read enough before the end; nothing may be written at exit either."""
     try:
-        warehouse = open_warehouse(load_settings())
-        frame = warehouse.query(given.sql) if given.sql else _contents(warehouse)
-    except CbiError as error:
-        print(f"{error}{_near_table(given.sql, str(error))}", file=sys.stderr)
-        return 2
-    try:
-        if given.csv:
-            (frame if given.raw else _without_formulas(frame)).to_csv(sys.stdout, index=False)
-        else:
-            _print_table(frame, max(0, given.rows) if given.sql else len(frame))
+        yield
         sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has read enough; nothing may be written at exit either
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

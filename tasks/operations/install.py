@@ -1,4 +1,4 @@
-"""``python -m flows.install mac|linux``: server and worker as services of the user's session; ``--remove``: no more."""
+"""``cbi services install mac|linux``: server and worker as services of the user's session."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from tasks.command_line import command
-from tasks.errors import CbiError, ServiceFailed, SettingsError
+from tasks.errors import ServiceFailed, SettingsError
 from tasks.operations import launchd, systemd
-from tasks.operations.services import PASSWORD, answers, require_private, running, server_password
+from tasks.operations.services import PASSWORD, answers, require_private, running, server_password, wait_until
 from tasks.operations.units import SERVICES, Unit, units
 from tasks.operations.volume import require_volume, volume_of
 from tasks.secrets import end_of, find_secret
@@ -56,8 +55,7 @@ def install(system: str, folder: Path | None, host: str, port: int, volume: Path
         print("written, not loaded")
         return
     {"mac": load_mac, "linux": load_linux}[system](target, changed)
-    deploy(Zones(settings.home), host, port)
-    advise(system)
+    await_server(Zones(settings.home))
 
 
 def require_manager(system: str) -> None:
@@ -129,14 +127,12 @@ def load_linux(target: Path, changed: list[str]) -> None:
             must(systemd.restart_command(name))
 
 
-def deploy(zones: Zones, host: str, port: int) -> None:
-    """Once the service answers: pool, deployments and automations, as `make up` does, which leaves what runs alone.
+def await_server(zones: Zones) -> None:
+    """Wait until the service answers.
 
     Raises:
-        ServiceFailed: it does not answer.
+        ServiceFailed: it does not.
     """
-    from flows.services import up
-    from tasks.operations.services import wait_until
 
     def there() -> bool:
         server = running(zones, "server")
@@ -147,7 +143,6 @@ def deploy(zones: Zones, host: str, port: int) -> None:
             f"the server does not answer after {ANSWERS_WITHIN_S} s; see {Path.home() / MAC_LOGS} or "
             f"`journalctl --user -u {systemd.unit_name('server')}`, and {zones.home / 'logs'}"
         )
-    up(host, port)
 
 
 def advise(system: str) -> None:
@@ -197,28 +192,3 @@ def must(command: list[str]) -> None:
     if done.returncode:
         said = end_of(done.stdout + done.stderr, most=500)
         raise ServiceFailed(f"`{' '.join(command)}` ended with {done.returncode}: {said}")
-
-
-def main() -> int:
-    """Command line."""
-    parser = command("flows.install", __doc__, "mac --volume /Volumes/Data", "linux --port 4200", "linux --remove")
-    parser.add_argument("system", choices=("mac", "linux"))
-    parser.add_argument("--remove", action="store_true", help="end them and take their files away")
-    parser.add_argument("--folder", type=Path, help="write the files here and load nothing")
-    parser.add_argument("--host", default="127.0.0.1", help="where the UI listens; beyond this machine with a password")
-    parser.add_argument("--port", type=int, default=4200, help="where it is free, else another")
-    parser.add_argument("--volume", type=Path, help="mount point CBI_HOME needs (default: the one it lies on)")
-    given = parser.parse_args()
-    try:
-        if given.remove:
-            remove(given.system, given.folder)
-        else:
-            install(given.system, given.folder, given.host, given.port, given.volume)
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,8 @@
+"""``python -m cli``: the same as ``cbi``, for make and for services, which know Python by its path."""
+
+import sys
+
+from cli.app import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""``cbi``: one application, its commands grouped by who needs them, and one boundary for their errors.
+
+Commands import what they run when they run: `cbi --help` and a mistyped word are answered before Prefect and pandas are
+imported, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.main import get_command
+
+from cli import checks, data, model, project, services, warehouse
+from cli.words import CHECK, EVERY_DAY, KEEP, MODELS, RUN
+from tasks.errors import CbiError, SourceDown
+
+STATUS = """\b
+Exit status:
+  0    all is well
+  1    the command stopped, or found something to act on
+  2    a word is wrong; of health, audit and query: something fails
+  3    a critical source is down: nothing was published
+  130  ended by Ctrl-C
+  143  ended by SIGTERM"""
+
+
+def application() -> typer.Typer:
+    """Every command, in the order of the help."""
+    app = typer.Typer(
+        name="cbi",
+        help="Soybean-oil forecasts (CBOT ZL), from the sources to a published forecast.\n\n"
+        "`cbi daily` makes today's forecast; `cbi daily --origin recorded` needs neither keys nor network.",
+        epilog=STATUS,
+        no_args_is_help=True,
+        result_callback=end_with,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for panel, commands in {
+        EVERY_DAY: (data.daily, data.ingest, data.backfill),
+        CHECK: (checks.health, checks.gates, checks.audit, warehouse.query),
+        MODELS: (model.train, model.search, model.models, model.bundle, model.device_check),
+        KEEP: (data.restore, checks.support, data.pack, warehouse.sync),
+    }.items():
+        for one in commands:
+            app.command(rich_help_panel=panel)(one)
+    app.add_typer(services.application(), name="services", rich_help_panel=RUN)
+    app.add_typer(project.application(), name="project", rich_help_panel=RUN)
+    return app
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command line; its exit status, as ``STATUS`` lists them.
+
+    Args:
+        words: what stands after ``cbi``; those of this process where not given.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that the locale lacks is shown as `?`, and ends no run
+    try:
+        get_command(application()).main(None if words is None else list(words), prog_name="cbi")
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 0
+    except CbiError as error:
+        for line in (f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())):
+            print(line, file=sys.stderr)
+        return 3 if isinstance(error, SourceDown) else 1
+    return 0
+
+
+def end_with(status: int | None) -> None:
+    """What a command returns is its exit status."""
+    raise typer.Exit(status or 0)
