@@ -28,12 +28,12 @@ def daily(origin: Origin = None, as_of: AsOf = None, record: Record = None) -> N
 
     from flows.daily import run_daily
     from flows.ingest import keep_recorded
-    from tasks.reporting.terminal import print_summary
+    from tasks.reporting.terminal import print_result
 
     run, summary = run_daily(origin, as_of)
     if record:
         keep_recorded(run, record)
-    print_summary(summary, Console(width=max(120, Console().width)))
+    print_result(summary, Console(width=max(120, Console().width)))
 
 
 @examples(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,19 +31,19 @@ from tasks.errors import (
     StaleSource,
 )
 from tasks.network import any_accepts
-from tasks.outcome import DayResult
 from tasks.settings import Settings, load_settings
 from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
-    import pandas as pd
     from prefect.task_runners import TaskRunner
 
-    from tasks.day import InputNotes
+    from tasks.day import Day
     from tasks.forecasting.apart import Models
+    from tasks.forecasting.forecast import DayForecast
+    from tasks.gates.held import Known
     from tasks.gates.quarantine import ColumnsAside
-    from tasks.gates.run import GateReport, GateResult
-    from tasks.reporting.summary import RunSummary
+    from tasks.gates.run import GateReport
+    from tasks.outcome import DayResult
     from tasks.run import RunContext
     from tasks.sources.ingest import Ingested
     from tasks.staging.stage import Staged
@@ -60,23 +61,21 @@ READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectatio
     on_completion=[give_back_memory],
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=SOURCES_AT_ONCE)),
 )
-def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
+def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     """From payloads to a published forecast, as of one session."""
     from tasks.forecasting.apart import models_apart
 
     run = open_daily_run(origin, as_of)
     ingested, staged = ingest_side_by_side(run)
     gates = [as_task(gate_collection, "gate POST_COLLECTION")(run, ingested)]
-    observations, quarantine, series, set_aside = as_task(gather_known, "gather")(run, staged)
-    gates.append(as_task(gate_staging, "gate POST_STAGING")(run, observations, quarantine, series, set_aside))
-    assembled = as_task(assemble, "assemble panel")(run, observations)
+    known = as_task(gather, "gather")(run, staged)
+    gates.append(as_task(gate_staging, "gate POST_STAGING")(run, known))
+    assembled = as_task(assemble, "assemble panel")(run, known)
     featured = as_task(build_features, "build features")(run, assembled)
     gates.append(as_task(gate_features, "gate POST_FEATURES")(run, featured, assembled))
-    panel, features = assembled.table, featured.table
-    notes = notes_on(run, assembled, featured, observations, quarantine)
-    labels = as_task(build_labels, "build labels")(run, panel, observations)
-    gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, assembled, labels))
-    data_snapshot = as_task(export, "export training files")(run, panel, features, labels)
+    day = as_task(build_labels, "build labels")(run, known, assembled, featured)
+    gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, day))
+    data_snapshot = as_task(export, "export training files")(run, day)
     trained = needs_training(run)
     with models_apart() as models:
         if trained:
@@ -85,32 +84,14 @@ def daily(origin: str = "live", as_of: str | None = None) -> RunSummary:
         else:
             models.begin()
             seen = as_task(see_training_files, "gate PRE_TRAINING").submit(run)
-        forecasts, explainers, leaderboard, notices = as_task(forecast, "forecast")(
-            run, features, panel, data_snapshot, notes, models
-        )
+        forecasted = as_task(forecast, "forecast")(run, day, data_snapshot, models)
         if not trained:
             gates.append(seen.result())
-    made = DayResult(
-        data_snapshot=data_snapshot,
-        panel=panel,
-        features=features,
-        labels=labels,
-        forecasts=forecasts,
-        explainers=explainers,
-        leaderboard=leaderboard,
-        ingested=ingested,
-        series=series,
-        quarantine=quarantine,
-        gates=gates,
-        trained=trained,
-        notices=notices,
-        inputs=notes,
-    )
-    summary = as_task(publish, "publish")(run, made)
+    result = as_task(publish, "publish")(run, day, forecasted, data_snapshot, ingested, gates, trained)
     if run.settings.backup:
-        summary = as_task(back_up, "back up")(run, summary)
-    as_task(publish_artifacts, "report")(summary)
-    return summary
+        result = as_task(back_up, "back up")(run, result)
+    as_task(publish_artifacts, "report")(result)
+    return result
 
 
 def open_daily_run(origin: str, as_of: str | None) -> RunContext:
@@ -195,47 +176,37 @@ def gate_collection(run: RunContext, ingested: list[Ingested]) -> GateReport:
     return pass_gate(run, "POST_COLLECTION", tables)
 
 
-def gather_known(
-    run: RunContext, staged: list[Staged]
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]:
-    """All observations, derived ones among them, all refused cells and a line a series, as known at the session.
+def gather(run: RunContext, staged: list[Staged]) -> Known:
+    """What is known at the session, of every source.
 
-    Rows that POST_STAGING sets aside are refused cells from here on; the last part says which expectations they failed.
+    Raises:
+        StaleSource: nothing is staged of a critical series.
     """
     from tasks.gates.held import known_at_session
 
-    observations, quarantine, series, set_aside = known_at_session(run, staged)
-    missing = series[series["critical"] & (series["observations"] == 0)]
+    known = known_at_session(run, staged)
+    missing = known.series[known.series["critical"] & (known.series["observations"] == 0)]
     if len(missing):
         raise StaleSource(
             f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
             f"Check the network and run `cbi ingest {missing['source'].iloc[0]}`, or use `make demo`"
         )
-    return observations, quarantine, series, set_aside
+    return known
 
 
-def gate_staging(
-    run: RunContext,
-    observations: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    series: pd.DataFrame,
-    set_aside: tuple[GateResult, ...],
-) -> GateReport:
+def gate_staging(run: RunContext, known: Known) -> GateReport:
     """POST_STAGING: all cells, all series and their fields, all sources, and each source with a suite of its own."""
+    from tasks.gates.held import known_tables
     from tasks.gates.run import pass_gate
-    from tasks.gates.tables import staging_tables
 
-    tables = staging_tables(
-        observations, quarantine, series, run.sources, as_of=run.as_of, expectations=run.settings.expectations
-    )
-    return pass_gate(run, "POST_STAGING", tables, set_aside=set_aside)
+    return pass_gate(run, "POST_STAGING", known_tables(run, known), set_aside=known.set_aside)
 
 
-def assemble(run: RunContext, observations: pd.DataFrame) -> ColumnsAside:
+def assemble(run: RunContext, known: Known) -> ColumnsAside:
     """The point-in-time panel with a line per column; a column that fails its gate is missing in it."""
     from tasks.day import assemble
 
-    return assemble(run, observations)
+    return assemble(run, known.observations)
 
 
 def build_features(run: RunContext, assembled: ColumnsAside) -> ColumnsAside:
@@ -243,19 +214,6 @@ def build_features(run: RunContext, assembled: ColumnsAside) -> ColumnsAside:
     from tasks.day import make_features
 
     return make_features(run, assembled)
-
-
-def notes_on(
-    run: RunContext,
-    assembled: ColumnsAside,
-    featured: ColumnsAside,
-    observations: pd.DataFrame,
-    quarantine: pd.DataFrame,
-) -> InputNotes:
-    """What was set aside, what stands in for it, and what is unconfirmed."""
-    from tasks.day import notes_on
-
-    return notes_on(run, assembled, featured, observations, quarantine)
 
 
 def gate_features(run: RunContext, featured: ColumnsAside, assembled: ColumnsAside) -> GateReport:
@@ -267,20 +225,20 @@ def gate_features(run: RunContext, featured: ColumnsAside, assembled: ColumnsAsi
     return pass_gate(run, "POST_FEATURES", tables, set_aside=featured.results)
 
 
-def build_labels(run: RunContext, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
-    """Targets at every horizon."""
-    from tasks.day import make_labels
+def build_labels(run: RunContext, known: Known, assembled: ColumnsAside, featured: ColumnsAside) -> Day:
+    """Targets at every horizon; with them the day's tables are complete."""
+    from tasks.day import complete_day
 
-    return make_labels(run, panel, observations)
+    return complete_day(run, known, assembled, featured)
 
 
-def gate_assembly(run: RunContext, assembled: ColumnsAside, labels: pd.DataFrame) -> GateReport:
-    """POST_ASSEMBLY: the panel, a line a column of it, and the labels."""
+def gate_assembly(run: RunContext, day: Day) -> GateReport:
+    """POST_ASSEMBLY: the panel, a line per column of it, and the labels."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import assembly_tables
 
-    tables = assembly_tables(assembled.table, assembled.summary, labels)
-    return pass_gate(run, "POST_ASSEMBLY", tables, set_aside=assembled.results)
+    tables = assembly_tables(day.panel, day.panel_summary, day.labels)
+    return pass_gate(run, "POST_ASSEMBLY", tables, set_aside=day.set_aside["POST_ASSEMBLY"])
 
 
 def see_training_files(run: RunContext) -> GateReport:
@@ -291,11 +249,11 @@ def see_training_files(run: RunContext) -> GateReport:
     return see_gate(run, "PRE_TRAINING", training_tables(run.work.exports, run.features, run.horizons))
 
 
-def export(run: RunContext, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
+def export(run: RunContext, day: Day) -> str:
     """Write panel, features, labels and the ten training files; returns the snapshot they were made from."""
     from tasks.exports import write_zone_files
 
-    return write_zone_files(run, panel, features, labels)
+    return write_zone_files(run, day.panel, day.features, day.labels)
 
 
 def needs_training(run: RunContext) -> bool:
@@ -313,47 +271,54 @@ def needs_training(run: RunContext) -> bool:
     return any(standing_by(history, horizon, run.as_of) is None for horizon in run.horizons.horizons)
 
 
-def forecast(
-    run: RunContext, features: pd.DataFrame, panel: pd.DataFrame, data_snapshot: str, notes: InputNotes, models: Models
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[str, ...]]:
-    """Forecasts, their explanation, what was measured of the models behind them, and what to know of their store."""
+def forecast(run: RunContext, day: Day, data_snapshot: str, models: Models) -> DayForecast:
+    """Forecasts, their explanation, and what was measured of the models behind them."""
     from tasks.forecasting.forecast import forecast_day
     from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
 
     store = open_store(run.settings)
-    day = forecast_day(
-        features,
-        panel,
+    forecasted = forecast_day(
+        day.features,
+        day.panel,
         store,
         registry=run.features,
         horizons=run.horizons,
         as_of=run.as_of,
         data_snapshot=data_snapshot,
         code_version=run.code_version,
-        notes=notes,
+        notes=day.notes,
         models=models,
     )
     measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
-    return day.forecasts, day.explainers, measured, (*store.notices(), *day.notices)
+    return replace(forecasted, leaderboard=measured, notices=(*store.notices(), *forecasted.notices))
 
 
-def publish(run: RunContext, made: DayResult) -> RunSummary:
-    """Merge everything into the warehouse at once, draw the chart, and say what the run came to."""
-    from tasks.reporting.publication import publish_run
+def publish(
+    run: RunContext,
+    day: Day,
+    forecasted: DayForecast,
+    data_snapshot: str,
+    ingested: list[Ingested],
+    gates: list[GateReport],
+    trained: bool,
+) -> DayResult:
+    """Merge everything into the warehouse at once, draw the charts, and say what the run came to."""
+    from tasks.reporting.publication import publish_run, result_of
 
-    return publish_run(run, made)
+    result = result_of(run, day, forecasted, data_snapshot=data_snapshot, ingested=ingested, gates=gates)
+    return publish_run(run, day, replace(result, trained=trained))
 
 
-def back_up(run: RunContext, summary: RunSummary) -> RunSummary:
+def back_up(run: RunContext, result: DayResult) -> DayResult:
     """What cannot be made again, into the second place. A backup that fails is an alert, and stops nothing."""
     from tasks.operations.backup import back_up
     from tasks.reporting.publication import publish_alert
 
-    told = back_up(run)
-    return (
-        publish_alert(run, summary, kind="backup", subject=str(run.settings.backup), message=told) if told else summary
-    )
+    problem = back_up(run)
+    if not problem:
+        return result
+    return publish_alert(run, result, kind="backup", subject=str(run.settings.backup), message=problem)
 
 
 def what_stands(run: RunContext) -> str:
@@ -374,7 +339,7 @@ def what_stands(run: RunContext) -> str:
     )
 
 
-def run_daily(origin: str | None, as_of: str | None) -> tuple[RunContext, RunSummary]:
+def run_daily(origin: str | None, as_of: str | None) -> tuple[RunContext, DayResult]:
     """A whole daily run of this process, with a Prefect server of its own where no other is configured.
 
     Raises:

@@ -15,20 +15,22 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from tasks.reporting.summary import RunSummary
+    from tasks.outcome import DayResult
 
 
-def publish_artifacts(summary: RunSummary) -> None:
+def publish_artifacts(result: DayResult) -> None:
     """The forecast and coverage tables, the whole report, the gates, and the charts (inline: no file server needed)."""
+    from tasks.reporting.day_tables import coverage_table, forecast_table
     from tasks.reporting.terminal import COVERAGE_TITLE, gates_markdown, markdown
 
-    title = f"ZL as of {summary.as_of:%Y-%m-%d}"
-    publish_table("zl-forecast", summary.forecast_table(), title)
-    publish_table("feature-coverage", summary.coverage_table(), f"{COVERAGE_TITLE}, as of {summary.as_of:%Y-%m-%d}")
-    publish_markdown("zl-report", markdown(summary), title)
-    publish_markdown("zl-gates", gates_markdown(summary), title)
-    for key, chart in {"zl-fan-chart": summary.chart, "feature-coverage-chart": summary.coverage_chart}.items():
-        _publish_picture(key, chart, title)
+    title = f"ZL as of {result.as_of:%Y-%m-%d}"
+    publish_table("zl-forecast", forecast_table(result), title)
+    publish_table("feature-coverage", coverage_table(result), f"{COVERAGE_TITLE}, as of {result.as_of:%Y-%m-%d}")
+    publish_markdown("zl-report", markdown(result), title)
+    publish_markdown("zl-gates", gates_markdown(result), title)
+    if result.pages:
+        _publish_picture("zl-fan-chart", result.pages.fan_chart, title)
+        _publish_picture("feature-coverage-chart", result.pages.coverage_chart, title)
 
 
 def publish_leaderboard(board: pd.DataFrame, figure: Path | None, *, title: str) -> None:

@@ -14,7 +14,7 @@ import pandas as pd
 from tasks.features.build import build_features
 from tasks.features.coverage import summarise_starts
 from tasks.gates.confirmation import unconfirmed_closes
-from tasks.gates.held import known_at_session
+from tasks.gates.held import Known, known_at_session
 from tasks.gates.quarantine import ColumnsAside, without_failing_columns, without_failing_features
 from tasks.gates.run import GateResult
 from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables
@@ -81,13 +81,7 @@ def make_labels(run: RunContext, panel: pd.DataFrame, observations: pd.DataFrame
     return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
 
 
-def notes_on(
-    run: RunContext,
-    assembled: ColumnsAside,
-    featured: ColumnsAside,
-    observations: pd.DataFrame,
-    quarantine: pd.DataFrame,
-) -> InputNotes:
+def notes_on(run: RunContext, known: Known, assembled: ColumnsAside, featured: ColumnsAside) -> InputNotes:
     """What was set aside, what stands in and what is unconfirmed, named as the feature registry names sources."""
     targets = {
         column: f"{join.source} {target.rpartition('.')[0]}"
@@ -98,8 +92,35 @@ def notes_on(
     return InputNotes(
         set_aside={targets[column]: why for column, why in assembled.reasons.items()} | featured.reasons,
         stands_in={targets[column]: other for column, other in zip(shown["column"], shown["shown_from"], strict=True)},
-        unconfirmed=unconfirmed_closes(observations, quarantine, run.sources, as_of=run.as_of),
+        unconfirmed=unconfirmed_closes(known.observations, known.quarantine, run.sources, as_of=run.as_of),
     )
+
+
+def complete_day(run: RunContext, known: Known, assembled: ColumnsAside, featured: ColumnsAside) -> Day:
+    """The day with its labels and notes, once panel and features are there."""
+    return Day(
+        observations=known.observations,
+        quarantine=known.quarantine,
+        series=known.series,
+        panel=assembled.table,
+        panel_summary=assembled.summary,
+        features=featured.table,
+        feature_starts=featured.summary,
+        labels=make_labels(run, assembled.table, known.observations),
+        notes=notes_on(run, known, assembled, featured),
+        set_aside={
+            "POST_STAGING": known.set_aside,
+            "POST_ASSEMBLY": assembled.results,
+            "POST_FEATURES": featured.results,
+        },
+    )
+
+
+def day_of(run: RunContext, staged: Iterable[Staged]) -> Day:
+    """Every table of the run's session, from what is staged."""
+    known = known_at_session(run, staged)
+    assembled = assemble(run, known.observations)
+    return complete_day(run, known, assembled, make_features(run, assembled))
 
 
 def gate_tables(run: RunContext, day: Day) -> dict[str, Tables]:
@@ -116,22 +137,3 @@ def gate_tables(run: RunContext, day: Day) -> dict[str, Tables]:
         "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
         "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
     }
-
-
-def day_of(run: RunContext, staged: Iterable[Staged]) -> Day:
-    """Every table of the run's session, from what is staged."""
-    observations, quarantine, series, rows_aside = known_at_session(run, staged)
-    assembled = assemble(run, observations)
-    featured = make_features(run, assembled)
-    return Day(
-        observations=observations,
-        quarantine=quarantine,
-        series=series,
-        panel=assembled.table,
-        panel_summary=assembled.summary,
-        features=featured.table,
-        feature_starts=featured.summary,
-        labels=make_labels(run, assembled.table, observations),
-        notes=notes_on(run, assembled, featured, observations, quarantine),
-        set_aside={"POST_STAGING": rows_aside, "POST_ASSEMBLY": assembled.results, "POST_FEATURES": featured.results},
-    )

@@ -1,38 +1,49 @@
-"""What a daily run hands to those who publish and tell it. Light to import: flows name it before pandas is loaded."""
+"""What a daily run came to. The warehouse's tables, the terminal, the chart and the artifacts are functions of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.day import InputNotes
-    from tasks.gates.run import GateReport
     from tasks.sources.ingest import Ingested
 
 
 @dataclass(frozen=True)
-class DayResult:
-    """What a daily run made, for those who publish and tell it.
+class Pages:
+    """Where the pictures and pages of a run lie."""
 
-    ``series`` is a line a series held, ``quarantine`` the refused cells, ``gates`` every gate's results; ``trained``
-    says whether this run trained models, ``notices`` what the model store has to say (a copy
-    served in its place), ``inputs`` which inputs were set aside and what stands in for them.
+    fan_chart: Path
+    coverage_chart: Path
+    gate_page: Path
+
+
+@dataclass(frozen=True)
+class DayResult:
+    """The outcome of one daily run. Prices in cents/lb.
+
+    ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts`` and ``explainers`` have the rows of
+    ``forecasts.zl_forecasts_daily`` and ``forecasts.zl_explainers_daily``; ``leaderboard`` what was measured of the
+    models behind them. ``series`` is a line per series, ``quarantine`` a line per source, series, field and rule,
+    ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year.
+    ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are there once it is published.
     """
 
+    as_of: pd.Timestamp
+    origin: str
     data_snapshot: str
-    panel: pd.DataFrame
-    features: pd.DataFrame
-    labels: pd.DataFrame
     forecasts: pd.DataFrame
     explainers: pd.DataFrame
     leaderboard: pd.DataFrame
     ingested: list[Ingested]
     series: pd.DataFrame
     quarantine: pd.DataFrame
-    gates: list[GateReport]
+    gates: pd.DataFrame
+    alerts: pd.DataFrame
+    coverage: pd.DataFrame
     trained: bool
-    notices: tuple[str, ...] = ()
-    inputs: InputNotes | None = None
+    changed_rows: int = 0
+    pages: Pages | None = None

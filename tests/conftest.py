@@ -29,6 +29,7 @@ from tasks import http as http_module
 from tasks.features.build import build_features
 from tasks.labels import build_labels
 from tasks.network import Network
+from tasks.outcome import DayResult
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
 from tasks.registry import (
@@ -44,7 +45,6 @@ from tasks.registry import (
     load_regime_calendar,
     load_sources,
 )
-from tasks.reporting.summary import RunSummary
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import ingest_source
@@ -276,7 +276,7 @@ class FinishedRun:
     home: Path
     archive: Path
     registry: Path
-    summary: RunSummary
+    summary: DayResult
     gate_artifact: str
 
 
@@ -308,11 +308,11 @@ def with_few_families(registry: Path, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_daily(prefect_server: None, few_families: Path) -> Callable[..., RunSummary]:
+def run_daily(prefect_server: None, few_families: Path) -> Callable[..., DayResult]:
     """Run the daily flow in this process under a CBI_HOME of its own; a few families unless CBI_REGISTRY is given."""
     from flows.daily import daily
 
-    def run(home: Path, origin: Path, as_of: str | None = EARLY, **settings: str) -> RunSummary:
+    def run(home: Path, origin: Path, as_of: str | None = EARLY, **settings: str) -> DayResult:
         changed = {"CBI_HOME": str(home), "CBI_REGISTRY": str(few_families), **settings}
         before = {name: os.environ.get(name) for name in changed}
         os.environ.update(changed)

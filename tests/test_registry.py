@@ -18,6 +18,7 @@ from tasks.registry import (
     FeatureRegistry,
     complete_until,
     ended_tables,
+    load_derived,
     load_features,
     load_horizons,
     load_join_spec,
@@ -148,6 +149,22 @@ def test_a_mistake_in_a_join_names_the_file_and_the_column(folder, registry, old
     with pytest.raises(RegistryError) as raised:
         load_join_spec(folder, registry.sources)
     for part in ["join_spec.yaml", *named]:
+        assert part in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("A901, A904", "A901, A999", ["brazil_center_west", "A999", "inmet"]),
+        ("source: inmet, stations: [A901", "source: imnet, stations: [A901", ["brazil_center_west", "imnet"]),
+        ("planting: 10-01", "planting: October", ["brazil_center_west", "planting"]),
+    ],
+)
+def test_a_mistake_in_a_weather_region_names_the_file_and_the_region(folder, registry, old, new, named):
+    mend(folder / "derived_series.yaml", old, new)
+    with pytest.raises(RegistryError) as raised:
+        load_derived(folder, registry.sources)
+    for part in ["derived_series.yaml", *named]:
         assert part in str(raised.value)
 
 

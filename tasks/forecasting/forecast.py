@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -34,12 +34,14 @@ class DayForecast:
 
     ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``explainers`` those of
     ``forecasts.zl_explainers_daily``, both without ``created_at``. ``notices`` says which horizon has no drivers
-    because a model's files cannot be read.
+    because a model's files cannot be read. ``leaderboard``, where it was asked for, is what was measured of the models
+    behind the forecasts.
     """
 
     forecasts: pd.DataFrame
     explainers: pd.DataFrame
     notices: tuple[str, ...]
+    leaderboard: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def problem_of(name: str, horizons: Horizons) -> Problem:

@@ -27,14 +27,23 @@ from tasks.staging.summary import summarise_series
 from tasks.storage.files import Identity, read_json, read_parquet, write_identified, write_json
 from tasks.storage.zones import Zones
 
-Known = tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]
+
+@dataclass(frozen=True)
+class Known:
+    """What a session knows.
+
+    ``observations`` has every source and the derived series, ``quarantine`` all refused cells (rows that POST_STAGING
+    set aside among them), ``series`` a line per series; ``set_aside`` says which expectations those rows failed.
+    """
+
+    observations: pd.DataFrame
+    quarantine: pd.DataFrame
+    series: pd.DataFrame
+    set_aside: tuple[GateResult, ...]
 
 
 def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
-    """All observations, derived ones among them, all refused cells and a line a series, as known at the session.
-
-    Rows that POST_STAGING sets aside are refused cells from here on; the last part says which expectations they failed.
-    """
+    """All observations, all refused cells and a line per series, as known at the run's session."""
     parts = list(staged)
     observations, quarantine = gather(parts, as_of=run.as_of)
     observations, quarantine, set_aside = without_failing_rows(
@@ -44,7 +53,7 @@ def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
     documents = gather_documents([part.documents for part in parts], as_of=run.as_of)
     observations = with_derived(observations, run.derived, as_of=run.as_of, documents=documents)
     derived = summarise_derived(observations, run.derived, as_of=run.as_of)
-    return observations, quarantine, pd.concat([series, derived], ignore_index=True), set_aside
+    return Known(observations, quarantine, pd.concat([series, derived], ignore_index=True), set_aside)
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Held:
 
     @cached_property
     def known(self) -> Known:
-        """Observations, refused cells, a line a series, and what was set aside."""
+        """What the staged payloads say as of the session."""
         read = [read_staged(self.run.zones, name) for name in self.run.sources.sources]
         staged = [held for held in read if held is not None]
         if not staged:
@@ -69,7 +78,7 @@ class Held:
     @property
     def set_aside(self) -> dict[str, tuple[GateResult, ...]]:
         """What rows were set aside for, by gate."""
-        return {"POST_STAGING": self.known[3]} if "known" in vars(self) else {}
+        return {"POST_STAGING": self.known.set_aside} if "known" in vars(self) else {}
 
     @property
     def remedy(self) -> str:
@@ -83,7 +92,7 @@ class Held:
     @cached_property
     def panel_summary(self) -> pd.DataFrame:
         """A line per column of the panel that is there: what was set aside in its run is missing in it."""
-        return summarise_panel(self.panel, self.run.joins, self.known[0], self.run.sources)
+        return summarise_panel(self.panel, self.run.joins, self.known.observations, self.run.sources)
 
     @cached_property
     def features(self) -> pd.DataFrame:  # noqa: D102
@@ -146,10 +155,18 @@ def _training_held(held: Held) -> Tables:
 
 
 def _staging_held(held: Held) -> Tables:
-    observations, quarantine, series, _ = held.known
-    run = held.run
+    return known_tables(held.run, held.known)
+
+
+def known_tables(run: RunContext, known: Known) -> Tables:
+    """What POST_STAGING looks at."""
     return staging_tables(
-        observations, quarantine, series, run.sources, as_of=run.as_of, expectations=run.settings.expectations
+        known.observations,
+        known.quarantine,
+        known.series,
+        run.sources,
+        as_of=run.as_of,
+        expectations=run.settings.expectations,
     )
 
 

@@ -22,7 +22,7 @@ from tasks.gates.states import count_states
 from tasks.model_store.open import open_store
 from tasks.operations.backup import NONE, age_days, state_path
 from tasks.registry import DataSources, Schedule, ended_tables
-from tasks.reporting.summary import source_table
+from tasks.reporting.day_tables import source_table
 from tasks.run import RunContext
 from tasks.sources.ingest import why_disabled
 from tasks.sources.payloads import has_live_data, last_fetched

@@ -109,8 +109,14 @@ TOTALS: dict[str, tuple[str, tuple[str, ...], str]] = {
     **{f"policy.register_{topic}": ("federal_register", (topic,), "documents") for topic in TOPICS},
 }
 REGISTER_AGE = "policy.register_age"
-# sources of which more is read than the newest values that the registry's inputs name
-READ_WHOLE = (wasde.SOURCE, "policy_events", "federal_register", *sorted({r.source for r in weather.REGIONS.values()}))
+READ_WHOLE = (wasde.SOURCE, "policy_events", "federal_register")
+
+
+def read_whole(spec: DerivedSeries) -> set[str]:
+    """Sources of which more is read than the newest values that the registry's inputs name."""
+    return {*READ_WHOLE, *(region.source for region in spec.weather_regions.values())}
+
+
 TEXTS = {
     f"text.{theme}_{what}": (theme, what) for theme in ("mandate", "tariff", "subsidy") for what in ("score", "scored")
 }
@@ -208,13 +214,15 @@ def derive(
 
     Invariants: the value of session t depends on observations with ``available_at`` by 18:00 Chicago of t only.
     """
-    tabled = set(spec.series) & {*wasde.columns(), *weather.columns()}
+    tabled = set(spec.series) & {*wasde.columns(), *weather.columns(spec.weather_regions)}
     apart = sorted(set(spec.series) ^ {*FORMULAS, *TOTALS, *TEXTS, REGISTER_AGE, *tabled})
     if apart:
         raise RegistryError(f"registry/derived_series.yaml and tasks/panel/derived.py differ: {', '.join(apart)}")
     known = build_panel(observations, JoinSpec(joins=spec.inputs), as_of=as_of)
     moments = known["date"], known["as_of_instant"]
-    regions = {name: held for name, held in weather.REGIONS.items() if any(f"weather.{name}." in s for s in tabled)}
+    regions = {
+        name: held for name, held in spec.weather_regions.items() if any(f"weather.{name}." in s for s in tabled)
+    }
     balances = wasde.wasde_known(observations, *moments)
     tables = pd.concat([balances, weather.weather_known(observations, regions, *moments)], axis=1)
     made = _totals(observations, documents, spec, known) | {name: tables[name] for name in tabled}

@@ -8,12 +8,13 @@ and none is filled from another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from tasks.panel.join import DAY_US, last_known
+from tasks.registry import WeatherRegion
 
 BASE_C, HOT_C, WET_MM = 10.0, 35.0, 1.0
 MONTH, MONTH_NEEDED, WEEK = 30, 27, 7
@@ -48,61 +49,13 @@ FIGURES = (
 )
 
 
-@dataclass(frozen=True)
-class Region:
-    """Stations of one source. ``season`` is planting to harvest, as (month, day)."""
-
-    source: str
-    stations: tuple[str, ...]
-    least: int
-    season: tuple[tuple[int, int], tuple[int, int]]
-
-
-BRAZIL_SEASON, ARGENTINA_SEASON, US_SEASON = ((10, 1), (3, 31)), ((11, 1), (4, 30)), ((5, 1), (9, 30))
-REGIONS = {
-    "brazil_center_west": Region("inmet", ("A901", "A904", "A917", "A721", "A025", "A404"), 2, BRAZIL_SEASON),
-    # one town: the automatic station and, to 2015, the conventional one
-    "parana": Region("inmet", ("A807", "bdmep.CURITIBA"), 1, BRAZIL_SEASON),
-    "us_midwest": Region(
-        "ghcnd",
-        (
-            "ghcnd.USW00014933",
-            "ghcnd.USW00014842",
-            "ghcnd.USW00093822",
-            "ghcnd.USW00093819",
-            "ghcnd.USW00014942",
-            "ghcnd.USW00094846",
-        ),
-        1,
-        US_SEASON,
-    ),
-    "argentina": Region("ghcnd", ("ghcnd.AR000087480", "ghcnd.AR000087344", "ghcnd.AR000875850"), 1, ARGENTINA_SEASON),
-    # a model's weather under names of its own: it never fills a station
-    "brazil_model": Region(
-        "open_meteo",
-        (
-            "br_mt_sorriso",
-            "br_ms_dourados",
-            "br_pr_cascavel",
-            "br_rs_cruz_alta",
-            "br_go_rio_verde",
-            "br_ba_luis_eduardo",
-        ),
-        3,
-        BRAZIL_SEASON,
-    ),
-    "argentina_model": Region("open_meteo", ("ar_rosario", "ar_rio_cuarto"), 1, ARGENTINA_SEASON),
-    "us_midwest_model": Region("open_meteo", ("us_ia_des_moines", "us_il_peoria"), 1, US_SEASON),
-}
-
-
-def columns() -> list[str]:
+def columns(regions: Iterable[str]) -> list[str]:
     """Names of what ``weather_known`` can return."""
-    return [f"weather.{region}.{figure}" for region in REGIONS for figure in FIGURES]
+    return [f"weather.{region}.{figure}" for region in regions for figure in FIGURES]
 
 
 def weather_known(
-    observations: pd.DataFrame, regions: dict[str, Region], days: pd.Series, instants: pd.Series
+    observations: pd.DataFrame, regions: Mapping[str, WeatherRegion], days: pd.Series, instants: pd.Series
 ) -> pd.DataFrame:
     """A row a session, columns ``weather.<region>.<figure>``: the newest figures known, at most ten days old.
 

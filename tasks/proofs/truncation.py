@@ -48,7 +48,7 @@ class Held:
     @property
     def used(self) -> list[str]:
         """The sources that the panel and the derived series read."""
-        names = {entry.source for entry in (*self.joins.joins, *self.derived.inputs)} | set(derived.READ_WHOLE)
+        names = {entry.source for entry in (*self.joins.joins, *self.derived.inputs)} | derived.read_whole(self.derived)
         return sorted(names & set(self.sources.sources))
 
     def relevant(self, observations: pd.DataFrame) -> pd.DataFrame:
@@ -62,7 +62,7 @@ class Held:
         number = groups.ngroup().to_numpy()
         keys = observations.loc[groups.head(1).index, ["source", "series", "field"]].astype(str)
         read = {number[observations.index.get_loc(i)] for i, key in keys.iterrows() if tuple(key) in wanted}
-        whole = observations["source"].isin(derived.READ_WHOLE).to_numpy()
+        whole = observations["source"].isin(derived.read_whole(self.derived)).to_numpy()
         return observations[np.isin(number, list(read)) | whole]
 
 

@@ -31,6 +31,7 @@ from tasks.registry.panel import (
     JoinSpec,
     Lexicon,
     Theme,
+    WeatherRegion,
     load_derived,
     load_join_spec,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "SurfaceFeature",
     "Theme",
     "WalkForwardPlan",
+    "WeatherRegion",
     "complete_until",
     "ended_tables",
     "load_derived",

@@ -69,6 +69,22 @@ class DerivedEntry(Entry):
     formula: str
 
 
+class WeatherRegion(Entry):
+    """Stations of one source whose mean is a region's weather."""
+
+    source: str
+    stations: tuple[str, ...] = Field(min_length=1, description="series of that source")
+    least: int = Field(ge=1, description="stations that must have a figure; with fewer the region's is missing")
+    planting: str = Field(pattern=r"^[01]\d-[0-3]\d$", description="MM-DD: the first day of the season")
+    harvest: str = Field(pattern=r"^[01]\d-[0-3]\d$", description="MM-DD: its last day")
+
+    @property
+    def season(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Planting and harvest as (month, day)."""
+        (first, begin), (last, end) = (map(int, one.split("-")) for one in (self.planting, self.harvest))
+        return (first, begin), (last, end)
+
+
 class Theme(Entry):
     """Phrases by which a document speaks of one policy, and to which side."""
 
@@ -103,6 +119,7 @@ class DerivedSeries(Entry):
 
     inputs: tuple[Join, ...]
     series: dict[str, DerivedEntry]
+    weather_regions: dict[str, WeatherRegion] = Field(default={})
     missing: dict[str, str] = Field(default={})
     complete_until: dict[str, date] = Field(
         default={}, description="policy_events series: session after which it is missing; filled in when loaded"
@@ -138,6 +155,13 @@ def load_derived(folder: Path, sources: DataSources, *, finbert: FinBertWeights 
     """registry/derived_series.yaml, checked against the sources its inputs name."""
     spec = read_entries(folder / "derived_series.yaml", DerivedSeries)
     inputs = tuple(_checked(join, sources, folder / "derived_series.yaml") for join in spec.inputs)
+    for name, region in spec.weather_regions.items():
+        known = sources.sources[region.source].series if region.source in sources.sources else {}
+        if unknown := sorted(set(region.stations) - set(known)):
+            raise RegistryError(
+                f"{folder / 'derived_series.yaml'}: weather_regions: {name}: no series {', '.join(unknown)} of "
+                f"{region.source}"
+            )
     lexicon = read_entries(folder / "policy_lexicon.yaml", Lexicon).model_copy(update={"finbert": finbert})
     until = {
         name: end

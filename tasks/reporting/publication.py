@@ -1,22 +1,26 @@
-"""The last step of a run: warehouse, chart, gate page, and the summary of what it came to."""
+"""The last step of a run: what it came to, and the warehouse, charts and gate page that show it."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pandas as pd
 
 from tasks import clock
+from tasks.day import Day
 from tasks.errors import CbiError, ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
-from tasks.outcome import DayResult
+from tasks.forecasting.forecast import DayForecast
+from tasks.gates.run import GateReport
+from tasks.outcome import DayResult, Pages
 from tasks.registry import ended_tables
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import coverage_chart, fan_chart
 from tasks.reporting.gate_page import write_gate_page
-from tasks.reporting.summary import RunSummary
 from tasks.run import RunContext, newest_session
+from tasks.sources.ingest import Ingested
 from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
 from tasks.warehouse.daily_tables import daily_tables
@@ -25,8 +29,76 @@ from tasks.warehouse.open import open_warehouse
 log = logging.getLogger(__name__)
 
 
-def publish_alert(run: RunContext, summary: RunSummary, *, kind: str, subject: str, message: str) -> RunSummary:
-    """One more alert of a run that is published already; where even that fails, it is in the summary alone."""
+def result_of(
+    run: RunContext,
+    day: Day,
+    forecast: DayForecast,
+    *,
+    data_snapshot: str,
+    ingested: list[Ingested],
+    gates: Sequence[GateReport],
+) -> DayResult:
+    """What the run came to, before it is published."""
+    results = pd.concat([report.frame() for report in gates], ignore_index=True)
+    return DayResult(
+        as_of=run.as_of,
+        origin=run.origin_kind,
+        data_snapshot=data_snapshot,
+        forecasts=forecast.forecasts,
+        explainers=forecast.explainers,
+        leaderboard=forecast.leaderboard,
+        ingested=ingested,
+        series=day.series,
+        quarantine=summarise_quarantine(day.quarantine, as_of=run.as_of),
+        gates=results,
+        alerts=raise_alerts(
+            ingested,
+            day.series,
+            forecast.forecasts,
+            notices=forecast.notices,
+            ended=ended_tables(run.settings.registry, run.sources, run.as_of.date()),
+            inputs=day.notes,
+            gates=results,
+        ),
+        coverage=coverage_by_year(day.features, run.features),
+        trained=False,
+    )
+
+
+def publish_run(run: RunContext, day: Day, result: DayResult) -> DayResult:
+    """Publish all of a run's tables in one transaction, draw its charts and write its gate page.
+
+    Raises:
+        ReportFailed: everything is published, but a chart or the page could not be written.
+    """
+    tables = daily_tables(
+        run,
+        day,
+        result,
+        documents=documents_known_by(run.zones, run.sources, as_of=run.as_of),
+        now=clock.now().floor("s"),
+    )
+    published = open_warehouse(run.settings).publish(
+        tables, as_of=newest_session(run.zones) or run.as_of, staging=run.zones.staging, session=run.as_of
+    )
+    date, folder = f"{run.as_of:%Y-%m-%d}", run.work.reports
+    prices = day.panel[["date", "zl_close"]]
+    try:
+        pages = Pages(
+            fan_chart=fan_chart(folder / f"zl_fan_{date}.png", prices, result.forecasts, origin=result.origin),
+            coverage_chart=coverage_chart(folder / f"feature_coverage_{date}.png", result.coverage, as_of=run.as_of),
+            gate_page=write_gate_page(run, result.gates),
+        )
+    except (StorageFailed, OSError) as error:
+        raise ReportFailed(
+            f"the forecasts of {date} are published, their charts and gate page are not all there: {error}. "
+            "Run it again once that is mended"
+        ) from error
+    return replace(result, changed_rows=sum(published.changed.values()), pages=pages)
+
+
+def publish_alert(run: RunContext, result: DayResult, *, kind: str, subject: str, message: str) -> DayResult:
+    """One more alert of a run that is published already; where even that fails, it is in the result alone."""
     alert = pd.DataFrame([{"kind": kind, "subject": subject, "level": "warning", "message": message}])
     try:
         open_warehouse(run.settings).publish(
@@ -36,68 +108,4 @@ def publish_alert(run: RunContext, summary: RunSummary, *, kind: str, subject: s
         )
     except CbiError as error:
         log.warning("the alert `%s` cannot be published: %s", message, error)
-    return replace(summary, alerts=pd.concat([summary.alerts, alert], ignore_index=True))
-
-
-def publish_run(run: RunContext, made: DayResult) -> RunSummary:
-    """Publish all of a run's tables in one transaction, draw its charts and write its gate page.
-
-    Raises:
-        ReportFailed: everything is published, but a chart or the page could not be written.
-    """
-    refused = summarise_quarantine(made.quarantine, as_of=run.as_of)
-    results = pd.concat([report.frame() for report in made.gates], ignore_index=True)
-    coverage = coverage_by_year(made.features, run.features)
-    ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
-    alerts = raise_alerts(
-        made.ingested,
-        made.series,
-        made.forecasts,
-        notices=made.notices,
-        ended=ended,
-        inputs=made.inputs,
-        gates=results,
-    )
-    tables = daily_tables(
-        run,
-        made,
-        gates=results,
-        quarantine=refused,
-        alerts=alerts,
-        documents=documents_known_by(run.zones, run.sources, as_of=run.as_of),
-        coverage=coverage,
-        now=clock.now().floor("s"),
-    )
-    published = open_warehouse(run.settings).publish(
-        tables, as_of=newest_session(run.zones) or run.as_of, staging=run.zones.staging, session=run.as_of
-    )
-    day, folder = f"{run.as_of:%Y-%m-%d}", run.work.reports
-    try:
-        chart = fan_chart(
-            folder / f"zl_fan_{day}.png", made.panel[["date", "zl_close"]], made.forecasts, origin=run.origin_kind
-        )
-        reach = coverage_chart(folder / f"feature_coverage_{day}.png", coverage, as_of=run.as_of)
-        gate_page = write_gate_page(run, results)
-    except (StorageFailed, OSError) as error:
-        raise ReportFailed(
-            f"the forecasts of {day} are published, their charts and gate page are not all there: {error}. "
-            "Run it again once that is mended"
-        ) from error
-    return RunSummary(
-        as_of=run.as_of,
-        origin=run.origin_kind,
-        forecasts=made.forecasts,
-        explainers=made.explainers,
-        leaderboard=made.leaderboard,
-        series=made.series,
-        quarantine=refused,
-        gates=results,
-        ingested=made.ingested,
-        alerts=alerts,
-        coverage=coverage,
-        trained=made.trained,
-        changed_rows=sum(published.changed.values()),
-        chart=chart,
-        coverage_chart=reach,
-        gate_page=gate_page,
-    )
+    return replace(result, alerts=pd.concat([result.alerts, alert], ignore_index=True))

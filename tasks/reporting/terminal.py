@@ -14,7 +14,18 @@ from rich.table import Table
 from tasks.command_line import visible
 from tasks.gates.states import count_states, result_table
 from tasks.models.catalogue import BASELINE
-from tasks.reporting.summary import RunSummary
+from tasks.outcome import DayResult
+from tasks.reporting.day_tables import (
+    coverage_table,
+    disabled_table,
+    driver_table,
+    forecast_table,
+    freshness_table,
+    gate_table,
+    quarantine_table,
+    refused_table,
+    skill_table,
+)
 from tasks.secrets import quoted
 from tasks.sources.payloads import LIVE
 
@@ -28,40 +39,45 @@ REFUSED_TITLE = "Refused, of what was served: without an accepted value from any
 COVERAGE_TITLE = "Features: share of cells with a value, by category and years"
 
 
-def print_summary(summary: RunSummary, console: Console) -> None:
+def print_result(result: DayResult, console: Console) -> None:
     """The forecast first, then why, then how far to trust it, then the state of the data."""
-    last = summary.forecasts["last_price"].iloc[0]
+    last = result.forecasts["last_price"].iloc[0]
     console.print()
-    day = f"as of {summary.as_of:%Y-%m-%d}, 18:00 Chicago{_source(summary)}"
+    day = f"as of {result.as_of:%Y-%m-%d}, 18:00 Chicago{_source(result)}"
     console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] {day}")
-    print_table(console, "Forecast, cents/lb", summary.forecast_table())
-    print_table(console, "Measured on past origins the models had not seen", summary.skill_table())
-    for note in notes(summary):
+    print_table(console, "Forecast, cents/lb", forecast_table(result))
+    print_table(console, "Measured on past origins the models had not seen", skill_table(result))
+    for note in notes(result):
         console.print(f"  {shown(note)}")
-    drivers = summary.driver_table()
+    drivers = driver_table(result)
     if len(drivers):
         print_table(console, DRIVERS_TITLE, drivers)
-    print_table(console, "Data", summary.freshness_table())
-    disabled = summary.disabled_table()
+    print_table(console, "Data", freshness_table(result))
+    disabled = disabled_table(result)
     if len(disabled):
         print_table(console, "Disabled sources", disabled)
-    print_table(console, COVERAGE_TITLE, summary.coverage_table())
-    print_table(console, "Refused cells (quarantine)", summary.quarantine_table())
-    print_table(console, REFUSED_TITLE, summary.refused_table())
-    print_table(console, "Gates", summary.gate_table())
-    for alert in summary.alerts.to_dict("records"):
+    print_table(console, COVERAGE_TITLE, coverage_table(result))
+    print_table(console, "Refused cells (quarantine)", quarantine_table(result))
+    print_table(console, REFUSED_TITLE, refused_table(result))
+    print_table(console, "Gates", gate_table(result))
+    for alert in result.alerts.to_dict("records"):
         said = shown(f"{alert['subject']}: {quoted(alert['message'], most=150)}")
         console.print(f"[yellow]{shown(alert['kind'])}[/] {said}", highlight=False)
-    written = {"Fan chart": summary.chart, "Coverage chart": summary.coverage_chart, "Gate page": summary.gate_page}
+    pages = result.pages
+    written = (
+        {"Fan chart": pages.fan_chart, "Coverage chart": pages.coverage_chart, "Gate page": pages.gate_page}
+        if pages
+        else {}
+    )
     for what, path in written.items():
         console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is no style
 
 
-def _source(summary: RunSummary) -> str:
+def _source(result: DayResult) -> str:
     """Where the data is from, unless it is live."""
-    if summary.origin == LIVE:
+    if result.origin == LIVE:
         return ""
-    return f" ({summary.origin} data, not a live price)"
+    return f" ({result.origin} data, not a live price)"
 
 
 def search_table(found: Sequence[Found]) -> Table:
@@ -120,22 +136,22 @@ def _figure(row: dict[Hashable, Any], name: str, form: str) -> str:
     return "none" if value is None or pd.isna(value) else form.format(value)
 
 
-def notes(summary: RunSummary) -> list[str]:
+def notes(result: DayResult) -> list[str]:
     """What the table does not say by itself."""
-    measured = summary.leaderboard.dropna(subset=["skill_pct"])
+    measured = result.leaderboard.dropna(subset=["skill_pct"])
     out = []
     if len(measured):
         first, last = measured["first_origin"].min(), measured["last_origin"].max()
         out.append(f"Measured on purged walk-forward folds, origins {first} to {last}; skill is in pinball loss.")
     else:
         out.append("No fold could be measured yet: the baseline is served, its skill and coverage are unknown.")
-    month = summary.forecasts[summary.forecasts["horizon"] == "1m"].iloc[0]
+    month = result.forecasts[result.forecasts["horizon"] == "1m"].iloc[0]
     out.append(
         f"Waiting a month: one chance in ten to pay more than {month['p90']:.2f}, one in ten to pay less than "
         f"{month['p10']:.2f} cents/lb."
     )
-    if summary.forecasts["is_baseline"].all():
-        champions = summary.leaderboard[summary.leaderboard["champion"].astype(bool)]
+    if result.forecasts["is_baseline"].all():
+        champions = result.leaderboard[result.leaderboard["champion"].astype(bool)]
         if champions["family"].eq(BASELINE).all():
             out.append("No model met the promotion gates, so the price is forecast to stay and only its range is told.")
         else:
@@ -143,51 +159,51 @@ def notes(summary: RunSummary) -> list[str]:
                 "The models that met the promotion gates cannot serve today, so the price is forecast to stay and only "
                 "its range is told; the reasons follow."
             )
-    if summary.forecasts["is_baseline"].any():
+    if result.forecasts["is_baseline"].any():
         out.append("P(higher) of no_change is the share of past moves that were up: it has no other view of direction.")
-    for row in summary.forecasts[summary.forecasts["degraded"]].to_dict("records"):
+    for row in result.forecasts[result.forecasts["degraded"]].to_dict("records"):
         out.append(f"{row['horizon']} is degraded: {row['degraded_reason']}")
     return out
 
 
-def markdown(summary: RunSummary) -> str:
+def markdown(result: DayResult) -> str:
     """The same for a Prefect artifact."""
-    last = summary.forecasts["last_price"].iloc[0]
+    last, pages = result.forecasts["last_price"].iloc[0], result.pages
     parts = [
-        f"# Soybean oil: {last:.2f} cents/lb as of {summary.as_of:%Y-%m-%d}{_source(summary)}",
-        _markdown(summary.forecast_table()),
+        f"# Soybean oil: {last:.2f} cents/lb as of {result.as_of:%Y-%m-%d}{_source(result)}",
+        _markdown(forecast_table(result)),
         "## Measured on past origins the models had not seen",
-        _markdown(summary.skill_table()),
-        "\n".join(f"- {in_markdown(note)}" for note in notes(summary)),
+        _markdown(skill_table(result)),
+        "\n".join(f"- {in_markdown(note)}" for note in notes(result)),
         f"## {DRIVERS_TITLE}",
-        _markdown(summary.driver_table()),
+        _markdown(driver_table(result)),
         "## Data",
-        _markdown(summary.freshness_table()),
+        _markdown(freshness_table(result)),
         "## Disabled sources",
-        _markdown(summary.disabled_table()) or "None.",
+        _markdown(disabled_table(result)) or "None.",
         f"## {COVERAGE_TITLE}",
-        _markdown(summary.coverage_table()),
+        _markdown(coverage_table(result)),
         "## Refused cells (quarantine)",
-        _markdown(summary.quarantine_table()),
+        _markdown(quarantine_table(result)),
         f"## {REFUSED_TITLE}",
-        _markdown(summary.refused_table()) or "None.",
+        _markdown(refused_table(result)) or "None.",
         "## Gates",
-        _markdown(summary.gate_table()),
-        f"Fan chart: `{summary.chart}`; coverage chart: `{summary.coverage_chart}`",
+        _markdown(gate_table(result)),
+        f"Fan chart: `{pages.fan_chart}`; coverage chart: `{pages.coverage_chart}`" if pages else "",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def gates_markdown(summary: RunSummary) -> str:
+def gates_markdown(result: DayResult) -> str:
     """What each gate came to, what failed, and where the page with everything is."""
-    failed = result_table(summary.gates[~summary.gates["success"].astype(bool)])
+    failed = result_table(result.gates[~result.gates["success"].astype(bool)])
     parts = [
-        f"# Gates as of {summary.as_of:%Y-%m-%d}",
-        _markdown(count_states(summary.gates)),
+        f"# Gates as of {result.as_of:%Y-%m-%d}",
+        _markdown(count_states(result.gates)),
         _markdown(failed) or "Every expectation was met.",
-        f"Every rule with its reason, examples and history: `{summary.gate_page}`",
+        f"Every rule with its reason, examples and history: `{result.pages.gate_page}`" if result.pages else "",
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def print_gate_results(results: pd.DataFrame, title: str, console: Console) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tasks.day import Day
 from tasks.exports import training_table
 from tasks.features import in_sql
 from tasks.features.universe import feature_universe
@@ -55,13 +56,10 @@ MEASURED = [
 
 def daily_tables(
     run: RunContext,
-    made: DayResult,
+    day: Day,
+    result: DayResult,
     *,
-    gates: pd.DataFrame,
-    quarantine: pd.DataFrame,
-    alerts: pd.DataFrame,
     documents: pd.DataFrame,
-    coverage: pd.DataFrame,
     now: pd.Timestamp,
 ) -> dict[str, pd.DataFrame]:
     """Frames by ``dataset.table``. ``now`` becomes ``created_at`` of rows that are new or changed.
@@ -69,33 +67,33 @@ def daily_tables(
     A replay of an earlier session leaves the feature and training tables alone: they hold what is known as of the
     newest session, targets included, and an earlier run knows less. Its feature universe carries its own session.
     """
-    identity = fingerprint("daily", run.as_of, run.origin, made.data_snapshot, run.code_version)
+    identity = fingerprint("daily", run.as_of, run.origin, result.data_snapshot, run.code_version)
     regimes = load_regime_calendar(run.settings.registry)
     tables = {
-        "forecasts.zl_forecasts_daily": made.forecasts.assign(origin=run.origin_kind, created_at=now),
-        "forecasts.zl_explainers_daily": made.explainers,
-        "performance.leaderboard": _leaderboard(made.leaderboard).assign(created_at=now),
-        "ops.ingest_runs": _ingest_runs(run, made.ingested, made.series, quarantine).assign(
+        "forecasts.zl_forecasts_daily": result.forecasts.assign(origin=run.origin_kind, created_at=now),
+        "forecasts.zl_explainers_daily": result.explainers,
+        "performance.leaderboard": _leaderboard(result.leaderboard).assign(created_at=now),
+        "ops.ingest_runs": _ingest_runs(run, result.ingested, result.series, result.quarantine).assign(
             run=identity, created_at=now
         ),
-        "ops.gate_results": gates.assign(run=identity, as_of=run.as_of, created_at=now),
-        "ops.quarantine_summary": quarantine,
-        "ops.feature_coverage": coverage.assign(as_of=run.as_of),
-        "ops.alerts": alerts.assign(as_of=run.as_of, created_at=now),
+        "ops.gate_results": result.gates.assign(run=identity, as_of=run.as_of, created_at=now),
+        "ops.quarantine_summary": result.quarantine,
+        "ops.feature_coverage": result.coverage.assign(as_of=run.as_of),
+        "ops.alerts": result.alerts.assign(as_of=run.as_of, created_at=now),
         "raw_intelligence.documents": documents,
-        "features.master_feature_universe": feature_universe(made.features, run.features).assign(
+        "features.master_feature_universe": feature_universe(day.features, run.features).assign(
             as_of=run.as_of, created_at=now
         ),
         "training.regime_calendar": regimes.rename(columns={"start": "start_date", "end": "end_date"}),
     }
     if not run.is_replay:
         production = run.features.production()
-        tables[FEATURES] = made.features
-        tables[PANEL] = panel_in_sql(made.panel)
-        tables["features.zl_sentiment"] = sentiment(made.features, run.features, run.derived)
+        tables[FEATURES] = day.features
+        tables[PANEL] = panel_in_sql(day.panel)
+        tables["features.zl_sentiment"] = sentiment(day.features, run.features, run.derived)
         for horizon in run.horizons.horizons:
             tables[f"training.zl_training_prod_allhistory_{horizon}"] = training_table(
-                made.features, made.labels, regimes, horizon=horizon, columns=production
+                day.features, day.labels, regimes, horizon=horizon, columns=production
             )
     return tables
 

@@ -213,7 +213,7 @@ def _look(asked: Asked, answer: Path, wanted: dict[str, pd.DataFrame] | None) ->
 
     from flows import daily
     from tasks.errors import CbiError
-    from tasks.reporting.terminal import print_summary
+    from tasks.reporting.terminal import print_result
 
     _without_prefect()
     said = Said()
@@ -230,7 +230,7 @@ def _look(asked: Asked, answer: Path, wanted: dict[str, pd.DataFrame] | None) ->
     with _words(said, "daily"):
         try:
             run = daily.open_daily_run(asked.origin, asked.as_of)
-            print_summary(daily.daily.fn(run.origin, f"{run.as_of:%Y-%m-%d}"), Console(width=120))
+            print_result(daily.daily.fn(run.origin, f"{run.as_of:%Y-%m-%d}"), Console(width=120))
             said.codes["daily"] = 0
         except CbiError as error:
             said.codes["daily"] = 1

@@ -8,8 +8,6 @@ import pytest
 
 from tasks.features.weather import features
 from tasks.panel.weather import (
-    REGIONS,
-    Region,
     columns,
     normal,
     region_figures,
@@ -17,9 +15,15 @@ from tasks.panel.weather import (
     weather_known,
     years_back,
 )
+from tasks.registry import WeatherRegion
 
 SUMMER = ((10, 1), (3, 31))
 FIELDS = ("precipitation_mm", "temperature_max_c", "temperature_min_c")
+
+
+@pytest.fixture(scope="module")
+def weather_regions(registry):
+    return registry.derived.weather_regions
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def staged_days(daily: pd.DataFrame, series: str, source: str, lag: int = 2) -> 
     return long.assign(source=source, series=series, vintage=1, available_at=known.dt.as_unit("us"))
 
 
-def known(observations: pd.DataFrame, regions: dict[str, Region], days: pd.DatetimeIndex) -> pd.DataFrame:
+def known(observations: pd.DataFrame, regions: dict[str, WeatherRegion], days: pd.DatetimeIndex) -> pd.DataFrame:
     sessions = pd.Series(days).astype("datetime64[us]")
     return weather_known(observations, regions, sessions, sessions.dt.tz_localize("UTC") + pd.Timedelta(hours=23))
 
@@ -131,7 +135,7 @@ def test_a_region_is_the_mean_of_those_that_reported_and_missing_below_its_minim
     assert region["rain_30d_z"]["2015-01-01":].notna().all(), "against its own normal one station is enough"
 
 
-def test_the_model_never_fills_a_station_and_has_a_name_of_its_own():
+def test_the_model_never_fills_a_station_and_has_a_name_of_its_own(weather_regions):
     daily = chance_days("2010-01-01", "2015-03-01")
     held = pd.concat(
         [
@@ -139,30 +143,30 @@ def test_the_model_never_fills_a_station_and_has_a_name_of_its_own():
             staged_days(daily, "ar_rosario", "open_meteo", lag=5),
         ]
     )
-    regions = {name: REGIONS[name] for name in ("argentina", "argentina_model")}
+    regions = {name: weather_regions[name] for name in ("argentina", "argentina_model")}
     days = pd.date_range("2015-01-05", "2015-02-20", freq="B")
     told = known(held, regions, days)
     assert told["weather.argentina.rain_30d"][days >= "2015-01-13"].isna().all(), "ten days after the station's last"
     model = told["weather.argentina_model.rain_7d"]
     assert model.notna().all()
     assert model.iloc[-1] == pytest.approx(daily["precipitation_mm"]["2015-02-09":"2015-02-15"].sum()), "five days late"
-    assert set(told) <= set(columns())
+    assert set(told) <= set(columns(weather_regions))
 
 
-def test_a_station_that_reports_late_does_not_change_what_was_known():
+def test_a_station_that_reports_late_does_not_change_what_was_known(weather_regions):
     daily = chance_days("2014-01-01", "2015-03-01")
     on_time = staged_days(daily, "ghcnd.AR000087480", "ghcnd")
     late = staged_days(chance_days("2014-01-01", "2015-03-01", 9), "ghcnd.AR000087344", "ghcnd", lag=6)
-    regions, days = {"argentina": REGIONS["argentina"]}, pd.date_range("2014-06-02", "2015-02-27", freq="B")
+    regions, days = {"argentina": weather_regions["argentina"]}, pd.date_range("2014-06-02", "2015-02-27", freq="B")
     alone, both = known(on_time, regions, days), known(pd.concat([on_time, late]), regions, days)
     pd.testing.assert_frame_equal(alone, both)
 
 
-def test_without_payloads_everything_is_missing(panel):
+def test_without_payloads_everything_is_missing(weather_regions, panel):
     assert (
         known(
             staged_days(chance_days("2014-01-01", "2014-02-01"), "x", "ghcnd"),
-            REGIONS,
+            weather_regions,
             pd.date_range("2014-03-03", periods=3),
         )
         .isna()
@@ -173,11 +177,11 @@ def test_without_payloads_everything_is_missing(panel):
 
 
 @pytest.mark.parametrize("day", ["2008-02-14", "2023-10-05"])
-def test_what_was_known_is_the_same_whether_or_not_later_days_exist(staged, panel, day):
+def test_what_was_known_is_the_same_whether_or_not_later_days_exist(weather_regions, staged, panel, day):
     held = staged.observations
     until = panel["date"] <= day
     instant = panel["as_of_instant"][until].iloc[-1]
-    regions = {name: REGIONS[name] for name in ("parana", "brazil_center_west", "us_midwest")}
+    regions = {name: weather_regions[name] for name in ("parana", "brazil_center_west", "us_midwest")}
     whole = weather_known(held, regions, panel["date"], panel["as_of_instant"])[until]
     cut = held[held["available_at"] <= instant]
     alone = weather_known(cut, regions, panel["date"][until], panel["as_of_instant"][until])

@@ -22,8 +22,9 @@ from tasks.errors import GateFailed, SourceUnavailable, StaleSource
 from tasks.exports import check_exports
 from tasks.forecasting.forecast import forecast_day
 from tasks.model_store.folder import FolderStore
+from tasks.outcome import DayResult
 from tasks.registry import load_models, load_quality_gates
-from tasks.reporting.summary import RunSummary
+from tasks.reporting.day_tables import gate_table
 from tasks.run import open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.storage.files import read_json
@@ -59,7 +60,7 @@ def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_pric
     assert (published["is_baseline"] == (published["family"] == "no_change")).all()
 
 
-def the_best_serve(summary: RunSummary, folder: Path, registry: Registry) -> set[str]:
+def the_best_serve(summary: DayResult, folder: Path, registry: Registry) -> set[str]:
     """Every family of the daily budget was measured, and at each horizon the best that may be serves; who does."""
     board = summary.leaderboard
     assert set(board["family"]) == {*load_models(folder, registry.features).budgets["daily"].families, "ensemble"}
@@ -90,7 +91,7 @@ def test_the_best_family_that_meets_the_gates_serves_and_the_baseline_where_none
 
 @pytest.mark.more
 def test_on_the_whole_registry_every_family_is_trained_and_the_best_serves(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, registry: Registry, tmp_path: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, registry: Registry, tmp_path: Path
 ) -> None:
     """From payloads to published forecasts in an empty home; of fits only the few families' are there."""
     home = tmp_path / "home"
@@ -198,7 +199,7 @@ def test_ten_exports_and_their_manifest(first_run: FinishedRun) -> None:
 
 
 def test_a_second_run_changes_no_row_and_fits_nothing(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, copied_home: Path
 ) -> None:
     before, counts = tables_of(copied_home), DuckDbWarehouse(Zones(copied_home)).row_counts()
     models = {path: path.stat().st_mtime_ns for path in (copied_home / "models").rglob("*")}
@@ -220,7 +221,7 @@ def test_features_are_published_by_subject_and_with_their_universe(first_run: Fi
 
 @pytest.mark.more
 def test_an_earlier_session_is_a_replay_that_leaves_the_current_files_and_uses_no_later_model(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, copied_home: Path
 ) -> None:
     exports, training = check_exports(copied_home / "exports"), tables_of(copied_home)
     replay = run_daily(copied_home, first_run.archive, "2009-12-30")
@@ -245,8 +246,8 @@ def _versions(home: Path, horizon: str) -> list:
 
 @pytest.fixture(scope="module")
 def degraded(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, RunSummary]:
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, DayResult]:
     """The first run's home, and a run on it to which the CFTC's positions did not come."""
     folder = tmp_path_factory.mktemp("degraded")
     home = Path(shutil.copytree(first_run.home, folder / "home"))
@@ -255,7 +256,7 @@ def degraded(
 
 @pytest.mark.more
 def test_a_source_that_fails_degrades_the_run_visibly_and_what_is_held_of_it_serves(
-    first_run: FinishedRun, degraded: tuple[Path, RunSummary]
+    first_run: FinishedRun, degraded: tuple[Path, DayResult]
 ) -> None:
     home, summary = degraded
     status = {came.source: came.status for came in summary.ingested}
@@ -267,7 +268,7 @@ def test_a_source_that_fails_degrades_the_run_visibly_and_what_is_held_of_it_ser
 
 
 def test_without_the_zl_price_the_run_stops_before_anything_is_published(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, tmp_path: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, tmp_path: Path
 ) -> None:
     origin = tmp_path / "origin"  # what else is missing there ends no run
     shutil.copytree(first_run.archive / "freight", origin / "freight")
@@ -279,7 +280,7 @@ def test_without_the_zl_price_the_run_stops_before_anything_is_published(
 
 @pytest.mark.more
 def test_a_swapped_unit_is_refused_at_the_gate_and_earlier_outputs_stay(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, copied_home: Path, tmp_path: Path
 ) -> None:
     """A later ZL payload in USD/lb instead of cents/lb adds nothing; a registry that expects USD/lb stops the run."""
     registry = Path(shutil.copytree(PROJECT / "registry", tmp_path / "registry"))
@@ -298,7 +299,7 @@ def test_a_swapped_unit_is_refused_at_the_gate_and_earlier_outputs_stay(
 
 @pytest.mark.more
 def test_a_gate_names_itself_the_column_the_count_and_examples(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, copied_home: Path, tmp_path: Path
 ) -> None:
     """A planted expectation that the real closes break."""
     expectations = Path(shutil.copytree(PROJECT / "expectations", tmp_path / "expectations"))
@@ -338,7 +339,7 @@ def test_a_page_that_cannot_be_written_is_told_as_such_and_the_forecasts_are_pub
 
 @pytest.mark.more
 def test_a_tampered_training_file_is_written_again_by_the_day_and_stops_a_training(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, copied_home: Path
 ) -> None:
     path = copied_home / "exports" / "zl_training_prod_allhistory_1m.parquet"
     sound = path.read_bytes()
@@ -355,7 +356,7 @@ def test_a_tampered_training_file_is_written_again_by_the_day_and_stops_a_traini
 
 
 def test_all_five_gates_are_told_with_counts(first_run: FinishedRun) -> None:
-    told = first_run.summary.gate_table()
+    told = gate_table(first_run.summary)
     assert list(told["gate"]) == ["POST_COLLECTION", "POST_STAGING", "POST_FEATURES", "POST_ASSEMBLY", "PRE_TRAINING"]
     assert told["met"].str.fullmatch(r"\d+ of \d+").all()
     stored = DuckDbWarehouse(Zones(first_run.home)).query("SELECT DISTINCT gate FROM ops.gate_results")
@@ -365,11 +366,11 @@ def test_all_five_gates_are_told_with_counts(first_run: FinishedRun) -> None:
 def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedRun) -> None:
     from rich.console import Console
 
-    from tasks.reporting.terminal import print_summary
+    from tasks.reporting.terminal import print_result
 
-    assert first_run.summary.chart.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert first_run.summary.pages.fan_chart.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     console = Console(width=100, record=True, file=io.StringIO())
-    print_summary(first_run.summary, console)
+    print_result(first_run.summary, console)
     told = console.export_text()
     for words in (
         "52.09 cents/lb",
@@ -420,7 +421,7 @@ def test_a_bad_argument_ends_the_command_with_1_and_no_stack_trace(tmp_path: Pat
 
 
 def test_a_home_full_of_data_does_not_make_up_for_todays_missing_price(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, tmp_path: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, copied_home: Path, tmp_path: Path
 ) -> None:
     origin = archive_without(first_run.archive, "yahoo/ZL=F", to=tmp_path / "origin")
     before = (copied_home / "warehouse/published/CURRENT").read_text()
@@ -431,7 +432,7 @@ def test_a_home_full_of_data_does_not_make_up_for_todays_missing_price(
 
 @pytest.mark.more
 def test_an_alert_that_no_longer_holds_is_withdrawn(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, degraded: tuple[Path, RunSummary], tmp_path: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, degraded: tuple[Path, DayResult], tmp_path: Path
 ) -> None:
     home = Path(shutil.copytree(degraded[0], tmp_path / "home"))
     failed = "SELECT subject FROM ops.alerts WHERE kind = 'source' ORDER BY subject"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from tasks.gates.held import HELD
 from tasks.gates.suites import GATES
-from tasks.reporting.terminal import gates_markdown, in_markdown, print_summary
+from tasks.reporting.terminal import gates_markdown, in_markdown, print_result
 from tasks.settings import PROJECT
 from tasks.storage.hashes import sha256_of
 from tasks.storage.zones import Zones
@@ -136,14 +136,14 @@ def test_data_docs_are_a_zip_with_a_page_a_suite_and_links_that_work_offline(gat
 
 
 def test_the_run_names_its_gate_page_in_terminal_and_artifact(first_run: FinishedRun) -> None:
-    page = first_run.summary.gate_page
+    page = first_run.summary.pages.gate_page
     assert page == first_run.home / "reports" / f"gates_{EARLY}.html"
     told = page.read_text()
     for gate in set(first_run.summary.gates["gate"]):
         assert f'<h2 id="{gate}">' in told
     assert f'title="{EARLY}: met (run at ' in told, "the run itself is in its history"
     console = Console(width=300, record=True, file=io.StringIO())
-    print_summary(first_run.summary, console)
+    print_result(first_run.summary, console)
     assert f"Gate page: {page}" in console.export_text()
     markdown = gates_markdown(first_run.summary)
     warned = first_run.summary.gates[~first_run.summary.gates["success"]]

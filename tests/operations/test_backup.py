@@ -21,7 +21,7 @@ from tasks.model_store.folder import FolderStore
 from tasks.operations.backup import back_up, state_path
 from tasks.operations.health import OK, WARNING, take_health
 from tasks.operations.restore import restore
-from tasks.reporting.summary import RunSummary
+from tasks.outcome import DayResult
 from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, Settings
 from tasks.storage.files import read_json, write_json
@@ -454,7 +454,7 @@ def test_the_command_restores_and_ends_with_one_line_where_it_cannot(home: Path,
 @pytest.mark.slow
 @pytest.mark.xdist_group("daily")
 def test_two_days_of_a_home_come_back_in_an_empty_one_and_the_next_day_goes_on(
-    run_daily: Callable[..., RunSummary], first_run: FinishedRun, copied_home: Path, place: Path, tmp_path: Path
+    run_daily: Callable[..., DayResult], first_run: FinishedRun, copied_home: Path, place: Path, tmp_path: Path
 ) -> None:
     """Real runs: two sessions in one home, a backup after each, an empty home restored, the third in both."""
     settings = {"CBI_BACKUP": str(place)}

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from tasks.outcome import DayResult
 from tasks.reporting.charts import coverage_chart
-from tasks.reporting.summary import RunSummary, share_told
+from tasks.reporting.day_tables import coverage_table, share_told
 
 DAY = pd.Timestamp("2011-12-30")
 
@@ -31,13 +32,13 @@ def coverage() -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def summary_of(coverage: pd.DataFrame) -> RunSummary:
-    given = dict.fromkeys(field.name for field in fields(RunSummary))
-    return RunSummary(**(given | {"coverage": coverage, "as_of": DAY}))
+def summary_of(coverage: pd.DataFrame) -> DayResult:
+    given = dict.fromkeys(field.name for field in fields(DayResult))
+    return DayResult(**(given | {"coverage": coverage, "as_of": DAY}))
 
 
 def test_the_table_has_a_row_a_category_and_tells_nothing_from_little(coverage):
-    table = summary_of(coverage).coverage_table()
+    table = coverage_table(summary_of(coverage))
     assert list(table.columns) == ["category", "features", "first", "2000-04", "2005-09", "2010-11"]
     assert [list(row) for row in table.itertuples(index=False)] == [
         ["price", 19, "2000-03-15", "50%", "100%", "100%"],

@@ -13,7 +13,7 @@ import pytest
 from tasks.errors import SourceUnavailable
 from tasks.http import Http, Limits
 from tasks.reporting.alerts import raise_alerts
-from tasks.reporting.summary import RunSummary
+from tasks.reporting.day_tables import disabled_table, freshness_table
 from tasks.sources import eia
 from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import Window, landed
@@ -126,8 +126,8 @@ def test_without_its_key_the_source_is_disabled_asks_nothing_and_raises_no_alert
     none = pd.DataFrame({"degraded": pd.Series(dtype=bool)})
     assert raise_alerts([done], series, none).empty
     shown = SimpleNamespace(ingested=[done], series=series)
-    assert RunSummary.freshness_table(shown)["status"].tolist() == ["disabled"]
-    assert RunSummary.disabled_table(shown)["cannot be asked live"].tolist() == ["needs EIA_API_KEY"]
+    assert freshness_table(shown)["status"].tolist() == ["disabled"]
+    assert disabled_table(shown)["cannot be asked live"].tolist() == ["needs EIA_API_KEY"]
     assert len(raise_alerts([done], series.assign(age_days=90.0), none)) == 1, "what was held once does grow stale"
     assert ingest(origin=archive).status == "ok", "a folder needs no key"
     assert ingest().payloads == 1, "and what is held stays"

@@ -1,0 +1,211 @@
+"""The tables of a day's result, made once: the terminal and the artifacts show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from tasks.outcome import DayResult
+
+
+def forecast_table(result: DayResult) -> pd.DataFrame:
+    """One row a horizon, as a reader wants it."""
+    rows = []
+    for row in result.forecasts.to_dict("records"):
+        rows.append(
+            {
+                "horizon": row["horizon"],
+                "target date": f"{row['target_date']:%Y-%m-%d}",
+                "forecast": f"{row['point']:.2f}",
+                "80% band": f"{row['p10']:.2f} to {row['p90']:.2f}",
+                "P(higher)": f"{row['direction_probability']:.0%}",
+                "model": row["family"] + (" (degraded)" if row["degraded"] else ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def skill_table(result: DayResult) -> pd.DataFrame:
+    """How the served model and its best rival did on origins they had not seen."""
+    rows = []
+    for row in result.forecasts.to_dict("records"):
+        board = result.leaderboard[result.leaderboard["horizon"] == row["horizon"]].set_index("family")
+        # of a model store that is damaged nothing is known to have been measured
+        served = board.loc[row["family"]] if row["family"] in board.index else pd.Series(dtype="object")
+        rivals = board.drop(index=row["family"], errors="ignore")
+        best = rivals["skill_pct"].dropna().sort_values().tail(1)
+        rows.append(
+            {
+                "horizon": row["horizon"],
+                "80% band held": _told(served.get("coverage_80"), "{:.0%}"),
+                "MAPE": _told(served.get("mape_pct"), "{:.1f}%"),
+                "skill over the better naive": _skill(served),
+                "best rival": ", ".join(f"{name} {skill:+z.1f}%" for name, skill in best.items()) or "not measured",
+                "origins": _told(served.get("origins"), "{:.0f}"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _skill(measured: pd.Series) -> str:
+    """With its 90% interval, where there are enough origins for one."""
+    told = _told(measured.get("skill_pct"), "{:+z.1f}%")
+    bounds = [measured.get("skill_pct_low"), measured.get("skill_pct_high")]
+    if any(bound is None or pd.isna(bound) for bound in bounds):
+        return told
+    return f"{told} ({bounds[0]:+z.1f} to {bounds[1]:+z.1f})"
+
+
+def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:
+    """The largest contributions by group at each horizon, in cents/lb."""
+    if result.explainers.empty:
+        return pd.DataFrame()
+    by_group = result.explainers.groupby(["horizon", "group"])["shap_cents_lb"].sum().reset_index()
+    rows = []
+    for horizon in result.forecasts["horizon"]:
+        part = by_group[by_group["horizon"] == horizon]
+        top = part.reindex(part["shap_cents_lb"].abs().sort_values(ascending=False).index).head(groups)
+        told = ", ".join(f"{r['group']} {r['shap_cents_lb']:+.2f}" for r in top.to_dict("records"))
+        said = result.explainers[result.explainers["horizon"] == horizon].iloc[:1]
+        seen_by = [row["family"] + ("" if row["served"] else ", not served") for row in said.to_dict("records")]
+        rows.append({"horizon": horizon, "drivers, cents/lb": told, "seen by": "".join(seen_by) or "no model"})
+    return pd.DataFrame(rows)
+
+
+def freshness_table(result: DayResult) -> pd.DataFrame:
+    """One row a source: what came, what is held, how new it is."""
+    status = {came.source: came.status for came in result.ingested}
+    payloads = {came.source: came.payloads for came in result.ingested}
+    names = dict.fromkeys([*status, *result.series["source"]])
+    table = source_table(result.series, names)
+    table.insert(1, "status", table["source"].map(status).fillna("computed"))
+    table.insert(2, "payloads", table["source"].map(payloads).fillna(0).astype(int))
+    return table
+
+
+def disabled_table(result: DayResult) -> pd.DataFrame:
+    """Sources that cannot be asked live, and why."""
+    rows = [{"source": came.source, "cannot be asked live": came.disabled} for came in result.ingested]
+    return pd.DataFrame([row for row in rows if row["cannot be asked live"]])
+
+
+def quarantine_table(result: DayResult) -> pd.DataFrame:
+    """Refused cells by source and rule."""
+    if result.quarantine.empty:
+        return pd.DataFrame(columns=["source", "rule", "cells", "series", "why, for example"])
+    by_rule = result.quarantine.groupby(["source", "rule"], sort=False).agg(
+        cells=("cells", "sum"), series=("series", "nunique"), why=("reason", "first")
+    )
+    ordered = by_rule.reset_index().sort_values(["source", "cells"], ascending=[True, False])
+    return ordered.rename(columns={"why": "why, for example"})
+
+
+def refused_table(result: DayResult) -> pd.DataFrame:
+    """One row per source: the share of what was served that has no accepted value, by dates and by cells.
+
+    A date counts as accepted when its key field is; a cell is one field of one date. Both are told, for a source
+    may lose a third of its highs and no date.
+    """
+    rows = []
+    for source, part in result.series.groupby("source", sort=False):
+        counts = ["recent_dates", "recent_refused", "cells", "refused_cells", "year_cells", "year_refused"]
+        totals = part[counts].astype("int64").sum()
+        if not totals["refused_cells"]:
+            continue
+        worst = part.sort_values("worst_refused_share").dropna(subset="worst_field").tail(1)
+        most = [
+            f"{row['series']} {row['worst_field']}: {share_told(row['worst_refused_share'])}"
+            for row in worst.to_dict("records")
+        ]
+        rows.append(
+            {
+                "source": source,
+                "by dates, newest 63": _share(totals["recent_refused"], totals["recent_dates"]),
+                "by cells, last year": _share(totals["year_refused"], totals["year_cells"]),
+                "by cells, ever": _share(totals["refused_cells"], totals["cells"]),
+                "most of, last year": most[0] if most else "none",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def coverage_table(result: DayResult, years: int = 5) -> pd.DataFrame:
+    """One row a category: its features, when the first began, and the share of cells with a value by years."""
+    cells = result.coverage.assign(
+        cells=result.coverage["features"] * result.coverage["sessions"],
+        block=result.coverage["year"] // years * years,
+    )
+    cells["known"] = cells["share"] * cells["cells"]
+    rows = []
+    for category, part in cells.groupby("category", sort=False):
+        begun = part["first_date"].iloc[0]
+        row: dict[str, object] = {
+            "category": category,
+            "features": int(part["features"].iloc[0]),
+            "first": f"{begun:%Y-%m-%d}" if pd.notna(begun) else "none",
+        }
+        for _, held in part.groupby("block"):
+            share = held["known"].sum() / held["cells"].sum()
+            row[f"{held['year'].iloc[0]}-{held['year'].iloc[-1] % 100:02d}"] = share_told(float(share))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def gate_table(result: DayResult) -> pd.DataFrame:
+    """Each gate with the number of its expectations that were met, the rows it set aside, and what it warns of."""
+    rows = []
+    for gate, part in result.gates.groupby("gate", sort=False):
+        failed = part[~part["success"]]
+        lost = failed[failed["on_fail"] == "quarantine"]
+        told = [
+            f"{r['expectation']} ({r['suite']}: {r['unexpected_count']} of {r['element_count']})"
+            + (f", {r['reason'].split('. ')[0]}" if r["reason"].startswith("waived until") else "")
+            for r in failed[failed["on_fail"] != "quarantine"].to_dict("records")
+        ]
+        rows.append(
+            {
+                "gate": gate,
+                "met": f"{len(part) - len(failed)} of {len(part)}",
+                "rows set aside": int(lost["unexpected_count"].sum()),
+                "warnings": "; ".join(told) or "none",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def source_table(series: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
+    """One row a source, those with nothing too: how much is held of it, from when to when, what has grown old."""
+    rows = []
+    for source in sources:
+        part = series[series["source"] == source]
+        held = part[part["observations"] > 0]
+        stale = held[held["age_days"] > held["stale_limit_days"]]
+        rows.append(
+            {
+                "source": source,
+                "observations": f"{part['observations'].sum():,}",
+                "series": f"{len(held)} of {len(part)}",
+                "first": f"{held['first_date'].min():%Y-%m-%d}" if len(held) else "none",
+                "last": f"{held['last_date'].max():%Y-%m-%d}" if len(held) else "none",
+                "stale": len(stale),
+                "ended": int(held["ended"].sum()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def share_told(share: float) -> str:
+    """A share in percent. Only nothing at all is 0%, and only everything is 100%."""
+    percent = 100 * share
+    if 0 < percent < 1:
+        return "<1%"
+    return ">99%" if 99 < percent < 100 else f"{percent:.0f}%"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{share_told(part / whole)} ({part:,} of {whole:,})" if whole else "none served"
+
+
+def _told(value: object, form: str) -> str:
+    return "not measured" if value is None or pd.isna(value) else form.format(value)  # type: ignore[call-overload]
