@@ -25,6 +25,7 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import MONTH_CODES, SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.records import whole_csv
 
 KEY = "DATABENTO_API_KEY"
 ASKED = {"dataset": "GLBX.MDP3", "schema": "ohlcv-1d"}
@@ -70,10 +71,7 @@ def _available(spec: SourceSpec, http: Http, headers: dict[str, str]) -> date:
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Sessions of the registered series, the bars as served but for Sunday's, which are part of Monday's."""
-    try:
-        served = pd.read_csv(payload.path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served = whole_csv(payload)
     missing = [name for name in ("ts_event", "instrument_id", *TOLD, "symbol") if name not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no {missing} in columns {list(served.columns)[:10]}")

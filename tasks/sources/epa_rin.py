@@ -9,7 +9,6 @@ CSV, or a page that links to one with `rin` in its name.
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from urllib.parse import urljoin
@@ -20,6 +19,7 @@ from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.records import whole_csv
 
 LINK = re.compile(rb"href=[\"']([^\"']*rin[^\"'/]*\.csv[^\"']*)[\"']", re.IGNORECASE)
 DATE, CODE, PRICE = "transferdatebyweek", "fueldcode", "rinprice"
@@ -45,12 +45,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Prices as served, dated as EPA dates the week; its dates are turned into ours, one it does not know is kept."""
-    content = payload.path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-        served = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served = whole_csv(payload, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     if not isinstance(served.index, pd.RangeIndex):
         raise SchemaDrift(f"{payload.name}: rows with more fields than headings")
     plain = [re.sub(r"[^a-z]", "", str(name).lower()) for name in served.columns]

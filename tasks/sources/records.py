@@ -51,6 +51,18 @@ def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> 
     return served, refused
 
 
+def whole_csv(payload: Payload, content: bytes | None = None, **given: Any) -> pd.DataFrame:
+    """A CSV payload as ``pandas.read_csv(..., **given)`` reads it, all of it or none.
+
+    Raises:
+        SchemaDrift: it is no CSV.
+    """
+    try:
+        return pd.read_csv(payload.path if content is None else io.BytesIO(content), **given)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+
+
 def _without_cut_lines(payload: Payload, content: bytes, served: pd.DataFrame) -> tuple[pd.DataFrame, Refused]:
     """The table with nothing but the first field of each line that has fewer fields than the heading, and why."""
     lines = content.splitlines()

@@ -22,6 +22,7 @@ from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window
+from tasks.sources.records import whole_csv
 
 KEY = "NASS_API_KEY"
 MOST_ROWS = 50_000
@@ -118,10 +119,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 def _of_year(payload: Payload) -> pd.DataFrame:
     """Crop progress of one year: a line a week, stages side by side."""
-    try:
-        served = pd.read_csv(payload.path, dtype="str", keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served = whole_csv(payload, dtype="str", keep_default_na=False)
     stages: dict[str, dict[str, str]] = {}
     for name in served.columns:
         if found := PROGRESS.match(str(name)):

@@ -8,7 +8,6 @@ the sum over countries, known with the last of them, and missing in years that h
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 
 import pandas as pd
@@ -17,6 +16,7 @@ from tasks.errors import SchemaDrift
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
+from tasks.sources.records import whole_csv
 from tasks.sources.zipped import only_csv, require_zip
 
 MAX_UNPACKED = 256 * 2**20
@@ -121,10 +121,7 @@ def _world(rows: pd.DataFrame) -> pd.DataFrame:
 
 def _table(payload: Payload) -> pd.DataFrame:
     table = only_csv(payload, max_bytes=MAX_UNPACKED)
-    try:
-        served = pd.read_csv(io.BytesIO(table), dtype="str", keep_default_na=False, encoding="utf-8-sig")
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served = whole_csv(payload, table, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     missing = [name for name in COLUMNS if name not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another table")

@@ -21,6 +21,7 @@ from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import quoted
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
+from tasks.sources.records import whole_csv
 from tasks.sources.wasde_text import us_balance
 from tasks.sources.zipped import only_csv, require_zip
 
@@ -201,12 +202,9 @@ def _first_days(series: pd.Series, market_year: pd.Series) -> pd.Series:
 def _of_csv(payload: Payload, content: bytes) -> pd.DataFrame:
     if not content.endswith(b"\n"):
         raise SchemaDrift(f"{payload.name}: ends in the middle of a line")
-    try:
-        served = pd.read_csv(
-            io.BytesIO(content), usecols=lambda name: name in COLUMNS, dtype="str", keep_default_na=False, na_values=[]
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise SchemaDrift(f"{payload.name}: not a CSV ({error})") from None
+    served = whole_csv(
+        payload, content, usecols=lambda name: name in COLUMNS, dtype="str", keep_default_na=False, na_values=[]
+    )
     missing = [name for name in COLUMNS if name not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another table")

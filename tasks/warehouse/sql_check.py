@@ -74,7 +74,7 @@ def wide_columns(registry: Path) -> dict[str, dict[str, str]]:
         tables.FEATURES: floats(list(features.features)),
         tables.PANEL: floats(panel),
         "features.zl_sentiment": floats(list(features.categories["sentiment"])) | lexicon,
-        **{f"training.zl_training_prod_allhistory_{horizon}": trained for horizon in tables.HORIZONS},
+        **{f"training.zl_training_prod_allhistory_{horizon}": trained for horizon in tables.horizons()},
     }
 
 

@@ -13,9 +13,10 @@ import sqlglot
 from sqlglot import exp
 
 from tasks.errors import WarehouseError
+from tasks.registry import load_horizons
+from tasks.settings import PROJECT
 
 SCHEMA = Path(__file__).parent / "schema"
-HORIZONS = ("1w", "1m", "3m", "6m", "12m")
 DATASETS = (
     "raw_intelligence",
     "staging",
@@ -85,8 +86,19 @@ class Table:
         return self.partition[0] if self.partition else self.key[0]
 
 
+@cache
+def horizons() -> tuple[str, ...]:
+    """The names of registry/horizons.yaml, the nearest first: tables and views are named by them."""
+    return tuple(load_horizons(PROJECT / "registry").horizons)
+
+
 def _wide() -> list[Table]:
-    names = [FEATURES, PANEL, "features.zl_sentiment", *(f"training.zl_training_prod_allhistory_{h}" for h in HORIZONS)]
+    names = [
+        FEATURES,
+        PANEL,
+        "features.zl_sentiment",
+        *(f"training.zl_training_prod_allhistory_{h}" for h in horizons()),
+    ]
     return [Table(name, ("date",), partition=("date", "YEAR")) for name in names]
 
 

@@ -14,7 +14,7 @@ import sqlglot
 from sqlglot import exp
 
 from tasks.features import in_sql
-from tasks.warehouse.tables import FEATURES, HORIZONS, ZONE_VIEWS, tables
+from tasks.warehouse.tables import FEATURES, ZONE_VIEWS, horizons, tables
 
 VIEWS = Path(__file__).parent / "views"
 
@@ -49,8 +49,15 @@ def view_files() -> Iterator[tuple[Path, str]]:
         text = path.read_text(encoding="utf-8")
         for name in in_sql.OVER_PANEL:
             text = text.replace(f"{{{name}}}", ", ".join(in_sql.query(name).features))
-        for horizon in HORIZONS if "{horizon}" in text else ("",):
+        text = text.replace("{horizon_order}", _order_of("horizon"))
+        for horizon in horizons() if "{horizon}" in text else ("",):
             yield path, text.replace("{horizon}", horizon)
+
+
+def _order_of(column: str) -> str:
+    """Ranks a column of horizons, the nearest first."""
+    ranks = " ".join(f"WHEN '{name}' THEN {rank}" for rank, name in enumerate(horizons(), 1))
+    return f"CASE {column} {ranks} END"
 
 
 @cache

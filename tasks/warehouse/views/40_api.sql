@@ -6,8 +6,7 @@ CREATE OR REPLACE VIEW api.vw_latest_forecast AS
 SELECT
   as_of,
   horizon,
-  CASE horizon WHEN '1w' THEN 1 WHEN '1m' THEN 2 WHEN '3m' THEN 3 WHEN '6m' THEN 4 WHEN '12m' THEN 5 END
-    AS horizon_order,
+  {horizon_order} AS horizon_order,
   target_date,
   last_price,
   point,
