@@ -65,7 +65,8 @@ def sync(
     from tasks.errors import SettingsError
     from tasks.settings import load_settings
     from tasks.storage.zones import Zones
-    from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse, Place
+    from tasks.warehouse.bigquery.connection import Place
+    from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
     from tasks.warehouse.duckdb import DuckDbWarehouse
     from tasks.warehouse.sync import sync as bring
 

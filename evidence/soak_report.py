@@ -165,7 +165,7 @@ def write_report(path: Path, soak: Soak) -> Path:
             f"{_ends(frame['server_open_files'])}, {frame['server_open_files'].max()}"
         ),
     }
-    lines += [f"| {what} | " + " | ".join(say(f) for f in frames.values()) + " |" for what, say in figures.items()]
+    lines += [f"| {what} | " + " | ".join(say(f) for f in frames.values()) + " |" for what, say in figures.items()]  # type: ignore[no-untyped-call]
     picture = _draw(path.with_suffix(".png"), frames)
     lines += [
         "",

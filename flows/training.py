@@ -84,8 +84,8 @@ def fit_side_by_side(run: RunContext, plan: Plan, *, apart: bool) -> dict[str, s
     with Steps("fit") as progress:
         futures = {as_task(fit_in_process, f"fit {_label(one)}", retries=1).submit(one): one for one in work}
         for future in as_completed(list(futures)):
-            one = futures[cast("PrefectFuture[Any]", future)]
-            if reason := _failure(cast("PrefectFuture[Any]", future)):
+            one = futures[future]
+            if reason := _failure(future):
                 failed[_label(one)] = reason
             done += len(one["fits"])
             progress(done, len(missing), _label(one))

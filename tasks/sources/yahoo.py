@@ -66,7 +66,7 @@ def _session_at(endpoint: str) -> Any:
     from curl_cffi.requests import Session
     from yfinance.const import _BASE_URL_
 
-    class At(Session):
+    class At(Session):  # type: ignore[type-arg]  # generic in its stubs alone
         limits_of: Http
 
         def request(self, method: Any, url: str, **given: Any) -> Any:  # type: ignore[override]
