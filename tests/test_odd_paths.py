@@ -105,10 +105,18 @@ def units_of(project: Path) -> list[Unit]:
 def test_an_agent_of_launchd_names_the_folders_as_they_are(name, tmp_path):
     project = tmp_path / name / "cbi"
     for unit in units_of(project):
-        held = plistlib.loads(launchd.as_bytes(launchd.agent(unit, logs=tmp_path)))
+        held = plistlib.loads(launchd.agent_text(unit, logs=tmp_path).encode())
         assert held["ProgramArguments"][0] == str(project / ".venv" / "bin" / "python")
         assert held["WorkingDirectory"] == str(project)
         assert held["EnvironmentVariables"]["CBI_HOME"] == str(project / "var")
+
+
+@pytest.mark.parametrize("sign", ["\n", "\x1b"])
+def test_a_setting_that_no_line_can_hold_is_refused(sign, tmp_path):
+    unit = Unit("worker", "a worker", ("/bin/true",), tmp_path, {"CBI_ARCHIVE": f"/tmp/a{sign}ExecStart=/bin/b"})
+    for text in (lambda: launchd.agent_text(unit, logs=tmp_path), lambda: systemd.unit_text(unit)):
+        with pytest.raises(SettingsError, match="control character"):
+            text()
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")

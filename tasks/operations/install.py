@@ -76,13 +76,12 @@ def written(system: str, target: Path, unit: Unit) -> bool:
     Raises:
         SettingsError: a file of that name is somebody else's.
     """
+    path, ours, _ = of_service(system, target, unit.name)
     if system == "mac":
-        path, ours = launchd.plist_path(target, unit.name), launchd.is_ours
         logs = Path.home() / MAC_LOGS
         logs.mkdir(parents=True, exist_ok=True, mode=0o700)  # launchd makes the file, not its folder
-        content = launchd.as_bytes(launchd.agent(unit, logs=logs))
+        content = launchd.agent_text(unit, logs=logs).encode()
     else:
-        path, ours = systemd.unit_path(target, unit.name), systemd.is_ours
         content = systemd.unit_text(unit).encode()
     if path.exists() and not ours(path):
         raise SettingsError(f"{path} is not of our making; move it away and install again")

@@ -1,15 +1,15 @@
-"""launchd agents of the user: a unit as a property list (launchd.plist(5)), and the commands that load it."""
+"""launchd agents of the user: a unit as a file (launchd.plist(5)), and the commands that load it."""
 
 from __future__ import annotations
 
 import plistlib
 from pathlib import Path
-from typing import Any
+from xml.sax.saxutils import escape
 
-from tasks.operations.units import LAUNCHERS, RETRY_S, STOP_S, Unit
+from tasks.operations.units import LAUNCHERS, Unit, filled
 
 PREFIX = "cbi."
-OPEN_FILES = 8192  # launchd gives 256: a worker with three runs, each with DuckDB and parquet, needs more
+TEMPLATE = "launchd/cbi.plist.in"
 
 
 def label(name: str) -> str:
@@ -22,36 +22,9 @@ def plist_path(folder: Path, name: str) -> Path:
     return folder / f"{label(name)}.plist"
 
 
-def agent(unit: Unit, *, logs: Path) -> dict[str, Any]:
-    """The property list of a unit.
-
-    Kept alive unless it ended with 0, which the launcher does only when it was asked to end: a server that ended by
-    itself is missed whatever its exit status. ``logs`` lies on the system's disk: the launcher tells there that the
-    volume is missing. What the service itself prints goes to CBI_HOME/logs.
-
-    The worker is ``Interactive``: training as ``Background`` would be kept on the efficiency cores and throttled.
-    """
-    log = str(logs / f"{unit.name}.log")
-    return {
-        "Label": label(unit.name),
-        "ProgramArguments": [*unit.command, "--log", log],
-        "WorkingDirectory": str(unit.folder),
-        "EnvironmentVariables": dict(sorted(unit.environment.items())),
-        "RunAtLoad": True,
-        "KeepAlive": {"SuccessfulExit": False, "Crashed": True},
-        "ThrottleInterval": RETRY_S,
-        "ExitTimeOut": STOP_S,
-        "ProcessType": "Interactive" if unit.name == "worker" else "Standard",
-        "SoftResourceLimits": {"NumberOfFiles": OPEN_FILES},
-        "Umask": 0o077,
-        "StandardOutPath": log,
-        "StandardErrorPath": log,
-    }
-
-
-def as_bytes(content: dict[str, Any]) -> bytes:
-    """The file's bytes: equal content, equal bytes."""
-    return plistlib.dumps(content, fmt=plistlib.FMT_XML, sort_keys=True)
+def agent_text(unit: Unit, *, logs: Path) -> str:
+    """The file of a unit, from deploy/launchd/cbi.plist.in. ``logs`` lies on the system's disk."""
+    return filled(TEMPLATE, unit, escape=escape, label=label(unit.name), log=str(logs / f"{unit.name}.log"))
 
 
 def is_ours(path: Path) -> bool:

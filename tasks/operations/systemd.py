@@ -1,16 +1,15 @@
-"""systemd units of the user: a unit as text (systemd.service(5)), and the commands that load it."""
+"""systemd units of the user: a unit as a file (systemd.service(5)), and the commands that load it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from tasks.operations.units import LAUNCHERS, RETRY_S, STOP_S, Unit
+from tasks.operations.units import LAUNCHERS, Unit, filled
 
 PREFIX = "cbi-"
-# a machine without a keychain keeps its keys here, one NAME=value a line; never written by us
-SECRETS = "%h/.config/cbi/secrets.env"
-OPEN_FILES = 8192
+TEMPLATE = "systemd/cbi.service.in"
 
 
 def unit_name(name: str) -> str:
@@ -24,53 +23,35 @@ def unit_path(folder: Path, name: str) -> Path:
 
 
 def unit_text(unit: Unit) -> str:
-    """The file of a unit.
-
-    Started again unless it ended with 0, without limit: a volume may be away for a month. The launcher is asked to end
-    first and ends what it started; what is left of the control group is killed after that.
-    """
-    environment = "\n".join(
-        f"Environment={quoted(f'{name}={value}')}" for name, value in sorted(unit.environment.items())
-    )
-    after = f"\nAfter={unit_name('server')}\nWants={unit_name('server')}" if unit.name == "worker" else ""
-    return f"""# Written by `make install-linux`; taken away by `make uninstall-linux`.
-[Unit]
-Description={unit.description.replace("%", "%%")}
-StartLimitIntervalSec=0{after}
-
-[Service]
-Type=exec
-WorkingDirectory={str(unit.folder).replace("%", "%%")}
-ExecStart={" ".join(quoted(word).replace("$", "$$") for word in startable(unit.command))}
-{environment}
-EnvironmentFile=-{SECRETS}
-Restart=on-failure
-RestartSec={RETRY_S}
-KillMode=mixed
-TimeoutStopSec={STOP_S}
-LimitNOFILE={OPEN_FILES}
-UMask=0077
-NoNewPrivileges=true
-
-[Install]
-WantedBy=default.target
-"""
+    """The file of a unit, from deploy/systemd/cbi.service.in."""
+    started = replace(unit, command=startable(unit.command))
+    return filled(TEMPLATE, started, escape=literal, filters=(quoted, argument))
 
 
-def startable(command: Sequence[str]) -> list[str]:
+def startable(command: Sequence[str]) -> tuple[str, ...]:
     """The command, through a shell where systemd would not start the program by its name.
 
     It refuses quotes and backslashes in an executable's name, and reads ``$$`` there as two signs; in arguments both
     are well. The shell gets the name as an argument: nothing in it is a command.
     """
     plain = not set(command[0]) & set("\"'\\$")
-    return list(command) if plain else ["/bin/sh", "-c", 'exec "$0" "$@"', *command]
+    return tuple(command) if plain else ("/bin/sh", "-c", 'exec "$0" "$@"', *command)
+
+
+def literal(text: str) -> str:
+    """``text`` without systemd's specifiers, which stand everywhere in a unit: ``%h`` would be the home folder."""
+    return text.replace("%", "%%")
 
 
 def quoted(word: str) -> str:
-    """A word as systemd reads it: in quotes, its own specifiers and escapes kept as they are."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    """A word in quotes, with spaces, quotes and backslashes as they are."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def argument(word: str) -> str:
+    """A word of a command, where ``$`` would name a variable."""
+    return quoted(word).replace("$", "$$")
 
 
 def is_ours(path: Path) -> bool:

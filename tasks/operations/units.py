@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from tasks.errors import SettingsError
 from tasks.operations.services import ALLOCATORS, SERVER_SETTINGS
-from tasks.settings import Settings
+from tasks.settings import PROJECT, Settings
 from tasks.storage.files import UTF_8
 
 SERVICES = ("server", "worker")
 LAUNCHER = ("-m", "cli", "services", "keep")
 LAUNCHERS = (LAUNCHER, ("-m", "flows.launcher"))
 """Today's, and that of what an earlier version installed."""
-RETRY_S = 30  # between two starts
 STOP_S = 60  # what a service is given to end
+TEMPLATES = PROJECT / "deploy"
 
 
 @dataclass(frozen=True)
@@ -63,3 +66,48 @@ def units(
         Unit(name, said[name], (str(python), *LAUNCHER, name, *listens[name], *where), folder, environment)
         for name in SERVICES
     ]
+
+
+def filled(
+    template: str,
+    unit: Unit,
+    *,
+    escape: Callable[[str], str],
+    filters: Sequence[Callable[[str], str]] = (),
+    **values: str,
+) -> str:
+    """A file of deploy/ with a unit's words in it.
+
+    Args:
+        escape: what every value goes through on its way into the file, after the template's filters.
+        filters: what the template may call by name.
+        values: what it knows beside the unit.
+
+    Raises:
+        SettingsError: a value has a sign that no line of such a file can hold.
+    """
+
+    def written(value: object) -> str:
+        text = str(value)
+        if any(ord(sign) < ord(" ") for sign in text):
+            raise SettingsError(f"{text!r} has a control character, which {template} cannot hold")
+        return escape(text)
+
+    files = Environment(  # noqa: S701 each kind of file has an escape of its own
+        loader=FileSystemLoader(TEMPLATES),
+        undefined=StrictUndefined,
+        finalize=written,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    files.filters |= {one.__name__: one for one in filters}
+    return files.get_template(template).render(
+        service=unit.name,
+        description=unit.description,
+        command=unit.command,
+        folder=unit.folder,
+        environment=sorted(unit.environment.items()),
+        stop_s=STOP_S,
+        **values,
+    )

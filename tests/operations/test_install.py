@@ -96,7 +96,7 @@ def test_agents_hold_what_launchd_knows_and_no_key_twice_the_same_and_uninstall_
         assert all(isinstance(value, str) for value in content["EnvironmentVariables"].values())
         assert Path(content["ProgramArguments"][0]).is_absolute() and Path(content["StandardOutPath"]).parent.is_dir()
         assert content["EnvironmentVariables"]["PREFECT_SERVER_EPHEMERAL_ENABLED"] == "false"
-        assert launchd.as_bytes(content) == files[f"cbi.{name}.plist"]
+        assert plistlib.dumps(content) == files[f"cbi.{name}.plist"]
     for secret in PLANTED.values():
         assert not any(secret.encode() in content for content in files.values())
     assert installed("mac", folder) == files
