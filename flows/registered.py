@@ -7,8 +7,10 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tasks.errors import ServiceFailed
-from tasks.operations.automations import PREFIX, automations, notification
+from pydantic import ValidationError
+
+from tasks.errors import RegistryError, ServiceFailed
+from tasks.operations.automations import AUTOMATIONS, PREFIX, automations, notification
 from tasks.operations.services import POOL, WEBHOOK
 from tasks.secrets import end_of, find_secret
 from tasks.settings import PROJECT
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.events.schemas.automations import AutomationCore
 
     from tasks.storage.zones import Zones
 
@@ -110,12 +113,16 @@ def retire(client: SyncPrefectClient) -> None:
 
 
 def automate(client: SyncPrefectClient) -> None:
-    """The automations as they are declared: new ones made, those there brought up to date, others of ours removed."""
+    """The automations as they are declared: new ones made, those there brought up to date, others of ours removed.
+
+    Raises:
+        RegistryError: Prefect does not take an entry of deploy/automations.yaml; then nothing was changed.
+    """
     from prefect.events.schemas.automations import AutomationCore
 
+    entries = [understood(entry) for entry in automations(notify(client))]
     held = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
-    for entry in automations(notify(client)):
-        wanted = AutomationCore.model_validate(entry)
+    for wanted in entries:
         before = held.pop(wanted.name, None)
         if before is None:
             client.create_automation(wanted)
@@ -123,6 +130,20 @@ def automate(client: SyncPrefectClient) -> None:
             client.update_automation(before.id, wanted)
     for left in held.values():
         client.delete_automation(left.id)
+
+
+def understood(entry: dict[str, Any]) -> AutomationCore:
+    """An automation as Prefect reads it.
+
+    Raises:
+        RegistryError: it does not; the message names file and entry.
+    """
+    from prefect.events.schemas.automations import AutomationCore
+
+    try:
+        return AutomationCore.model_validate(entry)
+    except ValidationError as error:
+        raise RegistryError(f"{AUTOMATIONS}: automations.{entry['name'].removeprefix(PREFIX)}: {error}") from None
 
 
 def notify(client: SyncPrefectClient) -> list[dict[str, Any]]:

@@ -1,94 +1,114 @@
-"""What the server does by itself when a run is lost, fails, crashes, or does not come: Prefect automations as data."""
+"""deploy/automations.yaml: what the server does by itself when a run is lost, fails, crashes, or does not come."""
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from tasks.operations.services import POOL
+from pydantic import AfterValidator, Field, model_validator
 
+from tasks.registry.entry import Entry, read_entries
+from tasks.settings import PROJECT
+
+AUTOMATIONS = PROJECT / "deploy" / "automations.yaml"
 HEARTBEAT_S = 30
-LOST_AFTER_S = 3 * HEARTBEAT_S
-# from Friday's run to Monday's are 72 hours; a holiday's run ends at once and counts
-DAILY_WITHIN_S = 75 * 3600
-PREFIX = "cbi: "  # what bears it and is not below is removed
-WELL = ("Completed", "Skipped")  # Prefect names the event after the state, and flows/scheduled.py says Skipped
-# a source that is disabled, or of which something did not arrive (flows/scheduled.py)
-HALF = ("Disabled", "Partial")
-ENDED = (*WELL, *HALF, "Failed", "TimedOut", "Cancelled", "Cancelling", "Crashed")
+PREFIX = "cbi: "  # what bears it on the server and is not in the file is removed
+EVENT = "prefect.flow-run."
+HEARTBEAT = f"{EVENT}heartbeat"
+STATES = (
+    *(
+        "Scheduled",
+        "Late",
+        "AwaitingRetry",
+        "AwaitingConcurrencySlot",
+        "Pending",
+        "Submitting",
+        "InfrastructurePending",
+    ),
+    *("Running", "Retrying", "Paused", "Suspended", "Cancelling", "Cancelled", "Completed", "Cached", "RolledBack"),
+    *("Failed", "TimedOut", "Crashed"),
+    *("Skipped", "Disabled", "Partial"),
+)
+"""The names of a run's states, which name its events: Prefect's, and those of flows/scheduled.py."""
 
 
-def automations(notify: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every automation, in the words of Prefect's API. ``notify`` are the actions that tell a person."""
-    runs = {"prefect.resource.id": "prefect.flow-run.*"}
-    quiet = notify or [{"type": "do-nothing"}]  # the server's page of events shows it all the same
+def _event(name: str) -> str:
+    if name != HEARTBEAT and name.removeprefix(EVENT) not in STATES:
+        raise ValueError(f"no run has an event {name!r}; there are {HEARTBEAT} and {EVENT}… with {', '.join(STATES)}")
+    return name
+
+
+Event = Annotated[str, AfterValidator(_event)]
+
+
+class Trigger(Entry):
+    """When an automation acts: on an event, or (Proactive) where one does not come."""
+
+    type: Literal["event"]
+    posture: Literal["Reactive", "Proactive"]
+    match: dict[str, str] = Field(min_length=1)
+    match_related: dict[str, str] = Field(default={})
+    for_each: tuple[str, ...] = Field(min_length=1)
+    after: tuple[Event, ...] = Field(default=(), description="what makes it wait for the next")
+    expect: tuple[Event, ...] = Field(min_length=1)
+    threshold: int = Field(ge=1)
+    within: int = Field(ge=0, description="seconds")
+
+    @model_validator(mode="after")
+    def _patient(self) -> Trigger:
+        if HEARTBEAT in self.expect and self.within < 3 * HEARTBEAT_S:
+            raise ValueError(f"within: a heartbeat comes every {HEARTBEAT_S} s, and one may be late: give it three")
+        return self
+
+
+class Automation(Entry):
+    """One automation."""
+
+    description: str = Field(min_length=1)
+    trigger: Trigger
+    actions: tuple[dict[str, Any], ...] = Field(default=(), description="in Prefect's words")
+    notify: bool = Field(default=False, description="tell a person")
+
+    @model_validator(mode="after")
+    def _acts(self) -> Automation:
+        if not self.actions and not self.notify:
+            raise ValueError("it does nothing: give it actions, or notify: true")
+        return self
+
+
+class Notification(Entry):
+    """What a person is told, as Prefect's templates."""
+
+    subject: str
+    body: str
+
+
+class Automations(Entry):
+    """deploy/automations.yaml."""
+
+    notification: Notification
+    automations: dict[str, Automation]
+
+
+def automations(notify: list[dict[str, Any]], *, path: Path = AUTOMATIONS) -> list[dict[str, Any]]:
+    """Every automation of the file, in the words of Prefect's API. ``notify`` are the actions that tell a person.
+
+    Raises:
+        RegistryError: an entry of the file does not fit; the message names file and entry.
+    """
+    told = tuple(notify or [{"type": "do-nothing"}])  # the server's page of events shows it all the same
     return [
         {
-            "name": f"{PREFIX}a lost run is a crashed run",
-            "description": f"A run without a heartbeat for {LOST_AFTER_S} s was killed: mark it, free its slot.",
-            "trigger": {
-                "type": "event",
-                "posture": "Proactive",
-                "match": runs,
-                "for_each": ["prefect.resource.id"],
-                "after": ["prefect.flow-run.heartbeat"],
-                "expect": ["prefect.flow-run.heartbeat", *(f"prefect.flow-run.{name}" for name in ENDED)],
-                "threshold": 1,
-                "within": LOST_AFTER_S,
-            },
-            "actions": [
-                {
-                    "type": "change-flow-run-state",
-                    "state": "CRASHED",
-                    "message": f"no heartbeat for {LOST_AFTER_S} s: the process was killed, or its machine is gone",
-                }
-            ],
-        },
-        _told("a run failed", "A run ended with an error.", ["Failed", "TimedOut", "Partial"], runs, quiet),
-        _told("a run crashed", "A run's process was killed; the next run heals it.", ["Crashed"], runs, quiet),
-        _told("a run is late", f"A run is due and no worker of the pool {POOL} takes it.", ["Late"], runs, quiet),
-        {
-            "name": f"{PREFIX}the forecast is stale",
-            "description": f"No daily run has ended well for {DAILY_WITHIN_S // 3600} hours.",
-            "trigger": {
-                "type": "event",
-                "posture": "Proactive",
-                "match": runs,
-                "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": "daily"},
-                "for_each": ["related:flow:prefect.resource.id"],
-                "after": [f"prefect.flow-run.{name}" for name in WELL],
-                "expect": [f"prefect.flow-run.{name}" for name in WELL],
-                "threshold": 1,
-                "within": DAILY_WITHIN_S,
-            },
-            "actions": quiet,
-        },
+            "name": f"{PREFIX}{name}",
+            "description": one.description,
+            "trigger": one.trigger.model_dump(mode="json", exclude_unset=True),
+            "actions": [*one.actions, *(told if one.notify else ())],
+        }
+        for name, one in read_entries(path, Automations).automations.items()
     ]
 
 
-def _told(
-    name: str, description: str, states: list[str], match: dict[str, Any], actions: list[dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "name": f"{PREFIX}{name}",
-        "description": description,
-        "trigger": {
-            "type": "event",
-            "posture": "Reactive",
-            "match": match,
-            "for_each": ["prefect.resource.id"],
-            "expect": [f"prefect.flow-run.{state}" for state in states],
-            "threshold": 1,
-            "within": 0,
-        },
-        "actions": actions,
-    }
-
-
-def notification(block: str) -> dict[str, Any]:
+def notification(block: str, *, path: Path = AUTOMATIONS) -> dict[str, Any]:
     """The action that tells a person through a notification block (its id): which run, what state, what it said."""
-    return {
-        "type": "send-notification",
-        "block_document_id": block,
-        "subject": "{{ automation.name }}",
-        "body": "{{ flow.name }} / {{ flow_run.name }}: {{ flow_run.state.name }}. {{ flow_run.state.message }}",
-    }
+    words = read_entries(path, Automations).notification
+    return {"type": "send-notification", "block_document_id": block, **words.model_dump()}

@@ -10,7 +10,9 @@ import pytest
 import yaml
 
 from cli.app import main
-from tasks.operations.automations import PREFIX, automations, notification
+from flows.registered import understood
+from tasks.errors import RegistryError
+from tasks.operations.automations import AUTOMATIONS, HEARTBEAT_S, PREFIX, automations, notification
 from tasks.operations.deployments import prefect_yaml
 from tasks.operations.services import POOL
 from tasks.settings import PROJECT
@@ -59,6 +61,35 @@ def test_automations_are_what_prefect_understands(actions: list) -> None:
     assert len({one.name for one in understood}) == len(declared) == 5
     assert all(one.name.startswith(PREFIX) for one in understood)
     lost, *_, stale = understood
-    assert lost.trigger.within.total_seconds() == 90
+    assert lost.trigger.within.total_seconds() == 90 == 3 * HEARTBEAT_S
     assert "prefect.flow-run.Skipped" in lost.trigger.expect, "a run that had nothing to do is not lost"
     assert stale.trigger.within.total_seconds() > 72 * 3600, "a weekend is no alarm"
+
+
+@pytest.mark.parametrize(
+    ("written", "mistaken", "told"),
+    [
+        ("posture: Proactive", "posture: Proactiv", "automations.a lost run is a crashed run.trigger.posture: "),
+        ("threshold: 1", "treshold: 1", "automations.a lost run is a crashed run.trigger.treshold: "),
+        ("within: 90", "within: 60", "automations.a lost run is a crashed run.trigger: .* every 30 s"),
+        ("[prefect.flow-run.Late]", "[prefect.flow-run.Lat]", "automations.a run is late.trigger.expect.0: .*Lat'"),
+        ("    notify: true\n", "", "automations.a run failed: .*it does nothing"),
+        ("  subject:", "  subjekt:", "notification.subject: "),
+        ("  a run crashed:", "  a run failed:", "written twice: a run failed"),
+    ],
+)
+def test_a_mistake_in_the_automations_names_file_and_entry(
+    written: str, mistaken: str, told: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "automations.yaml"
+    path.write_text(AUTOMATIONS.read_text().replace(written, mistaken, 1))
+    with pytest.raises(RegistryError, match=f"(?s){path}.*{told}"):
+        automations([], path=path)
+
+
+def test_an_action_that_prefect_does_not_know_names_file_and_entry(tmp_path: Path) -> None:
+    path = tmp_path / "automations.yaml"
+    path.write_text(AUTOMATIONS.read_text().replace("type: change-flow-run-state", "type: change-flow-run-stat"))
+    lost, *_ = automations([], path=path)
+    with pytest.raises(RegistryError, match=r"automations\.yaml: automations\.a lost run is a crashed run: "):
+        understood(lost)
