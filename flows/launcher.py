@@ -21,16 +21,15 @@ import psutil
 
 from flows import services
 from flows.registered import pool
-from tasks.errors import CbiError, ServiceFailed, VolumeMissing
+from tasks.errors import CbiError, VolumeMissing
 from tasks.operations.services import (
     DATABASE,
     PASSWORD,
-    answers,
+    answering,
     log_path,
     recorded,
+    require_private,
     rotate,
-    running,
-    server_password,
     stop,
     wait_until,
 )
@@ -61,12 +60,8 @@ def launch(name: str, host: str, port: int, volume: Path | None, wait_s: float, 
     if log:
         rotate(log, limit=OWN_LOG_BYTES)
     await_volume(settings.home, volume, within_s=wait_s, tell=tell)
-    begin = {
-        "server": lambda: begin_server(settings, zones, host, port),
-        "worker": lambda: begin_worker(settings, zones),
-    }
     try:
-        service = begin[name]()
+        service = begin_server(settings, zones, host, port) if name == "server" else begin_worker(settings, zones)
         return watch(settings, zones, service, volume)
     except AskedToEnd:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -77,8 +72,6 @@ def launch(name: str, host: str, port: int, volume: Path | None, wait_s: float, 
 
 def begin_server(settings: Settings, zones: Zones, host: str, port: int) -> Service:
     """The server, answering."""
-    from tasks.operations.services import require_private
-
     require_private(host, find_secret(PASSWORD))
     database = find_secret(DATABASE)  # with its password, so from the keychain too; without one SQLite in PREFECT_HOME
     if database:
@@ -98,17 +91,7 @@ def begin_worker(settings: Settings, zones: Zones) -> Service:
         server = services.server_up(zones)
         with services.client_of(server, zones) as client:
             pool(client)
-            services.work(settings, zones, server, client)
-    worker = running(zones, "worker")
-    if worker is None:
-        raise ServiceFailed(f"the worker ended at once; its last words are in {log_path(zones, 'worker')}")
-    return worker
-
-
-def answering(zones: Zones) -> Service | None:
-    """The server of this home, if it answers."""
-    server = running(zones, "server")
-    return server if server and answers(server.address, server_password(zones)) else None
+            return services.work(settings, zones, server, client)
 
 
 def watch(settings: Settings, zones: Zones, service: Service, volume: Path | None) -> int:

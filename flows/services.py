@@ -9,8 +9,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from flows.registered import automate, deploy, deployed, deployed_already, deployed_from, deployed_path, pool, retire
 from tasks.errors import ServiceFailed, SettingsError
@@ -20,24 +23,31 @@ from tasks.operations.services import (
     PASSWORD,
     POOL,
     SERVER_SETTINGS,
+    Service,
+    address_of,
+    answering,
     answers,
+    free_port,
+    is_loopback,
+    log_path,
     password_path,
+    recorded,
+    require_private,
+    running,
     server_guard,
     server_password,
+    start,
+    stop,
+    wait_until,
 )
 from tasks.secrets import find_secret
 from tasks.settings import PROJECT, Settings, load_settings
-from tasks.storage.files import UTF_8
+from tasks.storage.files import UTF_8, write_json
+from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
-    import pandas as pd
-    from prefect import State
     from prefect.client.orchestration import SyncPrefectClient
-
-    from tasks.operations.services import Service
 
 RUNS_AT_ONCE = 3  # of one worker: a run takes up to 2 GB and a core
 SERVER_WITHIN_S = 180  # 12 s on a fresh database; a busy machine takes its time
@@ -47,10 +57,6 @@ SCHEDULED_WITHIN_S = 90  # 10 s where the processor is free
 
 def up(host: str, port: int) -> None:
     """Server, pool, deployments, automations and worker; what runs already is left alone. Ends when all answer."""
-    from tasks.operations.services import require_private
-    from tasks.storage.files import write_json
-    from tasks.storage.locks import exclusive
-
     settings = load_settings()
     require_private(host, find_secret(PASSWORD))
     require_plain_name(PROJECT)
@@ -80,17 +86,6 @@ def require_plain_name(project: Path) -> None:
 
 def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
     """The server, running: the one there is, or a new one on the port it had, the one asked for, or a free one."""
-    from tasks.operations.services import (
-        address_of,
-        free_port,
-        is_loopback,
-        log_path,
-        recorded,
-        start,
-        stop,
-        wait_until,
-    )
-
     before = recorded(zones, "server")
     password = server_password(zones)
     if before and before.host == host and before.alive and answers(before.address, password):
@@ -132,8 +127,6 @@ def server_environment(settings: Settings, address: str, shown: str) -> dict[str
 
 def ui(port: int) -> int:
     """Prefect's server and UI in this terminal, until Ctrl-C."""
-    from tasks.operations.services import address_of, free_port
-
     host = "127.0.0.1"
     settings, chosen = load_settings(), free_port(host, port)
     address = address_of(host, chosen)
@@ -168,7 +161,12 @@ def environment_of(settings: Settings, address: str) -> dict[str, str]:
 
 @contextmanager
 def client_of(server: Service, zones: Zones) -> Iterator[SyncPrefectClient]:
-    """A client of the home's server."""
+    """A client of the home's server.
+
+    Raises:
+        ServiceFailed: the server went away meanwhile.
+    """
+    import httpx
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
@@ -176,18 +174,20 @@ def client_of(server: Service, zones: Zones) -> Iterator[SyncPrefectClient]:
         PREFECT_API_URL: f"{server.address}/api",
         PREFECT_API_AUTH_STRING: server_password(zones),
     }
-    with temporary_settings(updates), get_client(sync_client=True) as client:
-        yield client
+    try:
+        with temporary_settings(updates), get_client(sync_client=True) as client:
+            yield client
+    except httpx.TransportError as error:
+        gone = f"the server is gone ({type(error).__name__}); `make up`, and look there for what ran"
+        raise ServiceFailed(gone) from None
 
 
-def work(settings: Settings, zones: Zones, server: Service, client: SyncPrefectClient) -> None:
+def work(settings: Settings, zones: Zones, server: Service, client: SyncPrefectClient) -> Service:
     """A worker on the pool, online: the one there is, or a new one."""
-    from tasks.operations.services import log_path, running, start, stop, wait_until
-
     worker = running(zones, "worker")
     if worker and worker.address == server.address and online(client):
         print("worker: up already")
-        return
+        return worker
     stop(zones, "worker")
     worker = start(
         zones,
@@ -200,6 +200,7 @@ def work(settings: Settings, zones: Zones, server: Service, client: SyncPrefectC
     if not wait_until(lambda: online(client) or not worker.alive, within_s=WORKER_WITHIN_S) or not worker.alive:
         raise ServiceFailed(f"the worker did not come up; its last words are in {log_path(zones, 'worker')}")
     print(f"worker: started, on the pool {POOL}")
+    return worker
 
 
 def worker_command() -> list[str]:
@@ -215,11 +216,8 @@ def worker_name() -> str:
 
 def online(client: SyncPrefectClient) -> bool:
     """Whether the server has heard from the worker of this machine lately."""
-    answer = client.request(
-        "POST", "/work_pools/{work_pool_name}/workers/filter", path_params={"work_pool_name": POOL}, json={}
-    )
-    answer.raise_for_status()
-    return any(one["name"] == worker_name() and one["status"] == "ONLINE" for one in answer.json())
+    held = client.read_workers_for_work_pool(POOL, offset=0)
+    return any(one.name == worker_name() and one.status == "ONLINE" for one in held)
 
 
 def password_hint(zones: Zones) -> str:
@@ -235,7 +233,8 @@ def tell(client: SyncPrefectClient, server: Service, zones: Zones) -> None:
     from rich.table import Table
 
     found = deployed(client)
-    wait_for_schedules(client, found)
+    # the scheduler looks at new deployments every few seconds
+    wait_until(lambda: len(next_runs(client, found)) == len(found), within_s=SCHEDULED_WITHIN_S, every_s=1)
     table = Table("deployment", "cron", "time zone", "next run")
     due = next_runs(client, found)
     for name in [*sorted(due, key=lambda name: due[name]), *sorted(set(found) - set(due))]:
@@ -247,36 +246,21 @@ def tell(client: SyncPrefectClient, server: Service, zones: Zones) -> None:
     print(password_hint(zones))
 
 
-def wait_for_schedules(client: SyncPrefectClient, found: dict[str, Any]) -> None:
-    """The scheduler looks at new deployments every few seconds."""
-    from tasks.operations.services import wait_until
-
-    wait_until(lambda: len(next_runs(client, found)) == len(found), within_s=SCHEDULED_WITHIN_S, every_s=1)
-
-
-def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, pd.Timestamp]:
+def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, datetime]:
     """When each deployment runs next, in its own time zone; those without a scheduled run are left out."""
-    answer = client.request(
-        "POST", "/deployments/get_scheduled_flow_runs", json={"deployment_ids": [str(one.id) for one in found.values()]}
-    )
-    answer.raise_for_status()
-    import pandas as pd
-
-    starts: dict[str, list[pd.Timestamp]] = {}
-    for run in answer.json():
-        starts.setdefault(run["deployment_id"], []).append(pd.Timestamp(run["next_scheduled_start_time"]))
+    starts: dict[UUID, list[datetime]] = {}
+    for run in client.get_scheduled_flow_runs_for_deployments([one.id for one in found.values()]):
+        if run.deployment_id and run.next_scheduled_start_time:
+            starts.setdefault(run.deployment_id, []).append(run.next_scheduled_start_time)
     return {
-        name: min(starts[str(one.id)]).tz_convert(one.schedules[0].schedule.timezone)
+        name: min(starts[one.id]).astimezone(ZoneInfo(one.schedules[0].schedule.timezone))
         for name, one in found.items()
-        if starts.get(str(one.id))
+        if one.id in starts
     }
 
 
 def down() -> None:
     """End worker and server, and all they started. What runs is ended too, and healed by the next run."""
-    from tasks.operations.services import stop
-    from tasks.storage.locks import exclusive
-
     zones = Zones(load_settings().home)
     with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
         for name in ("worker", "server"):
@@ -300,12 +284,9 @@ def server_up(zones: Zones) -> Service:
     Raises:
         ServiceFailed: it is not up.
     """
-    from tasks.operations.services import running
-
-    server = running(zones, "server")
-    if server is None or not answers(server.address, server_password(zones)):
-        raise ServiceFailed("the server of this home is not up: `make up`")
-    return server
+    if server := answering(zones):
+        return server
+    raise ServiceFailed("the server of this home is not up: `make up`")
 
 
 def worker() -> int:
@@ -329,7 +310,7 @@ def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
         print(f"{name}: run {run.name} asked for", flush=True)
         asked, seen = time.monotonic(), ""
-        while not (state := state_of(client, run.id)) or not state.is_final():
+        while not (state := client.read_flow_run(run.id).state) or not state.is_final():
             if state and state.name and state.name != seen:
                 seen = state.name
                 print(f"{time.monotonic() - asked:6.1f} s  {seen}", flush=True)
@@ -338,22 +319,6 @@ def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
             time.sleep(0.5)
         print(f"{time.monotonic() - asked:6.1f} s  {state.name}: {state.message}")
         return int(not state.is_completed())
-
-
-def state_of(client: SyncPrefectClient, run: UUID) -> State[Any] | None:
-    """What a run is doing.
-
-    Raises:
-        ServiceFailed: the server went away meanwhile.
-    """
-    import httpx
-
-    try:
-        return client.read_flow_run(run).state
-    except httpx.TransportError as error:
-        raise ServiceFailed(
-            f"the server is gone ({type(error).__name__}); `make up`, and look for the run there"
-        ) from None
 
 
 def resolved_origin(origin: str) -> str:

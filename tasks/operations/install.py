@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tasks.errors import ServiceFailed, SettingsError
 from tasks.operations import launchd, systemd
-from tasks.operations.services import PASSWORD, answers, require_private, running, server_password, wait_until
+from tasks.operations.services import PASSWORD, answering, require_private, wait_until
 from tasks.operations.units import SERVICES, Unit, units
 from tasks.operations.volume import require_volume, volume_of
 from tasks.secrets import end_of, find_secret
@@ -132,12 +132,7 @@ def await_server(zones: Zones) -> None:
     Raises:
         ServiceFailed: it does not.
     """
-
-    def there() -> bool:
-        server = running(zones, "server")
-        return server is not None and answers(server.address, server_password(zones))
-
-    if not wait_until(there, within_s=ANSWERS_WITHIN_S, every_s=1):
+    if not wait_until(lambda: answering(zones) is not None, within_s=ANSWERS_WITHIN_S, every_s=1):
         raise ServiceFailed(
             f"the server does not answer after {ANSWERS_WITHIN_S} s; see {Path.home() / MAC_LOGS} or "
             f"`journalctl --user -u {systemd.unit_name('server')}`, and {zones.home / 'logs'}"

@@ -259,6 +259,12 @@ def answers(address: str, password: str) -> bool:
     return answer.status_code == 200
 
 
+def answering(zones: Zones) -> Service | None:
+    """The server of this home, if it runs and answers."""
+    server = running(zones, "server")
+    return server if server and answers(server.address, server_password(zones)) else None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches the address."""
     try:
