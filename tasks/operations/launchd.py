@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plistlib
 from pathlib import Path
+from xml.parsers.expat import ExpatError
 from xml.sax.saxutils import escape
 
 from tasks.operations.units import LAUNCHERS, Unit, filled
@@ -31,7 +32,7 @@ def is_ours(path: Path) -> bool:
     """Whether a file is an agent that we wrote."""
     try:
         content = plistlib.loads(path.read_bytes())
-    except (plistlib.InvalidFileException, ValueError, OSError):
+    except (plistlib.InvalidFileException, ExpatError, ValueError, OSError):
         return False
     words = tuple(content.get("ProgramArguments", ())[1:]) if isinstance(content, dict) else ()
     return any(words[: len(one)] == one for one in LAUNCHERS)

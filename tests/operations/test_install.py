@@ -122,6 +122,13 @@ def test_what_an_earlier_version_installed_is_ours(person: Path) -> None:
             assert is_ours(path), earlier
 
 
+@pytest.mark.parametrize("content", [b"", b"<?xml version='1.0'?><plist version='1.0'><dict>", b"\xff", b"bplist00"])
+def test_a_damaged_file_is_not_ours(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cbi.server.plist"
+    path.write_bytes(content)
+    assert not launchd.is_ours(path) and not systemd.is_ours(path)
+
+
 def test_a_file_of_our_name_that_is_not_ours_is_neither_replaced_nor_taken_away(person: Path) -> None:
     for system, path in (
         ("mac", launchd.plist_path(person, "server")),
