@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
 
 from evidence import accuracy, daily, features, growth, imports, ingest, neural, panel, staging, warehouse
+from evidence.command_line import command, exit_status
 from evidence.inputs import Inputs
-from evidence.machine import this_machine
-from evidence.measurement import BenchError, Measurement, Table
-from evidence.report import HEADINGS, render, row
-from tasks.errors import CbiError
+from evidence.machine import stamp
+from evidence.measurement import HEADINGS, Measurement, Table
+from evidence.page import facts, page, table
 from tasks.settings import PROJECT
 from tasks.storage.files import write_bytes
 
@@ -29,28 +28,36 @@ MEASURES: dict[str, Callable[[Inputs], Sequence[Measurement | Table]]] = {
     "accuracy": accuracy.measure,
     "neural": neural.measure,
 }
+HOW_TO_READ = (
+    "The ratio is the product's figure over the peer's, both taken in the same run on the same machine: below 1 the "
+    "product is faster or smaller. Figures in seconds depend on the machine and on what else it is doing (see the "
+    "load); ratios hardly do. A limit is for 2 cores. Nothing here is a test: a limit that is not met is written "
+    "down. What each peer does, and what is asserted equal, is said in the docstrings of `evidence/`."
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line. A limit that is not met is a warning, never a failure."""
-    parser = argparse.ArgumentParser(prog="python -m evidence", description=__doc__)
+    parser = command("evidence", __doc__, "", "panel    # one measure")
     parser.add_argument("name", nargs="?", choices=MEASURES, help="one measure; without it, all and the report")
     given = parser.parse_args(arguments)
-    machine, start = this_machine(), time.perf_counter()
+    return exit_status(lambda: take(given.name))
+
+
+def take(name: str | None) -> int:
+    """Take one measure, or all of them and write the report."""
+    before, start = stamp("make bench"), time.perf_counter()
     results: list[Measurement | Table] = []
-    try:
-        with Inputs() as inputs:
-            if given.name != "imports":
-                assert inputs.archive
-            for name in [given.name] if given.name else MEASURES:
-                taken = MEASURES[name](inputs)
-                results += taken
-                show(taken)
-    except (BenchError, CbiError) as error:
-        print(f"evidence: {error}", file=sys.stderr)
-        return 1
-    if not given.name:
-        write_bytes(REPORT, render(machine, results, took_s=time.perf_counter() - start).encode())
+    with Inputs() as inputs:
+        if name != "imports":
+            assert inputs.archive
+        for one in [name] if name else MEASURES:
+            measured = MEASURES[one](inputs)
+            results += measured
+            for result in measured:
+                print(shown(result), flush=True)
+    if not name:
+        write_bytes(REPORT, render(before, results, took_s=time.perf_counter() - start).encode())
         print(f"\nwritten: {REPORT.relative_to(PROJECT)}")
     for result in results:
         if isinstance(result, Measurement) and result.met is False:
@@ -58,15 +65,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def show(results: Sequence[Measurement | Table]) -> None:
-    """Print what was measured, as the report has it."""
-    for result in results:
-        if isinstance(result, Table):
-            print(f"{result.title}\n{result.frame.to_string(index=False)}\n{result.note}", flush=True)
-            continue
-        cells = dict(zip(HEADINGS, row(result), strict=True))
-        said = "; ".join(f"{name} {cells[name]}" for name in HEADINGS[1:] if cells[name])
-        print(f"{result.name}: {said}" + (f"\n  {result.note}" if result.note else ""), flush=True)
+def shown(result: Measurement | Table) -> str:
+    """A result as the terminal shows it."""
+    if isinstance(result, Table):
+        return result.section
+    named = [f"{head} {cell}" for head, cell in zip(HEADINGS[1:], result.cells[1:], strict=True) if cell]
+    return f"{result.name}: {'; '.join(named)}\n  {result.note}"
+
+
+def render(stamp: str, results: Sequence[Measurement | Table], *, took_s: float) -> str:
+    """The whole page."""
+    measured = [result for result in results if isinstance(result, Measurement)]
+    return page(
+        "Benchmarks",
+        stamp,
+        f"The load was read before the run, which took {took_s:.0f} s.",
+        table(HEADINGS, [measurement.cells for measurement in measured]),
+        f"## How to read it\n\n{HOW_TO_READ}",
+        facts({measurement.name: measurement.note for measurement in measured if measurement.note}),
+        *(result.section for result in results if isinstance(result, Table)),
+    )
 
 
 if __name__ == "__main__":

@@ -29,15 +29,15 @@ NOTE = (
 
 def measure(inputs: Inputs) -> list[Table]:
     assert inputs.first_run
-    zones, levels = Zones(inputs.home), tuple(inputs.horizons.quantiles)
+    zones, levels = Zones(inputs.home), tuple(inputs.run.horizons.quantiles)
     board = DuckDbWarehouse(zones).query("SELECT * FROM performance.leaderboard")
     labels = read_parquet(zones.labels / "labels.parquet")
     lines = []
-    for name in inputs.horizons.horizons:
+    for name in inputs.run.horizons.horizons:
         entries = board[board["horizon"] == name].sort_values("pinball_log_return").to_dict("records")
         forecasts = [_scored(zones, str(entry["model_version"])) for entry in entries]
         origins = forecasts[0]
-        naive, held = _measured(historical_quantiles(labels, origins, inputs.horizons, name), levels)
+        naive, held = _measured(historical_quantiles(labels, origins, inputs.run.horizons, name), levels)
         span = f"{len(origins)}, {origins['date'].min():%Y-%m-%d} to {origins['date'].max():%Y-%m-%d}"
         for entry, oof in zip(entries, forecasts, strict=True):
             assert oof["date"].tolist() == origins["date"].tolist(), f"{entry['model_version']}: other origins"

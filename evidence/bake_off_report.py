@@ -9,17 +9,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from evidence.bake_off_findings import aspiration_table, findings, leaderboard_table, skill_table, slice_table, table
-from evidence.machine import commit
-from tasks.command_line import command
-from tasks.errors import CbiError, ManifestMismatch, ModelStoreError, TrainingFailed
+from evidence.bake_off_tables import (
+    Row,
+    aspiration_table,
+    by_horizon,
+    cell,
+    interval,
+    leaderboard_table,
+    skill_table,
+    slice_table,
+    summary_table,
+)
+from evidence.command_line import command, exit_status
+from evidence.inputs import last_run
+from evidence.machine import stamp, training_files
+from evidence.page import facts, table, write_page
+from tasks.errors import ManifestMismatch, ModelStoreError, TrainingFailed
 from tasks.evaluation.calibration import static_and_adaptive
 from tasks.evaluation.comparison import NAIVE, by_regime, by_year, leaderboard, sliced
 from tasks.evaluation.promotion import Audit, refusal, unmet_gates, verdict
@@ -36,9 +47,9 @@ from tasks.reporting.evaluation_charts import (
     leaderboard_figure,
     reliability_figure,
 )
-from tasks.run import RunContext, open_run
-from tasks.settings import PROJECT, load_settings
-from tasks.storage.files import read_json, read_parquet, write_bytes
+from tasks.run import RunContext
+from tasks.settings import PROJECT
+from tasks.storage.files import read_parquet
 from tasks.storage.zones import Zones
 from tasks.training.blending import REGIMES, ensemble
 from tasks.training.importance import ablation, grouped_permutation
@@ -170,8 +181,8 @@ def importances(run: RunContext, models: Models) -> tuple[pd.DataFrame, pd.DataF
         problem = Problem(horizon, entry.sessions, tuple(run.horizons.quantiles))
         for family in EXPLAINED:
             columns = models.columns(family, run.features, surface)
-            told = grouped_permutation(forecaster(family), problem, held, columns, groups, plan)
-            found.append(told.assign(horizon=horizon, family=family))
+            permuted = grouped_permutation(forecaster(family), problem, held, columns, groups, plan)
+            found.append(permuted.assign(horizon=horizon, family=family))
         columns = models.columns(ABLATED, run.features, surface)
         left = ablation(forecaster(ABLATED), problem, held, columns, own, plan, kept=NO_DRIVER)
         without.append(left.assign(horizon=horizon, family=ABLATED))
@@ -196,91 +207,83 @@ def write_report(
     permuted, without = importances(run, models)
     if len(permuted):
         group_importance_figure(images / "group_importance.png", permuted)
-    promotes = not models.budgets[budget].last_test_years
-    lines = _head(bake_off, run, budget)
-    lines += ["## In plain words", "", *(f"- {told}" for told in findings(board, gates.aspirations, promotes=promotes))]
-    lines += ["", *_leaderboards(bake_off, run, gates, promotes=promotes)]
-    lines += ["## Aspirations", "", *aspiration_table(board, gates.aspirations)]
-    lines += _shared(bake_off, run, gates)
-    lines += _slices(bake_off, run, gates)
-    lines += _calibration(bake_off, run)
-    lines += _groups(permuted, without)
-    lines += ["## Families", "", *table(["family", "what it is"], [[f, e.title] for f, e in models.families.items()])]
-    lines += [f"`{ENSEMBLE}` averages the quantiles of {', '.join(models.ensemble)}.", ""]
-    return write_bytes(into / REPORT, "\n".join(lines).encode())
+    return write_page(
+        into / REPORT,
+        "The bake-off",
+        *_head(bake_off, run, promotes=not models.budgets[budget].last_test_years),
+        "## Summary",
+        "Skill is in percent of the better naive's pinball loss, with its 90% interval. "
+        "docs/decisions/0010-scale-and-ensemble.md has what was tried and left.",
+        summary_table(board),
+        *_leaderboards(bake_off, run, gates),
+        "## Aspirations",
+        aspiration_table(board, gates.aspirations),
+        *_shared(bake_off, run, gates),
+        *_slices(bake_off, run, gates),
+        *_calibration(bake_off, run),
+        *_groups(permuted, without),
+        "## Families",
+        table(["family", "what it is"], [[f, e.title] for f, e in models.families.items()]),
+        f"`{ENSEMBLE}` averages the quantiles of {', '.join(models.ensemble)}.",
+    )
 
 
-def _head(bake_off: BakeOff, run: RunContext, budget: str) -> list[str]:
-    one = bake_off.versions[0].metadata
+def _head(bake_off: BakeOff, run: RunContext, *, promotes: bool) -> list[str]:
+    """The stamp and what was run."""
+    one, audit = bake_off.versions[0].metadata, bake_off.audit
     folds = bake_off.board.dropna(subset=["folds"]) if "folds" in bake_off.board else bake_off.board
-    counts = ", ".join(f"{len(part)} with {count:.0f}" for count, part in folds.groupby("folds"))
     snapshots = {h: str(bake_off.version(BASELINE, h).metadata["data_snapshot"]) for h in bake_off.horizons}
-    facts = {
-        "Commit": commit(),
-        "Date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+    known: dict[str, object] = {
         "Session": f"{one['trained_as_of']}; nothing known later is in it",
-        "Data (SHA-256 of the training files)": ", ".join(f"{h} `{digest[:16]}`" for h, digest in snapshots.items()),
-        "Budget and run": f"`{budget}`, run `{one['run']}`, {bake_off.board['family'].nunique()} families with the "
-        f"ensemble, {len(bake_off.horizons)} horizons",
-        "Scored calendar years of a family and horizon": counts,
+        "Budget and run": f"`{one['budget']}`, run `{one['run']}`, {bake_off.board['family'].nunique()} families with "
+        f"the ensemble, {len(bake_off.horizons)} horizons",
+        "The budget may promote": promotes,
+        "Scored calendar years of a family and horizon": ", ".join(
+            f"{len(part)} with {count:.0f}" for count, part in folds.groupby("folds")
+        ),
         "Folds": f"expanding, first test year {run.horizons.walk_forward.first_test_year}, an origin every "
         f"{run.horizons.walk_forward.origin_step_sessions} sessions, purged by the horizon",
-        "Leakage audit": "none" if bake_off.audit is None else _audit(bake_off, run),
+        "Leakage audit passed": "none was made" if audit is None else f"{audit.passed}, as of {audit.as_of}",
+        "Leakage audit is of this data and code": audit is not None
+        and audit.code_version == run.code_version
+        and all(audit.data_snapshots.get(v.horizon) == v.metadata["data_snapshot"] for v in bake_off.versions),
     }
-    return [
-        "# The bake-off (written by `make bake-off-report`: generated, never edited)",
-        "",
-        *(f"- {name}: {value}" for name, value in facts.items()),
-        "",
-    ]
+    return [stamp("make bake-off-report", training_files(str(one["trained_as_of"]), snapshots)), facts(known)]
 
 
-def _audit(bake_off: BakeOff, run: RunContext) -> str:
-    audit = bake_off.audit
-    assert audit is not None
-    same = audit.code_version == run.code_version and all(
-        audit.data_snapshots.get(v.horizon) == v.metadata["data_snapshot"] for v in bake_off.versions
-    )
-    outcome = "passed" if audit.passed else "failed"
-    return f"{outcome}, as of {audit.as_of}, of {'this' if same else 'another'} data and code"
-
-
-def _leaderboards(bake_off: BakeOff, run: RunContext, gates: QualityGates, *, promotes: bool) -> list[str]:
-    lines = [
+def _leaderboards(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str]:
+    parts = [
         "## Leaderboard",
-        "",
         "Out-of-fold forecasts with adaptive bands, as issued. Skill is in pinball loss over the better naive, chosen "
         "with hindsight on the origins of the row; brackets are 90% intervals (moving-block bootstrap). A row is "
         "measured on the origins it has: where these differ (nets run on the last years only), losses are not "
         "comparable between rows, skill only roughly. DM p: one-sided Diebold-Mariano. Sharpe: sign strategy on "
         f"periods that do not overlap, after {gates.trading_cost.round_trip_cents_lb:g} cents/lb a round trip. "
-        "Pinball, CRPS and width in log return, RMSE in cents/lb. In bold: promoted.",
-        "",
+        "Pinball, CRPS and width in log return, RMSE in cents/lb. In bold: promoted. Below each leaderboard stands "
+        "what the other families lack for promotion; one that lacks nothing has a higher pinball loss.",
         f"![Skill over the better naive]({_link('leaderboard.png')})",
-        "",
     ]
     for horizon in bake_off.horizons:
-        part = bake_off.board[bake_off.board["horizon"] == horizon]
-        lines += [f"### {horizon}", "", *leaderboard_table(part)]
-        if promotes:
-            lines += _promotion(bake_off, run, gates, horizon)
-    return lines
+        board = bake_off.board[bake_off.board["horizon"] == horizon]
+        lacks = table(["family", "lacks for promotion"], _unmet(bake_off, run, gates, horizon))
+        parts += [f"### {horizon}", leaderboard_table(board), lacks]
+    return parts
 
 
-def _promotion(bake_off: BakeOff, run: RunContext, gates: QualityGates, horizon: str) -> list[str]:
-    promoted = bake_off.promoted(horizon)
-    lines = [f"Promoted: {promoted}. The others:", ""]
+def _unmet(bake_off: BakeOff, run: RunContext, gates: QualityGates, horizon: str) -> list[tuple[str, str]]:
+    """The families that are not promoted and the gates that they do not meet, in the gates' own words."""
+    rows = []
     for version in bake_off.versions:
-        if version.horizon != horizon or version.family == promoted:
+        if version.horizon != horizon or version.family in (bake_off.promoted(horizon), BASELINE):
             continue
-        reasons = list(unmet_gates(version.metrics, gates.promotion)) if version.family != BASELINE else []
+        reasons = list(unmet_gates(version.metrics, gates.promotion))
         if refusal(version, gates.promotion, bake_off.audit, code_version=run.code_version):
             reasons.append(
                 f"its direction hit rate is above {gates.promotion.max_direction_hit_rate_pct:g}% and no passing "
                 f"leakage audit is of this data and code"
             )
-        lines.append(f"- {version.family}: {'; '.join(reasons) or f'its pinball loss is not below that of {promoted}'}")
-    return [*lines, ""]
+        rows.append((version.family, "; ".join(reasons) or "nothing"))
+    return rows
 
 
 def _shared(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str]:
@@ -289,18 +292,16 @@ def _shared(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str
         shared = shared_origins(oofs)
         if len({len(_scored(oof)) for oof in oofs.values()}) > 1 and shared and len(next(iter(shared.values()))):
             boards[horizon] = leaderboard(shared, tuple(run.horizons.quantiles), **_measured_as(run, gates, horizon))
-    if not boards:
-        return []
-    spans = ", ".join(
-        f"{h} {board['origins'].iloc[0]} origins, {board['first_origin'].iloc[0]} to {board['last_origin'].iloc[0]}"
+    spans = [
+        (h, board["origins"].iloc[0], board["first_origin"].iloc[0], board["last_origin"].iloc[0])
         for h, board in boards.items()
-    )
+    ]
     return [
         "## On the origins that every family has",
-        "",
-        f"Skill % over the better naive of these origins with its 90% interval, and what the 80% band held: {spans}.",
-        "",
-        *skill_table(boards, list(boards)),
+        "Skill % over the better naive of these origins with its 90% interval, and what the 80% band held. Only "
+        "horizons at which the families' origins differ.",
+        table(["horizon", "origins", "first", "last"], spans),
+        skill_table(boards, list(boards)),
     ]
 
 
@@ -321,119 +322,86 @@ def _slices(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str
             by[name].append(found[found["family"].isin(close)].assign(horizon=horizon))
         years = {family: by_year(oof).where(oof["date"].dt.year == final) for family, oof in oofs.items()}
         last[horizon] = sliced(oofs, years, levels, **how)
-    lines = [
+    parts = [
         "## By regime and by year",
-        "",
         "Skill % with its 90% interval where there are enough origins for one, and what the 80% band held. The naive "
         "is the one that was better over the whole. An origin belongs to the year and regime it lies in, not to that "
-        "of its outcome.",
-        "",
+        "of its outcome. The promoted family of each horizon is in the summary.",
     ]
-    told = {h: bake_off.promoted(h) for h in bake_off.horizons}
+    families: dict[str, dict[str, str | None]] = {
+        "The ensemble": {h: bake_off.shown(h) for h in bake_off.horizons},
+        "What is promoted": {h: bake_off.promoted(h) for h in bake_off.horizons},
+    }
     for name, frames in by.items():
         frame = pd.concat(frames, ignore_index=True)
-        lines += [f"### The ensemble by {name}", ""]
-        lines += slice_table(_family(frame, {h: bake_off.shown(h) for h in told}), bake_off.horizons, name=name)
-        if any(told.values()):
-            lines += [f"### What is promoted ({', '.join(f'{h} {f}' for h, f in told.items())}) by {name}", ""]
-            lines += slice_table(_family(frame, told), bake_off.horizons, name=name)
-    lines += [
-        f"## The final calendar year, {final}",
-        "",
-        *_final_year(bake_off, last, final),
-    ]
-    return lines
-
-
-def _final_year(bake_off: BakeOff, last: Mapping[str, pd.DataFrame], final: int) -> list[str]:
-    if not any(len(board) for board in last.values()):
-        return [f"No family has a scored origin in {final} whose outcome is known.", ""]
-    counted = ", ".join(f"{h} {int(board['origins'].max()) if len(board) else 0}" for h, board in last.items())
+        for what, chosen in families.items():
+            own = frame[frame["family"] == frame["horizon"].map(chosen)]
+            parts += [f"### {what} by {name}", slice_table(own, bake_off.horizons, name=name)]
+    counts = [(h, int(board["origins"].max()) if len(board) else 0) for h, board in last.items()]
     return [
+        *parts,
+        f"## The final calendar year, {final}",
         f"This is the one look at {final} by itself: nothing was chosen on it. It is in the leaderboard above too, as "
-        f"every scored year is. Columns as above; origins end where outcomes are not yet known: {counted}.",
-        "",
-        *skill_table(last, bake_off.horizons),
+        "every scored year is. Columns as above; origins end where outcomes are not yet known.",
+        table(["horizon", "origins"], counts),
+        skill_table(last, bake_off.horizons),
     ]
 
 
 def _calibration(bake_off: BakeOff, run: RunContext) -> list[str]:
     frames = [calibrations(bake_off, run, bake_off.shown(h), h) for h in bake_off.oofs if bake_off.oofs[h]]
     rows = [
-        [
-            str(row["horizon"]),
-            str(row["calibration"]),
+        (
+            row["horizon"],
+            row["calibration"],
             f"{row['origins']:.0f}",
-            *("none" if not row["origins"] else f"{row[f'coverage_{band}']:.1%}" for band in (50, 80, 90)),
-            "none" if not row["origins"] else f"{row['pinball_log_return']:.5f}",
-        ]
+            *(cell(row, f"coverage_{band}", "{:.1%}") if row["origins"] else "none" for band in (50, 80, 90)),
+            cell(row, "pinball_log_return", "{:.5f}") if row["origins"] else "none",
+        )
         for row in pd.concat(frames).to_dict("records")
     ]
     return [
         "## Calibration",
-        "",
         f"![Reliability]({_link('reliability.png')})",
-        "",
         f"![Forecast and outcome]({_link('forecast_and_outcome.png')})",
-        "",
         f"Both figures are of `{'`, `'.join(sorted({bake_off.shown(h) for h in bake_off.horizons}))}`, as issued. Over "
         f"the break of {BREAK[0][:4]} to {BREAK[1][:4]}, its quantiles averaged from uncalibrated members, the same "
         "with static and with adaptive calibration, and as issued (members and average with adaptive bands):",
-        "",
-        *table(["horizon", "calibration", "origins", "50% held", "80% held", "90% held", "pinball"], rows),
+        table(["horizon", "calibration", "origins", "50% held", "80% held", "90% held", "pinball"], rows),
     ]
 
 
 def _groups(permuted: pd.DataFrame, without: pd.DataFrame) -> list[str]:
-    lines = ["## Which groups of features earn their place", ""]
-    if permuted.empty:
-        return [*lines, "No fold before the final year could be fitted.", ""]
-    horizons = list(dict.fromkeys(permuted["horizon"]))
-    lines += [
+    parts = [
+        "## Which groups of features earn their place",
         "Increase of pinball loss in percent when a group's values are those of other days of the fold's training "
         "window (blocks of 21 sessions, five draws): mean of the folds ± their standard deviation, and in how many "
         "folds it was above zero. Folds before the final year only.",
-        "",
         f"![Importance of groups]({_link('group_importance.png')})",
-        "",
     ]
-    for family in dict.fromkeys(permuted["family"]):
-        part = permuted[permuted["family"] == family]
-        held = {(row["group"], row["horizon"]): row for row in part.to_dict("records")}
+    horizons = list(dict.fromkeys(permuted["horizon"]))
+    for family, part in permuted.groupby("family", sort=False):
         order = part.groupby("group")["increase_pct"].mean().sort_values(ascending=False).index
-        rows = []
-        for group in order:
-            cells = [held.get((group, h)) for h in horizons]
-            features = next(cell["features"] for cell in cells if cell is not None)
-            rows.append([str(group), f"{features}", *("none" if cell is None else _effect(cell) for cell in cells)])
-        lines += [f"### {family}", "", *table(["group", "features", *horizons], rows)]
-    lines += [
+        counts = part.drop_duplicates("group").set_index("group")["features"]
+        rows = by_horizon(part, "group", order, horizons, _effect)
+        rows = [[group, str(counts[group]), *cells] for group, *cells in rows]
+        parts += [f"### {family}", table(["group", "features", *horizons], rows)]
+    groups = dict.fromkeys(without.get("group", ()))
+    return [
+        *parts,
         f"### {ABLATED} without a group",
-        "",
         "Skill % of the whole over itself refitted without the group, with its 90% interval; above zero the group "
         "earns its place. What the scale is made of stays in.",
-        "",
+        table(
+            ["group", *horizons],
+            by_horizon(without, "group", groups, horizons, lambda row: interval(row, "skill_pct", "{:+.2f}")),
+        ),
     ]
-    ablated = {(row["group"], row["horizon"]): row for row in without.to_dict("records")}
-    rows = [
-        [str(group), *("none" if (group, h) not in ablated else _skill(ablated[group, h]) for h in horizons)]
-        for group in dict.fromkeys(without.get("group", pd.Series(dtype="str")))
-    ]
-    return [*lines, *table(["group", *horizons], rows)]
 
 
-def _effect(row: Mapping[Any, Any]) -> str:
-    spread = "" if pd.isna(row["spread_pct"]) else f" ± {row['spread_pct']:.2f}"
-    return f"{row['increase_pct']:+.2f}{spread}, {row['folds_above_zero']:.0f} of {row['folds']:.0f}"
-
-
-def _skill(row: Mapping[Any, Any]) -> str:
-    bounds = "" if pd.isna(row["skill_pct_low"]) else f" ({row['skill_pct_low']:+.2f} to {row['skill_pct_high']:+.2f})"
-    return f"{row['skill_pct']:+.2f}{bounds}"
-
-
-def _family(slices: pd.DataFrame, families: Mapping[str, str | None]) -> pd.DataFrame:
-    return slices[slices["family"] == slices["horizon"].map(families)]
+def _effect(row: Row) -> str:
+    folds = f"{row['folds_above_zero']:.0f} of {row['folds']:.0f}"
+    return f"{row['increase_pct']:+.2f} ± {cell(row, 'spread_pct', '{:.2f}')}, {folds}"
 
 
 def _scored(oof: pd.DataFrame) -> pd.DataFrame:
@@ -458,21 +426,17 @@ def main() -> int:
     parser.add_argument("--budget", default="full", help="a budget of registry/models.yaml")
     parser.add_argument("--into", type=Path, default=PROJECT, help="folder under which docs/ is written")
     given = parser.parse_args()
-    try:
-        settings = load_settings()
-        held = read_json(Zones(settings.home).exports / "manifest.json")
-        if held is None:
-            raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
-        run = open_run(settings, origin="live", as_of=held["as_of"])
-        models, gates = load_models(settings.registry, run.features), load_quality_gates(settings.registry)
-        if given.budget not in models.budgets:
-            raise ModelStoreError(f"no budget `{given.budget}`; known: {', '.join(models.budgets)}")
-        bake_off = newest_bake_off(run, given.budget, models=models, gates=gates)
-        path = write_report(bake_off, run, models, gates, into=given.into, budget=given.budget)
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    print(f"Report: {path}")
+    return exit_status(lambda: write(given.budget, given.into))
+
+
+def write(budget: str, into: Path) -> int:
+    """Write the report of the newest bake-off of a budget."""
+    run = last_run()
+    models, gates = load_models(run.settings.registry, run.features), load_quality_gates(run.settings.registry)
+    if budget not in models.budgets:
+        raise ModelStoreError(f"no budget `{budget}`; known: {', '.join(models.budgets)}")
+    bake_off = newest_bake_off(run, budget, models=models, gates=gates)
+    print(f"Report: {write_report(bake_off, run, models, gates, into=into, budget=budget)}")
     return 0
 
 

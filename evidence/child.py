@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import json
-import resource
 import statistics
 import sys
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import pandas as pd
 import psutil
 
 from evidence.measurement import MEGABYTE, timed
+from evidence.processes import peak_mb, reset_peak
 from tasks.features.build import build_features
 from tasks.features.rolling import log_return, percentile, rolling_correlation, z_score
 from tasks.panel.join import panel_at, value_columns
@@ -30,7 +30,6 @@ from tasks.settings import load_settings
 DAY = np.timedelta64(86_400_000_000, "us")
 REPEATS, LONG_S = 7, 10
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of glibc's mallopt
-LINUX_RESET, LINUX_STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
 def main(what: str, folder: Path, times: int, series: int) -> dict[str, float]:
@@ -198,24 +197,6 @@ def _repeated(join: Join, columns: dict[str, str], repeat: int) -> Join:
         series, _, field = target.rpartition(".")
         again[column if repeat == 0 else f"{column}{REPEAT}{repeat}"] = f"{_named(series, repeat)}.{field}"
     return join.model_copy(update={"columns": again, "tests": ()})
-
-
-def reset_peak() -> None:
-    """Forget the peak so far. Linux can; elsewhere the peak includes the making of the input."""
-    if LINUX_RESET.exists():
-        LINUX_RESET.write_text("5", encoding="utf-8")
-
-
-def peak_mb() -> float:
-    """The largest resident memory of this process since ``reset_peak``, exact: kept by the kernel.
-
-    Not ``ru_maxrss`` on Linux, which a child inherits from the process that started it.
-    """
-    if LINUX_STATUS.exists():
-        (line,) = [line for line in LINUX_STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1]) / 1024
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / MEGABYTE if sys.platform == "darwin" else used / 1024
 
 
 if __name__ == "__main__":

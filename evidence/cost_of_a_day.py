@@ -7,25 +7,24 @@ rows of as many sessions. Then two live days run against the world of tests/worl
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 
+from evidence.command_line import command
 from evidence.machine import stamp
+from evidence.page import table, write_page
+from evidence.processes import run
 from tasks.calendar import sessions
 from tasks.registry import DataSources, SourceSpec, load_sources
 from tasks.settings import PROJECT, load_settings
-from tasks.storage.files import write_bytes
 from tasks.storage.zones import Zones
 from tests.world.days import Home, instant_of
 from tests.world.dialects import RECORDED, text
@@ -148,22 +147,6 @@ def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
             )
 
 
-def _timed(command: list[str], environment: dict[str, str]) -> dict[str, float]:
-    """Seconds, processor seconds and memory of one command."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        command, env=environment, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return {
-        "seconds": time.monotonic() - started,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "memory_mb": usage.ru_maxrss / 1024,
-        "exit": process.returncode,
-    }
-
-
 def measure(days: int, work: Path, trained: Path, held: Published, sources: DataSources) -> list[dict[str, object]]:
     """What a day, health and audit cost after so many days; the other columns say what there was."""
     shutil.rmtree(work, ignore_errors=True)
@@ -172,73 +155,64 @@ def measure(days: int, work: Path, trained: Path, held: Published, sources: Data
     shutil.copytree(PROJECT / "registry", registry)
     d1, d2 = sessions(last=LAST)[-2:]
     world = World(held, sources, instant_of(d1))
+    rows: list[dict[str, object]] = []
     with served(world) as url:
         point_at(url, registry, world.now)
         live = Home(home, registry, world)
-        first, second = live.live(d1), live.live(d2)
-        environment = live.environment(world.now)
-        found = [
-            {
-                "what": "day that reads all anew",
-                "seconds": first.seconds,
-                "cpu_s": first.cpu_s,
-                "memory_mb": first.memory_mb,
-                "exit": first.code,
-            },
-            {
-                "what": "warm day",
-                "seconds": second.seconds,
-                "cpu_s": second.cpu_s,
-                "memory_mb": second.memory_mb,
-                "exit": second.code,
-            },
-        ]
-        for what, command in (
-            ("health", [sys.executable, "-m", "cli", "health"]),
-            ("audit", [sys.executable, "-m", "cli", "audit"]),
-            ("import prefect", [sys.executable, "-c", "import prefect"]),
+        for what, now, words in (
+            ("day that reads all anew", d1, ["-m", "cli", "daily"]),
+            ("warm day", d2, ["-m", "cli", "daily"]),
+            ("health", d2, ["-m", "cli", "health"]),
+            ("audit", d2, ["-m", "cli", "audit"]),
+            ("import prefect", d2, ["-c", "import prefect"]),
         ):
-            found.append({"what": what, **_timed(command, environment)})
-    return [{"days": days, "payloads": payloads, **row} for row in found]
+            world.now = instant_of(now)
+            python = [sys.executable, *words]
+            done = run(python, environment=live.environment(world.now), sampled=True, check=False)
+            rows.append({"days": days, "payloads": payloads, "what": what, **asdict(done)})
+    return rows
 
 
-def page(rows: list[dict[str, object]]) -> str:
+def write(path: Path, stamp: str, rows: list[dict[str, object]]) -> Path:
     """docs/results/cost_of_a_day.md."""
-    lines = [
-        "# What a day costs after 30, 300 and 1,500 days",
-        "",
-        stamp("make cost-of-a-day"),
-        "",
+    return write_page(
+        path,
+        "What a day costs after 30, 300 and 1,500 days",
+        stamp,
         "What the homes are is described in evidence/cost_of_a_day.py. `cpu s` is the processor time of the command "
-        "and its children: the machine's other work does not count in it.",
-        "",
-        "| what | days before | payloads before | s | cpu s | MB | exit |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for row in sorted(rows, key=lambda row: (str(row["what"]), int(str(row["days"])))):
-        lines.append(
-            f"| {row['what']} | {row['days']:,} | {row['payloads']:,} | {row['seconds']:.1f} | {row['cpu_s']:.1f} | "
-            f"{row['memory_mb']:.0f} | {row['exit']:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+        "and its children: the machine's other work does not count in it. MB is their memory together, sampled.",
+        table(
+            ("what", "days before", "payloads before", "s", "cpu s", "MB", "exit"),
+            [
+                (
+                    row["what"],
+                    f"{row['days']:,}",
+                    f"{row['payloads']:,}",
+                    f"{row['seconds']:.1f}",
+                    f"{row['cpu_s']:.1f}",
+                    f"{row['peak_mb']:.0f}",
+                    row["status"],
+                )
+                for row in sorted(rows, key=lambda row: (str(row["what"]), int(str(row["days"]))))
+            ],
+        ),
+    )
 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m evidence.cost_of_a_day", description=__doc__)
+    parser = command("evidence.cost_of_a_day", __doc__, "", "--days 30")
     parser.add_argument("--days", type=int, nargs="+", default=[30, 300, 1500])
-    parser.add_argument("--work", type=Path, default=None, help="folder of the homes (default: CBI_HOME/cost)")
-    parser.add_argument("--page", type=Path, default=PAGE)
-    given = parser.parse_args()
-    work, sources = given.work or load_settings().home / "cost", load_sources(PROJECT / "registry")
+    given, before = parser.parse_args(), stamp("make cost-of-a-day")
+    work, sources = load_settings().home / "cost", load_sources(PROJECT / "registry")
     archive = unpacked(work)
     trained = trained_home(work, archive, sessions(last="2023-09-01")[-1])
     held = published(Zones(work / "recorded"), archive, sources, RECORDED)
     rows: list[dict[str, object]] = []
     for days in given.days:
         rows += measure(days, work / f"after-{days}", trained, held, sources)
-        write_bytes(given.page, page(rows).encode())
-        print(pd.DataFrame(rows[-5:]).to_string(index=False), flush=True)
+        write(PAGE, before, rows)
+        print(pd.DataFrame(rows[-5:]).drop(columns=["out", "log"]).to_string(index=False), flush=True)
     return 0
 
 

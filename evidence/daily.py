@@ -1,13 +1,14 @@
 """The daily run on the recorded archive, cold (empty home, training included) and warm (the same home again).
 
-Peer of the warm run: the cold one. Both start and stop a Prefect server of their own, which is told apart by the
-log's time stamps. A second run must leave every table and view with the rows it had.
+Peer of the warm run: the cold one. Both start and stop a Prefect server of their own, whose share is read
+from the log's time stamps. A second run must leave every table and view with the rows it had.
 """
 
 from __future__ import annotations
 
 from evidence.inputs import Inputs
-from evidence.measurement import Measurement
+from evidence.measurement import BenchError, Measurement
+from evidence.page import shown
 from evidence.processes import DailyRun
 
 COLD_LIMIT_S, WARM_LIMIT_S, MEMORY_LIMIT_MB = 240, 45, 2048
@@ -16,7 +17,8 @@ COLD_LIMIT_S, WARM_LIMIT_S, MEMORY_LIMIT_MB = 240, 45, 2048
 def measure(inputs: Inputs) -> list[Measurement]:
     code = inputs.code
     cold, warm = inputs.first_run, inputs.second_run
-    edited = "" if inputs.code == code else "the code was edited meanwhile: the warm run had to do some steps again; "
+    if inputs.code != code:
+        raise BenchError("the code was edited during the daily runs, so the warm one was not warm: measure again")
     differing = sorted(
         name
         for name in cold.row_counts.keys() | warm.row_counts.keys()
@@ -33,7 +35,7 @@ def measure(inputs: Inputs) -> list[Measurement]:
             WARM_LIMIT_S,
             peer=f"the cold run, {cold.wall_s:.1f} s",
             ratio=warm.wall_s / cold.wall_s,
-            note=f"{edited}one run; {_server(warm)}",
+            note=f"one run; {_server(warm)}",
         ),
         Measurement(
             "daily run, warm: peak memory",
@@ -49,18 +51,12 @@ def measure(inputs: Inputs) -> list[Measurement]:
             len(differing),
             "",
             0,
-            note=edited
-            + (f"changed: {', '.join(differing)}" if differing else f"{rows:,} rows counted after each run"),
+            note=f"changed: {', '.join(differing) or 'none'}; {rows:,} rows after the warm run",
         ),
     ]
 
 
 def _server(run: DailyRun) -> str:
-    """What of a run was Prefect's server: from asking for it to the flow's start, and from stopping it to the end."""
-    if run.prefect_start_s is None or run.prefect_stop_s is None:
-        return "Prefect's share unknown: no server of its own in the log"
-    taken = run.prefect_start_s + run.prefect_stop_s
-    return (
-        f"of it Prefect's server {taken:.1f} s ({taken / run.wall_s:.0%}): start {run.prefect_start_s:.1f} s, "
-        f"stop {run.prefect_stop_s:.1f} s"
-    )
+    """Prefect's server in a run: from the request for it to the flow's start, and from its stop to the end."""
+    start, stop = shown(run.prefect_start_s, "{:.1f} s"), shown(run.prefect_stop_s, "{:.1f} s")
+    return f"of it the start of Prefect's server {start}, its stop {stop}"

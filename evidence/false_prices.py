@@ -7,7 +7,6 @@ true sessions of the archive come out unconfirmed, and whether the largest true 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -18,18 +17,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from evidence.command_line import command
+from evidence.inputs import stage_archive
 from evidence.machine import stamp
-from evidence.time_machine import fit_champions, forecast_of, gates_passed, opened, stage_archive
+from evidence.page import table, write_page
+from evidence.time_machine import fit_champions, forecasts_of, opened, staged_once
 from tasks.calendar import as_of_instant, sessions
 from tasks.day import day_of
 from tasks.errors import CbiError
 from tasks.gates.confirmation import unconfirmed_closes
 from tasks.model_store.folder import FolderStore
+from tasks.registry import DataSources
 from tasks.run import RunContext, code_version
 from tasks.settings import PROJECT, load_settings
-from tasks.sources.ingest import ingest_source
-from tasks.staging.stage import Staged, stage_source
-from tasks.storage.files import write_bytes
+from tasks.staging.stage import Staged
 from tasks.storage.zones import Zones
 
 PAGE = PROJECT / "docs" / "results" / "false_prices.md"
@@ -124,9 +125,8 @@ def staged_with(run: RunContext, staged: Sequence[Staged], fault: Fault, folder:
     origin = folder / "origin"
     shutil.copytree(run.payloads / "yahoo", origin / "yahoo")
     plant(origin, fault)
-    zones, spec = Zones(folder / "home"), run.sources.sources["yahoo"]
-    ingest_source(zones, "yahoo", spec, origin=origin, as_of=run.as_of.date(), progress=lambda *step: None)
-    yahoo = stage_source(zones, "yahoo", spec, as_of=run.as_of, code="false prices")
+    alone = DataSources(sources={"yahoo": run.sources.sources["yahoo"]})
+    [yahoo] = stage_archive(Zones(folder / "home"), alone, origin, run.as_of)
     return [yahoo if part.source == "yahoo" else part for part in staged]
 
 
@@ -134,22 +134,19 @@ def outcome(run: RunContext, staged: Sequence[Staged], store: FolderStore) -> tu
     """Where the fault was caught, what was published, and what was said."""
     try:
         day = day_of(run, staged)
-        gates_passed(run, day)
-        forecasts = forecast_of(run, day, store)
+        forecasts, _ = forecasts_of(run, day, store)
     except CbiError as error:
         return "staging: the run stops", "nothing; the last good forecast stays", str(error)
-    week = forecasts.set_index("horizon").loc["1w"]
+    week = forecasts.loc["1w"]
     published = f"{week['last_price']:.2f}, 1w {week['point']:.2f}"
     doubt = day.notes.unconfirmed.get("yahoo ZL=F", "")
-    refused = day.quarantine[(day.quarantine["series"] == "ZL=F") & (day.quarantine["observation_date"] == run.as_of)][
-        "rule"
-    ].astype(str)
     if doubt:
         return "confirmation", f"{published}, unconfirmed, degraded", doubt
     if week["degraded"]:
         return "staging", f"{published}, degraded", str(week["degraded_reason"])
-    told = f"refused cells of the day: {', '.join(sorted(set(refused)))}" if len(refused) else ""
-    return "nowhere", published, told
+    of_day = (day.quarantine["series"] == "ZL=F") & (day.quarantine["observation_date"] == run.as_of)
+    refused = sorted(set(day.quarantine.loc[of_day, "rule"].astype(str)))
+    return "nowhere", published, f"refused cells of the day: {', '.join(refused) or 'none'}"
 
 
 def doubtful_sessions(run: RunContext, staged: Sequence[Staged]) -> list[tuple[str, str]]:
@@ -164,26 +161,31 @@ def doubtful_sessions(run: RunContext, staged: Sequence[Staged]) -> list[tuple[s
         at = as_of_instant(day)
         known = held[(held["observation_date"] > since) & (held["available_at"] <= at)]
         cells = refused[(refused["observation_date"] > since) & (refused["available_at"] <= at)]
-        told = unconfirmed_closes(known, cells, run.sources, as_of=day)
-        found += [(f"{day:%Y-%m-%d}", why) for why in told.values()]
+        doubts = unconfirmed_closes(known, cells, run.sources, as_of=day)
+        found += [(f"{day:%Y-%m-%d}", why) for why in doubts.values()]
     return found
 
 
-def extremes(staged: Sequence[Staged]) -> tuple[list[str], list[str]]:
-    """Lines of the page: named extremes, and of each series its hundred largest moves as kept and refused."""
+def named_extremes(staged: Sequence[Staged]) -> list[tuple[str, str, str]]:
+    """Each of EXTREMES and whether its close was kept."""
+    of_source = {part.source: part.observations for part in staged}
+    rows = []
+    for source, series, day in EXTREMES:
+        held = of_source[source]
+        held = held[(held["series"] == series) & (held["observation_date"] == day)]
+        held = held[held["field"].isin(["close", "value"])]
+        rows.append((series, day, f"kept: {held['value'].iloc[-1]:.2f}" if len(held) else "refused"))
+    return rows
+
+
+def largest_moves(staged: Sequence[Staged]) -> list[tuple[object, ...]]:
+    """Of each series its hundred largest moves, as kept and refused."""
     [yahoo] = [part for part in staged if part.source == "yahoo"]
     closes = yahoo.observations[yahoo.observations["field"] == "close"]
-    named = []
-    for source, series, day in EXTREMES:
-        [part] = [staged_part.observations for staged_part in staged if staged_part.source == source]
-        part = part[(part["series"] == series) & (part["observation_date"] == day)]
-        part = part[part["field"].isin(["close", "value"])]
-        kept = f"kept: {part['value'].iloc[-1]:.2f}" if len(part) else "refused"
-        named.append(f"| {series} | {day} | {kept} |")
     refused = yahoo.quarantine[
         (yahoo.quarantine["field"] == "close") & yahoo.quarantine["rule"].isin(["jump", "range"])
     ]
-    moves = []
+    rows: list[tuple[object, ...]] = []
     for series in MOVES_OF:
         good = closes[closes["series"] == series].assign(kept=True)
         bad = refused[refused["series"] == series].assign(kept=False)
@@ -192,57 +194,16 @@ def extremes(staged: Sequence[Staged]) -> tuple[list[str], list[str]]:
         size = path["value"].diff().abs() / path["value"].shift().abs()
         largest = path.loc[size.sort_values().index[-101:].intersection(size.dropna().index)]
         lost = ", ".join(f"{day:%Y-%m-%d}" for day in largest.index[~largest["kept"]])
-        moves.append(f"| {series} | {len(largest)} | {largest['kept'].sum()} | {lost or 'none'} | {size.max():.1%} |")
-    return named, moves
-
-
-def page(rows: list[tuple[str, str, str, str]], doubtful: list[tuple[str, str]], staged: Sequence[Staged]) -> str:
-    """docs/results/false_prices.md."""
-    named, moves = extremes(staged)
-    return "\n".join(
-        [
-            "# False prices, and true extremes",
-            "",
-            stamp("make false-prices"),
-            "",
-            "From the recorded archive. "
-            f"Each fault stands in the payloads of ZL=F of {DAY} (true close {TRUE_CLOSE}); the day is then staged, "
-            "gated and forecast as every day.",
-            "",
-            "| planted | caught by | published | said |",
-            "|---|---|---|---|",
-            *(f"| {' | '.join(' '.join(cell.split()).replace('|', '/') for cell in row)} |" for row in rows),
-            "",
-            f"## True sessions since {FIRST_YEAR} that come out unconfirmed: {len(doubtful)}",
-            "",
-            "They are published, degraded, with the reason. At most 20 are accepted.",
-            "",
-            "| session | why |",
-            "|---|---|",
-            *(f"| {day} | {why} |" for day, why in doubtful),
-            "",
-            "## True extremes",
-            "",
-            "| series | session | close |",
-            "|---|---|---|",
-            *named,
-            "",
-            "| series | largest moves | kept | refused | largest |",
-            "|---|---:|---:|---|---:|",
-            *moves,
-            "",
-        ]
-    )
+        rows.append((series, len(largest), largest["kept"].sum(), lost or "none", f"{size.max():.1%}"))
+    return rows
 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m evidence.false_prices", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--page", type=Path, default=PAGE)
-    given = parser.parse_args()
-    settings = load_settings()
+    command("evidence.false_prices", __doc__, "").parse_args()
+    before, settings = stamp("make false-prices"), load_settings()
     folder = settings.home / "time_machine" / code_version(settings)
-    staged = stage_archive(folder)
+    staged = staged_once(folder)
     run = replace(opened(), as_of=pd.Timestamp(DAY))
     store = FolderStore(folder / "false_prices")
     if not (folder / "false_prices" / "champions.json").exists():
@@ -251,11 +212,33 @@ def main() -> int:
     for number, fault in enumerate(FAULTS, start=1):
         with tempfile.TemporaryDirectory(prefix="cbi-false-") as work:
             rows.append((fault.name, *outcome(run, staged_with(run, staged, fault, Path(work)), store)))
-        print(f"{number} of {len(FAULTS)}: {': '.join(rows[-1][:3])}: {rows[-1][3][:200]}", flush=True)
-    doubtful = doubtful_sessions(run, staged)
-    write_bytes(given.page, page(rows, doubtful, staged).encode())
-    print(f"{len(doubtful)} true sessions come out unconfirmed; wrote {given.page}")
+        print(f"{number} of {len(FAULTS)}: {', '.join(rows[-1][:3])}: {rows[-1][3][:200]}", flush=True)
+    print(f"wrote {write(PAGE, before, rows, doubtful_sessions(run, staged), staged)}")
     return 0
+
+
+def write(
+    path: Path,
+    stamp: str,
+    planted: Sequence[tuple[str, str, str, str]],
+    doubtful: Sequence[tuple[str, str]],
+    staged: Sequence[Staged],
+) -> Path:
+    """docs/results/false_prices.md."""
+    return write_page(
+        path,
+        "False prices, and true extremes",
+        stamp,
+        f"Each fault stands in the payloads of ZL=F of {DAY} (true close {TRUE_CLOSE}); the day is then staged, gated "
+        "and forecast as every day.",
+        table(("planted", "caught by", "published", "said"), planted),
+        f"## True sessions since {FIRST_YEAR} that come out unconfirmed: {len(doubtful)}",
+        "They are published, degraded, with the reason. At most 20 are accepted.",
+        table(("session", "why"), doubtful),
+        "## True extremes",
+        table(("series", "session", "close"), named_extremes(staged)),
+        table(("series", "largest moves", "kept", "refused", "largest"), largest_moves(staged)),
+    )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import polars as pl
 
 from evidence import polars_features
 from evidence.inputs import AS_OF, Inputs
-from evidence.measurement import BenchError, Measurement, repeated, side_by_side, timed
+from evidence.measurement import BenchError, Measurement, in_turns, timed
 from evidence.processes import build_in_child
 from tasks.features import cross_asset, price, volatility
 from tasks.features.build import build_features, one_table
@@ -35,9 +35,9 @@ ONE_RANK = 1 / 630
 
 
 def measure(inputs: Inputs) -> list[Measurement]:
-    panel, registry = inputs.panel, inputs.features
+    panel, registry = inputs.panel, inputs.run.features
     build_features(panel, registry)  # imports TA-Lib
-    own, table = repeated(lambda: build_features(panel, registry), repeats=REPEATS)
+    [(own, table)] = in_turns(lambda: build_features(panel, registry), repeats=REPEATS)
     panel.to_parquet(inputs.folder / "panel.parquet")
     child = build_in_child("features", inputs.folder)
     years = (AS_OF - panel["date"].iloc[0]).days / 365.25
@@ -64,8 +64,8 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 def against_naive(inputs: Inputs, table: pd.DataFrame) -> Measurement:
     """Seven features for every horizon: once by the product, once a horizon by `rolling.apply`."""
-    panel, horizons = inputs.panel, len(inputs.horizons.horizons)
-    own, vectorised = repeated(lambda: product_way(panel), repeats=REPEATS)
+    panel, horizons = inputs.panel, len(inputs.run.horizons.horizons)
+    [(own, vectorised)] = in_turns(lambda: product_way(panel), repeats=REPEATS)
     naive_s, rebuilt = timed(lambda: [naive_way(panel) for _ in range(horizons)])
     for name, column in rebuilt[-1].items():
         np.testing.assert_allclose(column, table[name], rtol=1e-6, atol=1e-7, err_msg=name)
@@ -129,7 +129,7 @@ def everything(panel: pd.DataFrame) -> pd.DataFrame:
 
 
 def _beside_polars(what: str, product: Callable[[], pd.DataFrame], polars: Callable[[], pl.DataFrame]) -> Measurement:
-    own, table, other, peer = side_by_side(product, polars, repeats=POLARS_REPEATS)
+    (own, table), (other, peer) = in_turns(product, polars, repeats=POLARS_REPEATS)
     theirs, lonely = peer.to_pandas().rename(columns=str), 0
     if differing := sorted(set(peer.columns) ^ set(table.columns)):
         raise BenchError(f"polars and the product differ in features: {differing}")

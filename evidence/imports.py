@@ -14,8 +14,8 @@ LIMIT_S, REPEATS = 2.5, 5
 def measure(_: Inputs) -> list[Measurement]:
     for module in ("flows.daily", "prefect"):  # compiles what was never compiled
         import_seconds(module)
-    ours, peer = zip(*[(import_seconds("flows.daily"), import_seconds("prefect")) for _ in range(REPEATS)], strict=True)
-    own, other = statistics.median(ours), statistics.median(peer)
+    turns = [(import_seconds("flows.daily"), import_seconds("prefect")) for _ in range(REPEATS)]
+    own, other = (statistics.median(seconds) for seconds in zip(*turns, strict=True))
     return [
         Measurement(
             "import flows.daily",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -11,32 +12,43 @@ import pandas as pd
 
 from evidence.measurement import BenchError
 from evidence.processes import DailyRun, daily_run
-from tasks.errors import CbiError
+from tasks.errors import CbiError, ManifestMismatch
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
-from tasks.registry import (
-    DataSources,
-    FeatureRegistry,
-    Horizons,
-    JoinSpec,
-    load_derived,
-    load_features,
-    load_horizons,
-    load_join_spec,
-    load_sources,
-)
-from tasks.run import code_version
+from tasks.registry import DataSources
+from tasks.run import RunContext, code_version, open_run
 from tasks.settings import load_settings
-from tasks.sources.archive import silently, unpack
+from tasks.sources.archive import silently
 from tasks.sources.ingest import ingest_source
-from tasks.sources.payloads import Payload, landed
+from tasks.sources.payloads import RECORDED, Payload, landed
 from tasks.staging.documents import documents_known_by
 from tasks.staging.gather import gather
-from tasks.staging.stage import stage_source
+from tasks.staging.stage import Staged, stage_source
+from tasks.storage.files import read_json
 from tasks.storage.zones import Zones
 
 AS_OF = pd.Timestamp("2023-12-29")
 """The last session that the recorded archive holds a ZL bar of."""
+
+
+def stage_archive(zones: Zones, sources: DataSources, origin: Path, as_of: pd.Timestamp) -> Iterator[Staged]:
+    """Land and stage each source from a folder of recorded payloads, one after the other."""
+    for name, spec in sources.sources.items():
+        ingest_source(zones, name, spec, origin=origin, as_of=as_of.date(), progress=silently)
+        yield stage_source(zones, name, spec, as_of=as_of, code="evidence")
+
+
+def last_run() -> RunContext:
+    """The run that left the training files of CBI_HOME.
+
+    Raises:
+        ManifestMismatch: there are none.
+    """
+    settings = load_settings()
+    manifest = read_json(Zones(settings.home).exports / "manifest.json")
+    if manifest is None:
+        raise ManifestMismatch("there are no training files; run `make demo` or `make daily`")
+    return open_run(settings, origin="live", as_of=manifest["as_of"])
 
 
 class Inputs:
@@ -56,60 +68,42 @@ class Inputs:
         self._temporary.cleanup()
 
     @cached_property
-    def archive(self) -> Path:
-        """The recorded payloads, unpacked.
+    def run(self) -> RunContext:
+        """A run on the recorded archive, as of its last session, in a home of its own.
 
         Raises:
             BenchError: there is no archive, or it is not what its manifest says.
         """
+        own = self.settings.model_copy(update={"home": self.folder / "staged"})
         try:
-            return unpack(self.settings.archive, Zones(self.folder / "unpacked"), silently).folder
+            return open_run(own, origin=RECORDED, as_of=f"{AS_OF:%Y-%m-%d}")
         except CbiError as error:
             raise BenchError(f"{error}. Nothing was measured") from None
 
-    @cached_property
-    def sources(self) -> DataSources:
-        """registry/data_sources.yaml."""
-        return load_sources(self.settings.registry)
-
-    @cached_property
-    def joins(self) -> JoinSpec:
-        """registry/join_spec.yaml."""
-        return load_join_spec(self.settings.registry, self.sources)
-
-    @cached_property
-    def features(self) -> FeatureRegistry:
-        """registry/feature_registry.yaml."""
-        return load_features(self.settings.registry, self.sources)
-
-    @cached_property
-    def horizons(self) -> Horizons:
-        """registry/horizons.yaml."""
-        return load_horizons(self.settings.registry)
+    @property
+    def archive(self) -> Path:
+        """The recorded payloads, unpacked."""
+        assert self.run.payloads
+        return self.run.payloads
 
     def land(self, zones: Zones, sources: DataSources) -> list[Payload]:
         """Land the archive's payloads of some sources in a home."""
         for source, spec in sources.sources.items():
-            ingest_source(zones, source, spec, origin=self.archive, as_of=AS_OF.date(), progress=lambda *_: None)
+            ingest_source(zones, source, spec, origin=self.archive, as_of=AS_OF.date(), progress=silently)
         return [payload for source in sources.sources for payload in landed(zones, source)]
 
     @cached_property
     def observations(self) -> pd.DataFrame:
         """Every staged observation of the archive and the derived ones, as the daily run gathers them."""
-        zones = Zones(self.folder / "staged")
-        self.land(zones, self.sources)
-        staged = [
-            stage_source(zones, source, spec, as_of=AS_OF, code="bench")
-            for source, spec in self.sources.sources.items()
-        ]
-        derived = load_derived(self.settings.registry, self.sources)
-        documents = documents_known_by(zones, self.sources, as_of=AS_OF)
-        return with_derived(gather(staged, as_of=AS_OF)[0], derived, as_of=AS_OF, documents=documents)
+        run = self.run
+        staged = list(stage_archive(run.zones, run.sources, self.archive, AS_OF))
+        documents = documents_known_by(run.zones, run.sources, as_of=AS_OF)
+        return with_derived(gather(staged, as_of=AS_OF)[0], run.derived, as_of=AS_OF, documents=documents)
 
     @cached_property
     def panel(self) -> pd.DataFrame:
         """The real panel to the last recorded session."""
-        return build_panel(self.observations, self.joins, as_of=AS_OF)
+        return build_panel(self.observations, self.run.joins, as_of=AS_OF)
 
     @property
     def home(self) -> Path:

@@ -1,24 +1,24 @@
-"""What a measure hands back, and the ways to take a figure."""
+"""What a measure returns, and the ways to time a call."""
 
 from __future__ import annotations
 
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
-import psutil
+
+from evidence.page import frame_table
+from tasks.errors import CbiError
 
 MEGABYTE = 1024 * 1024
-Ours = TypeVar("Ours")
-Theirs = TypeVar("Theirs")
+HEADINGS = ("measure", "figure", "limit", "met?", "peer", "ratio")
+Result = TypeVar("Result")
 
 
-class BenchError(Exception):
+class BenchError(CbiError):
     """A measure cannot be taken; one clear line."""
 
 
@@ -39,6 +39,15 @@ class Measurement:
         """Whether the figure is within its limit; None without one."""
         return None if self.limit is None else self.figure <= self.limit
 
+    @property
+    def cells(self) -> list[str]:
+        """The row of the report, in the order of HEADINGS."""
+        figure, limit = amount(self.figure, self.unit), "none" if self.limit is None else amount(self.limit, self.unit)
+        if self.met is False and figure == limit:
+            figure = f"{self.figure} {self.unit}".strip()  # rounded, it would look like its limit
+        met = {True: "yes", False: "**not met**", None: ""}[self.met]
+        return [self.name, figure, limit, met, self.peer, "" if self.ratio is None else f"{self.ratio:.3g}"]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -48,71 +57,33 @@ class Table:
     frame: pd.DataFrame
     note: str
 
+    @property
+    def section(self) -> str:
+        """The section of the page."""
+        return f"## {self.title}\n\n{frame_table(self.frame)}\n\n{self.note}"
 
-def timed(call: Callable[[], Ours]) -> tuple[float, Ours]:
-    """Seconds of one call, and what it gave."""
+
+def amount(value: float, unit: str) -> str:
+    """A figure with its unit: whole numbers from 100 on, else three digits."""
+    return f"{value:,.0f} {unit}".strip() if abs(value) >= 100 else f"{value:.3g} {unit}".strip()
+
+
+def timed(call: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds of one call, and its result."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
 
 
-def repeated(call: Callable[[], Ours], *, repeats: int) -> tuple[float, Ours]:
-    """Median seconds and the last result of a call."""
-    taken = [timed(call) for _ in range(repeats)]
-    return statistics.median(seconds for seconds, _ in taken), taken[-1][1]
-
-
-def side_by_side(
-    ours: Callable[[], Ours], theirs: Callable[[], Theirs], *, repeats: int
-) -> tuple[float, Ours, float, Theirs]:
-    """Median seconds and the last result of both, taken in turns so that a busy moment meets both."""
-    own, other = [], []
+def in_turns(
+    *calls: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> list[tuple[float, Any]]:
+    """Median seconds and the last result of each call, taken in turns so that a busy moment meets all."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    results: list[Any] = [None] * len(calls)
     for _ in range(repeats):
-        seconds, result = timed(ours)
-        own.append(seconds)
-        seconds, peer_result = timed(theirs)
-        other.append(seconds)
-    return statistics.median(own), result, statistics.median(other), peer_result
-
-
-class PeakMemory:
-    """The largest resident memory of a process and its children while the block runs, by sampling.
-
-    Pages that parent and child share count in both, so the figure is an upper bound.
-    """
-
-    def __init__(self, pid: int | None = None, *, every_s: float = 0.02) -> None:
-        self.megabytes = 0.0
-        self._process = psutil.Process(pid)
-        self._every_s = every_s
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while True:
-            self.megabytes = max(self.megabytes, self._resident() / MEGABYTE)
-            if self._done.wait(self._every_s):
-                return
-
-    def _resident(self) -> int:
-        total = 0
-        try:
-            family = [self._process, *self._process.children(recursive=True)]
-        except psutil.Error:
-            return 0
-        for process in family:
-            try:
-                total += process.memory_info().rss
-            except psutil.Error:  # it ended meanwhile
-                continue
-        return total
+        for place, call in enumerate(calls):
+            start = clock()
+            results[place] = call()
+            seconds[place].append(clock() - start)
+    return [(statistics.median(taken), result) for taken, result in zip(seconds, results, strict=True)]

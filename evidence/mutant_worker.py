@@ -29,7 +29,6 @@ UNCHANGED_S = 5.0  # of those that must pass where nothing is changed
 SLOWEST_S = 40.0  # seconds, unmutated, of the tests that one mutant gets, the quickest first
 PATIENCE_S, PATIENCE = 60.0, 10  # a mutant's limit: so many seconds and so many times its tests' own
 PLAIN = (int, float, str, tuple, dict, frozenset, type(None))
-REMADE = {"documents", "panel", "features", "labels"}  # the archive staged once takes minutes: it stays
 OURS = ("tasks", "tests", "flows", "evidence")
 PREFECT = {"prefect_server", "run_daily", "first_run", "copied_home"}  # tests of flows: another folder's
 
@@ -37,11 +36,10 @@ PREFECT = {"prefect_server", "run_daily", "first_run", "copied_home"}  # tests o
 class Worker:
     """The plugin of a worker's pytest. ``folder``: orders and results; ``first``: it also measures what tests reach."""
 
-    def __init__(self, root: Path, folder: Path, *, first: bool, fixtures: bool) -> None:
-        self.root, self.folder, self.first, self.fixtures = root, folder, first, fixtures
+    def __init__(self, root: Path, folder: Path, *, first: bool) -> None:
+        self.root, self.folder, self.first = root, folder, first
         self.mutants = [
-            Mutant(**{**told, "lines": tuple(told["lines"])})
-            for told in json.loads((folder / "mutants.json").read_text())
+            Mutant(**{**one, "lines": tuple(one["lines"])}) for one in json.loads((folder / "mutants.json").read_text())
         ]
 
     @pytest.hookimpl(tryfirst=True)
@@ -119,9 +117,7 @@ class Worker:
         gc.freeze()
 
     def _try(self, session: pytest.Session, number: int, mutant: Mutant) -> dict[str, Any]:
-        direct, stale = self._chosen(mutant)
-        redone = [name for name in self._touched(mutant) if name in REMADE] if self.fixtures else []
-        chosen = [*direct, *(test for test in stale if redone)]
+        chosen = self._chosen(mutant)
         if not chosen:
             return {"outcome": NOT_REACHED, "tests": 0}
         path = self.root / mutant.path
@@ -133,7 +129,6 @@ class Worker:
 
         def child() -> None:
             _graft_module(mutant.path, changed)
-            _forget(session, redone, self.folder / f"{number}.tmp")
             items = [self.items[test] for test in chosen]
             for place, item in enumerate(items):
                 following = items[place + 1] if place + 1 < len(items) else None
@@ -153,28 +148,19 @@ class Worker:
             return {"outcome": KILLED, "tests": len(chosen), "by": f"the process ended with {over}"}
         if answer.exists():
             return {"outcome": KILLED, "tests": len(chosen), "by": answer.read_text()}
-        return {"outcome": SURVIVED, "tests": len(chosen), "made_before": len(stale)}
+        return {"outcome": SURVIVED, "tests": len(chosen)}
 
     def _reaches(self, context: str, mutant: Mutant) -> bool:
         return not set(mutant.lines).isdisjoint(self.map["lines"].get(context, {}).get(mutant.path, ()))
 
-    def _touched(self, mutant: Mutant) -> list[str]:
-        """Session fixtures that run the function, by name."""
-        names = {name for name in self.map["lines"] if name.startswith("session::")}
-        return sorted(name.removeprefix("session::") for name in names if self._reaches(name, mutant))
-
-    def _chosen(self, mutant: Mutant) -> tuple[list[str], list[str]]:
-        """Tests that run the function, by their module's fixtures too; those that read a session fixture that does."""
-        direct, stale = [], []
-        touched = {f"session::{name}" for name in self._touched(mutant)}
+    def _chosen(self, mutant: Mutant) -> list[str]:
+        """Tests that run the function, by their module's fixtures too."""
+        direct = []
         for test, facts in self.map["tests"].items():
             own = [test, *(name for name in facts["fixtures"] if not name.startswith("session::"))]
             if any(self._reaches(name, mutant) for name in own):
                 direct.append(test)
-            elif touched & set(facts["fixtures"]):
-                stale.append(test)
-        limit = SLOWEST_S if mutant.kind != NOTHING else UNCHANGED_S
-        return self._quickest(direct, limit), self._quickest(stale, limit)
+        return self._quickest(direct, SLOWEST_S if mutant.kind != NOTHING else UNCHANGED_S)
 
     def _quickest(self, tests: list[str], limit_s: float) -> list[str]:
         ordered = sorted(tests, key=lambda test: self.map["tests"][test]["seconds"])
@@ -300,34 +286,6 @@ def _in_child(work: Callable[[], None], *, limit_s: float, log: Path) -> int | N
             os.killpg(pid, signal.SIGKILL)  # what the child started and left
 
 
-def _forget(session: pytest.Session, names: list[str], folder: Path) -> None:
-    """Have these session fixtures, and those made of them, made again; files of the others stay where they are."""
-    if not names:
-        return
-    known = session._fixturemanager._arg2fixturedefs
-    stale = set(names)
-    while True:
-        more = {
-            name
-            for name, definitions in known.items()
-            if definitions[-1].scope == "session" and stale & set(definitions[-1].argnames) and name not in stale
-        }
-        if not more:
-            break
-        stale |= more
-    factory: Any = known["once"][-1].cached_result[0]  # type: ignore[index]
-    shared: Path = factory.__closure__[factory.__code__.co_freevars.index("shared")].cell_contents
-    fresh = folder / "shared"
-    fresh.mkdir(parents=True)
-    for held in shared.glob("*.pickle"):
-        if held.stem not in stale:
-            os.link(held, fresh / held.name)
-    factory.__closure__[factory.__code__.co_freevars.index("shared")].cell_contents = fresh
-    for name in stale:
-        for definition in known[name]:
-            definition.cached_result = None
-
-
 def _graft_module(path: str, source: bytes) -> None:
     """Give the loaded module the code of ``source``; what others imported from it changes too."""
     name = path.removesuffix(".py").replace("/", ".")
@@ -393,10 +351,10 @@ def _graft_member(owner: type, name: str, new: Any) -> None:
 
 
 def main() -> int:
-    """``python -m evidence.mutant_worker FOLDER BASETEMP first|later fixtures|lines TEST...``."""
-    folder, base, role, redo, *tests = sys.argv[1:]
+    """``python -m evidence.mutant_worker FOLDER BASETEMP first|later TEST...``."""
+    folder, base, role, *tests = sys.argv[1:]
     root = Path.cwd()
-    worker = Worker(root, Path(folder), first=role == "first", fixtures=redo == "fixtures")
+    worker = Worker(root, Path(folder), first=role == "first")
     options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--timeout", "0"]
     options += ["-m", "not more and not long and not cloud", "--basetemp", base, "-o", "tmp_path_retention_policy=none"]
     return int(pytest.main([*options, *tests], plugins=[worker]))

@@ -7,7 +7,6 @@ written down. Each is tried in a copy of the tree against the tests that run its
 
 from __future__ import annotations
 
-import argparse
 import compileall
 import json
 import os
@@ -16,14 +15,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evidence.mutant_worker import KILLED, NOT_REACHED, SLOWEST_S, SURVIVED, TIMED_OUT
-from evidence.mutants_page import counted, render, score
-from evidence.mutation import NOTHING, Mutant, mutants_of, nothing, sampled
+from evidence.command_line import command
+from evidence.machine import stamp
+from evidence.mutant_worker import NOT_REACHED, SURVIVED
+from evidence.mutants_page import counted, score, write
+from evidence.mutation import Mutant, mutants_of, nothing, sampled
 from tasks.settings import PROJECT
-from tasks.storage.files import write_bytes
 
 PAGE = PROJECT / "docs" / "results" / "mutants.md"
 MUTATED = (
@@ -53,7 +54,7 @@ TESTED_BY = (
     *("tests/sources/test_fred_vintages.py", "tests/sources/test_usda_wasde.py", "tests/sources/test_inmet.py"),
     *("tests/sources/test_refusals.py", "tests/sources/test_one_bad_record.py", "tests/sources/test_sina.py"),
 )
-SEED = 18
+SEED, PROCESSES = 18, 2
 Result = dict[str, Any]
 
 
@@ -84,18 +85,14 @@ def copied_tree(target: Path) -> Path:
     return target
 
 
-def tried(
-    mutants: list[Mutant], *, tests: list[str], processes: int, minutes: float, fixtures: bool, folder: Path
-) -> list[Result | None]:
+def tried(mutants: list[Mutant], *, minutes: float, folder: Path) -> list[Result | None]:
     """What became of each mutant; None where the time was over before its turn."""
-    (folder / "mutants.json").write_text(json.dumps([mutant.told() for mutant in mutants]))
+    (folder / "mutants.json").write_text(json.dumps([asdict(mutant) for mutant in mutants]))
     end, started = time.monotonic() + 60 * minutes, []
-    redo = "fixtures" if fixtures else "lines"
-    for number in range(processes):
-        if not (folder / f"tree{number}").exists():
-            copied_tree(folder / f"tree{number}")
+    for number in range(PROCESSES):
+        copied_tree(folder / f"tree{number}")
     try:
-        for number in range(processes):
+        for number in range(PROCESSES):
             tree = folder / f"tree{number}"
             environment = {name: value for name, value in os.environ.items() if not name.startswith("CBI_")} | {
                 "PYTHONPATH": str(tree),
@@ -103,18 +100,12 @@ def tried(
                 **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
             }
             role = "first" if number == 0 else "later"
-            command = [
-                sys.executable,
-                "-m",
-                "evidence.mutant_worker",
-                str(folder),
-                str(folder / "tests" / f"gw{number}"),
-            ]
-            there = [name for name in tests if (tree / name).exists()]
+            words = [sys.executable, "-m", "evidence.mutant_worker", str(folder), str(folder / "tests" / f"gw{number}")]
+            there = [name for name in TESTED_BY if (tree / name).exists()]
             (folder / "tests").mkdir(exist_ok=True)
             with (folder / f"worker{number}.log").open("w") as log:
                 started.append(
-                    subprocess.Popen([*command, role, redo, *there], cwd=tree, env=environment, stdout=log, stderr=log)
+                    subprocess.Popen([*words, role, *there], cwd=tree, env=environment, stdout=log, stderr=log)
                 )
             while number == 0 and not (folder / "reached.json").exists():
                 if started[0].poll() is not None:
@@ -139,101 +130,32 @@ def tried(
     return results
 
 
-def again(earlier: list[Result], mutants: list[Mutant]) -> tuple[list[Mutant], list[Result], list[Result]]:
-    """Of an earlier run: the mutants to try again, what was noticed then, and what is not in the code any more."""
-    by_key = {mutant.key: mutant for mutant in mutants}
-    todo, settled, gone = [], [], []
-    for held in earlier:
-        told = held["mutant"]
-        key = tuple(told[name] for name in ("path", "function", "kind", "before", "after", "nth"))
-        if held["outcome"] in (KILLED, TIMED_OUT):
-            settled.append(held)
-        elif key in by_key:
-            todo.append(by_key[key])
-        else:
-            gone.append(held)
-    return todo, settled, gone
-
-
-def commit() -> str:
-    """The commit that is checked out, and whether files differ from it."""
-    head = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=PROJECT, check=True, capture_output=True, text=True
-    )
-    changed = subprocess.run(
-        ["git", "status", "--porcelain", "--untracked-files=no"],
-        cwd=PROJECT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return head.stdout.strip() + (" and changes" if changed.stdout.strip() else "")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m evidence.mutants", description=__doc__)
+    parser = command("evidence.mutants", __doc__, "--count 20 --minutes 10")
     parser.add_argument("--count", type=int, default=100, help="how many mutants")
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--first", type=int, default=0, help="leave out so many of the drawn ones")
-    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=90)
-    parser.add_argument("--fixtures", action="store_true", help="make shared fixtures again where the line is theirs")
-    parser.add_argument("--tests", nargs="+", default=list(TESTED_BY), help="files or folders of tests")
-    parser.add_argument("--folder", type=Path, help="where to work, kept; a new temporary one unless given")
-    parser.add_argument("--results", type=Path, help="a JSON file of every mutant and what became of it")
-    parser.add_argument("--page", type=Path, help=f"write the page, {PAGE.relative_to(PROJECT)} as a rule")
-    parser.add_argument("--again", type=Path, help="the results of an earlier run: try again what it left unnoticed")
+    parser.add_argument("--page", type=Path, default=PAGE)
     given = parser.parse_args(arguments)
+    before, start = stamp("make mutants"), time.perf_counter()
     every = mutants_of(PROJECT, source_files(PROJECT))
-    settled: list[Result] = []
-    gone: list[Result] = []
-    if given.again:
-        mutants, settled, gone = again(json.loads(given.again.read_text())["results"], every)
-    else:
-        mutants = sampled(every, given.count, given.seed)[given.first :]
+    mutants = sampled(every, given.count, given.seed)
     print(f"{len(every)} possible, {len(mutants)} to try", file=sys.stderr)
     unchanged = [nothing(PROJECT, path) for path in sorted({mutant.path for mutant in mutants})]
-    mutants = [*unchanged, *mutants]
-    start = time.perf_counter()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="cbi-mutants-"))
-    folder.mkdir(exist_ok=True)
-    try:
-        found = tried(
-            mutants,
-            tests=given.tests,
-            processes=given.processes,
-            minutes=given.minutes,
-            fixtures=given.fixtures,
-            folder=folder,
-        )
-    finally:
-        if not given.folder:
-            shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix="cbi-mutants-") as folder:
+        found = tried([*unchanged, *mutants], minutes=given.minutes, folder=Path(folder))
     for mutant, result in zip(unchanged, found, strict=False):
         if result and result["outcome"] not in (SURVIVED, NOT_REACHED):
             print(f"{mutant.path}: tests fail although nothing was changed: {result}", file=sys.stderr)
-    results = [
-        {"mutant": mutant.told(), **result}
-        for mutant, result in zip(mutants, found, strict=True)
-        if result is not None and mutant.kind != NOTHING
+    outcomes = [
+        (mutant, str(result["outcome"]))
+        for mutant, result in zip(mutants, found[len(unchanged) :], strict=True)
+        if result is not None
     ]
-    told = {
-        "commit": commit(),
-        "seed": given.seed,
-        "possible": len(every),
-        "slowest_s": SLOWEST_S,
-        "tried_now": len(results),
-        "minutes": round((time.perf_counter() - start) / 60, 1),
-        "results": results + settled,
-        "gone": gone,
-    }
-    if given.results:
-        write_bytes(given.results, json.dumps(told, indent=1).encode())
-    if given.page:
-        earlier = json.loads(given.again.read_text()) if given.again else None
-        write_bytes(given.page, render(told, earlier).encode())
-    for module, row in counted(told["results"]).items():
+    minutes = (time.perf_counter() - start) / 60
+    write(given.page, before, outcomes, possible=len(every), seed=given.seed, minutes=minutes)
+    for module, row in counted(outcomes).items():
         print(f"{module:20} {row} {score(row)}")
     return 0
 

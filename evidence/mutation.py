@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import ast
 import random
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ SAYING = {"logger", "log", "warnings", "print", "progress"}  # calls on these on
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one file. ``lines``: those that a test must run to see it; ``nth``: of equals in its function."""
+    """One change of one file. ``lines``: those that a test must run to see it."""
 
     path: str
     line: int
@@ -52,24 +51,14 @@ class Mutant:
     kind: str
     before: str
     after: str
-    nth: int
     start: int
     end: int
     lines: tuple[int, ...]
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What stays the same while lines move: a mutant of one commit found again in another."""
-        return (self.path, self.function, self.kind, self.before, self.after, self.nth)
 
     def applied(self, source: bytes) -> bytes:
         """The source with the change."""
         changed = f"({self.after})" if self.kind != NOTHING else ""
         return source[: self.start] + changed.encode() + source[self.end :]
-
-    def told(self) -> dict[str, object]:
-        """Of plain values, for JSON."""
-        return asdict(self)
 
 
 def mutants_of(root: Path, paths: Iterable[str]) -> list[Mutant]:
@@ -85,7 +74,7 @@ def nothing(root: Path, path: str) -> Mutant:
     """No change of a file: what must survive, or the way of changing is at fault."""
     source = (root / path).read_bytes()
     lines = tuple(range(1, source.count(b"\n") + 2))
-    return Mutant(path, 1, "", NOTHING, "", "", 1, len(source), len(source), lines)
+    return Mutant(path, 1, "", NOTHING, "", "", len(source), len(source), lines)
 
 
 def sampled(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
@@ -101,7 +90,6 @@ class _Finder:
         self.starts = [0]
         for length in lengths:
             self.starts.append(self.starts[-1] + length)
-        self.seen: Counter[tuple[object, ...]] = Counter()
 
     def found(self) -> list[Mutant]:
         return list(self._of(self.tree, "", None))
@@ -126,12 +114,8 @@ class _Finder:
     def _mutant(self, kind: str, target: ast.AST, after: str, function: str, stmt: ast.stmt) -> Mutant:
         start, end = self._place(target)
         before = self.source[start:end].decode()
-        key = (function, kind, before, after)
-        self.seen[key] += 1
         line = int(getattr(target, "lineno", stmt.lineno))
-        return Mutant(
-            self.path, line, function, kind, before, after, self.seen[key], start, end, self._lines(stmt, target)
-        )
+        return Mutant(self.path, line, function, kind, before, after, start, end, self._lines(stmt, target))
 
     def _place(self, node: Any) -> tuple[int, int]:
         return (

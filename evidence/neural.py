@@ -9,15 +9,14 @@ thread on a busy machine say how busy it is.
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from evidence.inputs import Inputs
-from evidence.measurement import Measurement
+from evidence.measurement import Measurement, in_turns
 from tasks.registry import load_models, load_surface
 
 if TYPE_CHECKING:
@@ -35,9 +34,9 @@ GIGA = 1e9
 def measure(inputs: Inputs) -> list[Measurement]:
     from tasks.models.neural.options import NeuralOptions
 
-    models = load_models(inputs.settings.registry, inputs.features)
-    surface = load_surface(inputs.settings.registry, inputs.features)
-    columns = models.columns("tcn", inputs.features, surface)
+    models = load_models(inputs.settings.registry, inputs.run.features)
+    surface = load_surface(inputs.settings.registry, inputs.run.features)
+    columns = models.columns("tcn", inputs.run.features, surface)
     other = sum(name in columns for name, entry in surface.features.items() if entry.category in models.context)
     return [tcn_step(len(columns) - other, other, NeuralOptions(threads=1))]
 
@@ -62,7 +61,10 @@ def tcn_step(own: int, other: int, options: NeuralOptions, *, repeats: int = REP
         alone = [_convolution(*shapes) for shapes in _convolutions(net, batch)]
         of_convolutions = sum(counted(call) for call in alone)
         product = _product(options)
-        step_s, product_s, *alone_s = medians([step, product, *alone], repeats=repeats)
+        calls = [step, product, *alone]
+        for call in calls:  # the first turn warms up
+            call()
+        step_s, product_s, *alone_s = (s for s, _ in in_turns(*calls, repeats=repeats, clock=time.process_time))
     limit_s = sum(alone_s)
     matmul, convolution = counted(product) / product_s / GIGA, of_convolutions / limit_s / GIGA
     return Measurement(
@@ -89,17 +91,6 @@ def counted(call: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False) as counter:
         call()
     return int(counter.get_total_flops())
-
-
-def medians(calls: Sequence[Callable[[], Any]], *, repeats: int) -> list[float]:
-    """Median CPU seconds of each, in turns so that a busy moment meets all; the first turn warms up."""
-    taken: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats + 1):
-        for call, seconds in zip(calls, taken, strict=True):
-            started = time.process_time()
-            call()
-            seconds.append(time.process_time() - started)
-    return [statistics.median(seconds[1:]) for seconds in taken]
 
 
 def _training_step(net: Network, batch: torch.Tensor, options: NeuralOptions) -> Callable[[], Any]:

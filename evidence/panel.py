@@ -9,7 +9,8 @@ from __future__ import annotations
 import pandas as pd
 
 from evidence.inputs import AS_OF, Inputs
-from evidence.measurement import Measurement, PeakMemory, side_by_side
+from evidence.measurement import Measurement, in_turns
+from evidence.processes import PeakMemory
 from tasks.calendar import as_of_instants, sessions
 from tasks.panel.join import AGE, build_panel, value_columns
 from tasks.registry import JoinSpec
@@ -18,10 +19,10 @@ LIMIT_S, MEMORY_LIMIT_MB, REPEATS = 5, 2048, 3
 
 
 def measure(inputs: Inputs) -> list[Measurement]:
-    observations, joins = inputs.observations, inputs.joins
+    observations, joins = inputs.observations, inputs.run.joins
     with PeakMemory() as memory:
         build_panel(observations, joins, as_of=AS_OF)
-    own, panel, other, expected = side_by_side(
+    (own, panel), (other, expected) = in_turns(
         lambda: build_panel(observations, joins, as_of=AS_OF),
         lambda: merge_each_column(observations, joins, as_of=AS_OF),
         repeats=REPEATS,

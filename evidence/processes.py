@@ -1,4 +1,4 @@
-"""The product run as people run it: in processes of its own."""
+"""Processes of their own: how long one takes, how much memory it needs, and the product run in one."""
 
 from __future__ import annotations
 
@@ -6,24 +6,162 @@ import io
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import pandas as pd
+import psutil
 
-from evidence.measurement import BenchError, PeakMemory
+from evidence.measurement import MEGABYTE, BenchError
 from tasks.settings import PROJECT
 
 STAMPED = re.compile(r"^(\d\d):(\d\d):(\d\d\.\d+) \| ")
 DAY_S = 86_400
+LINUX_RESET, LINUX_STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+class PeakMemory:
+    """The largest resident memory of a process and its children while the block runs, by sampling.
+
+    Pages that parent and child share count in both, so the figure is an upper bound.
+    """
+
+    def __init__(self, pid: int | None = None, *, every_s: float = 0.02) -> None:
+        self.megabytes = 0.0
+        self._process = psutil.Process(pid)
+        self._every_s = every_s
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self.megabytes = max(self.megabytes, self._resident() / MEGABYTE)
+            if self._done.wait(self._every_s):
+                return
+
+    def _resident(self) -> int:
+        total = 0
+        try:
+            family = [self._process, *self._process.children(recursive=True)]
+        except psutil.Error:
+            return 0
+        for process in family:
+            try:
+                total += process.memory_info().rss
+            except psutil.Error:  # it ended meanwhile
+                continue
+        return total
+
+
+def reset_peak() -> None:
+    """Forget the peak so far. Linux can; elsewhere the peak includes the making of the input."""
+    if LINUX_RESET.exists():
+        LINUX_RESET.write_text("5", encoding="utf-8")
+
+
+def peak_mb() -> float:
+    """The largest resident memory of this process since ``reset_peak``, exact: kept by the kernel.
+
+    Not ``ru_maxrss`` on Linux, which a child inherits from the process that started it.
+    """
+    if LINUX_STATUS.exists():
+        (line,) = [line for line in LINUX_STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1]) / 1024
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return used / MEGABYTE if sys.platform == "darwin" else used / 1024
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that has ended. ``cpu_s`` and ``peak_mb`` are of it and its children; ``peak_mb`` is sampled.
+
+    The kernel's own ``ru_maxrss`` is no use here: a child inherits that of the process that started it.
+    """
+
+    status: int
+    seconds: float
+    cpu_s: float
+    peak_mb: float
+    out: str
+    log: str
+
+
+def run(
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path = PROJECT,
+    sampled: bool = False,
+    check: bool = True,
+) -> Finished:
+    """Run a command to its end and measure it.
+
+    Args:
+        sampled: whether memory is sampled, which itself takes some time of a core; ``peak_mb`` is 0 without.
+
+    Raises:
+        BenchError: it did not end well and ``check`` is set; with the last line that it wrote.
+    """
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
+    ):
+        start = time.perf_counter()
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=log)
+        memory = PeakMemory(process.pid, every_s=0.1) if sampled else None
+        with memory or nullcontext():
+            _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        log.seek(0)
+        done = Finished(
+            process.returncode,
+            seconds,
+            cpu_s=usage.ru_utime + usage.ru_stime,
+            peak_mb=memory.megabytes if memory else 0.0,
+            out=out.read(),
+            log=log.read(),
+        )
+    if check and done.status:
+        last = next((line for line in reversed((done.out + done.log).splitlines()) if line.strip()), "nothing")
+        raise BenchError(f"`{' '.join(command[1:])}` ended with {done.status}; its last line: {last}")
+    return done
+
+
+def run_python(*words: str, home: Path = PROJECT / "var", sampled: bool = False) -> Finished:
+    """Run this Python with a home of its own, the log as the figures need it and no server but the run's own.
+
+    Raises:
+        BenchError: it did not end well.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CBI_HOME"))}
+    own = {"CBI_HOME": str(home), "CBI_LOG_LEVEL": "INFO", "DO_NOT_TRACK": "1"}
+    return run([sys.executable, *words], environment=kept | own, sampled=sampled)
 
 
 @dataclass(frozen=True)
 class DailyRun:
-    """One `cbi daily`, what it cost and what it left in the warehouse."""
+    """One `cbi daily`: its cost, and the rows of the warehouse after it."""
 
     wall_s: float
     peak_mb: float
@@ -36,61 +174,38 @@ def daily_run(home: Path, archive: Path) -> DailyRun:
     """Run it on the archive with its own Prefect server.
 
     Raises:
-        BenchError: it did not end well, with the last line it wrote.
+        BenchError: it did not end well.
     """
-    environment = _environment(home)
-    log = home.with_name("daily.log")
-    command = [sys.executable, "-m", "cli", "daily", "--origin", str(archive)]
-    with log.open("w", encoding="utf-8") as handle:
-        start = time.perf_counter()
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=handle, stderr=subprocess.STDOUT)
-        with PeakMemory(process.pid, every_s=0.1) as memory:
-            status = process.wait()
-        wall_s, ended = time.perf_counter() - start, _second_of_day()
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    if status:
-        said = next((line for line in reversed(lines) if line.strip()), "nothing")
-        raise BenchError(f"`{' '.join(command[1:])}` ended with {status}; its last line: {said}")
+    done = run_python("-m", "cli", "daily", "--origin", str(archive), home=home, sampled=True)
+    ended, lines = _second_of_day(), [*done.out.splitlines(), *done.log.splitlines()]
     begun, beginning, stopping = (
         _stamp(lines, text) for text in ("Starting temporary server", "Beginning flow run", "Stopping temporary server")
     )
+    counts = pd.read_csv(io.StringIO(run_python("-m", "cli", "query", "--csv", home=home).out))
     return DailyRun(
-        wall_s,
-        memory.megabytes,
+        done.seconds,
+        done.peak_mb,
         prefect_start_s=None if begun is None or beginning is None else (beginning - begun) % DAY_S,
         prefect_stop_s=None if stopping is None else (ended - stopping) % DAY_S,
-        row_counts=_row_counts(environment),
+        row_counts=dict(zip(counts["name"].astype(str), counts["rows"].astype(int), strict=True)),
     )
 
 
 def import_seconds(module: str) -> float:
     """Seconds of `import module` in a fresh process, the interpreter's own start left out."""
     code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
-    environment = _environment(PROJECT / "var")
-    command = [sys.executable, "-c", code]
-    return float(subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, check=True).stdout)
+    return float(run_python("-c", code).out)
 
 
 def build_in_child(what: str, folder: Path, *, times: int = 1, series: int = 1) -> dict[str, float]:
     """One build of evidence.child in a fresh process: first_s, seconds, peak_mb, grown_mb, cells.
 
     Raises:
-        BenchError: it did not end well, with the last line it wrote.
+        BenchError: it did not end well.
     """
-    command = [sys.executable, "-m", "evidence.child", what, str(folder), str(times), str(series)]
-    environment = _environment(PROJECT / "var")
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8")
-    if done.returncode:
-        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
-        raise BenchError(f"`{' '.join(command[1:])}` ended with {done.returncode}; its last line: {said}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    done = run_python("-m", "evidence.child", what, str(folder), str(times), str(series))
+    result: dict[str, float] = json.loads(done.out.splitlines()[-1])
     return result
-
-
-def _environment(home: Path) -> dict[str, str]:
-    """This process's, with the home given, the log as the figures need it and no server but the run's own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CBI_HOME"))}
-    return kept | {"CBI_HOME": str(home), "CBI_LOG_LEVEL": "INFO", "DO_NOT_TRACK": "1"}
 
 
 def _stamp(lines: list[str], text: str) -> float | None:
@@ -106,10 +221,3 @@ def _second_of_day() -> float:
     now = time.time()
     local = time.localtime(now)
     return 3600 * local.tm_hour + 60 * local.tm_min + local.tm_sec + now % 1
-
-
-def _row_counts(environment: dict[str, str]) -> dict[str, int]:
-    command = [sys.executable, "-m", "cli", "query", "--csv"]
-    listed = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", check=True)
-    contents = pd.read_csv(io.StringIO(listed.stdout))
-    return dict(zip(contents["name"].astype(str), contents["rows"].astype(int), strict=True))

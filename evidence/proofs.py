@@ -5,19 +5,21 @@ Ends with 0 when both hold, 1 when one does not or nothing could be proved. ``do
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from evidence.machine import commit
-from tasks.command_line import command
+from evidence.command_line import command, exit_status
+from evidence.inputs import last_run
+from evidence.machine import stamp, training_files
+from evidence.page import facts, frame_table, page, table
 from tasks.day import day_of
-from tasks.errors import CbiError, ManifestMismatch
+from tasks.errors import ManifestMismatch
 from tasks.evaluation.promotion import Audit
 from tasks.exports import check_exports, training_table
 from tasks.model_store.contest import write_audit
@@ -26,14 +28,14 @@ from tasks.panel.join import value_columns
 from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skilful
 from tasks.proofs.truncation import Held, sample_days, truncation_proof
 from tasks.registry import load_regime_calendar
-from tasks.run import RunContext, open_run
+from tasks.run import RunContext
 from tasks.secrets import quoted
-from tasks.settings import PROJECT, load_settings
+from tasks.settings import PROJECT
 from tasks.sources.payloads import landed
 from tasks.staging.documents import gather_documents
 from tasks.staging.gather import stack
 from tasks.staging.stage import Staged, stage_source, staging_code
-from tasks.storage.files import read_json, read_parquet, write_bytes
+from tasks.storage.files import read_parquet, write_bytes
 from tasks.storage.locks import exclusive
 
 REPORT = PROJECT / "docs" / "results" / "proofs.md"
@@ -64,12 +66,14 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
     panel, tables = training_tables_anew(run, staged)
     columns = run.features.production()
     cuts = sample_days(days, last=run.as_of)
-    with _bar(console) as bar:
-        row = bar.add_task("truncation", total=len(cuts))
-        changed = truncation_proof(held, cuts, restaged=restaged, progress=_mover(bar, row, "truncation"))
-        row = bar.add_task("permutation", total=permutations * len(tables))
+    with console.status("truncation") as status:
+
+        def progress(what: str) -> Callable[[int, int, str], None]:
+            return lambda done, total, item: status.update(f"{what} {done} of {total}: {item}")
+
+        changed = truncation_proof(held, cuts, restaged=restaged, progress=progress("truncation"))
         found = permutation_proof(
-            tables, run.horizons, columns, permutations=permutations, progress=_mover(bar, row, "permutation")
+            tables, run.horizons, columns, permutations=permutations, progress=progress("permutation")
         )
     findings = [
         f"{r['stage']} {r['column']} at {r['date']}: {r['with_future']} with the future, {r['without_future']} without"
@@ -88,8 +92,8 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
         findings=tuple(findings),
     )
     figures = {
-        "Session": audit.as_of,
-        "Code version": f"{audit.code_version}, commit {commit()}",
+        "Outcome": "both hold" if audit.passed else "NOT PROVED",
+        "Code version": audit.code_version,
         "Observations": f"{len(held.observations):,} of {len(run.sources.sources)} sources",
         "Cuts": f"{len(cuts)} sessions, {cuts[0]:%Y-%m-%d} to {cuts[-1]:%Y-%m-%d}, {restaged} of them from payloads",
         "Compared at each": f"{len(run.derived.series)} derived series, {len(value_columns(panel))} panel columns with "
@@ -98,7 +102,8 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
         "Permutations": f"{permutations} of each of {len(tables)} horizons",
         "Took": f"{time.monotonic() - began:.0f} s",
     }
-    return audit, _markdown(audit, figures, found, changed)
+    before = stamp("make proofs", training_files(audit.as_of, audit.data_snapshots))
+    return audit, _page(before, figures, found, changed)
 
 
 def _stage(run: RunContext) -> list[Staged]:
@@ -131,49 +136,26 @@ def training_tables_anew(run: RunContext, staged: list[Staged]) -> tuple[pd.Data
     return day.panel, tables
 
 
-def _markdown(audit: Audit, figures: dict[str, str], found: pd.DataFrame, changed: pd.DataFrame) -> str:
-    lines = ["# Proofs against leaks (written by `make proofs`: generated, never edited)", ""]
-    lines += [f"- Date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", *(f"- {k}: {v}" for k, v in figures.items())]
-    lines += [f"- Outcome: {'both hold' if audit.passed else 'NOT PROVED'}", "", "## Truncation", ""]
-    lines += [
-        "Features, panel and derived series at every session up to a cut must be bit for bit the same with and without "
-        "what was published later; restaged observations must equal those staged from everything, and no value may be "
-        "stamped as known before the earliest release its rule allows.",
-        "",
-    ]
-    if len(changed):
-        head = list(changed.columns)
-        lines += [f"| {' | '.join(head)} |", f"| {' | '.join('---' for _ in head)} |"]
-        lines += [f"| {' | '.join(str(v) for v in row)} |" for row in changed.head(50).itertuples(index=False)]
-        lines += [""]
-    lines += [
-        "## Permutation",
-        "",
-        "Two greedy models are trained on labels shuffled in blocks and judged by the walk-forward harness, at the "
-        f"origins a training row could reach. Their mean skill over no change may be at most {MAX_SKILL_PCT:g}%.",
-        "",
-        "| horizon | model | mean skill | lowest | highest | direction | origins |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def _page(stamp: str, figures: dict[str, str], found: pd.DataFrame, changed: pd.DataFrame) -> str:
+    rows = []
     for (horizon, family), part in found.groupby(["horizon", "family"], sort=False):
         skill, direction = part["skill_pct"], 100 * part["direction_hit_rate"].mean()
-        lines.append(
-            f"| {horizon} | {family} | {skill.mean():+.2f}% | {skill.min():+.2f}% | {skill.max():+.2f}% | "
-            f"{direction:.1f}% | {part['origins'].iloc[0]} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal)
-
-
-def _mover(bar: Progress, row: object, what: str):  # type: ignore[no-untyped-def]
-    def move(done: int, total: int, item: str) -> None:
-        bar.update(row, completed=done, total=total, description=f"{what}: {item}")  # type: ignore[arg-type]
-
-    return move
+        skills = (f"{value:+.2f}%" for value in (skill.mean(), skill.min(), skill.max()))
+        rows.append((horizon, family, *skills, f"{direction:.1f}%", part["origins"].iloc[0]))
+    return page(
+        "Proofs against leaks",
+        stamp,
+        facts(figures),
+        "## Truncation",
+        "Features, panel and derived series at every session up to a cut must be bit for bit the same with and without "
+        "what was published later; restaged observations must equal those staged from everything, and no value may be "
+        "stamped as known before the earliest release its rule allows. What changed, 50 rows at most:",
+        frame_table(changed.head(50)),
+        "## Permutation",
+        "Two greedy models are trained on labels shuffled in blocks and judged by the walk-forward harness, at the "
+        f"origins a training row could reach. Their mean skill over no change may be at most {MAX_SKILL_PCT:g}%.",
+        table(("horizon", "model", "mean skill", "lowest", "highest", "direction", "origins"), rows),
+    )
 
 
 def main() -> int:
@@ -183,24 +165,21 @@ def main() -> int:
     parser.add_argument("--restaged", type=int, default=10, help="so many of them start from the payloads")
     parser.add_argument("--permutations", type=int, default=10, help="of the labels of each horizon")
     parser.add_argument("--report", type=Path, default=REPORT, help="where the figures are written")
-    given, console = parser.parse_args(), Console(stderr=True)
-    try:
-        settings = load_settings()
-        made = read_json(settings.home / "exports" / "manifest.json")
-        if made is None:
-            raise ManifestMismatch("there are no training files to prove anything of; run `make demo` or `make daily`")
-        run = open_run(settings, origin="live", as_of=made["as_of"])
-        audit, report = prove(
-            run, days=given.days, restaged=given.restaged, permutations=given.permutations, console=console
-        )
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
+    given = parser.parse_args()
+    return exit_status(lambda: write_proofs(given))
+
+
+def write_proofs(given: argparse.Namespace) -> int:
+    """Prove, and write the audit and the report; 1 where a proof does not hold."""
+    run = last_run()
+    console = Console(stderr=True)
+    audit, report = prove(
+        run, days=given.days, restaged=given.restaged, permutations=given.permutations, console=console
+    )
     with exclusive(run.zones, "models", wait_s=3600):
-        path = write_audit(open_store(settings), audit)
+        path = write_audit(open_store(run.settings), audit)
     write_bytes(given.report, report.encode())
-    print(report)
-    print(f"audit: {path}")
+    print(f"{report}\naudit: {path}")
     return 0 if audit.passed else 1
 
 

@@ -10,7 +10,6 @@ the server alone, without a process, four clients asking at once.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import pwd
@@ -37,8 +36,10 @@ from prefect.flow_runs import wait_for_flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Running
 
-from evidence.machine import this_machine
+from evidence.command_line import command, exit_status
+from evidence.machine import stamp
 from evidence.measurement import BenchError
+from evidence.page import frame_table
 from tasks.operations.services import answers, free_port, wait_until
 from tasks.settings import PROJECT
 
@@ -134,8 +135,8 @@ def server(folder: Path, url: str | None) -> Iterator[dict[str, str]]:
         "PYTHONPATH": str(PROJECT),
     }
     database = {"PREFECT_API_DATABASE_CONNECTION_URL": url} if url else {}
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with process(command, environment | database, folder / "server.log"):
+    words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with process(words, environment | database, folder / "server.log"):
         if not wait_until(lambda: answers(f"http://127.0.0.1:{port}", ""), within_s=180):
             raise BenchError(
                 f"the server did not come up: {(folder / 'server.log').read_text(encoding='utf-8')[-800:]}"
@@ -149,9 +150,9 @@ async def through_workers(environment: dict[str, str], folder: Path, workers: in
         stack.enter_context(temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}))
         for number in range(1, workers + 1):
             given = ["--pool", POOL, "--type", "process", "--name", f"w{number}", "--limit", str(RUNS_AT_ONCE)]
-            command = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *given]
+            words = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *given]
             environ = environment | {WORKER: f"w{number}"}
-            stack.enter_context(process(command, environ, folder / f"worker-{workers}-{number}.log"))
+            stack.enter_context(process(words, environ, folder / f"worker-{workers}-{number}.log"))
         async with get_client() as client:
             await online(environment["PREFECT_API_URL"], workers)
             declared = await client.create_deployment(
@@ -236,22 +237,18 @@ def measure(databases: list[str], runs: int, asked: int, repeats: int) -> pd.Dat
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m evidence.scaling", description=__doc__)
+    parser = command("evidence.scaling", __doc__, "", "--repeats 4")
     parser.add_argument("--runs", type=int, default=12, help="runs through the workers")
     parser.add_argument("--asked", type=int, default=200, help="runs of the server alone")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--database", choices=DATABASES, nargs="+", default=list(DATABASES))
-    given = parser.parse_args()
-    machine = this_machine()
-    try:
-        found = measure(given.database, given.runs, given.asked, given.repeats)
-    except BenchError as error:
-        print(f"evidence: {error}", file=sys.stderr)
-        return 1
-    print(f"\n{machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB, {machine.system}, Python "
-          f"{machine.python}, commit {machine.commit}, {machine.date}, load before {machine.load}")  # fmt: skip
-    print(found.to_string(index=False, float_format="{:.1f}".format))
-    return 0
+    given, before = parser.parse_args(), stamp("python -m evidence.scaling", "runs that do nothing")
+
+    def work() -> int:
+        print(frame_table(measure(given.database, given.runs, given.asked, given.repeats).round(1)), before, sep="\n\n")
+        return 0
+
+    return exit_status(work)
 
 
 if __name__ == "__main__":

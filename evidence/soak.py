@@ -19,14 +19,15 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Any, cast
 
 import psutil
 
+from evidence.command_line import command, exit_status
 from evidence.machine import commit
+from evidence.measurement import MEGABYTE
+from evidence.processes import peak_mb, run
 from evidence.soak_report import (
-    MB,
     Day,
     Soak,
     days_over,
@@ -35,8 +36,7 @@ from evidence.soak_report import (
     write_days,
     write_report,
 )
-from tasks.command_line import command
-from tasks.errors import CbiError, ServiceFailed
+from tasks.errors import ServiceFailed
 from tasks.operations.services import ALLOCATORS, server_password, stop
 from tasks.settings import PROJECT, Settings, load_settings
 from tasks.sources.payloads import RECORDED
@@ -46,7 +46,6 @@ TRIES = 6  # of one session, kills included
 DAY_WITHIN_S = 900.0
 KILL_WITHIN = 1.1  # of the seconds a day takes: a few kills come too late, between two days
 FIRST_DAY_S = 30.0
-MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; getrusage(2) of either system
 
 
 def work() -> int:
@@ -54,7 +53,7 @@ def work() -> int:
     from flows.daily import daily
     from flows.runtime import prefect_at_home
 
-    told, settings = os.fdopen(os.dup(1), "w", encoding="utf-8"), load_settings()
+    answers, settings = os.fdopen(os.dup(1), "w", encoding="utf-8"), load_settings()
     os.dup2(2, 1)  # what anybody prints goes to the log
     me = psutil.Process()
     with prefect_at_home(settings):
@@ -66,36 +65,31 @@ def work() -> int:
                 "session": asked["session"],
                 "seconds": time.monotonic() - began,
                 "cpu_s": time.process_time() - cpu,
-                "rss_mb": me.memory_info().rss / MB,
-                "peak_mb": getrusage(RUSAGE_SELF).ru_maxrss * MAXRSS_UNIT / MB,
+                "rss_mb": me.memory_info().rss / MEGABYTE,
+                "peak_mb": peak_mb(),
                 "open_files": me.num_fds(),
                 "threads": me.num_threads(),
             }
-            print(json.dumps(figures), file=told, flush=True)
+            print(json.dumps(figures), file=answers, flush=True)
     return 0
 
 
-def prepare(home: Path, origin: str, before: str, last: str, log: Path) -> None:
+def prepare(home: Path, origin: str, before: str, last: str) -> None:
     """Stage the payloads up to ``last``, then one day as of ``before``, which trains the models."""
     for words in (
         ["evidence.soak", "--stage", "--from", last, "--origin", origin],
         ["flows.daily", "--origin", origin, "--as-of", before],
     ):
-        with log.open("ab") as out:
-            environment = {**os.environ, "CBI_HOME": str(home)}
-            argued = [sys.executable, "-m", *words]
-            done = subprocess.run(argued, cwd=PROJECT, env=environment, stdout=out, stderr=out, check=False)
-        if done.returncode:
-            raise ServiceFailed(f"`python -m {' '.join(words)}` ended with {done.returncode}; see {log}")
+        run([sys.executable, "-m", *words], environment={**os.environ, "CBI_HOME": str(home)})
 
 
 def stage_all(origin: str, last: str) -> int:
     """Land and stage every source up to a session."""
     from flows.ingest import ingest, open_ingest_run
 
-    run = open_ingest_run(origin, last)
-    for source in run.sources.sources:
-        ingest(run, source)
+    opened = open_ingest_run(origin, last)
+    for source in opened.sources.sources:
+        ingest(opened, source)
     return 0
 
 
@@ -142,7 +136,7 @@ class Runner:
                 moment = self.kills.uniform(0, KILL_WITHIN * usual[len(usual) // 2])
             figures = self._try(session, moment)
             if figures is not None:
-                whole, files = self.server.memory_info().rss / MB, self.server.num_fds()
+                whole, files = self.server.memory_info().rss / MEGABYTE, self.server.num_fds()
                 return Day(
                     **figures,
                     commit=commit(),
@@ -213,7 +207,7 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
         for home in (base, *homes.values()):
             shutil.rmtree(home, ignore_errors=True)
         print(f"preparing {base}: staged to {days[-1]}, trained before {days[0]}", flush=True)
-        prepare(base, origin, f"{sessions(last=first)[-2]:%Y-%m-%d}", days[-1], log)
+        prepare(base, origin, f"{sessions(last=first)[-2]:%Y-%m-%d}", days[-1])
         for home in homes.values():
             write_days(home, [])
             shutil.copytree(base, home, ignore=shutil.ignore_patterns("prefect"))
@@ -240,6 +234,7 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
             words, counts = table_checksums(calm.home), DuckDbWarehouse(Zones(calm.home)).row_counts()
             so_far = Soak(
                 seed=given.kill_seed,
+                origin=origin,
                 wanted=len(days),
                 kills=disturbed.killed,
                 killed=disturbed.days,
@@ -272,7 +267,6 @@ def main() -> int:
     parser.add_argument("--kill-seed", type=int, default=1, help="decides when the process is killed")
     parser.add_argument("--kill-share", type=float, default=0.2, help="share of runs that are killed")
     parser.add_argument("--every", type=int, default=10, help="compare, and write the report, after so many sessions")
-    parser.add_argument("--home", type=Path, help="where both homes go (default: CBI_HOME/soak)")
     parser.add_argument("--origin", help="a folder of recorded payloads (default: the recorded archive)")
     parser.add_argument("--report", type=Path, help="(default: soak.md in the home)")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
@@ -280,16 +274,16 @@ def main() -> int:
     given = parser.parse_args()
     if given.work:
         return work()
-    try:
-        settings = load_settings()
-        origin = str(Path(given.origin).resolve()) if given.origin else RECORDED
-        if given.stage:
-            return stage_all(origin, given.since)
-        done = soak(settings, (given.home or settings.home / "soak").resolve(), origin, given)
-    except CbiError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        return 1
-    return 1 if done.found else 0
+    return exit_status(lambda: compared(given))
+
+
+def compared(given: argparse.Namespace) -> int:
+    """Stage for a soak, or run one; 1 where the two homes are not alike."""
+    settings = load_settings()
+    origin = str(Path(given.origin).resolve()) if given.origin else RECORDED
+    if given.stage:
+        return stage_all(origin, given.since)
+    return int(bool(soak(settings, (settings.home / "soak").resolve(), origin, given).found))
 
 
 if __name__ == "__main__":

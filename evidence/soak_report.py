@@ -7,7 +7,7 @@ the clock when a row was written; nothing else is left out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 
 from evidence.machine import stamp
-from tasks.storage.files import TEMPORARY, read_json, write_atomically, write_bytes, write_json
+from evidence.page import frame_table, shown, table, write_page
+from tasks.sources.payloads import RECORDED
+from tasks.storage.files import TEMPORARY, read_json, write_atomically, write_json
 from tasks.storage.zones import Zones
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import STAMP, tables
-
-MB = 2**20
 
 
 @dataclass(frozen=True)
@@ -72,19 +72,19 @@ def table_checksums(home: Path) -> dict[str, str]:
     warehouse = DuckDbWarehouse(Zones(home))
     held = warehouse.row_counts()
     words = {}
-    for name, table in tables().items():
+    for name, declared in tables().items():
         if name in held:
             rows = warehouse.read(name)
             kept = rows.drop_columns([STAMP]) if STAMP in rows.column_names else rows
-            words[name] = checksum(kept, table.key)
+            words[name] = checksum(kept, declared.key)
     return words
 
 
 def differences(one: Path, other: Path) -> list[str]:
     """What two homes do not have alike: tables, and temporary files that a killed writer left. Empty when nothing."""
     held, wanted = table_checksums(one), table_checksums(other)
-    told = [name for name in sorted({*held, *wanted}) if held.get(name) != wanted.get(name)]
-    return told + [str(path) for path in (one / "warehouse").rglob(f"{TEMPORARY}*")]
+    differ = [name for name in sorted({*held, *wanted}) if held.get(name) != wanted.get(name)]
+    return differ + [str(path) for path in (one / "warehouse").rglob(f"{TEMPORARY}*")]
 
 
 def trend(values: Sequence[float]) -> tuple[float, float]:
@@ -111,42 +111,27 @@ class Soak:
     tables: int
     rows: int
     found: Sequence[str]
+    origin: str = RECORDED
 
 
 def write_report(path: Path, soak: Soak) -> Path:
     """docs/results/soak.md: every figure is measured by the run that writes it."""
     runs = {"with kills": soak.killed, "undisturbed": soak.undisturbed}
     frames = {name: pd.DataFrame(days).assign(tries=[day.tries for day in days]) for name, days in runs.items()}
-    lines = [
-        "# A soak: consecutive sessions through the real daily flow, with kills",
-        "",
-        stamp("make soak"),
-        "",
-        f"The days ran on commit {', '.join(dict.fromkeys(day.commit for day in soak.undisturbed))}.",
-        "",
-        f"{len(soak.killed)} of {soak.wanted} sessions asked for, {soak.killed[0].session} to "
-        f"{soak.killed[-1].session}, seed {soak.seed}, {len(soak.kills)} kills (`kill -9` of the process that runs "
-        "the flow, at random moments of its run).",
-        "",
-        "**The same warehouse**: "
-        + (
-            f"all {soak.tables} tables ({soak.rows:,} rows) have the checksums of the undisturbed run."
-            if not soak.found
-            else f"NO, these differ: {', '.join(soak.found)}."
-        ),
-        "",
-        "| | " + " | ".join(frames) + " |",
-        "|---|" + "---:|" * len(frames),
-    ]
-    figures = {
+    asked = {
+        "sessions": f"{len(soak.killed)} of {soak.wanted}, {soak.killed[0].session} to {soak.killed[-1].session}",
+        "commit of the days": ", ".join(dict.fromkeys(day.commit for day in soak.undisturbed)),
+        "kills, and the seed of their moments": f"{len(soak.kills)}, {soak.seed}",
+        "tables compared": f"{soak.tables} with {soak.rows:,} rows",
+        "tables that differ": ", ".join(soak.found) or "none",
+    }
+    figures: dict[str, Callable[[pd.DataFrame], str]] = {
         "seconds a day, median": lambda frame: f"{frame['seconds'].median():.1f}",
         "seconds a day, 95th percentile": lambda frame: f"{frame['seconds'].quantile(0.95):.1f}",
         "processor seconds a day, median": lambda frame: f"{frame['cpu_s'].median():.1f}",
         "killed runs": lambda frame: f"{int((frame['tries'] - 1).sum())}",
-        "seconds lost to a kill, its run and its restart, median": lambda frame: (
-            f"{(frame['lost_s'] / (frame['tries'] - 1).clip(lower=1))[frame['tries'] > 1].median():.1f}"
-            if (frame["tries"] > 1).any()
-            else "none"
+        "seconds lost to a kill, its run and its restart, median": lambda frame: shown(
+            (frame["lost_s"] / (frame["tries"] - 1))[frame["tries"] > 1].median(), "{:.1f}"
         ),
         "memory of the process, MB, first, last day": lambda frame: _ends(frame["rss_mb"]),
         "memory of the process, MB a day over the second half, and its standard error": lambda frame: _slope(
@@ -165,33 +150,47 @@ def write_report(path: Path, soak: Soak) -> Path:
             f"{_ends(frame['server_open_files'])}, {frame['server_open_files'].max()}"
         ),
     }
-    lines += [f"| {what} | " + " | ".join(say(f) for f in frames.values()) + " |" for what, say in figures.items()]  # type: ignore[no-untyped-call]
     picture = _draw(path.with_suffix(".png"), frames)
-    lines += [
-        "",
+    return write_page(
+        path,
+        "A soak: consecutive sessions through the real daily flow, with kills",
+        stamp("make soak", None if soak.origin == RECORDED else soak.origin),
+        table(("", "of both"), asked.items()),
+        table(("", *frames), [(what, *(say(frame) for frame in frames.values())) for what, say in figures.items()]),
         f"![Memory, open files and seconds of each session]({picture.name})",
-        "",
+        "A kill is `kill -9` of the process that runs the flow, at a random moment of its run.",
         "Each day is the real flow `daily`: ingest, all five gates, panel, features, labels, the ten training files, "
         "forecast, publish, charts and gate page, against one Prefect server that lives through it all. What is done "
         "once and not daily: the models are trained as of the session before the first; the recorded payloads are "
         "staged up to the last session, and each day reads them through its own cut; the flow's process is started "
         "once, and again after each kill and where the soak itself was stopped and gone on with. Both homes run side "
         "by side on this machine.",
-        "",
-        "Compared are all warehouse tables, every column except `created_at`, which is the clock's.",
-        "",
+        "Compared are the checksums of all warehouse tables in both homes, every column except `created_at`, which is "
+        "the clock's.",
         "## By session",
-        "",
-        "| session | s | MB | files | server MB | server files | tries | s undisturbed | MB | files |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {one.session} | {one.seconds:.1f} | {one.rss_mb:.0f} | {one.open_files} | {one.server_rss_mb:.0f} | "
-        f"{one.server_open_files} | {one.tries} | {calm.seconds:.1f} | {calm.rss_mb:.0f} | {calm.open_files} |"
+        frame_table(_by_session(soak)),
+        f"Killed: {'; '.join(soak.kills) or 'none'}.",
+    )
+
+
+def _by_session(soak: Soak) -> pd.DataFrame:
+    rows = [
+        (
+            one.session,
+            f"{one.seconds:.1f}",
+            f"{one.rss_mb:.0f}",
+            one.open_files,
+            f"{one.server_rss_mb:.0f}",
+            one.server_open_files,
+            one.tries,
+            f"{calm.seconds:.1f}",
+            f"{calm.rss_mb:.0f}",
+            calm.open_files,
+        )
         for one, calm in zip(soak.killed, soak.undisturbed, strict=True)
     ]
-    lines += ["", "Killed: " + ("; ".join(soak.kills) or "none") + "."]
-    return write_bytes(path, ("\n".join(lines) + "\n").encode())
+    head = ["session", "s", "MB", "files", "server MB", "server files", "tries"]
+    return pd.DataFrame(rows, columns=[*head, "s undisturbed", "MB undisturbed", "files undisturbed"])
 
 
 def _slope(values: pd.Series) -> str:

@@ -6,12 +6,10 @@ read the same rows, which is asserted.
 
 from __future__ import annotations
 
-import statistics
-
 import pandas as pd
 
 from evidence.inputs import AS_OF, Inputs
-from evidence.measurement import Measurement, timed
+from evidence.measurement import Measurement, in_turns
 from tasks.registry import DataSources
 from tasks.sources.payloads import Payload, adapter
 from tasks.staging.stage import stage_source
@@ -22,17 +20,15 @@ PLAIN = ("yahoo", "fred")
 
 
 def measure(inputs: Inputs) -> list[Measurement]:
-    sources = DataSources(sources={name: inputs.sources.source(name) for name in PLAIN})
-    ours, peer, payloads, read = [], [], [], 0
-    for repeat in range(REPEATS):
-        zones = Zones(inputs.folder / f"staging-{repeat}")
-        payloads = inputs.land(zones, sources)
-        ours.append(timed(lambda zones=zones: stage_all(zones, sources))[0])  # type: ignore[misc]
-        seconds, read = timed(lambda payloads=payloads: read_only(payloads))  # type: ignore[misc]
-        peer.append(seconds)
+    sources = DataSources(sources={name: inputs.run.sources.source(name) for name in PLAIN})
+    homes = [Zones(inputs.folder / f"staging-{repeat}") for repeat in range(REPEATS)]
+    payloads = [inputs.land(zones, sources) for zones in homes][-1]
+    fresh = iter(homes)
+    (own, _), (other, read) = in_turns(
+        lambda: stage_all(next(fresh), sources), lambda: read_only(payloads), repeats=REPEATS
+    )
     rows, cells = _served(payloads, sources)
     assert rows == read, f"the peer read {read:,} rows, staging parses {rows:,}"
-    own, other = statistics.median(ours), statistics.median(peer)
     return [
         Measurement(
             f"staging {' and '.join(PLAIN)}, cold",

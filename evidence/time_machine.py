@@ -12,7 +12,6 @@ says, not how good it is. A result is written down when it is there, and a rerun
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pickle
@@ -29,6 +28,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from evidence.command_line import command
+from evidence.inputs import stage_archive
+from evidence.machine import stamp
 from tasks.calendar import as_of_instant, sessions
 from tasks.day import Day, day_of, gate_tables
 from tasks.errors import CbiError
@@ -43,9 +45,8 @@ from tasks.models.forecaster import forecaster
 from tasks.registry import load_models, load_regime_calendar, load_surface
 from tasks.run import RunContext, code_version, open_run
 from tasks.settings import PROJECT, load_settings
-from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import RECORDED
-from tasks.staging.stage import Staged, stage_source
+from tasks.staging.stage import Staged
 from tasks.storage.files import write_bytes, write_json
 from tasks.storage.zones import Zones
 
@@ -160,88 +161,82 @@ def gates_passed(run: RunContext, day: Day) -> list[GateReport]:
     return [pass_gate(run, gate, given, set_aside=day.set_aside[gate]) for gate, given in tables.items()]
 
 
-def forecast_of(run: RunContext, day: Day, store: FolderStore) -> pd.DataFrame:
-    """The day's forecasts, by the champions of ``store``."""
-    return forecast_day(
-        day.features,
-        day.panel,
-        store,
-        registry=run.features,
-        horizons=run.horizons,
-        as_of=run.as_of,
-        data_snapshot="evidence",
-        code_version=run.code_version,
-        notes=day.notes,
-    ).forecasts
+def forecasts_of(run: RunContext, day: Day, store: FolderStore | None) -> tuple[pd.DataFrame, list[GateReport]]:
+    """The day's forecasts, one row per horizon, once it has passed every gate; and what the gates found.
 
+    Args:
+        store: whose champions forecast; None fits the day's own, and PRE_TRAINING is passed too.
 
-def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None, *, exports: bool = False) -> Outcome:
-    """The run of one session: every table, every gate, the forecast. ``store``: None fits the day's own champions."""
-    begun, case = time.monotonic(), Case(f"{run.as_of:%Y-%m-%d}")
-    reports: list[GateReport] = []
-    notes: tuple[str, ...] = ()
+    Raises:
+        CbiError: a gate, or the forecast, stops the run.
+    """
+    reports = gates_passed(run, day)
     with tempfile.TemporaryDirectory(prefix="cbi-day-") as folder:
-        try:
-            day = day_of(run, staged)
-            notes = tuple(f"{subject}: {told}" for subject, told in day.notes.lines())
-            reports += gates_passed(run, day)
-            if exports:
-                write_exports(
-                    Path(folder) / "exports",
-                    day.features,
-                    day.labels,
-                    load_regime_calendar(run.settings.registry),
-                    registry=run.features,
-                    horizons=run.horizons,
-                    as_of=run.as_of,
-                    inputs="time machine",
-                )
-                files = training_tables(Path(folder) / "exports", run.features, run.horizons)
-                reports.append(pass_gate(run, "PRE_TRAINING", files))
-            if store is None:
-                store = FolderStore(Path(folder) / "models")
-                fit_champions(run, day, store, run.as_of)
-            forecasts = forecast_of(run, day, store)
-        except CbiError as error:
-            return Outcome(case, f"{type(error).__name__}: {error}", {}, {}, notes, 0, time.monotonic() - begun)
-    by_horizon = forecasts.set_index("horizon")
+        if store is None:
+            exports, store = Path(folder) / "exports", FolderStore(Path(folder) / "models")
+            write_exports(
+                exports,
+                day.features,
+                day.labels,
+                load_regime_calendar(run.settings.registry),
+                registry=run.features,
+                horizons=run.horizons,
+                as_of=run.as_of,
+                inputs="time machine",
+            )
+            reports.append(pass_gate(run, "PRE_TRAINING", training_tables(exports, run.features, run.horizons)))
+            fit_champions(run, day, store, run.as_of)
+        forecasts = forecast_day(
+            day.features,
+            day.panel,
+            store,
+            registry=run.features,
+            horizons=run.horizons,
+            as_of=run.as_of,
+            data_snapshot="evidence",
+            code_version=run.code_version,
+            notes=day.notes,
+        ).forecasts
+    return forecasts.set_index("horizon"), reports
+
+
+def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None) -> Outcome:
+    """The run of one session: every table, every gate, the forecast. ``store``: see forecasts_of."""
+    begun, case = time.monotonic(), Case(f"{run.as_of:%Y-%m-%d}")
+    notes: tuple[str, ...] = ()
+    try:
+        day = day_of(run, staged)
+        notes = tuple(f"{subject}: {message}" for subject, message in day.notes.lines())
+        forecasts, reports = forecasts_of(run, day, store)
+    except CbiError as error:
+        return Outcome(case, f"{type(error).__name__}: {error}", {}, {}, notes, 0, time.monotonic() - begun)
     return Outcome(
         case,
         stopped="",
-        degraded={str(h): str(why) for h, why in by_horizon["degraded_reason"].items() if isinstance(why, str)},
-        families={str(h): str(family) for h, family in by_horizon["family"].items()},
+        degraded={str(h): str(why) for h, why in forecasts["degraded_reason"].items() if isinstance(why, str)},
+        families={str(h): str(family) for h, family in forecasts["family"].items()},
         notes=notes,
         warnings=sum(len(report.failed("warn")) for report in reports),
         seconds=time.monotonic() - begun,
     )
 
 
-def cases(sources: Sequence[str], years: Sequence[int], dates: Sequence[str]) -> Iterator[Case]:
+def cases(sources: Sequence[str], years: Sequence[int]) -> Iterator[Case]:
     """Every run: the years' last sessions, then the outages of each date, then pairs at the last date."""
     for year in years:
         yield Case(f"{sessions(last=f'{year}-12-31')[-1]:%Y-%m-%d}")
-    for day in dates:
+    for day in OUTAGE_DATES:
         for name in sources:
             for length in OUTAGES:
                 yield Case(day, (name,), length)
-    for day in dates[-1:]:
-        for pair in combinations([name for name in PAIRED if name in sources], 2):
-            yield Case(day, pair, PAIRS_FOR)
-
-
-@dataclass(frozen=True)
-class Held:
-    """What every process holds: the archive staged, a run to take others from, and where the models are."""
-
-    run: RunContext
-    staged: list[Staged]
-    models: Path
+    for pair in combinations([name for name in PAIRED if name in sources], 2):
+        yield Case(OUTAGE_DATES[-1], pair, PAIRS_FOR)
 
 
 @cache
-def held(folder: Path) -> Held:
-    """Read once in each process."""
-    return Held(opened(), pickle.loads((folder / "staged.pickle").read_bytes()), folder / "models")
+def shared(folder: Path) -> tuple[RunContext, list[Staged]]:
+    """A run to take others from and the archive staged, read once in each process."""
+    return opened(), pickle.loads((folder / "staged.pickle").read_bytes())
 
 
 def opened() -> RunContext:
@@ -251,55 +246,50 @@ def opened() -> RunContext:
 
 def take(folder: Path, case: Case) -> Outcome:
     """One case, in a process of the pool."""
-    own = held(folder)
-    run = replace(own.run, as_of=pd.Timestamp(case.as_of))
+    own, staged = shared(folder)
+    run = replace(own, as_of=pd.Timestamp(case.as_of))
     if not case.dead:
-        return replace(run_day(run, own.staged, None, exports=True), case=case)
+        return replace(run_day(run, staged, None), case=case)
     since = sessions(last=run.as_of)[-1 - case.for_sessions]
-    store = FolderStore(own.models / case.as_of)
-    return replace(run_day(run, cut(own.staged, case.dead, since), store), case=case)
+    store = FolderStore(folder / "models" / case.as_of)
+    return replace(run_day(run, cut(staged, case.dead, since), store), case=case)
 
 
 def train(folder: Path, as_of: str) -> None:
     """The champions that the outages of a date are forecast with, fitted on sound data a quarter before."""
-    own = held(folder)
-    if not (own.models / as_of / "champions.json").exists():
-        run = replace(own.run, as_of=pd.Timestamp(as_of))
-        trained = sessions(last=run.as_of)[-1 - TRAINED_BEFORE]
-        fit_champions(run, day_of(run, own.staged), FolderStore(own.models / as_of), trained)
+    own, staged = shared(folder)
+    models = folder / "models" / as_of
+    if not (models / "champions.json").exists():
+        run = replace(own, as_of=pd.Timestamp(as_of))
+        fit_champions(run, day_of(run, staged), FolderStore(models), sessions(last=run.as_of)[-1 - TRAINED_BEFORE])
 
 
-def stage_archive(folder: Path) -> list[Staged]:
+def staged_once(folder: Path) -> list[Staged]:
     """The recorded archive, landed and staged once; a second time it is read back."""
     path = folder / "staged.pickle"
-    if path.exists():
-        return pickle.loads(path.read_bytes())
-    run, staged, zones = opened(), [], Zones(folder / "home")
-    assert run.payloads is not None
-    for number, (name, spec) in enumerate(run.sources.sources.items(), start=1):
-        ingest_source(zones, name, spec, origin=run.payloads, as_of=run.as_of.date(), progress=lambda *step: None)
-        staged.append(stage_source(zones, name, spec, as_of=run.as_of, code="time machine"))
-        print(f"staged {number} of {len(run.sources.sources)}: {name}", flush=True)
-    write_bytes(path, pickle.dumps(staged, protocol=5))
-    return staged
+    if not path.exists():
+        run, staged = opened(), []
+        assert run.payloads is not None
+        for part in stage_archive(Zones(folder / "home"), run.sources, run.payloads, run.as_of):
+            staged.append(part)
+            print(f"staged {len(staged)} of {len(run.sources.sources)}: {part.source}", flush=True)
+        write_bytes(path, pickle.dumps(staged, protocol=5))
+    return shared(folder)[1]
 
 
 def main() -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m evidence.time_machine", description=__doc__.split("\n\n")[0])
+    parser = command("evidence.time_machine", __doc__, "", "--years 2022-2023 --workers 1")
     parser.add_argument("--years", default=f"{YEARS[0]}-{YEARS[-1]}", help="such as 2005-2023 (default: %(default)s)")
-    parser.add_argument("--dates", nargs="*", default=list(OUTAGE_DATES), help="dates of the outages")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--no-page", action="store_true", help="do not write docs/results/time_machine.md")
     given = parser.parse_args()
+    before = stamp("make time-machine")
     first, _, last = given.years.partition("-")
     settings = load_settings()
     folder = settings.home / "time_machine" / code_version(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    staged = stage_archive(folder)
-    known = [part.source for part in staged if len(part.observations) and part.source != "yahoo"]
-    names = [PRICE, BESIDE_PRICE, *known]
-    todo = list(cases(names, range(int(first), int(last or first) + 1), given.dates))
+    known = [part.source for part in staged_once(folder) if len(part.observations) and part.source != "yahoo"]
+    todo = list(cases([PRICE, BESIDE_PRICE, *known], range(int(first), int(last or first) + 1)))
     path = folder / "outcomes.jsonl"
     done = {outcome.case: outcome for outcome in read_outcomes(path)}
     left = [case for case in todo if case not in done]
@@ -314,12 +304,10 @@ def main() -> int:
             with path.open("a") as handle:
                 handle.write(json.dumps(asdict(outcome)) + "\n")
             print(f"{number} of {len(left)}: {outcome.case.name}: {outcome.state}", flush=True)
-    minutes = (time.monotonic() - begun) / 60
-    if not given.no_page:
-        from evidence.time_machine_page import page
+    from evidence.time_machine_page import write
 
-        write_bytes(PAGE, page([done[case] for case in todo], minutes=minutes, workers=given.workers).encode())
-        print(f"wrote {PAGE}")
+    minutes = (time.monotonic() - begun) / 60
+    print(f"wrote {write(PAGE, before, [done[case] for case in todo], minutes=minutes, workers=given.workers)}")
     wrong = [done[case] for case in todo if done[case].stopped and PRICE not in case.dead]
     for outcome in wrong:
         print(f"stopped without a fault of the price: {outcome.case.name}: {outcome.stopped}", file=sys.stderr)
@@ -331,11 +319,11 @@ def read_outcomes(path: Path) -> list[Outcome]:
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
-            told = json.loads(line)
+            read = json.loads(line)
         except json.JSONDecodeError:
             continue
-        case = Case(told["case"]["as_of"], tuple(told["case"]["dead"]), told["case"]["for_sessions"])
-        found.append(Outcome(**{**told, "case": case, "notes": tuple(told["notes"])}))
+        case = Case(read["case"]["as_of"], tuple(read["case"]["dead"]), read["case"]["for_sessions"])
+        found.append(Outcome(**{**read, "case": case, "notes": tuple(read["notes"])}))
     return found
 
 

@@ -6,14 +6,13 @@ what a daily overwrite would cost. Both end with the same row counts, which is a
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
 import duckdb
 import pandas as pd
 
 from evidence.inputs import AS_OF, Inputs
-from evidence.measurement import Measurement, timed
+from evidence.measurement import Measurement, in_turns
 from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import tables
@@ -30,19 +29,17 @@ def measure(inputs: Inputs) -> list[Measurement]:
         if published.get(name)
     }
     staging = Zones(inputs.home).staging
-    cold, unchanged, plain = [], [], []
-    for repeat in range(REPEATS):
-        zones = Zones(inputs.folder / f"warehouse-{repeat}")
-        warehouse = DuckDbWarehouse(zones)
-        cold.append(timed(lambda w=warehouse: w.publish(frames, as_of=AS_OF, staging=staging))[0])  # type: ignore[misc]
-        seconds, again = timed(lambda w=warehouse: w.publish(frames, as_of=AS_OF, staging=staging))  # type: ignore[misc]
-        unchanged.append(seconds)
-        file = inputs.folder / f"plain-{repeat}.duckdb"
-        seconds, counts = timed(lambda f=file: overwrite(f, frames))  # type: ignore[misc]
-        plain.append(seconds)
-        assert not any(again.changed.values()) and not again.switched, again
-        assert counts == {name: warehouse.row_counts()[name] for name in frames}
-    first, second, other = (statistics.median(taken) for taken in (cold, unchanged, plain))
+    warehouses = [DuckDbWarehouse(Zones(inputs.folder / f"warehouse-{repeat}")) for repeat in range(REPEATS)]
+    empty, full = iter(warehouses), iter(warehouses)
+    files = iter(inputs.folder / f"plain-{repeat}.duckdb" for repeat in range(REPEATS))
+    (first, _), (second, again), (other, counts) = in_turns(
+        lambda: next(empty).publish(frames, as_of=AS_OF, staging=staging),
+        lambda: next(full).publish(frames, as_of=AS_OF, staging=staging),
+        lambda: overwrite(next(files), frames),
+        repeats=REPEATS,
+    )
+    assert not any(again.changed.values()) and not again.switched, again
+    assert counts == {name: warehouses[-1].row_counts()[name] for name in frames}
     cells = sum(frame.size for frame in frames.values())
     size = f"{len(frames)} tables, {sum(map(len, frames.values())):,} rows, {cells:,} cells; median of {REPEATS}"
     peer = f"DuckDB overwriting plain tables, {other:.2f} s"

@@ -7,26 +7,26 @@ says which have never run. Reads the training files of CBI_HOME and writes docs/
 
 from __future__ import annotations
 
-import argparse
 import os
-import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evidence.machine import this_machine
+from evidence.command_line import command, exit_status
+from evidence.machine import stamp, training_files
 from evidence.measurement import BenchError
 from evidence.peers.exchange import has_run, read_costs, read_forecasts, write_contest, write_net_inputs
 from evidence.peers.ours import load_contest
 from evidence.peers.report import OWN_PAIRS, PAIRS, accuracy, beside, every_cost, render
 from evidence.peers.run import TIMED
-from tasks.errors import CbiError
+from evidence.processes import run
+from tasks.exports import check_exports, file_name
 from tasks.registry import load_horizons
 from tasks.settings import PROJECT, load_settings
 from tasks.storage.files import write_bytes
 from tasks.storage.hashes import sha256_of
+from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
     from tasks.models.boosted import LightGbm, XGBoost
@@ -48,43 +48,33 @@ ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPEN
 
 def main() -> int:
     """Run the contenders, measure them, write the report."""
-    parser = argparse.ArgumentParser(prog="python -m evidence.peers", description=__doc__)
+    parser = command("evidence.peers", __doc__, ".venv-peers/bin/python", ".venv-peers/bin/python ridge AutoETS")
     parser.add_argument("python", help="interpreter of the environment of evidence/peers/requirements.txt")
     parser.add_argument("name", nargs="*", help=f"contenders to run anew: {', '.join(CONTENDERS)}; without any, all")
-    parser.add_argument("--jobs", type=int, default=1, help="contenders at a time (default: %(default)s)")
     given = parser.parse_args()
     if unknown := sorted(set(given.name) - set(CONTENDERS)):
         parser.error(f"unknown contenders: {', '.join(unknown)}")
-    machine, start = this_machine(), time.perf_counter()
-    folder = load_settings().home / "bench_peers"
-    try:
-        contest = load_contest("lightgbm")
-        before = _told(folder)
-        write_contest(folder, contest, _parameters(contest.columns, contest.other_markets))
-        write_net_inputs(folder, contest)
-        if given.name and _told(folder) != before:
-            raise BenchError(
-                "the data, the folds or the parameters are not those of the run before: run all contenders"
-            )
-        forecasts, costs = {}, {}
-        with ThreadPoolExecutor(given.jobs) as pool:
-            chosen = [name for name in CONTENDERS if not given.name or name in given.name]
-            for _ in pool.map(lambda name: _contend(folder, name, given.python), chosen):
-                pass
-        missing = [name for name in CONTENDERS if given.name and not has_run(folder, name)]
-        for name in CONTENDERS:
-            if name in missing:
-                continue
-            costs[name] = read_costs(folder, name)
-            if name.split()[-1] not in TIMED:
-                forecasts[name] = read_forecasts(folder, name, contest)
-            print(
-                f"{name}: " + ", ".join(f"{fold['year']} {fold['cpu_s']:.1f} CPU s" for fold in costs[name]["folds"]),
-                flush=True,
-            )
-    except (BenchError, CbiError) as error:
-        print(f"evidence.peers: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: contend(given.python, given.name))
+
+
+def contend(python: str, chosen: list[str]) -> int:
+    """Run the chosen contenders, or all, and write the report."""
+    start, home = time.perf_counter(), load_settings().home
+    contest, folder = load_contest("lightgbm"), home / "bench_peers"
+    manifest = check_exports(Zones(home).exports)
+    snapshots = {name: manifest["files"][file_name("prod", name)]["sha256"] for name in contest.tables}  # type: ignore[index]
+    before = stamp("make bench-peers", training_files(str(manifest["as_of"]), snapshots))
+    given = _hashes(folder)
+    write_contest(folder, contest, _parameters(contest.columns, contest.other_markets))
+    write_net_inputs(folder, contest)
+    if chosen and _hashes(folder) != given:
+        raise BenchError("the data, the folds or the parameters are not those of the run before: run all contenders")
+    for name in CONTENDERS:
+        if not chosen or name in chosen:
+            _contend(folder, name, python)
+    missing = [name for name in CONTENDERS if not has_run(folder, name)]
+    costs = {name: read_costs(folder, name) for name in CONTENDERS if name not in missing}
+    forecasts = {name: read_forecasts(folder, name, contest) for name in costs if name.split()[-1] not in TIMED}
     tables = [
         beside("The same configuration, side by side", PAIRS, costs, forecasts),
         beside("Peers with their own settings", OWN_PAIRS, costs, forecasts),
@@ -92,15 +82,14 @@ def main() -> int:
         every_cost(costs),
     ]
     packages = sorted({str(held["package"]) for held in costs.values()} - {"CBI"})
-    took_s = time.perf_counter() - start
-    page = render(machine, tables, packages=packages, took_s=took_s, jobs=given.jobs, missing=missing)
+    page = render(before, tables, packages=packages, took_s=time.perf_counter() - start, missing=missing)
     write_bytes(REPORT, page.encode())
     print(f"written: {REPORT.relative_to(PROJECT)}")
     return 0
 
 
-def _told(folder: Path) -> dict[str, str]:
-    """What the contenders are given, a hash a file."""
+def _hashes(folder: Path) -> dict[str, str]:
+    """What the contenders are given, one hash per file."""
     files = [folder / "plan.json", *folder.glob("closes.parquet"), *folder.glob("table.parquet")]
     return {path.name: sha256_of(path) for path in [*files, *folder.glob("inputs.*.parquet")] if path.exists()}
 
@@ -156,16 +145,14 @@ def _contend(folder: Path, name: str, python: str) -> None:
         BenchError: it did not end well, with the last line it wrote.
     """
     outside = any(letter.isupper() for letter in name)
-    command = (
+    words = (
         [python, str(Path(__file__).with_name("run.py")), str(folder), name]
         if outside
         else [sys.executable, "-m", "evidence.peers.ours", str(folder), name]
     )
     where = folder if outside else PROJECT  # Lightning leaves logs where it runs
-    done = subprocess.run(command, cwd=where, env=os.environ | ONE_THREAD, capture_output=True, encoding="utf-8")
-    if done.returncode:
-        said = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "nothing")
-        raise BenchError(f"{name} ended with {done.returncode}; its last line: {said}")
+    done = run(words, folder=where, environment=os.environ | ONE_THREAD)
+    print(f"{name}: {done.seconds:.0f} s, its start included", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,14 @@ from typing import Any
 
 import pandas as pd
 
+from evidence.inputs import last_run
 from evidence.peers.exchange import Contest, write_answer
 from evidence.peers.run import Steps, cpu_seconds
 from tasks.exports import file_name
 from tasks.models.catalogue import is_joint
 from tasks.models.forecaster import JointProblem, Problem, forecaster, joint_forecaster
-from tasks.registry import load_features, load_horizons, load_models, load_sources, load_surface
-from tasks.settings import load_settings
+from tasks.registry import load_models, load_surface
 from tasks.storage.files import read_parquet
-from tasks.storage.zones import Zones
 from tasks.training.folds import walk_forward
 from tasks.training.multi_horizon import joint_out_of_fold
 from tasks.training.worker import forecast_fold
@@ -33,18 +32,14 @@ YEARS = (2021, 2022)
 
 def load_contest(family: str) -> Contest:
     """The exported training files of the home, and the columns that a family reads."""
-    settings = load_settings()
-    sources = load_sources(settings.registry)
-    features = load_features(settings.registry, sources)
-    models = load_models(settings.registry, features)
-    surface = load_surface(settings.registry, features)
-    horizons = load_horizons(settings.registry)
-    exports = Zones(settings.home).exports
+    run = last_run()
+    models = load_models(run.settings.registry, run.features)
+    surface = load_surface(run.settings.registry, run.features)
     return Contest(
-        {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons},
-        horizons,
+        {name: read_parquet(run.work.exports / file_name("prod", name)) for name in run.horizons.horizons},
+        run.horizons,
         YEARS,
-        tuple(models.columns(family, features, surface)),
+        tuple(models.columns(family, run.features, surface)),
         tuple(name for name, entry in surface.features.items() if entry.category in models.context),
     )
 

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evidence.machine import Machine
 from evidence.measurement import Table
+from evidence.page import facts, page
 from evidence.peers.run import OWN
-from evidence.report import table
 from tasks.evaluation.comparison import evaluate
 from tasks.quantiles import pinball
 
@@ -55,8 +54,7 @@ HOW = """## How it was made
   session, Adam at the library's rate, its 1,000 steps at most, stopped at the first of its validations (each 100 steps)
   that is no better than the best. LightGBM's own settings: the package's defaults (100 rounds, 31 leaves), same rows.
 - Seconds are of fitting and forecasting a fold, five horizons, on one thread; imports are left out on both sides.
-  Each contender ran in a process of its own, in the order of the last table, as many at a time as said above.
-"""
+  Each contender ran in a process of its own, in the order of the last table."""
 
 
 def accuracy(
@@ -157,29 +155,16 @@ def every_cost(costs: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def render(
-    machine: Machine,
-    tables: Sequence[Table],
-    *,
-    packages: Sequence[str],
-    took_s: float,
-    jobs: int,
-    missing: Sequence[str],
+    stamp: str, tables: Sequence[Table], *, packages: Sequence[str], took_s: float, missing: Sequence[str]
 ) -> str:
     """The whole page."""
-    parts = [
-        "# Peers from outside (written by `make bench-peers`: generated, never edited)",
-        f"- Machine: {machine.cpu}, {machine.cores} cores, {machine.memory_gb:.0f} GB memory; {machine.system}; "
-        f"Python {machine.python}; one thread each, {jobs} at a time\n"
-        f"- Load average before the run: {machine.load}\n"
-        f"- Packages: {', '.join(packages)}\n"
-        f"- Commit: {machine.commit}\n"
-        f"- Date: {machine.date}; the run took {took_s:.0f} s"
-        + (f"\n- Not run yet: {', '.join(missing)}" if missing else ""),
-    ]
-    for held in (held for held in tables if len(held.frame)):  # own settings may not have run
-        cells = [[str(cell) for cell in line] for line in held.frame.itertuples(index=False)]
-        parts.append(f"## {held.title}\n\n{table(held.frame.columns, cells)}\n\n{held.note}")
-    return "\n\n".join([*parts, HOW])
+    known = {
+        "Packages": ", ".join(packages),
+        "Contenders": "one thread each, one at a time",
+        "The run took": f"{took_s:.0f} s",
+        "Not run yet": ", ".join(missing) or "none",
+    }
+    return page("Peers from outside", stamp, facts(known), *(table.section for table in tables), HOW)
 
 
 def _mean(costs: Mapping[str, Any]) -> pd.Series:

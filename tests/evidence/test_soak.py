@@ -53,11 +53,11 @@ def test_days_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     assert days_over(tmp_path / "home") == days and [day.tries for day in days] == [3, 1]
 
 
-def test_the_report_says_no_where_tables_differ(tmp_path: Path) -> None:
+def test_the_report_names_the_tables_that_differ(tmp_path: Path) -> None:
     days = [Day(f"2023-01-{day:02d}", 5.0, 4.0, 900.0, 1300.0, 16, 9, 300.0, 40) for day in (3, 4, 5, 6)]
     soak = Soak(1, 250, ["2023-01-03 after 1.0 s"], days, days, tables=20, rows=1000, found=["ops.alerts"])
     page = write_report(tmp_path / "soak.md", soak).read_text()
-    assert "NO, these differ: ops.alerts" in page and "4 of 250 sessions" in page
+    assert "| tables that differ | ops.alerts |" in page and "| sessions | 4 of 250, 2023-01-03 to 2023-01-06 |" in page
     assert (tmp_path / "soak.png").read_bytes().startswith(b"\x89PNG") and "(soak.png)" in page
 
 

@@ -16,7 +16,7 @@ import pytest
 from typer.main import get_command
 
 from cli.app import application
-from tasks.command_line import command, nearest
+from tasks.command_line import nearest
 from tasks.errors import WarehouseError
 from tasks.settings import PROJECT
 from tasks.warehouse.dialect import parse_query, read_names
@@ -61,12 +61,6 @@ def test_help_of_the_whole_groups_commands_by_who_needs_them_and_lists_exit_code
     told = python("-m", "cli", "--help").stdout
     for words in ("Every day", "Look and check", "Models", "Exit status", "3    a critical source is down"):
         assert words in told
-
-
-@pytest.mark.parametrize("name", ["evidence.bigquery_cost", "evidence.soak"])
-def test_help_of_the_evidence_has_an_example(name):
-    asked = python("-m", name, "--help")
-    assert "examples:\n" in asked.stdout and f"  python -m {name}" in asked.stdout
 
 
 @pytest.mark.parametrize("flow", ["daily", "ingest", "backfill", "health", "training", "launcher"])
@@ -125,16 +119,6 @@ def test_a_wrong_name_of_a_dataset_is_told():
     assert name == "apii.vw_latest_forecast"
     assert nearest(name, known_names()) == " Did you mean api.vw_latest_forecast?"
     assert nearest("qqqq", known_names()) == ""
-
-
-def test_a_sign_that_the_terminal_lacks_ends_no_command(tmp_path):
-    say = "from tasks.command_line import command; command('x', 'y'); print('Süßöl ≥ 5')"
-    said = python("-c", say, PYTHONIOENCODING="ascii")
-    assert (said.returncode, said.stdout) == (0, "S???l ? 5\n"), said.stderr
-
-
-def test_without_examples_there_is_no_heading():
-    assert "examples" not in command("x", "y").format_help()
 
 
 @pytest.fixture

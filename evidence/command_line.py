@@ -1,0 +1,39 @@
+"""The command line of every module of evidence: a help with examples, and one line for an error."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Callable
+
+from tasks.errors import CbiError
+
+
+def command(module: str, what: str | None, *examples: str) -> argparse.ArgumentParser:
+    """The parser of ``python -m MODULE``; its help says what the command does and ends with the examples.
+
+    Args:
+        module: as it is started, such as ``evidence.soak``.
+        what: the docstring of the module.
+        examples: the words after ``python -m MODULE``, each followed by ``  # `` and what it does.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a sign that the locale lacks is shown as `?`, and ends no run
+    lines = "\n".join(f"  python -m {module} {words}".rstrip() for words in examples)
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=what,
+        epilog=f"examples:\n{lines}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def exit_status(work: Callable[[], int]) -> int:
+    """What ``work`` returns; 1 and one line on stderr where it raises an error of the product."""
+    try:
+        return work()
+    except CbiError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return 1
