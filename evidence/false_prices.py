@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 from evidence.command_line import command
-from evidence.inputs import stage_archive
+from evidence.inputs import staged
 from evidence.machine import stamp
 from evidence.page import table, write_page
 from evidence.time_machine import fit_champions, forecasts_of, opened, staged_once
@@ -119,21 +119,21 @@ def _write(path: Path, head: str, rows: Rows) -> None:
     path.write_text("\n".join([head, *(",".join([date, *row]) for date, row in rows.items()), ""]))
 
 
-def staged_with(run: RunContext, staged: Sequence[Staged], fault: Fault, folder: Path) -> list[Staged]:
+def staged_with(run: RunContext, parts: Sequence[Staged], fault: Fault, folder: Path) -> list[Staged]:
     """The archive staged as ever, but for Yahoo's bars, which hold the fault."""
-    assert run.payloads is not None
+    assert run.payloads
     origin = folder / "origin"
     shutil.copytree(run.payloads / "yahoo", origin / "yahoo")
     plant(origin, fault)
     alone = DataSources(sources={"yahoo": run.sources.sources["yahoo"]})
-    [yahoo] = stage_archive(Zones(folder / "home"), alone, origin, run.as_of)
-    return [yahoo if part.source == "yahoo" else part for part in staged]
+    [yahoo] = staged(Zones(folder / "home"), alone, run.as_of, origin=origin)
+    return [yahoo if part.source == "yahoo" else part for part in parts]
 
 
-def outcome(run: RunContext, staged: Sequence[Staged], store: FolderStore) -> tuple[str, str, str]:
+def outcome(run: RunContext, parts: Sequence[Staged], store: FolderStore) -> tuple[str, str, str]:
     """Where the fault was caught, what was published, and what was said."""
     try:
-        day = day_of(run, staged)
+        day = day_of(run, parts)
         forecasts, _ = forecasts_of(run, day, store)
     except CbiError as error:
         return "staging: the run stops", "nothing; the last good forecast stays", str(error)
@@ -149,10 +149,10 @@ def outcome(run: RunContext, staged: Sequence[Staged], store: FolderStore) -> tu
     return "nowhere", published, f"refused cells of the day: {', '.join(refused) or 'none'}"
 
 
-def doubtful_sessions(run: RunContext, staged: Sequence[Staged]) -> list[tuple[str, str]]:
+def doubtful_sessions(run: RunContext, parts: Sequence[Staged]) -> list[tuple[str, str]]:
     """The true sessions since FIRST_YEAR whose close would have come out unconfirmed, and why."""
     entry = run.sources.sources["yahoo"].series["ZL=F"]
-    [yahoo] = [part for part in staged if part.source == "yahoo"]
+    [yahoo] = [part for part in parts if part.source == "yahoo"]
     held = yahoo.observations[yahoo.observations["series"].isin(["ZL=F", *entry.held_against])]
     refused = yahoo.quarantine[yahoo.quarantine["series"] == "ZL=F"]
     found = []
@@ -166,9 +166,9 @@ def doubtful_sessions(run: RunContext, staged: Sequence[Staged]) -> list[tuple[s
     return found
 
 
-def named_extremes(staged: Sequence[Staged]) -> list[tuple[str, str, str]]:
+def named_extremes(parts: Sequence[Staged]) -> list[tuple[str, str, str]]:
     """Each of EXTREMES and whether its close was kept."""
-    of_source = {part.source: part.observations for part in staged}
+    of_source = {part.source: part.observations for part in parts}
     rows = []
     for source, series, day in EXTREMES:
         held = of_source[source]
@@ -178,9 +178,9 @@ def named_extremes(staged: Sequence[Staged]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def largest_moves(staged: Sequence[Staged]) -> list[tuple[object, ...]]:
+def largest_moves(parts: Sequence[Staged]) -> list[tuple[object, ...]]:
     """Of each series its hundred largest moves, as kept and refused."""
-    [yahoo] = [part for part in staged if part.source == "yahoo"]
+    [yahoo] = [part for part in parts if part.source == "yahoo"]
     closes = yahoo.observations[yahoo.observations["field"] == "close"]
     refused = yahoo.quarantine[
         (yahoo.quarantine["field"] == "close") & yahoo.quarantine["rule"].isin(["jump", "range"])
@@ -203,17 +203,17 @@ def main() -> int:
     command("evidence.false_prices", __doc__, "").parse_args()
     before, settings = stamp("make false-prices"), load_settings()
     folder = settings.home / "time_machine" / code_version(settings)
-    staged = staged_once(folder)
+    parts = staged_once(folder)
     run = replace(opened(), as_of=pd.Timestamp(DAY))
     store = FolderStore(folder / "false_prices")
     if not (folder / "false_prices" / "champions.json").exists():
-        fit_champions(run, day_of(run, staged), store, sessions(last=run.as_of)[-63])
+        fit_champions(run, day_of(run, parts), store, sessions(last=run.as_of)[-63])
     rows = []
     for number, fault in enumerate(FAULTS, start=1):
         with tempfile.TemporaryDirectory(prefix="cbi-false-") as work:
-            rows.append((fault.name, *outcome(run, staged_with(run, staged, fault, Path(work)), store)))
+            rows.append((fault.name, *outcome(run, staged_with(run, parts, fault, Path(work)), store)))
         print(f"{number} of {len(FAULTS)}: {', '.join(rows[-1][:3])}: {rows[-1][3][:200]}", flush=True)
-    print(f"wrote {write(PAGE, before, rows, doubtful_sessions(run, staged), staged)}")
+    print(f"wrote {write(PAGE, before, rows, doubtful_sessions(run, parts), parts)}")
     return 0
 
 
@@ -222,7 +222,7 @@ def write(
     stamp: str,
     planted: Sequence[tuple[str, str, str, str]],
     doubtful: Sequence[tuple[str, str]],
-    staged: Sequence[Staged],
+    parts: Sequence[Staged],
 ) -> Path:
     """docs/results/false_prices.md."""
     return write_page(
@@ -236,8 +236,8 @@ def write(
         "They are published, degraded, with the reason. At most 20 are accepted.",
         table(("session", "why"), doubtful),
         "## True extremes",
-        table(("series", "session", "close"), named_extremes(staged)),
-        table(("series", "largest moves", "kept", "refused", "largest"), largest_moves(staged)),
+        table(("series", "session", "close"), named_extremes(parts)),
+        table(("series", "largest moves", "kept", "refused", "largest"), largest_moves(parts)),
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from evidence.inputs import AS_OF, Inputs, stage_archive
+from evidence.inputs import AS_OF, Inputs, staged
 from evidence.measurement import Measurement
 from evidence.processes import run_python
 from tasks.registry import load_sources
@@ -42,5 +42,6 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 
 if __name__ == "__main__":
-    for _ in stage_archive(Zones(Path(sys.argv[1])), load_sources(PROJECT / "registry"), Path(sys.argv[2]), AS_OF):
+    home, archive = map(Path, sys.argv[1:])
+    for _ in staged(Zones(home), load_sources(PROJECT / "registry"), AS_OF, origin=archive):
         pass

@@ -23,7 +23,7 @@ from tasks.sources.ingest import ingest_source
 from tasks.sources.payloads import RECORDED, Payload, landed
 from tasks.staging.documents import documents_known_by
 from tasks.staging.gather import gather
-from tasks.staging.stage import Staged, stage_source
+from tasks.staging.stage import Staged, stage_source, staging_code
 from tasks.storage.files import read_json
 from tasks.storage.zones import Zones
 
@@ -31,11 +31,17 @@ AS_OF = pd.Timestamp("2023-12-29")
 """The last session that the recorded archive holds a ZL bar of."""
 
 
-def stage_archive(zones: Zones, sources: DataSources, origin: Path, as_of: pd.Timestamp) -> Iterator[Staged]:
-    """Land and stage each source from a folder of recorded payloads, one after the other."""
+def staged(zones: Zones, sources: DataSources, as_of: pd.Timestamp, *, origin: Path | None = None) -> Iterator[Staged]:
+    """Stage each source, as the daily run does; what is staged already is read.
+
+    Args:
+        origin: a folder of recorded payloads that are landed first.
+    """
+    code = staging_code()
     for name, spec in sources.sources.items():
-        ingest_source(zones, name, spec, origin=origin, as_of=as_of.date(), progress=silently)
-        yield stage_source(zones, name, spec, as_of=as_of, code="evidence")
+        if origin:
+            ingest_source(zones, name, spec, origin=origin, as_of=as_of.date(), progress=silently)
+        yield stage_source(zones, name, spec, as_of=as_of, code=code)
 
 
 def last_run() -> RunContext:
@@ -96,9 +102,9 @@ class Inputs:
     def observations(self) -> pd.DataFrame:
         """Every staged observation of the archive and the derived ones, as the daily run gathers them."""
         run = self.run
-        staged = list(stage_archive(run.zones, run.sources, self.archive, AS_OF))
+        parts = list(staged(run.zones, run.sources, AS_OF, origin=self.archive))
         documents = documents_known_by(run.zones, run.sources, as_of=AS_OF)
-        return with_derived(gather(staged, as_of=AS_OF)[0], run.derived, as_of=AS_OF, documents=documents)
+        return with_derived(gather(parts, as_of=AS_OF)[0], run.derived, as_of=AS_OF, documents=documents)
 
     @cached_property
     def panel(self) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pandas as pd
 from rich.console import Console
 
 from evidence.command_line import command, exit_status
-from evidence.inputs import last_run
+from evidence.inputs import last_run, staged
 from evidence.machine import stamp, training_files
 from evidence.page import facts, frame_table, page, table
 from tasks.day import day_of
@@ -34,7 +34,7 @@ from tasks.settings import PROJECT
 from tasks.sources.payloads import landed
 from tasks.staging.documents import gather_documents
 from tasks.staging.gather import stack
-from tasks.staging.stage import Staged, stage_source, staging_code
+from tasks.staging.stage import Staged
 from tasks.storage.files import read_parquet, write_bytes
 from tasks.storage.locks import exclusive
 
@@ -52,10 +52,10 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
     """
     began = time.monotonic()
     manifest = check_exports(run.work.exports)
-    staged = _stage(run)
+    parts = list(staged(run.zones, run.sources, run.as_of))
     held = Held(
-        observations=stack([part.observations for part in staged]),
-        documents=gather_documents([part.documents for part in staged], as_of=run.as_of),
+        observations=stack([part.observations for part in parts]),
+        documents=gather_documents([part.documents for part in parts], as_of=run.as_of),
         sources=run.sources,
         joins=run.joins,
         derived=run.derived,
@@ -63,7 +63,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
         as_of=run.as_of,
         payloads=lambda source: landed(run.zones, source),
     )
-    panel, tables = training_tables_anew(run, staged)
+    panel, tables = training_tables_anew(run, parts)
     columns = run.features.production()
     cuts = sample_days(days, last=run.as_of)
     with console.status("truncation") as status:
@@ -106,20 +106,13 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
     return audit, _page(before, figures, found, changed)
 
 
-def _stage(run: RunContext) -> list[Staged]:
-    code = staging_code()  # as the run has it: what it staged is read, not staged again
-    return [
-        stage_source(run.zones, name, spec, as_of=run.as_of, code=code) for name, spec in run.sources.sources.items()
-    ]
-
-
-def training_tables_anew(run: RunContext, staged: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
+def training_tables_anew(run: RunContext, parts: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
     """Panel and training tables built anew, as the day builds them; the files on disk must equal them.
 
     Raises:
         ManifestMismatch: they do not, so that an audit would be of something else.
     """
-    day = day_of(run, staged)
+    day = day_of(run, parts)
     regimes, columns = load_regime_calendar(run.settings.registry), run.features.production()
     tables = {}
     for name in run.horizons.horizons:

@@ -24,6 +24,7 @@ from typing import Any, cast
 import psutil
 
 from evidence.command_line import command, exit_status
+from evidence.inputs import staged
 from evidence.machine import commit
 from evidence.measurement import MEGABYTE
 from evidence.processes import peak_mb, run
@@ -38,6 +39,7 @@ from evidence.soak_report import (
 )
 from tasks.errors import ServiceFailed
 from tasks.operations.services import ALLOCATORS, server_password, stop
+from tasks.run import open_run
 from tasks.settings import PROJECT, Settings, load_settings
 from tasks.sources.payloads import RECORDED
 from tasks.storage.files import UTF_8
@@ -74,23 +76,13 @@ def work() -> int:
     return 0
 
 
-def prepare(home: Path, origin: str, before: str, last: str) -> None:
+def prepare(settings: Settings, origin: str, before: str, last: str) -> None:
     """Stage the payloads up to ``last``, then one day as of ``before``, which trains the models."""
-    for words in (
-        ["evidence.soak", "--stage", "--from", last, "--origin", origin],
-        ["flows.daily", "--origin", origin, "--as-of", before],
-    ):
-        run([sys.executable, "-m", *words], environment={**os.environ, "CBI_HOME": str(home)})
-
-
-def stage_all(origin: str, last: str) -> int:
-    """Land and stage every source up to a session."""
-    from flows.ingest import ingest, open_ingest_run
-
-    opened = open_ingest_run(origin, last)
-    for source in opened.sources.sources:
-        ingest(opened, source)
-    return 0
+    opened = open_run(settings, origin=origin, as_of=last)
+    for _ in staged(opened.zones, opened.sources, opened.as_of, origin=opened.payloads):
+        pass
+    words = [sys.executable, "-m", "cli", "daily", "--origin", origin, "--as-of", before]
+    run(words, environment={**os.environ, "CBI_HOME": str(settings.home)})
 
 
 @dataclass
@@ -207,7 +199,7 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
         for home in (base, *homes.values()):
             shutil.rmtree(home, ignore_errors=True)
         print(f"preparing {base}: staged to {days[-1]}, trained before {days[0]}", flush=True)
-        prepare(base, origin, f"{sessions(last=first)[-2]:%Y-%m-%d}", days[-1])
+        prepare(settings.model_copy(update={"home": base}), origin, f"{sessions(last=first)[-2]:%Y-%m-%d}", days[-1])
         for home in homes.values():
             write_days(home, [])
             shutil.copytree(base, home, ignore=shutil.ignore_patterns("prefect"))
@@ -270,7 +262,6 @@ def main() -> int:
     parser.add_argument("--origin", help="a folder of recorded payloads (default: the recorded archive)")
     parser.add_argument("--report", type=Path, help="(default: soak.md in the home)")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--stage", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.work:
         return work()
@@ -278,11 +269,9 @@ def main() -> int:
 
 
 def compared(given: argparse.Namespace) -> int:
-    """Stage for a soak, or run one; 1 where the two homes are not alike."""
+    """Run a soak; 1 where the two homes are not alike."""
     settings = load_settings()
     origin = str(Path(given.origin).resolve()) if given.origin else RECORDED
-    if given.stage:
-        return stage_all(origin, given.since)
     return int(bool(soak(settings, (settings.home / "soak").resolve(), origin, given).found))
 
 

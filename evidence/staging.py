@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from evidence.inputs import AS_OF, Inputs
+from evidence.inputs import AS_OF, Inputs, staged
 from evidence.measurement import Measurement, in_turns
 from tasks.registry import DataSources
 from tasks.sources.payloads import Payload, adapter
-from tasks.staging.stage import stage_source
 from tasks.storage.zones import Zones
 
 REPEATS = 3
@@ -24,9 +23,10 @@ def measure(inputs: Inputs) -> list[Measurement]:
     homes = [Zones(inputs.folder / f"staging-{repeat}") for repeat in range(REPEATS)]
     payloads = [inputs.land(zones, sources) for zones in homes][-1]
     fresh = iter(homes)
-    (own, _), (other, read) = in_turns(
-        lambda: stage_all(next(fresh), sources), lambda: read_only(payloads), repeats=REPEATS
+    (own, parts), (other, read) = in_turns(
+        lambda: list(staged(next(fresh), sources, AS_OF)), lambda: read_only(payloads), repeats=REPEATS
     )
+    assert all(part.changed for part in parts)
     rows, cells = _served(payloads, sources)
     assert rows == read, f"the peer read {read:,} rows, staging parses {rows:,}"
     return [
@@ -39,12 +39,6 @@ def measure(inputs: Inputs) -> list[Measurement]:
             note=f"{len(payloads)} payloads, {cells:,} cells, {cells / own:,.0f} cells/s; median of {REPEATS}",
         )
     ]
-
-
-def stage_all(zones: Zones, sources: DataSources) -> None:
-    """Stage what is landed, one source after the other."""
-    for name, spec in sources.sources.items():
-        assert stage_source(zones, name, spec, as_of=AS_OF, code="bench").changed
 
 
 def read_only(payloads: list[Payload]) -> int:

@@ -29,7 +29,7 @@ from pathlib import Path
 import pandas as pd
 
 from evidence.command_line import command
-from evidence.inputs import stage_archive
+from evidence.inputs import staged
 from evidence.machine import stamp
 from tasks.calendar import as_of_instant, sessions
 from tasks.day import Day, day_of, gate_tables
@@ -94,7 +94,7 @@ class Outcome:
         return "stopped" if self.stopped else "degraded" if self.degraded else "sound"
 
 
-def cut(staged: Sequence[Staged], dead: Sequence[str], since: pd.Timestamp) -> list[Staged]:
+def cut(parts: Sequence[Staged], dead: Sequence[str], since: pd.Timestamp) -> list[Staged]:
     """What is staged, less what became known of the dead sources after 18:00 Chicago of ``since``."""
     instant = as_of_instant(since)
 
@@ -114,7 +114,7 @@ def cut(staged: Sequence[Staged], dead: Sequence[str], since: pd.Timestamp) -> l
             quarantine=kept(part.quarantine, part.source),
             documents=None if part.documents is None else kept(part.documents, part.source),
         )
-        for part in staged
+        for part in parts
     ]
 
 
@@ -200,12 +200,12 @@ def forecasts_of(run: RunContext, day: Day, store: FolderStore | None) -> tuple[
     return forecasts.set_index("horizon"), reports
 
 
-def run_day(run: RunContext, staged: Sequence[Staged], store: FolderStore | None) -> Outcome:
+def run_day(run: RunContext, parts: Sequence[Staged], store: FolderStore | None) -> Outcome:
     """The run of one session: every table, every gate, the forecast. ``store``: see forecasts_of."""
     begun, case = time.monotonic(), Case(f"{run.as_of:%Y-%m-%d}")
     notes: tuple[str, ...] = ()
     try:
-        day = day_of(run, staged)
+        day = day_of(run, parts)
         notes = tuple(f"{subject}: {message}" for subject, message in day.notes.lines())
         forecasts, reports = forecasts_of(run, day, store)
     except CbiError as error:
@@ -246,34 +246,33 @@ def opened() -> RunContext:
 
 def take(folder: Path, case: Case) -> Outcome:
     """One case, in a process of the pool."""
-    own, staged = shared(folder)
+    own, parts = shared(folder)
     run = replace(own, as_of=pd.Timestamp(case.as_of))
     if not case.dead:
-        return replace(run_day(run, staged, None), case=case)
+        return replace(run_day(run, parts, None), case=case)
     since = sessions(last=run.as_of)[-1 - case.for_sessions]
     store = FolderStore(folder / "models" / case.as_of)
-    return replace(run_day(run, cut(staged, case.dead, since), store), case=case)
+    return replace(run_day(run, cut(parts, case.dead, since), store), case=case)
 
 
 def train(folder: Path, as_of: str) -> None:
     """The champions that the outages of a date are forecast with, fitted on sound data a quarter before."""
-    own, staged = shared(folder)
+    own, parts = shared(folder)
     models = folder / "models" / as_of
     if not (models / "champions.json").exists():
         run = replace(own, as_of=pd.Timestamp(as_of))
-        fit_champions(run, day_of(run, staged), FolderStore(models), sessions(last=run.as_of)[-1 - TRAINED_BEFORE])
+        fit_champions(run, day_of(run, parts), FolderStore(models), sessions(last=run.as_of)[-1 - TRAINED_BEFORE])
 
 
 def staged_once(folder: Path) -> list[Staged]:
     """The recorded archive, landed and staged once; a second time it is read back."""
     path = folder / "staged.pickle"
     if not path.exists():
-        run, staged = opened(), []
-        assert run.payloads is not None
-        for part in stage_archive(Zones(folder / "home"), run.sources, run.payloads, run.as_of):
-            staged.append(part)
-            print(f"staged {len(staged)} of {len(run.sources.sources)}: {part.source}", flush=True)
-        write_bytes(path, pickle.dumps(staged, protocol=5))
+        run, parts = opened(), []
+        for part in staged(Zones(folder / "home"), run.sources, run.as_of, origin=run.payloads):
+            parts.append(part)
+            print(f"staged {len(parts)} of {len(run.sources.sources)}: {part.source}", flush=True)
+        write_bytes(path, pickle.dumps(parts, protocol=5))
     return shared(folder)[1]
 
 
