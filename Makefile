@@ -187,7 +187,7 @@ proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run l
 sql-check: $(VENV)/cloud ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
 	@$(RUN) -m cli project sql-check
 
-cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md, from the published DuckDB warehouse
+cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md: what sql-check tells; CBI_WAREHOUSE=bigquery://… adds bytes and price
 	@$(RUN) -m evidence.bigquery_cost
 
 docs: $(VENV)/base ## write docs/data_dictionary.md from the registry

@@ -59,6 +59,7 @@ FIGURES = Path("docs/images")
 BREAK = ("2020-01-01", "2022-12-31")
 EXPLAINED = ("ridge", "lightgbm")  # learn from features, and are refitted in seconds
 ABLATED = "ridge"
+YES = {True: "yes", False: "no"}
 
 
 @dataclass(frozen=True)
@@ -237,16 +238,18 @@ def _head(bake_off: BakeOff, run: RunContext, *, promotes: bool) -> list[str]:
         "Session": f"{one['trained_as_of']}; nothing known later is in it",
         "Budget and run": f"`{one['budget']}`, run `{one['run']}`, {bake_off.board['family'].nunique()} families with "
         f"the ensemble, {len(bake_off.horizons)} horizons",
-        "The budget may promote": promotes,
+        "The budget may promote": YES[promotes],
         "Scored calendar years of a family and horizon": ", ".join(
             f"{len(part)} with {count:.0f}" for count, part in folds.groupby("folds")
         ),
         "Folds": f"expanding, first test year {run.horizons.walk_forward.first_test_year}, an origin every "
         f"{run.horizons.walk_forward.origin_step_sessions} sessions, purged by the horizon",
-        "Leakage audit passed": "none was made" if audit is None else f"{audit.passed}, as of {audit.as_of}",
-        "Leakage audit is of this data and code": audit is not None
-        and audit.code_version == run.code_version
-        and all(audit.data_snapshots.get(v.horizon) == v.metadata["data_snapshot"] for v in bake_off.versions),
+        "Leakage audit passed": "no audit" if audit is None else f"{YES[audit.passed]}, as of {audit.as_of}",
+        "Leakage audit is of this data and code": YES[
+            audit is not None
+            and audit.code_version == run.code_version
+            and all(audit.data_snapshots.get(v.horizon) == v.metadata["data_snapshot"] for v in bake_off.versions)
+        ],
     }
     return [stamp("make bake-off-report", training_files(str(one["trained_as_of"]), snapshots)), facts(known)]
 
@@ -260,7 +263,8 @@ def _leaderboards(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> li
         "comparable between rows, skill only roughly. DM p: one-sided Diebold-Mariano. Sharpe: sign strategy on "
         f"periods that do not overlap, after {gates.trading_cost.round_trip_cents_lb:g} cents/lb a round trip. "
         "Pinball, CRPS and width in log return, RMSE in cents/lb. In bold: promoted. Below each leaderboard stands "
-        "what the other families lack for promotion; one that lacks nothing has a higher pinball loss.",
+        "what the other families lack for promotion; one that lacks nothing has a higher pinball loss, or the budget "
+        "may not promote.",
         f"![Skill over the better naive]({_link('leaderboard.png')})",
     ]
     for horizon in bake_off.horizons:

@@ -45,13 +45,13 @@ def summary_table(board: pd.DataFrame) -> str:
                 _listed(f"{interval(one, 'skill_pct', '{:+.2f}')} over {one['better_naive']}" for one in ensemble),
                 _listed(cell(one, "coverage_80", "{:.1%}") for one in ensemble),
                 _skills(others.sort_values("skill_pct", ascending=False)),
-                f"{len(ahead)}, {sum(ahead['skill_pct_low'] > 0)} of {len(nets)}",
+                f"{len(nets)} / {len(ahead)} / {sum(ahead['skill_pct_low'] > 0)}",
                 _skills(best),
             )
         )
     low, high = COVERAGE_WANTED
     head = ["horizon", "promoted", "the ensemble's skill %", f"its 80% band held (wanted {low:.0%} to {high:.0%})"]
-    head += ["others that lose less than the better naive", "nets that lose less, with a 90% interval above zero"]
+    head += ["others that lose less than the better naive", "nets: all / lose less / with a 90% interval above zero"]
     return table([*head, "lowest pinball among the families with the most origins"], rows)
 
 

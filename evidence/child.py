@@ -65,6 +65,11 @@ def _registry() -> FeatureRegistry:
     return load_features(folder, load_sources(folder))
 
 
+def _joins() -> JoinSpec:
+    folder = load_settings().registry
+    return load_join_spec(folder, load_sources(folder))
+
+
 def features(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:
     """Every feature from the panel."""
     registry = _registry()
@@ -77,17 +82,13 @@ def features(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame
 
 def panel(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:
     """Every joined column at every session."""
-    settings = load_settings()
-    spec = load_join_spec(settings.registry, load_sources(settings.registry))
-    return _join(folder, spec, times, repeats=1)
+    return _join(folder, _joins(), times, repeats=1)
 
 
 def series_panel(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:
     """60 joined columns, each as often as ``series`` asks, under names of its own."""
-    settings = load_settings()
-    spec = load_join_spec(settings.registry, load_sources(settings.registry))
     repeats = series // BASE_SERIES
-    return _join(folder, _first_columns(spec, BASE_SERIES, repeats), times, repeats)
+    return _join(folder, _first_columns(_joins(), BASE_SERIES, repeats), times, repeats)
 
 
 def series_features(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:

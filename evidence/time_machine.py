@@ -86,7 +86,6 @@ class Outcome:
     families: dict[str, str]
     notes: tuple[str, ...]
     warnings: int
-    seconds: float
 
     @property
     def state(self) -> str:
@@ -202,14 +201,14 @@ def forecasts_of(run: RunContext, day: Day, store: FolderStore | None) -> tuple[
 
 def run_day(run: RunContext, parts: Sequence[Staged], store: FolderStore | None) -> Outcome:
     """The run of one session: every table, every gate, the forecast. ``store``: see forecasts_of."""
-    begun, case = time.monotonic(), Case(f"{run.as_of:%Y-%m-%d}")
+    case = Case(f"{run.as_of:%Y-%m-%d}")
     notes: tuple[str, ...] = ()
     try:
         day = day_of(run, parts)
         notes = tuple(f"{subject}: {message}" for subject, message in day.notes.lines())
         forecasts, reports = forecasts_of(run, day, store)
     except CbiError as error:
-        return Outcome(case, f"{type(error).__name__}: {error}", {}, {}, notes, 0, time.monotonic() - begun)
+        return Outcome(case, f"{type(error).__name__}: {error}", {}, {}, notes, 0)
     return Outcome(
         case,
         stopped="",
@@ -217,7 +216,6 @@ def run_day(run: RunContext, parts: Sequence[Staged], store: FolderStore | None)
         families={str(h): str(family) for h, family in forecasts["family"].items()},
         notes=notes,
         warnings=sum(len(report.failed("warn")) for report in reports),
-        seconds=time.monotonic() - begun,
     )
 
 

@@ -58,11 +58,11 @@ def test_the_summary_has_the_ensemble_beside_the_better_naive_and_who_is_ahead()
     text = summary_table(board(skill_pct=-0.4, skill_pct_low=-1.0, skill_pct_high=0.2, coverage_80=0.764))
     assert line(text, "1w") == [
         *("1w", "no_change", "+1.00 (+0.50 to +1.50) over no_change", "80.0%", "none"),
-        *("0, 0 of 0", "ensemble +1.00"),
+        *("0 / 0 / 0", "ensemble +1.00"),
     ]
     assert line(text, "1m") == [
         *("1m", "ridge", "-0.40 (-1.00 to +0.20) over no_change", "76.4%", "ridge +2.00"),
-        *("0, 0 of 1", "ridge +2.00"),  # the net's loss is lower, of fewer and other origins
+        *("1 / 0 / 0", "ridge +2.00"),  # the net's loss is lower, of fewer and other origins
     ]
     assert "wanted 77% to 83%" in text
 
@@ -70,7 +70,7 @@ def test_the_summary_has_the_ensemble_beside_the_better_naive_and_who_is_ahead()
 def test_nets_ahead_of_the_naive_are_counted_and_those_ahead_for_certain() -> None:
     nets = [row("1w", "tcn"), row("1w", "tft", skill_pct_low=-0.1), row("1w", "dense", skill_pct=-1.0)]
     text = summary_table(pd.DataFrame([*nets, row("1w", "ensemble", skill_pct=None)]))
-    assert line(text, "1w")[2:6] == ["none", "none", "tcn +1.00, tft +1.00", "2, 1 of 3"]
+    assert line(text, "1w")[2:6] == ["none", "none", "tcn +1.00, tft +1.00", "3 / 2 / 1"]
 
 
 def test_aspirations_are_met_or_not_by_the_ensemble_and_by_what_is_promoted() -> None:

@@ -15,7 +15,7 @@ from tasks.staging.stage import Staged, nothing_staged
 
 
 def outcome(case: Case, *, stopped: str = "", degraded: dict[str, str] | None = None) -> Outcome:
-    return Outcome(case, stopped, degraded or {}, {"1w": "no_change"}, ("fred: set aside",), 2, 1.0)
+    return Outcome(case, stopped, degraded or {}, {"1w": "no_change"}, ("fred: set aside",), 2)
 
 
 def test_the_time_machine_counts_its_states_and_says_why(tmp_path: Path) -> None:
