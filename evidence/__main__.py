@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from evidence import accuracy, daily, features, growth, imports, ingest, neural, panel, staging, warehouse
 from evidence.command_line import command, exit_status
@@ -48,7 +50,8 @@ def take(name: str | None) -> int:
     """Take one measure, or all of them and write the report."""
     before, start = stamp("make bench"), time.perf_counter()
     results: list[Measurement | Table] = []
-    with Inputs() as inputs:
+    with tempfile.TemporaryDirectory(prefix="cbi-bench-") as folder:
+        inputs = Inputs(Path(folder))
         if name != "imports":
             assert inputs.archive
         for one in [name] if name else MEASURES:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -33,6 +34,15 @@ from tests.world.server import World, point_at, served
 
 LAST = "2023-12-29"
 BUILT = ("yahoo", "fred", "cftc")
+SHOWN = {
+    "what": "{}",
+    "days": "{:,}",
+    "payloads": "{:,}",
+    "seconds": "{:.1f}",
+    "cpu_s": "{:.1f}",
+    "peak_mb": "{:.0f}",
+    "status": "{}",
+}
 PAGE = PROJECT / "docs" / "results" / "cost_of_a_day.md"
 
 
@@ -147,7 +157,7 @@ def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
             )
 
 
-def measure(days: int, work: Path, trained: Path, held: Published, sources: DataSources) -> list[dict[str, object]]:
+def measure(days: int, work: Path, trained: Path, held: Published, sources: DataSources) -> list[dict[str, Any]]:
     """What a day, health and audit cost after so many days; the other columns say what there was."""
     shutil.rmtree(work, ignore_errors=True)
     home, registry = work / "home", work / "registry"
@@ -155,7 +165,7 @@ def measure(days: int, work: Path, trained: Path, held: Published, sources: Data
     shutil.copytree(PROJECT / "registry", registry)
     d1, d2 = sessions(last=LAST)[-2:]
     world = World(held, sources, instant_of(d1))
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     with served(world) as url:
         point_at(url, registry, world.now)
         live = Home(home, registry, world)
@@ -173,7 +183,7 @@ def measure(days: int, work: Path, trained: Path, held: Published, sources: Data
     return rows
 
 
-def write(path: Path, stamp: str, rows: list[dict[str, object]]) -> Path:
+def write(path: Path, stamp: str, rows: list[dict[str, Any]]) -> Path:
     """docs/results/cost_of_a_day.md."""
     return write_page(
         path,
@@ -183,20 +193,13 @@ def write(path: Path, stamp: str, rows: list[dict[str, object]]) -> Path:
         "and its children: the machine's other work does not count in it. MB is their memory together, sampled.",
         table(
             ("what", "days before", "payloads before", "s", "cpu s", "MB", "exit"),
-            [
-                (
-                    row["what"],
-                    f"{row['days']:,}",
-                    f"{row['payloads']:,}",
-                    f"{row['seconds']:.1f}",
-                    f"{row['cpu_s']:.1f}",
-                    f"{row['peak_mb']:.0f}",
-                    row["status"],
-                )
-                for row in sorted(rows, key=lambda row: (str(row["what"]), int(str(row["days"]))))
-            ],
+            [[form.format(row[name]) for name, form in SHOWN.items()] for row in sorted(rows, key=_order)],
         ),
     )
+
+
+def _order(row: dict[str, Any]) -> tuple[str, int]:
+    return row["what"], row["days"]
 
 
 def main() -> int:
@@ -208,7 +211,7 @@ def main() -> int:
     archive = unpacked(work)
     trained = trained_home(work, archive, sessions(last="2023-09-01")[-1])
     held = published(Zones(work / "recorded"), archive, sources, RECORDED)
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for days in given.days:
         rows += measure(days, work / f"after-{days}", trained, held, sources)
         write(PAGE, before, rows)

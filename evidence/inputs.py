@@ -1,12 +1,10 @@
-"""What the measures share, each made once and only when a measure asks for it, under one temporary folder."""
+"""What the measures share, each made once and only when a measure asks for it, under one folder."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import pandas as pd
 
@@ -60,18 +58,8 @@ def last_run() -> RunContext:
 class Inputs:
     """The recorded archive, staged once, and a home in which the daily run was run twice."""
 
-    def __init__(self) -> None:
-        self.settings = load_settings()
-        self._temporary = tempfile.TemporaryDirectory(prefix="cbi-bench-")
-        self.folder = Path(self._temporary.name)
-
-    def __enter__(self) -> Inputs:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._temporary.cleanup()
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.settings = folder, load_settings()
 
     @cached_property
     def run(self) -> RunContext:

@@ -115,7 +115,7 @@ class _Finder:
         start, end = self._place(target)
         before = self.source[start:end].decode()
         line = int(getattr(target, "lineno", stmt.lineno))
-        return Mutant(self.path, line, function, kind, before, after, start, end, self._lines(stmt, target))
+        return Mutant(self.path, line, function, kind, before, after, start, end, self._lines(stmt))
 
     def _place(self, node: Any) -> tuple[int, int]:
         return (
@@ -123,26 +123,18 @@ class _Finder:
             self.starts[node.end_lineno - 1] + node.end_col_offset,
         )
 
-    def _lines(self, stmt: ast.stmt, target: Any) -> tuple[int, ...]:
-        """A simple statement's own lines, a compound one's head; of what runs at import the lines that use it."""
-        if isinstance(stmt, ast.FunctionDef):  # a default argument
-            return tuple(range(stmt.body[0].lineno, (stmt.end_lineno or 0) + 1))
-        outer = self._enclosing(stmt)
-        if outer is None:
-            names = {
-                node.id for node in ast.walk(stmt) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            }
-            uses = {
-                node.lineno
-                for node in ast.walk(self.tree)
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
-            }
-            return tuple(sorted(uses)) or tuple(range(1, len(self.starts)))
-        if isinstance(outer, ast.ClassDef):
-            return tuple(range(outer.lineno, (outer.end_lineno or 0) + 1))
-        if hasattr(stmt, "body"):
-            return tuple(range(target.lineno, target.end_lineno + 1))
-        return tuple(range(stmt.lineno, (stmt.end_lineno or stmt.lineno) + 1))
+    def _lines(self, stmt: ast.stmt) -> tuple[int, ...]:
+        """The lines of the function or class around a statement; of what runs at import the lines that use it."""
+        outer: Any = stmt if isinstance(stmt, ast.FunctionDef) else self._enclosing(stmt)
+        if outer is not None:
+            return tuple(range(outer.lineno, outer.end_lineno + 1))
+        names = {node.id for node in ast.walk(stmt) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        uses = {
+            node.lineno
+            for node in ast.walk(self.tree)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
+        }
+        return tuple(sorted(uses)) or tuple(range(1, len(self.starts)))
 
     def _enclosing(self, stmt: ast.stmt) -> ast.AST | None:
         best: ast.AST | None = None

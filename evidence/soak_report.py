@@ -117,7 +117,7 @@ class Soak:
 def write_report(path: Path, soak: Soak) -> Path:
     """docs/results/soak.md: every figure is measured by the run that writes it."""
     runs = {"with kills": soak.killed, "undisturbed": soak.undisturbed}
-    frames = {name: pd.DataFrame(days).assign(tries=[day.tries for day in days]) for name, days in runs.items()}
+    frames = {name: _frame(days) for name, days in runs.items()}
     asked = {
         "sessions": f"{len(soak.killed)} of {soak.wanted}, {soak.killed[0].session} to {soak.killed[-1].session}",
         "commit of the days": ", ".join(dict.fromkeys(day.commit for day in soak.undisturbed)),
@@ -125,38 +125,13 @@ def write_report(path: Path, soak: Soak) -> Path:
         "tables compared": f"{soak.tables} with {soak.rows:,} rows",
         "tables that differ": ", ".join(soak.found) or "none",
     }
-    figures: dict[str, Callable[[pd.DataFrame], str]] = {
-        "seconds a day, median": lambda frame: f"{frame['seconds'].median():.1f}",
-        "seconds a day, 95th percentile": lambda frame: f"{frame['seconds'].quantile(0.95):.1f}",
-        "processor seconds a day, median": lambda frame: f"{frame['cpu_s'].median():.1f}",
-        "killed runs": lambda frame: f"{int((frame['tries'] - 1).sum())}",
-        "seconds lost to a kill, its run and its restart, median": lambda frame: shown(
-            (frame["lost_s"] / (frame["tries"] - 1))[frame["tries"] > 1].median(), "{:.1f}"
-        ),
-        "memory of the process, MB, first, last day": lambda frame: _ends(frame["rss_mb"]),
-        "memory of the process, MB a day over the second half, and its standard error": lambda frame: _slope(
-            frame["rss_mb"]
-        ),
-        "memory of the process, MB, highest in each fifth of the days": lambda frame: _by_fifths(frame["rss_mb"]),
-        "most memory that the process ever held, MB, by the end of each fifth": lambda frame: _by_fifths(
-            frame["peak_mb"]
-        ),
-        "open files of the process, first, last, most": lambda frame: (
-            f"{_ends(frame['open_files'])}, {frame['open_files'].max()}"
-        ),
-        "threads of the process, first, last": lambda frame: _ends(frame["threads"]),
-        "memory of the server, MB, first, last day": lambda frame: _ends(frame["server_rss_mb"]),
-        "open files of the server, first, last, most": lambda frame: (
-            f"{_ends(frame['server_open_files'])}, {frame['server_open_files'].max()}"
-        ),
-    }
     picture = _draw(path.with_suffix(".png"), frames)
     return write_page(
         path,
         "A soak: consecutive sessions through the real daily flow, with kills",
         stamp("make soak", None if soak.origin == RECORDED else soak.origin),
         table(("", "of both"), asked.items()),
-        table(("", *frames), [(what, *(say(frame) for frame in frames.values())) for what, say in figures.items()]),
+        table(("", *frames), [(what, *(text(frame[of]) for frame in frames.values())) for what, of, text in FIGURES]),
         f"![Memory, open files and seconds of each session]({picture.name})",
         "A kill is `kill -9` of the process that runs the flow, at a random moment of its run.",
         "Each day is the real flow `daily`: ingest, all five gates, panel, features, labels, the ten training files, "
@@ -193,6 +168,17 @@ def _by_session(soak: Soak) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*head, "s undisturbed", "MB undisturbed", "files undisturbed"])
 
 
+def _frame(days: Sequence[Day]) -> pd.DataFrame:
+    """One row per day, with how often it was killed and the seconds that each kill cost."""
+    frame = pd.DataFrame(days).assign(tries=[day.tries for day in days])
+    kills = frame["tries"] - 1
+    return frame.assign(kills=kills, lost_each_s=(frame["lost_s"] / kills).where(kills > 0))
+
+
+def _median(values: pd.Series) -> str:
+    return shown(values.median(), "{:.1f}")
+
+
 def _slope(values: pd.Series) -> str:
     slope, error = trend(values.tolist())
     return f"{slope:+.2f} ± {error:.2f}" if np.isfinite(slope) else "too few days"
@@ -206,6 +192,27 @@ def _ends(values: pd.Series) -> str:
     """First and last that was measured."""
     held = values.dropna()
     return f"{held.iloc[0]:.0f}, {held.iloc[-1]:.0f}" if len(held) else "not measured"
+
+
+def _ends_and_most(values: pd.Series) -> str:
+    return f"{_ends(values)}, {values.max()}"
+
+
+FIGURES: tuple[tuple[str, str, Callable[[pd.Series], str]], ...] = (
+    ("seconds a day, median", "seconds", _median),
+    ("seconds a day, 95th percentile", "seconds", lambda values: f"{values.quantile(0.95):.1f}"),
+    ("processor seconds a day, median", "cpu_s", _median),
+    ("killed runs", "kills", lambda values: f"{values.sum()}"),
+    ("seconds lost to a kill, its run and its restart, median", "lost_each_s", _median),
+    ("memory of the process, MB, first, last day", "rss_mb", _ends),
+    ("memory of the process, MB a day over the second half, and its standard error", "rss_mb", _slope),
+    ("memory of the process, MB, highest in each fifth of the days", "rss_mb", _by_fifths),
+    ("most memory that the process ever held, MB, by the end of each fifth", "peak_mb", _by_fifths),
+    ("open files of the process, first, last, most", "open_files", _ends_and_most),
+    ("threads of the process, first, last", "threads", _ends),
+    ("memory of the server, MB, first, last day", "server_rss_mb", _ends),
+    ("open files of the server, first, last, most", "server_open_files", _ends_and_most),
+)
 
 
 def _draw(path: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
