@@ -54,7 +54,9 @@ class Availability(Entry):
     time: TimeOfDay
     timezone: TimeZone
     weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday"] | None = None
-    min_days: int = Field(default=1, ge=0, description="weekday_after, days_after: so many days after the date")
+    min_days: int = Field(
+        default=1, ge=0, description="so many days after the date; of next_business_day so many business days"
+    )
     months_after: int = Field(default=0, ge=0, description="day_of_month: months after the observation's month")
     day: int = Field(default=1, ge=1, le=28)
     release: str = Field(default="", description="its name in release_calendar.yaml, which knows when it is closed")

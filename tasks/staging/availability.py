@@ -54,7 +54,7 @@ def _due_dates(dates: pd.DatetimeIndex, rule: Availability) -> pd.DatetimeIndex:
         return pd.DatetimeIndex(months.astype("datetime64[D]") + (rule.day - 1)).as_unit("us")
     closed = _closed_days(rule.calendar)
     if rule.rule == "next_business_day":
-        due = np.busday_offset(days, 1, roll="backward", holidays=closed.every)
+        due = np.busday_offset(days, rule.min_days, roll="backward", holidays=closed.every)
     else:
         earliest = days + rule.min_days
         weekday = (earliest.astype("int64") + 3) % 7  # 1970-01-01 was a Thursday

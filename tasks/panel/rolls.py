@@ -1,0 +1,120 @@
+"""Which contract a front-month quote is of, when it rolls, and returns without the jumps of the rolls.
+
+A contract is written YYYYMM, the month of its delivery.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tasks.calendar import sessions
+from tasks.registry.rolls import RollRule
+
+LEGS = (("carry", "price"), ("price", "forward"), ("carry", "forward"))
+"""The two prices of a pair, nearer contract first, each with its ``<leg>_contract``."""
+
+
+def contracts(rule: RollRule, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
+    """Every contract with a last trading day from ``first`` on, to the one that trades on ``last``.
+
+    Returns:
+        ``contract`` (YYYYMM) and ``last_trading_day``, in order.
+    """
+    months = [(year, month) for year in range(first.year, last.year + 2) for month in rule.months]
+    known = sessions(first=pd.Timestamp(first.year, 1, 1) - pd.DateOffset(months=1))
+    ends = pd.DatetimeIndex([pd.Timestamp(year, month, rule.last_trading_before_day) for year, month in months])
+    at = known.searchsorted(ends, side="left") - 1
+    table = pd.DataFrame({"contract": [100 * year + month for year, month in months], "last_trading_day": known[at]})
+    # two years ahead no session is known: there the calendar ends, and so does the list
+    table = table[(ends <= known[-1]) & (table["last_trading_day"] >= first)]
+    return table[: int((table["last_trading_day"] < last).sum()) + 1].reset_index(drop=True)
+
+
+def front_contracts(days: pd.DatetimeIndex, rule: RollRule) -> pd.Series:
+    """The contract that the front-month price of each session is of: the first that still trades on that session.
+
+    Args:
+        days: sessions, in order.
+    """
+    listed = contracts(rule, days[0], days[-1])
+    at = listed["last_trading_day"].searchsorted(days, side="left")
+    return pd.Series(listed["contract"].to_numpy()[at], index=days, name="contract")
+
+
+def rolls(rule: RollRule, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
+    """The rolls on sessions after ``first`` and up to ``last``.
+
+    Returns:
+        ``date`` (the first session whose price is of the new contract), ``from_contract``, ``to_contract``, in order.
+    """
+    front = front_contracts(sessions(first=first, last=last), rule)
+    moved = front.ne(front.shift()) & front.shift().notna()
+    return pd.DataFrame(
+        {
+            "date": front.index[moved],
+            "from_contract": front.shift()[moved].astype("int64").to_numpy(),
+            "to_contract": front[moved].to_numpy(),
+        }
+    )
+
+
+def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -> pd.DataFrame:
+    """Each roll with what the new contract cost against the old one: the newest pair of both before it.
+
+    Args:
+        table: rows of ``rolls``.
+        pairs: one row per day, indexed by its date: ``carry, price, forward`` and their ``…_contract`` (YYYYMM00).
+
+    Returns:
+        ``table`` and ``seen_on``, ``age_days`` and ``log_ratio`` (log of new over old price); missing where no pair of
+        both contracts is at most ``rule.pairs.max_age_days`` old.
+
+    Invariants: a pair of the roll's own day or later is never used: the old contract traded for the last time before.
+    """
+    seen = []
+    for near, far in LEGS:
+        both = pairs[[near, far, f"{near}_contract", f"{far}_contract"]].dropna()
+        both = both[(both[near] > 0) & (both[far] > 0)]
+        seen.append(
+            pd.DataFrame(
+                {
+                    "seen_on": both.index,
+                    "from_contract": (both[f"{near}_contract"] // 100).astype("int64").to_numpy(),
+                    "to_contract": (both[f"{far}_contract"] // 100).astype("int64").to_numpy(),
+                    "log_ratio": np.log((both[far] / both[near]).to_numpy()),
+                }
+            )
+        )
+    known = (
+        pd.concat(seen)
+        .sort_values("seen_on", kind="stable")
+        .drop_duplicates(["seen_on", "from_contract", "to_contract"])
+    )
+    out = pd.merge_asof(
+        table.sort_values("date"),
+        known,
+        left_on="date",
+        right_on="seen_on",
+        by=["from_contract", "to_contract"],
+        allow_exact_matches=False,
+        tolerance=pd.Timedelta(days=rule.pairs.max_age_days),
+    )
+    return out.assign(age_days=(pd.DatetimeIndex(out["date"]) - pd.DatetimeIndex(out["seen_on"])).days)
+
+
+def roll_free_returns(close: pd.Series, ratios: pd.DataFrame) -> pd.Series:
+    """Log returns per session of one contract held from each session to the next.
+
+    At a roll the quote's own move has the step from one contract to the other in it, which is taken out.
+
+    Args:
+        close: the front-month quote by session; a missing close stays missing.
+        ratios: rows of ``with_pair_ratios``.
+
+    Returns:
+        log returns by session; missing where a close is, and at a roll whose ratio is unknown.
+    """
+    steps = ratios.set_index("date")["log_ratio"].reindex(close.index)
+    rolled = close.index.isin(ratios["date"])
+    return np.log(close).diff() - steps.where(rolled, 0.0)
