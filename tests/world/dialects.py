@@ -263,6 +263,16 @@ def ers(asked: Asked, world: World) -> Answer:
     return 200, b'<a href="/usda_ers/media/1/oil-crops-yearbook.xlsx">Oil crops yearbook, all tables</a>'
 
 
+def pysystemtrade(asked: Asked, world: World) -> Answer:
+    """A market's whole table, a row per day."""
+    pairs = world.at("pysystemtrade", asked.path.rpartition("/")[2].removesuffix(".csv"))
+    columns = ("carry", "carry_contract", "price", "price_contract", "forward", "forward_contract")
+    lines = ["DATETIME," + ",".join(name.upper() for name in columns)]
+    for day, row in pairs.reindex(columns=columns).iterrows():
+        lines.append(",".join([f"{day:%Y-%m-%d} 23:00:00", *("" if pd.isna(one) else text(one) for one in row)]))
+    return 200, ("\n".join(lines) + "\n").encode()
+
+
 def gone(asked: Asked, world: World) -> Answer:
     """Never recorded, and a file: it is not there."""
     return NOTHING
@@ -277,6 +287,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "mei": mei,
     "ghcnd": ghcnd,
     "sina": sina,
+    "pysystemtrade": pysystemtrade,
     "eia": eia,
     "bls": bls,
     "federal_register": federal_register,
@@ -296,7 +307,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "carb_lcfs": gone,
 }
 """Every source of the registry that has an address. One without a dialect fails the world."""
-RECORDED = ("yahoo", "fred", "cftc", "cftc_disagg", "noaa", "mei", "ghcnd", "sina", "eia", "bls")
+RECORDED = ("yahoo", "fred", "cftc", "cftc_disagg", "noaa", "mei", "ghcnd", "sina", "eia", "bls", "pysystemtrade")
 """Sources whose answers are made from the values that staging has of the archive; the others serve its files."""
 
 
