@@ -64,8 +64,15 @@ def arm() -> None:
 @contextmanager
 def ends_when_asked(stands: Callable[[], str], before: Callable[[], None] | None = None) -> Iterator[None]:
     """The same for a part of a process, then as it was before."""
+    with signals_restored():
+        end_when_asked(Ending(stands, before))
+        yield
+
+
+@contextmanager
+def signals_restored() -> Iterator[None]:
+    """What SIGINT and SIGTERM do after the block is what they did before it."""
     was: Any = _ending, [(one, signal.getsignal(one)) for one in SIGNALS]
-    end_when_asked(Ending(stands, before))
     try:
         yield
     finally:
