@@ -14,9 +14,9 @@ import pandas as pd
 from tasks.features.build import build_features
 from tasks.features.coverage import summarise_starts
 from tasks.gates.confirmation import unconfirmed_closes
-from tasks.gates.held import Known, known_at_session
 from tasks.gates.quarantine import ColumnsAside, without_failing_columns, without_failing_features
 from tasks.gates.run import GateResult
+from tasks.gates.stored import Known, known_at_session
 from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables
 from tasks.labels import build_labels, with_settled_closes
 from tasks.panel.join import build_panel

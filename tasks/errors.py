@@ -12,8 +12,8 @@ class CbiError(Exception):
     Whoever shows its words, there is no secret in them and no sign that a terminal would obey.
     """
 
-    def __init__(self, *told: object) -> None:
-        clean = (redact_values(part) for part in told)
+    def __init__(self, *parts: object) -> None:
+        clean = (redact_values(part) for part in parts)
         super().__init__(*(visible(part) if isinstance(part, str) else part for part in clean))
 
 
@@ -53,7 +53,7 @@ class StaleSource(CbiError):
     """A critical series is older than its limit."""
 
 
-class NothingHeld(CbiError):
+class NothingStored(CbiError):
     """What a command is to look at has not been made yet."""
 
 

@@ -66,9 +66,13 @@ def write_exports(
     An earlier manifest goes first: between, no files are described that a kill left half replaced.
     """
     path = folder / "manifest.json"
-    held = read_json(path)
-    if held and held["inputs"] == inputs and all(_is(folder / name, told) for name, told in held["files"].items()):
-        return held
+    stored = read_json(path)
+    if (
+        stored
+        and stored["inputs"] == inputs
+        and all(_matches(folder / name, entry) for name, entry in stored["files"].items())
+    ):
+        return stored
     path.unlink(missing_ok=True)
     files = {}
     for surface in SURFACES:
@@ -100,8 +104,8 @@ def write_exports(
     return manifest
 
 
-def _is(path: Path, told: dict[str, str]) -> bool:
-    return path.is_file() and sha256_of(path) == told["sha256"]
+def _matches(path: Path, entry: dict[str, str]) -> bool:
+    return path.is_file() and sha256_of(path) == entry["sha256"]
 
 
 def _retargeted(table: pa.Table, keys: pd.DataFrame) -> pa.Table:
@@ -169,8 +173,8 @@ def write_zone_files(run: RunContext, panel: pd.DataFrame, features: pd.DataFram
         ):
             sweep_temporary(folder)
             path = folder / f"{name}.parquet"
-            held = Identity.of(path)
-            if held is None or held.inputs != inputs:
+            stored = Identity.of(path)
+            if stored is None or stored.inputs != inputs:
                 write_identified(path, frame, inputs=inputs)
         sweep_temporary(work.exports)
         write_exports(

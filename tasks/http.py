@@ -102,23 +102,23 @@ def is_transient(error: BaseException) -> bool:
 
 def retry_after_s(response: httpx.Response) -> float | None:
     """Seconds the server asks to wait (a number or an HTTP date), or None."""
-    asked = response.headers.get("retry-after", "").strip()
-    if asked.isascii() and asked.isdigit():  # `²` is a digit too, and no number
-        return float(asked)
+    header = response.headers.get("retry-after", "").strip()
+    if header.isascii() and header.isdigit():  # `²` is a digit too, and no number
+        return float(header)
     try:
-        return max(0.0, (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()) if asked else None
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()) if header else None
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _validator(note: Path) -> str:
     """The validator noted of a download that was cut; empty where there is no note, or none that can be used."""
-    held = read_json(note)
-    validator = held.get("validator") if isinstance(held, dict) else None
+    noted = read_json(note)
+    validator = noted.get("validator") if isinstance(noted, dict) else None
     return validator if isinstance(validator, str) and validator.isascii() else ""
 
 
-def _asked_wait_s(error: BaseException | None) -> float | None:
+def _requested_wait_s(error: BaseException | None) -> float | None:
     return retry_after_s(error.response) if isinstance(error, httpx.HTTPStatusError) else None
 
 
@@ -244,7 +244,7 @@ class Http:
                 stop=stop_after_attempt(self.limits.attempts) | stop_before_delay(longest_s),
                 wait=self._wait,
                 retry=retry_if_exception(self._may_ask_again),
-                before_sleep=self._say,
+                before_sleep=self._log_retry,
                 reraise=True,
             ):
                 with attempt:
@@ -273,17 +273,17 @@ class Http:
 
     def _failure(self, error: httpx.HTTPError, shown: str) -> SourceUnavailable:
         """What a request that got no answer came to: how it failed, in the server's words, and what to do."""
-        told = f"{self.source}: {shown}: {self._describe(error)}"
+        problem = f"{self.source}: {shown}: {self._describe(error)}"
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
         if status in REFUSED_STATUS:
-            return SourceUnavailable(f"{told}. What is held stays. {self._advice(status)}")
+            return SourceUnavailable(f"{problem}. What is held stays. {self._advice(status)}")
         failure = SourceDown if is_transient(error) else SourceUnavailable
         again = self._may_ask_again(error) and not isinstance(error, TooLong)
         attempts = f" after {self.limits.attempts} attempts" if again else ""
-        if (wait_s := _asked_wait_s(error) or 0.0) > self.limits.longest_wait_s:
+        if (wait_s := _requested_wait_s(error) or 0.0) > self.limits.longest_wait_s:
             attempts = f"; it asks for {wait_s:.0f} s of patience, more than a run waits"
         later = f"try `cbi ingest {self.source}` later"
-        return failure(f"{told}{attempts}. What is held stays; {later}")
+        return failure(f"{problem}{attempts}. What is held stays; {later}")
 
     def _advice(self, status: int | None) -> str:
         """What to do about a refusal: which key to set, and where it is to be had."""
@@ -292,19 +292,19 @@ class Http:
             for name, page in self.key_pages.items()
         ]
         if places:
-            told = " and ".join(places)
-            return f"{told[0].upper()}{told[1:]}, in the environment or the keychain; see docs/runbook.md"
+            advice = " and ".join(places)
+            return f"{advice[0].upper()}{advice[1:]}, in the environment or the keychain; see docs/runbook.md"
         what = "the request" if status == 400 else "this machine or its address"
         return f"The source needs no key and refuses {what}; see docs/runbook.md"
 
     @contextmanager
-    def _answer(self, method: str, url: str, *, follow: bool, **asked: Any) -> Iterator[httpx.Response]:
+    def _answer(self, method: str, url: str, *, follow: bool, **options: Any) -> Iterator[httpx.Response]:
         """The answer, of which no body has been read; nor has that of a redirect, which is left unread.
 
         Raises:
             SourceUnavailable: a redirect leads from https to something else. httpx.TooManyRedirects.
         """
-        request = self._client.build_request(method, url, **asked)
+        request = self._client.build_request(method, url, **options)
         for _ in range(MOST_REDIRECTS + 1):
             self._deadline.left_s()
             response = self._client.send(request, stream=True, follow_redirects=False)
@@ -323,11 +323,11 @@ class Http:
             request = following
         raise httpx.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)
 
-    def _once(self, method: str, url: str, **asked: Any) -> bytes:
+    def _once(self, method: str, url: str, **options: Any) -> bytes:
         body = bytearray()
         # a redirect would carry the key in a header or a body to wherever it points
-        carries = bool(asked.get("headers")) or "json" in asked
-        with self._answer(method, url, follow=not carries, **asked) as response:
+        carries = bool(options.get("headers")) or "json" in options
+        with self._answer(method, url, follow=not carries, **options) as response:
             self._require_success(response)
             for piece in decoded(response):
                 body += piece
@@ -362,8 +362,10 @@ class Http:
         note = part.with_suffix(".json")
         validator = _validator(note) if part.exists() else ""
         done = part.stat().st_size if validator else 0
-        asked = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
-        with self._answer("GET", url, follow=True, headers={"Accept-Encoding": "identity", **asked}) as response:
+        range_headers = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
+        with self._answer(
+            "GET", url, follow=True, headers={"Accept-Encoding": "identity", **range_headers}
+        ) as response:
             if response.status_code == 416:  # nothing is left, or it is another file: ask for the whole of it
                 part.unlink()
                 raise TooLong("the server has nothing after what is held; all of it is asked for again")
@@ -398,15 +400,15 @@ class Http:
         """
         if is_unreachable(error) and NETWORK.unreached(error):
             return False
-        return is_transient(error) and (_asked_wait_s(error) or 0.0) <= self.limits.longest_wait_s
+        return is_transient(error) and (_requested_wait_s(error) or 0.0) <= self.limits.longest_wait_s
 
     def _wait(self, state: RetryCallState) -> float:
-        asked = _asked_wait_s(state.outcome.exception() if state.outcome else None)
-        if asked is not None:
-            return asked
+        requested_s = _requested_wait_s(state.outcome.exception() if state.outcome else None)
+        if requested_s is not None:
+            return requested_s
         return wait_exponential_jitter(initial=self.limits.first_wait_s, max=self.limits.longest_wait_s)(state)
 
-    def _say(self, state: RetryCallState) -> None:
+    def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait_s = state.next_action.sleep if state.next_action else 0.0
         log.warning(

@@ -50,10 +50,10 @@ class RedactSecrets(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: D102
         try:
-            told = record.getMessage()
+            message = record.getMessage()
         except (TypeError, ValueError):  # what does not fit its own format may hold a key as well as what does
-            told = f"{record.msg} {record.args}"
-        if (clean := visible(redact(told))) != told:
+            message = f"{record.msg} {record.args}"
+        if (clean := visible(redact(message))) != message:
             record.msg, record.args = clean, None
         if record.exc_info and not record.exc_text:
             record.exc_text = FORMATTER.formatException(record.exc_info)
@@ -126,10 +126,10 @@ def keep_logs(zones: Zones, run_fields: RunFields, loggers: tuple[str, ...]) -> 
                 old.unlink()
     for name in loggers:
         logger = logging.getLogger(name)
-        held = [handler for handler in logger.handlers if isinstance(handler, JsonLines)]
-        for elsewhere in (handler for handler in held if handler.folder != folder):
+        json_handlers = [handler for handler in logger.handlers if isinstance(handler, JsonLines)]
+        for elsewhere in (handler for handler in json_handlers if handler.folder != folder):
             logger.removeHandler(elsewhere)
-        if not any(handler.folder == folder for handler in held):
+        if not any(handler.folder == folder for handler in json_handlers):
             logger.addHandler(JsonLines(folder, run_fields))
     everyone = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     for handler in {handler for logger in everyone for handler in logger.handlers}:

@@ -28,9 +28,9 @@ class Unreachable(httpx.ConnectError):
 
 def is_unreachable(error: BaseException | None) -> bool:
     """Whether a request failed because its host was not found or not reached; a host that refuses was reached."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         if isinstance(error, Unreachable | httpx.ConnectTimeout | socket.gaierror):
             return True
         if isinstance(error, OSError) and error.errno in NO_ROUTE:
@@ -48,7 +48,7 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-class Network:
+class NetworkState:
     """What this process knows of the network. Safe to use from several threads."""
 
     def __init__(self, probes: tuple[str, ...] = PROBES, *, probe_s: float = PROBE_S) -> None:
@@ -106,4 +106,4 @@ def any_accepts(places: Sequence[tuple[str, int]], *, within_s: float = PROBE_S)
     return found.is_set()
 
 
-NETWORK = Network()
+NETWORK = NetworkState()

@@ -64,15 +64,17 @@ def widened(quantiles: np.ndarray, levels: tuple[float, ...], log_width: np.ndar
     return median + (quantiles - median) * np.exp(log_width)[:, None]
 
 
-def calibrated(quantiles: np.ndarray, levels: tuple[float, ...], held: Mapping[str, object] | None) -> np.ndarray:
+def calibrated(
+    quantiles: np.ndarray, levels: tuple[float, ...], calibration: Mapping[str, object] | None
+) -> np.ndarray:
     """A new forecast moved by a stored calibration (``calibrate``).
 
     Raises:
         ModelStoreError: there is none, or it is of other quantiles.
     """
-    if not held or held["quantiles"] != list(levels):
+    if not calibration or calibration["quantiles"] != list(levels):
         raise ModelStoreError(f"no calibration for quantiles {list(levels)}; run `cbi train`")
-    return widened(quantiles, levels, np.full(len(quantiles), float(str(held["log_width"]))))
+    return widened(quantiles, levels, np.full(len(quantiles), float(str(calibration["log_width"]))))
 
 
 def contradiction(higher: float, quantiles: np.ndarray, levels: tuple[float, ...]) -> str | None:

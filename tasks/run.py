@@ -133,10 +133,10 @@ def newest_session(zones: Zones) -> pd.Timestamp | None:
     is made anew.
     """
     exported = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
-    told = [] if exported is None else [pd.Timestamp(exported)]
+    known_sessions = [] if exported is None else [pd.Timestamp(exported)]
     with suppress(OSError, pa.ArrowInvalid):
-        told.append(pd.read_parquet(zones.panel / "panel.parquet", columns=["date"])["date"].max())
-    return max(told, default=None)
+        known_sessions.append(pd.read_parquet(zones.panel / "panel.parquet", columns=["date"])["date"].max())
+    return max(known_sessions, default=None)
 
 
 def code_version(settings: Settings) -> str:
@@ -158,17 +158,17 @@ def _finbert(settings: Settings) -> FinBertWeights | None:
 def _session(sources: DataSources, payloads: Path | None, as_of: str | None) -> pd.Timestamp:
     newest = last_finished_session()
     if as_of is not None:
-        asked = pd.to_datetime(as_of, format="%Y-%m-%d", errors="coerce")
-        if pd.isna(asked):
+        requested = pd.to_datetime(as_of, format="%Y-%m-%d", errors="coerce")
+        if pd.isna(requested):
             raise OriginError(f"--as-of {as_of!r} is not a date; write it as 2023-12-29")
-        if not pd.Timestamp(FIRST_SESSION) <= asked <= newest:
+        if not pd.Timestamp(FIRST_SESSION) <= requested <= newest:
             raise OriginError(
                 f"--as-of {as_of}: sessions run from {FIRST_SESSION} to {newest:%Y-%m-%d}, the last one finished"
             )
-        return session_on_or_before(asked)
+        return session_on_or_before(requested)
     if payloads is None:
         return newest
-    held = []
+    newest_dates = []
     for source, spec in sources.sources.items():
         for series in (name for name, entry in spec.series.items() if entry.critical):
             for payload in recorded_files(payloads, source, series, folder=spec.folder):
@@ -177,7 +177,7 @@ def _session(sources: DataSources, payloads: Path | None, as_of: str | None) -> 
                 except SchemaDrift:
                     continue  # staging puts it in quarantine with the reason
                 dates = pd.to_datetime(rows["observation_date"], errors="coerce")
-                held += list(dates[dates < payload.fetched_at.tz_localize(None)].nlargest(1))
-    if not held:
+                newest_dates += list(dates[dates < payload.fetched_at.tz_localize(None)].nlargest(1))
+    if not newest_dates:
         raise OriginError(f"{payloads} holds no readable payload of a critical series; see docs/runbook.md#origins")
-    return min(session_on_or_before(max(held)), newest)
+    return min(session_on_or_before(max(newest_dates)), newest)

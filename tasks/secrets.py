@@ -108,21 +108,21 @@ def redact_values(value: object) -> object:
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {redact_values(name): redact_values(held) for name, held in value.items()}
+        return {redact_values(name): redact_values(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(redact_values(held) for held in value)
+        return type(value)(redact_values(item) for item in value)
     return value
 
 
 def redact_error(error: BaseException) -> None:
     """Take secrets out of an error's words, and out of those of the errors it came from, in place."""
-    seen: set[int] = set()
+    visited: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
         one = todo.pop()
-        if one is None or id(one) in seen:
+        if one is None or id(one) in visited:
             continue
-        seen.add(id(one))
+        visited.add(id(one))
         clean = redact_values(one.args)
         if clean != one.args:
             one.args = clean  # type: ignore[assignment]

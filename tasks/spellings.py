@@ -40,24 +40,24 @@ class Word:
         word = self.text.lower()
         return word[:SHORTEST] in flat or word[-SHORTEST:] in flat
 
-    def places(self, told: str, *, halves: bool) -> Iterator[tuple[int, int]]:
+    def places(self, text: str, *, halves: bool) -> Iterator[tuple[int, int]]:
         """Where it stands in ``told``; with ``halves`` also where six signs or more of it do, cut behind or before."""
         halves = halves and len(self.units) > SHORTEST and " " not in self.text  # words of a document are no key's
-        for found in self.head.finditer(told):
+        for found in self.head.finditer(text):
             end, number = found.end(), min(SHORTEST, len(self.units))
-            while number < len(self.units) and (more := self.units[number].match(told, end)):
+            while number < len(self.units) and (more := self.units[number].match(text, end)):
                 end, number = more.end(), number + 1
             if number == len(self.units):
-                padding = _PADDING.match(told, end) if self.is_base64 else None
+                padding = _PADDING.match(text, end) if self.is_base64 else None
                 yield found.start(), padding.end() if padding else end
-            elif halves and _CUT_AFTER.match(told, end):
+            elif halves and _CUT_AFTER.match(text, end):
                 yield found.start(), end
         if halves:
-            for found in self.tail.finditer(told):
+            for found in self.tail.finditer(text):
                 start, number = found.start(), len(self.text) - SHORTEST
-                while start and number and told[start - 1].lower() == self.text[number - 1].lower():
+                while start and number and text[start - 1].lower() == self.text[number - 1].lower():
                     start, number = start - 1, number - 1
-                if _CUT_BEFORE.search(told, max(0, start - 2), start):
+                if _CUT_BEFORE.search(text, max(0, start - 2), start):
                     yield start, found.end()
 
 
@@ -113,33 +113,33 @@ def cores(secret: str) -> list[str]:
     return found
 
 
-def hide(told: str, secrets: Iterable[str], hidden: str, *, halves: bool) -> str:
+def hide(text: str, secrets: Iterable[str], hidden: str, *, halves: bool) -> str:
     """``told`` with ``hidden`` in the place of every secret; with ``halves`` of those that were cut, too."""
     if not (words := [word for secret in secrets if secret for word in _words(secret)]):
-        return told
-    flat = _flat(told)
+        return text
+    flat = _flat(text)
     plain = flat.replace("-", "+").replace("_", "/")
     near = [word for word in words if word.may_stand_in(plain if word.is_base64 else flat)]
-    places = sorted(place for word in near for place in word.places(told, halves=halves))
+    places = sorted(place for word in near for place in word.places(text, halves=halves))
     parts, at = [], 0
     for start, end in places:
         if start >= at:
-            parts += [told[at:start], hidden]
+            parts += [text[at:start], hidden]
         at = max(at, end)
-    return "".join([*parts, told[at:]])
+    return "".join([*parts, text[at:]])
 
 
-def _flat(told: str) -> str:
+def _flat(text: str) -> str:
     """``told`` in lower case with its escapes undone: a fast first look, which decides where the patterns are tried."""
     for _ in range(4):
-        if "%" not in told or (plain := unquote(told)) == told:
+        if "%" not in text or (plain := unquote(text)) == text:
             break
-        told = plain
-    if "\\" in told:
-        told = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), told).replace("\\", "")
+        text = plain
+    if "\\" in text:
+        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text).replace("\\", "")
     for _ in range(2):
-        told = unescape(told) if "&" in told else told
-    return told.lower()
+        text = unescape(text) if "&" in text else text
+    return text.lower()
 
 
 def forms(secret: str) -> set[bytes]:

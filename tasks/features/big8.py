@@ -116,8 +116,8 @@ DRIVERS: dict[str, Callable[[pd.DataFrame], Drivers]] = {
 
 def drivers(panel: pd.DataFrame) -> pd.DataFrame:
     """Every driver of every signal in [0, 1], `<signal>.<driver>`: what a reader is shown behind a signal."""
-    made = {f"{name}.{of}": values for name, make in DRIVERS.items() for of, values in make(panel).items()}
-    return pd.DataFrame({"date": panel["date"]} | made)
+    columns = {f"{name}.{of}": values for name, make in DRIVERS.items() for of, values in make(panel).items()}
+    return pd.DataFrame({"date": panel["date"]} | columns)
 
 
 def signal(panel: pd.DataFrame, name: str) -> pd.Series:

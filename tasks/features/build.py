@@ -68,5 +68,5 @@ def _check(category: str, entries: list[str], computed: list[str]) -> None:
     }
     if set(computed) == set(entries):
         problems["order differs"] = [name for name, place in zip(computed, entries, strict=True) if name != place]
-    if told := "; ".join(f"{problem}: {names}" for problem, names in problems.items() if names):
-        raise RegistryError(f"registry/feature_registry.yaml and tasks/features/{category}.py disagree: {told}")
+    if differences := "; ".join(f"{problem}: {names}" for problem, names in problems.items() if names):
+        raise RegistryError(f"registry/feature_registry.yaml and tasks/features/{category}.py disagree: {differences}")

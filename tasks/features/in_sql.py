@@ -51,7 +51,7 @@ def query(name: str) -> Query:
     )
 
 
-def made() -> tuple[str, ...]:
+def sql_features() -> tuple[str, ...]:
     """Every feature that SQL defines, in the order of the files."""
     return tuple(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
 
@@ -77,15 +77,15 @@ def _run(names: Iterable[str], **tables: pd.DataFrame) -> dict[str, pd.Series]:
     import pyarrow as pa
 
     ((table, frame),) = tables.items()
-    made: dict[str, pd.Series] = {}
+    results: dict[str, pd.Series] = {}
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         for name in names:
-            held = frame[[column for column in frame.columns if column in query(name).mentions]]
-            connection.register(table, pa.Table.from_pandas(held, preserve_index=False))  # NaN becomes NULL
+            inputs = frame[[column for column in frame.columns if column in query(name).mentions]]
+            connection.register(table, pa.Table.from_pandas(inputs, preserve_index=False))  # NaN becomes NULL
             try:
                 columns = connection.execute(query(name).duckdb).df()
             except duckdb.Error as error:
                 problem = " ".join(str(error).split("\n\nLINE ")[0].split())
                 raise RegistryError(f"tasks/features/sql/{name}.sql does not run over the {table}: {problem}") from None
-            made |= {of: columns[of].astype("float64").set_axis(frame.index) for of in query(name).features}
-    return made
+            results |= {of: columns[of].astype("float64").set_axis(frame.index) for of in query(name).features}
+    return results

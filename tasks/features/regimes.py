@@ -102,9 +102,9 @@ def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray
         last_year = past[-SESSIONS_A_YEAR:]
         probabilities[year] = _memberships(np.nanmean((inputs[year][:, read] - centre) / scale, axis=1), cuts, width)
         was, now = probabilities[last_year], _memberships(index[-SESSIONS_A_YEAR:], cuts, width)
-        told = ~np.isnan(was).any(axis=1)
-        if told.any():
-            agreement[start:end] = (now[told].argmax(axis=1) == was[told].argmax(axis=1)).mean()
+        fitted_before = ~np.isnan(was).any(axis=1)
+        if fitted_before.any():
+            agreement[start:end] = (now[fitted_before].argmax(axis=1) == was[fitted_before].argmax(axis=1)).mean()
     return probabilities, agreement
 
 

@@ -109,14 +109,14 @@ def _of_volume(panel: pd.DataFrame) -> dict[str, pd.Series]:
     month = traded.rolling(21).sum()
     obv, line = pd.Series(talib.OBV(close, volume), index=index), pd.Series(talib.AD(high, low, close, volume), index)
     oscillator = pd.Series(talib.ADOSC(high, low, close, volume, 3, 10), index=index)
-    made = {
+    flows = {
         "zl_obv_change_21d_share": (obv - obv.shift(21)) / month,
         "zl_accumulation_change_21d_share": (line - line.shift(21)) / month,
         "zl_accumulation_oscillator_share": oscillator / month,
         "zl_money_flow_14d": pd.Series(talib.MFI(high, low, close, volume, 14), index=index),
         "zl_volume_to_month": traded / (month / 21),
     }
-    return {name: values.reindex(panel.index).where(trusted) for name, values in made.items()}
+    return {name: values.reindex(panel.index).where(trusted) for name, values in flows.items()}
 
 
 def _cycle(close: pd.Series) -> dict[str, pd.Series]:

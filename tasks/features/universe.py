@@ -10,7 +10,7 @@ from tasks.registry import FeatureRegistry
 
 def feature_universe(features: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFrame:
     """One row a registered feature, in order. ``missing_share`` counts from its first value on."""
-    by_sql, production = set(in_sql.made()), set(registry.production())
+    by_sql, production = set(in_sql.sql_features()), set(registry.production())
     rows = []
     for place, (name, entry) in enumerate(registry.features.items(), start=1):
         known = features[name].notna().to_numpy()

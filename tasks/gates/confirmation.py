@@ -33,28 +33,28 @@ def unconfirmed_closes(
     Args:
         observations: as known at the session. quarantine: the refused cells known then.
     """
-    told = {}
+    doubts = {}
     for source, spec in sources.sources.items():
         for series, entry in spec.series.items():
             if entry.critical and (entry.daily_limit or entry.held_against):
                 names = [series, *entry.held_against]
-                held = observations[(observations["source"] == source) & observations["series"].isin(names)]
+                observed = observations[(observations["source"] == source) & observations["series"].isin(names)]
                 refused = quarantine[(quarantine["source"] == source) & (quarantine["series"] == series)]
-                why = _doubts(held, refused, series, entry, as_of)
+                why = _doubts(observed, refused, series, entry, as_of)
                 if why:
-                    told[f"{source} {series}"] = "; ".join(why)
-    return told
+                    doubts[f"{source} {series}"] = "; ".join(why)
+    return doubts
 
 
 def _doubts(
-    held: pd.DataFrame, refused: pd.DataFrame, series: str, entry: SeriesSpec, as_of: pd.Timestamp
+    observed: pd.DataFrame, refused: pd.DataFrame, series: str, entry: SeriesSpec, as_of: pd.Timestamp
 ) -> list[str]:
-    own = held[held["series"] == series]
+    own = observed[observed["series"] == series]
     closes = _newest_values(own, "close")
     if len(closes) < 2 or closes.index[-1] != as_of:
         return []  # an old price is told as such
     limits = daily_limits(closes, entry.daily_limit) if entry.daily_limit else pd.Series(np.nan, index=closes.index)
-    others = {name: _newest_values(held[held["series"] == name], "close") for name in entry.held_against}
+    others = {name: _newest_values(observed[observed["series"] == name], "close") for name in entry.held_against}
     found = [
         _beyond_limit(closes, limits, entry.unit),
         _unlike_others(closes, others),

@@ -231,8 +231,8 @@ def _with_waiver(
     if waiver is None or result.success or result.on_fail != "block" or not result.answered:
         return result
     if _in_force(waiver, today):
-        said = f"waived until {waiver.expires}: {waiver.reason}. {result.reason}"
-        return replace(result, on_fail="warn", reason=said)
+        reason = f"waived until {waiver.expires}: {waiver.reason}. {result.reason}"
+        return replace(result, on_fail="warn", reason=reason)
     return replace(result, reason=f"{result.reason}. Its waiver is not in force: {waiver.granted} to {waiver.expires}")
 
 
@@ -298,7 +298,7 @@ def run_suite(
     loses = [check.meta.on_fail == "quarantine" for check in suite.expectations]
     losing = [one for one, lost in zip(built, loses, strict=True) if lost]
     others = [one for one, lost in zip(built, loses, strict=True) if not lost and not losing_only]
-    seen: dict[int, ExpectationValidationResult] = {}
+    by_place: dict[int, ExpectationValidationResult] = {}
     # Only what sets rows aside needs them all; the others give the first places without a list of a million more.
     for chosen, detail in ((losing, "COMPLETE"), (others, "SUMMARY")):
         if chosen:
@@ -306,22 +306,22 @@ def run_suite(
                 ExpectationSuite(name=f"{suite.name} {detail}", expectations=chosen),
                 result_format={"result_format": detail, "partial_unexpected_count": EXAMPLES},
             )
-            seen |= {
+            by_place |= {
                 (result.expectation_config.meta or {})["place"]: result
                 for result in validated.results
                 if result.expectation_config
             }
     for place, (name, check) in enumerate(zip(suite.names(), suite.expectations, strict=True)):
-        if place in seen:
-            rows = list(seen[place].result.get("unexpected_index_list") or []) if loses[place] else []
-            yield _judge(gate, suite, name, check, seen[place], frame), rows
+        if place in by_place:
+            rows = list(by_place[place].result.get("unexpected_index_list") or []) if loses[place] else []
+            yield _judge(gate, suite, name, check, by_place[place], frame), rows
 
 
 def _judge(
-    gate: str, suite: Suite, name: str, check: Check, seen: ExpectationValidationResult, frame: pd.DataFrame
+    gate: str, suite: Suite, name: str, check: Check, validation: ExpectationValidationResult, frame: pd.DataFrame
 ) -> GateResult:
-    success, result = bool(seen.success), seen.result
-    problem = None if success else _problem(check, seen, frame)
+    success, result = bool(validation.success), validation.result
+    problem = None if success else _problem(check, validation, frame)
     if "unexpected_count" in result:
         unexpected, elements = int(result["unexpected_count"]), int(result["element_count"])
     else:
@@ -343,10 +343,10 @@ def _judge(
     )
 
 
-def _problem(check: Check, seen: ExpectationValidationResult, frame: pd.DataFrame) -> str | None:
+def _problem(check: Check, validation: ExpectationValidationResult, frame: pd.DataFrame) -> str | None:
     """Why the expectation has no answer, if it has none."""
-    raised = _exception_messages(seen.exception_info)
-    missing = list(seen.result.get("missing_columns", ()))
+    raised = _exception_messages(validation.exception_info)
+    missing = list(validation.result.get("missing_columns", ()))
     if raised:
         missing += [name for name in check.columns if name not in frame.columns]
     if missing:

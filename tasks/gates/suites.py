@@ -125,8 +125,8 @@ class Suite(Entry):
             group = groups[check.type, check.column_name]
             every = sorted({key for other in group for key in other.kwargs})
             differ = [key for key in every if len({json.dumps(other.kwargs.get(key)) for other in group}) > 1]
-            said = ",".join(f"{key}={json.dumps(check.kwargs.get(key), separators=(',', ':'))}" for key in differ)
-            names.append(f"{check.type}[{said}]" if differ else check.type)
+            arguments = ",".join(f"{key}={json.dumps(check.kwargs.get(key), separators=(',', ':'))}" for key in differ)
+            names.append(f"{check.type}[{arguments}]" if differ else check.type)
         keys = [(name, check.column_name) for name, check in zip(names, self.expectations, strict=True)]
         double = sorted({name for name, column in keys if keys.count((name, column)) > 1})
         if double:

@@ -25,50 +25,50 @@ from tasks.storage.hashes import sha256_of
 from tasks.storage.zones import Zones
 
 Tables = dict[str, pd.DataFrame]
-ASKED = ("ok", "partial", "failed")
+QUERIED = ("ok", "partial", "failed")
 # Share of a source's newest dates (63 a series) that may be refused, all its series together, before it is told.
 REFUSED_LIMIT = {"P0": 0.05, "P1": 0.10}
 TELLING = 126  # values, half a year: a report of the month before stands for weeks, and two new counts may both be 0
 
 
 def collection_tables(
-    zones: Zones, sources: DataSources, ingested: Sequence[Ingested], *, as_of: pd.Timestamp
+    zones: Zones, sources: DataSources, ingested_sources: Sequence[Ingested], *, as_of: pd.Timestamp
 ) -> Tables:
     """POST_COLLECTION: one row a source."""
-    return {"collection": summarise_collection(zones, sources, ingested, as_of=as_of)}
+    return {"collection": summarise_collection(zones, sources, ingested_sources, as_of=as_of)}
 
 
 def summarise_collection(
-    zones: Zones, sources: DataSources, ingested: Sequence[Ingested], *, as_of: pd.Timestamp
+    zones: Zones, sources: DataSources, ingested_sources: Sequence[Ingested], *, as_of: pd.Timestamp
 ) -> pd.DataFrame:
     """What each source brought. ``payload_age_days`` counts from its newest fetch to ``as_of``, 0 where that is later.
 
     ``asked``: the source could be asked and was; ``failed``: of those, none of its series came.
     """
     rows = []
-    for came in ingested:
-        spec = sources.source(came.source)
-        lost = {*came.failures, *came.not_recorded}
+    for ingested in ingested_sources:
+        spec = sources.source(ingested.source)
+        lost = {*ingested.failures, *ingested.not_recorded}
         critical = [name for name, entry in spec.series.items() if entry.critical]
-        fetched = [payload.fetched_at for payload in landed(zones, came.source)]
+        fetched = [payload.fetched_at for payload in landed(zones, ingested.source)]
         newest = max(fetched).tz_localize(None).normalize() if fetched else None
         rows.append(
             {
-                "source": came.source,
+                "source": ingested.source,
                 "priority": spec.priority,
-                "status": came.status,
-                "asked": came.status in ASKED,
-                "failed": came.status == "failed",
-                "payloads": came.payloads,
-                "new_payloads": came.new_payloads,
-                "failures": len(came.failures),
-                "not_recorded": len(came.not_recorded),
-                "critical_missing": sum(name in lost or came.source in came.failures for name in critical),
-                "empty": came.status in ("ok", "partial") and came.payloads == 0,
+                "status": ingested.status,
+                "asked": ingested.status in QUERIED,
+                "failed": ingested.status == "failed",
+                "payloads": ingested.payloads,
+                "new_payloads": ingested.new_payloads,
+                "failures": len(ingested.failures),
+                "not_recorded": len(ingested.not_recorded),
+                "critical_missing": sum(name in lost or ingested.source in ingested.failures for name in critical),
+                "empty": ingested.status in ("ok", "partial") and ingested.payloads == 0,
                 "newest_payload": newest,
                 "payload_age_days": max(0, (as_of - newest).days) if newest is not None else None,
                 "stale_limit_days": spec.stale_limit_days,
-                "message": quoted(came.message),
+                "message": quoted(ingested.message),
             }
         )
     frame = pd.DataFrame(rows)
@@ -161,7 +161,7 @@ def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons)
     for name in dict.fromkeys([*due, *sorted(listed), *sorted(there)]):
         surface, horizon = due.get(name, ("", ""))
         table = _readable(folder / name)
-        said = listed.get(name, {})
+        entry = listed.get(name, {})
         files.append(
             {
                 "file": name,
@@ -170,14 +170,14 @@ def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons)
                 "found": name in there,
                 "readable": table is not None,
                 "sha256": sha256_of(folder / name) if name in there else "",
-                "manifest_sha256": said.get("sha256", ""),
+                "manifest_sha256": entry.get("sha256", ""),
                 "rows": -1 if table is None else len(table),
-                "manifest_rows": said.get("rows"),
+                "manifest_rows": entry.get("rows"),
                 "sessions": len(sessions(last=as_of)) if pd.notna(as_of) else 0,
                 "columns": -1 if table is None else table.shape[1],
-                "manifest_columns": said.get("columns"),
+                "manifest_columns": entry.get("columns"),
                 "targets": -1 if table is None else _targets(table),
-                "manifest_targets": said.get("targets"),
+                "manifest_targets": entry.get("targets"),
                 "last_date": pd.NaT if table is None else table.get("date", pd.Series(dtype="datetime64[us]")).max(),
                 "as_of": as_of,
             }

@@ -221,14 +221,14 @@ def derive(
     known = build_panel(observations, JoinSpec(joins=spec.inputs), as_of=as_of)
     moments = known["date"], known["as_of_instant"]
     regions = {
-        name: held for name, held in spec.weather_regions.items() if any(f"weather.{name}." in s for s in tabled)
+        name: region for name, region in spec.weather_regions.items() if any(f"weather.{name}." in s for s in tabled)
     }
     balances = wasde.wasde_known(observations, *moments)
     tables = pd.concat([balances, weather.weather_known(observations, regions, *moments)], axis=1)
-    made = _totals(observations, documents, spec, known) | {name: tables[name] for name in tabled}
+    computed = _totals(observations, documents, spec, known) | {name: tables[name] for name in tabled}
     parts = []
     for name, entry in spec.series.items():
-        values = FORMULAS[name](known) if name in FORMULAS else made[name]
+        values = FORMULAS[name](known) if name in FORMULAS else computed[name]
         rows = pd.DataFrame(
             {"observation_date": known["date"], "value": values, "available_at": known["as_of_instant"]}
         )
@@ -243,34 +243,34 @@ def derive(
 
 def summarise_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timestamp) -> pd.DataFrame:
     """One row a derived series, in the columns of tasks/staging/summary.summarise_series."""
-    held = observations[observations["source"] == SOURCE].groupby("series", observed=True)["observation_date"]
-    told = held.agg(["size", "min", "max"]).reindex(list(spec.series))
-    last = told["max"].astype("datetime64[us]")
+    dates = observations[observations["source"] == SOURCE].groupby("series", observed=True)["observation_date"]
+    spans = dates.agg(["size", "min", "max"]).reindex(list(spec.series))
+    last = spans["max"].astype("datetime64[us]")
     instant = as_of_instant(as_of)
     rows = {
         "source": SOURCE,
         "series": list(spec.series),
         "priority": "P1",
         "critical": False,
-        "observations": told["size"].fillna(0).astype("int64").to_numpy(),
-        "first_date": told["min"].astype("datetime64[us]").to_numpy(),
+        "observations": spans["size"].fillna(0).astype("int64").to_numpy(),
+        "first_date": spans["min"].astype("datetime64[us]").to_numpy(),
         "last_date": last.to_numpy(),
         "last_available_at": pd.DatetimeIndex([as_of_instant(day) if pd.notna(day) else pd.NaT for day in last]),
         "as_of_instant": instant,
         "age_days": (as_of - last).dt.days.astype("float64").to_numpy(),
         "stale_limit_days": STALE_LIMIT_DAYS,
         "ended": False,
-        "key_dates": told["size"].fillna(0).astype("int64").to_numpy(),
+        "key_dates": spans["size"].fillna(0).astype("int64").to_numpy(),
         "refused_dates": 0,
         "recent_dates": 0,
         "recent_refused": 0,
         "refused_share": 0.0,
         "critical_refused_share": 0.0,
         "critical_newest_refused": None,
-        "recorded": told["size"].notna().to_numpy(),
-        "never_recorded": told["size"].isna().to_numpy(),
+        "recorded": spans["size"].notna().to_numpy(),
+        "never_recorded": spans["size"].isna().to_numpy(),
         "max_refused_share": 1.0,
-        "cells": told["size"].fillna(0).astype("int64").to_numpy(),
+        "cells": spans["size"].fillna(0).astype("int64").to_numpy(),
         "refused_cells": 0,
         "year_cells": 0,
         "year_refused": 0,

@@ -96,9 +96,9 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
                 age,
             )
             if (other := join.fallbacks.get(column)) is not None:
-                held = by_series.get((other.source, *split_target(other.target), join.in_force))
+                spare_arrays = by_series.get((other.source, *split_target(other.target), join.in_force))
                 spare, spare_age = np.empty(len(days)), np.empty(len(days))
-                _join(held, other.max_age_days, days, stamps, spare, spare_age)
+                _join(spare_arrays, other.max_age_days, days, stamps, spare, spare_age)
                 stands_in = np.isnan(value) & ~np.isnan(spare)
                 value[stands_in], age[stands_in] = spare[stands_in], spare_age[stands_in]
             if column in join.complete_until:
@@ -115,7 +115,7 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _join(
-    held: Arrays | None,
+    arrays: Arrays | None,
     max_age_days: int,
     days: pd.DatetimeIndex,
     stamps: np.ndarray,
@@ -123,13 +123,13 @@ def _join(
     age: np.ndarray,
 ) -> None:
     """Write one series as known at each session into ``value`` and ``age``; missing where it is too old."""
-    if held is None:
+    if arrays is None:
         value[:] = age[:] = np.nan
         return
     midnights = days.as_unit("us").asi8
     for first in range(0, len(days), BLOCK):
         block = slice(first, first + BLOCK)
-        known, dates = last_known(*held, stamps[block])
+        known, dates = last_known(*arrays, stamps[block])
         np.divide(midnights[block] - dates, DAY_US, out=age[block])
         np.copyto(age[block], np.nan, where=np.isnan(known))
         value[block] = np.where(age[block] <= max_age_days, known, np.nan)
@@ -154,7 +154,7 @@ def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[t
         for other in join.fallbacks.values()
     }
     rows_of = _rows_by_series(observations, {key[:3] for key in wanted})
-    held = {}
+    arrays = {}
     for key in wanted:
         rows, in_force = rows_of.get(key[:3]), key[3]
         if rows is None:
@@ -170,8 +170,8 @@ def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[t
             newest = observed >= np.maximum.accumulate(observed)
             observed, available, value = observed[newest], available[newest], value[newest]
         if published:
-            held[key] = (observed, available, value)
-    return held
+            arrays[key] = (observed, available, value)
+    return arrays
 
 
 def _rows_by_series(

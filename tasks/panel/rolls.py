@@ -72,11 +72,11 @@ def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -
 
     Invariants: a pair of the roll's own day or later is never used: the old contract traded for the last time before.
     """
-    seen = []
+    priced = []
     for near, far in LEGS:
         both = pairs[[near, far, f"{near}_contract", f"{far}_contract"]].dropna()
         both = both[(both[near] > 0) & (both[far] > 0)]
-        seen.append(
+        priced.append(
             pd.DataFrame(
                 {
                     "seen_on": both.index,
@@ -87,7 +87,7 @@ def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -
             )
         )
     known = (
-        pd.concat(seen)
+        pd.concat(priced)
         .sort_values("seen_on", kind="stable")
         .drop_duplicates(["seen_on", "from_contract", "to_contract"])
     )

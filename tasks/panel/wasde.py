@@ -74,14 +74,14 @@ def wasde_known(observations: pd.DataFrame, days: pd.Series, instants: pd.Series
 
     Invariants: the row of a session looks at reports with ``available_at`` by its instant only.
     """
-    held = observations[(observations["source"] == SOURCE).to_numpy()]
-    if held.empty:
+    balances = observations[(observations["source"] == SOURCE).to_numpy()]
+    if balances.empty:
         return pd.DataFrame(np.nan, index=days.index, columns=columns())
-    years = held["observation_date"].dt.year
-    reports = pd.DatetimeIndex(held["available_at"].unique()).sort_values()
-    first_printed = years.groupby(held["available_at"]).max().reindex(reports)
+    years = balances["observation_date"].dt.year
+    reports = pd.DatetimeIndex(balances["available_at"].unique()).sort_values()
+    first_printed = years.groupby(balances["available_at"]).max().reindex(reports)
     newest = np.maximum.accumulate(first_printed.to_numpy())
-    by_series = {str(name): part for name, part in held.groupby("series", observed=True)}
+    by_series = {str(name): part for name, part in balances.groupby("series", observed=True)}
 
     def tables(series: str) -> pd.DataFrame:
         """As known after each report: a vintage is kept only where a report changed the number."""
@@ -95,25 +95,25 @@ def wasde_known(observations: pd.DataFrame, days: pd.Series, instants: pd.Series
 
     local = reports.tz_convert("America/New_York").tz_localize(None).normalize()
     gap = np.append(np.nan, np.diff(local.to_numpy()) / np.timedelta64(1, "D"))
-    told = {}
+    by_report = {}
     for name, formula in (RATIOS | QUANTITIES).items():
         table = formula(tables)
         now, year_before = _pick(table, newest), _pick(table, newest - 1)
         again, before = _pick(table[1:], newest[:-1]), _pick(table[:-1], newest[:-1])
         if name in RATIOS:
-            told[f"wasde.{name}"] = now
+            by_report[f"wasde.{name}"] = now
             revision, change = again - before, now - year_before
         else:
             revision, change = 100 * (again / before - 1), 100 * (now / year_before - 1)
         # what a report leaves out (biofuel use, May to October 2012) is not unchanged
         printed = (gap <= NEXT_REPORT_DAYS) & ~np.isnan(now)
-        told[f"wasde.{name}.revision"] = np.where(printed, np.append(np.nan, revision), np.nan)
-        told[f"wasde.{name}.year_change"] = change
+        by_report[f"wasde.{name}.revision"] = np.where(printed, np.append(np.nan, revision), np.nan)
+        by_report[f"wasde.{name}.year_change"] = change
     last = np.searchsorted(reports.as_unit("us").asi8, pd.DatetimeIndex(instants).as_unit("us").asi8, "right") - 1
     age = (days.to_numpy() - local.to_numpy()[last]) / np.timedelta64(1, "D")
     known = (last >= 0) & (age <= NEXT_REPORT_DAYS)
     rows = {AGE: np.where(known, age, np.nan)}
-    rows |= {name: np.where(known, values[last], np.nan) for name, values in told.items()}
+    rows |= {name: np.where(known, values[last], np.nan) for name, values in by_report.items()}
     return pd.DataFrame(rows, index=days.index)[columns()]
 
 

@@ -67,18 +67,18 @@ def weather_known(
     session_us, instant_us = (pd.DatetimeIndex(moments).as_unit("us").asi8 for moments in (days, instants))
     sources = {region.source for region in regions.values()}
     measured = observations[(observations["source"].isin(sources) & (observations["vintage"] == 1)).to_numpy()]
-    told: dict[str, np.ndarray] = {}
+    out: dict[str, np.ndarray] = {}
     for name, region in regions.items():
-        held = measured[((measured["source"] == region.source) & measured["series"].isin(region.stations)).to_numpy()]
-        if held.empty:
-            told |= {f"weather.{name}.{figure}": np.full(len(days), np.nan) for figure in FIGURES}
+        staged = measured[((measured["source"] == region.source) & measured["series"].isin(region.stations)).to_numpy()]
+        if staged.empty:
+            out |= {f"weather.{name}.{figure}": np.full(len(days), np.nan) for figure in FIGURES}
             continue
-        published = held["available_at"].astype("int64")
-        known = published.groupby(held["observation_date"]).min()
-        held = held[(published == held["observation_date"].map(known)).to_numpy()]
+        published = staged["available_at"].astype("int64")
+        known = published.groupby(staged["observation_date"]).min()
+        staged = staged[(published == staged["observation_date"].map(known)).to_numpy()]
         by_station = {
             str(station): station_figures(_daily(part, known.index.max()), region.season)
-            for station, part in held.groupby("series", observed=True)
+            for station, part in staged.groupby("series", observed=True)
         }
         for figure, values in region_figures(by_station, region.least).items():
             values = values.loc[known.index].dropna()  # of a day that no station has, nothing is known
@@ -87,8 +87,8 @@ def weather_known(
             available = known.cummax().loc[values.index].to_numpy()
             newest, dates = last_known(observed, available, values.to_numpy(), instant_us)
             fresh = (session_us - dates) / DAY_US <= NEWEST_DAYS
-            told[f"weather.{name}.{figure}"] = np.where(fresh, newest, np.nan)
-    return pd.DataFrame(told, index=days.index)
+            out[f"weather.{name}.{figure}"] = np.where(fresh, newest, np.nan)
+    return pd.DataFrame(out, index=days.index)
 
 
 def _daily(part: pd.DataFrame, last: pd.Timestamp) -> pd.DataFrame:
@@ -143,7 +143,9 @@ def region_figures(by_station: dict[str, pd.DataFrame], least: int) -> dict[str,
     """
     figures = {}
     for figure in FIGURES[1:]:
-        table = pd.DataFrame({station: held[figure] for station, held in by_station.items()})
+        table = pd.DataFrame(
+            {station: figures_of_station[figure] for station, figures_of_station in by_station.items()}
+        )
         count = table.notna().sum(axis=1)
         figures[figure] = table.mean(axis=1).where(count >= (1 if figure in NORMALISED else least))
         if figure == "rain_30d":

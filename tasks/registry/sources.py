@@ -362,17 +362,17 @@ def load_sources(folder: Path) -> DataSources:
 
 def _with_release_days(spec: SourceSpec, calendar: ReleaseCalendar, where: str) -> SourceSpec:
     """The source with what the release calendar says of each of its releases."""
-    made: dict[Availability, Availability] = {}  # contracts share one
+    with_days: dict[Availability, Availability] = {}  # contracts share one
 
     def of(rule: Availability) -> Availability:
-        if rule not in made:
+        if rule not in with_days:
             if rule.calendar != ReleaseDays():
                 raise RegistryError(f"{where}: `calendar` is filled in from release_calendar.yaml; name a `release`")
             if rule.release and rule.release not in calendar.releases:
                 known = ", ".join(calendar.releases)
                 raise RegistryError(f"{where}: no release `{rule.release}` in release_calendar.yaml; known: {known}")
-            made[rule] = rule.model_copy(update={"calendar": calendar.days_of(rule.release)})
-        return made[rule]
+            with_days[rule] = rule.model_copy(update={"calendar": calendar.days_of(rule.release)})
+        return with_days[rule]
 
     series = {
         name: entry.model_copy(update={"availability": of(entry.availability)}) if entry.availability else entry

@@ -30,29 +30,29 @@ PASSING = re.compile(r"(?i)per (second|minute)")  # a quota of the day does not 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """The whole history: indicators are served no other way, and a split rewrites all of it."""
     symbol, function, *period = series.split(".")
-    asked = {"function": function, "symbol": symbol}
+    params = {"function": function, "symbol": symbol}
     if function == BARS:
-        asked["outputsize"] = "full"
+        params["outputsize"] = "full"
     else:
-        asked["interval"] = "daily"
+        params["interval"] = "daily"
     if period:
-        asked["time_period"] = period[0]
+        params["time_period"] = period[0]
     if function in OF_CLOSES:
-        asked["series_type"] = "close"
-    asked["datatype"] = "csv"
+        params["series_type"] = "close"
+    params["datatype"] = "csv"
 
-    def ask() -> bytes:
-        content = http.get(spec.endpoint, asked | {"apikey": http.secret(KEY) or ""})
+    def request() -> bytes:
+        content = http.get(spec.endpoint, params | {"apikey": http.secret(KEY) or ""})
         if content.startswith((b"timestamp,", b"time,")):
             return content
-        kind, told = _refusal(content)
-        told = http.quote(told)
-        if kind == "Note" or (kind == "Information" and PASSING.search(told)):
-            raise httpx.TransportError(f"{kind}: {told}")
-        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: '{told}'")
+        kind, reason = _refusal(content)
+        reason = http.quote(reason)
+        if kind == "Note" or (kind == "Information" and PASSING.search(reason)):
+            raise httpx.TransportError(f"{kind}: {reason}")
+        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: '{reason}'")
 
-    query = "&".join(f"{name}={value}" for name, value in asked.items())
-    content = http.retrying(ask, shown=f"{spec.endpoint}?{query}")
+    query = "&".join(f"{name}={value}" for name, value in params.items())
+    content = http.retrying(request, shown=f"{spec.endpoint}?{query}")
     yield Fetched(series=series, extension="csv", content=content, url=f"{spec.endpoint}?{query}")
 
 

@@ -226,7 +226,7 @@ def pack(folder: Path, archive: Path, terms: Mapping[str, str], progress: Progre
     """
     rows, found = _described(folder, terms)
     sources = sorted({row["source"] for row in rows})
-    held, held_found = (
+    kept_rows, kept_provenance = (
         (list(read_manifest(archive).values()), _read_csv(archive / PROVENANCE))
         if (archive / MANIFEST).is_file()
         else ([], [])
@@ -239,8 +239,8 @@ def pack(folder: Path, archive: Path, terms: Mapping[str, str], progress: Progre
         if not path.is_file() or path.read_bytes() != content:
             write_bytes(path, content)
         sizes[source] = len(content)
-    rows += [row for row in held if row["source"] not in sources]
-    found += [row for row in held_found if row["file"].split("/")[0] not in sources]
+    rows += [row for row in kept_rows if row["source"] not in sources]
+    found += [row for row in kept_provenance if row["file"].split("/")[0] not in sources]
     for path, columns, table in (
         (archive / MANIFEST, DESCRIBED, rows),
         (archive / PROVENANCE, FOUND, found),
@@ -304,7 +304,7 @@ def record(zones: Zones, sources: DataSources, folder: Path) -> int:
     Raises:
         StorageFailed: the folder takes no more.
     """
-    held = {row["file"]: row for row in _read_csv(folder / MANIFEST)} if (folder / MANIFEST).is_file() else {}
+    listed = {row["file"]: row for row in _read_csv(folder / MANIFEST)} if (folder / MANIFEST).is_file() else {}
     new = 0
     for source, spec in sources.sources.items():
         if spec.tables:  # the registry's own, the same everywhere
@@ -313,12 +313,12 @@ def record(zones: Zones, sources: DataSources, folder: Path) -> int:
             if payload.day_known_only:  # an archive's own
                 continue
             name = f"{spec.folder or source}/{payload.series}/{payload.path.name}"
-            if name not in held:
+            if name not in listed:
                 _copy(payload, folder / name)
-                held[name] = _recorded_row(name, payload, spec.licence)
+                listed[name] = _recorded_row(name, payload, spec.licence)
                 new += 1
     if new:
-        write_bytes(folder / MANIFEST, _as_csv(DESCRIBED, sorted(held.values(), key=lambda row: row["file"])))
+        write_bytes(folder / MANIFEST, _as_csv(DESCRIBED, sorted(listed.values(), key=lambda row: row["file"])))
     return new
 
 

@@ -107,8 +107,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another dataset")
     if not served.columns.is_unique:
         raise SchemaDrift(f"{payload.name}: two columns of one name")
-    asked = [payload.series] if payload.series in spec.series else list(spec.series)
-    market = served[_plain(CODE)].astype(str).str.strip().map({_code(series): series for series in asked})
+    wanted = [payload.series] if payload.series in spec.series else list(spec.series)
+    market = served[_plain(CODE)].astype(str).str.strip().map({_code(series): series for series in wanted})
     served = served.assign(row=served.index + 1, series=market)[market.notna()]
     dates = served[_plain(DATE)].astype("string").str.strip().str.slice(0, 10)
     rows = {"series": served["series"], "observation_date": dates, "row": served["row"]}

@@ -35,7 +35,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     key = http.secret(KEY)
     reporter, flow = series.split(".")
     named = [name.split(".") for name in spec.series if name.startswith(f"{series}.")]
-    asked: dict[str, str | int] = {
+    params: dict[str, str | int] = {
         "reporterCode": reporter,
         "flowCode": flow,
         "partnerCode": ",".join(sorted({partner for _, _, partner, _ in named}, key=int)),
@@ -53,7 +53,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     for at in range(0, len(months), PERIODS[key is not None]):
         period = ",".join(months[at : at + PERIODS[key is not None]])
         try:
-            body = http.get(url, asked | {"period": period}, headers)
+            body = http.get(url, params | {"period": period}, headers)
         except SourceUnavailable:  # the months before it are kept, and the next window goes on from them
             yield from _landed(series, rows, place, http)
             raise

@@ -28,8 +28,8 @@ from tasks.sources.payloads import Fetched, Payload, Window
 from tasks.sources.records import whole_csv
 
 KEY = "DATABENTO_API_KEY"
-ASKED = {"dataset": "GLBX.MDP3", "schema": "ohlcv-1d"}
-TOLD = ("open", "high", "low", "close", "volume")
+DATASET = {"dataset": "GLBX.MDP3", "schema": "ohlcv-1d"}
+BAR_FIELDS = ("open", "high", "low", "close", "volume")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
@@ -39,7 +39,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     end = min(window.end + timedelta(days=1), _available(spec, http, headers))
     if end <= start:
         return
-    asked = ASKED | {
+    params = DATASET | {
         "symbols": series,
         "stype_in": "parent" if series.endswith(".FUT") else "continuous",
         "start": start.isoformat(),
@@ -51,19 +51,19 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         "map_symbols": "true",
     }
     url = f"{spec.endpoint}/timeseries.get_range"
-    content = http.get(url, asked, headers)
+    content = http.get(url, params, headers)
     if not content.startswith(b"ts_event,"):
         raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but '{http.quote(content)}'")
-    query = "&".join(f"{name}={value}" for name, value in asked.items())
+    query = "&".join(f"{name}={value}" for name, value in params.items())
     yield Fetched(series=series, extension="csv", content=content, url=f"{url}?{query}")
 
 
 def _available(spec: SourceSpec, http: Http, headers: dict[str, str]) -> date:
     """The day before which this account may ask; a day that is not over is not part of it."""
-    content = http.get(f"{spec.endpoint}/metadata.get_dataset_range", {"dataset": ASKED["dataset"]}, headers)
+    content = http.get(f"{spec.endpoint}/metadata.get_dataset_range", {"dataset": DATASET["dataset"]}, headers)
     try:
         answer = json.loads(content)
-        end = answer.get("schema", {}).get(ASKED["schema"], answer)["end"]
+        end = answer.get("schema", {}).get(DATASET["schema"], answer)["end"]
         return date.fromisoformat(end[:10])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SourceUnavailable(f"{http.source}: no available range but '{http.quote(content)}'") from None
@@ -72,7 +72,7 @@ def _available(spec: SourceSpec, http: Http, headers: dict[str, str]) -> date:
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Sessions of the registered series, the bars as served but for Sunday's, which are part of Monday's."""
     served = whole_csv(payload)
-    missing = [name for name in ("ts_event", "instrument_id", *TOLD, "symbol") if name not in served.columns]
+    missing = [name for name in ("ts_event", "instrument_id", *BAR_FIELDS, "symbol") if name not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no {missing} in columns {list(served.columns)[:10]}")
     days = pd.to_datetime(served["ts_event"].astype(str).str[:10], format="%Y-%m-%d", errors="coerce")
@@ -117,7 +117,9 @@ def _with_sundays(bars: pd.DataFrame, sunday: pd.Series) -> pd.DataFrame:
     if evening.empty:
         return bars
     rest = bars[~sunday]
-    merged = rest.merge(evening[[*key, *TOLD]].drop_duplicates(key), on=key, how="left", suffixes=("", "_evening"))
+    merged = rest.merge(
+        evening[[*key, *BAR_FIELDS]].drop_duplicates(key), on=key, how="left", suffixes=("", "_evening")
+    )
     both = merged["close_evening"].notna()
     if both.any():
         part = merged[both]

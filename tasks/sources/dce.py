@@ -22,7 +22,7 @@ from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refus
 
 HEADER = re.compile(rb"^\s*Contract\s*\t")
 CONTRACT = re.compile(r"^[a-z]+\d{4}$")
-ASKED = re.compile(r"year=(\d{4})&month=(\d+)&day=(\d+)")
+REQUESTED_DAY = re.compile(r"year=(\d{4})&month=(\d+)&day=(\d+)")
 FUTURES: dict[str, str | int] = {"dayQuotes.variety": "all", "dayQuotes.trade_type": 0}
 GIVE_UP_AFTER = 2  # days that are no file of quotes
 TRADED = ("open", "high", "low")
@@ -36,10 +36,10 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     for day in days:
         if day.weekday() >= 5:
             continue
-        asked = {"year": day.year, "month": day.month - 1, "day": day.day}
-        query = "&".join(f"{name}={value}" for name, value in asked.items())
+        day_params = {"year": day.year, "month": day.month - 1, "day": day.day}
+        query = "&".join(f"{name}={value}" for name, value in day_params.items())
         try:
-            content = http.get(spec.endpoint, {**FUTURES, **asked, "exportFlag": "txt"})
+            content = http.get(spec.endpoint, {**FUTURES, **day_params, "exportFlag": "txt"})
         except SourceDown:
             raise
         except SourceUnavailable as error:
@@ -80,8 +80,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
             continue
         served = dict(zip(names, cells, strict=True))
         values = {field: served[name].replace(",", "") for field, name in spec.fields.items()}
-        told = {field: None if field in TRADED and value == "0" else value for field, value in values.items()}
-        rows.append({"series": cells[0], "observation_date": day, "row": number, **told})
+        quotes = {field: None if field in TRADED and value == "0" else value for field, value in values.items()}
+        rows.append({"series": cells[0], "observation_date": day, "row": number, **quotes})
     if refused and not rows:
         raise SchemaDrift(str(refused[0]["refused"]))
     if not rows:
@@ -91,10 +91,10 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 def _day(payload: Payload) -> str:
     """The trading day a file is of: the one asked for, or the one a recorded file is named by."""
-    asked = ASKED.search(payload.url)
-    if asked is None:
+    requested = REQUESTED_DAY.search(payload.url)
+    if requested is None:
         return payload.path.stem
-    year, month, day = (int(part) for part in asked.groups())
+    year, month, day = (int(part) for part in requested.groups())
     return date(year, month + 1, day).isoformat()
 
 

@@ -27,7 +27,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     yield Fetched(series=series, extension="json", content=all_pages(series, url, {}, http), url=url)
 
 
-def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http) -> bytes:
+def all_pages(series: str, url: str, params: Mapping[str, str | int], http: Http) -> bytes:
     """Every row of a query as one document of API v2, the key taken out.
 
     Raises:
@@ -37,7 +37,7 @@ def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http)
     rows: dict[str, dict[str, Any]] = {}
     offset = 0
     while True:
-        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **asked, "offset": offset})
+        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **params, "offset": offset})
         page, total = _page(body)
         if page is None:
             shown = http.quote(body)

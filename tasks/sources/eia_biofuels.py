@@ -29,7 +29,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     select = spec.series[series].select
     key, route = {"api_key": http.secret(KEY) or ""}, f"{spec.endpoint}/{select['route']}"
     found = _chosen(series, select, http.get(f"{route}/facet/{select['facet']}", key), http)
-    asked = {
+    params = {
         "frequency": "monthly",
         "data[0]": "value",
         f"facets[{select['facet']}][]": found,
@@ -38,7 +38,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         "sort[0][direction]": "asc",
     }
     url = f"{route}/data/"
-    content = all_pages(series, url, asked, http)
+    content = all_pages(series, url, params, http)
     yield Fetched(series=series, extension="json", content=content, url=f"{url}?facets[{select['facet']}][]={found}")
 
 
@@ -53,10 +53,10 @@ def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str
     if len(fitting) == 1:
         return next(iter(fitting))
     near = sorted(fitting or named, key=lambda found: -len(words & _words(named[found])))[:SHOWN]
-    told = "; ".join(f"{found}: {named[found]}" for found in near)
+    candidates = "; ".join(f"{found}: {named[found]}" for found in near)
     raise SourceUnavailable(
         f"{http.source}: {series}: {len(fitting)} names of {select['route']} have the words {select['words']!r}, "
-        f"expected one ({told}). Mend `words` or `without` in registry/data_sources.yaml"
+        f"expected one ({candidates}). Mend `words` or `without` in registry/data_sources.yaml"
     )
 
 

@@ -104,7 +104,7 @@ def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) 
 def _page(
     query: str, first: date, last: date, page: int, spec: SourceSpec, http: Http
 ) -> tuple[int, int, list[dict[str, Any]]]:
-    asked: dict[str, str | int | list[str]] = {
+    params: dict[str, str | int | list[str]] = {
         "conditions[term]": query,
         "conditions[publication_date][gte]": str(first),
         "conditions[publication_date][lte]": str(last),
@@ -113,7 +113,7 @@ def _page(
         "page": page,
         "order": "newest",
     }
-    body = http.get(spec.endpoint, asked)
+    body = http.get(spec.endpoint, params)
     try:
         answer = json.loads(body)
         total, results = int(answer["count"]), answer.get("results", [])  # no documents, no `results`

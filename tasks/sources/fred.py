@@ -55,10 +55,10 @@ def continues(payload: Payload, spec: SourceSpec, http: Http) -> bool:
 def _vintages(series: str, window: Window, spec: SourceSpec, http: Http) -> Fetched:
     """Every vintage of the window's real time (of all time, the first time), all pages as one document."""
     since = EARLIEST if window.start <= spec.first_date else window.start.isoformat()
-    asked: dict[str, str | int] = {"series_id": series, "api_key": http.secret(KEY) or "", "file_type": "json"}
+    params: dict[str, str | int] = {"series_id": series, "api_key": http.secret(KEY) or "", "file_type": "json"}
     known: dict[str, str | int] = {"realtime_start": since, "realtime_end": LATEST}
     url = f"{spec.keyed_endpoint}/series/vintagedates"
-    dates = _pages(series, "vintage_dates", url, asked | known, DATES, http)
+    dates = _pages(series, "vintage_dates", url, params | known, DATES, http)
     observed: dict[str, str | int] = {"observation_start": spec.first_date.isoformat(), "observation_end": LATEST}
     url = f"{spec.keyed_endpoint}/series/observations"
     rows: list[Any] = []
@@ -66,18 +66,18 @@ def _vintages(series: str, window: Window, spec: SourceSpec, http: Http) -> Fetc
     for start, following in zip(starts, [*starts[1:], None], strict=True):
         end = LATEST if following is None else (date.fromisoformat(following) - timedelta(days=1)).isoformat()
         period: dict[str, str | int] = {"realtime_start": start, "realtime_end": end}
-        rows += _pages(series, "observations", url, asked | observed | period, ROWS, http)
+        rows += _pages(series, "observations", url, params | observed | period, ROWS, http)
     if not rows:
         raise SourceUnavailable(f"{http.source}: {series}: no observations; the series may have been retired")
     content = redact(json.dumps({"observations": rows}), http.secrets)
     return Fetched(series=series, extension="json", content=content.encode(), url=f"{url}?series_id={series}")
 
 
-def _pages(series: str, what: str, url: str, asked: dict[str, str | int], limit: int, http: Http) -> list[Any]:
+def _pages(series: str, what: str, url: str, params: dict[str, str | int], limit: int, http: Http) -> list[Any]:
     """All pages of a list; half of it is none."""
     found: list[Any] = []
     while True:
-        body = http.get(url, asked | {"limit": limit, "offset": len(found)})
+        body = http.get(url, params | {"limit": limit, "offset": len(found)})
         try:
             answer = json.loads(body)
             page, count = answer[what], int(answer["count"])

@@ -28,7 +28,7 @@ GIVE_UP_AFTER = 2  # days in a row that cannot be read
 BATCH = pd.Timedelta(minutes=15)
 SECOND = pd.Timedelta(seconds=1)
 STAMP = "%Y%m%d%H%M%S"
-SEEN = re.compile(r"^(\d{4})(\d\d)(\d\d)T\d{6}Z$")
+SEEN_DATE = re.compile(r"^(\d{4})(\d\d)(\d\d)T\d{6}Z$")
 
 
 class Unreadable(SourceUnavailable):
@@ -90,15 +90,17 @@ def documents(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 def _documents(payload: Payload) -> tuple[pd.DataFrame, list[dict[str, object]]]:
     """The articles, and the refusals of entries that are none."""
     found, refused = entries(payload, "articles", COLUMNS)
-    rows, seen = [], []
+    rows, stamps = [], []
     for number, served in found:
         stamp = served["seendate"] or ""
         title = normalised(served["title"] or "")
         identity = hashlib.sha256(title.encode()).hexdigest()[:16] if title else None
-        day = "-".join(named.groups()) if (named := SEEN.match(stamp)) else stamp
+        day = "-".join(named.groups()) if (named := SEEN_DATE.match(stamp)) else stamp
         rows.append([payload.series, identity, day, served["title"], None, served["url"], served["domain"], number])
-        seen.append(stamp)
-    released = pd.to_datetime(pd.Series(seen, dtype="str"), format="%Y%m%dT%H%M%SZ", errors="coerce", utc=True) + BATCH
+        stamps.append(stamp)
+    released = (
+        pd.to_datetime(pd.Series(stamps, dtype="str"), format="%Y%m%dT%H%M%SZ", errors="coerce", utc=True) + BATCH
+    )
     table = pd.DataFrame(rows, columns=DOCUMENT).assign(released_at=released.astype("datetime64[us, UTC]"))
     return table, refused
 
@@ -113,7 +115,7 @@ def _articles(
     series: str, first: pd.Timestamp, last: pd.Timestamp, spec: SourceSpec, http: Http
 ) -> list[dict[str, Any]]:
     """The articles seen between two instants, both inclusive; of a full answer, those of its halves."""
-    asked: dict[str, str | int] = {
+    params: dict[str, str | int] = {
         "query": spec.series[series].query,
         "mode": "artlist",
         "format": "json",
@@ -121,7 +123,7 @@ def _articles(
         "startdatetime": f"{first:{STAMP}}",
         "enddatetime": f"{last:{STAMP}}",
     }
-    body = http.get(spec.endpoint, asked)
+    body = http.get(spec.endpoint, params)
     try:
         answer = lenient_json(body)
         found = answer.get("articles", [])  # an empty object: no article

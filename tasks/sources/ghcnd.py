@@ -97,13 +97,13 @@ def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
             if value is not None:
                 date = f"{line[11:15]}-{line[15:17]}-{day:02d}"
                 first_line.setdefault(date, number)
-                held = cells.setdefault(date, {})
-                if field in held:
+                day_cells = cells.setdefault(date, {})
+                if field in day_cells:
                     why = f"{payload.name}: line {number}: {date} has a second {line[17:21]}"
                     refused.append(refusal(payload.series, why, row=32 * number + day, observation_date=date))
-                    held[field] = None  # of two neither can be preferred
+                    day_cells[field] = None  # of two neither can be preferred
                     continue
-                held[field] = f"{value / 10:g}" + (f" flag {flag}" if flag.strip() else "")
+                day_cells[field] = f"{value / 10:g}" + (f" flag {flag}" if flag.strip() else "")
     if refused and not cells:
         raise SchemaDrift(str(refused[0]["refused"]))
     if not cells:

@@ -73,7 +73,7 @@ class Ingested:
     failures: dict[str, str] = field(default_factory=dict)
     not_recorded: tuple[str, ...] = ()
     disabled: str = ""
-    asked: tuple[str, ...] = ()
+    requested: tuple[str, ...] = ()
     brought: tuple[Payload, ...] = ()
     notes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
@@ -86,8 +86,8 @@ class Ingested:
         together: dict[str, list[str]] = {}
         for series, why in self.failures.items():
             together.setdefault(why, []).append(series)
-        told = [f"{_several(names)}: {why}" for why, names in together.items()]
-        return "; ".join([*told, *self.beside, *self.notes])
+        reasons = [f"{_several(names)}: {why}" for why, names in together.items()]
+        return "; ".join([*reasons, *self.beside, *self.notes])
 
     @property
     def no_network(self) -> bool:
@@ -97,7 +97,7 @@ class Ingested:
     def judged(self, failures: dict[str, str], notes: Iterable[str]) -> Ingested:
         """The same with what was found wrong with its payloads, and the status that follows."""
         failures = self.failures | {name: why for name, why in failures.items() if name not in self.failures}
-        status = _status(self.status, failures, self.not_recorded, self.asked)
+        status = _status(self.status, failures, self.not_recorded, self.requested)
         return replace(self, status=status, failures=failures, notes=(*self.notes, *notes))
 
 
@@ -106,11 +106,11 @@ def _several(names: list[str]) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _status(status: str, failures: dict[str, str], absent: tuple[str, ...], asked: tuple[str, ...]) -> str:
+def _status(status: str, failures: dict[str, str], absent: tuple[str, ...], requested: tuple[str, ...]) -> str:
     """``status``, or what failures make of it: partial, or failed where nothing that was asked for is left."""
     if not failures:
         return status
-    return "partial" if set(asked) - set(failures) - set(absent) else "failed"
+    return "partial" if set(requested) - set(failures) - set(absent) else "failed"
 
 
 def ingest_source(
@@ -154,19 +154,19 @@ def ingest_source(
         if spec.tables:
             brought, failures = _land_tables(zones, source, spec, as_of=as_of, progress=progress), {}
         elif origin == LIVE:
-            brought, failures = _ask(
+            brought, failures = _fetch_live(
                 zones, source, spec, chosen, window=window, as_of=as_of, progress=progress, limits=limits
             )
         else:
             brought, absent, failures, beside = _replay(zones, source, spec, chosen, Path(origin), progress)
-        held = landed(zones, source)
+        stored = landed(zones, source)
         write_index(zones.raw / source)
-    new = sum((payload.path, payload.sha256) not in before for payload in held)
+    new = sum((payload.path, payload.sha256) not in before for payload in stored)
     failures |= broken
     status = "ended" if _all_ended(spec, chosen, as_of) else "ok"
-    status = "not recorded" if not held and len(absent) == len(chosen) else status
+    status = "not recorded" if not stored and len(absent) == len(chosen) else status
     status = _status(status, failures, absent, chosen)
-    return Ingested(source, status, len(held), new, failures, absent, disabled, chosen, tuple(brought), beside=beside)
+    return Ingested(source, status, len(stored), new, failures, absent, disabled, chosen, tuple(brought), beside=beside)
 
 
 def _all_ended(spec: SourceSpec, chosen: tuple[str, ...], as_of: date) -> bool:
@@ -184,8 +184,8 @@ def which(spec: SourceSpec, source: str, series: Iterable[str], *, recorded: Pat
     Raises:
         RegistryError: the source has none of that name.
     """
-    folders, asked = (spec.fetched if recorded is None else spec.replayed_in(recorded)), tuple(series)
-    unknown = [name for name in asked if name not in folders and name not in spec.series]
+    folders, requested = (spec.fetched if recorded is None else spec.replayed_in(recorded)), tuple(series)
+    unknown = [name for name in requested if name not in folders and name not in spec.series]
     if unknown:
         known = tuple(dict.fromkeys((*spec.series, *folders)))
         more = f" and {len(known) - LISTED} more (registry/data_sources.yaml)" if len(known) > LISTED else ""
@@ -193,9 +193,9 @@ def which(spec: SourceSpec, source: str, series: Iterable[str], *, recorded: Pat
             f"{source}: no series {', '.join(unknown)}; known: {', '.join(known[:LISTED])}{more}."
             f"{nearest(unknown[0], known)}"
         )
-    if not asked or any(name not in folders for name in asked):  # a feed carries it, and nothing says which
+    if not requested or any(name not in folders for name in requested):  # a feed carries it, and nothing says which
         return folders
-    return tuple(name for name in folders if name in asked)
+    return tuple(name for name in folders if name in requested)
 
 
 def why_disabled(spec: SourceSpec) -> str:
@@ -228,8 +228,8 @@ def _replay(
         else:
             absent.append(series)
         progress(number, len(chosen), series)
-    for told in beside:
-        log.warning("%s: %s", source, told)
+    for note in beside:
+        log.warning("%s: %s", source, note)
     return brought, tuple(absent), failures, tuple(beside)
 
 
@@ -246,21 +246,21 @@ def _land_tables(zones: Zones, source: str, spec: SourceSpec, *, as_of: date, pr
         for number, (table, kept) in enumerate(spec.tables.items(), start=1):
             edited = kept.edited
             fetched_at = pd.Timestamp(edited, tz="UTC") + pd.Timedelta(days=1)
-            held = [payload for payload in landed(zones, source, table) if payload.fetched_at == fetched_at]
+            stored = [payload for payload in landed(zones, source, table) if payload.fetched_at == fetched_at]
             for fetched in adapter(spec).fetch(table, Window(spec.first_date, as_of), spec, http):
-                if not held or not is_whole(held[0]):
-                    held = [land(zones, source, fetched, spec, fetched_at=fetched_at)]
-                elif held[0].sha256 != digest_of(fetched):
+                if not stored or not is_whole(stored[0]):
+                    stored = [land(zones, source, fetched, spec, fetched_at=fetched_at)]
+                elif stored[0].sha256 != digest_of(fetched):
                     raise RegistryError(
                         f"{source}: {fetched.url} was edited after {edited}; give its new date under "
                         f"`tables` of {source} in registry/data_sources.yaml"
                     )
-                brought += held[:1]
+                brought += stored[:1]
             progress(number, len(spec.tables), table)
     return brought
 
 
-def _ask(
+def _fetch_live(
     zones: Zones,
     source: str,
     spec: SourceSpec,
@@ -280,10 +280,10 @@ def _ask(
             if offline or vain >= GIVE_UP_AFTER:
                 failures[series] = offline or "not asked: nothing arrived of the series before"
                 continue
-            held = _continued(landed(zones, source, series), spec, http)
-            wanted = window or Window(_window_start(held, spec), as_of)
-            gone = [payload for payload in held if payload.asked_from and not _is_there(payload)]
-            if gone := [] if window else lost(held, gone):
+            stored = _continued(landed(zones, source, series), spec, http)
+            wanted = window or Window(_window_start(stored, spec), as_of)
+            gone = [payload for payload in stored if payload.asked_from and not _is_there(payload)]
+            if gone := [] if window else lost(stored, gone):
                 again = min(payload.asked_from or spec.first_date for payload in gone)
                 log.warning("%s/%s: %s is lost; its dates are asked for again", source, series, gone[0].path)
                 wanted = Window(min(wanted.start, again), as_of)
@@ -296,7 +296,7 @@ def _ask(
                     failures[series] = offline = str(error)
                 except SourceUnavailable as error:
                     vain = vain + 1 if isinstance(error, SourceDown) else 0
-                    if not (held and isinstance(error, NothingNew)):
+                    if not (stored and isinstance(error, NothingNew)):
                         # an adapter shows what arrived, and that may echo a key
                         failures[series] = redact(str(error), http.secrets)
                         log.warning("%s", failures[series])
@@ -327,10 +327,10 @@ def client(zones: Zones, source: str, spec: SourceSpec, limits: Limits | None = 
     )
 
 
-def _continued(held: list[Payload], spec: SourceSpec, http: Http) -> list[Payload]:
+def _continued(stored: list[Payload], spec: SourceSpec, http: Http) -> list[Payload]:
     """The payloads from which a fetch goes on: all, unless the adapter says that one lacks what is now asked for."""
     continues = getattr(adapter(spec), "continues", None)
-    return held if continues is None else [payload for payload in held if continues(payload, spec, http)]
+    return stored if continues is None else [payload for payload in stored if continues(payload, spec, http)]
 
 
 def fetch_window(
@@ -347,16 +347,16 @@ def fetch_window(
         yield land(zones, source, fetched, spec, fetched_at=now, asked_from=window.start, secrets=http.secrets)
 
 
-def _window_start(held: list[Payload], spec: SourceSpec) -> date:
+def _window_start(stored: list[Payload], spec: SourceSpec) -> date:
     """As far back as the source may have rewritten itself, counted from the newest value held: no gap is left.
 
     All of it while only some dates were asked for by hand; what an archive recorded counts as begun.
     """
-    if not any(payload.day_known_only or payload.asked_from == spec.first_date for payload in held):
+    if not any(payload.day_known_only or payload.asked_from == spec.first_date for payload in stored):
         return spec.first_date
-    newest = max([spec.first_date, *(payload.newest for payload in held if payload.newest)])
+    newest = max([spec.first_date, *(payload.newest for payload in stored if payload.newest)])
     # a recorded one is read only if it may end later: nothing in it is newer than its fetch
-    recorded = [payload for payload in held if payload.day_known_only and payload.fetched_at.date() > newest]
+    recorded = [payload for payload in stored if payload.day_known_only and payload.fetched_at.date() > newest]
     newest = max([newest, *(day for payload in recorded if (day := newest_value(payload, spec)))])
     return max(spec.first_date, newest - timedelta(days=max(spec.refetch_days, 7)))
 
@@ -463,20 +463,20 @@ def chunks(window: Window, days: int) -> list[Window]:
     return [Window(start, min(start + timedelta(days=days - 1), window.end)) for start in starts]
 
 
-def require_critical(sources: DataSources, ingested: list[Ingested]) -> None:
+def require_critical(sources: DataSources, ingested_sources: list[Ingested]) -> None:
     """Stop a run that did not get a series without which there is no honest forecast.
 
     Raises:
         SourceDown: nothing of the source came. SourceUnavailable: the series did not.
     """
-    for came in ingested:
-        spec = sources.source(came.source)
+    for ingested in ingested_sources:
+        spec = sources.source(ingested.source)
         critical = [name for name, entry in spec.series.items() if entry.critical]
-        lost = {*came.failures, *came.not_recorded}
-        missing = [name for name in critical if name in lost or came.source in came.failures]
+        lost = {*ingested.failures, *ingested.not_recorded}
+        missing = [name for name in critical if name in lost or ingested.source in ingested.failures]
         if missing:
-            why = came.failures.get(missing[0]) or came.message or "no payload in the origin, and none is held"
-            failure = SourceDown if came.status == "failed" else SourceUnavailable
-            if came.no_network:
+            why = ingested.failures.get(missing[0]) or ingested.message or "no payload in the origin, and none is held"
+            failure = SourceDown if ingested.status == "failed" else SourceUnavailable
+            if ingested.no_network:
                 raise NoNetwork(why)
-            raise failure(f"{came.source}: {', '.join(missing)} did not come, and it is critical: {why}")
+            raise failure(f"{ingested.source}: {', '.join(missing)} did not come, and it is critical: {why}")

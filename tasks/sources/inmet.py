@@ -106,12 +106,12 @@ def _readings(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[di
             try:
                 part, odd = _table(payload, member, _content(payload, member, archive), spec)
             except (SchemaDrift, ValueError, IndexError, *DAMAGE) as error:
-                told = (
+                reason = (
                     str(error)
                     if isinstance(error, SchemaDrift)
                     else f"{payload.name}: {member.filename}: no table of INMET's ({error})"
                 )
-                refused.append(refusal(series, told, whole=True))
+                refused.append(refusal(series, reason, whole=True))
                 continue
             refused += [refusal(series, why, row=line + lines) for line, why in odd]
             if len(part):

@@ -39,10 +39,10 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: begins with {lines[:1]}, expected the first and last year")
     years = [(number, found) for number, line in enumerate(lines[1:], start=1) if (found := YEAR.match(line))]
     announced = list(range(int(span[1]), int(span[2]) + 1))
-    told = [int(found[1]) for _, found in years]
-    if not announced or not told or len(set(told)) < len(told) or not set(told) <= set(announced):
+    printed = [int(found[1]) for _, found in years]
+    if not announced or not printed or len(set(printed)) < len(printed) or not set(printed) <= set(announced):
         raise SchemaDrift(f"{payload.name}: {len(years)} years of 12 seasons, expected {span[1]} to {span[2]}")
-    absent = sorted(set(announced) - set(told))
+    absent = sorted(set(announced) - set(printed))
     if len(absent) * 2 > len(announced):
         raise SchemaDrift(f"{payload.name}: {len(years)} years of 12 seasons, expected {span[1]} to {span[2]}")
     refused = [

@@ -51,10 +51,10 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         expected = UNITS[spec.unit_of(payload.series, field)]
         if units.get(name) != expected:
             raise SchemaDrift(f"{payload.name}: {name} in {units.get(name)!r}, expected {expected!r}")
-    for axis, asked in zip(("latitude", "longitude"), _location(payload.series, spec), strict=True):
+    for axis, requested in zip(("latitude", "longitude"), _location(payload.series, spec), strict=True):
         found = served.get(axis)
-        if not isinstance(found, int | float) or abs(found - asked) > FARTHEST_CELL_DEGREES:
-            raise SchemaDrift(f"{payload.name}: of {axis} {found}, expected {asked:g}; another place")
+        if not isinstance(found, int | float) or abs(found - requested) > FARTHEST_CELL_DEGREES:
+            raise SchemaDrift(f"{payload.name}: of {axis} {found}, expected {requested:g}; another place")
     rows = {"series": payload.series, "observation_date": daily["time"], "row": range(1, len(daily["time"]) + 1)}
     values = {field: pd.Series(daily[name], dtype=object) for field, name in spec.fields.items()}
     return pd.DataFrame(rows | values)

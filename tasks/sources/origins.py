@@ -59,7 +59,7 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
         sidecar = {
             "source": source,
             "series": series,
-            "file": _seen_from(zones, path.resolve(), zones.raw / source / series),
+            "file": _relative_in_home(zones, path.resolve(), zones.raw / source / series),
             "url": listed["endpoint"] if listed else "",
             "fetched_at": recorded.fetched_at.isoformat(),
             "day_known_only": recorded.day_known_only,
@@ -75,7 +75,7 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
     return replace(there, payloads=payloads)
 
 
-def _seen_from(zones: Zones, path: Path, folder: Path) -> str:
+def _relative_in_home(zones: Zones, path: Path, folder: Path) -> str:
     """How a sidecar in ``folder`` names a file: from there where it lies in the home, which may be moved."""
     return os.path.relpath(path, folder) if path.is_relative_to(zones.home) else str(path)
 
@@ -134,11 +134,11 @@ def _recorded(origin: Path, source: str, series: str, *, folder: str) -> Recorde
             else:
                 found.payloads.append(Payload(source, series, path, digest, size, "", fetched_at, "T" not in path.stem))
     used = {payload.path.name for payload in found.payloads}
-    told = {line.partition(": ")[0] for line in found.lost}
+    reported = {line.partition(": ")[0] for line in found.lost}
     found.lost.extend(
         f"{place / name}: MANIFEST.csv lists it, and it is not there; restore the file"
         for name in sorted(set(listed or ()) - used)
-        if str(place / name) not in told
+        if str(place / name) not in reported
     )
     return found
 

@@ -152,8 +152,8 @@ def land(
     folder = zones.raw / source / fetched.series
     content, digest = fetched.content, digest_of(fetched)
     url = redact(fetched.url, secrets)
-    held = landed(zones, source, fetched.series)
-    for newest in (held[-1:], [payload for payload in held if payload.url == url][-1:]):
+    stored = landed(zones, source, fetched.series)
+    for newest in (stored[-1:], [payload for payload in stored if payload.url == url][-1:]):
         if newest and newest[0].sha256 == digest:
             if not is_whole(newest[0]) and newest[0].path.is_relative_to(folder):
                 log.warning("%s was lost or altered; the same arrived again and takes its place", newest[0].path)
@@ -261,13 +261,13 @@ def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
         rows = read(adapter(spec).parse, payload, spec)
     except (SchemaDrift, OSError):
         return None
-    told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
-    if not told.any():
+    has_value = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
+    if not has_value.any():
         return None
     if spec.projected_days:  # a marketing year is dated long before, or after, the report on it
-        dates = pd.DatetimeIndex(rows.loc[told, "released_at"].dropna()).tz_localize(None).to_series()
+        dates = pd.DatetimeIndex(rows.loc[has_value, "released_at"].dropna()).tz_localize(None).to_series()
     else:
-        dates = pd.to_datetime(rows.loc[told, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
+        dates = pd.to_datetime(rows.loc[has_value, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
     newest = dates[dates <= payload.fetched_at.tz_localize(None)].max()
     return None if pd.isna(newest) else newest.date()
 
@@ -325,9 +325,9 @@ def is_whole(payload: Payload) -> bool:
     return payload.path.is_file() and sha256_of(payload.path) == payload.sha256
 
 
-def lost(held: Iterable[Payload], gone: Collection[Payload]) -> list[Payload]:
+def lost(stored: Iterable[Payload], gone: Collection[Payload]) -> list[Payload]:
     """Of the payloads held those that are ``gone`` and of which no sound one fetched later answers the same dates."""
-    sound = [payload for payload in held if payload not in gone and payload.asked_from]
+    sound = [payload for payload in stored if payload not in gone and payload.asked_from]
     return [
         payload
         for payload in gone

@@ -68,15 +68,15 @@ def _rows(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str
         return [shared | named | judged]
     if isinstance(entry, TariffStep):
         date, field = str(entry.effective), "added_tariff_pct"
-        said = [(TARIFF, field, entry.added_tariff_pct), (EXEMPTED, field, entry.exempted_tariff_pct)]
+        values = [(TARIFF, field, entry.added_tariff_pct), (EXEMPTED, field, entry.exempted_tariff_pct)]
     else:
         date = f"{entry.year}-01-01"
-        said = [
+        values = [
             (GALLONS, "billion_gallons", entry.billion_gallons),
             (RINS, "billion_rins", entry.billion_rins),
         ]
     return [
         shared | {"series": series, "observation_date": date, field: value}
-        for series, field, value in said
+        for series, field, value in values
         if value is not None
     ]

@@ -36,8 +36,8 @@ def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> 
     width = 0
 
     def too_long(fields: list[str]) -> list[str | None]:
-        told = quoted(",".join(map(str, fields)), most=MOST_OF_A_LINE)
-        refused.append(refusal(payload.series, f"{payload.name}: {len(fields)} fields, {width} headings: {told!r}"))
+        text = quoted(",".join(map(str, fields)), most=MOST_OF_A_LINE)
+        refused.append(refusal(payload.series, f"{payload.name}: {len(fields)} fields, {width} headings: {text!r}"))
         return [fields[0], *[None] * (width - 1)]
 
     slow = {"engine": "python", "encoding_errors": "replace"} | {k: v for k, v in given.items() if k != "low_memory"}
@@ -75,14 +75,14 @@ def _without_cut_lines(payload: Payload, content: bytes, served: pd.DataFrame) -
         return served, []
     served = served.astype(dict.fromkeys(served.columns[1:], object))
     served.iloc[cut, 1:] = None
-    told = [(lines[place + 1].count(b","), quoted(lines[place + 1], most=MOST_OF_A_LINE)) for place in cut]
+    pieces = [(lines[place + 1].count(b","), quoted(lines[place + 1], most=MOST_OF_A_LINE)) for place in cut]
     return served, [
         refusal(
             payload.series,
             f"{payload.name}: {commas + 1} of {width} fields, the line was cut: {text!r}",
             row=int(place) + 2,
         )
-        for place, (commas, text) in zip(cut, told, strict=True)
+        for place, (commas, text) in zip(cut, pieces, strict=True)
     ]
 
 

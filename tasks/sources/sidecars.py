@@ -46,7 +46,7 @@ COLUMNS = {
     "newest": pa.date32(),
     "asked_from": pa.date32(),
 }
-Held = dict[str, tuple[tuple[int, int], "Payload"]]
+Sidecars = dict[str, tuple[tuple[int, int], "Payload"]]
 """Of each sidecar of a folder its size and time of change, and the payload."""
 
 
@@ -55,7 +55,7 @@ class _Source:
     """What is remembered of one source's folder: of each series' folder when it was looked at, and its sidecars."""
 
     looked: dict[str, tuple[int, int]] = field(default_factory=dict)
-    held: dict[str, Held] = field(default_factory=dict)
+    sidecars: dict[str, Sidecars] = field(default_factory=dict)
     indexed: int = -1
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -78,8 +78,8 @@ def payloads_of(
         except (FileNotFoundError, NotADirectoryError):
             there = []
         if not series:
-            for gone in source.held.keys() - set(there):
-                del source.held[gone]
+            for gone in source.sidecars.keys() - set(there):
+                del source.sidecars[gone]
         found = [payload for name in there for _, payload in _look(folder / name, name, source, read, broken).values()]
         return found, broken
 
@@ -109,7 +109,7 @@ def write_index(folder: Path) -> None:
     """Keep what was read of a source's sidecars. Call it under the source's lock."""
     source = _of(folder)
     with source.lock:
-        rows = [(name, *entry) for name, held in source.held.items() for entry in held.items()]
+        rows = [(name, *entry) for name, of_series in source.sidecars.items() for entry in of_series.items()]
         if abs(len(rows) - source.indexed) <= len(rows) * UNINDEXED:  # a few are read faster than all are written
             return
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
@@ -167,33 +167,35 @@ def _load(folder: Path, source: _Source, make: type[Payload]) -> None:
         return
     fetched = list(pd.DatetimeIndex(table.column("fetched_at").to_pandas()))
     columns = [table.column(name).to_pylist() for name in COLUMNS if name != "fetched_at"]
-    for at, (place, name, size, modified, of, series, file, sha256, length, url, day_only, newest, asked) in zip(
+    for at, (place, name, size, modified, of, series, file, sha256, length, url, day_only, newest, asked_from) in zip(
         fetched, zip(*columns, strict=True), strict=True
     ):
-        payload = make(of, series, folder / place / file, sha256, length, url, at, day_only, newest, asked)
-        source.held.setdefault(place, {})[name] = (size, modified), payload
+        payload = make(of, series, folder / place / file, sha256, length, url, at, day_only, newest, asked_from)
+        source.sidecars.setdefault(place, {})[name] = (size, modified), payload
     source.indexed = table.num_rows
 
 
-def _look(folder: Path, series: str, source: _Source, read: Callable[[Path], Payload], broken: dict[str, str]) -> Held:
+def _look(
+    folder: Path, series: str, source: _Source, read: Callable[[Path], Payload], broken: dict[str, str]
+) -> Sidecars:
     """The sidecars of one folder; those that are as they were when they were read are not read again."""
     now = time.time_ns()
     try:
         changed = folder.stat().st_mtime_ns
         if source.looked.get(series, (0, 0))[0] == changed and source.looked[series][1] - changed > SETTLED_NS:
-            return source.held.get(series, {})
+            return source.sidecars.get(series, {})
         entries = {entry.name: entry.stat() for entry in os.scandir(folder) if entry.name.endswith(SUFFIX)}
     except (FileNotFoundError, NotADirectoryError):
-        source.held.pop(series, None)
+        source.sidecars.pop(series, None)
         return {}
-    known, held = source.held.get(series, {}), {}
+    known, current = source.sidecars.get(series, {}), {}
     for name, stat in entries.items():
         state = (stat.st_size, stat.st_mtime_ns)
         found = known.get(name)
         try:
-            held[name] = found if found and found[0] == state else (state, read(folder / name))
+            current[name] = found if found and found[0] == state else (state, read(folder / name))
         except ManifestMismatch as error:
             broken[f"{series}/{name}"] = str(error)
     # a folder with a broken one is looked at each time: whoever asks is to hear of it
-    source.held[series], source.looked[series] = held, (changed, changed if broken else now)
-    return held
+    source.sidecars[series], source.looked[series] = current, (changed, changed if broken else now)
+    return current

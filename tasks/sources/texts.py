@@ -87,14 +87,14 @@ def lenient_json(content: bytes) -> Any:
         return json.loads(text, strict=False)
     except json.JSONDecodeError as error:
         if "escape" not in error.msg:
-            raise ValueError(told_at(error)) from None
+            raise ValueError(describe_json_error(error)) from None
     try:
         return json.loads(ESCAPE.sub(lambda found: found.group() if found[1] else r"\\", text), strict=False)
     except json.JSONDecodeError as error:
-        raise ValueError(told_at(error)) from None
+        raise ValueError(describe_json_error(error)) from None
 
 
-def told_at(error: json.JSONDecodeError) -> str:
+def describe_json_error(error: json.JSONDecodeError) -> str:
     """What is wrong with a JSON text, at which byte, and what stands there."""
     at = len(error.doc[: error.pos].encode(errors="replace"))
     # a window far wider than a key, of which redaction sees both parts before they are cut

@@ -49,8 +49,8 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     code = series.rpartition(".")[2]
     header = "API_KEY" if "/OpenData/" in spec.endpoint else "X-Api-Key"
     years: list[dict[str, Any]] = []
-    asked = range(_market_year(code, window.start), _market_year(code, window.end) + 1)
-    for year in asked:
+    requested = range(_market_year(code, window.start), _market_year(code, window.end) + 1)
+    for year in requested:
         url = f"{spec.endpoint}/exports/commodityCode/{code}/allCountries/marketYear/{year}"
         try:
             body = http.get(url, headers={header: http.secret(KEY) or ""})
@@ -65,12 +65,12 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             shown = http.quote(_outage(body) or body)
             yield from _landed(series, code, years, spec, http)
             raise SourceUnavailable(f"{http.source}: {series} {year}: not the JSON array asked for but '{shown}'")
-        if not rows and years and year != asked[-1]:
+        if not rows and years and year != requested[-1]:
             raise SourceUnavailable(f"{http.source}: {series} {year}: no rows, though the year before has some")
         if rows:
             years.append({"marketYear": year, "rows": rows})
     if not years:
-        raise NothingNew(f"{http.source}: {series}: no rows for marketing years {asked[0]} to {asked[-1]}")
+        raise NothingNew(f"{http.source}: {series}: no rows for marketing years {requested[0]} to {requested[-1]}")
     yield from _landed(series, code, years, spec, http)
 
 
@@ -85,8 +85,8 @@ def _landed(series: str, code: str, years: list[dict[str, Any]], spec: SourceSpe
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Weeks dated at the Thursday they end, in thousand tonnes."""
     content = payload.path.read_bytes()
-    if told := _outage(content):
-        raise SchemaDrift(f"{payload.name}: an outage of the service, not data: {told}")
+    if outage := _outage(content):
+        raise SchemaDrift(f"{payload.name}: an outage of the service, not data: {outage}")
     rows = _of_summary(payload, content, spec) if payload.path.suffix == ".xml" else _of_api(payload, content, spec)
     ours = rows["series"].isin(spec.series)
     if "refused" in rows:
@@ -146,8 +146,8 @@ def _totals(rows: pd.DataFrame, fields: list[str]) -> pd.DataFrame:
     for day, week in rows.groupby("observation_date"):
         whole = known <= set(week["country"]) and week["country"].is_unique
         sums = week[fields].sum(skipna=False).round(6)
-        told = {field: sums[field] if whole else None for field in fields}
-        found.append({"observation_date": day, "row": week["row"].iat[0], **told})
+        totals = {field: sums[field] if whole else None for field in fields}
+        found.append({"observation_date": day, "row": week["row"].iat[0], **totals})
         traded = (week[["accumulated_exports", "outstanding_sales"]] != 0).any(axis=1)
         known = known - set(week["country"]) | set(week.loc[traded, "country"])
     return pd.DataFrame(found)

@@ -40,7 +40,7 @@ WHOLE = ("TOTAL", "CRUSHER OR REFINER OR WAREHOUSE")
 
 
 @dataclass(frozen=True)
-class Query:
+class FeedQuery:
     """What Quick Stats is asked for one feed."""
 
     commodity: str
@@ -49,18 +49,20 @@ class Query:
 
 
 QUERIES = {
-    "quickstats.progress": Query("SOYBEANS", "PROGRESS"),
-    "quickstats.progress-5-year-avg": Query("SOYBEANS", "PROGRESS, 5 YEAR AVG"),
-    "quickstats.condition": Query("SOYBEANS", "CONDITION"),
-    "quickstats.crush": Query("SOYBEANS", "CRUSHED"),
-    "quickstats.stocks": Query("SOYBEANS", "STOCKS", "SOYBEANS - STOCKS, MEASURED IN BU"),
-    "quickstats.oil-stocks": Query("OIL", "STOCKS", "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB"),
+    "quickstats.progress": FeedQuery("SOYBEANS", "PROGRESS"),
+    "quickstats.progress-5-year-avg": FeedQuery("SOYBEANS", "PROGRESS, 5 YEAR AVG"),
+    "quickstats.condition": FeedQuery("SOYBEANS", "CONDITION"),
+    "quickstats.crush": FeedQuery("SOYBEANS", "CRUSHED"),
+    "quickstats.stocks": FeedQuery("SOYBEANS", "STOCKS", "SOYBEANS - STOCKS, MEASURED IN BU"),
+    "quickstats.oil-stocks": FeedQuery(
+        "OIL", "STOCKS", "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB"
+    ),
 }
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """All national rows of a feed in the window's years as one document, or none."""
-    rows = _ask(series, window.start.year, window.end.year, spec, http)
+    rows = _rows_of(series, window.start.year, window.end.year, spec, http)
     if not rows:
         raise NothingNew(
             f"{http.source}: {series}: no rows from {window.start.year} to {window.end.year}; "
@@ -70,10 +72,10 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     yield Fetched(series=series, extension="json", content=content, url=f"{spec.endpoint}/api_GET/")
 
 
-def _ask(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> list[dict[str, object]]:
+def _rows_of(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> list[dict[str, object]]:
     """The rows of those years, in as many calls as their number asks for; every row counted must come."""
     query = QUERIES[series]
-    asked: dict[str, str | int] = {
+    params: dict[str, str | int] = {
         "key": http.secret(KEY) or "",
         "source_desc": "SURVEY",
         "commodity_desc": query.commodity,
@@ -82,8 +84,8 @@ def _ask(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> li
         "year__GE": first,
         "year__LE": last,
     }
-    asked |= {"short_desc": query.item} if query.item else {}
-    count = _answer(http.get(f"{spec.endpoint}/get_counts/", asked), "count", series, http)
+    params |= {"short_desc": query.item} if query.item else {}
+    count = _answer(http.get(f"{spec.endpoint}/get_counts/", params), "count", series, http)
     if not str(count).isdigit():
         raise SourceUnavailable(
             f"{http.source}: {series}: a count of rows that is no number: '{http.quote(str(count))}'"
@@ -93,13 +95,13 @@ def _ask(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> li
         if first == last:
             raise SourceUnavailable(f"{http.source}: {series}: {rows_counted} rows in {first}, at most {MOST_ROWS}")
         middle = (first + last) // 2
-        return _ask(series, first, middle, spec, http) + _ask(series, middle + 1, last, spec, http)
+        return _rows_of(series, first, middle, spec, http) + _rows_of(series, middle + 1, last, spec, http)
     if rows_counted == 0:
         return []
-    rows = _answer(http.get(f"{spec.endpoint}/api_GET/", {**asked, "format": "JSON"}), "data", series, http)
+    rows = _answer(http.get(f"{spec.endpoint}/api_GET/", {**params, "format": "JSON"}), "data", series, http)
     if not isinstance(rows, list) or len(rows) != rows_counted:
-        came = len(rows) if isinstance(rows, list) else "no"
-        raise SourceUnavailable(f"{http.source}: {series}: {came} of {rows_counted} rows from {first} to {last}")
+        received = len(rows) if isinstance(rows, list) else "no"
+        raise SourceUnavailable(f"{http.source}: {series}: {received} of {rows_counted} rows from {first} to {last}")
     return rows
 
 

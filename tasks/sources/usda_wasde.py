@@ -149,12 +149,12 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         numbers = _of_csv(payload, only_csv(payload, max_bytes=MAX_UNPACKED) if content.startswith(ZIP) else content)
     numbers, refused = _without_unreadable(payload, numbers)
     numbers = numbers[numbers["series"].isin(spec.series)].reset_index(drop=True)
-    asked = numbers["series"].map({name: entry.unit for name, entry in spec.series.items()})
-    other = numbers["unit"].map(_plain).map(UNITS) != asked
+    expected = numbers["series"].map({name: entry.unit for name, entry in spec.series.items()})
+    other = numbers["unit"].map(_plain).map(UNITS) != expected
     for series, part in numbers[other].groupby("series"):
         why = (
             f"{payload.name}: {len(part)} numbers in another unit, {series} in {part['unit'].iat[0]!r}, expected "
-            f"{asked[part.index[0]]}; nothing is converted by guess"
+            f"{expected[part.index[0]]}; nothing is converted by guess"
         )
         refused.append(refusal(str(series), why, row=int(part["row"].min()), whole=True))
     numbers = numbers[~other]

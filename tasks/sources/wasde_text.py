@@ -63,8 +63,8 @@ def _header(payload: Payload, lines: list[str], issued: pd.Timestamp) -> tuple[i
     years = sorted({f"{begun}/{ended}" for line in lines for begun, ended in YEAR.findall(line)})
     begun = [int(year[:4]) for year in years]
     months = re.findall(r"[A-Z][a-z]+", lines[-1].rpartition(":")[2]) if lines else []
-    asked = len(edges) == 1 and begun == [*range(begun[0], begun[0] + 3)] if begun else False
-    if not asked or len(months) != 2 or not issued.month_name().startswith(months[1].rstrip(".")[:3]):
+    in_order = len(edges) == 1 and begun == [*range(begun[0], begun[0] + 3)] if begun else False
+    if not in_order or len(months) != 2 or not issued.month_name().startswith(months[1].rstrip(".")[:3]):
         raise SchemaDrift(
             f"{payload.name}: the table's columns are {years} and months {months}, expected three marketing years, "
             f"the last for the month before {issued:%B} and for {issued:%B}"
@@ -77,10 +77,10 @@ def _rows(payload: Payload, lines: list[str], body: range, edge: int, years: lis
     commodity, above, unit = "", "", ""
     for at in body:
         label = FOOTNOTES.sub("", lines[at][:edge].strip()).lower()
-        told = lines[at][edge + 1 :].strip()
-        tokens = [token for token in told.split() if set(token) != {"*"}]
-        if not tokens or not any(character.isdigit() for character in told):
-            unit = told or unit
+        printed = lines[at][edge + 1 :].strip()
+        tokens = [token for token in printed.split() if set(token) != {"*"}]
+        if not tokens or not any(character.isdigit() for character in printed):
+            unit = printed or unit
             if label.startswith("soybean"):
                 commodity = label.rstrip(": ")
             above = label or above

@@ -32,21 +32,23 @@ COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """One symbol's bars of the window; all its bars where a split or dividend came since the last one held."""
-    asked = window
+    requested = window
     new = pd.Timestamp(window.start) + timedelta(days=spec.refetch_days)
 
-    def ask() -> bytes:
-        nonlocal asked
+    def request() -> bytes:
+        nonlocal requested
         history = _history(series, window, spec.endpoint, http)
         if window.start > spec.first_date and _events(history, since=new):
-            asked = Window(spec.first_date, window.end)
-            history = _history(series, asked, spec.endpoint, http)
+            requested = Window(spec.first_date, window.end)
+            history = _history(series, requested, spec.endpoint, http)
         dates = pd.DatetimeIndex(history.index).strftime("%Y-%m-%d")
         return history[[c for c in COLUMNS if c in history]].set_axis(dates).to_csv(index_label="Date").encode()
 
     url = f"{spec.endpoint}/v8/finance/chart/{series}?interval=1d&period1="
-    content = http.retrying(ask, shown=f"{url}{window.start}&period2={window.end}")
-    yield Fetched(series=series, extension="csv", content=content, url=f"{url}{asked.start}&period2={asked.end}")
+    content = http.retrying(request, shown=f"{url}{window.start}&period2={window.end}")
+    yield Fetched(
+        series=series, extension="csv", content=content, url=f"{url}{requested.start}&period2={requested.end}"
+    )
 
 
 def _events(history: pd.DataFrame, *, since: pd.Timestamp) -> bool:
@@ -104,7 +106,7 @@ def _history(series: str, window: Window, endpoint: str, http: Http) -> pd.DataF
     session = _session_at(endpoint)
     session.limits_of = http
     ticker = yfinance.Ticker(series, session=session)
-    heard = _listen(ticker._data)
+    answers = _listen(ticker._data)
     try:
         history = ticker.history(
             start=window.start.isoformat(),
@@ -115,19 +117,19 @@ def _history(series: str, window: Window, endpoint: str, http: Http) -> pd.DataF
             timeout=http.limits.read_s,
         )
     except (YFException, RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
-        _tell_outage(series, heard)
-        told = str(getattr(error, "rationale", error))  # without yfinance's guess that the symbol is delisted
-        raise _named(series, error, told) from error
+        _raise_outage(series, answers)
+        reason = str(getattr(error, "rationale", error))  # without yfinance's guess that the symbol is delisted
+        raise _named(series, error, reason) from error
     if history.empty:
         raise SourceUnavailable(f"yahoo: {series}: answered with no rows; is the symbol still listed?")
     history = history.set_axis(pd.DatetimeIndex(history.index).tz_localize(None))
-    unserved = history.index.normalize().isin(_without_volume(heard))
+    unserved = history.index.normalize().isin(_without_volume(answers))
     return history.assign(Volume=history["Volume"].astype("Int64").mask(unserved)) if unserved.any() else history
 
 
-def _without_volume(heard: list[Any]) -> pd.DatetimeIndex:
+def _without_volume(answers: list[Any]) -> pd.DatetimeIndex:
     """The dates of which Yahoo served no volume: yfinance writes 0 there, which is a number nobody measured."""
-    for answer in reversed(heard):
+    for answer in reversed(answers):
         try:
             served = answer.json()["chart"]["result"][0]
             stamps, volumes = served["timestamp"], served["indicators"]["quote"][0]["volume"]
@@ -139,41 +141,41 @@ def _without_volume(heard: list[Any]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex([])
 
 
-def _named(series: str, error: Exception, told: str) -> Exception:
+def _named(series: str, error: Exception, reason: str) -> Exception:
     """A failure of yfinance as one of ours: what may pass is asked again."""
     from curl_cffi.requests.exceptions import RequestException
     from yfinance.exceptions import YFDataException, YFException, YFRateLimitError
 
     if isinstance(error, YFRateLimitError):
-        return httpx.TransportError(f"Yahoo limits the rate: {told}")
+        return httpx.TransportError(f"Yahoo limits the rate: {reason}")
     if isinstance(error, RequestException) and error.code in NO_HOST:
-        return Unreachable(told)
+        return Unreachable(reason)
     lasting = isinstance(error, YFException | LookupError | TypeError | AttributeError)
     if lasting and not isinstance(error, YFDataException | RequestException):
         # the last three: yfinance walks an answer of an unknown shape without looking
-        return SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {told}")
+        return SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {reason}")
     # yfinance hides the status of a 5xx: what is left of it is a page that is no JSON, or "currently down"
-    return httpx.TransportError(f"{type(error).__name__}: {told}")
+    return httpx.TransportError(f"{type(error).__name__}: {reason}")
 
 
 def _listen(data: Any) -> list[Any]:
     """From now on, what yfinance is answered, or the error that it met instead; it hides either from its callers."""
-    heard: list[Any] = []
+    answers: list[Any] = []
     original = type(data).get.__get__(data)
 
-    def get(*asked: Any, **named: Any) -> Any:
+    def get(*args: Any, **kwargs: Any) -> Any:
         try:
-            heard.append(original(*asked, **named))
+            answers.append(original(*args, **kwargs))
         except Exception as error:
-            heard.append(error)
+            answers.append(error)
             raise
-        return heard[-1]
+        return answers[-1]
 
     data.get = get
-    return heard
+    return answers
 
 
-def _tell_outage(series: str, heard: list[Any]) -> None:
+def _raise_outage(series: str, answers: list[Any]) -> None:
     """Raise what Yahoo said, where its last answer was a refusal or none: yfinance says that the symbol has no prices.
 
     Raises:
@@ -181,7 +183,7 @@ def _tell_outage(series: str, heard: list[Any]) -> None:
     """
     from curl_cffi.requests.exceptions import RequestException
 
-    last: Any = heard[-1] if heard else None
+    last: Any = answers[-1] if answers else None
     if isinstance(last, RequestException):
         # while it asks for the time zone, yfinance hides a lost connection behind "no timezone found"
         raise _named(series, last, str(last))

@@ -18,7 +18,7 @@ PAYLOAD = "payload"  # the quarantine's rule for a payload that cannot be used a
 
 
 def judged(
-    came: Ingested, quarantine: pd.DataFrame, spec: SourceSpec, *, lost: Mapping[str, str] | None = None
+    ingested: Ingested, quarantine: pd.DataFrame, spec: SourceSpec, *, lost: Mapping[str, str] | None = None
 ) -> Ingested:
     """``came`` with every payload of this run that could not be read, wholly or in part, as a failure.
 
@@ -31,12 +31,12 @@ def judged(
     """
     found = _refused(quarantine)
     if found.empty:
-        return came
+        return ingested
     failures = dict(lost or {})
     notes: list[str] = []
-    newest = {payload.series: payload for payload in came.brought}  # in the order of their fetch, the last one stays
-    sound = [payload for payload in came.brought if _why(found, payload, PAYLOAD) is None]
-    for payload in came.brought:
+    newest = {payload.series: payload for payload in ingested.brought}  # in fetch order: the last one stays
+    sound = [payload for payload in ingested.brought if _why(found, payload, PAYLOAD) is None]
+    for payload in ingested.brought:
         why = _why(found, payload, PAYLOAD)
         if why is not None:
             only_recorded = payload.series not in spec.fetched
@@ -52,10 +52,11 @@ def judged(
                 reason
             )
     mine = found[found["rule"] == RECORD]
-    mine = mine[mine["payload"].map(lambda name: any(_named(payload, name) for payload in came.brought)).astype(bool)]
+    brought = mine["payload"].map(lambda name: any(_named(payload, name) for payload in ingested.brought))
+    mine = mine[brought.astype(bool)]
     if len(mine):
         notes.append(f"{len(mine)} records refused, first: {mine['reason'].iat[0]}")
-    return came.judged(failures, notes)
+    return ingested.judged(failures, notes)
 
 
 def _refused(quarantine: pd.DataFrame) -> pd.DataFrame:
@@ -72,11 +73,11 @@ def _why(found: pd.DataFrame, payload: Payload, rule: str) -> str | None:
 def _parts(found: pd.DataFrame, payload: Payload) -> dict[str, str]:
     """Of each series the first part of the payload that could not be read, and how many more there are."""
     mine = found[(found["rule"] == PART) & found["payload"].map(lambda name: _named(payload, name)).astype(bool)]
-    told = {}
+    reasons = {}
     for series, rows in mine.groupby("series"):
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        told[str(series)] = f"{rows['reason'].iat[0]}{more}"
-    return told
+        reasons[str(series)] = f"{rows['reason'].iat[0]}{more}"
+    return reasons
 
 
 def _named(payload: Payload, name: str) -> bool:

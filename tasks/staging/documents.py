@@ -73,7 +73,7 @@ def _reading(spec: SourceSpec) -> Reading:
         judge=partial(_judged, spec=spec),
         key=("series", "document_id"),
         dated="published",
-        told=lambda rows: pd.Series(True, index=rows.index),
+        informative=lambda rows: pd.Series(True, index=rows.index),
         unfit=lambda rows: {},  # said of the numbers
     )
 
@@ -86,10 +86,10 @@ def documents_known_by(zones: Zones, sources: DataSources, *, as_of: pd.Timestam
 
 def gather_documents(parts: Iterable[pd.DataFrame | None], *, as_of: pd.Timestamp) -> pd.DataFrame:
     """The documents of all sources that were known at 18:00 Chicago of ``as_of``; a source without texts is None."""
-    held = [part for part in parts if part is not None and len(part)]
-    if not held:
+    present = [part for part in parts if part is not None and len(part)]
+    if not present:
         return typed(pd.DataFrame(columns=list(DOCUMENTS)))
-    together = pd.concat(held, ignore_index=True)
+    together = pd.concat(present, ignore_index=True)
     return together[together["available_at"] <= as_of_instant(as_of)].reset_index(drop=True)
 
 

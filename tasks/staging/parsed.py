@@ -26,7 +26,7 @@ from tasks.storage.hashes import fingerprint, sha256_of
 
 BYTES_AT_ONCE = 16 * 2**20  # of payloads judged together: bounds the memory of reading everything again
 OF_A_PAYLOAD = ["payload", "order", "fetched_at", "day_only"]
-NOT_SAID = {*OF_A_PAYLOAD, "at", "row", "seen_by"}
+NOT_COMPARED = {*OF_A_PAYLOAD, "at", "row", "seen_by"}
 """Columns that tell where a row stands or when it was fetched: two payloads that say the same differ in them."""
 NO_SPANS = pd.DataFrame({"at": [], "series": [], "first": [], "last": []}).astype(
     {"at": "int32", "series": "str", "first": "datetime64[us]", "last": "datetime64[us]"}
@@ -46,12 +46,12 @@ class Reading:
     judge: Callable[[pd.DataFrame], pd.DataFrame]
     key: tuple[str, ...]
     dated: str
-    told: Callable[[pd.DataFrame], pd.Series]
+    informative: Callable[[pd.DataFrame], pd.Series]
     unfit: Callable[[pd.DataFrame], dict[int, str]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScreenedRows:
     """``rows``: judged rows with the ``payload`` each is of, its ``order``, ``fetched_at``, ``day_only`` and ``shape``.
 
     ``shapes``: the columns that rows of a shape have. ``refused``: payloads that cannot be used, by name, and why;
@@ -98,19 +98,19 @@ class ParsedPayloads:
 
     def __init__(self, folder: Path | None, spec: SourceSpec, *, code: str) -> None:
         self._folder = folder
-        self._made_by = fingerprint(spec.model_dump(mode="json"), code)
+        self._version = fingerprint(spec.model_dump(mode="json"), code)
         self._kept = self._load()
         self._changed = False
         self.unreadable: dict[Path, str] = {}
         """Files that are not what was landed, or cannot be read, and why; they may be tomorrow."""
 
-    def read(self, named: Sequence[tuple[str, Payload]], reading: Reading) -> Judged:
+    def read(self, named: Sequence[tuple[str, Payload]], reading: Reading) -> ScreenedRows:
         """The rows of all payloads; read and judged are only those that were not before."""
         payloads = [payload for _, payload in named]
-        held = {_identity(row): row for row in self._kept.payloads.itertuples(index=False)}
+        stored = {_identity(row): row for row in self._kept.payloads.itertuples(index=False)}
         stats, unreadable, fresh = {}, [], []
         for number, payload in enumerate(payloads):
-            known = held.pop(_identity(payload), None)
+            known = stored.pop(_identity(payload), None)
             try:
                 stats[number] = _state_of(payload.path)
                 if known is None or (known.size, known.modified_ns, known.changed_ns) != stats[number]:
@@ -118,15 +118,15 @@ class ParsedPayloads:
             except (ManifestMismatch, OSError) as error:
                 unreadable.append((number, str(error)))
                 if known is not None:
-                    held[_identity(payload)] = known  # what was made of it goes
+                    stored[_identity(payload)] = known  # what was made of it goes
                 continue
             if known is None:
                 fresh.append(number)
             elif known.changed_ns != stats[number][2] or known.modified_ns != stats[number][1]:
                 self._changed = True  # copied or touched, and the same: its new state is kept
-        changed = [payloads[n].fetched_at for n in fresh] + [fetched_at for *_, fetched_at in held]
+        changed = [payloads[n].fetched_at for n in fresh] + [fetched_at for *_, fetched_at in stored]
         if changed:
-            self._forget_from(min(changed), held.keys())
+            self._forget_from(min(changed), stored.keys())
             still = {_identity(row) for row in self._kept.payloads.itertuples(index=False)}
             failed = {number for number, _ in unreadable}
             fresh = [n for n, p in enumerate(payloads) if n not in failed and _identity(p) not in still]
@@ -140,7 +140,7 @@ class ParsedPayloads:
         """Write what is new since this was opened."""
         if not self._changed or self._folder is None:
             return
-        kept, chain = self._kept, fingerprint(self._made_by, self._kept.payloads["sha256"].tolist())
+        kept, chain = self._kept, fingerprint(self._version, self._kept.payloads["sha256"].tolist())
         segments = _merged(kept.segments)
         names = []
         try:
@@ -156,8 +156,8 @@ class ParsedPayloads:
             names, about = [], {}
         self._kept.segments = [(name, frame) for name, (_, frame) in zip(names, segments, strict=False)]
         digests = {name: sha256_of(self._folder / name) for name in (*names, *about.values())}
-        told = {"made_by": self._made_by, "segments": names, "files": digests, **about}
-        write_json(self._folder / "manifest.json", told)
+        manifest = {"made_by": self._version, "segments": names, "files": digests, **about}
+        write_json(self._folder / "manifest.json", manifest)
         for path in self._folder.glob("*.parquet"):
             if path.name not in {*names, *about.values()}:
                 path.unlink()
@@ -167,13 +167,13 @@ class ParsedPayloads:
         if self._folder is None:
             return empty
         try:
-            held = read_json(self._folder / "manifest.json") or {}
-            if held.get("made_by") != self._made_by or "payloads" not in held:
+            manifest = read_json(self._folder / "manifest.json") or {}
+            if manifest.get("made_by") != self._version or "payloads" not in manifest:
                 return empty
-            files = held["files"]
-            segments = [(name, read_parquet(self._folder / name, sha256=files[name])) for name in held["segments"]]
+            files = manifest["files"]
+            segments = [(name, read_parquet(self._folder / name, sha256=files[name])) for name in manifest["segments"]]
             payloads, spans, parts = (
-                read_parquet(self._folder / held[part], sha256=files[held[part]]).astype(kinds)
+                read_parquet(self._folder / manifest[part], sha256=files[manifest[part]]).astype(kinds)
                 for part, kinds in (
                     ("payloads", PAYLOAD_TYPES),
                     ("spans", NO_SPANS.dtypes),
@@ -214,7 +214,7 @@ class ParsedPayloads:
         stats: dict[int, tuple[int, int, int]],
     ) -> list[tuple[int, str]]:
         """Read and judge more payloads; those that could not be read at all."""
-        kept, unreadable, told = self._kept, [], []
+        kept, unreadable, added = self._kept, [], []
         shapes: dict[frozenset[str], list[tuple[int, int, pd.DataFrame]]] = {}
         names: dict[int, str] = {}
         at = int(kept.payloads["at"].max()) + 1 if len(kept.payloads) else 0
@@ -235,9 +235,9 @@ class ParsedPayloads:
                 unreadable.append((number, str(error)))
                 continue
             names[at] = payload.name
-            told.append((at, *_identity(payload), *stats[number], payload.day_known_only, reason))
+            added.append((at, *_identity(payload), *stats[number], payload.day_known_only, reason))
             at += 1
-        more = pd.DataFrame(told, columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES)
+        more = pd.DataFrame(added, columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES)
         kept.payloads = pd.concat([kept.payloads, more], ignore_index=True)
         judged = []
         for read in shapes.values():
@@ -251,7 +251,7 @@ class ParsedPayloads:
                 at=np.repeat(np.array([at for _, at, _ in read], dtype="int32"), lengths),
             )
             found = reading.judge(together)
-            live = found[~found["day_only"].astype(bool) & found[reading.dated].notna() & reading.told(found)]
+            live = found[~found["day_only"].astype(bool) & found[reading.dated].notna() & reading.informative(found)]
             if len(live):
                 ends = {"first": (reading.dated, "min"), "last": (reading.dated, "max")}
                 spans = live.groupby(["at", "series"], observed=True).agg(**ends).reset_index().astype(NO_SPANS.dtypes)
@@ -272,9 +272,9 @@ class ParsedPayloads:
         fetched = self._kept.payloads.set_index("at")["fetched_at"]
         before = []
         for _, frame in self._kept.segments:
-            held = frame[~(frame[reading.dated] < first)]
-            at = held["at"].map(fetched)
-            before.append(held.assign(fetched_at=at, day_only=True, number=-1, shape=_shape(frame)))
+            overlapping = frame[~(frame[reading.dated] < first)]
+            at = overlapping["at"].map(fetched)
+            before.append(overlapping.assign(fetched_at=at, day_only=True, number=-1, shape=_shape(frame)))
         arrived = [frame.assign(number=number, shape=_shape(frame)) for number, frame in enumerate(new)]
         exact = [f.loc[f["released_at"].notna(), "series"] for _, f in self._kept.segments if "released_at" in f]
         repeats = _repeats(_stacked([*before, *arrived]), reading, {name for part in exact for name in part.unique()})
@@ -289,7 +289,7 @@ class ParsedPayloads:
         named: Sequence[tuple[str, Payload]],
         stats: dict[int, tuple[int, int, int]],
         unreadable: list[tuple[int, str]],
-    ) -> Judged:
+    ) -> ScreenedRows:
         """Every row held, with what its payload is called now."""
         kept = self._kept
         place = {_identity(payload): number for number, (_, payload) in enumerate(named)}
@@ -322,19 +322,19 @@ class ParsedPayloads:
         parts_of = kept.parts.assign(number=by_id[kept.parts["at"].to_numpy()]).drop(columns="at")
         order = by_id[kept.spans["at"].to_numpy()]
         spans = kept.spans.drop(columns="at").assign(order=order, fetched_at=fetched[order])
-        return Judged(rows, {code: shape for shape, code in codes.items()}, refused, parts_of, spans)
+        return ScreenedRows(rows, {code: shape for shape, code in codes.items()}, refused, parts_of, spans)
 
 
 def _batches(numbers: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
     """``numbers`` in their order, as many together as have ``BYTES_AT_ONCE`` in all; one that is larger is alone."""
     batches: list[list[int]] = []
-    held = 0
+    batch_bytes = 0
     for number, size in zip(numbers, sizes, strict=True):
-        if not batches or held + size > BYTES_AT_ONCE:
+        if not batches or batch_bytes + size > BYTES_AT_ONCE:
             batches.append([])
-            held = 0
+            batch_bytes = 0
         batches[-1].append(number)
-        held += size
+        batch_bytes += size
     return batches
 
 
@@ -346,12 +346,12 @@ def _repeats(rows: pd.DataFrame, reading: Reading, exact: set[str]) -> pd.DataFr
     rows that do not are kept, and the first that does of each payload: it dates the newest vintages (``_released``).
     """
     key = [name for name in reading.key if name in rows]
-    said = [name for name in rows if name not in {*key, *NOT_SAID, "number"}]
+    compared = [name for name in rows if name not in {*key, *NOT_COMPARED, "number"}]
     rows = rows.reset_index(drop=True)
     alone = ~rows.duplicated([*key, "at"], keep=False)
     whole = rows.sort_values([*key, "fetched_at", "at"], kind="stable")
     same = np.ones(len(whole), dtype=bool)
-    for name in (*key, *said):
+    for name in (*key, *compared):
         now, before = whole[name], whole[name].shift()
         same &= ((now == before) | (now.isna() & before.isna())).fillna(False).to_numpy(dtype=bool)
     single = alone.loc[whole.index].to_numpy()
@@ -360,10 +360,10 @@ def _repeats(rows: pd.DataFrame, reading: Reading, exact: set[str]) -> pd.DataFr
     repeated[whole.index] = same
     repeated &= ~rows["day_only"].to_numpy(dtype=bool) & rows[reading.dated].notna().to_numpy()
     if "released_at" in rows:
-        told = rows["released_at"].notna().to_numpy()
-        exact = exact | set(rows.loc[told, "series"].unique())
-        repeated &= told | ~rows["series"].isin(exact).to_numpy()
-        repeated[np.flatnonzero(told)[~rows[told].duplicated(["at", "series"]).to_numpy()]] = False
+        has_release = rows["released_at"].notna().to_numpy()
+        exact = exact | set(rows.loc[has_release, "series"].unique())
+        repeated &= has_release | ~rows["series"].isin(exact).to_numpy()
+        repeated[np.flatnonzero(has_release)[~rows[has_release].duplicated(["at", "series"]).to_numpy()]] = False
     return pd.DataFrame({"number": rows["number"], "repeated": repeated})[rows["number"] >= 0]
 
 
@@ -405,7 +405,7 @@ def _compact(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shape(frame: pd.DataFrame) -> str:
-    return fingerprint(sorted(set(frame.columns) - NOT_SAID))
+    return fingerprint(sorted(set(frame.columns) - NOT_COMPARED))
 
 
 def _state_of(path: Path) -> tuple[int, int, int]:

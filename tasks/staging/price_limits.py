@@ -29,9 +29,9 @@ def daily_limits(closes: pd.Series, limit: DailyLimit) -> pd.Series:
                 begins = pd.Timestamp(f"{year}-{effective}")
                 if begins < pd.Timestamp(reset.first):
                     continue
-                seen = closes[dates < pd.Timestamp(f"{year}-{observed}")].dropna().tail(reset.sessions)
-                if len(seen) == reset.sessions:  # with fewer the limit before stays
-                    size = round(seen.mean() * reset.share_pct / 100 / reset.round_to) * reset.round_to
+                settlements = closes[dates < pd.Timestamp(f"{year}-{observed}")].dropna().tail(reset.sessions)
+                if len(settlements) == reset.sessions:  # with fewer the limit before stays
+                    size = round(settlements.mean() * reset.share_pct / 100 / reset.round_to) * reset.round_to
                     steps.append((begins, max(size, reset.round_to)))
     for begins, size in steps:
         known[dates >= begins] = size

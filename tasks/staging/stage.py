@@ -77,10 +77,10 @@ def stage_payloads(
     """
     if parsed is None:
         parsed = ParsedPayloads(None, spec, code="")
-    held = named(payloads)
-    judged = parsed.read(held, _reading(spec))
+    named_payloads = named(payloads)
+    judged = parsed.read(named_payloads, _reading(spec))
     lost = [_refused(source, of.series, of, name, "payload", why) for name, of, why in judged.refused]
-    refused = _refused_rows([*lost, *_parts(source, held, judged.parts)])
+    refused = _refused_rows([*lost, *_parts(source, named_payloads, judged.parts)])
     if judged.rows.empty:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
     cells = _cells(_released(judged.rows), spec, judged.shapes)
@@ -96,7 +96,7 @@ def stage_payloads(
 def _reading(spec: SourceSpec) -> Reading:
     """How this source's payloads are read and judged, each by itself."""
 
-    def told(rows: pd.DataFrame) -> pd.Series:
+    def informative(rows: pd.DataFrame) -> pd.Series:
         """Rows that say something of their date: where an empty value says that there is none, those that have one."""
         if not spec.missing_marker:
             return pd.Series(True, index=rows.index)
@@ -108,7 +108,7 @@ def _reading(spec: SourceSpec) -> Reading:
         judge=partial(screen, spec=spec),
         key=("series", "observation_date", "released_at"),
         dated="observation_date",
-        told=told,
+        informative=informative,
         unfit=partial(_unfit, spec=spec),
     )
 
@@ -227,7 +227,7 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
     return cells
 
 
-def _came_late(firsts: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
+def _arrived_late(firsts: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
     """Whether a live payload fetched after a value was due had the dates around it, and not the value.
 
     A station's report that comes weeks late, a withheld or refused value given later: it was not known on time.
@@ -262,10 +262,10 @@ def _missed_before(firsts: pd.DataFrame, spans: pd.DataFrame) -> np.ndarray:
     waiting = np.flatnonzero(since < before)
     while len(waiting):  # the newest of each first, then the one before it
         at = before[waiting] - 1
-        seen = (fetched[at] >= due[waiting]) & (first[at] <= dates[waiting]) & (dates[waiting] <= last[at])
-        missed[waiting[seen]] = True
+        covers = (fetched[at] >= due[waiting]) & (first[at] <= dates[waiting]) & (dates[waiting] <= last[at])
+        missed[waiting[covers]] = True
         before[waiting] = at
-        waiting = waiting[~seen & (since[waiting] < at)]
+        waiting = waiting[~covers & (since[waiting] < at)]
     return missed
 
 
@@ -284,12 +284,12 @@ def _vintages(cells: pd.DataFrame, spans: pd.DataFrame) -> pd.DataFrame:
     vintage = kept.groupby(key, observed=True, sort=False).cumcount().to_numpy() + 1
     fetched = kept["fetched_at"] + pd.to_timedelta(kept["day_only"].astype("int64"), unit="D")
     reissued = kept.duplicated([*key, "released_at"])
-    seen = kept["released_at"].fillna(fetched).where(~reissued, fetched)
-    revised = seen.where(seen > kept["known_at"], kept["known_at"])
+    served_at = kept["released_at"].fillna(fetched).where(~reissued, fetched)
+    revised = served_at.where(served_at > kept["known_at"], kept["known_at"])
     available = kept["known_at"].where(vintage == 1, revised)
     firsts = kept[(vintage == 1) & ~kept["day_only"].astype(bool) & kept["released_at"].isna()]
     if len(firsts) and len(spans):
-        late = _came_late(firsts, spans)
+        late = _arrived_late(firsts, spans)
         available.loc[late.index[late]] = firsts.loc[late, "fetched_at"]
     return kept.assign(vintage=vintage, available_at=available)
 
@@ -320,13 +320,13 @@ def _unfit(rows: pd.DataFrame, spec: SourceSpec) -> dict[int, str]:
     """Payloads in the right shape of which every value is refused for what it is: another format, another unit."""
     rules = rows[[f"{field}__rule" for field in spec.fields if f"{field}__rule" in rows]]
     fit = (rules == "").any(axis=1).groupby(rows["at"]).any()
-    told = {}
+    reasons = {}
     for at in fit.index[~fit]:
         cells = rules[rows["at"] == at].stack()
         broken = cells[cells.isin(DRIFT)].value_counts()
         if len(broken):
-            told[int(at)] = f"none of its values can be used; {broken.sum()} times {REASONS[str(broken.index[0])]}"
-    return told
+            reasons[int(at)] = f"none of its values can be used; {broken.sum()} times {REASONS[str(broken.index[0])]}"
+    return reasons
 
 
 def _refused(
@@ -401,10 +401,10 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
     with exclusive(zones, f"staging-{source}"):
         sweep_temporary(target.parent)
         sweep_temporary(refused.parent)
-        held = raw.landed(zones, source)
+        payloads = raw.landed(zones, source)
         if spec.tables:  # a table is whole: the newest edition says all, and what it dropped was wrong
-            held = list({payload.series: payload for payload in held}.values())
-        inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in held], spec.model_dump(mode="json"), code)
+            payloads = list({payload.series: payload for payload in payloads}.values())
+        inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in payloads], spec.model_dump(mode="json"), code)
         state_inputs, before, files = _staged_before(state_path)
         if state_inputs == inputs and before is not None and before >= through:
             try:
@@ -413,23 +413,23 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 documents = None
                 if spec.kind == "documents":
                     documents = typed(read_parquet(texts, sha256=files.get(texts.name, "")))
-                return Staged(source, observations, quarantine, len(held), changed=False, documents=documents)
+                return Staged(source, observations, quarantine, len(payloads), changed=False, documents=documents)
             except CbiError as error:  # a killed write, or a file that changed since: made again below
                 log.warning("%s: what was staged is made again: %s", source, error)
         through = max(through, before) if before is not None else through
         parsed = ParsedPayloads(target.parent / "parsed", spec, code=code)
-        observations, quarantine = stage_payloads(source, spec, held, through=through, parsed=parsed)
+        observations, quarantine = stage_payloads(source, spec, payloads, through=through, parsed=parsed)
         parsed.keep()
         documents, unreadable = None, dict(parsed.unreadable)
         if spec.kind == "documents":
             parsed = ParsedPayloads(target.parent / "parsed_documents", spec, code=code)
-            documents, unfit = stage_documents(source, spec, named(held), through=through, parsed=parsed)
+            documents, unfit = stage_documents(source, spec, named(payloads), through=through, parsed=parsed)
             parsed.keep()
             unreadable |= parsed.unreadable
             quarantine = _finish([quarantine, unfit] if len(unfit) else [quarantine], QUARANTINE)
             write_parquet(texts, documents)
         # a file that its origin has replaced was landed anew under the same path, and nothing of it is lost
-        whole = {payload.path for payload in held if payload.path in unreadable and raw.is_whole(payload)}
+        whole = {payload.path for payload in payloads if payload.path in unreadable and raw.is_whole(payload)}
         unreadable = {path: why for path, why in unreadable.items() if path not in whole}
         write_parquet(refused, quarantine)
         write_parquet(target, observations)
@@ -444,9 +444,9 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 "files": {path.name: sha256_of(path) for path in written},
             },
         )
-        gone = [payload for payload in held if payload.path in unreadable]
-        lost = {f"{p.series}/{p.path.name}": unreadable[p.path] for p in raw.lost(held, gone)}
-        return Staged(source, observations, quarantine, len(held), changed=True, documents=documents, lost=lost)
+        gone = [payload for payload in payloads if payload.path in unreadable]
+        lost = {f"{p.series}/{p.path.name}": unreadable[p.path] for p in raw.lost(payloads, gone)}
+        return Staged(source, observations, quarantine, len(payloads), changed=True, documents=documents, lost=lost)
 
 
 def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None, dict[str, str]]:
@@ -472,8 +472,8 @@ def read_staged(zones: Zones, source: str) -> Staged | None:
     *_, files = _staged_before(target.with_name("manifest.json"))
     observations = _typed(read_parquet(target, sha256=files.get(target.name)))
     quarantine = _typed(read_parquet(refused, sha256=files.get(refused.name)))
-    held, _ = count_and_newest(zones.raw / source)
-    return Staged(source, observations, quarantine, held, changed=False)
+    count, _ = count_and_newest(zones.raw / source)
+    return Staged(source, observations, quarantine, count, changed=False)
 
 
 def nothing_staged() -> Staged:

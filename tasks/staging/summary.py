@@ -43,15 +43,15 @@ def summarise_series(
     for source, spec in sources.sources.items():
         key = key_field(spec)
         for series, entry in spec.series.items():
-            held = accepted.get((source, series))
-            last = held["observation_date"].max() if held is not None else pd.NaT
+            known = accepted.get((source, series))
+            last = known["observation_date"].max() if known is not None else pd.NaT
             bad = refused.get((source, series))
-            if entry.ended and held is None and bad is None:
+            if entry.ended and known is None and bad is None:
                 continue  # a contract not listed yet, or gone before the source was first asked
-            good = _dates(held, key)
+            good = _dates(known, key)
             lost = np.setdiff1d(_dates(bad, key), good, assume_unique=True)
             if not len(good) and not len(lost):  # some payloads hold no key field, such as a fund's adjusted closes
-                good = _dates(held, None)
+                good = _dates(known, None)
             lost = lost[np.isin(lost, traded)] if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
             newest = np.sort(np.concatenate([good, lost]))[-RECENT_DATES:]
@@ -64,10 +64,10 @@ def summarise_series(
                     "series": series,
                     "priority": spec.priority,
                     "critical": entry.critical,
-                    "observations": 0 if held is None else len(held),
-                    "first_date": held["observation_date"].min() if held is not None else pd.NaT,
+                    "observations": 0 if known is None else len(known),
+                    "first_date": known["observation_date"].min() if known is not None else pd.NaT,
                     "last_date": last,
-                    "last_available_at": held["available_at"].max() if held is not None else pd.NaT,
+                    "last_available_at": known["available_at"].max() if known is not None else pd.NaT,
                     "as_of_instant": instant,
                     "age_days": (as_of - last).days if pd.notna(last) else None,
                     "stale_limit_days": None if ended else entry.stale_limit_days,
@@ -79,8 +79,8 @@ def summarise_series(
                     "refused_share": recent / len(newest) if dates else None,
                     "critical_refused_share": recent / len(newest) if dates and entry.critical else 0.0,
                     "critical_newest_refused": _newest_refused(bad, key, good) if entry.critical else None,
-                    "recorded": held is not None or bad is not None,
-                    "never_recorded": held is None and bad is None,
+                    "recorded": known is not None or bad is not None,
+                    "never_recorded": known is None and bad is None,
                     "max_refused_share": spec.max_quarantine_share,
                 }
             )
@@ -115,13 +115,15 @@ def summarise_fields(
     ``critical``: the key field of a critical series; ``critical_year_refused_share`` is 0 for every other row.
     ``dates_refused_share``: the same year's share of the series' key field, which is what counting dates shows.
     """
-    held, refused = (_typed_cells(frame) for frame in (observations, quarantine))
+    accepted, refused = (_typed_cells(frame) for frame in (observations, quarantine))
     names = [
-        np.array(sorted({*held[name].cat.categories, *refused[name].cat.categories}), dtype=object) for name in CELL
+        np.array(sorted({*accepted[name].cat.categories, *refused[name].cat.categories}), dtype=object) for name in CELL
     ]
-    first = min((f["observation_date"].min() for f in (held, refused) if len(f)), default=as_of)
-    days = int((max((f["observation_date"].max() for f in (held, refused) if len(f)), default=as_of) - first).days) + 1
-    kept, refusals = (_distinct(_keys(frame, names, first, days)) for frame in (held, refused))
+    first = min((f["observation_date"].min() for f in (accepted, refused) if len(f)), default=as_of)
+    days = (
+        int((max((f["observation_date"].max() for f in (accepted, refused) if len(f)), default=as_of) - first).days) + 1
+    )
+    kept, refusals = (_distinct(_keys(frame, names, first, days)) for frame in (accepted, refused))
     lost = refusals[~np.isin(refusals, kept, assume_unique=True, kind="sort")]
     bars = np.isin(names[0], [name for name, spec in sources.sources.items() if spec.kind == "bars"])
     lost_dates = first.to_datetime64() + (lost % days).astype("timedelta64[D]")
@@ -132,19 +134,19 @@ def summarise_fields(
     since = (as_of - pd.Timedelta(days=YEAR_DAYS) - first).days  # dates after this one are of the year
     counts = pd.DataFrame(
         {
-            "held": _per_field(kept, days),
+            "accepted": _per_field(kept, days),
             "refused_cells": _per_field(lost, days),
-            "year_held": _per_field(kept[kept % days > since], days),
+            "year_accepted": _per_field(kept[kept % days > since], days),
             "year_refused": _per_field(lost[lost % days > since], days),
         }
     )
     counts = counts.fillna(0).astype("int64").sort_index()
     where = np.unravel_index(counts.index.to_numpy(dtype="int64"), [len(part) for part in names])
     table = pd.DataFrame({name: part[at] for name, part, at in zip(CELL, names, where, strict=True)})
-    table["cells"] = (counts["held"] + counts["refused_cells"]).to_numpy()
+    table["cells"] = (counts["accepted"] + counts["refused_cells"]).to_numpy()
     table["refused_cells"] = counts["refused_cells"].to_numpy()
     table["refused_share"] = table["refused_cells"] / table["cells"]
-    table["year_cells"] = (counts["year_held"] + counts["year_refused"]).to_numpy()
+    table["year_cells"] = (counts["year_accepted"] + counts["year_refused"]).to_numpy()
     table["year_refused"] = counts["year_refused"].to_numpy()
     table["year_refused_share"] = table["year_refused"] / table["year_cells"].where(table["year_cells"] > 0)
     keys = {name: key_field(spec) for name, spec in sources.sources.items()}
@@ -223,8 +225,8 @@ def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd
 
 def newest_values(observations: pd.DataFrame, source: str, spec: SourceSpec) -> pd.DataFrame:
     """One row a series and date of a source, newest vintage, one column a field: what the source's own suite guards."""
-    held = observations[observations["source"] == source]
-    newest = held.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
+    own = observations[observations["source"] == source]
+    newest = own.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
     wide = newest.assign(series=newest["series"].astype(str), field=newest["field"].astype(str)).pivot(
         index=["series", "observation_date"], columns="field", values="value"
     )

@@ -30,9 +30,11 @@ def score_documents(documents: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
     replaced = texts.groupby(["source", "document_id"])["available_at"].shift(-1)
     parts = []
     for name, theme in lexicon.themes.items():
-        said = _pattern(theme)
-        of_title = titles.map(lambda text, theme=theme, said=said: _score(text, theme, said)).astype("float64")
-        of_abstract = abstracts.map(lambda text, theme=theme, said=said: _score(text, theme, said)).astype("float64")
+        pattern = _pattern(theme)
+        of_title, of_abstract = (
+            part.map(lambda text, theme=theme, pattern=pattern: _score(text, theme, pattern)).astype("float64")
+            for part in (titles, abstracts)
+        )
         parts.append(
             pd.DataFrame(
                 {
@@ -68,8 +70,8 @@ def _pattern(theme: Theme) -> re.Pattern[str]:
     return re.compile(f"\\b({'|'.join(map(re.escape, longest_first))})(?:e?s)?\\b")
 
 
-def _score(text: str, theme: Theme, said: re.Pattern[str]) -> float | None:
-    found = [match.group(1) for match in said.finditer(text)]
+def _score(text: str, theme: Theme, pattern: re.Pattern[str]) -> float | None:
+    found = [match.group(1) for match in pattern.finditer(text)]
     if not found:
         return None
     ups = {normalised(phrase) for phrase in theme.up}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tasks.gates.held import HELD
+from tasks.gates.stored import TABLES_OF_GATE
 from tasks.gates.suites import GATES
 from tasks.reporting.terminal import gates_markdown, in_markdown, print_result
 from tasks.settings import PROJECT
@@ -43,7 +43,7 @@ def files_of(home: Path) -> dict[Path, str]:
 
 
 def test_every_gate_can_be_run_by_hand() -> None:
-    assert set(HELD) == set(GATES)
+    assert set(TABLES_OF_GATE) == set(GATES)
 
 
 def test_by_hand_all_gates_are_met_and_their_page_is_the_one_the_run_wrote(gates: Gates, copied_home: Path) -> None:
@@ -100,7 +100,7 @@ def test_without_anything_staged_one_line_says_so(gates: Gates, tmp_path: Path) 
     for words in ([], ["--as-of", "2011-12-30"]):
         code, told, said = gates(tmp_path / "empty", "POST_STAGING", *words)
         assert (code, told) == (1, "")
-        assert "NothingHeld: " in said and "nothing is staged under" in said and "`make demo`" in said
+        assert "NothingStored: " in said and "nothing is staged under" in said and "`make demo`" in said
     assert not (tmp_path / "empty").exists(), "looking writes nothing"
 
 

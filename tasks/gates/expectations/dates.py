@@ -62,12 +62,12 @@ class ExpectSessionsComplete(FrameExpectation):
         return (self.column,)
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        held = pd.DatetimeIndex(frame[self.column].dropna().unique()).as_unit("us").sort_values()
-        expected = sessions(self.first, held[-1] if len(held) else self.first)
-        missing, strange = expected.difference(held), held.difference(expected)
-        said = [{self.column: plain(day), "fault": "session missing"} for day in missing[:EXAMPLES]]
-        said += [{self.column: plain(day), "fault": "not a session"} for day in strange[: EXAMPLES - len(said)]]
-        return Finding(len(missing) + len(strange), max(1, len(expected)), said)
+        present = pd.DatetimeIndex(frame[self.column].dropna().unique()).as_unit("us").sort_values()
+        expected = sessions(self.first, present[-1] if len(present) else self.first)
+        missing, strange = expected.difference(present), present.difference(expected)
+        examples = [{self.column: plain(day), "fault": "session missing"} for day in missing[:EXAMPLES]]
+        examples += [{self.column: plain(day), "fault": "not a session"} for day in strange[: EXAMPLES - len(examples)]]
+        return Finding(len(missing) + len(strange), max(1, len(expected)), examples)
 
 
 class ExpectColumnStrictlyIncreasing(FrameExpectation):

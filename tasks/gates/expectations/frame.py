@@ -123,7 +123,7 @@ def cells_at_fault(frame: pd.DataFrame, faults: dict[str, tuple[np.ndarray, list
 
 def columns_at_fault(faults: dict[str, dict[str, Any]], elements: int) -> Finding:
     """``faults``: column at fault, and what to say of it."""
-    examples = [{"column": name, **said} for name, said in list(faults.items())[:EXAMPLES]]
+    examples = [{"column": name, **detail} for name, detail in list(faults.items())[:EXAMPLES]]
     return Finding(unexpected=len(faults), elements=elements, examples=examples, columns=tuple(faults))
 
 

@@ -51,8 +51,8 @@ class ExpectLongsEqualOpenInterest(FrameExpectation):
         return (*self.parts, "open_interest")
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        held = frame[[*self.parts, "open_interest"]].to_numpy(dtype="float64", na_value=np.nan)
-        gap = np.abs(held[:, :-1].sum(axis=1) - held[:, -1])
+        positions = frame[[*self.parts, "open_interest"]].to_numpy(dtype="float64", na_value=np.nan)
+        gap = np.abs(positions[:, :-1].sum(axis=1) - positions[:, -1])
         return rows_at_fault(frame, ~(gap <= self.tolerance), [*self.parts, "open_interest"])
 
 
@@ -120,8 +120,8 @@ class ExpectSourcesToAgree(FrameExpectation):
 def _newest(frame: pd.DataFrame, name: str) -> pd.Series:
     """The newest vintage by date of a series named as ``source series field``."""
     source, series, field = name.split(" ")
-    held = frame[rows_where(frame, {"source": source, "series": series, "field": field})]
-    newest = held.sort_values("vintage").drop_duplicates("observation_date", keep="last")
+    rows = frame[rows_where(frame, {"source": source, "series": series, "field": field})]
+    newest = rows.sort_values("vintage").drop_duplicates("observation_date", keep="last")
     return newest.set_index("observation_date")["value"]
 
 

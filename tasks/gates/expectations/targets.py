@@ -112,9 +112,9 @@ class ExpectTargetAtItsDate(FrameExpectation):
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         settled = frame.dropna(subset=["last_price"]).groupby("date")["last_price"].median()
         due = frame["target_date"].map(settled)
-        told = frame["date"].map(settled)
+        own_price = frame["date"].map(settled)
         shifted = (frame["target_price"] / due - 1).abs() > self.tolerance
-        torn = (frame["last_price"] / told - 1).abs() > self.tolerance
+        torn = (frame["last_price"] / own_price - 1).abs() > self.tolerance
         shown = frame.assign(price_on_target_date=due.round(4))
         known = int((frame["target_price"].notna() & due.notna()).sum())
         return rows_at_fault(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.calendar import last_finished_session, session_on_or_before
-from tasks.errors import NothingHeld
+from tasks.errors import NothingStored
 from tasks.features.coverage import summarise_starts
 from tasks.gates.quarantine import without_failing_rows
 from tasks.gates.run import GateResult
@@ -57,11 +57,11 @@ def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
 
 
 @dataclass(frozen=True)
-class Held:
+class StoredTables:
     """What the home holds as of the run's session, each thing read once and only when a gate asks for it.
 
     Raises:
-        NothingHeld: what is asked for has not been made; the message says with which command to make it.
+        NothingStored: what is asked for has not been made; the message says with which command to make it.
     """
 
     run: RunContext
@@ -70,7 +70,7 @@ class Held:
     def known(self) -> Known:
         """What the staged payloads say as of the session."""
         read = [read_staged(self.run.zones, name) for name in self.run.sources.sources]
-        staged = [held for held in read if held is not None]
+        staged = [source for source in read if source is not None]
         if not staged:
             raise _nothing_staged(self.run.zones)
         return known_at_session(self.run, staged)
@@ -106,11 +106,11 @@ class Held:
         """A zone's table, if it is the one of this session: that of another would be judged for it, silently."""
         path = self.run.work.home / name / f"{name}.parquet"
         if not path.exists():
-            raise NothingHeld(f"{name}: {path} has not been made; {self.remedy}")
+            raise NothingStored(f"{name}: {path} has not been made; {self.remedy}")
         table = read_parquet(path)
         last = table["date"].max()
         if last != self.run.as_of:
-            raise NothingHeld(
+            raise NothingStored(
                 f"{name}: {path} ends at {last:%Y-%m-%d}, asked for is {self.run.as_of:%Y-%m-%d}; "
                 f"{self.remedy}, or give `--as-of {last:%Y-%m-%d}`"
             )
@@ -119,43 +119,45 @@ class Held:
 
 def keep_collection(run: RunContext, tables: Tables) -> None:
     """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
-    write_json(_asked(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
-    write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
+    write_json(_collected_path(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
+    write_identified(_collection_path(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
 
 
 def recorded_session(zones: Zones) -> pd.Timestamp | None:
     """The session of the newest run of a home, where that run read recorded payloads; None where it was a live one."""
-    asked = read_json(_asked(zones)) or {}
-    return pd.Timestamp(asked["as_of"]) if asked.get("recorded") else None
+    collected = read_json(_collected_path(zones)) or {}
+    return pd.Timestamp(collected["as_of"]) if collected.get("recorded") else None
 
 
-def _asked(work: Zones) -> Path:
+def _collected_path(work: Zones) -> Path:
     return work.home / "collection" / "asked.json"
 
 
-def _collection(run: RunContext) -> Path:
+def _collection_path(run: RunContext) -> Path:
     return run.work.home / "collection" / "collection.parquet"
 
 
-def _collection_held(held: Held) -> Tables:
-    kept = Identity.of(_collection(held.run))
-    if kept is None or kept.inputs != f"{held.run.as_of:%Y-%m-%d}":
-        raise NothingHeld(f"collection: no run as of {held.run.as_of:%Y-%m-%d} was the last one here; {held.remedy}")
-    return {"collection": read_parquet(_collection(held.run))}
-
-
-def _training_held(held: Held) -> Tables:
-    exported = (read_json(held.run.work.exports / "manifest.json") or {}).get("as_of")
-    if exported != f"{held.run.as_of:%Y-%m-%d}":
-        raise NothingHeld(
-            f"exports: {held.run.work.exports} holds {f'those as of {exported}' if exported else 'none'}, asked for is "
-            f"{held.run.as_of:%Y-%m-%d}; {held.remedy}"
+def _collection_tables(stored: StoredTables) -> Tables:
+    kept = Identity.of(_collection_path(stored.run))
+    if kept is None or kept.inputs != f"{stored.run.as_of:%Y-%m-%d}":
+        raise NothingStored(
+            f"collection: no run as of {stored.run.as_of:%Y-%m-%d} was the last one here; {stored.remedy}"
         )
-    return training_tables(held.run.work.exports, held.run.features, held.run.horizons)
+    return {"collection": read_parquet(_collection_path(stored.run))}
 
 
-def _staging_held(held: Held) -> Tables:
-    return known_tables(held.run, held.known)
+def _training_tables(stored: StoredTables) -> Tables:
+    exported = (read_json(stored.run.work.exports / "manifest.json") or {}).get("as_of")
+    if exported != f"{stored.run.as_of:%Y-%m-%d}":
+        raise NothingStored(
+            f"exports: {stored.run.work.exports} has {f'those as of {exported}' if exported else 'none'}, not those as "
+            f"of {stored.run.as_of:%Y-%m-%d}; {stored.remedy}"
+        )
+    return training_tables(stored.run.work.exports, stored.run.features, stored.run.horizons)
+
+
+def _staging_tables(stored: StoredTables) -> Tables:
+    return known_tables(stored.run, stored.known)
 
 
 def known_tables(run: RunContext, known: Known) -> Tables:
@@ -170,29 +172,29 @@ def known_tables(run: RunContext, known: Known) -> Tables:
     )
 
 
-def _features_held(held: Held) -> Tables:
-    starts = summarise_starts(held.features, held.run.features, held.run.sources, held.panel_summary)
-    return feature_tables(held.features, held.panel, starts, held.run.features)
+def _feature_tables(stored: StoredTables) -> Tables:
+    starts = summarise_starts(stored.features, stored.run.features, stored.run.sources, stored.panel_summary)
+    return feature_tables(stored.features, stored.panel, starts, stored.run.features)
 
 
-def _assembly_held(held: Held) -> Tables:
-    return assembly_tables(held.panel, held.panel_summary, held.labels)
+def _assembly_tables(stored: StoredTables) -> Tables:
+    return assembly_tables(stored.panel, stored.panel_summary, stored.labels)
 
 
-HELD: Mapping[str, Callable[[Held], Tables]] = {
-    "POST_COLLECTION": _collection_held,
-    "POST_STAGING": _staging_held,
-    "POST_FEATURES": _features_held,
-    "POST_ASSEMBLY": _assembly_held,
-    "PRE_TRAINING": _training_held,
+TABLES_OF_GATE: Mapping[str, Callable[[StoredTables], Tables]] = {
+    "POST_COLLECTION": _collection_tables,
+    "POST_STAGING": _staging_tables,
+    "POST_FEATURES": _feature_tables,
+    "POST_ASSEMBLY": _assembly_tables,
+    "PRE_TRAINING": _training_tables,
 }
 
 
-def newest_session_held(zones: Zones, sources: DataSources) -> pd.Timestamp:
+def newest_stored_session(zones: Zones, sources: DataSources) -> pd.Timestamp:
     """The newest session anything critical is staged for, or the newest one exported, whichever is later.
 
     Raises:
-        NothingHeld: no critical series is staged.
+        NothingStored: no critical series is staged.
     """
     exported = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
     sessions = [pd.Timestamp(exported)] if exported else []
@@ -209,8 +211,8 @@ def newest_session_held(zones: Zones, sources: DataSources) -> pd.Timestamp:
     return max(sessions)
 
 
-def _nothing_staged(zones: Zones) -> NothingHeld:
-    return NothingHeld(
+def _nothing_staged(zones: Zones) -> NothingStored:
+    return NothingStored(
         f"nothing is staged under {zones.home}, so there is nothing to hold a gate against; run `make demo` or "
         "`cbi daily` first, or set CBI_HOME to where it ran"
     )
