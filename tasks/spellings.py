@@ -1,7 +1,7 @@
-"""Every way in which a key may be spelled in a text, and the places of a text where one is, whole or cut.
+"""Every way in which a key may be spelled in a text, and the places of a text where one stands, whole or cut.
 
-A letter may have either case. A sign may be itself, escaped for an address (``%2b``, ``%252B``), for JSON or Python
-(``\\u002b``, ``\\x2b``) or for a page (``&#43;``). All of it may be base64, after a user's name of any length.
+A letter may have either case. A character may be itself, or escaped for an address (``%2b``, ``%252B``), for JSON or
+Python (``\\u002b``, ``\\x2b``) or for a page (``&#43;``). All of it may be base64, after a user name of any length.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from html import unescape
 from urllib.parse import quote, quote_plus, unquote
 
-SHORTEST = 6  # a shorter value of the environment is no key, and would be found in half of all words
+SHORTEST = 6  # a shorter value is not a key, and it would be found in many words
 URLSAFE = {"+": "-", "/": "_"}
 NAMED = {"&": ["amp;"], "<": ["lt;"], ">": ["gt;"], '"': ["quot;"], "'": ["apos;"]}
 
@@ -27,7 +27,7 @@ _PADDING = re.compile(r"[A-Za-z0-9+/_-]{0,2}(?:=|%3[dD]){0,2}")
 
 @dataclass(frozen=True)
 class Word:
-    """A key, or what of its base64 does not depend on what stands before and after it."""
+    """A key, or the part of its base64 that does not depend on the text before and after it."""
 
     text: str
     units: tuple[re.Pattern[str], ...]
@@ -36,13 +36,15 @@ class Word:
     is_base64: bool
 
     def may_stand_in(self, flat: str) -> bool:
-        """Whether its beginning or its end stands in a text whose escapes are undone."""
+        """Whether its beginning or its end stands in a text whose escapes are decoded."""
         word = self.text.lower()
         return word[:SHORTEST] in flat or word[-SHORTEST:] in flat
 
     def places(self, text: str, *, halves: bool) -> Iterator[tuple[int, int]]:
-        """Where it stands in ``told``; with ``halves`` also where six signs or more of it do, cut behind or before."""
-        halves = halves and len(self.units) > SHORTEST and " " not in self.text  # words of a document are no key's
+        """Where it stands in ``text``; with ``halves`` also where six or more characters of it do, cut at one end."""
+        halves = (
+            halves and len(self.units) > SHORTEST and " " not in self.text
+        )  # a key has no spaces: these are words of a document
         for found in self.head.finditer(text):
             end, number = found.end(), min(SHORTEST, len(self.units))
             while number < len(self.units) and (more := self.units[number].match(text, end)):
@@ -63,9 +65,9 @@ class Word:
 
 @lru_cache(maxsize=1024)
 def _unit(sign: str, twin: str) -> re.Pattern[str]:
-    """One sign in all its spellings; ``twin`` counts as the same sign.
+    """One character in all its spellings; ``twin`` counts as the same character.
 
-    The pattern begins with a set of signs, which `re` looks for fast.
+    The pattern begins with a character set, which `re` searches for fast.
     """
     same = [one for one in dict.fromkeys((sign, sign.lower(), sign.upper(), twin)) if len(one) == 1]
     codes = [ord(one) for one in same]
@@ -101,9 +103,9 @@ def _words(secret: str) -> tuple[Word, ...]:
 
 
 def cores(secret: str) -> list[str]:
-    """What base64 makes of a key at each of the three places at which it may begin, without what its neighbours change.
+    """The base64 of a key at each of its three possible offsets, without the characters that its neighbours change.
 
-    ``user:key`` of a Basic header is one of them, whoever the user is.
+    It finds the key in ``user:key`` of a Basic header, whatever the user name is.
     """
     content = secret.encode(errors="replace")
     found = []
@@ -114,7 +116,7 @@ def cores(secret: str) -> list[str]:
 
 
 def hide(text: str, secrets: Iterable[str], hidden: str, *, halves: bool) -> str:
-    """``told`` with ``hidden`` in the place of every secret; with ``halves`` of those that were cut, too."""
+    """``text`` with ``hidden`` in place of every secret; with ``halves`` also in place of cut secrets."""
     if not (words := [word for secret in secrets if secret for word in _words(secret)]):
         return text
     flat = _flat(text)
@@ -130,7 +132,7 @@ def hide(text: str, secrets: Iterable[str], hidden: str, *, halves: bool) -> str
 
 
 def _flat(text: str) -> str:
-    """``told`` in lower case with its escapes undone: a fast first look, which decides where the patterns are tried."""
+    """``text`` in lower case with its escapes decoded: a fast first check for which keys the patterns are tried."""
     for _ in range(4):
         if "%" not in text or (plain := unquote(text)) == text:
             break
@@ -143,7 +145,7 @@ def _flat(text: str) -> str:
 
 
 def forms(secret: str) -> set[bytes]:
-    """The usual spellings of a key in lower case, to look for in bytes of any length."""
+    """The usual spellings of a key in lower case, to search for in bytes of any length."""
     plain = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
     plain |= {repr(secret)[1:-1], quote(quote(secret, safe=""), safe="")}
     if len(secret) >= SHORTEST:
