@@ -1,6 +1,6 @@
-"""Whether each value that the panel shows had been published by its session: looked up anew, in the observations.
+"""Check that each value in the panel was published by its session, by an independent look-up in the observations.
 
-The look-up goes by a value's date and number, so it does not depend on how the join found the value.
+The look-up uses a value's date and number, so it does not depend on how the join found the value.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def unpublished_values(panel: pd.DataFrame, spec: JoinSpec, observations: pd.Dat
     """What is wrong with the values of each declared column, by column.
 
     Args:
-        panel: as tasks.panel.join.build_panel made it of ``observations``.
+        panel: the result of tasks.panel.join.build_panel for ``observations``.
 
-    Invariants: a value passes only where an observation of the column's own series, or of its declared fallback, has
-    the same date and number and was available by the session's instant (prevents look-ahead).
+    Invariants: a value passes only if an observation of the column's own series, or of its declared fallback, has the
+    same date and number and was available by the session's as_of (prevents look-ahead).
     """
     places = observations.groupby(["source", "series", "field"], observed=True, sort=False).indices
     columns = {
@@ -80,7 +80,7 @@ def _first_published(observed: np.ndarray, values: np.ndarray, published: dict[s
     place, stop = np.searchsorted(dates, observed, side="left"), np.searchsorted(dates, observed, side="right")
     first = np.full(len(observed), np.datetime64("NaT"), dtype=at.dtype)
     pending = np.flatnonzero(place < stop)
-    while len(pending):  # once for each revision of the date that was revised most
+    while len(pending):  # as many rounds as the most revised date has vintages
         here = place[pending]
         equal = numbers[here] == values[pending]
         first[pending[equal]] = at[here[equal]]

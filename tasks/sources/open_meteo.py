@@ -1,6 +1,6 @@
-"""Open-Meteo's archive API: reanalysis by day at a grid point, complete where stations are not.
+"""Open-Meteo's archive API: daily reanalysis at a grid point, complete where stations have gaps.
 
-A point is the `location` of its series in the registry; the answer names its grid cell, and a distant one is refused.
+A point is the `location` of its series in the registry. The answer names its grid cell; a distant cell is refused.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     }
     content = http.get(spec.endpoint, params)
     if not isinstance(_json(content).get("daily"), dict):
-        raise SourceUnavailable(f"open_meteo: {series}: not the days asked for but '{http.quote(content)}'")
+        raise SourceUnavailable(f"open_meteo: {series}: expected the days, got '{http.quote(content)}'")
     url = f"{spec.endpoint}?latitude={latitude:g}&longitude={longitude:g}"
     yield Fetched(series=series, extension="json", content=content, url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Days as served; null is what the reanalysis has not reached yet."""
+    """Days as served; null means that the reanalysis has not reached that day yet."""
     served = _json(payload.path.read_bytes())
     daily, units = served.get("daily"), served.get("daily_units")
     if not isinstance(daily, dict) or not isinstance(units, dict):

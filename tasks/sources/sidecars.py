@@ -1,7 +1,7 @@
-"""The sidecars of a source, read once: which payloads are landed costs a look at each file's state, not its content.
+"""The sidecars of a source, read once: finding the landed payloads only needs each file's state, not its content.
 
-``raw-index/<source>.parquet`` holds what every sidecar says, with the size and time of change it was read at. It is
-made from the sidecars and may be deleted: a sidecar that is new or altered is read, one that is gone is left out.
+``raw-index/<source>.parquet`` caches every sidecar with its size and modification time. It is built from the sidecars
+and may be deleted: a new or altered sidecar is read again, and a missing one is left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".sidecar.json"
 INDEXES = "raw-index"
-SETTLED_NS = 2 * 10**9  # a folder changed so lately may change again without its time of change showing it
+SETTLED_NS = 2 * 10**9  # a younger folder may change again without a new modification time
 FOLDERS_REMEMBERED = 100
 UNINDEXED = 0.02  # the share of sidecars that may be new before the index is written again
 COLUMNS = {
@@ -47,12 +47,12 @@ COLUMNS = {
     "asked_from": pa.date32(),
 }
 Sidecars = dict[str, tuple[tuple[int, int], "Payload"]]
-"""Of each sidecar of a folder its size and time of change, and the payload."""
+"""Per sidecar of a folder: its size and modification time, and its payload."""
 
 
 @dataclass
 class _Source:
-    """What is remembered of one source's folder: of each series' folder when it was looked at, and its sidecars."""
+    """The cache of one source's folder: per series when its folder was last scanned, and its sidecars."""
 
     looked: dict[str, tuple[int, int]] = field(default_factory=dict)
     sidecars: dict[str, Sidecars] = field(default_factory=dict)
@@ -67,7 +67,7 @@ _remembering = threading.Lock()
 def payloads_of(
     folder: Path, series: str | None, read: Callable[[Path], Payload], make: type[Payload]
 ) -> tuple[list[Payload], dict[str, str]]:
-    """The payloads whose sidecars lie in ``folder``, a source's, in no certain order; why others cannot be read."""
+    """The payloads of a source's ``folder`` in any order, and by path why other sidecars cannot be read."""
     source = _of(folder)
     broken: dict[str, str] = {}
     with source.lock:
@@ -85,7 +85,7 @@ def payloads_of(
 
 
 def count_and_newest(folder: Path) -> tuple[int, list[Path]]:
-    """How many sidecars lie in a source's folder, and the newest ones of each series: names begin with the instant."""
+    """How many sidecars a source's folder has, and the newest of each series (names begin with the instant)."""
     count, newest = 0, []
     try:
         series = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
@@ -101,16 +101,16 @@ def count_and_newest(folder: Path) -> tuple[int, list[Path]]:
 
 
 def index_path(folder: Path) -> Path:
-    """Where the index of a source's folder lies: beside raw/, which holds payloads and sidecars and nothing else."""
+    """The path of a source's index: beside raw/, which contains only payloads and sidecars."""
     return folder.parent.with_name(INDEXES) / f"{folder.name}.parquet"
 
 
 def write_index(folder: Path) -> None:
-    """Keep what was read of a source's sidecars. Call it under the source's lock."""
+    """Write the index of a source's sidecars. Call it under the source's lock."""
     source = _of(folder)
     with source.lock:
         rows = [(name, *entry) for name, of_series in source.sidecars.items() for entry in of_series.items()]
-        if abs(len(rows) - source.indexed) <= len(rows) * UNINDEXED:  # a few are read faster than all are written
+        if abs(len(rows) - source.indexed) <= len(rows) * UNINDEXED:  # reading a few is faster than writing all
             return
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         for name, sidecar, (state, payload) in rows:
@@ -158,7 +158,7 @@ def _of(folder: Path) -> _Source:
 
 
 def _load(folder: Path, source: _Source, make: type[Payload]) -> None:
-    """Read the index; none, or a damaged one, says nothing."""
+    """Read the index; a missing or damaged one is ignored."""
     source.indexed = 0
     try:
         schema = pa.schema(COLUMNS.items())
@@ -178,7 +178,7 @@ def _load(folder: Path, source: _Source, make: type[Payload]) -> None:
 def _look(
     folder: Path, series: str, source: _Source, read: Callable[[Path], Payload], broken: dict[str, str]
 ) -> Sidecars:
-    """The sidecars of one folder; those that are as they were when they were read are not read again."""
+    """The sidecars of one folder; unchanged ones are not read again."""
     now = time.time_ns()
     try:
         changed = folder.stat().st_mtime_ns
@@ -196,6 +196,6 @@ def _look(
             current[name] = found if found and found[0] == state else (state, read(folder / name))
         except ManifestMismatch as error:
             broken[f"{series}/{name}"] = str(error)
-    # a folder with a broken one is looked at each time: whoever asks is to hear of it
+    # a folder with a broken sidecar is scanned every time, so that every caller gets the error
     source.sidecars[series], source.looked[series] = current, (changed, changed if broken else now)
     return current

@@ -1,10 +1,10 @@
 """USDA NASS: soybean progress and condition by week, crush and oil stocks by month, stocks by quarter; US totals.
 
-Live it is Quick Stats: JSON, long format, at most 50,000 rows a call, so rows are counted before they are asked for.
-Recorded it is the wide CSV of one year's crop progress, a line a week. Weeks end on Sundays. Values are strings with
-thousands separators; blanks, `(D)`, `(NA)` and the like are missing. The five-year average is a comparison that the
-report prints beside its own numbers: of Quick Stats a feed of its own, in the CSV a column. Months are dated at their
-first day, stocks at the day they are of.
+Live payloads are from Quick Stats: JSON, long format, at most 50,000 rows per call, so rows are counted before they are
+requested. Recorded payloads are the wide CSV of one year's crop progress, one line per week. Weeks end on Sundays.
+Values are strings with thousands separators; blanks, `(D)`, `(NA)` and the like are missing. The report prints the
+five-year average beside its own numbers: in Quick Stats a feed of its own, in the CSV a column. Months are dated at
+their first day, stocks at their own day.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WHOLE = ("TOTAL", "CRUSHER OR REFINER OR WAREHOUSE")
 
 @dataclass(frozen=True)
 class FeedQuery:
-    """What Quick Stats is asked for one feed."""
+    """The Quick Stats query of one feed."""
 
     commodity: str
     statistic: str
@@ -61,7 +61,7 @@ QUERIES = {
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """All national rows of a feed in the window's years as one document, or none."""
+    """All national rows of a feed in the window's years, as one document."""
     rows = _rows_of(series, window.start.year, window.end.year, spec, http)
     if not rows:
         raise NothingNew(
@@ -73,7 +73,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def _rows_of(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> list[dict[str, object]]:
-    """The rows of those years, in as many calls as their number asks for; every row counted must come."""
+    """The rows of those years, in as many calls as needed. Raise if fewer rows arrive than were counted."""
     query = QUERIES[series]
     params: dict[str, str | int] = {
         "key": http.secret(KEY) or "",
@@ -88,7 +88,7 @@ def _rows_of(series: str, first: int, last: int, spec: SourceSpec, http: Http) -
     count = _answer(http.get(f"{spec.endpoint}/get_counts/", params), "count", series, http)
     if not str(count).isdigit():
         raise SourceUnavailable(
-            f"{http.source}: {series}: a count of rows that is no number: '{http.quote(str(count))}'"
+            f"{http.source}: {series}: a count of rows that is not a number: '{http.quote(str(count))}'"
         )
     rows_counted = int(str(count))
     if rows_counted > MOST_ROWS:
@@ -120,7 +120,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _of_year(payload: Payload) -> pd.DataFrame:
-    """Crop progress of one year: a line a week, stages side by side."""
+    """Crop progress of one year: one line per week, one column per stage."""
     served = whole_csv(payload, dtype="str", keep_default_na=False)
     stages: dict[str, dict[str, str]] = {}
     for name in served.columns:
@@ -174,7 +174,7 @@ def _of_quick_stats(payload: Payload) -> pd.DataFrame:
 
 
 def _named(item: str, field: str) -> str:
-    """The series of a data item; empty where it is none of ours."""
+    """The series of a data item; empty if it is not registered."""
     if found := PROGRESS.match(item):
         return _series("progress", found["stage"]) if (field == "value") == (found["average"] is None) else ""
     if found := CONDITION.match(item):
@@ -187,7 +187,7 @@ def _series(statistic: str, part: str) -> str:
 
 
 def _dated(year: str, period: str, week_ending: str) -> str:
-    """A week's Sunday, a month's first day or the day of a stock; empty for years and other periods."""
+    """A week's Sunday, a month's first day or a stock's day; empty for years and other periods."""
     if re.match(r"^\d{4}-\d\d-\d\d", week_ending):
         return week_ending[:10]
     month = MONTHS.get(period.removeprefix("FIRST OF ").strip())

@@ -1,7 +1,7 @@
-"""Whether what a source brought can be used: its status after its payloads were read.
+"""The status of a source after its payloads were read.
 
-A payload that lands proves only that a server sent something. Staging reads it; here what staging refused of this run's
-payloads becomes part of the source's status, for live and recorded origins alike.
+A landed payload only proves that a server sent something. Staging reads it. Here the refusals of staging become part of
+the source's status, for live and recorded origins alike.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from tasks.registry import SourceSpec
 from tasks.sources.ingest import Ingested
 from tasks.sources.payloads import PART, RECORD, Payload
 
-PAYLOAD = "payload"  # the quarantine's rule for a payload that cannot be used at all
+PAYLOAD = "payload"  # quarantine rule of a payload that cannot be used at all
 
 
 def judged(
     ingested: Ingested, quarantine: pd.DataFrame, spec: SourceSpec, *, lost: Mapping[str, str] | None = None
 ) -> Ingested:
-    """``came`` with every payload of this run that could not be read, wholly or in part, as a failure.
+    """``ingested`` with a failure for every payload of this run that could not be read, wholly or in part.
 
-    A folder of which the newest payload is unreadable fails; an older one of it is a failure of its own, by its name.
-    Records that were refused singly are a note. A recorded folder that is never asked live (a sample of an outage, an
-    older format) fails only where the source's other folders brought nothing either.
+    A series fails if its newest payload is unreadable; an older payload is a failure under its own name. Single refused
+    records are a note. A folder that exists only in recorded origins (a sample of an outage, an older format) fails
+    only if the source's other folders have no readable payload.
 
     Args:
-        lost: payloads of any run that cannot be read any more, and why: what they told is missing now.
+        lost: payloads of any run that can no longer be read, and why: their values are missing now.
     """
     found = _refused(quarantine)
     if found.empty:
@@ -60,7 +60,7 @@ def judged(
 
 
 def _refused(quarantine: pd.DataFrame) -> pd.DataFrame:
-    """The rows of quarantine that are no cells, as text."""
+    """The rows of quarantine that are not cells, as text."""
     rows = quarantine[quarantine["rule"].isin([PAYLOAD, PART, RECORD])]
     return rows[["series", "payload", "rule", "reason"]].astype(str)
 
@@ -71,7 +71,7 @@ def _why(found: pd.DataFrame, payload: Payload, rule: str) -> str | None:
 
 
 def _parts(found: pd.DataFrame, payload: Payload) -> dict[str, str]:
-    """Of each series the first part of the payload that could not be read, and how many more there are."""
+    """Per series: the first part of the payload that could not be read, and how many more there are."""
     mine = found[(found["rule"] == PART) & found["payload"].map(lambda name: _named(payload, name)).astype(bool)]
     reasons = {}
     for series, rows in mine.groupby("series"):
@@ -81,5 +81,5 @@ def _parts(found: pd.DataFrame, payload: Payload) -> dict[str, str]:
 
 
 def _named(payload: Payload, name: str) -> bool:
-    """Whether quarantine calls a payload so: by its name, with its hash where two payloads share one."""
+    """Whether ``name`` is the payload's name in quarantine (with its hash if two payloads share a name)."""
     return name in (payload.name, f"{payload.name}#{payload.sha256[:8]}")

@@ -133,7 +133,7 @@ def test_a_column_that_has_no_projection_yet_is_missing_or_ignored(reports, spec
     ("old", "new", "said"),
     [
         ("WASDE-303 - June 12, 1995", "WASDE-303", "when it was issued"),
-        ("U.S. Soybeans and Products", "U.S. Soybean Products", "no whole table"),
+        ("U.S. Soybeans and Products", "U.S. Soybean Products", "no complete table"),
         ("May           June", "June          July", "expected three marketing years"),
         ("1993/94 :  1994/95", "1992/93 :  1994/95", "expected three marketing years"),
         ("Ending stocks         :   1,103      1,085         1,440         1,495", "Ending stocks :", "no row for"),
