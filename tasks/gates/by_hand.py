@@ -1,4 +1,4 @@
-"""One gate, or all of them, on what the home stores: nothing is fetched, computed or published."""
+"""Run one gate, or all of them, on the stored data: nothing is fetched, computed or published."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def open_stored_run(as_of: str | None) -> RunContext:
 
 
 def tables_of(stored: StoredTables, gate: str | None) -> tuple[dict[str, Tables], list[str]]:
-    """Each gate's tables, and of a gate without them why it has none."""
+    """Each gate's tables, and for gates without tables the reason."""
     tables: dict[str, Tables] = {}
     absent = []
     for name in [gate] if gate else TABLES_OF_GATE:
@@ -35,7 +35,7 @@ def tables_of(stored: StoredTables, gate: str | None) -> tuple[dict[str, Tables]
 
 
 def judge(stored: StoredTables, tables: dict[str, Tables]) -> pd.DataFrame:
-    """The results of every gate whose tables are given, in the gates' order, with what each came to."""
+    """The results of every gate whose tables are given, in the gates' order, each with its state."""
 
     settings = stored.run.settings
     waivers = load_waivers(settings.registry)

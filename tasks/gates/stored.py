@@ -1,4 +1,4 @@
-"""What a home holds, as the tables each gate looks at: a gate that can be run by hand is one entry of ``HELD``."""
+"""The stored data of a home as the input tables of each gate; every gate is one entry of ``TABLES_OF_GATE``."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from tasks.storage.zones import Zones
 
 @dataclass(frozen=True)
 class Known:
-    """What a session knows.
+    """The data known at a session.
 
-    ``observations`` has every source and the derived series, ``quarantine`` all refused cells (rows that POST_STAGING
-    set aside among them), ``series`` a line per series; ``set_aside`` says which expectations those rows failed.
+    ``observations``: every source and the derived series. ``quarantine``: all refused cells, and the rows that
+    POST_STAGING set aside. ``series``: one row per series. ``set_aside``: the expectations that those rows failed.
     """
 
     observations: pd.DataFrame
@@ -43,7 +43,7 @@ class Known:
 
 
 def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
-    """All observations, all refused cells and a line per series, as known at the run's session."""
+    """All observations, all refused cells and one row per series, as known at the run's session."""
     parts = list(staged)
     observations, quarantine = gather(parts, as_of=run.as_of)
     observations, quarantine, set_aside = without_failing_rows(
@@ -58,17 +58,17 @@ def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
 
 @dataclass(frozen=True)
 class StoredTables:
-    """What the home holds as of the run's session, each thing read once and only when a gate asks for it.
+    """The stored tables as of the run's session, each read once and only when a gate needs it.
 
     Raises:
-        NothingStored: what is asked for has not been made; the message says with which command to make it.
+        NothingStored: the table does not exist; the message names the command that creates it.
     """
 
     run: RunContext
 
     @cached_property
     def known(self) -> Known:
-        """What the staged payloads say as of the session."""
+        """The staged data as known at the session."""
         read = [read_staged(self.run.zones, name) for name in self.run.sources.sources]
         staged = [source for source in read if source is not None]
         if not staged:
@@ -77,12 +77,12 @@ class StoredTables:
 
     @property
     def set_aside(self) -> dict[str, tuple[GateResult, ...]]:
-        """What rows were set aside for, by gate."""
+        """By gate: the expectations for which rows were set aside."""
         return {"POST_STAGING": self.known.set_aside} if "known" in vars(self) else {}
 
     @property
     def remedy(self) -> str:
-        """How what is missing is made."""
+        """The command that creates what is missing."""
         return f"run `cbi daily --as-of {self.run.as_of:%Y-%m-%d}`"
 
     @cached_property
@@ -91,7 +91,7 @@ class StoredTables:
 
     @cached_property
     def panel_summary(self) -> pd.DataFrame:
-        """A line per column of the panel that is there: what was set aside in its run is missing in it."""
+        """One row per column of the stored panel; columns that its run set aside are missing in it."""
         return summarise_panel(self.panel, self.run.joins, self.known.observations, self.run.sources)
 
     @cached_property
@@ -103,28 +103,28 @@ class StoredTables:
         return self._table("labels")
 
     def _table(self, name: str) -> pd.DataFrame:
-        """A zone's table, if it is the one of this session: that of another would be judged for it, silently."""
+        """A zone's table, after checking that it is the one of this session."""
         path = self.run.work.home / name / f"{name}.parquet"
         if not path.exists():
-            raise NothingStored(f"{name}: {path} has not been made; {self.remedy}")
+            raise NothingStored(f"{name}: {path} does not exist; {self.remedy}")
         table = read_parquet(path)
         last = table["date"].max()
         if last != self.run.as_of:
             raise NothingStored(
-                f"{name}: {path} ends at {last:%Y-%m-%d}, asked for is {self.run.as_of:%Y-%m-%d}; "
+                f"{name}: {path} ends at {last:%Y-%m-%d}, not {self.run.as_of:%Y-%m-%d}; "
                 f"{self.remedy}, or give `--as-of {last:%Y-%m-%d}`"
             )
         return table
 
 
 def keep_collection(run: RunContext, tables: Tables) -> None:
-    """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
+    """Store the input of POST_COLLECTION: the result of each source's ingest is stored nowhere else."""
     write_json(_collected_path(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
     write_identified(_collection_path(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
 
 
 def recorded_session(zones: Zones) -> pd.Timestamp | None:
-    """The session of the newest run of a home, where that run read recorded payloads; None where it was a live one."""
+    """The session of a home's newest run if that run used recorded payloads; None if it was live."""
     collected = read_json(_collected_path(zones)) or {}
     return pd.Timestamp(collected["as_of"]) if collected.get("recorded") else None
 
@@ -140,9 +140,7 @@ def _collection_path(run: RunContext) -> Path:
 def _collection_tables(stored: StoredTables) -> Tables:
     kept = Identity.of(_collection_path(stored.run))
     if kept is None or kept.inputs != f"{stored.run.as_of:%Y-%m-%d}":
-        raise NothingStored(
-            f"collection: no run as of {stored.run.as_of:%Y-%m-%d} was the last one here; {stored.remedy}"
-        )
+        raise NothingStored(f"collection: the last run here was not as of {stored.run.as_of:%Y-%m-%d}; {stored.remedy}")
     return {"collection": read_parquet(_collection_path(stored.run))}
 
 
@@ -161,7 +159,7 @@ def _staging_tables(stored: StoredTables) -> Tables:
 
 
 def known_tables(run: RunContext, known: Known) -> Tables:
-    """What POST_STAGING looks at."""
+    """The input tables of POST_STAGING."""
     return staging_tables(
         known.observations,
         known.quarantine,
@@ -191,7 +189,7 @@ TABLES_OF_GATE: Mapping[str, Callable[[StoredTables], Tables]] = {
 
 
 def newest_stored_session(zones: Zones, sources: DataSources) -> pd.Timestamp:
-    """The newest session anything critical is staged for, or the newest one exported, whichever is later.
+    """The newest session with a staged critical value, or the newest exported session, whichever is later.
 
     Raises:
         NothingStored: no critical series is staged.
@@ -213,6 +211,6 @@ def newest_stored_session(zones: Zones, sources: DataSources) -> pd.Timestamp:
 
 def _nothing_staged(zones: Zones) -> NothingStored:
     return NothingStored(
-        f"nothing is staged under {zones.home}, so there is nothing to hold a gate against; run `make demo` or "
+        f"nothing is staged under {zones.home}, so no gate can run; run `make demo` or "
         "`cbi daily` first, or set CBI_HOME to where it ran"
     )

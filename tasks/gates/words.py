@@ -1,4 +1,4 @@
-"""An expectation as a sentence, so that a person need not read its type and its arguments."""
+"""An expectation as a sentence, so that nobody has to read its type and arguments."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Arguments = Mapping[str, Any]
 Sentence = Callable[[Arguments], str]
 LISTED = 12
 UNSPOKEN = {"mostly", "tolerance"}
-"""Arguments that a sentence below leaves out."""
+"""Arguments that the sentences below leave out."""
 
 
 def _between(what: str) -> Sentence:
@@ -80,14 +80,14 @@ def rule_in_words(check: Check) -> str:
 
 
 def _aside(name: str, value: Any) -> str:
-    """An argument that the sentence does not speak."""
+    """An argument that the sentence does not contain."""
     if name == "mostly":
         return f"on at least {100 * value:.4g}% of rows"
     return f"{name.replace('_', ' ')}: {_text(value)}"
 
 
 def _documented(kind: str, given: Arguments) -> tuple[str, set[str]]:
-    """The docstring's first paragraph up to its first full stop, and the arguments it names."""
+    """The first sentence of the docstring, and the arguments that it names."""
     from great_expectations.expectations.registry import get_expectation_impl
 
     import tasks.gates.expectations  # noqa: F401 registers ours
@@ -112,7 +112,7 @@ def _text(value: object) -> str:
 
 
 def rules(gates: Iterable[str], expectations: Path) -> pd.DataFrame:
-    """One row an expectation of these gates: its key, its ``table`` and its ``rule`` in words."""
+    """One row per expectation of these gates: its key, its ``table`` and its ``rule`` in words."""
     rows = [
         (gate, suite.name, name, check.column_name, suite.table, rule_in_words(check))
         for gate in gates

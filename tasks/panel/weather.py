@@ -92,7 +92,7 @@ def weather_known(
 
 
 def _daily(part: pd.DataFrame, last: pd.Timestamp) -> pd.DataFrame:
-    """One station: one row per calendar day from its first to the region's last, one column per field; gaps are missing.
+    """One station: one row per calendar day from its first to the region's last, one column per field; gaps missing.
 
     Not only to the station's own last day: an unreported day would get figures once a later day is reported.
     """
@@ -167,7 +167,7 @@ def years_back(days: pd.DatetimeIndex) -> np.ndarray:
 def normal(values: pd.Series, earlier: np.ndarray, *, around: int) -> tuple[pd.Series, pd.Series]:
     """Mean and standard deviation at this time of year (``around`` days each side) over up to 30 earlier years.
 
-    Missing before three years with half of those days. ``values`` has one row per calendar day, ``earlier`` is its years_back.
+    Missing before three years with half of those days. ``values``: one row per day; ``earlier``: their years_back.
 
     Invariants: the normal of a day uses only days of earlier years, at least 350 days before.
     """

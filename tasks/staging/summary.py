@@ -223,7 +223,7 @@ def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd
 
 
 def newest_values(observations: pd.DataFrame, source: str, spec: SourceSpec) -> pd.DataFrame:
-    """One row per series and date of a source, newest vintage, one column per field: input of the source's own suite."""
+    """One row per series and date of a source, newest vintage, one column per field: for the source's own suite."""
     own = observations[observations["source"] == source]
     newest = own.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
     wide = newest.assign(series=newest["series"].astype(str), field=newest["field"].astype(str)).pivot(

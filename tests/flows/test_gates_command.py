@@ -90,7 +90,7 @@ def test_a_blocked_expectation_ends_with_1_and_is_the_first_thing_told(
 def test_tables_of_another_session_are_not_judged_for_the_one_asked(gates: Gates, first_run: FinishedRun) -> None:
     code, told, said = gates(first_run.home, "POST_FEATURES", "--as-of", "2012-02-01")
     assert (code, told) == (1, "")
-    assert "ends at 2011-12-30, asked for is 2012-02-01; run `cbi daily --as-of 2012-02-01`" in said
+    assert "ends at 2011-12-30, not 2012-02-01; run `cbi daily --as-of 2012-02-01`" in said
     code, told, said = gates(first_run.home, "POST_STAGING", "--as-of", "2012-02-01", "--json")
     blocked = [row["expectation"] for row in json.loads(told) if row["state"] == "blocked"]
     assert code == 1 and any("expect_column_not_above_column" in name for name in blocked), "ZL is a month old by then"

@@ -1,4 +1,4 @@
-"""Expectations on when: sessions, order of dates, as-of instants, and nothing known before its time."""
+"""Expectations on dates: sessions, order, as_of instants, and nothing known before its time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ AGE_SUFFIX = "__age_days"
 class ExpectColumnNotAboveColumn(FrameExpectation):
     """``column`` <= ``limit`` on the rows where the columns of ``where`` have the values given.
 
-    Rows where a column of ``unless`` has one of its values are not asked. A row where either is missing is a fault only
-    with ``missing_fails``. Naive dates stand for their UTC midnight. ``beside``: columns to show of a row at fault.
+    Rows where a column of ``unless`` has one of its values are skipped. A row where either is missing fails only with
+    ``missing_fails``. Naive dates mean their UTC midnight. ``beside``: columns to show of a failing row.
     """
 
     column: str

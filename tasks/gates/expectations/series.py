@@ -1,4 +1,4 @@
-"""Expectations on what a source says: critical series, sums that must hold."""
+"""Expectations on the data of sources: critical series, sums that must hold."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ExpectSourcesToAgree(FrameExpectation):
 
     Each is named as ``source series field`` and read in its newest vintage. Where they disagree, the rows at fault are
     those of the left series from the first of these dates on, all fields: ``right`` is the reference. Without a shared
-    date there is nothing to compare: that a source is missing is told elsewhere.
+    date there is nothing to compare: a missing source is reported elsewhere.
     """
 
     left: str

@@ -1,4 +1,4 @@
-"""Expectations on labels: what a model is taught."""
+"""Expectations on labels, the targets of training."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ class ExpectSessionsAheadOfHorizon(FrameExpectation):
 class ExpectTargetAtItsDate(FrameExpectation):
     """``target_price`` is the ``last_price`` of ``target_date``: a label shifted by even one session is another price.
 
-    ``tolerance`` is relative. Where no row of the table knows the price of ``target_date``, there is nothing to hold a
-    target against. All rows of one date must tell the same ``last_price``.
+    ``tolerance`` is relative. Where no row of the table knows the price of ``target_date``, there is nothing to
+    compare with. All rows of one date must have the same ``last_price``.
     """
 
     tolerance: float
