@@ -108,5 +108,5 @@ def _squares(row: dict[Any, Any], runs: pd.DataFrame, past: dict[tuple[str, ...]
     for one in runs.to_dict("records"):
         state, count = past.get((one["run"], *(row[name] for name in KEY)), ("absent", ""))
         day = f"{one['as_of']:%Y-%m-%d}"
-        text = "not asked" if state == "absent" else state if state == MET else f"{state}, {count}"
+        text = "not run" if state == "absent" else state if state == MET else f"{state}, {count}"
         yield Past(state, f"{day}: {text} (run at {one['created_at']:%Y-%m-%d %H:%M} UTC)", day)

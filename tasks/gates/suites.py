@@ -52,27 +52,27 @@ class Gate:
 GATES = {
     "POST_COLLECTION": Gate(
         "collection",
-        "Read why each source failed under `Data`, mend its key, endpoint or network, and run `cbi ingest <source>`",
+        "Read why each source failed under `Data`, fix its key, endpoint or network, and run `cbi ingest <source>`",
     ),
     "POST_STAGING": Gate(
         "staging",
         "Look at the refused cells in quarantine/, then refetch with `cbi ingest <source>`; if the source "
-        "itself is wrong, mend its range or rule in registry/data_sources.yaml",
+        "itself is wrong, fix its range or rule in registry/data_sources.yaml",
     ),
     "POST_FEATURES": Gate(
         "features",
-        "Mend the feature in tasks/features/, or the series it reads (`formula` and `sources` in "
+        "Fix the feature in tasks/features/, or the series it reads (`formula` and `sources` in "
         "registry/feature_registry.yaml), then run `cbi daily`",
     ),
     "POST_ASSEMBLY": Gate(
         "assembly",
-        "Mend the source's series, the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
+        "Fix the source's series, the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
         "`cbi daily`",
     ),
     "PRE_TRAINING": Gate(
         "training",
         "Delete the folder exports/ and run `cbi daily`, which writes the training files again; if they "
-        "come out the same, mend tasks/exports.py, tasks/labels.py or registry/regime_calendar.csv",
+        "come out the same, fix tasks/exports.py, tasks/labels.py or registry/regime_calendar.csv",
     ),
 }
 
@@ -212,13 +212,13 @@ def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
             built.append(kind(**check.kwargs, meta={"place": place}))
         except ExpectationNotFoundError:
             raise RegistryError(
-                f"{entry}: no such expectation; mend the name, or add it to tasks/gates/expectations/"
+                f"{entry}: no such expectation; fix the name, or add it to tasks/gates/expectations/"
             ) from None
         except BadArguments as error:
             problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-            raise RegistryError(f"{entry}: {problems}. Mend its kwargs") from None
+            raise RegistryError(f"{entry}: {problems}. Fix its kwargs") from None
         except (InvalidExpectationConfigurationError, TypeError, ValueError) as error:
-            raise RegistryError(f"{entry}: {error}. Mend its kwargs") from None
+            raise RegistryError(f"{entry}: {error}. Fix its kwargs") from None
     return built
 
 

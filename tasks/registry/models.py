@@ -211,5 +211,5 @@ def load_regime_calendar(folder: Path) -> pd.DataFrame:
     follows = calendar["end"].iloc[:-1] + pd.Timedelta(days=1) == calendar["start"].iloc[1:].to_numpy()
     if not follows.all():
         wrong = calendar["regime"].iloc[:-1][~follows].iloc[0]
-        raise RegistryError(f"{path}: {wrong}: it must end on the day before the next regime starts; mend its `end`")
+        raise RegistryError(f"{path}: {wrong}: it must end on the day before the next regime starts; fix its `end`")
     return calendar

@@ -41,7 +41,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     if not content.startswith(ZIP):
         raise SourceUnavailable(
             f"{http.source}: {series}: {url} is not a workbook but '{http.quote(content)}', with {len(links)} links "
-            f"to a weekly one; the page has moved. Find it on CARB's site and mend `endpoint` in "
+            f"to a weekly one; the page has moved. Find it on CARB's site and fix `endpoint` in "
             "registry/data_sources.yaml"
         )
     yield Fetched(series=series, extension="xlsx", content=content, url=url)

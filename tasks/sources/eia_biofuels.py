@@ -56,7 +56,7 @@ def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str
     candidates = "; ".join(f"{found}: {named[found]}" for found in near)
     raise SourceUnavailable(
         f"{http.source}: {series}: {len(fitting)} names of {select['route']} have the words {select['words']!r}, "
-        f"expected one ({candidates}). Mend `words` or `without` in registry/data_sources.yaml"
+        f"expected one ({candidates}). Fix `words` or `without` in registry/data_sources.yaml"
     )
 
 

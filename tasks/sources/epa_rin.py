@@ -37,7 +37,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     if _is_page(content) or not content.strip():
         raise SourceUnavailable(
             f"{http.source}: {series}: {url} is not a CSV but '{http.quote(content)}', with {len(links)} links to "
-            f"one; the page has moved. Find the CSV on EPA's RIN trades page and mend `endpoint` in "
+            f"one; the page has moved. Find the CSV on EPA's RIN trades page and fix `endpoint` in "
             "registry/data_sources.yaml"
         )
     yield Fetched(series=series, extension="csv", content=content, url=url)

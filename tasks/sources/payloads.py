@@ -313,7 +313,7 @@ def verify(payload: Payload) -> None:
     """
     digest = sha256_of(payload.path)
     if digest != payload.sha256:
-        again = "" if payload.day_known_only else f", or delete it: `cbi ingest {payload.source}` asks again"
+        again = "" if payload.day_known_only else f", or delete it: `cbi ingest {payload.source}` fetches it again"
         raise ManifestMismatch(
             f"{payload.path}: sha256 {digest[:12]}, landed as {payload.sha256[:12]}; the file was altered, restore it"
             f"{again}"
