@@ -150,7 +150,7 @@ def test_another_unit_costs_the_series_in_it_and_nothing_is_converted(reports, s
     rows = usda_wasde.parse(odd, spec)
     lost = rows[rows["refused"].notna()]
     assert set(lost["series"].str.split(".").str[0]) == {"soybean_oil"} and set(lost["refused_as"]) == {"part"}
-    assert lost["refused"].str.contains(r"Million tonnes.*million lb.*guess").all()
+    assert lost["refused"].str.contains(r"Million tonnes.*million lb.*nothing is converted").all()
     assert rows["refused"].isna().sum() > len(lost)
 
 
