@@ -89,17 +89,17 @@ def gates(
         gate_named(gate)  # a mistyped name is answered before anything is read
     from rich.console import Console
 
-    from tasks.errors import NothingHeld
+    from tasks.errors import NothingStored
     from tasks.gates.by_hand import judge, open_stored_run, tables_of
-    from tasks.gates.held import Held
     from tasks.gates.states import worst_first
+    from tasks.gates.stored import StoredTables
     from tasks.reporting.terminal import print_gate_results
 
     run = open_stored_run(as_of)
-    stored = Held(run)
+    stored = StoredTables(run)
     tables, absent = tables_of(stored, gate)
     if not tables:
-        raise NothingHeld("; ".join(absent))
+        raise NothingStored("; ".join(absent))
     results = judge(stored, tables)
     written = _write(run, tables, results, only=gate, page=page, data_docs=data_docs)
     if as_json:

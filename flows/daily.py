@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from tasks.day import Day
     from tasks.forecasting.apart import Models
     from tasks.forecasting.forecast import DayForecast
-    from tasks.gates.held import Known
     from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport
+    from tasks.gates.stored import Known
     from tasks.outcome import DayResult
     from tasks.run import RunContext
     from tasks.sources.ingest import Ingested
@@ -167,8 +167,8 @@ def _settle(run: RunContext, source: str, future: PrefectFuture[tuple[Ingested, 
 
 def gate_collection(run: RunContext, ingested: list[Ingested]) -> GateReport:
     """POST_COLLECTION: what landed. (A critical series that did not come has stopped the run before.)"""
-    from tasks.gates.held import keep_collection
     from tasks.gates.run import pass_gate
+    from tasks.gates.stored import keep_collection
     from tasks.gates.tables import collection_tables
 
     tables = collection_tables(run.zones, run.sources, ingested, as_of=run.as_of)
@@ -182,7 +182,7 @@ def gather(run: RunContext, staged: list[Staged]) -> Known:
     Raises:
         StaleSource: nothing is staged of a critical series.
     """
-    from tasks.gates.held import known_at_session
+    from tasks.gates.stored import known_at_session
 
     known = known_at_session(run, staged)
     missing = known.series[known.series["critical"] & (known.series["observations"] == 0)]
@@ -196,8 +196,8 @@ def gather(run: RunContext, staged: list[Staged]) -> Known:
 
 def gate_staging(run: RunContext, known: Known) -> GateReport:
     """POST_STAGING: all cells, all series and their fields, all sources, and each source with a suite of its own."""
-    from tasks.gates.held import known_tables
     from tasks.gates.run import pass_gate
+    from tasks.gates.stored import known_tables
 
     return pass_gate(run, "POST_STAGING", known_tables(run, known), set_aside=known.set_aside)
 

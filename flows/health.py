@@ -52,7 +52,7 @@ def open_health(as_of: str | None) -> Health:
 
 def open_health_here(as_of: str | None) -> Health:
     """The same for a person: a home whose newest run read recorded payloads is judged as of that run's session."""
-    from tasks.gates.held import recorded_session
+    from tasks.gates.stored import recorded_session
     from tasks.operations.health import take_health
     from tasks.run import open_run
     from tasks.storage.zones import Zones

@@ -1,4 +1,4 @@
-"""CBOT sessions, and time as the product counts it: horizons in sessions, knowledge at 18:00 Chicago."""
+"""CBOT sessions, and the product's clock: horizons count sessions, the as_of of a session is 18:00 Chicago."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _cbot() -> pd.DatetimeIndex:
 
 
 def sessions(first: str | pd.Timestamp = FIRST_SESSION, last: str | pd.Timestamp | None = None) -> pd.DatetimeIndex:
-    """CBOT sessions from ``first`` to ``last`` inclusive, as naive midnights (unit us). Two years ahead are known."""
+    """CBOT sessions from ``first`` to ``last`` inclusive, as naive midnights (unit us), known two years ahead."""
     days = _cbot()
     start = days.searchsorted(pd.Timestamp(first), side="left")
     stop = len(days) if last is None else days.searchsorted(pd.Timestamp(last), side="right")
@@ -40,12 +40,12 @@ def at_clock(dates: pd.DatetimeIndex, time: str, timezone: str) -> pd.DatetimeIn
 
 
 def as_of_instants(days: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    """18:00 America/Chicago of each session, in UTC: the moment its panel row stands for."""
+    """The as_of of each session, 18:00 America/Chicago, in UTC."""
     return at_clock(days, f"{AS_OF_HOUR:02d}:00", CHICAGO)
 
 
 def as_of_instant(day: str | pd.Timestamp) -> pd.Timestamp:
-    """18:00 America/Chicago of one date, in UTC."""
+    """The as_of of one date, 18:00 America/Chicago, in UTC."""
     return as_of_instants(pd.DatetimeIndex([pd.Timestamp(day)]))[0]
 
 
@@ -63,7 +63,7 @@ def last_finished_session(now: pd.Timestamp | None = None) -> pd.Timestamp:
 
 @lru_cache(maxsize=1)
 def us_federal_holidays() -> np.ndarray:
-    """US federal holidays 1970 to 2100 as ``datetime64[D]`` (observed dates), by the rules of the law."""
+    """US federal holidays 1970 to 2100 as ``datetime64[D]`` (observed dates), by federal law."""
     from pandas.tseries.holiday import USFederalHolidayCalendar
 
     days = USFederalHolidayCalendar().holidays("1970-01-01", "2100-12-31")
@@ -72,7 +72,7 @@ def us_federal_holidays() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def inauguration_days() -> np.ndarray:
-    """Working days on which presidents take office: 20 January, on a Sunday the Monday after; Washington is closed."""
+    """Inauguration days that are working days: 20 January, or the Monday after a Sunday. Washington is closed then."""
     days = [pd.Timestamp(year, 1, 20) for year in range(1973, 2101, 4)]
     days = [day + pd.Timedelta(days=1) if day.dayofweek == 6 else day for day in days]
     return np.array([day for day in days if day.dayofweek < 5], dtype="datetime64[D]")
@@ -80,13 +80,13 @@ def inauguration_days() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def year_end_eves() -> np.ndarray:
-    """24 and 31 December where they are a Monday or Tuesday: offices work little, and reports come later."""
+    """24 and 31 December where they are a Monday or Tuesday: few people work, and reports are released later."""
     days = [pd.Timestamp(year, 12, day) for year in range(1970, 2101) for day in (24, 31)]
     return np.array([day for day in days if day.dayofweek < 2], dtype="datetime64[D]")
 
 
 @lru_cache(maxsize=1)
 def usual_christmas_orders() -> np.ndarray:
-    """Days about Christmas on which presidents like to close offices: a Monday or Tuesday 24th, a Friday 26th."""
+    """Days around Christmas on which presidents often close offices: Monday or Tuesday the 24th, Friday the 26th."""
     days = [pd.Timestamp(year, 12, day) for year in range(1970, 2101) for day in (24, 26)]
     return np.array([day for day in days if day.dayofweek < 2 or (day.day, day.dayofweek) == (26, 4)], "datetime64[D]")

@@ -1,7 +1,7 @@
-"""The clock that every run reads: the machine's, or one that starts at an instant given by ``CBI_NOW``.
+"""The clock that every run reads: the machine's clock, or one that starts at the instant in ``CBI_NOW``.
 
 A rehearsal of another day sets ``CBI_NOW=2023-11-03T18:30-05:00``: the process then runs as if it had started at that
-instant, and its seconds go on from there. Waiting, time limits and the age of log files stay with the machine's clock.
+instant, and time goes on from there. Waits, time limits and the age of log files still use the machine's clock.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def now() -> pd.Timestamp:
     """The present instant, UTC.
 
     Raises:
-        SettingsError: ``CBI_NOW`` is no instant with a time zone.
+        SettingsError: ``CBI_NOW`` is not an instant with a time zone.
     """
     real = pd.Timestamp.now(tz="UTC")
     given = os.environ.get(NAME)

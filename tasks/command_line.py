@@ -1,4 +1,4 @@
-"""What every command line shares: the nearest right word for a wrong one, and text without control signs."""
+"""Helpers of every command line: suggest the nearest valid word, and make control characters visible."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str], *, at_least: float = 0.6) -> str:
-    """`` Did you mean A?``, with a leading space; empty where nothing known is near."""
+    """`` Did you mean A?``, with a leading space; empty if no known word is near."""
     known = list(known)
     folded = {name.casefold(): name for name in known}
     near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=at_least)
@@ -15,7 +15,7 @@ def nearest(word: str, known: Iterable[str], *, at_least: float = 0.6) -> str:
 
 
 def visible(text: str) -> str:
-    """``text`` with every sign that a terminal would obey, or that shows nothing, written as its escape."""
+    """``text`` with every control or invisible character written as its escape sequence."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1] for sign in text)

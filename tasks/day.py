@@ -1,7 +1,7 @@
-"""One session's tables, in the data's order: observations → panel → features → labels, and what was set aside.
+"""One session's tables in pipeline order: observations → panel → features → labels, and what was set aside.
 
-This is the pipeline that the daily flow runs task by task and the time machine runs by itself: plain functions of a
-run and of what is staged, without an orchestrator. Gates that stop a run are not here.
+The daily flow runs this pipeline task by task; the time machine runs it directly. It is plain functions of a run and of
+the staged data, without an orchestrator. Gates that stop a run are not here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pandas as pd
 from tasks.features.build import build_features
 from tasks.features.coverage import summarise_starts
 from tasks.gates.confirmation import unconfirmed_closes
-from tasks.gates.held import Known, known_at_session
 from tasks.gates.quarantine import ColumnsAside, without_failing_columns, without_failing_features
 from tasks.gates.run import GateResult
+from tasks.gates.stored import Known, known_at_session
 from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables
 from tasks.labels import build_labels, with_settled_closes
 from tasks.panel.join import build_panel
@@ -27,11 +27,11 @@ from tasks.staging.stage import Staged
 
 @dataclass(frozen=True)
 class InputNotes:
-    """What a forecast should know of its inputs.
+    """Problems of the inputs that a forecast must mention.
 
-    ``set_aside``: `source series` of a panel column, or a feature, that failed a gate: the reason, in words.
-    ``stands_in``: `source series` of a panel column whose declared fallback is shown: that fallback's `source series`.
-    ``unconfirmed``: `source series` of a critical series whose newest close is unlikely: why, in words.
+    ``set_aside``: by `source series` of a panel column, or by feature: the reason why it failed a gate, in words.
+    ``stands_in``: by `source series` of a panel column without a value: `source series` of the fallback shown instead.
+    ``unconfirmed``: by `source series` of a critical series: why its newest close is unlikely, in words.
     """
 
     set_aside: Mapping[str, str] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class InputNotes:
 
     def lines(self) -> list[tuple[str, str]]:
         """Subject and message of each note, for alerts and people."""
-        aside = {name: f"set aside, and what is made of it is missing: {why}" for name, why in self.set_aside.items()}
+        aside = {name: f"set aside, and what depends on it is missing: {why}" for name, why in self.set_aside.items()}
         spare = {name: f"no current value; {other} stands in" for name, other in self.stands_in.items()}
         doubt = {name: f"the newest close is unconfirmed: {why}" for name, why in self.unconfirmed.items()}
         return [*doubt.items(), *aside.items(), *spare.items()]
@@ -48,7 +48,7 @@ class InputNotes:
 
 @dataclass(frozen=True)
 class Day:
-    """The tables of one session. ``set_aside``: what was, by gate, as the gates' reports show it."""
+    """The tables of one session. ``set_aside``: by gate, the results of the expectations that set something aside."""
 
     observations: pd.DataFrame
     quarantine: pd.DataFrame
@@ -70,19 +70,19 @@ def assemble(run: RunContext, observations: pd.DataFrame) -> ColumnsAside:
 
 
 def make_features(run: RunContext, assembled: ColumnsAside) -> ColumnsAside:
-    """The feature table with when each begins; features that fail POST_FEATURES are missing in it."""
+    """The feature table with the first date of each feature; features that fail POST_FEATURES are missing in it."""
     features = build_features(assembled.table, run.features)
     starts = summarise_starts(features, run.features, run.sources, assembled.summary)
     return without_failing_features(features, starts, expectations=run.settings.expectations)
 
 
 def make_labels(run: RunContext, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
-    """Targets at every horizon."""
+    """The targets at every horizon."""
     return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
 
 
 def notes_on(run: RunContext, known: Known, assembled: ColumnsAside, featured: ColumnsAside) -> InputNotes:
-    """What was set aside, what stands in and what is unconfirmed, named as the feature registry names sources."""
+    """What was set aside, replaced or unconfirmed, named as the feature registry names sources."""
     targets = {
         column: f"{join.source} {target.rpartition('.')[0]}"
         for join in run.joins.joins
@@ -97,7 +97,7 @@ def notes_on(run: RunContext, known: Known, assembled: ColumnsAside, featured: C
 
 
 def complete_day(run: RunContext, known: Known, assembled: ColumnsAside, featured: ColumnsAside) -> Day:
-    """The day with its labels and notes, once panel and features are there."""
+    """The day, completed with labels and notes once panel and features are computed."""
     return Day(
         observations=known.observations,
         quarantine=known.quarantine,
@@ -117,14 +117,14 @@ def complete_day(run: RunContext, known: Known, assembled: ColumnsAside, feature
 
 
 def day_of(run: RunContext, staged: Iterable[Staged]) -> Day:
-    """Every table of the run's session, from what is staged."""
+    """Every table of the run's session, computed from the staged data."""
     known = known_at_session(run, staged)
     assembled = assemble(run, known.observations)
     return complete_day(run, known, assembled, make_features(run, assembled))
 
 
 def gate_tables(run: RunContext, day: Day) -> dict[str, Tables]:
-    """The tables that each gate between staging and training looks at, by gate."""
+    """The tables that each gate between staging and training checks, by gate."""
     return {
         "POST_STAGING": staging_tables(
             day.observations,

@@ -9,11 +9,11 @@ from tasks.secrets import redact_values
 class CbiError(Exception):
     """Base of every error the product raises on purpose.
 
-    Whoever shows its words, there is no secret in them and no sign that a terminal would obey.
+    Its text has no secrets and no control characters, wherever it is shown.
     """
 
-    def __init__(self, *told: object) -> None:
-        clean = (redact_values(part) for part in told)
+    def __init__(self, *parts: object) -> None:
+        clean = (redact_values(part) for part in parts)
         super().__init__(*(visible(part) if isinstance(part, str) else part for part in clean))
 
 
@@ -26,23 +26,23 @@ class RegistryError(CbiError):
 
 
 class OriginError(CbiError):
-    """The place payloads should come from is missing or empty."""
+    """The folder that payloads are read from is missing or empty."""
 
 
 class SourceUnavailable(CbiError):
-    """A source did not answer usefully; what is held stays in place."""
+    """A source gave no usable answer; stored data is kept."""
 
 
 class SourceDown(SourceUnavailable):
-    """Nothing answered at all, so asking for the next series is vain."""
+    """The source did not answer at all, so requesting its next series is pointless."""
 
 
 class NoNetwork(SourceDown):
-    """No host can be reached from this machine, so asking any source is vain."""
+    """No host can be reached from this machine, so requesting any source is pointless."""
 
 
 class NothingNew(SourceUnavailable):
-    """The source answered as it should, and it has nothing for the dates requested."""
+    """The source answered correctly and has nothing for the requested dates."""
 
 
 class SchemaDrift(CbiError):
@@ -53,8 +53,8 @@ class StaleSource(CbiError):
     """A critical series is older than its limit."""
 
 
-class NothingHeld(CbiError):
-    """What a command is to look at has not been made yet."""
+class NothingStored(CbiError):
+    """The data that a command needs does not exist yet."""
 
 
 class GateFailed(CbiError):
@@ -62,7 +62,7 @@ class GateFailed(CbiError):
 
 
 class StorageFailed(CbiError):
-    """A folder under CBI_HOME takes no more: the disk is full, or it may not be written to."""
+    """A folder under CBI_HOME cannot be written: the disk is full, or permission is missing."""
 
 
 class ZoneBusy(CbiError):
@@ -74,7 +74,7 @@ class ManifestMismatch(CbiError):
 
 
 class ModelStoreError(CbiError):
-    """A model version is missing, half-written or does not fit the features served."""
+    """A model version is missing, half-written, or does not fit the features that are served."""
 
 
 class WarehouseError(CbiError):
@@ -82,31 +82,31 @@ class WarehouseError(CbiError):
 
 
 class CloudError(CbiError):
-    """Google Cloud refused or did not answer; the message says which setting, role or command mends it."""
+    """Google Cloud refused or did not answer; the message says which setting, role or command fixes it."""
 
 
 class CloudUnreachable(CloudError):
-    """Google Cloud did not answer, retries included; what is held here may serve meanwhile."""
+    """Google Cloud did not answer, even after retries; local data may be used meanwhile."""
 
 
 class TrainingFailed(CbiError):
-    """A model family's process ended without a result."""
+    """The process of a model family ended without a result."""
 
 
 class ServiceFailed(CbiError):
-    """The server or the worker of this home is not up, or did not come up."""
+    """The server or the worker of this home is not running, or did not start."""
 
 
 class ServerGone(ServiceFailed):
-    """The Prefect server went away under a run, which had begun; what it wrote by then is whole."""
+    """The Prefect server stopped during a run; everything the run had written by then is complete."""
 
 
 class BackupFailed(CbiError):
-    """The second place takes no backup, or holds another home's; what is published stands."""
+    """The backup place cannot be written, or belongs to another home; published data is unaffected."""
 
 
 class ReportFailed(CbiError):
-    """The forecasts are published, but a chart or page of them could not be written."""
+    """The forecasts are published, but one of their charts or pages could not be written."""
 
 
 class VolumeMissing(CbiError):
@@ -114,8 +114,8 @@ class VolumeMissing(CbiError):
 
 
 class Unhealthy(CbiError):
-    """Something that runs every day fails; the message says what."""
+    """A daily job fails; the message says which."""
 
 
 class SecretFound(CbiError):
-    """A file that leaves this machine would have held a key; it was not written."""
+    """A file that would leave this machine contained a key; it was not written."""

@@ -17,7 +17,7 @@ from tasks.storage.hashes import fingerprint, sha256_of
 from tasks.storage.locks import exclusive
 
 SURFACES = ("prod", "full")
-# What stands in a training file beside the features.
+# The columns of a training file that are not features.
 KEYS = ("date", "target_log_return", "target_price", "target_date", "training_weight", "regime")
 
 
@@ -29,9 +29,9 @@ def file_name(surface: str, horizon: str) -> str:
 def training_table(
     features: pd.DataFrame, labels: pd.DataFrame, regimes: pd.DataFrame, *, horizon: str, columns: list[str]
 ) -> pd.DataFrame:
-    """Features, then target, weight and regime of one horizon; one row a session.
+    """Features, then target, weight and regime of one horizon; one row per session.
 
-    ``training_weight`` and ``regime`` come from the dated calendar: they weight and slice, they are no features.
+    ``training_weight`` and ``regime`` come from the dated calendar: they are for weights and slices, never features.
     """
     target = labels.loc[labels["horizon"] == horizon, ["date", "target_log_return", "target_price", "target_date"]]
     table = features[["date", *columns]].merge(target, on="date", how="left", validate="one_to_one")
@@ -42,7 +42,7 @@ def training_table(
         left_on="date",
         right_on="start",
     )
-    # the last regime goes on until the next one is written down
+    # the last regime continues until the next one is recorded
     inside = (dated["date"] <= dated["end"]) | (dated["start"] == calendar["start"].max())
     return table.assign(
         training_weight=dated["training_weight"].where(inside).astype("float64"),
@@ -61,21 +61,25 @@ def write_exports(
     as_of: pd.Timestamp,
     inputs: str,
 ) -> dict[str, object]:
-    """Write the ten files and, last, ``manifest.json``; an export already made from these inputs, and whole, is left.
+    """Write the ten files and, last, ``manifest.json``. A complete export of the same inputs is left as it is.
 
-    An earlier manifest goes first: between, no files are described that a kill left half replaced.
+    The old manifest is deleted first, so a killed run never leaves a manifest that describes half-replaced files.
     """
     path = folder / "manifest.json"
-    held = read_json(path)
-    if held and held["inputs"] == inputs and all(_is(folder / name, told) for name, told in held["files"].items()):
-        return held
+    stored = read_json(path)
+    if (
+        stored
+        and stored["inputs"] == inputs
+        and all(_matches(folder / name, entry) for name, entry in stored["files"].items())
+    ):
+        return stored
     path.unlink(missing_ok=True)
     files = {}
     for surface in SURFACES:
         columns = registry.production() if surface == "prod" else list(registry.features)
         whole = None
         for horizon in horizons.horizons:
-            # the features of all horizons are the same: they are made Arrow's once, the targets each time
+            # features are the same for all horizons: converted to Arrow once; the targets each time
             served = columns if whole is None else []
             table = training_table(features, labels, regimes, horizon=horizon, columns=served)
             whole = pa.Table.from_pandas(table, preserve_index=False) if whole is None else _retargeted(whole, table)
@@ -92,7 +96,7 @@ def write_exports(
             }
     manifest: dict[str, object] = {
         "as_of": f"{as_of:%Y-%m-%d}",
-        "snapshot_time": as_of_instant(as_of).isoformat(),  # nothing in the files was known later
+        "snapshot_time": as_of_instant(as_of).isoformat(),  # everything in the files was known by then
         "inputs": inputs,
         "files": files,
     }
@@ -100,12 +104,12 @@ def write_exports(
     return manifest
 
 
-def _is(path: Path, told: dict[str, str]) -> bool:
-    return path.is_file() and sha256_of(path) == told["sha256"]
+def _matches(path: Path, entry: dict[str, str]) -> bool:
+    return path.is_file() and sha256_of(path) == entry["sha256"]
 
 
 def _retargeted(table: pa.Table, keys: pd.DataFrame) -> pa.Table:
-    """A training table with the keys of another horizon in the place of its own."""
+    """A training table with its key columns replaced by those of another horizon."""
     for name in keys.columns:
         place = table.schema.get_field_index(name)
         kind = table.schema.field(place)
@@ -114,10 +118,10 @@ def _retargeted(table: pa.Table, keys: pd.DataFrame) -> pa.Table:
 
 
 def check_exports(folder: Path) -> dict[str, object]:
-    """The manifest, after every file was found to be the one it describes.
+    """Read the manifest, after checking every file against it.
 
     Raises:
-        ManifestMismatch: naming each file that is missing or altered, and any that is not listed.
+        ManifestMismatch: names each file that is missing, altered or not listed.
     """
     manifest = read_json(folder / "manifest.json")
     if manifest is None:
@@ -137,25 +141,25 @@ def check_exports(folder: Path) -> dict[str, object]:
 
 
 def planned_on(path: Path, digest: str) -> bytes:
-    """A training file, read whole, so that what was hashed is what is used: a daily run may put the next in its place.
+    """Read a training file once and check its SHA-256, because a daily run may replace it meanwhile.
 
     Raises:
-        ManifestMismatch: it is not, or no longer, the one of this SHA-256.
+        ManifestMismatch: the file does not have this SHA-256, or no longer has it.
     """
     content = path.read_bytes() if path.exists() else b""
     if hashlib.sha256(content).hexdigest() != digest:
         raise ManifestMismatch(
             f"{path} is not the file that the training was planned on: the training files changed while it ran. "
-            "Nothing was made of the other file; run `cbi train` again"
+            "The new file was not used; run `cbi train` again"
         )
     return content
 
 
 def write_zone_files(run: RunContext, panel: pd.DataFrame, features: pd.DataFrame, labels: pd.DataFrame) -> str:
-    """Panel, features, labels and exports of a run; files made from the same snapshot are left alone.
+    """Write panel, features, labels and exports of a run. Files of the same snapshot are left as they are.
 
     Returns:
-        the data snapshot: a hash of the panel's content, so that it names what was known, not when it was computed.
+        the data snapshot: a hash of the panel's content, so it depends on what was known, not on when it was computed.
     """
     content = pd.util.hash_pandas_object(panel, index=False).to_numpy().tobytes().hex()
     snapshot = fingerprint(f"{run.as_of:%Y-%m-%d}", content)
@@ -169,8 +173,8 @@ def write_zone_files(run: RunContext, panel: pd.DataFrame, features: pd.DataFram
         ):
             sweep_temporary(folder)
             path = folder / f"{name}.parquet"
-            held = Identity.of(path)
-            if held is None or held.inputs != inputs:
+            stored = Identity.of(path)
+            if stored is None or stored.inputs != inputs:
                 write_identified(path, frame, inputs=inputs)
         sweep_temporary(work.exports)
         write_exports(

@@ -1,4 +1,4 @@
-"""The one HTTP client: rate limit, time limits, size limit, retries for what can pass, secrets never in words."""
+"""The HTTP client: rate limit, time limits, size limit, retries of transient faults, no secrets in messages."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ log = logging.getLogger(__name__)
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 TRANSIENT_STATUS = {408, 425, 429, 500, 502, 503, 504}
-REFUSED_STATUS = {400, 401, 403}  # the request or its key is wrong: asking again later does not help
-MOST_OF_A_REFUSAL = 64 * 2**10  # bytes read of an answer that says why there is none
+REFUSED_STATUS = {400, 401, 403}  # the request or its key is wrong: a retry does not help
+MOST_OF_A_REFUSAL = 64 * 2**10  # bytes read of an error answer
 MOST_REDIRECTS = 10
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a source may cost before it counts as unavailable.
+    """The limits after which a source counts as unavailable.
 
-    ``total_s`` and ``download_total_s`` count all that one request takes: connecting, headers, redirects, the body,
-    and waits and further attempts.
+    ``total_s`` and ``download_total_s`` cover one whole request: connecting, headers, redirects, the body, waits and
+    retries.
     """
 
     attempts: int = 5
@@ -63,12 +63,12 @@ class Limits:
     max_download_bytes: int = 2 * 2**30
     first_wait_s: float = 1.0
     longest_wait_s: float = 60.0
-    run_s: float = 3600.0  # all requests of one client: slow answers, each within its limits, must end too
+    run_s: float = 3600.0  # all requests of one client, even if each one stays within its own limits
 
 
 @dataclass
 class TokenBucket:
-    """At most ``per_minute`` requests a minute, evenly spaced after a small burst."""
+    """At most ``per_minute`` requests per minute, evenly spaced after a small burst."""
 
     per_minute: int
     burst: int = 5
@@ -80,7 +80,7 @@ class TokenBucket:
         self._tokens, self._stamp = float(self.burst), time.monotonic()
 
     def take(self) -> None:
-        """Wait until a request may be made."""
+        """Wait until the next request is allowed."""
         with self._lock:
             now = time.monotonic()
             self._tokens = min(self.burst, self._tokens + (now - self._stamp) * self.per_minute / 60)
@@ -92,39 +92,39 @@ class TokenBucket:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same request may succeed later."""
+    """Whether a retry of the same request may succeed."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code in TRANSIENT_STATUS
-    # a header that cannot be sent, or a scheme that nobody speaks, is no better the second time
+    # an invalid header or an unsupported scheme fails again on a retry
     lasting = isinstance(error, httpx.LocalProtocolError | httpx.UnsupportedProtocol)
     return isinstance(error, httpx.TransportError) and not lasting
 
 
 def retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds the server asks to wait (a number or an HTTP date), or None."""
-    asked = response.headers.get("retry-after", "").strip()
-    if asked.isascii() and asked.isdigit():  # `²` is a digit too, and no number
-        return float(asked)
+    """The seconds of the Retry-After header (a number or an HTTP date), or None."""
+    header = response.headers.get("retry-after", "").strip()
+    if header.isascii() and header.isdigit():  # isdigit accepts `²` too, which float does not
+        return float(header)
     try:
-        return max(0.0, (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()) if asked else None
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()) if header else None
     except (TypeError, ValueError, OverflowError):
         return None
 
 
 def _validator(note: Path) -> str:
-    """The validator noted of a download that was cut; empty where there is no note, or none that can be used."""
-    held = read_json(note)
-    validator = held.get("validator") if isinstance(held, dict) else None
+    """The stored validator of an interrupted download; empty if there is none that can be used."""
+    noted = read_json(note)
+    validator = noted.get("validator") if isinstance(noted, dict) else None
     return validator if isinstance(validator, str) and validator.isascii() else ""
 
 
-def _asked_wait_s(error: BaseException | None) -> float | None:
+def _requested_wait_s(error: BaseException | None) -> float | None:
     return retry_after_s(error.response) if isinstance(error, httpx.HTTPStatusError) else None
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """The certificates that servers are checked against; reading them takes as long as a small request."""
+    """The trusted certificates. They are cached: reading them takes as long as a small request."""
     return httpx.create_ssl_context()
 
 
@@ -143,11 +143,10 @@ class Http:
         limits: Limits | None = None,
         downloads: Path | None = None,
     ) -> None:
-        """``keys`` are the keys that are set, ``key_pages`` says of each key where it is to be had.
+        """``keys`` are the keys that are set, ``key_pages`` the page where a person gets each key.
 
-        ``downloads`` is the folder for large files on their way; what a killed run left there is gone on with.
-
-        Without one they go to a temporary folder that ends with the client.
+        ``downloads`` is the folder of unfinished downloads; a download that was interrupted there is resumed. Without
+        it, downloads go to a temporary folder that is deleted with the client.
         """
         self.source = source
         self._temporary = None if downloads else tempfile.TemporaryDirectory(prefix="cbi-downloads-")
@@ -176,19 +175,19 @@ class Http:
             self._temporary.cleanup()
 
     def secret(self, name: str) -> str | None:
-        """The key of that environment name; None where an optional one is not set."""
+        """The key of that environment name; None if it is optional and not set."""
         return self.keys.get(name)
 
     def left_s(self) -> float:
-        """The seconds left of the request under way, for a client of an adapter's own inside ``retrying``.
+        """The seconds left of the current request, for adapters that use a client of their own inside ``retrying``.
 
         Raises:
-            TooLong: nothing is left.
+            TooLong: no time is left.
         """
         return self._deadline.left_s(self.limits.total_s)
 
     def quote(self, answer: bytes | str) -> str:
-        """A server's own words for a message, without our keys, at most 200 characters."""
+        """A server's answer, quoted for a message: without keys, at most 200 characters."""
         return quoted(answer, self.secrets)
 
     def get(
@@ -197,23 +196,23 @@ class Http:
         params: Mapping[str, str | int | list[str]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The body of a 2xx answer, complete. A key that goes in a header is never part of a message.
+        """The complete body of a 2xx answer. Keys in headers never appear in messages.
 
         Raises:
-            SourceUnavailable: after all attempts, or at once for what a retry cannot mend. Secrets are redacted.
+            SourceUnavailable: after all attempts, or at once where a retry cannot help. Secrets are redacted.
         """
         return self.retrying(lambda: self._once("GET", url, params=dict(params or {}), headers=headers), shown=url)
 
     def post(self, url: str, body: Mapping[str, object]) -> bytes:
-        """The same for a query that is sent as a JSON body; asking it twice must change nothing at the source."""
+        """The same for a query sent as a JSON body. The query may be repeated, so it must not change anything."""
         return self.retrying(lambda: self._once("POST", url, json=dict(body)), shown=url)
 
     def download(self, url: str) -> Path:
-        """A large file, streamed to disk. A cut transfer goes on where it stopped when the server can resume it.
+        """Stream a large file to disk. An interrupted transfer is resumed if the server supports it.
 
         Raises:
-            SourceUnavailable: as for ``get``; what has come so far waits for the next try.
-            StorageFailed: the folder of downloads takes no more.
+            SourceUnavailable: as for ``get``; the part received so far is kept for the next try.
+            StorageFailed: the folder of downloads cannot be written.
         """
         part = self.downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
         longest_s = self.limits.download_total_s
@@ -222,18 +221,18 @@ class Http:
             return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
 
     def retrying(self, call: Callable[[], Answer], *, shown: str, longest_s: float | None = None) -> Answer:
-        """Run ``call`` under this client's rate limit, deadline and retry rules; ``shown`` names it in messages.
+        """Run ``call`` with this client's rate limit, deadline and retries; ``shown`` names it in messages.
 
-        All attempts together, with what they wait for, take ``longest_s`` at most; that is ``total_s`` if not given.
+        All attempts together, waits included, take at most ``longest_s`` (default ``total_s``).
 
         Raises:
-            SourceUnavailable: as for ``get``. SourceDown: the client's time is up, and nothing was asked; an adapter
-                that looks for files takes any other answer for one that is not there.
+            SourceUnavailable: as for ``get``. SourceDown: the client's time is up, and nothing was requested. (Adapters
+                that look for files treat any other error as a missing file.)
         """
         if time.monotonic() > self._ends_at:
             raise SourceDown(
-                f"{self.source}: {redact(shown, self.secrets)}: not asked: the {self.limits.run_s / 60:.0f} minutes "
-                "that one run gives a source are over. What came is kept, and the next run goes on from it"
+                f"{self.source}: {redact(shown, self.secrets)}: not requested: the {self.limits.run_s / 60:.0f} "
+                "minutes per source and run are over. What arrived is kept, and the next run goes on from it"
             )
         longest_s = self.limits.total_s if longest_s is None else longest_s
         near = is_loopback(shown)
@@ -244,12 +243,12 @@ class Http:
                 stop=stop_after_attempt(self.limits.attempts) | stop_before_delay(longest_s),
                 wait=self._wait,
                 retry=retry_if_exception(self._may_ask_again),
-                before_sleep=self._say,
+                before_sleep=self._log_retry,
                 reraise=True,
             ):
                 with attempt:
                     self._bucket.take()
-                    ends_at = ends_at or time.monotonic() + longest_s  # the rate limit is ours, not the source's
+                    ends_at = ends_at or time.monotonic() + longest_s  # a wait for our own rate limit does not count
                     with self._deadline.until(ends_at, longest_s):
                         answer = call()
                     if not near:
@@ -263,48 +262,48 @@ class Http:
         raise AssertionError("unreachable")
 
     def _require_network(self, near: bool) -> None:
-        """Nothing, where there is a network or the host is ``near``: this machine itself.
+        """Raise if there is no network, unless the host is this machine itself (``near``).
 
         Raises:
-            NoNetwork: with the one sentence that all sources share.
+            NoNetwork: with the same message for all sources.
         """
         if not near and (why := NETWORK.is_down()):
             raise NoNetwork(why)
 
     def _failure(self, error: httpx.HTTPError, shown: str) -> SourceUnavailable:
-        """What a request that got no answer came to: how it failed, in the server's words, and what to do."""
-        told = f"{self.source}: {shown}: {self._describe(error)}"
+        """The error of a failed request: what failed, the server's answer, and what to do."""
+        problem = f"{self.source}: {shown}: {self._describe(error)}"
         status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else None
         if status in REFUSED_STATUS:
-            return SourceUnavailable(f"{told}. What is held stays. {self._advice(status)}")
+            return SourceUnavailable(f"{problem}. Stored data is kept. {self._advice(status)}")
         failure = SourceDown if is_transient(error) else SourceUnavailable
         again = self._may_ask_again(error) and not isinstance(error, TooLong)
         attempts = f" after {self.limits.attempts} attempts" if again else ""
-        if (wait_s := _asked_wait_s(error) or 0.0) > self.limits.longest_wait_s:
-            attempts = f"; it asks for {wait_s:.0f} s of patience, more than a run waits"
+        if (wait_s := _requested_wait_s(error) or 0.0) > self.limits.longest_wait_s:
+            attempts = f"; it asks to wait {wait_s:.0f} s, longer than a run waits"
         later = f"try `cbi ingest {self.source}` later"
-        return failure(f"{told}{attempts}. What is held stays; {later}")
+        return failure(f"{problem}{attempts}. Stored data is kept; {later}")
 
     def _advice(self, status: int | None) -> str:
-        """What to do about a refusal: which key to set, and where it is to be had."""
+        """What to do about a refusal: which key to set, and where to get it."""
         places = [
             f"{'check' if name in self.keys else 'set'} {name} (get it at {page})"
             for name, page in self.key_pages.items()
         ]
         if places:
-            told = " and ".join(places)
-            return f"{told[0].upper()}{told[1:]}, in the environment or the keychain; see docs/runbook.md"
+            advice = " and ".join(places)
+            return f"{advice[0].upper()}{advice[1:]}, in the environment or the keychain; see docs/runbook.md"
         what = "the request" if status == 400 else "this machine or its address"
         return f"The source needs no key and refuses {what}; see docs/runbook.md"
 
     @contextmanager
-    def _answer(self, method: str, url: str, *, follow: bool, **asked: Any) -> Iterator[httpx.Response]:
-        """The answer, of which no body has been read; nor has that of a redirect, which is left unread.
+    def _answer(self, method: str, url: str, *, follow: bool, **options: Any) -> Iterator[httpx.Response]:
+        """Send a request and follow redirects; no body is read here.
 
         Raises:
-            SourceUnavailable: a redirect leads from https to something else. httpx.TooManyRedirects.
+            SourceUnavailable: a redirect leads from https to another scheme. httpx.TooManyRedirects.
         """
-        request = self._client.build_request(method, url, **asked)
+        request = self._client.build_request(method, url, **options)
         for _ in range(MOST_REDIRECTS + 1):
             self._deadline.left_s()
             response = self._client.send(request, stream=True, follow_redirects=False)
@@ -318,16 +317,16 @@ class Http:
             if request.url.scheme == "https" != following.url.scheme:
                 raise SourceUnavailable(
                     f"{self.source}: {self.quote(url)}: it redirects from https to {self.quote(str(following.url))}, "
-                    "which anybody on the way could change. What is held stays; see docs/runbook.md"
+                    "which can be changed on the way. Stored data is kept; see docs/runbook.md"
                 )
             request = following
         raise httpx.TooManyRedirects(f"more than {MOST_REDIRECTS} redirects", request=request)
 
-    def _once(self, method: str, url: str, **asked: Any) -> bytes:
+    def _once(self, method: str, url: str, **options: Any) -> bytes:
         body = bytearray()
-        # a redirect would carry the key in a header or a body to wherever it points
-        carries = bool(asked.get("headers")) or "json" in asked
-        with self._answer(method, url, follow=not carries, **asked) as response:
+        # following a redirect would send the key in a header or body to another server
+        carries = bool(options.get("headers")) or "json" in options
+        with self._answer(method, url, follow=not carries, **options) as response:
             self._require_success(response)
             for piece in decoded(response):
                 body += piece
@@ -339,15 +338,15 @@ class Http:
         return bytes(body)
 
     def _require_success(self, response: httpx.Response) -> None:
-        """Raise for a status that is no success, with what the server says about it.
+        """Raise if the status is not a success, with the server's explanation.
 
         Raises:
-            httpx.HTTPStatusError: its response has the words under the extension ``words``.
+            httpx.HTTPStatusError: the explanation is in the response's extension ``words``.
         """
         if response.is_success:
             return
         words, ends_at = bytearray(), time.monotonic() + self.limits.read_s
-        # the status is the news; what cannot be read of the rest is none
+        # only the status is needed; an unreadable body is ignored
         with suppress(httpx.HTTPError), self._deadline.until(ends_at, self.limits.read_s):
             for piece in decoded(response):
                 words += piece
@@ -358,18 +357,20 @@ class Http:
         response.raise_for_status()
 
     def _once_to_disk(self, url: str, part: Path) -> Path:
-        """Ask for what is missing of ``part``; its validator, kept beside it, says that it is still the same file."""
+        """Request the missing rest of ``part``; the validator stored beside it proves that it is the same file."""
         note = part.with_suffix(".json")
         validator = _validator(note) if part.exists() else ""
         done = part.stat().st_size if validator else 0
-        asked = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
-        with self._answer("GET", url, follow=True, headers={"Accept-Encoding": "identity", **asked}) as response:
-            if response.status_code == 416:  # nothing is left, or it is another file: ask for the whole of it
+        range_headers = {"Range": f"bytes={done}-", "If-Range": validator} if done else {}
+        with self._answer(
+            "GET", url, follow=True, headers={"Accept-Encoding": "identity", **range_headers}
+        ) as response:
+            if response.status_code == 416:  # complete already, or another file: start again
                 part.unlink()
-                raise TooLong("the server has nothing after what is held; all of it is asked for again")
+                raise TooLong("the server cannot continue the stored part; the whole file is requested again")
             self._require_success(response)
             if (encoding := response.headers.get("content-encoding", "identity")).strip().lower() != "identity":
-                raise Encoded(f"the file comes encoded as '{quoted(encoding)}', and none was asked for")
+                raise Encoded(f"the file is encoded as '{quoted(encoding)}', but `identity` was requested")
             if response.status_code != 206 or not response.headers.get("content-range", "").startswith(
                 f"bytes {done}-"
             ):
@@ -377,7 +378,7 @@ class Http:
             etag = response.headers.get("etag", "")
             strong = etag if not etag.startswith("W/") else response.headers.get("last-modified", "")
             if not done:
-                part.unlink(missing_ok=True)  # or a kill right here would leave the new file's note with the old bytes
+                part.unlink(missing_ok=True)  # a kill right here must not leave the new note with the old bytes
             write_json(note, {"validator": strong})
             with part.open("ab" if done else "wb") as file:
                 for chunk in response.iter_raw():
@@ -392,21 +393,21 @@ class Http:
         return part.replace(part.with_suffix(".whole"))
 
     def _may_ask_again(self, error: BaseException) -> bool:
-        """A transient fault, and the server does not ask for more patience than a run has.
+        """Whether to retry: the fault is transient, and the server does not ask for a longer wait than a run allows.
 
-        Where no host can be reached, waiting for this one is vain.
+        Without any network there is no retry.
         """
         if is_unreachable(error) and NETWORK.unreached(error):
             return False
-        return is_transient(error) and (_asked_wait_s(error) or 0.0) <= self.limits.longest_wait_s
+        return is_transient(error) and (_requested_wait_s(error) or 0.0) <= self.limits.longest_wait_s
 
     def _wait(self, state: RetryCallState) -> float:
-        asked = _asked_wait_s(state.outcome.exception() if state.outcome else None)
-        if asked is not None:
-            return asked
+        requested_s = _requested_wait_s(state.outcome.exception() if state.outcome else None)
+        if requested_s is not None:
+            return requested_s
         return wait_exponential_jitter(initial=self.limits.first_wait_s, max=self.limits.longest_wait_s)(state)
 
-    def _say(self, state: RetryCallState) -> None:
+    def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         wait_s = state.next_action.sleep if state.next_action else 0.0
         log.warning(
@@ -417,6 +418,6 @@ class Http:
         if isinstance(error, httpx.HTTPStatusError):
             words = error.response.extensions.get("words")
             return f"HTTP {error.response.status_code}" + (f": {words}" if words else "")
-        if isinstance(error, httpx.LocalProtocolError):  # it shows the header, escaped, key and all
+        if isinstance(error, httpx.LocalProtocolError):  # its text contains the header, key included
             return "LocalProtocolError: the request cannot be sent; is there a line break in a key?"
         return redact(f"{type(error).__name__}: {error}", self.secrets)

@@ -11,14 +11,14 @@ from tasks.registry import Horizons
 
 
 def build_labels(panel: pd.DataFrame, horizons: Horizons) -> pd.DataFrame:
-    """Targets of every session at every horizon, long.
+    """Targets of every session at every horizon, in long format.
 
-    A target is known where both its own session and the target session have a close. Nothing is filled: a session
-    without a bar has no target and is none.
+    A target is known if both its own session and the target session have a close. Nothing is filled in: a session
+    without a bar has no target and is never a target.
 
     Returns:
         ``horizon, date, target_date, target_log_return, target_price, last_price, sessions_ahead, reachable``; price in
-        cents/lb. ``reachable`` says that both closes are known.
+        cents/lb. ``reachable`` is true if both closes are known.
 
     Invariants: ``sessions_ahead`` counts CBOT sessions, never calendar days.
     """
@@ -50,10 +50,10 @@ def build_labels(panel: pd.DataFrame, horizons: Horizons) -> pd.DataFrame:
 
 
 def with_settled_closes(panel: pd.DataFrame, observations: pd.DataFrame, *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """The panel with each session's ZL close as it stands now, not as it was first served that evening.
+    """The panel with each session's ZL close in its newest vintage instead of the one known that evening.
 
-    A forecast starts from the price known then; it is judged by the price that proved true. A bar served wrong at
-    18:00 and mended the next day must not stay in the targets.
+    A forecast starts from the price known at its as_of, but it is scored against the final price. A bar that was wrong
+    at 18:00 and corrected the next day must not stay in the targets.
     """
     closes = observations[(observations["series"] == "ZL=F") & (observations["field"] == "close")]
     settled = as_known_at(closes, as_of_instant(as_of)).set_index("observation_date")["value"]

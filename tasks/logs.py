@@ -1,6 +1,6 @@
-"""Structured logs: a JSON line a record in CBI_HOME/logs/<flow>-<date>.jsonl, with run, source and as-of, no secrets.
+"""Structured logs: one JSON line per record in CBI_HOME/logs/<flow>-<date>.jsonl, with run, source, as_of, no secrets.
 
-A line is one append to a file that only its owner reads, so that processes that run beside each other never mix theirs.
+Each line is one append, so parallel processes never mix their lines. Only the owner can read the files.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from tasks.storage.zones import Zones
 
 MAX_BYTES = 10 * 2**20
 PIECES_KEPT = 5
-"""Older pieces of one flow and day, beside the one that is written to."""
+"""How many older pieces per flow and day are kept beside the current file."""
 DAYS_KEPT = 60
 FORMATTER = logging.Formatter()
 
 RunFields = Callable[[logging.LogRecord], Mapping[str, str]]
 
-_about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 a mapping that nobody changes
+_about: ContextVar[Mapping[str, str]] = ContextVar("about", default={})  # noqa: B039 never mutated
 
 
 @contextmanager
 def about(**fields: str) -> Iterator[None]:
-    """Every record inside says ``fields``: the source that is worked on, for example."""
+    """Add ``fields`` to every record inside: the current source, for example."""
     token = _about.set({**_about.get(), **fields})
     try:
         yield
@@ -43,17 +43,17 @@ def about(**fields: str) -> Iterator[None]:
 
 
 class RedactSecrets(logging.Filter):
-    """Takes secrets out of a record: its message, and the stack trace of its error. It lets every record pass.
+    """Removes secrets from a record's message and stack trace. Every record passes the filter.
 
-    Signs that a terminal would obey are written as their escapes, for a source may have sent them.
+    Control characters are escaped, because the text may come from a source.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:  # noqa: D102
         try:
-            told = record.getMessage()
-        except (TypeError, ValueError):  # what does not fit its own format may hold a key as well as what does
-            told = f"{record.msg} {record.args}"
-        if (clean := visible(redact(told))) != told:
+            message = record.getMessage()
+        except (TypeError, ValueError):  # a badly formatted record may contain a key too
+            message = f"{record.msg} {record.args}"
+        if (clean := visible(redact(message))) != message:
             record.msg, record.args = clean, None
         if record.exc_info and not record.exc_text:
             record.exc_text = FORMATTER.formatException(record.exc_info)
@@ -66,7 +66,7 @@ REDACT = RedactSecrets()
 
 
 class JsonLines(logging.Handler):
-    """Appends each record to the file of its flow and day. ``run_fields`` tells flow, run and as-of of a record."""
+    """Appends each record to the file of its flow and day. ``run_fields`` gives flow, run and as_of of a record."""
 
     def __init__(self, folder: Path, run_fields: RunFields) -> None:
         super().__init__(logging.INFO)
@@ -75,7 +75,7 @@ class JsonLines(logging.Handler):
         self.addFilter(REDACT)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line. A disk that is full costs the line, not the run."""
+        """Append one line. A full disk loses the line but does not stop the run."""
         try:
             now = datetime.fromtimestamp(record.created, UTC)
             run = self._run_fields(record)
@@ -97,7 +97,7 @@ class JsonLines(logging.Handler):
 
 
 def append(path: Path, line: str) -> None:
-    """Add a line in one write; a file grown over ``MAX_BYTES`` is first set aside as ``.1``, ``.1`` as ``.2``, …"""
+    """Add a line in one write. A file above ``MAX_BYTES`` is first renamed to ``.1``, ``.1`` to ``.2``, …"""
     with suppress(FileNotFoundError):
         if path.stat().st_size + len(line) > MAX_BYTES:
             _set_aside(path)
@@ -113,12 +113,12 @@ def _set_aside(path: Path) -> None:
         return path.with_name(f"{path.stem}.{number}.jsonl") if number else path
 
     for number in range(PIECES_KEPT - 1, -1, -1):
-        with suppress(FileNotFoundError):  # another process was quicker
+        with suppress(FileNotFoundError):  # another process renamed it first
             piece(number).replace(piece(number + 1))
 
 
 def keep_logs(zones: Zones, run_fields: RunFields, loggers: tuple[str, ...]) -> None:
-    """Write what ``loggers`` say under ``zones``, and take secrets out of what any handler shows. Repeat at will."""
+    """Write the records of ``loggers`` under ``zones`` and redact secrets in all handlers. May be called repeatedly."""
     folder = private_folder(zones.logs)
     for old in folder.glob("*.jsonl"):
         with suppress(FileNotFoundError):
@@ -126,10 +126,10 @@ def keep_logs(zones: Zones, run_fields: RunFields, loggers: tuple[str, ...]) -> 
                 old.unlink()
     for name in loggers:
         logger = logging.getLogger(name)
-        held = [handler for handler in logger.handlers if isinstance(handler, JsonLines)]
-        for elsewhere in (handler for handler in held if handler.folder != folder):
+        json_handlers = [handler for handler in logger.handlers if isinstance(handler, JsonLines)]
+        for elsewhere in (handler for handler in json_handlers if handler.folder != folder):
             logger.removeHandler(elsewhere)
-        if not any(handler.folder == folder for handler in held):
+        if not any(handler.folder == folder for handler in json_handlers):
             logger.addHandler(JsonLines(folder, run_fields))
     everyone = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
     for handler in {handler for logger in everyone for handler in logger.handlers}:

@@ -1,4 +1,4 @@
-"""Whether this machine has a network at all: found once, known to every source, so that none retries in vain."""
+"""Whether this machine has a network at all: checked once and shared, so that no source retries without one."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ import httpx
 from tasks.secrets import quoted
 
 log = logging.getLogger(__name__)
-PROBES = ("fred.stlouisfed.org", "query2.finance.yahoo.com", "www.cftc.gov")  # hosts that the product asks anyway
+PROBES = ("fred.stlouisfed.org", "query2.finance.yahoo.com", "www.cftc.gov")  # hosts that the product uses anyway
 PROBE_S = 4.0
-BELIEVED_S = 60.0  # so long a verdict holds, and so long a host that answered speaks for the network
+BELIEVED_S = 60.0  # how long a result is valid: an outage, or an answer of any host
 NO_ROUTE = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 
 
 class Unreachable(httpx.ConnectError):
-    """A client other than httpx could not find or reach a host."""
+    """A host was not found or not reached by a client other than httpx."""
 
 
 def is_unreachable(error: BaseException | None) -> bool:
-    """Whether a request failed because its host was not found or not reached; a host that refuses was reached."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
+    """Whether a request failed because its host was not found or not reached. A host that refuses was reached."""
+    visited: set[int] = set()
+    while error is not None and id(error) not in visited:
+        visited.add(id(error))
         if isinstance(error, Unreachable | httpx.ConnectTimeout | socket.gaierror):
             return True
         if isinstance(error, OSError) and error.errno in NO_ROUTE:
@@ -40,7 +40,7 @@ def is_unreachable(error: BaseException | None) -> bool:
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a URL is of this machine itself, which no network is needed for."""
+    """Whether a URL is of this machine itself, so that no network is needed."""
     try:
         host = httpx.URL(address).host
         return host == "localhost" or ip_address(host).is_loopback
@@ -48,8 +48,8 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-class Network:
-    """What this process knows of the network. Safe to use from several threads."""
+class NetworkState:
+    """The last known state of the network. Safe to use from several threads."""
 
     def __init__(self, probes: tuple[str, ...] = PROBES, *, probe_s: float = PROBE_S) -> None:
         self.probes, self.probe_s = probes, probe_s
@@ -58,15 +58,15 @@ class Network:
         self._why = ""
 
     def reached(self) -> None:
-        """Note that a host beyond this machine answered."""
+        """Record that a host outside this machine answered."""
         self._reached_at, self._down_until = time.monotonic(), -BELIEVED_S
 
     def is_down(self) -> str:
-        """Why no request is worth making, or an empty text."""
+        """Why no request can succeed; empty if the network is not known to be down."""
         return self._why if time.monotonic() < self._down_until else ""
 
     def unreached(self, error: BaseException) -> bool:
-        """Whether there is no network, now that one host could not be reached: others are tried, once for all."""
+        """Whether the whole network is down, called when a host was not reached; other hosts are tried to find out."""
         with self._lock:
             if self.is_down():
                 return True
@@ -74,7 +74,7 @@ class Network:
                 return False
             self._why = (
                 f"no network: no host can be reached from this machine ({quoted(str(error), most=120)}). "
-                "What is held stays; connect the machine and run this again"
+                "Stored data is kept; connect the machine and run this again"
             )
             self._down_until = time.monotonic() + BELIEVED_S
             log.warning("%s", self._why)
@@ -88,7 +88,7 @@ class Network:
 
 
 def any_accepts(places: Sequence[tuple[str, int]], *, within_s: float = PROBE_S) -> bool:
-    """Whether some host accepts a connection at its port. All are tried side by side; nothing is asked of them."""
+    """Whether any host accepts a connection at its port. All are tried in parallel; nothing is sent."""
     found, left = threading.Event(), threading.Semaphore(0)
 
     def knock(place: tuple[str, int]) -> None:
@@ -97,7 +97,7 @@ def any_accepts(places: Sequence[tuple[str, int]], *, within_s: float = PROBE_S)
             found.set()
         left.release()
 
-    for place in places:  # daemons: a name server that never answers must not keep the process
+    for place in places:  # daemon threads: a name server that never answers must not keep the process alive
         threading.Thread(target=knock, args=(place,), daemon=True).start()
     ends_at = time.monotonic() + within_s
     for _ in places:
@@ -106,4 +106,4 @@ def any_accepts(places: Sequence[tuple[str, int]], *, within_s: float = PROBE_S)
     return found.is_set()
 
 
-NETWORK = Network()
+NETWORK = NetworkState()

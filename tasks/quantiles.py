@@ -1,6 +1,6 @@
-"""Quantiles: their columns, their loss, bands around the median, and the way from log returns to prices.
+"""Quantiles: column names, pinball loss, coverage, widening, and the transform from log returns to prices.
 
-Below models and evaluation, so that both speak of the same quantiles. Arrays are rows x quantiles.
+This module lies below models and evaluation, so both use the same definitions. Arrays are rows x quantiles.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def coverage(target: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> float:
 
 
 def price_quantiles(last_price: np.ndarray, quantiles: np.ndarray) -> np.ndarray:
-    """Quantiles of the price in cents/lb from those of the log return, a row an origin.
+    """Quantiles of the price in cents/lb from those of the log return, one row per origin.
 
     Exact: a quantile of an increasing function is the function of the quantile.
     """
@@ -56,34 +56,36 @@ def probability_above_zero(quantiles: np.ndarray, levels: tuple[float, ...]) -> 
 
 
 def widened(quantiles: np.ndarray, levels: tuple[float, ...], log_width: np.ndarray) -> np.ndarray:
-    """Quantiles with their distance from the median multiplied by exp(``log_width``, a row each).
+    """Quantiles with their distance from the median multiplied by exp(``log_width``), one per row.
 
-    Invariants: the median stays, and quantiles that did not cross do not cross.
+    Invariants: the median does not change, and quantiles that did not cross do not cross.
     """
     median = quantiles[:, [levels.index(0.5)]]
     return median + (quantiles - median) * np.exp(log_width)[:, None]
 
 
-def calibrated(quantiles: np.ndarray, levels: tuple[float, ...], held: Mapping[str, object] | None) -> np.ndarray:
-    """A new forecast moved by a stored calibration (``calibrate``).
+def calibrated(
+    quantiles: np.ndarray, levels: tuple[float, ...], calibration: Mapping[str, object] | None
+) -> np.ndarray:
+    """A new forecast, widened by a stored calibration (``calibrate``).
 
     Raises:
-        ModelStoreError: there is none, or it is of other quantiles.
+        ModelStoreError: there is no calibration, or it is for other quantiles.
     """
-    if not held or held["quantiles"] != list(levels):
+    if not calibration or calibration["quantiles"] != list(levels):
         raise ModelStoreError(f"no calibration for quantiles {list(levels)}; run `cbi train`")
-    return widened(quantiles, levels, np.full(len(quantiles), float(str(held["log_width"]))))
+    return widened(quantiles, levels, np.full(len(quantiles), float(str(calibration["log_width"]))))
 
 
 def contradiction(higher: float, quantiles: np.ndarray, levels: tuple[float, ...]) -> str | None:
-    """How a probability that the price ends higher contradicts the quantiles of the log return beside it, or None.
+    """How P(higher) contradicts the quantiles of the log return beside it, or None.
 
-    Of a quantile above no change at least what lies beyond it is a rise: P(higher) >= 1 - level. Of one below, at most
-    that. Nothing more is asked, so that it does not matter how a model reads between its quantiles. A median of exactly
-    no change takes no view of the direction: there families tell the share of past moves that were up.
+    A quantile above zero means P(higher) >= 1 - level; one below zero means P(higher) <= 1 - level. Nothing else is
+    checked, so the interpolation between quantiles does not matter. A median of exactly zero says nothing about the
+    direction: there, families report the share of past moves that were up.
     """
     if not 0 <= higher <= 1:
-        return f"P(higher) is {higher:g}, which is no probability"
+        return f"P(higher) is {higher:g}, which is not a probability"
     if quantiles[levels.index(0.5)] == 0:
         return None
     for level, value in zip(levels, quantiles, strict=True):

@@ -1,4 +1,4 @@
-"""What every step of a run shares: where data lies, what the registry says, which session it is the run of."""
+"""What every step of a run shares: the folders, the registry, and the session of the run."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ from tasks.storage.zones import Zones
 class RunContext:
     """One run as of one session. ``zones`` is the home; ``work`` is where panel, features, labels and exports go.
 
-    ``origin`` is ``live``, ``recorded`` or a folder; ``payloads`` is the folder that payloads are read from, None where
-    the sources are asked.
+    ``origin`` is ``live``, ``recorded`` or a folder; ``payloads`` is the folder that payloads are read from, or None if
+    they are fetched from the live sources.
 
-    A run as of an earlier session than the newest one made here is a replay: it works in a folder of its own, so that
-    it never sets the current files back.
+    A run as of an earlier session than the newest one in this home is a replay. It works in a folder of its own, so it
+    never overwrites the current files with older ones.
     """
 
     settings: Settings
@@ -61,21 +61,21 @@ class RunContext:
 
     @property
     def origin_kind(self) -> str:
-        """``live``, ``recorded``, ``folder``, or ``rehearsal`` under ``CBI_NOW``: what a reader sees."""
+        """``live``, ``recorded``, ``folder``, or ``rehearsal`` under ``CBI_NOW``, as shown to readers."""
         if self.origin == LIVE:
             return "rehearsal" if clock.is_simulated() else LIVE
         return self.origin if self.origin == RECORDED else "folder"
 
 
 def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Progress = silently) -> RunContext:
-    """Load the registry and settle the session.
+    """Load the registry and choose the session.
 
     Args:
         origin: ``live``, ``recorded`` (the archive of the settings) or a folder laid out like it.
         as_of: a date, or None for the last finished session (live) or the newest one recorded (folder).
 
     Raises:
-        RegistryError, OriginError: with what to mend.
+        RegistryError, OriginError: the message says what to fix.
     """
     sources = load_sources(settings.registry)
     zones = Zones(settings.home)
@@ -103,10 +103,10 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Pr
 def open_origin(
     settings: Settings, zones: Zones, origin: str, progress: Progress = silently
 ) -> tuple[str, Path | None]:
-    """An origin by its full name, and the folder that its payloads are read from (None: the sources are asked).
+    """The origin's full name, and the folder that its payloads are read from (None: the live sources).
 
     Raises:
-        OriginError, ManifestMismatch: it is no folder, or the recorded archive is not what its manifest says.
+        OriginError, ManifestMismatch: it is not a folder, or the recorded archive does not match its manifest.
     """
     if origin == LIVE:
         return LIVE, None
@@ -127,20 +127,20 @@ def open_origin(
 
 
 def newest_session(zones: Zones) -> pd.Timestamp | None:
-    """The newest session that anything was made of here, as training files and panel tell; None where neither is.
+    """The newest session of the training files and the panel in this home; None if there is neither.
 
-    Either may be gone, deleted on advice or by a kill between the two. A panel that cannot be read tells nothing: it
-    is made anew.
+    Either may be missing: deleted as a message advised, or by a kill between the two. An unreadable panel is ignored:
+    it will be computed again.
     """
     exported = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
-    told = [] if exported is None else [pd.Timestamp(exported)]
+    known_sessions = [] if exported is None else [pd.Timestamp(exported)]
     with suppress(OSError, pa.ArrowInvalid):
-        told.append(pd.read_parquet(zones.panel / "panel.parquet", columns=["date"])["date"].max())
-    return max(told, default=None)
+        known_sessions.append(pd.read_parquet(zones.panel / "panel.parquet", columns=["date"])["date"].max())
+    return max(known_sessions, default=None)
 
 
 def code_version(settings: Settings) -> str:
-    """Which code and which rules made a number."""
+    """The fingerprint of code, registry and suites that produce a number."""
     code = code_fingerprint(PROJECT / "tasks", PROJECT / "flows", settings.registry, settings.expectations)
     if settings.finbert is None:
         return code[:12]
@@ -158,26 +158,26 @@ def _finbert(settings: Settings) -> FinBertWeights | None:
 def _session(sources: DataSources, payloads: Path | None, as_of: str | None) -> pd.Timestamp:
     newest = last_finished_session()
     if as_of is not None:
-        asked = pd.to_datetime(as_of, format="%Y-%m-%d", errors="coerce")
-        if pd.isna(asked):
+        requested = pd.to_datetime(as_of, format="%Y-%m-%d", errors="coerce")
+        if pd.isna(requested):
             raise OriginError(f"--as-of {as_of!r} is not a date; write it as 2023-12-29")
-        if not pd.Timestamp(FIRST_SESSION) <= asked <= newest:
+        if not pd.Timestamp(FIRST_SESSION) <= requested <= newest:
             raise OriginError(
                 f"--as-of {as_of}: sessions run from {FIRST_SESSION} to {newest:%Y-%m-%d}, the last one finished"
             )
-        return session_on_or_before(asked)
+        return session_on_or_before(requested)
     if payloads is None:
         return newest
-    held = []
+    newest_dates = []
     for source, spec in sources.sources.items():
         for series in (name for name, entry in spec.series.items() if entry.critical):
             for payload in recorded_files(payloads, source, series, folder=spec.folder):
                 try:
                     rows = read(adapter(spec).parse, payload, spec)
                 except SchemaDrift:
-                    continue  # staging puts it in quarantine with the reason
+                    continue  # staging quarantines it with the reason
                 dates = pd.to_datetime(rows["observation_date"], errors="coerce")
-                held += list(dates[dates < payload.fetched_at.tz_localize(None)].nlargest(1))
-    if not held:
-        raise OriginError(f"{payloads} holds no readable payload of a critical series; see docs/runbook.md#origins")
-    return min(session_on_or_before(max(held)), newest)
+                newest_dates += list(dates[dates < payload.fetched_at.tz_localize(None)].nlargest(1))
+    if not newest_dates:
+        raise OriginError(f"{payloads} has no readable payload of a critical series; see docs/runbook.md#origins")
+    return min(session_on_or_before(max(newest_dates)), newest)

@@ -1,4 +1,4 @@
-"""Keys of sources, asked for by their environment name, and the one place that takes keys out of words and bytes."""
+"""Keys of sources, looked up by their environment name, and redaction: the one place that removes keys from text."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def find_secret(name: str) -> str | None:
 
 
 def remember_secret(value: str) -> None:
-    """Take ``value``, and the password in it, out of every text from now on."""
+    """Redact ``value``, and the password in it, from every text from now on."""
     _found.update(part for part in (value, *_password_in(value)) if len(part) >= SHORTEST)
 
 
 def _password_in(value: str) -> Iterator[str]:
-    """The password by itself, of `user:password` and of an address that carries one."""
+    """The password alone, of `user:password` and of an address that contains one."""
     if found := _USER_AND_PASSWORD.search(value):
         yield from {found[1], unquote(found[1])}
 
@@ -49,7 +49,7 @@ def _password_in(value: str) -> Iterator[str]:
 def _from_keychain(name: str) -> str | None:
     try:
         keyring = import_module("keyring")
-    except ImportError:  # optional: only a machine with a keychain has use for it
+    except ImportError:  # optional: useful only on a machine with a keychain
         return None
     try:
         return (keyring.get_password(KEYCHAIN, name) or "").strip() or None
@@ -63,15 +63,15 @@ def _is_named_like_one(name: str) -> bool:
 
 
 def known_secrets() -> set[str]:
-    """Every secret value this process knows: those asked for so far, and what its environment names like one."""
+    """Every known secret value: those looked up so far, and environment variables whose name looks like a key's."""
     named = {value.strip() for name, value in os.environ.items() if _is_named_like_one(name)}
     return _found | {value for value in named if len(value) >= SHORTEST and not os.path.exists(value)}  # noqa: PTH110
 
 
 def redact(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` without secrets: those given, those known, and what stands where keys stand become ``***``.
+    """``text`` with ``***`` for every secret: those given, those known, and any value in the place of a key.
 
-    So does what is left of a secret where somebody else cut the text, such as Python's own errors.
+    Parts of a secret are replaced too, where other code cut the text, such as Python's own errors.
     """
     text = hide(text, {*secrets, *known_secrets()}, HIDDEN, halves=True)
     text = _IN_ADDRESS.sub(f"://{HIDDEN}@", text)
@@ -80,10 +80,10 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def quoted(answer: bytes | str, secrets: Iterable[str] = (), *, most: int = LONGEST_QUOTE) -> str:
-    """Words of others for a message: one line of at most ``most`` characters, redacted first and only then cut.
+    """Foreign text for a message: one line of at most ``most`` characters, redacted first and then cut.
 
-    A cut before would leave half a key. Whoever shortens a text that was not written here does it with this function.
-    Of a page that does not fit, the markup is left out; control signs are escaped.
+    Cutting first would leave half a key, so every foreign text must be shortened with this function. Markup is removed
+    from a page that does not fit; control characters are escaped.
     """
     text = answer[: 2**20].decode(errors="backslashreplace") if isinstance(answer, bytes) else answer[: 2**20]
     line = " ".join(redact(text, secrets).split())
@@ -94,35 +94,35 @@ def quoted(answer: bytes | str, secrets: Iterable[str] = (), *, most: int = LONG
 
 
 def end_of(text: str, *, most: int) -> str:
-    """The end of what a program of ours printed, of at most ``most`` characters, redacted first and only then cut."""
+    """The last ``most`` characters of a program's output, redacted first and then cut."""
     return redact(text)[-most:]
 
 
 def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
-    """``text`` with ``***`` for each whole secret, given or known, and not a sign else changed: for what is kept."""
+    """``text`` with ``***`` for each whole secret, given or known, and nothing else changed: for stored text."""
     return hide(text, {*secrets, *known_secrets()}, HIDDEN, halves=False)
 
 
 def redact_values(value: object) -> object:
-    """``value`` with every text in it redacted, however deep in lists and mappings."""
+    """``value`` with every text in it redacted, at any depth of lists and mappings."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {redact_values(name): redact_values(held) for name, held in value.items()}
+        return {redact_values(name): redact_values(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(redact_values(held) for held in value)
+        return type(value)(redact_values(item) for item in value)
     return value
 
 
 def redact_error(error: BaseException) -> None:
-    """Take secrets out of an error's words, and out of those of the errors it came from, in place."""
-    seen: set[int] = set()
+    """Redact an error's arguments, and those of the errors that caused it, in place."""
+    visited: set[int] = set()
     todo: list[BaseException | None] = [error]
     while todo:
         one = todo.pop()
-        if one is None or id(one) in seen:
+        if one is None or id(one) in visited:
             continue
-        seen.add(id(one))
+        visited.add(id(one))
         clean = redact_values(one.args)
         if clean != one.args:
             one.args = clean  # type: ignore[assignment]
@@ -131,6 +131,6 @@ def redact_error(error: BaseException) -> None:
 
 
 def spelled_in(content: bytes, secrets: Iterable[str] = ()) -> bool:
-    """Whether a secret, given or known, stands in ``content``, in one of its usual spellings."""
+    """Whether ``content`` contains a secret, given or known, in one of its usual spellings."""
     lower = content.lower()
     return any(form in lower for secret in {*secrets, *known_secrets()} if secret for form in forms(secret))

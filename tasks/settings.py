@@ -1,6 +1,6 @@
 """Typed settings: environment, then the project's `.env`, then the defaults below. A misspelt `CBI_…` name is refused.
 
-`cbi project setting NAME` prints one setting; make asks it, and reads no `.env` itself.
+`cbi project setting NAME` prints one setting; make uses it and does not read `.env` itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLOCK = "CBI_NOW"
 
 
 class Settings(BaseModel):
-    """Everything that may differ between two machines running the same commit."""
+    """Everything that may differ between two machines that run the same commit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,19 +29,25 @@ class Settings(BaseModel):
     archive: Path = Field(
         default=PROJECT / "recorded", description="recorded payloads: packed files, or a folder laid out as a raw zone"
     )
-    registry: Path = Field(default=PROJECT / "registry", description="what the product knows about the world")
+    registry: Path = Field(
+        default=PROJECT / "registry", description="sources, joins, features, horizons, models, calendars"
+    )
     expectations: Path = Field(default=PROJECT / "expectations", description="gate suites, JSON")
     workers: int = Field(default=max(1, min(4, os.cpu_count() or 1)), ge=1, description="parallel training processes")
     warehouse: str = Field(default="duckdb", description="`duckdb`, or bigquery://PROJECT?location=us-central1&prefix=")
     warehouse_mode: str = Field(
-        default="full", pattern="^(full|thin)$", description="what a BigQuery warehouse holds: all, or what is read"
+        default="full",
+        pattern="^(full|thin)$",
+        description="what a BigQuery warehouse stores: all tables, or only those that are read",
     )
-    query_limit_gb: float = Field(default=10, gt=0, description="BigQuery: what one query may be billed for at most")
-    month_limit_gb: float = Field(default=1000, gt=0, description="BigQuery: what one calendar month may be billed for")
+    query_limit_gb: float = Field(default=10, gt=0, description="BigQuery: the most that one query may be billed for")
+    month_limit_gb: float = Field(
+        default=1000, gt=0, description="BigQuery: the most that one calendar month may be billed for"
+    )
     models: str = Field(default="folder", description="`folder` (under CBI_HOME), or gs://BUCKET/PREFIX")
     backup: str | None = Field(
         default=None,
-        description="a second place for what cannot be made again: a folder, gs://BUCKET/PREFIX, or `none`",
+        description="the backup of what cannot be computed again: a folder, gs://BUCKET/PREFIX, or `none`",
     )
     gcp_block: str | None = Field(
         default=None, description="Prefect's GcpCredentials block; without it, Google's default"
@@ -68,14 +74,14 @@ PATHS = tuple(name for name, field in Settings.model_fields.items() if "Path" in
 
 
 def load_settings(project: Path = PROJECT) -> Settings:
-    """Read the settings of this process. An empty value is none.
+    """Read the settings of this process. An empty value counts as not set.
 
     Args:
-        project: the folder whose `.env` is read, wherever the command is run from. A relative path in it is taken from
-            there; one in the environment from the working directory.
+        project: the folder whose `.env` is read, whatever the working directory. A relative path in `.env` is relative
+            to this folder; one in the environment is relative to the working directory.
 
     Raises:
-        SettingsError: an unknown ``CBI_`` variable or a value that does not fit, with its name.
+        SettingsError: an unknown ``CBI_`` variable or an invalid value; the message names it.
     """
     file = project / ".env"
     given = {name: (value, project) for name, value in _written_in(file).items()}
@@ -96,7 +102,7 @@ def load_settings(project: Path = PROJECT) -> Settings:
         settings = Settings(**values)
     except ValidationError as error:
         problems = "; ".join(f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise SettingsError(f"{problems}. Mend it in the environment or in {file}") from None
+        raise SettingsError(f"{problems}. Correct it in the environment or in {file}") from None
     settings = settings.model_copy(
         update={name: path.resolve() for name in PATHS if (path := getattr(settings, name)) is not None}
     )
@@ -104,8 +110,8 @@ def load_settings(project: Path = PROJECT) -> Settings:
     for name in ("archive", "registry", "expectations", "finbert"):
         if name in values and not getattr(settings, name).is_dir():
             raise SettingsError(
-                f"{PREFIX}{name.upper()}: {getattr(settings, name)} is not a folder. Mend it in the environment or in "
-                f"{file}, or take the setting away: then the project's own is used"
+                f"{PREFIX}{name.upper()}: {getattr(settings, name)} is not a folder. Correct it in the environment "
+                f"or in {file}, or remove the setting: then the project's own is used"
             )
     return settings
 

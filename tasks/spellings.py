@@ -1,7 +1,7 @@
-"""Every way in which a key may be spelled in a text, and the places of a text where one is, whole or cut.
+"""Every way in which a key may be spelled in a text, and the places of a text where one stands, whole or cut.
 
-A letter may have either case. A sign may be itself, escaped for an address (``%2b``, ``%252B``), for JSON or Python
-(``\\u002b``, ``\\x2b``) or for a page (``&#43;``). All of it may be base64, after a user's name of any length.
+A letter may have either case. A character may be itself, or escaped for an address (``%2b``, ``%252B``), for JSON or
+Python (``\\u002b``, ``\\x2b``) or for a page (``&#43;``). All of it may be base64, after a user name of any length.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import lru_cache
 from html import unescape
 from urllib.parse import quote, quote_plus, unquote
 
-SHORTEST = 6  # a shorter value of the environment is no key, and would be found in half of all words
+SHORTEST = 6  # a shorter value is not a key, and it would be found in many words
 URLSAFE = {"+": "-", "/": "_"}
 NAMED = {"&": ["amp;"], "<": ["lt;"], ">": ["gt;"], '"': ["quot;"], "'": ["apos;"]}
 
@@ -27,7 +27,7 @@ _PADDING = re.compile(r"[A-Za-z0-9+/_-]{0,2}(?:=|%3[dD]){0,2}")
 
 @dataclass(frozen=True)
 class Word:
-    """A key, or what of its base64 does not depend on what stands before and after it."""
+    """A key, or the part of its base64 that does not depend on the text before and after it."""
 
     text: str
     units: tuple[re.Pattern[str], ...]
@@ -36,36 +36,38 @@ class Word:
     is_base64: bool
 
     def may_stand_in(self, flat: str) -> bool:
-        """Whether its beginning or its end stands in a text whose escapes are undone."""
+        """Whether its beginning or its end stands in a text whose escapes are decoded."""
         word = self.text.lower()
         return word[:SHORTEST] in flat or word[-SHORTEST:] in flat
 
-    def places(self, told: str, *, halves: bool) -> Iterator[tuple[int, int]]:
-        """Where it stands in ``told``; with ``halves`` also where six signs or more of it do, cut behind or before."""
-        halves = halves and len(self.units) > SHORTEST and " " not in self.text  # words of a document are no key's
-        for found in self.head.finditer(told):
+    def places(self, text: str, *, halves: bool) -> Iterator[tuple[int, int]]:
+        """Where it stands in ``text``; with ``halves`` also where six or more characters of it do, cut at one end."""
+        halves = (
+            halves and len(self.units) > SHORTEST and " " not in self.text
+        )  # a key has no spaces: these are words of a document
+        for found in self.head.finditer(text):
             end, number = found.end(), min(SHORTEST, len(self.units))
-            while number < len(self.units) and (more := self.units[number].match(told, end)):
+            while number < len(self.units) and (more := self.units[number].match(text, end)):
                 end, number = more.end(), number + 1
             if number == len(self.units):
-                padding = _PADDING.match(told, end) if self.is_base64 else None
+                padding = _PADDING.match(text, end) if self.is_base64 else None
                 yield found.start(), padding.end() if padding else end
-            elif halves and _CUT_AFTER.match(told, end):
+            elif halves and _CUT_AFTER.match(text, end):
                 yield found.start(), end
         if halves:
-            for found in self.tail.finditer(told):
+            for found in self.tail.finditer(text):
                 start, number = found.start(), len(self.text) - SHORTEST
-                while start and number and told[start - 1].lower() == self.text[number - 1].lower():
+                while start and number and text[start - 1].lower() == self.text[number - 1].lower():
                     start, number = start - 1, number - 1
-                if _CUT_BEFORE.search(told, max(0, start - 2), start):
+                if _CUT_BEFORE.search(text, max(0, start - 2), start):
                     yield start, found.end()
 
 
 @lru_cache(maxsize=1024)
 def _unit(sign: str, twin: str) -> re.Pattern[str]:
-    """One sign in all its spellings; ``twin`` counts as the same sign.
+    """One character in all its spellings; ``twin`` counts as the same character.
 
-    The pattern begins with a set of signs, which `re` looks for fast.
+    The pattern begins with a character set, which `re` searches for fast.
     """
     same = [one for one in dict.fromkeys((sign, sign.lower(), sign.upper(), twin)) if len(one) == 1]
     codes = [ord(one) for one in same]
@@ -101,9 +103,9 @@ def _words(secret: str) -> tuple[Word, ...]:
 
 
 def cores(secret: str) -> list[str]:
-    """What base64 makes of a key at each of the three places at which it may begin, without what its neighbours change.
+    """The base64 of a key at each of its three possible offsets, without the characters that its neighbours change.
 
-    ``user:key`` of a Basic header is one of them, whoever the user is.
+    It finds the key in ``user:key`` of a Basic header, whatever the user name is.
     """
     content = secret.encode(errors="replace")
     found = []
@@ -113,37 +115,37 @@ def cores(secret: str) -> list[str]:
     return found
 
 
-def hide(told: str, secrets: Iterable[str], hidden: str, *, halves: bool) -> str:
-    """``told`` with ``hidden`` in the place of every secret; with ``halves`` of those that were cut, too."""
+def hide(text: str, secrets: Iterable[str], hidden: str, *, halves: bool) -> str:
+    """``text`` with ``hidden`` in place of every secret; with ``halves`` also in place of cut secrets."""
     if not (words := [word for secret in secrets if secret for word in _words(secret)]):
-        return told
-    flat = _flat(told)
+        return text
+    flat = _flat(text)
     plain = flat.replace("-", "+").replace("_", "/")
     near = [word for word in words if word.may_stand_in(plain if word.is_base64 else flat)]
-    places = sorted(place for word in near for place in word.places(told, halves=halves))
+    places = sorted(place for word in near for place in word.places(text, halves=halves))
     parts, at = [], 0
     for start, end in places:
         if start >= at:
-            parts += [told[at:start], hidden]
+            parts += [text[at:start], hidden]
         at = max(at, end)
-    return "".join([*parts, told[at:]])
+    return "".join([*parts, text[at:]])
 
 
-def _flat(told: str) -> str:
-    """``told`` in lower case with its escapes undone: a fast first look, which decides where the patterns are tried."""
+def _flat(text: str) -> str:
+    """``text`` in lower case with its escapes decoded: a fast first check for which keys the patterns are tried."""
     for _ in range(4):
-        if "%" not in told or (plain := unquote(told)) == told:
+        if "%" not in text or (plain := unquote(text)) == text:
             break
-        told = plain
-    if "\\" in told:
-        told = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), told).replace("\\", "")
+        text = plain
+    if "\\" in text:
+        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text).replace("\\", "")
     for _ in range(2):
-        told = unescape(told) if "&" in told else told
-    return told.lower()
+        text = unescape(text) if "&" in text else text
+    return text.lower()
 
 
 def forms(secret: str) -> set[bytes]:
-    """The usual spellings of a key in lower case, to look for in bytes of any length."""
+    """The usual spellings of a key in lower case, to search for in bytes of any length."""
     plain = {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1]}
     plain |= {repr(secret)[1:-1], quote(quote(secret, safe=""), safe="")}
     if len(secret) >= SHORTEST:

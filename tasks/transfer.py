@@ -1,4 +1,4 @@
-"""What one HTTP transfer may cost: a deadline that counts all of it, and memory that no encoding grows beyond."""
+"""Limits of one HTTP transfer: a deadline for all of it, and a memory bound that no encoding can exceed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import httpx
 
 from tasks.secrets import quoted
 
-ACCEPTED = "gzip"  # asked for; `identity` is always accepted
+ACCEPTED = "gzip"  # requested; `identity` is always accepted
 GZIP = {"gzip", "x-gzip"}
-PIECE = 2**18  # bytes that are decoded at once, however small what they are decoded from
+PIECE = 2**18  # the most bytes that are decoded at once
 
 
 class TooLong(httpx.TransportError):
@@ -27,15 +27,15 @@ class TooLong(httpx.TransportError):
 
 
 class Encoded(httpx.DecodingError):
-    """The answer is encoded in a way that is not read."""
+    """The answer has an encoding that is not supported."""
 
 
 class Deadline(httpcore.NetworkBackend):
-    """The network of one client. No wait on it, of whatever kind, ends after the deadline of the thread's transfer.
+    """The network backend of one client: every wait ends by the deadline of the thread's transfer.
 
-    httpx bounds each read, so a server that sends one byte of a header per second is never late. Here connecting,
-    TLS, headers, bodies and each redirect share one end. A name is looked up by the operating system, which has its
-    own limit (resolv.conf) and cannot be interrupted.
+    httpx only bounds each read, so a server that sends one header byte per second never times out. Here connecting,
+    TLS, headers, bodies and redirects share one deadline. Exception: the operating system looks names up, with its own
+    limit (resolv.conf), and cannot be interrupted.
     """
 
     def __init__(self) -> None:
@@ -44,12 +44,12 @@ class Deadline(httpcore.NetworkBackend):
 
     @property
     def ends_at(self) -> float:
-        """When the transfer of this thread ends, on the monotonic clock; infinite where there is none."""
+        """When the transfer of this thread ends, on the monotonic clock; infinite if there is none."""
         return float(getattr(self._of_thread, "ends_at", math.inf))
 
     @contextmanager
     def until(self, ends_at: float, limit_s: float) -> Iterator[None]:
-        """Nothing inside lasts beyond ``ends_at``, nor beyond a deadline set already; messages name ``limit_s``."""
+        """Nothing inside lasts beyond ``ends_at`` or an earlier outer deadline; messages name ``limit_s``."""
         before = self.ends_at, getattr(self._of_thread, "limit_s", math.inf)
         self._of_thread.ends_at, self._of_thread.limit_s = min(before, (ends_at, limit_s))
         try:
@@ -61,7 +61,7 @@ class Deadline(httpcore.NetworkBackend):
         """The seconds that a wait may take: what is left of the transfer, and at most ``timeout_s``.
 
         Raises:
-            TooLong: nothing is left.
+            TooLong: no time is left.
         """
         left_s = self.ends_at - time.monotonic()
         if left_s <= 0:
@@ -70,7 +70,7 @@ class Deadline(httpcore.NetworkBackend):
 
     @contextmanager
     def wait(self, timeout_s: float | None) -> Iterator[float | None]:
-        """The limit of one wait. One that the deadline cut short raises ``TooLong``."""
+        """The limit of one wait; a wait that the deadline cuts short raises ``TooLong``."""
         left_s = self.left_s(timeout_s)
         try:
             yield None if left_s == math.inf else left_s
@@ -113,7 +113,7 @@ class Stream(httpcore.NetworkStream):
         self._deadline, self._inner = deadline, inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """What has come, at most ``max_bytes``."""
+        """The bytes received so far, at most ``max_bytes``."""
         with self._deadline.wait(timeout) as limit_s:
             return self._inner.read(max_bytes, limit_s)
 
@@ -135,14 +135,14 @@ class Stream(httpcore.NetworkStream):
             return Stream(self._deadline, self._inner.start_tls(ssl_context, server_hostname, limit_s))
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks of a connection, such as whether it can still be used."""
+        """What httpcore checks of a connection, such as whether it can still be used."""
         return self._inner.get_extra_info(info)
 
 
 def put_under(client: httpx.Client, deadline: Deadline) -> None:
-    """Let every connection of ``client``, through a proxy or not, be made by ``deadline``.
+    """Make every connection of ``client``, with or without a proxy, through ``deadline``.
 
-    httpx has no public way that keeps the proxies of the environment; tests/test_http.py holds that this one works.
+    httpx has no public way that keeps the environment's proxies; tests/test_http.py checks that this one works.
     """
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
@@ -150,13 +150,13 @@ def put_under(client: httpx.Client, deadline: Deadline) -> None:
 
 
 def decoded(response: httpx.Response) -> Iterator[bytes]:
-    """The body of an answer, decoded, in pieces of at most ``PIECE`` bytes or as they came.
+    """The decoded body of an answer, in pieces of at most ``PIECE`` bytes, or as received.
 
-    httpx decodes what it received at once, and each of several encodings in turn: 1,311 bytes became 700 MB. Here an
-    answer is plain or gzip, once, and no piece is decoded further than the caller reads.
+    httpx decodes everything at once, and several encodings in turn: 1,311 bytes became 700 MB. Here an answer is plain
+    or gzip, once, and nothing is decoded before the caller reads it.
 
     Raises:
-        Encoded: it is encoded in another way, or more than once. httpx.DecodingError: it is no gzip.
+        Encoded: it has another encoding, or more than one. httpx.DecodingError: it is not gzip.
         httpx.RemoteProtocolError: the gzip ends early.
     """
     encoding = ", ".join(response.headers.get_list("content-encoding")).strip().lower()
@@ -165,11 +165,13 @@ def decoded(response: httpx.Response) -> Iterator[bytes]:
     elif encoding in GZIP:
         yield from _gunzipped(response)
     else:
-        raise Encoded(f"the answer is encoded as '{quoted(encoding)}'; only {ACCEPTED}, once, or none is read")
+        raise Encoded(
+            f"the answer is encoded as '{quoted(encoding)}'; only {ACCEPTED}, once, or no encoding is supported"
+        )
 
 
 def _gunzipped(response: httpx.Response) -> Iterator[bytes]:
-    """The members of a gzip, one after the other; zeros may follow the last."""
+    """The members of a gzip, in order; zeros may follow the last."""
     member, begun = _member(), False
     for raw in response.iter_raw():
         pending = True
@@ -182,7 +184,7 @@ def _gunzipped(response: httpx.Response) -> Iterator[bytes]:
             try:
                 piece, begun = member.decompress(raw, PIECE), True
             except zlib.error as error:
-                raise httpx.DecodingError(f"the answer is no whole gzip ({error})") from None
+                raise httpx.DecodingError(f"the answer is not a complete gzip ({error})") from None
             if piece:
                 yield piece
             pending = len(piece) == PIECE  # there may be more that needs no further input

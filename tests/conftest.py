@@ -28,7 +28,7 @@ from hypothesis import settings
 from tasks import http as http_module
 from tasks.features.build import build_features
 from tasks.labels import build_labels
-from tasks.network import Network
+from tasks.network import NetworkState
 from tasks.outcome import DayResult
 from tasks.panel.derived import with_derived
 from tasks.panel.join import build_panel
@@ -252,7 +252,7 @@ class LocalServer:
 @pytest.fixture(autouse=True)
 def a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test finds of the network is forgotten; whatever this machine has, a host that is gone is gone alone."""
-    network = Network()
+    network = NetworkState()
     network.reached()
     monkeypatch.setattr(http_module, "NETWORK", network)
 

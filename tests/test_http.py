@@ -53,7 +53,7 @@ def test_retry_after_as_a_date_is_obeyed(server):
 
 def test_more_patience_than_a_run_has_ends_it_at_once_and_says_how_much(server):
     server.script = [(429, b"", {"Retry-After": "86400"}), (200, b"ok")]
-    with client() as http, pytest.raises(SourceDown, match="HTTP 429; it asks for 86400 s of patience"):
+    with client() as http, pytest.raises(SourceDown, match="HTTP 429; it asks to wait 86400 s"):
         http.get(server.url)
     assert len(server.requests) == 1, "asking before that would not obey it"
 
@@ -71,14 +71,14 @@ def test_after_all_attempts_the_source_is_unavailable_and_the_message_says_what_
     with client() as http, pytest.raises(SourceUnavailable) as raised:
         http.get(server.url + "/data")
     assert len(server.requests) == 3
-    for part in ("somewhere", "/data", f"HTTP {status}", "3 attempt", "What is held stays", "cbi ingest somewhere"):
+    for part in ("somewhere", "/data", f"HTTP {status}", "3 attempt", "Stored data is kept", "cbi ingest somewhere"):
         assert part in str(raised.value)
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410])
 def test_what_a_retry_cannot_mend_is_asked_once(server, status):
     server.script = [(status, b"no")]
-    with client() as http, pytest.raises(SourceUnavailable, match=rf"HTTP {status}: no\. What is held stays"):
+    with client() as http, pytest.raises(SourceUnavailable, match=rf"HTTP {status}: no\. Stored data is kept"):
         http.get(server.url)
     assert len(server.requests) == 1
 
@@ -147,7 +147,7 @@ def test_too_large_a_body_is_refused_at_once_and_not_read_to_its_end(server):
 
 def test_when_its_time_is_up_a_client_asks_no_more_and_no_adapter_takes_that_for_a_file_that_is_not_there(server):
     server.script = [(200, b"ok")]
-    with client(Limits(run_s=0)) as http, pytest.raises(SourceDown, match="not asked: the 0 minutes"):
+    with client(Limits(run_s=0)) as http, pytest.raises(SourceDown, match="not requested: the 0 minutes"):
         http.get(server.url)
     assert server.requests == []
 

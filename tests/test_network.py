@@ -11,7 +11,7 @@ import pytest
 from tasks import http as http_module
 from tasks.errors import NoNetwork, SourceDown
 from tasks.http import Http
-from tasks.network import Network
+from tasks.network import NetworkState
 from tasks.registry import load_sources
 from tasks.settings import PROJECT
 from tasks.sources.ingest import ingest_source
@@ -20,9 +20,9 @@ GONE = "http://nowhere.invalid/data"  # a name that no name server will ever kno
 
 
 @pytest.fixture
-def offline(monkeypatch) -> Network:
+def offline(monkeypatch) -> NetworkState:
     """A machine of which no host can be found, whatever the machine of this test has."""
-    network = Network(probes=("nowhere.invalid",), probe_s=3)
+    network = NetworkState(probes=("nowhere.invalid",), probe_s=3)
     monkeypatch.setattr(http_module, "NETWORK", network)
     return network
 
@@ -48,7 +48,7 @@ def test_a_host_of_this_machine_is_asked_whatever_the_network_is(offline, server
 
 
 def test_one_host_that_is_gone_while_others_answer_is_that_hosts_own_trouble(monkeypatch):
-    network = Network(probes=("nowhere.invalid",))
+    network = NetworkState(probes=("nowhere.invalid",))
     monkeypatch.setattr(http_module, "NETWORK", network)
     network.reached()
     limits = http_module.Limits(attempts=2, first_wait_s=0, longest_wait_s=0)

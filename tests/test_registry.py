@@ -182,7 +182,7 @@ def test_a_mistake_in_a_weather_region_names_the_file_and_the_region(folder, reg
         ('sources: ["yahoo ZL=F"]', 'sources: ["yahoo ZL"]', ["zl_close_cents_lb", "sources", "`ZL`", "yahoo"]),
         ('sources: ["yahoo ZL=F"]', 'sources: ["derived oil.palm"]', ["zl_close_cents_lb", "sources", "oil.palm"]),
         ('sources: ["yahoo ZL=F"]', 'sources: ["derived policy.events"]', ["zl_close_cents_lb", "name the source"]),
-        ('sources: ["yahoo ZL=F"]', 'sources: ["fred"]', ["zl_close_cents_lb", "fred differ", "name those"]),
+        ('sources: ["yahoo ZL=F"]', 'sources: ["fred"]', ["zl_close_cents_lb", "fred differ", "name the series"]),
         ('sources: ["yahoo ZL=F"]', 'sources: ["fred NFCI"]', ["zl_close_cents_lb", "lagged, but", "revised"]),
     ],
 )

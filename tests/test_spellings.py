@@ -82,7 +82,7 @@ def halves_of(key: str, told: str) -> list[str]:
 def test_what_others_cut_keeps_no_half_of_a_key(key: str, cut: int) -> None:
     for before in range(cut - len(key) - 8, cut + 2):
         text = "." * before + key + " and so on" * 40
-        for told in (f"{text[:cut]!r}", f"'{text[:cut]}…", f"{text[:cut]}", f"told {text[:cut]}. What is held stays"):
+        for told in (f"{text[:cut]!r}", f"'{text[:cut]}…", f"{text[:cut]}", f"told {text[:cut]}. Stored data is kept"):
             assert not halves_of(key, redact(told)), (before, told)
         tail = text[before + 2 :]
         for told in (f"{tail!r}", tail, f"…{tail}", f"...{tail}"):

@@ -1,8 +1,8 @@
-"""The Big 8: states of the world that move soybean oil beyond its usual drivers, each in [0, 1]; 1 is the extreme.
+"""The Big 8: signals of unusual market states that move soybean oil, each in [0, 1]; 1 is the extreme.
 
-A signal is the mean of its drivers, each mapped to [0, 1] by its rank within the trailing five years (WASDE's yearly
-figures, known here from 2010: within all the past; a count of events: 1 - 2^-events). A signal lacks a value where a
-driver does: that lowers the coverage and is never 0.5.
+A signal is the mean of its drivers. Each driver is mapped to [0, 1] by its rank within the trailing five years (WASDE's
+yearly figures, known from 2010: within all the past; a count of events: 1 - 2^-events). A signal is missing if one of
+its drivers is: that lowers the coverage and is never filled with 0.5.
 
 | signal | drivers | 1 means |
 |---|---|---|
@@ -15,7 +15,7 @@ driver does: that lowers the coverage and is never 0.5.
 | hidden_correlation | rank of ZL's mean absolute 63-session return correlation with six other markets | one trade |
 | biofuel_margin | rank of BOHO (thin biodiesel margin); rank of corn for a gallon of ethanol less gasoline | thin |
 
-There is no ethanol price here: gasoline stands for it. Harvest progress (NASS) is recorded for 2017 to 2019 only.
+Gasoline stands for ethanol, whose price is not available. NASS harvest progress is recorded only for 2017 to 2019.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ YEARS_5 = 1260
 MOST_OF_EIGHT = 5
 GALLONS_A_BUSHEL = 2.8  # ethanol from a bushel of corn
 OTHERS = ("cl_last", "gc_last", "hg_last", "sp500_last", "dxy_last")
-# codes of master_regime_classification: the highest that applies
+# codes of master_regime_classification: the highest applicable one
 FUNDAMENTALS, BIOFUEL, SUPPLY, TRADE, GEOPOLITICAL, FINANCIAL = range(6)
 LEGEND = {
     FUNDAMENTALS: "fundamentals: no signal is extreme",
@@ -87,7 +87,7 @@ def _biofuel_cascade(panel: pd.DataFrame) -> Drivers:
 
 def _hidden_correlation(panel: pd.DataFrame) -> Drivers:
     zl = log_return(panel["zl_last"], 1)
-    # the real's price is that of 18:00 Chicago of the session before
+    # the real's price is of 18:00 Chicago of the previous session
     alike = {c: rolling_correlation(zl, log_return(panel[c], 1), 63).abs() for c in OTHERS}
     alike["real"] = rolling_correlation(zl.shift(), log_return(panel["brl_last"], 1), 63).abs()
     strength = pd.DataFrame(alike)
@@ -115,9 +115,9 @@ DRIVERS: dict[str, Callable[[pd.DataFrame], Drivers]] = {
 
 
 def drivers(panel: pd.DataFrame) -> pd.DataFrame:
-    """Every driver of every signal in [0, 1], `<signal>.<driver>`: what a reader is shown behind a signal."""
-    made = {f"{name}.{of}": values for name, make in DRIVERS.items() for of, values in make(panel).items()}
-    return pd.DataFrame({"date": panel["date"]} | made)
+    """Every driver of every signal in [0, 1], `<signal>.<driver>`: shown to readers as the parts of a signal."""
+    columns = {f"{name}.{of}": values for name, make in DRIVERS.items() for of, values in make(panel).items()}
+    return pd.DataFrame({"date": panel["date"]} | columns)
 
 
 def signal(panel: pd.DataFrame, name: str) -> pd.Series:
@@ -126,7 +126,7 @@ def signal(panel: pd.DataFrame, name: str) -> pd.Series:
 
 
 def classify(signals: pd.DataFrame) -> pd.Series:
-    """The code of LEGEND that applies, the highest of several; an unknown signal is not extreme."""
+    """The highest applicable code of LEGEND; an unknown signal counts as not extreme."""
     high = {
         BIOFUEL: (signals["biofuel_cascade"] >= 0.9) | (signals["biofuel_margin"] >= 0.9),
         SUPPLY: signals["harvest_pace"] >= 0.9,

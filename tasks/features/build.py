@@ -12,18 +12,18 @@ import pandas as pd
 from tasks.errors import RegistryError
 from tasks.registry import FeatureRegistry
 
-OVER_FEATURES = "interactions"  # the category that is made of the features before it, not of the panel
+OVER_FEATURES = "interactions"  # the category computed from other features, not from the panel
 BY_THRESHOLD = "overrides"  # the category whose thresholds are in the registry
-Column = pd.Series | np.ndarray  # one value a row of the panel
+Column = pd.Series | np.ndarray  # one value per row of the panel
 
 
 def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFrame:
-    """``date`` and one float64 column a feature, in the registry's order.
+    """``date`` and one float64 column per feature, in the registry's order.
 
     Invariants: row t depends on panel rows up to t only (proved by truncation in tests/leakage).
 
     Raises:
-        RegistryError: a feature without an entry or an entry without a feature, named.
+        RegistryError: names a feature without an entry, or an entry without a feature.
     """
     built: dict[str, Column] = {}
     for category, entries in registry.categories.items():
@@ -42,7 +42,7 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
 
 
 def one_table(built: Mapping[str, Column], names: list[str], index: pd.Index) -> pd.DataFrame:
-    """The columns of ``names`` side by side as float64, put where they stay: a frame of Series copies them twice."""
+    """The columns of ``names`` as one float64 table, written once: a frame built from Series copies them twice."""
     values = np.empty((len(names), len(index)))
     for row, name in enumerate(names):
         values[row] = built[name]
@@ -68,5 +68,5 @@ def _check(category: str, entries: list[str], computed: list[str]) -> None:
     }
     if set(computed) == set(entries):
         problems["order differs"] = [name for name, place in zip(computed, entries, strict=True) if name != place]
-    if told := "; ".join(f"{problem}: {names}" for problem, names in problems.items() if names):
-        raise RegistryError(f"registry/feature_registry.yaml and tasks/features/{category}.py disagree: {told}")
+    if differences := "; ".join(f"{problem}: {names}" for problem, names in problems.items() if names):
+        raise RegistryError(f"registry/feature_registry.yaml and tasks/features/{category}.py disagree: {differences}")

@@ -1,4 +1,4 @@
-"""El Nino and La Nina (Oceanic Nino index). History is rewritten with each base period: `revised`."""
+"""El Nino and La Nina (Oceanic Nino index). History is revised with each base period: `revised`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the feature table holds a value, and since when each feature does."""
+"""The share of the feature table with values, and the first date of each feature."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.registry import DataSources, FeatureRegistry
 
 
 def first_dates(features: pd.DataFrame) -> pd.Series:
-    """The first session with a value by feature, NaT where there is none."""
+    """The first session with a value per feature, NaT if there is none."""
     known = features.drop(columns="date").notna().to_numpy()
     days = features["date"].to_numpy(dtype="datetime64[us]")
     begins = np.where(known.any(axis=0), days[known.argmax(axis=0)], np.datetime64("NaT"))
@@ -17,11 +17,11 @@ def first_dates(features: pd.DataFrame) -> pd.Series:
 
 
 def coverage_by_year(features: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFrame:
-    """One row a category and year, those without a value too.
+    """One row per category and year, also those without a value.
 
     Returns:
-        ``category, year, features, sessions, share, first_date``: ``share`` of the year's features x sessions that hold
-        a value; ``first_date``, the first session on which any feature of the category did, NaT for none.
+        ``category, year, features, sessions, share, first_date``: ``share`` of the year's features x sessions with
+        a value; ``first_date``: the first session with a value of any feature of the category, NaT for none.
     """
     years = features["date"].dt.year
     sessions = years.value_counts().sort_index()
@@ -41,13 +41,13 @@ def coverage_by_year(features: pd.DataFrame, registry: FeatureRegistry) -> pd.Da
 def summarise_starts(
     features: pd.DataFrame, registry: FeatureRegistry, sources: DataSources, panel_summary: pd.DataFrame
 ) -> pd.DataFrame:
-    """One row per feature: when it begins, when its inputs do, and whether it should have begun.
+    """One row per feature: when it begins, when its inputs begin, and whether it should have begun.
 
-    ``inputs_begin``: the first session at which the panel knows anything that the feature is made of, NaT where the
-    panel has none of it by name; a feature that begins earlier was filled or has seen the future.
-    ``first_date``: what the registry says of the recorded archive. ``due``: that is not after the last session.
-    ``missing``: it is due and has no value at all. ``recorded``: every source it names has values in the panel.
-    ``critical``: all of it is the calendar or a critical series, so nothing it is made of may be absent.
+    ``inputs_begin``: the first session with a value of any of its inputs in the panel, NaT if none of them is a panel
+    column; a feature that begins earlier was filled or uses the future.
+    ``first_date``: from the registry, for the recorded archive. ``due``: it is not after the last session.
+    ``missing``: it is due and has no value at all. ``recorded``: all its sources have values in the panel.
+    ``critical``: its only inputs are the calendar and critical series, so none of them may be absent.
     """
     last = features["date"].max()
     always = {"calendar"} | {
@@ -73,7 +73,7 @@ def summarise_starts(
 
 
 def _inputs_begin(panel_summary: pd.DataFrame, first_session: pd.Timestamp) -> dict[str, pd.Timestamp]:
-    """When the panel first knows each source and each `source series`; NaT for one of which it has no value."""
+    """The first session with a value of each source and each `source series`; NaT without any value."""
     by_series = panel_summary.groupby(["source", "series"], observed=True)["first_known"].min()
     by_source = panel_summary.groupby("source", observed=True)["first_known"].min()
     begun = {" ".join(map(str, key)): day for key, day in zip(by_series.index, by_series, strict=True)}

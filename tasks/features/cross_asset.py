@@ -1,4 +1,4 @@
-"""Other markets: their returns, and how ZL has moved with them (sql/correlations.sql holds the same in SQL)."""
+"""Other markets: their returns, and how ZL has moved with them (sql/correlations.sql is the same in SQL)."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ QUARTERLY = ("zs", "zm", "zc", "cl", "ho", "cpo", "brl", "sp500")
 WEEKLY = ("cl", "cpo", "zs")
 CORRELATED = ("zs", "zm", "zc", "cl", "ho", "cpo", "gc", "hg", "sp500", "brl", "myr", "dxy")
 
-# their price is that of 18:00 Chicago of the session before (registry/join_spec.yaml)
+# their price is of 18:00 Chicago of the previous session (registry/join_spec.yaml)
 CURRENCIES = ("brl", "cny", "myr", "eur")
 
 Logs = dict[str, LogPrice]
 
 
 def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Log returns of each market in its own currency, and correlation and beta of ZL's daily ones with theirs."""
+    """Log returns of each market in its own currency, and correlation and beta of ZL's daily returns with them."""
     logs = log_prices(panel)
     return (
         returns(logs, 21, MARKETS)
@@ -70,7 +70,7 @@ def log_prices(panel: pd.DataFrame) -> Logs:
 
 
 def returns(logs: Logs, sessions: int, markets: Iterable[str]) -> dict[str, np.ndarray]:
-    """Log returns of some markets over so many sessions."""
+    """Log returns of some markets over a number of sessions."""
     return {f"{name}_return_{sessions}d": logs[name].change(sessions) for name in markets}
 
 
@@ -80,7 +80,7 @@ def chinas_returns(logs: Logs) -> dict[str, np.ndarray]:
 
 
 def correlations(logs: Logs, window: int, markets: Iterable[str]) -> dict[str, np.ndarray]:
-    """Correlation of ZL's daily log returns with those of some markets, of the same days, over the trailing window."""
+    """Correlation of ZL's daily log returns with those of some markets on the same days, over the trailing window."""
     zl = logs["zl"].change(1)
     before = _session_before(zl)
     return {
@@ -92,9 +92,9 @@ def correlations(logs: Logs, window: int, markets: Iterable[str]) -> dict[str, n
 
 
 def with_own_bars(panel: pd.DataFrame, logs: Logs) -> dict[str, np.ndarray]:
-    """ZL with markets of other trading days, over sessions with a new bar there, and after their session before.
+    """ZL against markets with other trading days: only sessions with a new bar there, same day and one day later.
 
-    A price carried over a holiday there has no return of zero. Their session closes half a day before ZL's.
+    A price carried over a holiday is not a return of zero. Their session closes half a day before ZL's.
     """
     zl = logs["zl"].change(1)
 

@@ -1,7 +1,7 @@
-"""US petroleum week by week (EIA): stocks and refineries against the same week of five years, and their changes.
+"""Weekly US petroleum data (EIA): stocks and refineries against the same week of five years, and their changes.
 
-What competes with and blends soybean oil: distillate above all. BOHO is in soy_complex; D4 and LCFS prices have
-adapters, and no payload in the archive.
+These fuels compete or blend with soybean oil, mainly distillate. BOHO is in soy_complex; D4 and LCFS prices have
+adapters, but no payload in the archive.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def five_year_mean(panel: pd.DataFrame, column: str) -> pd.Series:
-    """Mean of the same week's value in each of the five years before, as known then; missing where one is missing."""
+    """Mean of the same week's value in each of the five years before, as known then; missing if one is missing."""
     return sum((observed_earlier(panel, column, days=days) for days in SAME_WEEK_DAYS), pd.Series(0.0, panel.index)) / 5

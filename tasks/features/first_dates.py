@@ -1,8 +1,8 @@
-"""``cbi project first-dates``: write each feature's first date, as measured, into the feature registry.
+"""``cbi project first-dates``: write each feature's measured first date into the feature registry.
 
-For features that are new or begin on another day because the archive has more history. Run it on features of the
-recorded archive (`make demo` leaves them; a new entry needs some date to run at all), and read the diff: a feature that
-begins earlier than before without new data has seen the future or was filled.
+Use it for new features, or if the archive has more history. Run it on features of the recorded archive (from
+`make demo`; a new entry needs some date to run at all), and read the diff: a feature that begins earlier without new
+data uses the future or was filled.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ENTRY = re.compile(r"^    (?P<name>\w+): \{(?P<rest>.*?)(?:, first_date: [\d-]+)
 
 
 def with_first_dates(text: str, begins: pd.Series) -> str:
-    """The registry's text with ``first_date`` as the last key of each entry; one without any value keeps its own."""
+    """The registry's text with ``first_date`` as the last key of each entry; without any value an entry is kept."""
     lines = []
     for line in text.splitlines():
         entry = ENTRY.match(line)

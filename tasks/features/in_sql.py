@@ -1,12 +1,11 @@
-"""The features that SQL defines too: tasks/features/sql/*.sql, in BigQuery's dialect, run on DuckDB here.
+"""The features that are also defined in SQL: tasks/features/sql/*.sql, in BigQuery's dialect, run on DuckDB here.
 
-The daily build makes every feature in Python (build.py), which is some hundred times as fast on one machine. The files
-are what BigQuery refreshes the same features with; tests hold the two to each other within 1e-9 on every row. Each file
-is one SELECT: ``date`` and its features, a row a session. Three read ``panel``; interactions.sql reads ``built``, the
-features made before it.
+The daily build computes every feature in Python (build.py), about a hundred times faster on one machine. BigQuery uses
+these files to refresh the same features; tests compare both within 1e-9 on every row. Each file is one SELECT: ``date``
+and its features, one row per session. Three read ``panel``; interactions.sql reads ``built``, the other features.
 
-Invariants: a value does not change when later rows are removed. DuckDB adds the floats of a window by segment tree, in
-an order that depends on how many rows and partitions there are, so the files only ever add whole numbers, and count.
+Invariants: a value does not change when later rows are removed. DuckDB sums the floats of a window by segment tree, in
+an order that depends on the number of rows and partitions, so the files only sum integers, and count.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ OVER_FEATURES = ("interactions",)
 
 @dataclass(frozen=True)
 class Query:
-    """One file: the features it makes in order, every column name in it, and the statement as DuckDB runs it."""
+    """One file: its features in order, every column name in it, and the statement for DuckDB."""
 
     features: tuple[str, ...]
     mentions: frozenset[str]
@@ -51,13 +50,13 @@ def query(name: str) -> Query:
     )
 
 
-def made() -> tuple[str, ...]:
-    """Every feature that SQL defines, in the order of the files."""
+def sql_features() -> tuple[str, ...]:
+    """Every feature defined in SQL, in the order of the files."""
     return tuple(feature for name in (*OVER_PANEL, *OVER_FEATURES) for feature in query(name).features)
 
 
 def panel_columns() -> frozenset[str]:
-    """Every column of the panel that a file may read: what it names, among names of its own."""
+    """Every panel column that a file may read; names of the file's own are included."""
     return frozenset().union(*(query(name).mentions for name in OVER_PANEL))
 
 
@@ -67,7 +66,7 @@ def over_panel(panel: pd.DataFrame, files: Iterable[str] = OVER_PANEL) -> dict[s
 
 
 def over_features(built: pd.DataFrame) -> dict[str, pd.Series]:
-    """Products of features: ``built`` is ``date`` and the features made so far."""
+    """Products of features: ``built`` is ``date`` and the features computed so far."""
     return _run(OVER_FEATURES, built=built)
 
 
@@ -77,15 +76,15 @@ def _run(names: Iterable[str], **tables: pd.DataFrame) -> dict[str, pd.Series]:
     import pyarrow as pa
 
     ((table, frame),) = tables.items()
-    made: dict[str, pd.Series] = {}
+    results: dict[str, pd.Series] = {}
     with duckdb.connect(":memory:", config={"threads": 1}) as connection:
         for name in names:
-            held = frame[[column for column in frame.columns if column in query(name).mentions]]
-            connection.register(table, pa.Table.from_pandas(held, preserve_index=False))  # NaN becomes NULL
+            inputs = frame[[column for column in frame.columns if column in query(name).mentions]]
+            connection.register(table, pa.Table.from_pandas(inputs, preserve_index=False))  # NaN becomes NULL
             try:
                 columns = connection.execute(query(name).duckdb).df()
             except duckdb.Error as error:
                 problem = " ".join(str(error).split("\n\nLINE ")[0].split())
                 raise RegistryError(f"tasks/features/sql/{name}.sql does not run over the {table}: {problem}") from None
-            made |= {of: columns[of].astype("float64").set_axis(frame.index) for of in query(name).features}
-    return made
+            results |= {of: columns[of].astype("float64").set_axis(frame.index) for of in query(name).features}
+    return results

@@ -1,6 +1,6 @@
-"""What matters only together with something else: products of features of the same session.
+"""Interactions: products of two features of the same session.
 
-sql/interactions.sql holds the same in SQL. Missing where either part is.
+sql/interactions.sql is the same in SQL. Missing if either part is.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 
 PRODUCTS = {
-    # crude pulls the more, the dearer oil already is against meal
+    # crude pulls more if oil is already expensive against meal
     "oil_share_z_x_cl_return_21d": ("oil_share_z_252d", "cl_return_21d"),
     # biofuel's margin and what diesel does to it
     "boho_z_x_ho_return_21d": ("boho_z_252d", "ho_return_21d"),
-    # the crude move of the week as far as ZL has followed crude, and palm's in ZL's own log return
+    # the week's crude move times ZL's correlation with crude; palm's move times ZL's beta to palm
     "cl_move_followed_5d": ("zl_cl_correlation_63d", "cl_return_5d"),
     "cpo_move_followed_5d": ("zl_cpo_beta_63d", "cpo_return_5d"),
-    # a weaker real makes farmers sell while they harvest
+    # a weaker real makes farmers sell during harvest
     "brazil_harvest_x_brl_return_21d": ("brazil_harvest", "brl_return_21d"),
     # rain counts while pods fill
     "pod_fill_x_midwest_rain_30d_z": ("us_pod_fill", "us_midwest_rain_30d_z"),
@@ -33,6 +33,6 @@ PRODUCTS = {
 def features(built: Mapping[str, pd.Series | np.ndarray]) -> dict[str, np.ndarray]:
     """Products of the features in ``built``, and ZL's momentum in its own standard deviations."""
     out = {name: np.asarray(built[left]) * np.asarray(built[right]) for name, (left, right) in PRODUCTS.items()}
-    volatility = np.asarray(built["zl_volatility_63d_pct"])  # a year's: that of a quarter of a year is half of it
+    volatility = np.asarray(built["zl_volatility_63d_pct"])  # annualised: a quarter's volatility is half of it
     quarterly = np.where(volatility != 0, volatility / 100 / 2, np.nan)
     return out | {"zl_return_63d_per_volatility": np.asarray(built["zl_return_63d"]) / quarterly}

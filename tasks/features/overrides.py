@@ -1,4 +1,4 @@
-"""Override flags: one thing rules the price. Thresholds and the dated episodes that show them are in the registry."""
+"""Override flags: one factor dominates the price. The registry has the thresholds and dated example episodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.registry import Override
 
 
 def features(panel: pd.DataFrame, overrides: Mapping[str, Override]) -> dict[str, pd.Series]:
-    """1 where the signal of registry/override_thresholds.yaml is at least its threshold; missing where it is."""
+    """1 where the signal of registry/override_thresholds.yaml is at least its threshold; missing if the signal is."""
     out = {}
     for name, entry in overrides.items():
         signal = signal_of(panel, entry.signal)
@@ -21,7 +21,7 @@ def features(panel: pd.DataFrame, overrides: Mapping[str, Override]) -> dict[str
 
 
 def signal_of(panel: pd.DataFrame, name: str) -> pd.Series:
-    """What a threshold looks at."""
+    """The signal that a threshold is applied to."""
     if name.startswith("big8."):
         return big8.signal(panel, name.removeprefix("big8."))
     if name == "palm_percentile_756d":

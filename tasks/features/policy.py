@@ -1,8 +1,7 @@
-"""Policy: what was announced and is in force, and how much the Federal Register writes about it.
+"""Policy: announced events, measures in force, and the number of Federal Register documents about them.
 
-The direction an event had for ZL was judged afterwards and is no feature. Which events the table lists was also judged
-afterwards: a day's count says what a reader of today would call an event, so trust it less than the tariff and the
-mandate, which are facts of their day.
+The direction of an event for ZL was judged afterwards and is not a feature. The selection of events was also made
+afterwards, so trust their counts less than the tariff and the mandate, which are facts of their day.
 """
 
 from __future__ import annotations
@@ -10,20 +9,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-FEED_GAP_DAYS = 35  # the recorded feed is silent for up to 32 days between documents; its holes are of eight months
+FEED_GAP_DAYS = 35  # the recorded feed has gaps of up to 32 days; its holes last eight months
 KINDS = ("tariff", "mandate", "tax", "lcfs", "export_ban", "conflict", "trade_deal")
 TOPICS = ("renewable_fuel_standard", "biodiesel", "section_301", "soybeans", "vegetable_oils", "trade_remedies")
 
 
 def change_over_days(total: pd.Series, date: pd.Series, days: int) -> pd.Series:
-    """What a running total gained since the last session at least ``days`` calendar days ago; missing before one."""
+    """The increase of a running total since the last session at least ``days`` calendar days ago; else missing."""
     at = np.searchsorted(date.to_numpy(), (date - pd.Timedelta(days=days)).to_numpy(), side="right") - 1
     before = np.where(at >= 0, total.to_numpy()[np.maximum(at, 0)], np.nan)
     return total - before
 
 
 def feed_alive(panel: pd.DataFrame, days: int) -> pd.Series:
-    """Whether the Federal Register feed had no hole in the past ``days``: at no session was its newest document old."""
+    """Whether the Federal Register feed had no hole in the past ``days``: its newest document was never too old."""
     silent = (~(panel["register_age_days"] <= FEED_GAP_DAYS)).astype(float).cumsum()
     return change_over_days(silent, panel["date"], days) == 0
 

@@ -1,4 +1,4 @@
-"""Who holds what in futures (CFTC commitments, legacy report), known from Friday 15:30 New York."""
+"""Futures positions by class of trader (CFTC commitments, legacy report), known from Friday 15:30 New York."""
 
 from __future__ import annotations
 

@@ -15,13 +15,13 @@ def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def returns(panel: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Log returns over a day to a year."""
+    """Log returns over one day to one year."""
     log = LogPrice.of(panel["zl_last"])
     return {f"zl_return_{sessions}d": log.change(sessions) for sessions in (1, 2, 3, 5, 10, 21, 42, 63, 126, 252)}
 
 
 def ranges(panel: pd.DataFrame, moves: np.ndarray) -> dict[str, np.ndarray]:
-    """Where the close stands in trailing windows, and how it got there: ``moves`` are ZL's log returns of a session."""
+    """Position of the close in trailing windows, and its path; ``moves`` are ZL's log returns per session."""
     close = panel["zl_last"]
     price = close.to_numpy(dtype="float64")
     out = {}

@@ -1,13 +1,13 @@
-"""Regimes from thresholds (sql/regimes.sql holds the same in SQL) and the causal classifier.
+"""Regimes from thresholds (sql/regimes.sql is the same in SQL) and the causal classifier.
 
 The dated calendar is never a feature.
 
 The classifier reads one stress index: the mean of log VIX, log volatility of ZL, log high-yield spread, the move of
-the Treasury curve and the Big 8 composite, each standardised; the first three are needed, the others join where three
-years of them are known. Its scale and its two cuts, the index's median and 90% quantile, are fitted at each year's
-first session on every session before it (of fifty years at most: a refit costs the same in a longer history) and kept
-for the year. Membership is smooth: an ordered logit around the cuts. (A mixture of three Gaussians was tried on the
-first three: it put March 2020 into its middle state, renamed up to four fifths of a year at a refit and took seconds.)
+the Treasury curve and the Big 8 composite, each standardised; the first three are required, the others are used once
+three years of them are known. Its scale and its two cuts, the index's median and 90% quantile, are fitted at each
+year's first session on all sessions before it (at most fifty years, which bounds the cost) and used for the year.
+Membership is smooth: an ordered logit around the cuts. (A mixture of three Gaussians on the first three was tried: it
+put March 2020 into its middle state, relabelled up to four fifths of a year at a refit and took seconds.)
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatil
 
 STATES = ("calm", "tense", "crisis")
 CUTS = (0.5, 0.9)
-SOFTNESS = 0.25  # width of the passage between two states, in standard deviations of the index
+SOFTNESS = 0.25  # width of the transition between two states, in standard deviations of the index
 NEEDED = 3  # of the classifier's inputs
 LEARN_SESSIONS = 3 * SESSIONS_A_YEAR  # known sessions before a first fit
 LEARN_AT_MOST = 50 * SESSIONS_A_YEAR
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Regimes from thresholds; the classifier's probabilities, how settled it is, and how far two years' fits agree."""
+    """Regimes from thresholds; the classifier's probabilities, its stability, and the agreement of two years' fits."""
     return thresholds(panel) | classifier(panel)
 
 
 def thresholds(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """ZL's volatility by its rank in five years, its trend by its 200-session mean, the VIX by its rank in three years.
 
-    A regime whose measure is missing is missing, not 0.
+    A regime is missing, not 0, if its measure is missing.
     """
     close = panel["zl_last"]
     volatility = percentile(annualised_pct(log_return(close, 1), 63), 1260)
@@ -53,7 +53,7 @@ def thresholds(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def classifier(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Probability of each state, how settled it is, and how far the year's fit agrees with that of the year before."""
+    """Probability of each state, its stability, and the agreement of the year's fit with that of the year before."""
     inputs = regime_inputs(panel)
     probabilities, agreement = _walk(inputs.to_numpy(dtype="float64"), panel["date"].dt.year.to_numpy())
     out = {f"regime_prob_{name}": pd.Series(probabilities[:, i], index=panel.index) for i, name in enumerate(STATES)}
@@ -69,7 +69,7 @@ def classifier(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def regime_inputs(panel: pd.DataFrame) -> pd.DataFrame:
-    """What the classifier looks at, the NEEDED first; more is more stress in each.
+    """The classifier's inputs, the NEEDED first; higher always means more stress.
 
     A crisis moves the curve both ways (inverted before, steep after), so its move counts: the absolute change of the
     10-year less 2-year yield over 63 sessions, percentage points.
@@ -82,9 +82,9 @@ def regime_inputs(panel: pd.DataFrame) -> pd.DataFrame:
 
 
 def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities of the states, and the agreement of the fit in force, one a session.
+    """Probabilities of the states, and the agreement of the current fit, one per session.
 
-    Invariants: the fit of a year knows sessions before the year only.
+    Invariants: the fit of a year uses only sessions before the year.
     """
     known = np.flatnonzero(~np.isnan(inputs[:, :NEEDED]).any(axis=1))
     probabilities, agreement = np.full((len(inputs), len(STATES)), np.nan), np.full(len(inputs), np.nan)
@@ -102,20 +102,20 @@ def _walk(inputs: np.ndarray, years: np.ndarray) -> tuple[np.ndarray, np.ndarray
         last_year = past[-SESSIONS_A_YEAR:]
         probabilities[year] = _memberships(np.nanmean((inputs[year][:, read] - centre) / scale, axis=1), cuts, width)
         was, now = probabilities[last_year], _memberships(index[-SESSIONS_A_YEAR:], cuts, width)
-        told = ~np.isnan(was).any(axis=1)
-        if told.any():
-            agreement[start:end] = (now[told].argmax(axis=1) == was[told].argmax(axis=1)).mean()
+        fitted_before = ~np.isnan(was).any(axis=1)
+        if fitted_before.any():
+            agreement[start:end] = (now[fitted_before].argmax(axis=1) == was[fitted_before].argmax(axis=1)).mean()
     return probabilities, agreement
 
 
 def _memberships(index: np.ndarray, cuts: np.ndarray, width: float) -> np.ndarray:
-    """Ordered logit: one column a state, from calm to crisis, that sum to 1."""
+    """Ordered logit: one column per state, from calm to crisis; they sum to 1."""
     beyond = 1 / (1 + np.exp(-(index[:, None] - cuts) / width))
     return np.column_stack([1 - beyond[:, 0], beyond[:, 0] - beyond[:, 1], beyond[:, 1]])
 
 
 def regime_name(row: pd.Series) -> str | None:
-    """`calm`, `normal` or `stressed` of one feature row; None where it is not known."""
+    """`calm`, `normal` or `stressed` of one feature row; None if it is not known."""
     if pd.isna(row["regime_calm"]):
         return None
     return "calm" if row["regime_calm"] else "stressed" if row["regime_stressed"] else "normal"

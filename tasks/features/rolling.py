@@ -9,18 +9,18 @@ import pandas as pd
 
 SESSIONS_A_YEAR = 252
 YEAR_OF_WEEKS = 364
-ANNUAL_PCT = 100 * SESSIONS_A_YEAR**0.5  # from a deviation a session to percent a year
+ANNUAL_PCT = 100 * SESSIONS_A_YEAR**0.5  # from standard deviation per session to percent per year
 
 
 @dataclass(frozen=True)
 class LogPrice:
-    """ln(p_t), taken once for all returns of a price; missing where the price is missing or not positive."""
+    """ln(p_t), computed once for all returns of a price; missing where the price is missing or not positive."""
 
     values: np.ndarray
 
     @classmethod
     def of(cls, price: pd.Series) -> LogPrice:
-        """Of a price a row."""
+        """From a price per row."""
         values = price.to_numpy(dtype="float64")
         return cls(np.log(np.where(values > 0, values, np.nan)))
 
@@ -38,7 +38,7 @@ def log_return(price: pd.Series, sessions: int) -> pd.Series:
 
 
 def z_score(values: pd.Series, window: int = SESSIONS_A_YEAR) -> pd.Series:
-    """Distance from the trailing mean in trailing standard deviations; missing where the window does not move."""
+    """Distance from the trailing mean in trailing standard deviations; missing where the window is constant."""
     rolling = values.rolling(window, min_periods=window // 2)
     spread = rolling.std()
     return (values - rolling.mean()) / spread.where(spread > 1e-12)
@@ -55,20 +55,20 @@ def annualised_pct(daily_returns: pd.Series, window: int) -> pd.Series:
 
 
 def ewma_volatility(daily_returns: pd.Series, decay: float) -> pd.Series:
-    """RiskMetrics volatility of daily log returns (square root of the exponentially weighted mean square), a day."""
+    """RiskMetrics volatility of daily log returns (square root of the exponentially weighted mean square), per day."""
     return np.sqrt((daily_returns**2).ewm(alpha=1 - decay, min_periods=20, ignore_na=True).mean())
 
 
 def rolling_correlation(left: pd.Series, right: pd.Series, window: int) -> pd.Series:
     """Pearson correlation over the trailing window, where two thirds of its rows have both values.
 
-    Missing where either does not move.
+    Missing where either is constant.
     """
     return pd.Series(correlation(left.to_numpy(), right.to_numpy(), window), left.index, copy=False)
 
 
 def correlation(left: np.ndarray, right: np.ndarray, window: int) -> np.ndarray:
-    """The same of arrays."""
+    """The same for arrays."""
     return _Moments.of(left, right, window).correlation()
 
 
@@ -111,11 +111,11 @@ class _Moments:
 
 
 def _trailing_sums(rows: np.ndarray, window: int) -> None:
-    """Replace each value of each row by the sum of the last ``window`` up to it, in place; whole blocks a row.
+    """Replace each value of each row, in place, by the sum of the last ``window`` values up to it; rows: whole blocks.
 
-    A sum is of what the running sum of the block before has left, and of the running sum of the own block. Running
-    sums read no later value; beginning anew with each block they stay small, and with them the rounding: it is of the
-    last two windows only, however long the rows are.
+    A sum is the rest of the previous block (its total minus its running sum) plus the running sum of the own block. No
+    later value is used. Running sums restart with each block, so rounding errors stay those of two windows, however
+    long the rows are.
     """
     blocks = rows.reshape(len(rows), rows.shape[1] // window, window)
     np.cumsum(blocks, axis=2, out=blocks)
@@ -125,7 +125,7 @@ def _trailing_sums(rows: np.ndarray, window: int) -> None:
 def observed_earlier(panel: pd.DataFrame, column: str, *, days: int) -> pd.Series:
     """The column's observation dated exactly ``days`` before the row's own, as last known by that row; else missing.
 
-    For weekly reports: rows hold the same report for about five sessions, more when a holiday delays the next one.
+    For weekly reports: about five sessions show the same report, more if a holiday delays the next one.
     """
     known = panel[column].notna().to_numpy()
     own = (panel["date"] - pd.to_timedelta(panel[f"{column}__age_days"].fillna(0), unit="D"))[known]

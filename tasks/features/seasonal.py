@@ -1,4 +1,4 @@
-"""Where the session stands in the year. Known in advance, so free of any leak."""
+"""The session's place in the year. Known in advance, so it cannot leak."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What official texts say of mandates, tariffs and support: mean score of the documents of a window.
+"""Official texts on mandates, tariffs and support: mean score of the documents in a window.
 
 tasks/texts/lexicon.py scores them, by phrases or by FinBERT; features.zl_sentiment names the scorer on every row.
-Scores are of the policy, not of its effect on prices.
+Scores rate the policy, not its effect on prices.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ THEMES = ("mandate", "tariff", "subsidy")
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Documents that spoke of a theme in 90 days, and their mean score; none where none spoke or the feed had a hole.
+    """Documents on a theme in 90 days, and their mean score; missing without documents or after a hole in the feed.
 
-    Support has no score: every document of the feed that speaks of it gives some.
+    Support has no score: every document on it grants some.
     """
     date, alive = panel["date"], feed_alive(panel, 90)
     out = {}

@@ -7,7 +7,7 @@ import pandas as pd
 from tasks.features.rolling import percentile, z_score
 from tasks.units import LB_PER_TONNE
 
-# a gallon of biodiesel takes about 7.5 lb of oil: the factor of the trade's BOHO spread (bean oil - heating oil)
+# a gallon of biodiesel needs about 7.5 lb of oil: the factor of the BOHO spread (bean oil - heating oil)
 LB_OIL_A_GALLON = 7.5
 
 
@@ -23,12 +23,12 @@ def oil_share(oil_cents_lb: pd.Series, meal_usd_ton: pd.Series) -> pd.Series:
 
 
 def boho_usd_gal(oil_cents_lb: pd.Series, heating_oil_usd_gal: pd.Series) -> pd.Series:
-    """Bean oil less heating oil in USD per gallon (BOHO)."""
+    """Bean oil minus heating oil in USD per gallon (BOHO)."""
     return oil_cents_lb * LB_OIL_A_GALLON / 100 - heating_oil_usd_gal
 
 
 def oil_less_palm_usd_t(oil_cents_lb: pd.Series, palm_usd_t: pd.Series) -> pd.Series:
-    """Soybean oil less palm oil in USD per tonne."""
+    """Soybean oil minus palm oil in USD per tonne."""
     return oil_cents_lb / 100 * LB_PER_TONNE - palm_usd_t
 
 
@@ -65,7 +65,7 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _china(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Dalian and Zhengzhou against Chicago and each other in cents per pound, and China's crush and demand."""
+    """Dalian and Zhengzhou against Chicago and against each other in cents/lb, and China's crush and demand."""
     oil = panel["zl_last"]
     premium, margin = panel["dalian_soyoil_premium_cents_lb"], panel["china_crush_margin_cny_t"]
     spreads = {

@@ -1,4 +1,4 @@
-"""Balances of WASDE, what its last report changed, and the US crop's progress against its five-year average."""
+"""WASDE balances, the revisions of the last report, and US crop progress against its five-year average."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ STAGES = ("planted", "emerged", "blooming", "setting_pods", "dropping_leaves", "
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Ratios in %, their changes in points, changes of quantities in %; progress in points over the average."""
+    """Ratios in %, their changes in points, changes of quantities in %; progress in points above the average."""
     out = {"wasde_days_since_report": panel["wasde_days_since_report"]}
     for name in RATIOS:
         stem = wasde_stem(name)
@@ -36,7 +36,7 @@ def wasde_stem(name: str) -> str:
 def export_pace(panel: pd.DataFrame, product: str) -> dict[str, pd.Series]:
     """Export commitments (shipped and sold) in their marketing year against the same week of the year before.
 
-    Not among ``features``: the archive's only weeks are of 2026. Columns ``us_<product>_commitment_kt`` and
+    Not among ``features``: the archive has weeks of 2026 only. Columns ``us_<product>_commitment_kt`` and
     ``us_<product>_china_commitment_kt`` are joined from usda_fas's ``total_commitment``.
     """
     total, china = f"us_{product}_commitment_kt", f"us_{product}_china_commitment_kt"

@@ -1,10 +1,10 @@
-"""Technical indicators of ZL, by TA-Lib. (sql/moving_averages.sql holds the simple moving averages in SQL.)
+"""Technical indicators of ZL, by TA-Lib. (sql/moving_averages.sql has the simple moving averages in SQL.)
 
-Indicators of the close run over the known closes. Those of whole bars run over complete bars only (all four prices
-known, the close between low and high): about half of the bars of 2002 to 2006 are not, so a value is missing where
-fewer than two thirds of the trailing 63 sessions have a complete bar. Volume is the front contract's, which falls to a
-few lots before it expires: it only weights, against the volume of the same window, so that the dead days before a roll
-weigh next to nothing; a volume of 0 is a missing one.
+Indicators of the close use the known closes. Indicators of whole bars use complete bars only (all four prices known,
+the close between low and high). About half of the bars of 2002 to 2006 are incomplete, so a value is missing if fewer
+than two thirds of the trailing 63 sessions have a complete bar. Volume is the front contract's, which falls to a few
+lots before expiry. It is only used as a weight relative to the volume of the same window, so the dead days before a
+roll count almost nothing; a volume of 0 counts as missing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BAR_WINDOW = 63
 
 
 def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """Trend, momentum, range and flow, each as a ratio or an oscillator so that it does not carry the price level."""
+    """Trend, momentum, range and flow, as ratios or oscillators, so that they do not depend on the price level."""
     import talib
 
     close = panel["zl_last"]
@@ -47,7 +47,7 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def simple_averages(close: pd.Series) -> tuple[dict[str, pd.Series], dict[str, pd.Series]]:
-    """Close over simple moving averages of the known closes, less one; and one average over another."""
+    """Close over simple moving averages of the known closes, minus one; and one average over another."""
     import talib
 
     sma = {window: _on_known(close, partial(talib.SMA, timeperiod=window)) for window in (10, 21, 50, 100, 200)}
@@ -56,7 +56,7 @@ def simple_averages(close: pd.Series) -> tuple[dict[str, pd.Series], dict[str, p
 
 
 def _averages(close: pd.Series) -> dict[str, pd.Series]:
-    """Moving averages as close over average less one, and what only needs closes."""
+    """Other moving averages as close over average minus one, and oscillators of the close."""
     import talib
 
     out = {}
@@ -109,14 +109,14 @@ def _of_volume(panel: pd.DataFrame) -> dict[str, pd.Series]:
     month = traded.rolling(21).sum()
     obv, line = pd.Series(talib.OBV(close, volume), index=index), pd.Series(talib.AD(high, low, close, volume), index)
     oscillator = pd.Series(talib.ADOSC(high, low, close, volume, 3, 10), index=index)
-    made = {
+    flows = {
         "zl_obv_change_21d_share": (obv - obv.shift(21)) / month,
         "zl_accumulation_change_21d_share": (line - line.shift(21)) / month,
         "zl_accumulation_oscillator_share": oscillator / month,
         "zl_money_flow_14d": pd.Series(talib.MFI(high, low, close, volume, 14), index=index),
         "zl_volume_to_month": traded / (month / 21),
     }
-    return {name: values.reindex(panel.index).where(trusted) for name, values in made.items()}
+    return {name: values.reindex(panel.index).where(trusted) for name, values in flows.items()}
 
 
 def _cycle(close: pd.Series) -> dict[str, pd.Series]:
@@ -135,7 +135,7 @@ def _cycle(close: pd.Series) -> dict[str, pd.Series]:
 
 
 def _trend_share(close: np.ndarray) -> np.ndarray:
-    """Share of 21 sessions in trend mode. TA-Lib gives 0 where it does not know yet: its lookback is cut off."""
+    """Share of 21 sessions in trend mode. TA-Lib gives 0 during its lookback, which is cut off."""
     import talib
 
     mode = np.asarray(talib.HT_TRENDMODE(close), dtype="float64")
@@ -146,7 +146,7 @@ def _trend_share(close: np.ndarray) -> np.ndarray:
 def complete_bars(panel: pd.DataFrame) -> pd.Series:
     """Sessions whose own bar has four prices and a range, with open and close within it.
 
-    A bar with one price four times says its close only: the early archive has many, and the days before a roll some.
+    A bar with four equal prices only has a close: the early archive has many, and the days before a roll some.
     """
     opened, high, low, close = (
         panel[f"zl_{name}"].to_numpy(dtype="float64") for name in ("open", "high", "low", "close")

@@ -1,4 +1,4 @@
-"""What the features of a run are: the registry's word on each, and how far the run had values of it."""
+"""The features of a run: their registry entries, and the dates and share of their values."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from tasks.registry import FeatureRegistry
 
 
 def feature_universe(features: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFrame:
-    """One row a registered feature, in order. ``missing_share`` counts from its first value on."""
-    by_sql, production = set(in_sql.made()), set(registry.production())
+    """One row per registered feature, in order. ``missing_share`` counts from its first value on."""
+    by_sql, production = set(in_sql.sql_features()), set(registry.production())
     rows = []
     for place, (name, entry) in enumerate(registry.features.items(), start=1):
         known = features[name].notna().to_numpy()

@@ -1,4 +1,4 @@
-"""How much ZL moves."""
+"""Volatility of ZL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.features.technical import complete_bars
 
 
 def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Realised, exponentially weighted and range-based volatility (annualised, %), its shape and its own moves."""
+    """Realised, exponentially weighted and range-based volatility (annualised, %), its shape and its own changes."""
     returns = log_return(panel["zl_last"], 1)
     moves = returns.to_numpy(dtype="float64")
     out = {f"zl_volatility_{w}d_pct": annualised_pct(returns, w).to_numpy() for w in (5, 10, 21, 63, 126, 252)}
@@ -43,7 +43,7 @@ def parkinson_pct(high: pd.Series, low: pd.Series, window: int) -> np.ndarray:
 def garman_klass_pct(panel: pd.DataFrame, *windows: int) -> dict[int, np.ndarray]:
     """Volatility of whole bars, annualised %: sqrt(mean(0.5 ln(H/L)^2 - (2 ln 2 - 1) ln(C/O)^2)) (Garman-Klass 1980).
 
-    Over complete bars only (technical.complete_bars), where two thirds of a window's sessions have one.
+    Over complete bars only (technical.complete_bars), if two thirds of a window's sessions have one.
     """
     complete = complete_bars(panel).to_numpy()
     opened, high, low, close = (

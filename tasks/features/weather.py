@@ -1,7 +1,7 @@
 """Weather of the soy belts by region, from the calendar-day figures of tasks/panel/weather.py.
 
-What belongs to the crop (growing degree days, heat, dry spells, the season's rain) exists from planting to harvest
-only and is missing out of season. Open-Meteo's points are regions of their own (``*_model``), not mixed into stations.
+Crop figures (growing degree days, heat, dry spells, the season's rain) exist only from planting to harvest and are
+missing out of season. Open-Meteo's points are regions of their own (``*_model``), not mixed with stations.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ FIGURES = {
     "heat_days": "heat_days",
     "dry_spell": "dry_spell_days",
 }
-# Curitiba hardly knows 35 degC, the Midwest of the archive is one station, Mato Grosso's stations go back to 2020
+# Curitiba rarely reaches 35 degC, the archive has one Midwest station, Mato Grosso's stations begin in 2020
 REGISTERED = {
     "parana": tuple(f for f in FIGURES if f != "heat_days"),
     "brazil_center_west": (

@@ -1,7 +1,7 @@
-"""Whether the newest close of a critical series is believed: nothing after it confirms it yet, so all else is asked.
+"""Check the newest close of a critical series: no later value confirms it yet, so other evidence is used.
 
-What is impossible (beyond the exchange's limit by far, in no range) is refused at staging and stops the run. What is
-unlikely is published, and called unconfirmed.
+An impossible close (far beyond the exchange's limit, out of range) is refused at staging and stops the run. An
+unlikely one is published and marked unconfirmed.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from tasks.registry.sources import SeriesSpec
 from tasks.staging.price_limits import daily_limits
 
 YEAR_SESSIONS = 252
-LEAST_SESSIONS = 120  # with fewer in common two series say little of each other
-UNLIKE = 5.0  # robust standard deviations from what the other markets suggest
+LEAST_SESSIONS = 120  # with fewer common sessions a regression means little
+UNLIKE = 5.0  # robust standard deviations from the value that the other markets suggest
 SHIFT_SESSIONS = 30
-SHIFTED_CORRELATION, SHIFTED_BY = 0.5, 0.2  # with the session before; and so much more than with the same one
+SHIFTED_CORRELATION, SHIFTED_BY = 0.5, 0.2  # with the previous session, and so much higher than with the same one
 REVISED_WITHIN = 63  # sessions
 PART_OF_LIMIT = 0.25
-"""Of a daily limit: how far a close may lie outside its own bar, and how far a past close may be revised. ZL=F's bars
-that contradict themselves since 2010 do so by at most a fifth of it."""
+"""Share of a daily limit: how far a close may lie outside its own bar, and how far a past close may be revised. ZL=F's
+contradictory bars since 2010 are off by at most a fifth of the limit."""
 
 
 def unconfirmed_closes(
     observations: pd.DataFrame, quarantine: pd.DataFrame, sources: DataSources, *, as_of: pd.Timestamp
 ) -> dict[str, str]:
-    """`source series` of each critical series whose newest close is doubtful: why, in words.
+    """By `source series` of each critical series with a doubtful newest close: the reasons, in words.
 
     Args:
-        observations: as known at the session. quarantine: the refused cells known then.
+        observations: as known at the session. quarantine: the refused cells known by then.
     """
-    told = {}
+    doubts = {}
     for source, spec in sources.sources.items():
         for series, entry in spec.series.items():
             if entry.critical and (entry.daily_limit or entry.held_against):
                 names = [series, *entry.held_against]
-                held = observations[(observations["source"] == source) & observations["series"].isin(names)]
+                observed = observations[(observations["source"] == source) & observations["series"].isin(names)]
                 refused = quarantine[(quarantine["source"] == source) & (quarantine["series"] == series)]
-                why = _doubts(held, refused, series, entry, as_of)
+                why = _doubts(observed, refused, series, entry, as_of)
                 if why:
-                    told[f"{source} {series}"] = "; ".join(why)
-    return told
+                    doubts[f"{source} {series}"] = "; ".join(why)
+    return doubts
 
 
 def _doubts(
-    held: pd.DataFrame, refused: pd.DataFrame, series: str, entry: SeriesSpec, as_of: pd.Timestamp
+    observed: pd.DataFrame, refused: pd.DataFrame, series: str, entry: SeriesSpec, as_of: pd.Timestamp
 ) -> list[str]:
-    own = held[held["series"] == series]
+    own = observed[observed["series"] == series]
     closes = _newest_values(own, "close")
     if len(closes) < 2 or closes.index[-1] != as_of:
-        return []  # an old price is told as such
+        return []  # an old price is reported as stale
     limits = daily_limits(closes, entry.daily_limit) if entry.daily_limit else pd.Series(np.nan, index=closes.index)
-    others = {name: _newest_values(held[held["series"] == name], "close") for name in entry.held_against}
+    others = {name: _newest_values(observed[observed["series"] == name], "close") for name in entry.held_against}
     found = [
         _beyond_limit(closes, limits, entry.unit),
         _unlike_others(closes, others),
@@ -67,13 +67,13 @@ def _doubts(
 
 
 def _newest_values(part: pd.DataFrame, field: str) -> pd.Series:
-    """One value a date: its newest vintage."""
+    """One value per date: its newest vintage."""
     rows = part[part["field"] == field].sort_values(["observation_date", "vintage"])
     return rows.drop_duplicates("observation_date", keep="last").set_index("observation_date")["value"]
 
 
 def _beyond_limit(closes: pd.Series, limits: pd.Series, unit: str) -> str:
-    """It moved more than the exchange allows at first; a step to the next contract, or a limit that was expanded."""
+    """The move is above the initial daily limit: a step to the next contract, or an expanded limit."""
     before, day = closes.index[-2].date(), closes.index[-1].date()
     allowed = limits.iloc[-1] * max(int(np.busday_count(before, day)), 1)
     move = closes.iloc[-1] - closes.iloc[-2]
@@ -83,7 +83,7 @@ def _beyond_limit(closes: pd.Series, limits: pd.Series, unit: str) -> str:
 
 
 def _unlike_others(closes: pd.Series, others: dict[str, pd.Series]) -> str:
-    """Its move is far from what a year of the other markets' moves suggests for theirs of this session."""
+    """The move is far from the one that a year's regression on the other markets suggests."""
     day = closes.index[-1]
     moves = {name: np.log(path[path > 0].reindex(closes.index)).diff() for name, path in others.items()}
     moves = {name: move for name, move in moves.items() if np.isfinite(move.get(day, np.nan))}
@@ -108,7 +108,7 @@ def _unlike_others(closes: pd.Series, others: dict[str, pd.Series]) -> str:
 
 
 def _outside_own_bar(closes: pd.Series, refused: pd.DataFrame, limits: pd.Series, unit: str) -> str:
-    """It, or one of the sessions before it, lies outside the prices of its own session."""
+    """The close, or a recent one before it, is outside the low and high of its own session."""
     days = closes.index[-REVISED_WITHIN:]
     bars = refused[refused["observation_date"].isin(days) & (refused["rule"] == "impossible_ohlc")]
     bars = bars[bars["field"].isin(["high", "low"])]
@@ -125,7 +125,7 @@ def _outside_own_bar(closes: pd.Series, refused: pd.DataFrame, limits: pd.Series
 
 
 def _repeated(own: pd.DataFrame, closes: pd.Series) -> str:
-    """The bar is that of the session before, every price and the volume."""
+    """The bar equals that of the previous session: all prices and the volume."""
     fields = [name for name in ("open", "high", "low", "close", "volume") if (own["field"] == name).any()]
     bars = pd.DataFrame({name: _newest_values(own, name) for name in fields}).reindex(closes.index[-2:])
     last, before = bars.iloc[-1], bars.iloc[-2]
@@ -136,7 +136,7 @@ def _repeated(own: pd.DataFrame, closes: pd.Series) -> str:
 
 
 def _shifted(closes: pd.Series, others: dict[str, pd.Series]) -> str:
-    """Its moves of the last weeks are the first other market's of the session before, rather than of the same one."""
+    """Its last moves follow those of the first other market one session earlier, not of the same session."""
     if not others:
         return ""
     name, path = next(iter(others.items()))
@@ -154,7 +154,7 @@ def _shifted(closes: pd.Series, others: dict[str, pd.Series]) -> str:
 
 
 def _revised(own: pd.DataFrame, limits: pd.Series, unit: str, as_of: pd.Timestamp) -> str:
-    """A recent close became another since the session before."""
+    """A recent close was revised since the previous session."""
     days = limits.index[-REVISED_WITHIN - 1 :]
     if len(days) < 2:
         return ""

@@ -1,7 +1,7 @@
 """Great Expectations' own pages of the gates' results, as one zip.
 
-A download, not what people read: the pages load their styles from CDNs and are plain without a network. Making them
-asks nothing of anyone and sends nothing.
+A download, not the main report: the pages load their styles from CDNs and are plain without a network. Building them
+uses no network.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from tasks.storage.files import write_bytes
 def write_data_docs(
     path: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], *, expectations: Path, as_of: pd.Timestamp
 ) -> Path:
-    """Validate every gate's tables and write the pages Great Expectations makes of the results, zipped, to ``path``.
+    """Validate every gate's tables and write Great Expectations' pages of the results, zipped, to ``path``.
 
     Args:
-        tables: gate, then table, to frame.
+        tables: frames by gate, then by table.
 
     Raises:
-        RegistryError: a suite is misspelt.
+        RegistryError: a suite is invalid.
     """
     with TemporaryDirectory() as folder:
         site = Path(folder) / "data_docs"
         _build(site, tables, expectations, as_of)
         (site / "contents.html").write_text(_contents(site), encoding="utf-8")
-        archive = shutil.make_archive(str(Path(folder) / "made"), "zip", root_dir=folder, base_dir=site.name)
+        archive = shutil.make_archive(str(Path(folder) / "pages"), "zip", root_dir=folder, base_dir=site.name)
         return write_bytes(path, Path(archive).read_bytes())
 
 
 def _contents(site: Path) -> str:
-    """Plain links to every result: the index that Great Expectations makes is empty without its scripts."""
+    """Plain links to every result: Great Expectations' own index is empty without its scripts."""
     found = sorted(path.relative_to(site).as_posix() for path in site.glob("validations/**/*.html"))
     links = "".join(f'<li><a href="{escape(path)}">{escape(path)}</a></li>' for path in found)
     return (
@@ -53,7 +53,7 @@ def _build(
     site: Path, tables: Mapping[str, Mapping[str, pd.DataFrame]], expectations: Path, as_of: pd.Timestamp
 ) -> None:
     suites = {gate: load_suites(gate, expectations) for gate in tables}
-    built = {  # first, because it settles that nothing is sent before Great Expectations is imported
+    built = {  # first, because it turns analytics off before Great Expectations is imported
         (gate, table): build_expectations(suite, suite_path(gate, table, expectations))
         for gate, by_table in suites.items()
         for table, suite in by_table.items()
@@ -96,7 +96,7 @@ def _build(
             {"dataframe": tables[gate][table].reset_index(drop=True)}
         )
         result = batch.validate(kept, result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES})
-        for one in result.results:  # our own expectations do not count in percent, which the pages ask for
+        for one in result.results:  # the pages need a percentage, which our own expectations do not report
             if one.result.get("element_count"):
                 one.result.setdefault(
                     "unexpected_percent", 100 * one.result.get("unexpected_count", 0) / one.result["element_count"]

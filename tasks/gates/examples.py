@@ -1,4 +1,4 @@
-"""Example rows of a failure: few, plain, and with the key a person finds the row by."""
+"""Example rows of a failure: few, plain, and with the key by which a person finds the row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def plain(value: Any) -> Any:
 
 
 def example_rows(frame: pd.DataFrame, places: Iterable[int], shown: Sequence[str]) -> list[dict[str, Any]]:
-    """Up to three rows of ``frame`` by place: the key columns it has, then those ``shown``."""
+    """Up to three rows of ``frame`` by position: its key columns, then those ``shown``."""
     columns = list(dict.fromkeys([*(key for key in KEYS if key in frame.columns), *shown]))
     few = [int(place) for place in places if place < len(frame)][:EXAMPLES]
     return [{name: plain(frame[name].iloc[place]) for name in columns} for place in few]

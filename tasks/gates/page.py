@@ -1,4 +1,4 @@
-"""The gate page: one HTML file that asks nothing of anyone, for people who want to know what was checked and why."""
+"""The gate page: one self-contained HTML file that shows what was checked and why."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Past:
     """One expectation in one run: a square of its history."""
 
     state: str
-    told: str
+    text: str
     day: str
 
 
 def render_gate_page(reports: pd.DataFrame, history: pd.DataFrame, as_of: pd.Timestamp) -> str:
-    """The page as HTML text, what was not met first; the same frames give the same text, every value in it escaped.
+    """The page as HTML text, failures first. Equal frames give equal text; every value is escaped.
 
     Args:
         reports: results of this run (``tasks.gates.run.REPORT_COLUMNS``) with ``table`` and ``rule`` in words.
@@ -60,7 +60,7 @@ def _template() -> Template:
 
 
 def _finding(reports: pd.DataFrame) -> str:
-    """The title: what a reader has to know if it is all they read."""
+    """The title, which states the main finding."""
     states = with_states(reports)["state"].value_counts()
     failed = [f"{states[state]} {state}" for state in STATES[:-1] if state in states]
     met = f"{states.get(MET, 0)} of {len(reports)} expectations met"
@@ -82,7 +82,7 @@ def _check(row: dict[Any, Any], squares: list[Past]) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Any:
-    """A value as a person reads it: of a fraction six digits. The warehouse holds it whole (ops.gate_results)."""
+    """A value for people: fractions with six digits. The warehouse has all digits (ops.gate_results)."""
     return f"{value:.6g}" if isinstance(value, float) and abs(value) < 1e6 else value
 
 
@@ -108,5 +108,5 @@ def _squares(row: dict[Any, Any], runs: pd.DataFrame, past: dict[tuple[str, ...]
     for one in runs.to_dict("records"):
         state, count = past.get((one["run"], *(row[name] for name in KEY)), ("absent", ""))
         day = f"{one['as_of']:%Y-%m-%d}"
-        told = "not asked" if state == "absent" else state if state == MET else f"{state}, {count}"
-        yield Past(state, f"{day}: {told} (run at {one['created_at']:%Y-%m-%d %H:%M} UTC)", day)
+        text = "not run" if state == "absent" else state if state == MET else f"{state}, {count}"
+        yield Past(state, f"{day}: {text} (run at {one['created_at']:%Y-%m-%d %H:%M} UTC)", day)

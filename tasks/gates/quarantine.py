@@ -1,6 +1,7 @@
-"""What fails an expectation whose suite says ``quarantine`` is set aside, and the run goes on without it.
+"""Data that fails an expectation with ``on_fail: quarantine`` is set aside, and the run continues without it.
 
-Rows of observations, a source's reports, columns of the panel, features: each is told with its reason.
+This can be rows of observations, a source's reports, columns of the panel, or features; each is reported with its
+reason.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from tasks.staging.summary import newest_values
 
 @dataclass(frozen=True)
 class SetAside:
-    """A table without the rows that failed, those rows, and what each expectation saw.
+    """A table without the rows that failed, those rows, and the result of each expectation.
 
     ``rows`` has the table's columns and ``rule`` (``gate:<expectation>``) and ``reason``; a row that fails several
-    expectations is there once, with the first of them.
+    expectations is listed once, with the first of them.
     """
 
     kept: pd.DataFrame
@@ -33,14 +34,14 @@ class SetAside:
 
 
 def set_aside(gate: str, table: str, frame: pd.DataFrame, *, expectations: Path) -> SetAside:
-    """Part ``frame`` by the expectations of its suite that set rows aside. Nothing is written or changed.
+    """Split ``frame`` by the expectations of its suite that set rows aside. Nothing is written or changed.
 
     An expectation that could not be evaluated sets nothing aside: the gate blocks on it later.
 
-    Invariants: every row is in ``kept`` or in ``rows``, in the order they had; of ``kept``, nothing is set aside again.
+    Invariants: every row is in ``kept`` or in ``rows``, in the original order; a second call sets nothing aside.
 
     Raises:
-        RegistryError: the suite is misspelt.
+        RegistryError: the suite is invalid.
     """
     suite = load_suites(gate, expectations)[table]
     rules = np.full(len(frame), "", dtype=object)
@@ -62,10 +63,10 @@ def set_aside(gate: str, table: str, frame: pd.DataFrame, *, expectations: Path)
 def without_failing_rows(
     observations: pd.DataFrame, quarantine: pd.DataFrame, sources: DataSources, *, expectations: Path
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[GateResult, ...]]:
-    """POST_STAGING's observations without the rows that fail, the quarantine with them, and what was seen.
+    """POST_STAGING's observations without failing rows, the quarantine with these rows, and the results.
 
-    A source with a suite of its own loses the dates that fail it, all their fields.
-    What was staged on disk stays as it is: a row is judged anew in every run, and comes back when the rule is mended.
+    A source with its own suite loses all fields of the dates that fail it. Staged files are not changed: every run
+    judges the rows again, so a row returns once the rule is corrected.
     """
     found = set_aside("POST_STAGING", "observations", observations, expectations=expectations)
     kept, lost, results = found.kept, [found.rows], [*found.results]
@@ -84,7 +85,7 @@ def without_failing_rows(
     rows = pd.concat([part for part in lost if len(part)] or lost[:1], ignore_index=True)
     if rows.empty:
         return observations, quarantine, tuple(results)
-    # which payload a row came from is not known any more; its source, date and vintage are
+    # the payload of a row is no longer known; its source, date and vintage are
     rows = rows.assign(payload="", row=0)[list(quarantine.columns)]
     text = ("source", "series", "field", "unit", "rule", "reason", "payload")
     return kept, stack([quarantine, rows.astype(dict.fromkeys(text, "category"))]), tuple(results)
@@ -92,7 +93,7 @@ def without_failing_rows(
 
 @dataclass(frozen=True)
 class ColumnsAside:
-    """A table whose columns at fault are missing, those columns with the reason of each, and what was seen."""
+    """A table in which failing columns are missing, the reason of each such column, and the results."""
 
     table: pd.DataFrame
     summary: pd.DataFrame
@@ -101,14 +102,14 @@ class ColumnsAside:
 
 
 def without_failing_columns(panel: pd.DataFrame, panel_summary: pd.DataFrame, *, expectations: Path) -> ColumnsAside:
-    """POST_ASSEMBLY's panel without the columns whose row of the summary fails: their values are missing."""
+    """POST_ASSEMBLY's panel in which the columns that fail in the summary are missing."""
     found = set_aside("POST_ASSEMBLY", "panel_summary", panel_summary, expectations=expectations)
     reasons = dict(zip(found.rows["column"], found.rows["reason"], strict=True))
     return ColumnsAside(_emptied(panel, reasons), found.kept, reasons, found.results)
 
 
 def without_failing_features(features: pd.DataFrame, starts: pd.DataFrame, *, expectations: Path) -> ColumnsAside:
-    """POST_FEATURES' features without those that fail, by their row of ``starts`` or by their own values."""
+    """POST_FEATURES' features in which those that fail are missing, by their row of ``starts`` or their values."""
     found = set_aside("POST_FEATURES", "feature_starts", starts, expectations=expectations)
     reasons = dict(zip(found.rows["column"], found.rows["reason"], strict=True))
     results = [*found.results]
@@ -124,6 +125,6 @@ def without_failing_features(features: pd.DataFrame, starts: pd.DataFrame, *, ex
 
 
 def _emptied(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
-    """The table with these columns missing; ages and order stay."""
+    """The table with these columns set to missing; ages and order do not change."""
     lost = [name for name in columns if name in table.columns]
     return table.assign(**dict.fromkeys(lost, np.nan)) if lost else table

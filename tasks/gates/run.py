@@ -1,10 +1,11 @@
 """Run a gate: every suite on its table, one report, one decision.
 
-A gate never stops at the first fault: a person mends them together. An expectation that cannot be answered (a column
-is missing, it raised) blocks, whatever its suite says: a check that did not run proves nothing. No waiver helps it.
+A gate reports all failures at once, so that a person can fix them together. An expectation that cannot be evaluated (a
+column is missing, or it raised) blocks, whatever its suite says: a check that did not run proves nothing. No waiver
+applies to it.
 
-What is at fault in a table that can lose rows or columns is set aside before (tasks/gates/quarantine.py); what meets
-the gate and should have been blocks. A gate blocks what it guards: see ``pass_gate`` and ``see_gate``.
+Failing rows or columns of tables that can lose them are set aside before the gate (tasks/gates/quarantine.py). If the
+gate still finds any, it blocks. A gate blocks only what it guards: see ``pass_gate`` and ``see_gate``.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ REPORT_COLUMNS = (
     "reason",
 )
 COLUMNS_NAMED = 5
-NOT_SET_ASIDE = "what is at fault was not set aside before the gate. "
+NOT_SET_ASIDE = "the failing data was not set aside before the gate. "
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """What one expectation saw. Table-level ones have no ``column_name`` and name ``columns`` at fault, if any."""
+    """The result of one expectation. Table-level ones have no ``column_name`` but name the failing ``columns``."""
 
     gate: str
     suite: str
@@ -67,11 +68,11 @@ class GateResult:
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What it is known by, in ops.gate_results and in registry/gate_waivers.yaml."""
+        """Its key in ops.gate_results and in registry/gate_waivers.yaml."""
         return self.gate, self.suite, self.expectation, self.column_name
 
     def __str__(self) -> str:
-        """What a person reads: where, how much, why it matters, and example rows."""
+        """The text for people: where, how much, why it matters, and example rows."""
         at_fault = [self.column_name] if self.column_name else list(self.columns)
         named = ", ".join(f"`{name}`" for name in at_fault[:COLUMNS_NAMED])
         named += f" and {len(at_fault) - COLUMNS_NAMED} more" if len(at_fault) > COLUMNS_NAMED else ""
@@ -92,7 +93,7 @@ class GateReport:
         return [result for result in self.results if not result.success and result.on_fail == on_fail]
 
     def require(self) -> None:
-        """Go on only when nothing that blocks has failed.
+        """Raise if a blocking expectation failed.
 
         Raises:
             GateFailed: every blocking failure at once, each with its example rows, and what to do next.
@@ -107,7 +108,7 @@ class GateReport:
             )
 
     def frame(self) -> pd.DataFrame:
-        """One row an expectation, unique on gate, suite, expectation, column_name: the shape of ops.gate_results."""
+        """One row per expectation, unique on gate, suite, expectation, column_name: the shape of ops.gate_results."""
         rows = [
             {**{name: getattr(result, name) for name in REPORT_COLUMNS}, "examples": json.dumps(result.examples)}
             for result in self.results
@@ -124,15 +125,15 @@ def run_gate(
     waivers: Sequence[GateWaiver] = (),
     today: date | None = None,
 ) -> GateReport:
-    """Hold every table against its suite. Nothing is written, printed or sent.
+    """Check every table against its suite. Nothing is written, printed or sent.
 
     Args:
-        set_aside: what ``tasks.gates.quarantine.set_aside`` found before; it is part of the report.
-        waivers: of any gate; one in force on ``today`` (default: the date in Chicago) makes a failure that blocks a
-            warning, one that is not is reported.
+        set_aside: earlier results of ``tasks.gates.quarantine.set_aside``; they become part of the report.
+        waivers: of any gate. One in force on ``today`` (default: the date in Chicago) turns a blocking failure into a
+            warning; one not in force is reported.
 
     Raises:
-        RegistryError: a suite is misspelt, a table has none, or a waiver names no blocking expectation.
+        RegistryError: a suite is invalid, a table has none, or a waiver names no blocking expectation.
         GateFailed: a suite's table was not given.
     """
     suites = load_suites(gate, expectations)
@@ -163,7 +164,7 @@ def run_gate(
 def pass_gate(
     run: RunContext, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
 ) -> GateReport:
-    """Hold a run's tables against a gate, with the suites and waivers of its settings; go on only when it is passed.
+    """Check a run's tables at a gate, with the suites and waivers of its settings; raise if the gate fails.
 
     Raises:
         GateFailed: every blocking failure at once. RegistryError: as ``run_gate``.
@@ -182,9 +183,9 @@ def pass_gate(
 def see_gate(
     run: RunContext, gate: str, tables: Mapping[str, pd.DataFrame], *, set_aside: Sequence[GateResult] = ()
 ) -> GateReport:
-    """As ``pass_gate``, and go on whatever it finds: for a gate that guards what this run does not do.
+    """As ``pass_gate``, but never raise on failures: for a gate that guards something this run does not do.
 
-    A day that trains nothing is not stopped by what stops training; the report says that training is blocked.
+    A day without training is not stopped by PRE_TRAINING; the report says that training is blocked.
     """
     return run_gate(
         gate,
@@ -198,10 +199,10 @@ def see_gate(
 def _waivers_of(
     gate: str, suites: Mapping[str, Suite], waivers: Sequence[GateWaiver]
 ) -> dict[tuple[str, str, str, str], GateWaiver]:
-    """The waivers of a gate by what they waive.
+    """The waivers of a gate by the expectation that they waive.
 
     Raises:
-        RegistryError: one names no gate, or no blocking expectation of its gate.
+        RegistryError: a waiver names no gate, or no blocking expectation of its gate.
     """
     blocking = {
         (gate, suite.name, name, check.column_name)
@@ -226,18 +227,18 @@ def _in_force(waiver: GateWaiver, today: date) -> bool:
 def _with_waiver(
     result: GateResult, waivers: Mapping[tuple[str, str, str, str], GateWaiver], today: date
 ) -> GateResult:
-    """A failure that a waiver covers only warns. What could not be evaluated is covered by none."""
+    """A failure with a waiver only warns. No waiver covers an expectation that could not be evaluated."""
     waiver = waivers.get(result.key)
     if waiver is None or result.success or result.on_fail != "block" or not result.answered:
         return result
     if _in_force(waiver, today):
-        said = f"waived until {waiver.expires}: {waiver.reason}. {result.reason}"
-        return replace(result, on_fail="warn", reason=said)
+        reason = f"waived until {waiver.expires}: {waiver.reason}. {result.reason}"
+        return replace(result, on_fail="warn", reason=reason)
     return replace(result, reason=f"{result.reason}. Its waiver is not in force: {waiver.granted} to {waiver.expires}")
 
 
 def _not_in_force(waiver: GateWaiver) -> GateResult:
-    """A waiver that waives nothing any more, as a warning of its own."""
+    """A warning for a waiver that is not in force."""
     _, suite, expectation, column = waiver.key
     return GateResult(
         gate=waiver.gate,
@@ -250,12 +251,12 @@ def _not_in_force(waiver: GateWaiver) -> GateResult:
         element_count=1,
         examples=({"granted": f"{waiver.granted}", "expires": f"{waiver.expires}", "reason": waiver.reason},),
         columns=(),
-        reason="This waiver waives nothing: mend what it was for and delete it, or grant it anew with a new date",
+        reason="This waiver waives nothing: fix what it was for and delete it, or grant it again with a new date",
     )
 
 
 def gate_context() -> EphemeralDataContext:
-    """Great Expectations without files, progress bars or calls home."""
+    """A Great Expectations context without files, progress bars or analytics."""
     from great_expectations import get_context
     from great_expectations.data_context.types.base import (
         DataContextConfig,
@@ -263,7 +264,7 @@ def gate_context() -> EphemeralDataContext:
         ProgressBarsConfig,
     )
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # at INFO it tells of its own inner life
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # at INFO it logs its own internals
     # The default configuration makes a temporary folder for Data Docs; this one keeps everything in memory.
     return get_context(
         mode="ephemeral",
@@ -284,44 +285,44 @@ def run_suite(
     *,
     losing_only: bool = False,
 ) -> Iterator[tuple[GateResult, list[int]]]:
-    """What each expectation saw, and of those that set rows aside the places of all rows at fault.
+    """The result of each expectation, and for those that set rows aside the positions of all failing rows.
 
-    ``losing_only``: ask those that set rows aside and no others.
+    ``losing_only``: run only expectations that set rows aside.
     """
     from great_expectations import ExpectationSuite
 
     frame = table.reset_index(drop=True)
-    # whole numbers of other widths Great Expectations 1.24 compares cell by cell, in Python
+    # Great Expectations 1.24 compares integers of other widths cell by cell, in Python
     frame = frame.astype({name: "int64" for name, kind in frame.dtypes.items() if kind in ("int32", "int16", "int8")})
     asset = context.data_sources.add_pandas(f"{gate}.{suite.name}").add_dataframe_asset(suite.table)
     batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": frame})
     loses = [check.meta.on_fail == "quarantine" for check in suite.expectations]
     losing = [one for one, lost in zip(built, loses, strict=True) if lost]
     others = [one for one, lost in zip(built, loses, strict=True) if not lost and not losing_only]
-    seen: dict[int, ExpectationValidationResult] = {}
-    # Only what sets rows aside needs them all; the others give the first places without a list of a million more.
+    by_place: dict[int, ExpectationValidationResult] = {}
+    # only expectations that set rows aside need all failing rows; the others report the first positions
     for chosen, detail in ((losing, "COMPLETE"), (others, "SUMMARY")):
         if chosen:
             validated = batch.validate(
                 ExpectationSuite(name=f"{suite.name} {detail}", expectations=chosen),
                 result_format={"result_format": detail, "partial_unexpected_count": EXAMPLES},
             )
-            seen |= {
+            by_place |= {
                 (result.expectation_config.meta or {})["place"]: result
                 for result in validated.results
                 if result.expectation_config
             }
     for place, (name, check) in enumerate(zip(suite.names(), suite.expectations, strict=True)):
-        if place in seen:
-            rows = list(seen[place].result.get("unexpected_index_list") or []) if loses[place] else []
-            yield _judge(gate, suite, name, check, seen[place], frame), rows
+        if place in by_place:
+            rows = list(by_place[place].result.get("unexpected_index_list") or []) if loses[place] else []
+            yield _judge(gate, suite, name, check, by_place[place], frame), rows
 
 
 def _judge(
-    gate: str, suite: Suite, name: str, check: Check, seen: ExpectationValidationResult, frame: pd.DataFrame
+    gate: str, suite: Suite, name: str, check: Check, validation: ExpectationValidationResult, frame: pd.DataFrame
 ) -> GateResult:
-    success, result = bool(seen.success), seen.result
-    problem = None if success else _problem(check, seen, frame)
+    success, result = bool(validation.success), validation.result
+    problem = None if success else _problem(check, validation, frame)
     if "unexpected_count" in result:
         unexpected, elements = int(result["unexpected_count"]), int(result["element_count"])
     else:
@@ -343,10 +344,10 @@ def _judge(
     )
 
 
-def _problem(check: Check, seen: ExpectationValidationResult, frame: pd.DataFrame) -> str | None:
-    """Why the expectation has no answer, if it has none."""
-    raised = _exception_messages(seen.exception_info)
-    missing = list(seen.result.get("missing_columns", ()))
+def _problem(check: Check, validation: ExpectationValidationResult, frame: pd.DataFrame) -> str | None:
+    """Why the expectation could not be evaluated; None if it could."""
+    raised = _exception_messages(validation.exception_info)
+    missing = list(validation.result.get("missing_columns", ()))
     if raised:
         missing += [name for name in check.columns if name not in frame.columns]
     if missing:
@@ -355,7 +356,7 @@ def _problem(check: Check, seen: ExpectationValidationResult, frame: pd.DataFram
 
 
 def _exception_messages(info: Mapping[str, Any]) -> list[str]:
-    """Great Expectations gives one exception, or one for each metric that failed."""
+    """The messages of one exception, or of one exception per failed metric."""
     single = [info] if "raised_exception" in info else list(info.values())
     return [str(one["exception_message"]) for one in single if one["raised_exception"]]
 

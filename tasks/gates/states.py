@@ -1,4 +1,4 @@
-"""What a result came to, in one word, and the order people read results in: what failed first."""
+"""The state of a result in one word, and the order for readers: failures first."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ import pandas as pd
 
 MET = "met"
 STATES = ("blocked", "quarantined", "warned", "waived", MET)
-"""The worst first. Without a failure an expectation is met, whatever it would have done."""
+"""The worst first. An expectation without a failure is met, whatever its on_fail is."""
 FAILED_AS = {"block": "blocked", "quarantine": "quarantined", "warn": "warned"}
 WAIVED = "waived until "
 KEY = ["gate", "suite", "expectation", "column_name"]
 
 
 def with_states(results: pd.DataFrame) -> pd.DataFrame:
-    """Gate results with a ``state``. A failure whose waiver is in force only warns, and its reason begins so."""
+    """Gate results with a ``state``. A waived failure is a warning whose reason begins with ``WAIVED``."""
     failed = results["on_fail"].map(FAILED_AS).where(~results["success"].astype(bool), MET)
     excused = failed.eq("warned") & results["reason"].str.startswith(WAIVED)
     return results.assign(state=failed.mask(excused, "waived").astype(str))
 
 
 def worst_first(results: pd.DataFrame) -> pd.DataFrame:
-    """Results with their states, failures before what was met, otherwise in the suites' order."""
+    """Results with their states, the worst first, otherwise in the suites' order."""
     stated = with_states(results)
     return stated.sort_values("state", key=lambda states: states.map(STATES.index), kind="stable", ignore_index=True)
 
 
 def count_states(results: pd.DataFrame) -> pd.DataFrame:
-    """One row a gate: ``gate, expectations``, then how many came to each state."""
+    """One row per gate: ``gate, expectations``, then the count of each state."""
     stated = with_states(results)
     counts = pd.crosstab(stated["gate"], stated["state"]).reindex(
         index=stated["gate"].unique(), columns=list(STATES), fill_value=0
@@ -39,7 +39,7 @@ def count_states(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def result_table(results: pd.DataFrame) -> pd.DataFrame:
-    """Results as people read them, failures first and with their example rows below the reason."""
+    """Results for readers: failures first, with example rows below the reason."""
     rows = []
     for row in worst_first(results).to_dict("records"):
         examples = [] if row["state"] == MET else json.loads(row["examples"])

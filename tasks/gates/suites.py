@@ -1,7 +1,7 @@
 """Suites: which expectations a table must meet at a gate, read from expectations/<gate>/<table>.json.
 
-Only loading and checking of the files belongs here. Every model forbids unknown keys, and an unknown expectation
-type is refused: Great Expectations itself only logs it and drops it, so the check would silently be lost.
+Only loading and checking of the files belongs here. Every model forbids unknown keys, and an unknown expectation type
+is an error: Great Expectations itself only logs and drops it, so the check would be lost silently.
 """
 
 from __future__ import annotations
@@ -25,17 +25,16 @@ if TYPE_CHECKING:
 OnFail = Literal["quarantine", "block", "warn"]
 
 COLUMN_KWARGS = ("column", "column_A", "column_B", "limit")
-# What can be set aside, and of which tables. A row of observations, or of a source's own table, is a cell or a report.
-# A row of `panel_summary` or `feature_starts` stands for a column of the panel or of the features, and that column is
-# set aside with it; of `features`, columns are. A panel without a session, or labels without a row, would shift what
-# counts rows as sessions: those can lose nothing.
+# Which tables can lose rows or columns. A row of observations, or of a source's own table, is a cell or a report. A row
+# of `panel_summary` or `feature_starts` stands for a column of the panel or the features, which is set aside with it.
+# `features` loses columns. Panel and labels lose nothing: without a row, counts of sessions would be wrong.
 SUMMARIES = {("POST_STAGING", "series_summary"), ("POST_STAGING", "source_summary")}
 LOSES_COLUMNS = {("POST_FEATURES", "features")}
 LOSES_ROWS = {("POST_ASSEMBLY", "panel_summary"), ("POST_FEATURES", "feature_starts")}
 
 
 def can_lose(gate: str, table: str) -> str:
-    """`rows` or `columns`, whichever of the table can be set aside at the gate; empty for neither."""
+    """`rows` or `columns`: what the table can lose at the gate; empty for neither."""
     if (gate, table) in LOSES_COLUMNS:
         return "columns"
     staged = gate == "POST_STAGING" and (gate, table) not in SUMMARIES
@@ -44,7 +43,7 @@ def can_lose(gate: str, table: str) -> str:
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate: where its suites are, and what a person does when it stops a run."""
+    """One gate: the folder of its suites, and what to do when it stops a run."""
 
     folder: str
     next_step: str
@@ -53,33 +52,33 @@ class Gate:
 GATES = {
     "POST_COLLECTION": Gate(
         "collection",
-        "Read why each source failed under `Data`, mend its key, endpoint or network, and run `cbi ingest <source>`",
+        "Read why each source failed under `Data`, fix its key, endpoint or network, and run `cbi ingest <source>`",
     ),
     "POST_STAGING": Gate(
         "staging",
         "Look at the refused cells in quarantine/, then refetch with `cbi ingest <source>`; if the source "
-        "itself is wrong, mend its range or rule in registry/data_sources.yaml",
+        "itself is wrong, fix its range or rule in registry/data_sources.yaml",
     ),
     "POST_FEATURES": Gate(
         "features",
-        "Mend the feature in tasks/features/, or the series it reads (`formula` and `sources` in "
+        "Fix the feature in tasks/features/, or the series it reads (`formula` and `sources` in "
         "registry/feature_registry.yaml), then run `cbi daily`",
     ),
     "POST_ASSEMBLY": Gate(
         "assembly",
-        "Mend the source's series, the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
+        "Fix the source's series, the join in registry/join_spec.yaml (panel) or tasks/labels.py (labels), then run "
         "`cbi daily`",
     ),
     "PRE_TRAINING": Gate(
         "training",
         "Delete the folder exports/ and run `cbi daily`, which writes the training files again; if they "
-        "come out the same, mend tasks/exports.py, tasks/labels.py or registry/regime_calendar.csv",
+        "come out the same, fix tasks/exports.py, tasks/labels.py or registry/regime_calendar.csv",
     ),
 }
 
 
 class Meta(Entry):
-    """What a failure means."""
+    """The consequence of a failure, and the reason for the check."""
 
     on_fail: OnFail
     reason: str = Field(min_length=10, description="what goes wrong later if this is let through")
@@ -94,13 +93,13 @@ class Check(Entry):
 
     @property
     def columns(self) -> list[str]:
-        """The columns its arguments name."""
+        """The columns that its arguments name."""
         named = [str(self.kwargs[key]) for key in COLUMN_KWARGS if self.kwargs.get(key) is not None]
         return named + [str(name) for name in self.kwargs.get("column_list", ()) if self.type.endswith("unique")]
 
     @property
     def column_name(self) -> str:
-        """The column it is about; empty for the table."""
+        """The column that it checks; empty for the table."""
         return str(self.kwargs["column"]) if "column" in self.kwargs else ", ".join(self.columns)
 
 
@@ -112,10 +111,10 @@ class Suite(Entry):
     expectations: tuple[Check, ...] = Field(min_length=1)
 
     def names(self) -> list[str]:
-        """The expectations' names, distinct within a column: a repeated one carries the arguments that differ.
+        """The expectations' names, unique per column: a repeated type includes the arguments that differ.
 
         Raises:
-            RegistryError: the same expectation is there twice with the same arguments.
+            RegistryError: the same expectation twice with the same arguments.
         """
         groups: dict[tuple[str, str], list[Check]] = defaultdict(list)
         for check in self.expectations:
@@ -125,8 +124,8 @@ class Suite(Entry):
             group = groups[check.type, check.column_name]
             every = sorted({key for other in group for key in other.kwargs})
             differ = [key for key in every if len({json.dumps(other.kwargs.get(key)) for other in group}) > 1]
-            said = ",".join(f"{key}={json.dumps(check.kwargs.get(key), separators=(',', ':'))}" for key in differ)
-            names.append(f"{check.type}[{said}]" if differ else check.type)
+            arguments = ",".join(f"{key}={json.dumps(check.kwargs.get(key), separators=(',', ':'))}" for key in differ)
+            names.append(f"{check.type}[{arguments}]" if differ else check.type)
         keys = [(name, check.column_name) for name, check in zip(names, self.expectations, strict=True)]
         double = sorted({name for name, column in keys if keys.count((name, column)) > 1})
         if double:
@@ -138,7 +137,7 @@ def gate_named(name: str) -> Gate:
     """One gate.
 
     Raises:
-        RegistryError: no such gate; the message lists those there are.
+        RegistryError: no such gate; the message lists the gates.
     """
     if name not in GATES:
         raise RegistryError(
@@ -156,7 +155,7 @@ def load_suites(gate: str, expectations: Path) -> dict[str, Suite]:
     """The suites of a gate by table.
 
     Raises:
-        RegistryError: no suites, or one that is not a suite; the message names the file and the key.
+        RegistryError: no suites, or an invalid one; the message names the file and the key.
     """
     folder = expectations / gate_named(gate).folder
     suites: dict[str, Suite] = {}
@@ -174,7 +173,7 @@ def load_suites(gate: str, expectations: Path) -> dict[str, Suite]:
 
 
 def _require_something_to_lose(gate: str, suite: Suite, path: Path) -> None:
-    """Refuse ``quarantine`` where nothing of a table can be set aside."""
+    """Raise if a suite says ``quarantine`` for a table that cannot lose anything."""
     wrong = [check.type for check in suite.expectations if check.meta.on_fail == "quarantine"]
     if wrong and not can_lose(gate, suite.table):
         raise RegistryError(
@@ -184,7 +183,7 @@ def _require_something_to_lose(gate: str, suite: Suite, path: Path) -> None:
 
 
 def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
-    """The suite's Great Expectations objects, in its order; the place is in their meta.
+    """The suite's Great Expectations objects, in order; their meta has the position.
 
     Raises:
         RegistryError: an unknown type or a bad argument; the message names the file and the entry.
@@ -213,13 +212,13 @@ def build_expectations(suite: Suite, path: Path) -> list[Expectation]:
             built.append(kind(**check.kwargs, meta={"place": place}))
         except ExpectationNotFoundError:
             raise RegistryError(
-                f"{entry}: no such expectation; mend the name, or add it to tasks/gates/expectations/"
+                f"{entry}: no such expectation; fix the name, or add it to tasks/gates/expectations/"
             ) from None
         except BadArguments as error:
             problems = "; ".join(f"{'.'.join(str(part) for part in e['loc'])}: {e['msg']}" for e in error.errors())
-            raise RegistryError(f"{entry}: {problems}. Mend its kwargs") from None
+            raise RegistryError(f"{entry}: {problems}. Fix its kwargs") from None
         except (InvalidExpectationConfigurationError, TypeError, ValueError) as error:
-            raise RegistryError(f"{entry}: {error}. Mend its kwargs") from None
+            raise RegistryError(f"{entry}: {error}. Fix its kwargs") from None
     return built
 
 

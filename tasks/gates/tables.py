@@ -1,6 +1,6 @@
-"""The tables each gate looks at, made of what the run has: what a suite guards is decided here and nowhere else.
+"""The input tables of each gate: only this module decides what a suite checks.
 
-A fact that takes arithmetic is measured here, in a column a person can read; the suite says what is expected of it.
+Figures are computed here, in columns that a person can read; the suite has the limits.
 """
 
 from __future__ import annotations
@@ -25,50 +25,50 @@ from tasks.storage.hashes import sha256_of
 from tasks.storage.zones import Zones
 
 Tables = dict[str, pd.DataFrame]
-ASKED = ("ok", "partial", "failed")
-# Share of a source's newest dates (63 a series) that may be refused, all its series together, before it is told.
+QUERIED = ("ok", "partial", "failed")
+# Share of a source's newest dates (63 per series, all series together) that may be refused before it is reported.
 REFUSED_LIMIT = {"P0": 0.05, "P1": 0.10}
-TELLING = 126  # values, half a year: a report of the month before stands for weeks, and two new counts may both be 0
+TELLING = 126  # values, half a year: a monthly value repeats for weeks, and two new counts may both be 0
 
 
 def collection_tables(
-    zones: Zones, sources: DataSources, ingested: Sequence[Ingested], *, as_of: pd.Timestamp
+    zones: Zones, sources: DataSources, ingested_sources: Sequence[Ingested], *, as_of: pd.Timestamp
 ) -> Tables:
-    """POST_COLLECTION: one row a source."""
-    return {"collection": summarise_collection(zones, sources, ingested, as_of=as_of)}
+    """POST_COLLECTION: one row per source."""
+    return {"collection": summarise_collection(zones, sources, ingested_sources, as_of=as_of)}
 
 
 def summarise_collection(
-    zones: Zones, sources: DataSources, ingested: Sequence[Ingested], *, as_of: pd.Timestamp
+    zones: Zones, sources: DataSources, ingested_sources: Sequence[Ingested], *, as_of: pd.Timestamp
 ) -> pd.DataFrame:
-    """What each source brought. ``payload_age_days`` counts from its newest fetch to ``as_of``, 0 where that is later.
+    """The result of each source. ``payload_age_days``: from its newest fetch to ``as_of``, 0 if the fetch is later.
 
-    ``asked``: the source could be asked and was; ``failed``: of those, none of its series came.
+    ``asked``: the source was requested; ``failed``: it was, and none of its series arrived.
     """
     rows = []
-    for came in ingested:
-        spec = sources.source(came.source)
-        lost = {*came.failures, *came.not_recorded}
+    for ingested in ingested_sources:
+        spec = sources.source(ingested.source)
+        lost = {*ingested.failures, *ingested.not_recorded}
         critical = [name for name, entry in spec.series.items() if entry.critical]
-        fetched = [payload.fetched_at for payload in landed(zones, came.source)]
+        fetched = [payload.fetched_at for payload in landed(zones, ingested.source)]
         newest = max(fetched).tz_localize(None).normalize() if fetched else None
         rows.append(
             {
-                "source": came.source,
+                "source": ingested.source,
                 "priority": spec.priority,
-                "status": came.status,
-                "asked": came.status in ASKED,
-                "failed": came.status == "failed",
-                "payloads": came.payloads,
-                "new_payloads": came.new_payloads,
-                "failures": len(came.failures),
-                "not_recorded": len(came.not_recorded),
-                "critical_missing": sum(name in lost or came.source in came.failures for name in critical),
-                "empty": came.status in ("ok", "partial") and came.payloads == 0,
+                "status": ingested.status,
+                "asked": ingested.status in QUERIED,
+                "failed": ingested.status == "failed",
+                "payloads": ingested.payloads,
+                "new_payloads": ingested.new_payloads,
+                "failures": len(ingested.failures),
+                "not_recorded": len(ingested.not_recorded),
+                "critical_missing": sum(name in lost or ingested.source in ingested.failures for name in critical),
+                "empty": ingested.status in ("ok", "partial") and ingested.payloads == 0,
                 "newest_payload": newest,
                 "payload_age_days": max(0, (as_of - newest).days) if newest is not None else None,
                 "stale_limit_days": spec.stale_limit_days,
-                "message": quoted(came.message),
+                "message": quoted(ingested.message),
             }
         )
     frame = pd.DataFrame(rows)
@@ -91,7 +91,7 @@ def staging_tables(
         if suite_path("POST_STAGING", name, expectations).exists()
     }
     return {
-        "observations": observations.astype({"vintage": "int64"}),  # Great Expectations asks int32 cell by cell
+        "observations": observations.astype({"vintage": "int64"}),  # Great Expectations checks int32 cell by cell
         "series_summary": series,
         "field_summary": summarise_fields(sources, observations, quarantine, as_of=as_of),
         "source_summary": summarise_refused(series),
@@ -100,7 +100,7 @@ def staging_tables(
 
 
 def summarise_refused(series: pd.DataFrame) -> pd.DataFrame:
-    """One row a source of the series summary: the share of its newest dates that were refused, and the limit for it."""
+    """One row per source: the refused share of its newest dates, and the limit for it."""
     counts = ["recent_dates", "recent_refused"]
     totals = series.groupby(["source", "priority"], sort=False, as_index=False)[counts].sum()
     share = (totals["recent_refused"] / totals["recent_dates"].where(totals["recent_dates"] > 0)).astype("float64")
@@ -115,7 +115,7 @@ def feature_tables(
 ) -> Tables:
     """POST_FEATURES: the features, their order beside the registry's, when each begins, the crush beside its prices.
 
-    ``starts``: one row per feature, as tasks.features.coverage made it.
+    ``starts``: one row per feature, from tasks.features.coverage.
     """
     prices = ["date", "zl_last", "zm_last", "zs_last"]
     return {
@@ -129,7 +129,7 @@ def feature_tables(
 
 
 def beside(columns: Sequence[str], served: Sequence[str]) -> pd.DataFrame:
-    """One row a place: the ``column`` that is there and the one ``served`` there; "none" where there is none."""
+    """One row per position: the actual ``column`` and the ``served`` one; "none" if there is none."""
     places = range(max(len(columns), len(served)))
     return pd.DataFrame(
         {
@@ -141,16 +141,16 @@ def beside(columns: Sequence[str], served: Sequence[str]) -> pd.DataFrame:
 
 
 def assembly_tables(panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd.DataFrame) -> Tables:
-    """POST_ASSEMBLY: the panel, a line a column of it, and the labels."""
+    """POST_ASSEMBLY: the panel, one summary row per panel column, and the labels."""
     return {"panel": panel, "panel_summary": panel_summary, "labels": labels}
 
 
 def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons) -> Tables:
-    """PRE_TRAINING: the training files as they are on disk, beside their manifest and the registry.
+    """PRE_TRAINING: the training files on disk, beside their manifest and the registry.
 
-    ``exports``: one row a file, those that should be there and those that are. ``training_columns``: one row a feature
-    of each file. ``training_rows``: one row a session of each file, without the features; ``last_price`` is the price
-    its target says it started from.
+    ``exports``: one row per expected or existing file. ``training_columns``: one row per feature of each file.
+    ``training_rows``: one row per session of each file, without the features; ``last_price`` is computed from the
+    target.
     """
     manifest = read_json(folder / "manifest.json") or {}
     as_of = pd.Timestamp(manifest["as_of"]) if "as_of" in manifest else pd.NaT
@@ -161,7 +161,7 @@ def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons)
     for name in dict.fromkeys([*due, *sorted(listed), *sorted(there)]):
         surface, horizon = due.get(name, ("", ""))
         table = _readable(folder / name)
-        said = listed.get(name, {})
+        entry = listed.get(name, {})
         files.append(
             {
                 "file": name,
@@ -170,14 +170,14 @@ def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons)
                 "found": name in there,
                 "readable": table is not None,
                 "sha256": sha256_of(folder / name) if name in there else "",
-                "manifest_sha256": said.get("sha256", ""),
+                "manifest_sha256": entry.get("sha256", ""),
                 "rows": -1 if table is None else len(table),
-                "manifest_rows": said.get("rows"),
+                "manifest_rows": entry.get("rows"),
                 "sessions": len(sessions(last=as_of)) if pd.notna(as_of) else 0,
                 "columns": -1 if table is None else table.shape[1],
-                "manifest_columns": said.get("columns"),
+                "manifest_columns": entry.get("columns"),
                 "targets": -1 if table is None else _targets(table),
-                "manifest_targets": said.get("targets"),
+                "manifest_targets": entry.get("targets"),
                 "last_date": pd.NaT if table is None else table.get("date", pd.Series(dtype="datetime64[us]")).max(),
                 "as_of": as_of,
             }
@@ -216,7 +216,7 @@ def _targets(table: pd.DataFrame) -> int:
 
 
 def _numbers(table: pd.DataFrame, names: list[str]) -> np.ndarray:
-    """The columns as rows of float64; what is no number is missing."""
+    """The columns as rows of float64; a value that is not a number is missing."""
     frame = table[names]
     if not all(kind == np.float64 for kind in frame.dtypes):
         frame = frame.apply(pd.to_numeric, errors="coerce").astype("float64")
@@ -224,10 +224,10 @@ def _numbers(table: pd.DataFrame, names: list[str]) -> np.ndarray:
 
 
 def _columns_of(table: pd.DataFrame, served: list[str]) -> pd.DataFrame:
-    """Each feature of a training file beside the one that is served at its place.
+    """Each feature of a training file beside the one that is served at its position.
 
-    ``known`` counts its values; ``constant`` says that all of them are one value; ``same_as`` names an earlier feature
-    with the same values on the same rows, or is "". Neither is said of fewer than ``TELLING`` values.
+    ``known``: the number of its values. ``constant``: all of them are equal. ``same_as``: an earlier feature with the
+    same values on the same rows, or "". Features with fewer than ``TELLING`` values are not tested.
     """
     names = [name for name in table.columns if name not in KEYS]
     first: dict[bytes, str] = {}

@@ -1,4 +1,4 @@
-"""An expectation as a sentence, so that a person need not read its type and its arguments."""
+"""An expectation as a sentence, so that nobody has to read its type and arguments."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tasks.gates.states import KEY
 from tasks.gates.suites import Check, load_suites
 
 Arguments = Mapping[str, Any]
-Say = Callable[[Arguments], str]
+Sentence = Callable[[Arguments], str]
 LISTED = 12
 UNSPOKEN = {"mostly", "tolerance"}
-"""Arguments that a sentence below leaves out."""
+"""Arguments that the sentences below leave out."""
 
 
-def _between(what: str) -> Say:
-    def say(given: Arguments) -> str:
+def _between(what: str) -> Sentence:
+    def sentence(given: Arguments) -> str:
         low, high = given.get("min_value"), given.get("max_value")
         if low is None or high is None:
-            return f"{what} {f'at least {_told(low)}' if high is None else f'at most {_told(high)}'}"
-        return f"{what} {_told(low)} to {_told(high)}"
+            return f"{what} {f'at least {_text(low)}' if high is None else f'at most {_text(high)}'}"
+        return f"{what} {_text(low)} to {_text(high)}"
 
-    return say
+    return sentence
 
 
 def _not_above(given: Arguments) -> str:
-    said = f"{given['column']} is not above {given['limit']}"
-    where = [f"{name} is {_told(value)}" for name, value in (given.get("where") or {}).items()]
-    unless = [f"{name} is {' or '.join(map(_told, values))}" for name, values in (given.get("unless") or {}).items()]
-    said += f" where {' and '.join(where)}" if where else ""
-    said += f", unless {' or '.join(unless)}" if unless else ""
-    return said + ("; missing is a failure" if given.get("missing_fails") else "")
+    sentence = f"{given['column']} is not above {given['limit']}"
+    where = [f"{name} is {_text(value)}" for name, value in (given.get("where") or {}).items()]
+    unless = [f"{name} is {' or '.join(map(_text, values))}" for name, values in (given.get("unless") or {}).items()]
+    sentence += f" where {' and '.join(where)}" if where else ""
+    sentence += f", unless {' or '.join(unless)}" if unless else ""
+    return sentence + ("; missing is a failure" if given.get("missing_fails") else "")
 
 
 def _dtypes(given: Arguments) -> str:
@@ -44,9 +44,9 @@ def _dtypes(given: Arguments) -> str:
     return ", ".join(f"{name} is {kind}" for name, kind in given["dtypes"].items()) + others
 
 
-SENTENCES: dict[str, Say] = {
+SENTENCES: dict[str, Sentence] = {
     "expect_table_columns_to_match_ordered_list": lambda g: (
-        f"The columns are, in this order: {_told(g['column_list'])}"
+        f"The columns are, in this order: {_text(g['column_list'])}"
     ),
     "expect_table_row_count_to_be_between": _between("The number of rows is"),
     "expect_table_column_count_to_be_between": _between("The number of columns is"),
@@ -54,12 +54,12 @@ SENTENCES: dict[str, Say] = {
     "expect_column_values_to_be_unique": lambda g: f"{g['column']} has no value twice",
     "expect_compound_columns_to_be_unique": lambda g: f"No two rows have the same {', '.join(g['column_list'])}",
     "expect_column_values_to_be_between": lambda g: _between(f"{g['column']} is")(g),
-    "expect_table_row_count_to_equal": lambda g: f"The number of rows is {_told(g['value'])}",
+    "expect_table_row_count_to_equal": lambda g: f"The number of rows is {_text(g['value'])}",
     "expect_column_pair_values_to_be_equal": lambda g: f"{g['column_A']} is the same as {g['column_B']}",
     "expect_column_values_to_be_in_set": lambda g: (
-        f"{g['column']} is {'one of ' if len(g['value_set']) > 1 else ''}{_told(g['value_set'])}"
+        f"{g['column']} is {'one of ' if len(g['value_set']) > 1 else ''}{_text(g['value_set'])}"
     ),
-    "expect_column_distinct_values_to_contain_set": lambda g: f"{g['column']} has each of {_told(g['value_set'])}",
+    "expect_column_distinct_values_to_contain_set": lambda g: f"{g['column']} has each of {_text(g['value_set'])}",
     "expect_column_not_above_column": _not_above,
     "expect_column_dtypes": _dtypes,
     "expect_shorts_equal_open_interest": lambda g: (
@@ -72,22 +72,22 @@ def rule_in_words(check: Check) -> str:
     """A sentence: one written here, or the first one of the expectation's own docstring with its arguments."""
     given = check.kwargs
     if check.type in SENTENCES:
-        said, spoken = SENTENCES[check.type](given), set(given) - UNSPOKEN
+        sentence, spoken = SENTENCES[check.type](given), set(given) - UNSPOKEN
     else:
-        said, spoken = _documented(check.type, given)
+        sentence, spoken = _documented(check.type, given)
     rest = [_aside(name, value) for name, value in given.items() if name not in {*spoken, "beside"}]
-    return said + (f" ({'; '.join(rest)})" if rest else "")
+    return sentence + (f" ({'; '.join(rest)})" if rest else "")
 
 
 def _aside(name: str, value: Any) -> str:
-    """An argument that the sentence does not speak."""
+    """An argument that the sentence does not contain."""
     if name == "mostly":
         return f"on at least {100 * value:.4g}% of rows"
-    return f"{name.replace('_', ' ')}: {_told(value)}"
+    return f"{name.replace('_', ' ')}: {_text(value)}"
 
 
 def _documented(kind: str, given: Arguments) -> tuple[str, set[str]]:
-    """The docstring's first paragraph up to its first full stop, and the arguments it names."""
+    """The first sentence of the docstring, and the arguments that it names."""
     from great_expectations.expectations.registry import get_expectation_impl
 
     import tasks.gates.expectations  # noqa: F401 registers ours
@@ -95,24 +95,24 @@ def _documented(kind: str, given: Arguments) -> tuple[str, set[str]]:
     text = " ".join((get_expectation_impl(kind).__doc__ or kind).split("\n\n")[0].split())
     sentence = re.split(r"(?<=[a-z)`0-9])\.(?:\s|$)", text)[0]
     named = {name for name in re.findall(r"``(\w+)``", sentence) if name in given}
-    return re.sub(r"``(.+?)``", lambda m: _told(given.get(m[1], m[1])), sentence), named
+    return re.sub(r"``(.+?)``", lambda m: _text(given.get(m[1], m[1])), sentence), named
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "none"}[value]
     if isinstance(value, (list, tuple)):
         more = f" and {len(value) - LISTED} more" if len(value) > LISTED else ""
-        return ", ".join(map(_told, value[:LISTED])) + more
+        return ", ".join(map(_text, value[:LISTED])) + more
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_told(one)}" for name, one in value.items())
+        return ", ".join(f"{name}: {_text(one)}" for name, one in value.items())
     if value == "":
         return "empty"
     return str(value) if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else json.dumps(value)
 
 
 def rules(gates: Iterable[str], expectations: Path) -> pd.DataFrame:
-    """One row an expectation of these gates: its key, its ``table`` and its ``rule`` in words."""
+    """One row per expectation of these gates: its key, its ``table`` and its ``rule`` in words."""
     rows = [
         (gate, suite.name, name, check.column_name, suite.table, rule_in_words(check))
         for gate in gates

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
-from tasks.errors import ManifestMismatch, NothingHeld, SettingsError
+from tasks.errors import ManifestMismatch, NothingStored, SettingsError
 from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
 from tasks.model_store.open import open_store
 from tasks.operations.backup import Manifest, read_latest, read_rows, state_path
@@ -63,7 +63,7 @@ def restore(settings: Settings, uri: str) -> Restored:
         the warehouse is published under a name that no reader has ever had.
 
     Raises:
-        SettingsError: the home has history. NothingHeld: the place holds no backup.
+        SettingsError: the home has history. NothingStored: the place holds no backup.
         ManifestMismatch: a file of the backup is gone or damaged; it is named. BackupFailed, CloudError: no such place.
     """
     zones, place = Zones(settings.home), place_of(uri, settings)
@@ -71,7 +71,7 @@ def restore(settings: Settings, uri: str) -> Restored:
     with exclusive(zones, "backup"):
         latest = place.latest()
         if not latest.content:
-            raise NothingHeld(f"{place.uri} holds no backup; give the place that CBI_BACKUP named")
+            raise NothingStored(f"{place.uri} holds no backup; give the place that CBI_BACKUP named")
         _require_no_history(zones, settings, latest.content)
         zones.home.mkdir(parents=True, exist_ok=True)
         for left in zones.home.glob(f"{WORK}*"):  # of a restore that was killed

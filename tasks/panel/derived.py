@@ -1,12 +1,12 @@
 """Derived series: oils in one unit, China's demand, policy in force, balances, weather, as known at each session.
 
-What is computed here is an observation of source ``derived``, dated at a session and known at its 18:00 Chicago. The
-registry names the inputs; a formula sees a frame with a row a session and may look back, never ahead. What needs more
-than the newest value of its inputs has a module of its own: balances of several marketing years in wasde.py, calendar
-days of weather stations in weather.py.
+A derived value is an observation of source ``derived``, dated at a session and known at its as_of. The registry names
+the inputs; a formula gets a frame with one row per session and may look back, never ahead. Series that need more than
+the newest value of their inputs have their own module: wasde.py for balances of several marketing years, weather.py for
+calendar days of weather stations.
 
-Counts of events and documents are running totals of all that was known by the session, from the first thing known of
-their source on: a feature takes the difference over its window, and none is lost on a day without a session.
+Counts of events and documents are running totals of everything known by the session, starting with the first known
+item of their source. A feature takes the difference over its window, so days without a session lose nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from tasks.units import LB_PER_TONNE
 
 SOURCE = "derived"
 YEAR_SESSIONS = 252
-STALE_LIMIT_DAYS = 14  # its inputs have limits of their own; a fortnight without any is worth a word
+STALE_LIMIT_DAYS = 14  # its inputs have limits of their own; two weeks without a value are reported
 OIL_YIELD, MEAL_YIELD = 0.185, 0.785
-MILLION_T_PER_MILLION_BU = 0.0272155  # soybeans, 60 lb a bushel
+MILLION_T_PER_MILLION_BU = 0.0272155  # soybeans, 60 lb per bushel
 
 
 def usd_t_to_cents_lb(price_usd_t: pd.Series) -> pd.Series:
@@ -38,7 +38,7 @@ def usd_t_to_cents_lb(price_usd_t: pd.Series) -> pd.Series:
 
 
 def expanding_zscore(values: pd.Series) -> pd.Series:
-    """Standard deviations from the mean of the past and present values; missing before a year of them."""
+    """Standard deviations from the mean of past and present values; missing before a year of values."""
     past = values.expanding(min_periods=YEAR_SESSIONS)
     return (values - past.mean()) / past.std()
 
@@ -69,8 +69,8 @@ def _china_demand(known: pd.DataFrame) -> pd.Series:
 def _crop_shortfall(known: pd.DataFrame) -> pd.Series:
     now, first = pd.Series(0.0, index=known.index), pd.Series(0.0, index=known.index)
     for column, tonnes in {"us_crop": MILLION_T_PER_MILLION_BU, "brazil_crop": 1, "argentina_crop": 1}.items():
-        year = known["date"] - pd.to_timedelta(known[column + AGE], unit="D")  # the marketing year it is dated at
-        # of the first year held no first projection is: the reports begin in its middle
+        year = known["date"] - pd.to_timedelta(known[column + AGE], unit="D")  # the marketing year of the value
+        # the first stored year has no first projection: the reports begin in its middle
         crop = (known[column] * tonnes).where(year > year.min())
         now, first = now + crop, first + crop.groupby(year).transform("first")
     return 1 - now / first
@@ -113,7 +113,7 @@ READ_WHOLE = (wasde.SOURCE, "policy_events", "federal_register")
 
 
 def read_whole(spec: DerivedSeries) -> set[str]:
-    """Sources of which more is read than the newest values that the registry's inputs name."""
+    """Sources that are read completely, not only by the inputs in the registry."""
     return {*READ_WHOLE, *(region.source for region in spec.weather_regions.values())}
 
 
@@ -127,7 +127,7 @@ def known_total(
 ) -> np.ndarray:
     """Sum of the newest vintages known at each instant (int64 microseconds) of the named series.
 
-    Missing before ``first``, when the count began: that nothing was counted yet is not a count of 0.
+    Missing before ``first``, when the count began: not counted yet is not 0.
     """
     rows = observations[(observations["field"] == field) & observations["series"].isin(names)]
     rows = rows.sort_values(["series", "observation_date", "available_at", "vintage"])
@@ -160,7 +160,7 @@ def _register_age(register: pd.DataFrame, known: pd.DataFrame) -> np.ndarray:
 
 
 def _text_total(scored: pd.DataFrame, theme: str, what: str, instants: np.ndarray) -> np.ndarray:
-    """Running total of scores, or of documents scored; a later wording takes the place of the earlier."""
+    """Running total of scores, or of scored documents; a later wording replaces the earlier one."""
     rows = scored[scored["theme"] == theme]
     amounts = rows["score"] if what == "score" else pd.Series(1.0, index=rows.index)
     taken_back = rows["replaced"].notna()
@@ -175,7 +175,7 @@ def _totals(
     of_source = {name: observations[observations["source"] == name] for name in ("policy_events", "federal_register")}
     out = {}
     for name, (source, names, field) in TOTALS.items():
-        # a topic without documents yet is a 0 of a feed that runs; a kind without events may be one the table omits
+        # a topic without documents is 0 while the feed runs; a kind without events may be missing in the table
         begun = of_source[source]
         begun = begun if source == "federal_register" else begun[begun["series"].isin(names)]
         first = begun["available_at"].min() if len(begun) else None
@@ -205,12 +205,12 @@ def derive(
 ) -> pd.DataFrame:
     """Every derived series at every session to ``as_of``, in the columns of staged observations.
 
-    ``documents`` are staged documents (tasks/staging/documents.py); without them the series of texts have no values.
+    ``documents`` are staged documents (tasks/staging/documents.py); without them the text series have no values.
 
-    A value outside its registered range is not published: its inputs are wrong, or the range is.
+    A value outside its registered range is left out: its inputs or the range are wrong.
 
     Raises:
-        RegistryError: the registry and the formulas here do not name the same series.
+        RegistryError: the registry and the formulas here name different series.
 
     Invariants: the value of session t depends on observations with ``available_at`` by 18:00 Chicago of t only.
     """
@@ -221,14 +221,14 @@ def derive(
     known = build_panel(observations, JoinSpec(joins=spec.inputs), as_of=as_of)
     moments = known["date"], known["as_of_instant"]
     regions = {
-        name: held for name, held in spec.weather_regions.items() if any(f"weather.{name}." in s for s in tabled)
+        name: region for name, region in spec.weather_regions.items() if any(f"weather.{name}." in s for s in tabled)
     }
     balances = wasde.wasde_known(observations, *moments)
     tables = pd.concat([balances, weather.weather_known(observations, regions, *moments)], axis=1)
-    made = _totals(observations, documents, spec, known) | {name: tables[name] for name in tabled}
+    computed = _totals(observations, documents, spec, known) | {name: tables[name] for name in tabled}
     parts = []
     for name, entry in spec.series.items():
-        values = FORMULAS[name](known) if name in FORMULAS else made[name]
+        values = FORMULAS[name](known) if name in FORMULAS else computed[name]
         rows = pd.DataFrame(
             {"observation_date": known["date"], "value": values, "available_at": known["as_of_instant"]}
         )
@@ -242,35 +242,35 @@ def derive(
 
 
 def summarise_derived(observations: pd.DataFrame, spec: DerivedSeries, *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """One row a derived series, in the columns of tasks/staging/summary.summarise_series."""
-    held = observations[observations["source"] == SOURCE].groupby("series", observed=True)["observation_date"]
-    told = held.agg(["size", "min", "max"]).reindex(list(spec.series))
-    last = told["max"].astype("datetime64[us]")
+    """One row per derived series, in the columns of tasks/staging/summary.summarise_series."""
+    dates = observations[observations["source"] == SOURCE].groupby("series", observed=True)["observation_date"]
+    spans = dates.agg(["size", "min", "max"]).reindex(list(spec.series))
+    last = spans["max"].astype("datetime64[us]")
     instant = as_of_instant(as_of)
     rows = {
         "source": SOURCE,
         "series": list(spec.series),
         "priority": "P1",
         "critical": False,
-        "observations": told["size"].fillna(0).astype("int64").to_numpy(),
-        "first_date": told["min"].astype("datetime64[us]").to_numpy(),
+        "observations": spans["size"].fillna(0).astype("int64").to_numpy(),
+        "first_date": spans["min"].astype("datetime64[us]").to_numpy(),
         "last_date": last.to_numpy(),
         "last_available_at": pd.DatetimeIndex([as_of_instant(day) if pd.notna(day) else pd.NaT for day in last]),
         "as_of_instant": instant,
         "age_days": (as_of - last).dt.days.astype("float64").to_numpy(),
         "stale_limit_days": STALE_LIMIT_DAYS,
         "ended": False,
-        "key_dates": told["size"].fillna(0).astype("int64").to_numpy(),
+        "key_dates": spans["size"].fillna(0).astype("int64").to_numpy(),
         "refused_dates": 0,
         "recent_dates": 0,
         "recent_refused": 0,
         "refused_share": 0.0,
         "critical_refused_share": 0.0,
         "critical_newest_refused": None,
-        "recorded": told["size"].notna().to_numpy(),
-        "never_recorded": told["size"].isna().to_numpy(),
+        "recorded": spans["size"].notna().to_numpy(),
+        "never_recorded": spans["size"].isna().to_numpy(),
         "max_refused_share": 1.0,
-        "cells": told["size"].fillna(0).astype("int64").to_numpy(),
+        "cells": spans["size"].fillna(0).astype("int64").to_numpy(),
         "refused_cells": 0,
         "year_cells": 0,
         "year_refused": 0,

@@ -1,6 +1,6 @@
-"""The panel: one row a CBOT session, every series as it was known at 18:00 Chicago of that session.
+"""The panel: one row per CBOT session, every series as it was known at that session's as_of, 18:00 Chicago.
 
-This is the only place where a value is carried forward, and only as "the last value known", up to an age.
+Only here is a value carried forward, and only as "the last known value", up to a maximum age.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tasks.registry import JoinSpec
 
 AGE = "__age_days"
 DAY_US = 86_400_000_000
-BLOCK = 8_192  # sessions joined at a time: what is made on the way to the panel stays in the processor's cache
+BLOCK = 8_192  # sessions joined at a time: temporary arrays fit the CPU cache
 MORNING_US = DAY_US // 2  # noon UTC: within the date in Chicago, after the as-of of the evening before (00:00 UTC)
 
 
@@ -38,21 +38,23 @@ def last_known(
         instants: sorted.
 
     Returns:
-        values and observation dates, one an instant; NaN and the smallest int64 where nothing was known yet.
+        values and observation dates, one per instant; NaN and the smallest int64 if nothing was known yet.
 
-    Invariants: only rows with ``available <= instant`` are looked at.
+    Invariants: only rows with ``available <= instant`` are used.
     """
     first, end = np.searchsorted(available, instants[[0, -1]], side="right")
     near = slice(max(first - 1, 0), end)  # the rows that some instant may show
     out, dates = np.empty(len(instants)), np.empty(len(instants), dtype="int64")
-    if 2 * (near.stop - near.start) < len(instants):  # the fewer are looked up among the more
+    if 2 * (near.stop - near.start) < len(instants):  # search the shorter array in the longer one
         published = np.bincount(np.searchsorted(instants, available[near]), minlength=len(instants)).cumsum()
     else:
         published = np.searchsorted(available[near], instants, side="right")
     at = published - 1
-    since = int(np.searchsorted(at, 0))  # instants are sorted: from the first on at which something is known, it stays
+    since = int(np.searchsorted(at, 0))  # the first instant with a known value
     out[:since], dates[:since] = np.nan, np.iinfo(np.int64).min
-    np.take(values[near], at[since:], out=out[since:], mode="clip")  # all are within: clip spares numpy its own buffer
+    np.take(
+        values[near], at[since:], out=out[since:], mode="clip"
+    )  # all indices are valid; clip avoids a buffer in numpy
     np.take(observed[near], at[since:], out=dates[since:], mode="clip")
     return out, dates
 
@@ -72,9 +74,9 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
 
     Returns:
         ``date``, ``as_of_instant`` (UTC), the columns in the order of the spec, then ``<column>__age_days``: calendar
-        days from the value's own date to the session, growing also where the value is too old to be shown. Both are
-        missing after the day until which a table kept by hand is complete. Where a column has no value, its declared
-        fallback stands in, value and age (tasks/panel/summary.py says where).
+        days from the value's own date to the session, also where the value is too old to be shown. Both are missing
+        after the ``complete_until`` of a hand-kept table. Where a column has no value, its declared fallback is used,
+        value and age (tasks/panel/summary.py reports where).
 
     Invariants: row t depends on observations with ``available_at <= as_of_instant(t)`` only.
     """
@@ -82,7 +84,7 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
     stamps = instants.as_unit("us").asi8
     by_series = _arrays(observations, spec, until=int(stamps[-1]))
     names = [column for join in spec.joins for column in join.columns]
-    table = np.empty((2 * len(names), len(days)))  # values, then ages: the panel itself, it is never copied
+    table = np.empty((2 * len(names), len(days)))  # values, then ages: the panel itself, never copied
     place = 0
     for join in spec.joins:
         for column, target in join.columns.items():
@@ -96,9 +98,9 @@ def panel_at(observations: pd.DataFrame, spec: JoinSpec, days: pd.DatetimeIndex)
                 age,
             )
             if (other := join.fallbacks.get(column)) is not None:
-                held = by_series.get((other.source, *split_target(other.target), join.in_force))
+                spare_arrays = by_series.get((other.source, *split_target(other.target), join.in_force))
                 spare, spare_age = np.empty(len(days)), np.empty(len(days))
-                _join(held, other.max_age_days, days, stamps, spare, spare_age)
+                _join(spare_arrays, other.max_age_days, days, stamps, spare, spare_age)
                 stands_in = np.isnan(value) & ~np.isnan(spare)
                 value[stands_in], age[stands_in] = spare[stands_in], spare_age[stands_in]
             if column in join.complete_until:
@@ -115,21 +117,21 @@ Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _join(
-    held: Arrays | None,
+    arrays: Arrays | None,
     max_age_days: int,
     days: pd.DatetimeIndex,
     stamps: np.ndarray,
     value: np.ndarray,
     age: np.ndarray,
 ) -> None:
-    """Write one series as known at each session into ``value`` and ``age``; missing where it is too old."""
-    if held is None:
+    """Write one series as known at each session into ``value`` and ``age``; missing if it is too old."""
+    if arrays is None:
         value[:] = age[:] = np.nan
         return
     midnights = days.as_unit("us").asi8
     for first in range(0, len(days), BLOCK):
         block = slice(first, first + BLOCK)
-        known, dates = last_known(*held, stamps[block])
+        known, dates = last_known(*arrays, stamps[block])
         np.divide(midnights[block] - dates, DAY_US, out=age[block])
         np.copyto(age[block], np.nan, where=np.isnan(known))
         value[block] = np.where(age[block] <= max_age_days, known, np.nan)
@@ -138,8 +140,8 @@ def _join(
 def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[tuple[str, str, str, bool], Arrays]:
     """Each wanted series' (observed, available, values), ordered by publication, or by its date if that is later.
 
-    Staged observations come series by series and by date. So a series is read where it lies, and put in order only
-    where a late revision or an announcement makes it necessary: the cost is that of passing over the rows.
+    Staged observations are ordered by series and date. So a series is read in place, and sorted only if a late revision
+    or an announcement makes it necessary: the cost is one pass over the rows.
     """
     if observations["available_at"].dt.unit != "us" or observations["observation_date"].dt.unit != "us":
         raise RegistryError("observations must hold microsecond timestamps; stage them with tasks.staging")
@@ -154,7 +156,7 @@ def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[t
         for other in join.fallbacks.values()
     }
     rows_of = _rows_by_series(observations, {key[:3] for key in wanted})
-    held = {}
+    arrays = {}
     for key in wanted:
         rows, in_force = rows_of.get(key[:3]), key[3]
         if rows is None:
@@ -166,18 +168,18 @@ def _arrays(observations: pd.DataFrame, spec: JoinSpec, *, until: int) -> dict[t
             available, observed, value = available[order], observed[order], value[order]
         published = np.searchsorted(available, until, side="right")
         observed, available, value = observed[:published], available[:published], value[:published]
-        if (observed[1:] < observed[:-1]).any():  # a late revision of an older observation never replaces a newer one
+        if (observed[1:] < observed[:-1]).any():  # a late revision of an older observation does not replace a newer one
             newest = observed >= np.maximum.accumulate(observed)
             observed, available, value = observed[newest], available[newest], value[newest]
         if published:
-            held[key] = (observed, available, value)
-    return held
+            arrays[key] = (observed, available, value)
+    return arrays
 
 
 def _rows_by_series(
     observations: pd.DataFrame, wanted: set[tuple[str, str, str]]
 ) -> dict[tuple[str, str, str], slice | np.ndarray]:
-    """Where each wanted (source, series, field) is: a slice where its rows are side by side, else their places."""
+    """The rows of each wanted (source, series, field): a slice if they are contiguous, else their positions."""
     keys = [observations[name].astype("category").cat for name in ("source", "series", "field")]
     codes = [key.codes.to_numpy() for key in keys]
     begins = np.zeros(len(observations), dtype=bool)
@@ -187,7 +189,7 @@ def _rows_by_series(
     starts = np.flatnonzero(begins)
     ends = np.append(starts[1:], len(observations))
     numbers = [{name: number for number, name in enumerate(key.categories, start=1)} for key in keys]
-    sizes = [len(known) + 1 for known in numbers]  # one more: what has no name is of no series
+    sizes = [len(known) + 1 for known in numbers]  # one more for rows without a name
     of_runs = [code[starts].astype("int64") + 1 for code in codes]
     run_codes = np.ravel_multi_index(of_runs, sizes) if len(starts) else starts
     order = np.argsort(run_codes, kind="stable")

@@ -1,6 +1,6 @@
-"""Whether each value that the panel shows had been published by its session: looked up anew, in the observations.
+"""Check that each value in the panel was published by its session, by an independent look-up in the observations.
 
-The look-up goes by a value's date and number, so it does not depend on how the join found the value.
+The look-up uses a value's date and number, so it does not depend on how the join found the value.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def unpublished_values(panel: pd.DataFrame, spec: JoinSpec, observations: pd.Dat
     """What is wrong with the values of each declared column, by column.
 
     Args:
-        panel: as tasks.panel.join.build_panel made it of ``observations``.
+        panel: the result of tasks.panel.join.build_panel for ``observations``.
 
-    Invariants: a value passes only where an observation of the column's own series, or of its declared fallback, has
-    the same date and number and was available by the session's instant (prevents look-ahead).
+    Invariants: a value passes only if an observation of the column's own series, or of its declared fallback, has the
+    same date and number and was available by the session's as_of (prevents look-ahead).
     """
     places = observations.groupby(["source", "series", "field"], observed=True, sort=False).indices
     columns = {
@@ -68,7 +68,7 @@ def _judge(
     observed = dates - ages.astype("timedelta64[D]")
     first = _first_published(observed, values, published)
     late = np.flatnonzero(~(first <= by))  # NaT, never observed, is late too
-    examples = [_told(dates[at], values[at], observed[at], first[at]) for at in late[:EXAMPLES]]
+    examples = [_example(dates[at], values[at], observed[at], first[at]) for at in late[:EXAMPLES]]
     examples += [f"{day} shows a value dated after it" for day in early[: EXAMPLES - len(examples)]]
     return Unpublished(len(late), len(early), "; ".join(examples))
 
@@ -76,16 +76,16 @@ def _judge(
 def _first_published(observed: np.ndarray, values: np.ndarray, published: dict[str, np.ndarray]) -> np.ndarray:
     """When each value of a date was first published; NaT for one that never was."""
     order = np.lexsort((published["available_at"], published["observation_date"]))
-    dates, held, at = (published[name][order] for name in ("observation_date", "value", "available_at"))
+    dates, numbers, at = (published[name][order] for name in ("observation_date", "value", "available_at"))
     place, stop = np.searchsorted(dates, observed, side="left"), np.searchsorted(dates, observed, side="right")
     first = np.full(len(observed), np.datetime64("NaT"), dtype=at.dtype)
-    asked = np.flatnonzero(place < stop)
-    while len(asked):  # once for each revision of the date that was revised most
-        here = place[asked]
-        equal = held[here] == values[asked]
-        first[asked[equal]] = at[here[equal]]
-        place[asked] += 1
-        asked = asked[~equal & (place[asked] < stop[asked])]
+    pending = np.flatnonzero(place < stop)
+    while len(pending):  # as many rounds as the most revised date has vintages
+        here = place[pending]
+        equal = numbers[here] == values[pending]
+        first[pending[equal]] = at[here[equal]]
+        place[pending] += 1
+        pending = pending[~equal & (place[pending] < stop[pending])]
     return first
 
 
@@ -94,6 +94,6 @@ def _instants(values: pd.Series) -> np.ndarray:
     return values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(dtype="datetime64[us]")
 
 
-def _told(day: np.datetime64, value: float, observed: np.datetime64, first: np.datetime64) -> str:
+def _example(day: np.datetime64, value: float, observed: np.datetime64, first: np.datetime64) -> str:
     when = "which was never observed" if np.isnat(first) else f"published {pd.Timestamp(first):%Y-%m-%d %H:%M} UTC"
     return f"{day} shows {value:g} of {observed}, {when}"

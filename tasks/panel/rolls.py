@@ -1,4 +1,4 @@
-"""Which contract a front-month quote is of, when it rolls, and returns without the jumps of the rolls.
+"""The contract of a front-month quote, its roll dates, and returns without the jumps of the rolls.
 
 A contract is written YYYYMM, the month of its delivery.
 """
@@ -26,13 +26,13 @@ def contracts(rule: RollRule, first: pd.Timestamp, last: pd.Timestamp) -> pd.Dat
     ends = pd.DatetimeIndex([pd.Timestamp(year, month, rule.last_trading_before_day) for year, month in months])
     at = known.searchsorted(ends, side="left") - 1
     table = pd.DataFrame({"contract": [100 * year + month for year, month in months], "last_trading_day": known[at]})
-    # two years ahead no session is known: there the calendar ends, and so does the list
+    # the session calendar ends in two years, and so does the list
     table = table[(ends <= known[-1]) & (table["last_trading_day"] >= first)]
     return table[: int((table["last_trading_day"] < last).sum()) + 1].reset_index(drop=True)
 
 
 def front_contracts(days: pd.DatetimeIndex, rule: RollRule) -> pd.Series:
-    """The contract that the front-month price of each session is of: the first that still trades on that session.
+    """The contract of each session's front-month price: the first one that still trades on that session.
 
     Args:
         days: sessions, in order.
@@ -60,23 +60,23 @@ def rolls(rule: RollRule, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFra
 
 
 def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -> pd.DataFrame:
-    """Each roll with what the new contract cost against the old one: the newest pair of both before it.
+    """Each roll with the price ratio of new to old contract, from the newest pair of both before it.
 
     Args:
         table: rows of ``rolls``.
         pairs: one row per day, indexed by its date: ``carry, price, forward`` and their ``…_contract`` (YYYYMM00).
 
     Returns:
-        ``table`` and ``seen_on``, ``age_days`` and ``log_ratio`` (log of new over old price); missing where no pair of
-        both contracts is at most ``rule.pairs.max_age_days`` old.
+        ``table`` and ``seen_on``, ``age_days`` and ``log_ratio`` (log of new over old price); missing if there is no
+        pair of both contracts at most ``rule.pairs.max_age_days`` old.
 
-    Invariants: a pair of the roll's own day or later is never used: the old contract traded for the last time before.
+    Invariants: a pair of the roll's own day or later is never used: the old contract's last trade was before.
     """
-    seen = []
+    priced = []
     for near, far in LEGS:
         both = pairs[[near, far, f"{near}_contract", f"{far}_contract"]].dropna()
         both = both[(both[near] > 0) & (both[far] > 0)]
-        seen.append(
+        priced.append(
             pd.DataFrame(
                 {
                     "seen_on": both.index,
@@ -87,7 +87,7 @@ def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -
             )
         )
     known = (
-        pd.concat(seen)
+        pd.concat(priced)
         .sort_values("seen_on", kind="stable")
         .drop_duplicates(["seen_on", "from_contract", "to_contract"])
     )
@@ -104,16 +104,16 @@ def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -
 
 
 def roll_free_returns(close: pd.Series, ratios: pd.DataFrame) -> pd.Series:
-    """Log returns per session of one contract held from each session to the next.
+    """Log returns per session of a position in one contract from each session to the next.
 
-    At a roll the quote's own move has the step from one contract to the other in it, which is taken out.
+    At a roll the quote's move includes the step between the two contracts, which is removed.
 
     Args:
         close: the front-month quote by session; a missing close stays missing.
         ratios: rows of ``with_pair_ratios``.
 
     Returns:
-        log returns by session; missing where a close is, and at a roll whose ratio is unknown.
+        log returns by session; missing where a close is missing, and at a roll with an unknown ratio.
     """
     steps = ratios.set_index("date")["log_ratio"].reindex(close.index)
     rolled = close.index.isin(ratios["date"])

@@ -1,6 +1,6 @@
-"""One row per panel column: what is known of it, how much of the last quarter is missing, what is wrong with it.
+"""One row per panel column: what is known, how much of the last quarter is missing, what is wrong.
 
-A fact that takes arithmetic is measured here; expectations/assembly/panel_summary.json says what is expected of it.
+The figures are computed here; expectations/assembly/panel_summary.json has the limits.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from tasks.panel.join import AGE, panel_at, split_target
 from tasks.panel.published import unpublished_values
 from tasks.registry import DataSources, Join, JoinSpec
 
-RECENT_SESSIONS = 63  # a quarter: what went wrong before has healed or is told by its age
+RECENT_SESSIONS = 63  # a quarter: older problems are solved or visible in the age
 YEAR_SESSIONS = 252
 
 
 def summarise_panel(
     panel: pd.DataFrame, spec: JoinSpec, observations: pd.DataFrame, sources: DataSources
 ) -> pd.DataFrame:
-    """One row per panel column, for the gate and for what a run says of its inputs.
+    """One row per panel column, for the gate and for the input report of a run.
 
     Returns:
         ``column, source, series, critical, max_age_days, stale_limit_days, known, first_known, last_known,
         last_age_days, latest_available_at, as_of_instant``;
         ``recorded``: the home has observations of the series;
-        ``recent_due``: of the last 63 sessions those on which a value was due: the column had one a year before (a
-        critical column always), and no declared delay of its releases covers them; ``recent_missing``: of those, the
-        ones without a value, ``recent_missing_share``: their share, 0 where nothing was due;
-        ``shown_from``: the source and series of the newest value shown; ``fallback_sessions``: of the last 63
-        sessions, those at which the declared fallback was shown;
-        ``unpublished``, ``dated_after``, ``example``: as tasks.panel.published finds them; ``infinite``: values that
-        are no numbers; ``look_ahead, not_finite, empty``: whether there are any such, or no value at all.
+        ``recent_due``: how many of the last 63 sessions were due a value: the column had one a year before (a critical
+        column always), and no declared delay of its releases covers the session; ``recent_missing``: how many of those
+        have no value; ``recent_missing_share``: their share, 0 if none was due;
+        ``shown_from``: source and series of the newest value shown; ``fallback_sessions``: how many of the last 63
+        sessions show the declared fallback;
+        ``unpublished``, ``dated_after``, ``example``: from tasks.panel.published; ``infinite``: the number of infinite
+        values; ``look_ahead, not_finite, empty``: whether there are any such, or no value at all.
     """
     newest = observations.groupby(["source", "series"], observed=True)["available_at"].max()
     instant = panel["as_of_instant"].iloc[-1]
@@ -90,16 +90,16 @@ def summarise_panel(
 
 
 def fallbacks_shown(panel_summary: pd.DataFrame) -> dict[str, str]:
-    """The columns whose newest value is that of their fallback: column, and the source and series it is from."""
+    """The columns whose newest value is from their fallback, with the fallback's source and series."""
     shown = panel_summary[panel_summary["fallback"]]
     return dict(zip(shown["column"], shown["shown_from"], strict=True))
 
 
 def _recent_due(known: np.ndarray, days: pd.DatetimeIndex, critical: bool, delayed: np.ndarray) -> np.ndarray:
-    """Of the last sessions, those at which the column should have a value.
+    """Which of the last sessions should have a value of the column.
 
-    Due is what was there at the same time of the year before: what rests out of season, has ended or has not begun is
-    not due, however long or short its history is.
+    A value is due if there was one a year before. So a series that pauses out of season, has ended or has not begun is
+    not due.
     """
     recent = min(RECENT_SESSIONS, len(days))
     if critical:
@@ -111,7 +111,7 @@ def _recent_due(known: np.ndarray, days: pd.DatetimeIndex, critical: bool, delay
 
 
 def _delayed(days: pd.DatetimeIndex, join: Join, series: str, sources: DataSources) -> np.ndarray:
-    """The sessions on which a declared delay of the series' releases keeps its newest value back."""
+    """The sessions on which a declared delay of the series' releases holds its newest value back."""
     covered = np.zeros(len(days), dtype=bool)
     if join.source not in sources.sources:
         return covered
@@ -124,7 +124,7 @@ def _delayed(days: pd.DatetimeIndex, join: Join, series: str, sources: DataSourc
 
 
 def _without_fallbacks(panel: pd.DataFrame, spec: JoinSpec, observations: pd.DataFrame) -> pd.DataFrame:
-    """The columns that have a fallback, as they would be without it."""
+    """The columns with a fallback, as they would be without it."""
     joins = [
         join.model_copy(update={"columns": {name: join.columns[name] for name in join.fallbacks}, "fallbacks": {}})
         for join in spec.joins

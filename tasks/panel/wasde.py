@@ -1,7 +1,7 @@
 """WASDE balances as known at each session: the newest marketing year, the year before it, the last report's revision.
 
-A plain join of "the newest observation" changes the marketing year each May and so compares a harvest with another one.
-Here every report is a table of marketing years, and a revision is of a year that both reports printed.
+A plain join of "the newest observation" changes the marketing year each May, so it would compare different harvests.
+Here every report is a table of marketing years, and a revision compares the same year in two reports.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ SOURCE = "usda_wasde"
 NEXT_REPORT_DAYS = 70  # reports are 28 to 35 days apart, 60 to 64 where a shutdown has cancelled one
 AGE = "wasde.days_since_report"
 
-Reports = Callable[[str], pd.DataFrame]  # a series: a row a report, a column a marketing year
-US, WORLD = "us.total_use", "world.domestic_use"  # the world's exports are imports of others: no use
+Reports = Callable[[str], pd.DataFrame]  # of a series: one row per report, one column per marketing year
+US, WORLD = "us.total_use", "world.domestic_use"  # world exports are imports elsewhere, so they are not use
 
 
 def _ratio_pct(part: str, whole: str) -> Callable[[Reports], pd.DataFrame]:
@@ -66,25 +66,25 @@ def columns() -> list[str]:
 
 
 def wasde_known(observations: pd.DataFrame, days: pd.Series, instants: pd.Series) -> pd.DataFrame:
-    """A row a session: ratios in %, their changes in points, the changes of quantities in %; days since the report.
+    """One row per session: ratios in %, their changes in points, changes of quantities in %, days since the report.
 
-    ``.revision`` is the last report against the one before, of the newest marketing year that both printed: in May
-    still that of the old crop. ``.year_change`` is the newest marketing year against the year before it, both as the
-    last report has them. A report more than 70 days old, or after a longer gap, says nothing.
+    ``.revision``: the last report against the one before, for the newest marketing year in both (in May still the old
+    crop). ``.year_change``: the newest marketing year against the year before it, both in the last report. Values are
+    missing if the report is more than 70 days old; a revision also after a longer gap between reports.
 
-    Invariants: the row of a session looks at reports with ``available_at`` by its instant only.
+    Invariants: the row of a session uses only reports with ``available_at`` by its as_of.
     """
-    held = observations[(observations["source"] == SOURCE).to_numpy()]
-    if held.empty:
+    balances = observations[(observations["source"] == SOURCE).to_numpy()]
+    if balances.empty:
         return pd.DataFrame(np.nan, index=days.index, columns=columns())
-    years = held["observation_date"].dt.year
-    reports = pd.DatetimeIndex(held["available_at"].unique()).sort_values()
-    first_printed = years.groupby(held["available_at"]).max().reindex(reports)
+    years = balances["observation_date"].dt.year
+    reports = pd.DatetimeIndex(balances["available_at"].unique()).sort_values()
+    first_printed = years.groupby(balances["available_at"]).max().reindex(reports)
     newest = np.maximum.accumulate(first_printed.to_numpy())
-    by_series = {str(name): part for name, part in held.groupby("series", observed=True)}
+    by_series = {str(name): part for name, part in balances.groupby("series", observed=True)}
 
     def tables(series: str) -> pd.DataFrame:
-        """As known after each report: a vintage is kept only where a report changed the number."""
+        """The values after each report. Staging has a vintage only where a report changed the number."""
         part = by_series.get(series)
         if part is None:
             return pd.DataFrame(np.nan, index=reports, columns=range(newest[0], newest[-1] + 1))
@@ -95,30 +95,30 @@ def wasde_known(observations: pd.DataFrame, days: pd.Series, instants: pd.Series
 
     local = reports.tz_convert("America/New_York").tz_localize(None).normalize()
     gap = np.append(np.nan, np.diff(local.to_numpy()) / np.timedelta64(1, "D"))
-    told = {}
+    by_report = {}
     for name, formula in (RATIOS | QUANTITIES).items():
         table = formula(tables)
         now, year_before = _pick(table, newest), _pick(table, newest - 1)
         again, before = _pick(table[1:], newest[:-1]), _pick(table[:-1], newest[:-1])
         if name in RATIOS:
-            told[f"wasde.{name}"] = now
+            by_report[f"wasde.{name}"] = now
             revision, change = again - before, now - year_before
         else:
             revision, change = 100 * (again / before - 1), 100 * (now / year_before - 1)
-        # what a report leaves out (biofuel use, May to October 2012) is not unchanged
+        # a number that a report omits (biofuel use, May to October 2012) is not unchanged
         printed = (gap <= NEXT_REPORT_DAYS) & ~np.isnan(now)
-        told[f"wasde.{name}.revision"] = np.where(printed, np.append(np.nan, revision), np.nan)
-        told[f"wasde.{name}.year_change"] = change
+        by_report[f"wasde.{name}.revision"] = np.where(printed, np.append(np.nan, revision), np.nan)
+        by_report[f"wasde.{name}.year_change"] = change
     last = np.searchsorted(reports.as_unit("us").asi8, pd.DatetimeIndex(instants).as_unit("us").asi8, "right") - 1
     age = (days.to_numpy() - local.to_numpy()[last]) / np.timedelta64(1, "D")
     known = (last >= 0) & (age <= NEXT_REPORT_DAYS)
     rows = {AGE: np.where(known, age, np.nan)}
-    rows |= {name: np.where(known, values[last], np.nan) for name, values in told.items()}
+    rows |= {name: np.where(known, values[last], np.nan) for name, values in by_report.items()}
     return pd.DataFrame(rows, index=days.index)[columns()]
 
 
 def _pick(table: pd.DataFrame, years: np.ndarray) -> np.ndarray:
-    """Of each row the value of its year; missing where the year is not printed."""
+    """The value of each row's year; missing if the year is not printed."""
     at = table.columns.get_indexer(pd.Index(years))
     values = table.to_numpy(dtype="float64")[np.arange(len(table)), at]
     return np.where(at >= 0, values, np.nan)

@@ -1,9 +1,9 @@
 """Weather of the soy belts as known at each session, from daily stations.
 
-Weekends rain too, so everything is computed on calendar days, a station at a time: sums, accumulations, and how they
-compare with the same time of earlier years at that same station. A region is then the mean of the stations that have
-the figure, so a station that drops out does not shift a region's normal; below a minimum of stations it is missing,
-and none is filled from another.
+It rains on weekends too, so everything is computed on calendar days and per station: sums, accumulations, and their
+comparison with the same time of earlier years at the same station. A region is the mean of the stations that have the
+figure, so a missing station does not shift a region's normal. Below a minimum of stations the region is missing;
+stations are never filled from others.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tasks.registry import WeatherRegion
 
 BASE_C, HOT_C, WET_MM = 10.0, 35.0, 1.0
 MONTH, MONTH_NEEDED, WEEK = 30, 27, 7
-NEWEST_DAYS = 10  # a figure older than this says nothing of the weather now
+NEWEST_DAYS = 10  # an older figure says nothing about current weather
 YEARS, YEARS_NEEDED = 30, 3
 AROUND = 15  # days each side of the day of the year: a month of each earlier year
-AROUND_RUNNING = 3  # for what accumulates over the season: a month of it would be mostly its slope
+AROUND_RUNNING = 3  # for season totals: over a month they would vary mostly by their slope
 SEASON_SHARE = 0.9  # of the season's days so far
-# against the station's own normal: comparable across stations, so that one is enough
+# relative to the station's own normal: comparable across stations, so one station is enough
 NORMALISED = (
     "rain_7d_z",
     "rain_30d_z",
@@ -57,44 +57,44 @@ def columns(regions: Iterable[str]) -> list[str]:
 def weather_known(
     observations: pd.DataFrame, regions: Mapping[str, WeatherRegion], days: pd.Series, instants: pd.Series
 ) -> pd.DataFrame:
-    """A row a session, columns ``weather.<region>.<figure>``: the newest figures known, at most ten days old.
+    """One row per session, columns ``weather.<region>.<figure>``: the newest known figures, at most ten days old.
 
-    A region's day is published with the first of its stations; what comes later than that, or again, does not count.
+    A region's day is published with the first of its stations; later reports and revisions do not count.
 
-    Invariants: the figures of a day look at that day and earlier ones, its normal at earlier years only, and all of
-    them were published by the instant of the session.
+    Invariants: the figures of a day use that day and earlier ones, its normal only earlier years, and all of them were
+    published by the session's as_of.
     """
     session_us, instant_us = (pd.DatetimeIndex(moments).as_unit("us").asi8 for moments in (days, instants))
     sources = {region.source for region in regions.values()}
     measured = observations[(observations["source"].isin(sources) & (observations["vintage"] == 1)).to_numpy()]
-    told: dict[str, np.ndarray] = {}
+    out: dict[str, np.ndarray] = {}
     for name, region in regions.items():
-        held = measured[((measured["source"] == region.source) & measured["series"].isin(region.stations)).to_numpy()]
-        if held.empty:
-            told |= {f"weather.{name}.{figure}": np.full(len(days), np.nan) for figure in FIGURES}
+        staged = measured[((measured["source"] == region.source) & measured["series"].isin(region.stations)).to_numpy()]
+        if staged.empty:
+            out |= {f"weather.{name}.{figure}": np.full(len(days), np.nan) for figure in FIGURES}
             continue
-        published = held["available_at"].astype("int64")
-        known = published.groupby(held["observation_date"]).min()
-        held = held[(published == held["observation_date"].map(known)).to_numpy()]
+        published = staged["available_at"].astype("int64")
+        known = published.groupby(staged["observation_date"]).min()
+        staged = staged[(published == staged["observation_date"].map(known)).to_numpy()]
         by_station = {
             str(station): station_figures(_daily(part, known.index.max()), region.season)
-            for station, part in held.groupby("series", observed=True)
+            for station, part in staged.groupby("series", observed=True)
         }
         for figure, values in region_figures(by_station, region.least).items():
-            values = values.loc[known.index].dropna()  # of a day that no station has, nothing is known
+            values = values.loc[known.index].dropna()  # a day without any station is missing
             observed = pd.DatetimeIndex(values.index).as_unit("us").asi8
-            # never before the days it looks back at
+            # never before the earlier days that it uses
             available = known.cummax().loc[values.index].to_numpy()
             newest, dates = last_known(observed, available, values.to_numpy(), instant_us)
             fresh = (session_us - dates) / DAY_US <= NEWEST_DAYS
-            told[f"weather.{name}.{figure}"] = np.where(fresh, newest, np.nan)
-    return pd.DataFrame(told, index=days.index)
+            out[f"weather.{name}.{figure}"] = np.where(fresh, newest, np.nan)
+    return pd.DataFrame(out, index=days.index)
 
 
 def _daily(part: pd.DataFrame, last: pd.Timestamp) -> pd.DataFrame:
-    """One station: a row a calendar day from its first to the region's last, a column a field; a gap is missing.
+    """One station: one row per calendar day from its first to the region's last, one column per field; gaps missing.
 
-    Not to the station's own last: a day it did not report would then have its figures once it reports a later one.
+    Not only to the station's own last day: an unreported day would get figures once a later day is reported.
     """
     table = part.pivot(index="observation_date", columns="field", values="value").sort_index()
     table = table.reindex(columns=["precipitation_mm", "temperature_max_c", "temperature_min_c"])
@@ -104,8 +104,8 @@ def _daily(part: pd.DataFrame, last: pd.Timestamp) -> pd.DataFrame:
 def station_figures(daily: pd.DataFrame, season: tuple[tuple[int, int], tuple[int, int]]) -> pd.DataFrame:
     """Every figure of one station on its calendar days.
 
-    30-day figures want 27 reported days (a sum is then 30 x their mean), 7-day ones all 7, those of the season 90% of
-    its days so far. A dry spell (days since 1 mm) is missing from a missing day until it rains.
+    30-day figures need 27 reported days (a sum is then 30 x their mean), 7-day ones all 7, season figures 90% of the
+    days so far. A dry spell (days since 1 mm) is missing from a missing day until it rains.
     """
     rain, hottest = daily["precipitation_mm"], daily["temperature_max_c"]
     mean_c = (hottest + daily["temperature_min_c"]) / 2
@@ -137,13 +137,15 @@ def station_figures(daily: pd.DataFrame, season: tuple[tuple[int, int], tuple[in
 
 
 def region_figures(by_station: dict[str, pd.DataFrame], least: int) -> dict[str, pd.Series]:
-    """The mean over the stations that have a figure and how many have a 30-day rain sum.
+    """The mean over the stations that have a figure, and how many have a 30-day rain sum.
 
-    Missing with fewer than ``least``, or with none where the figure is against the station's own normal.
+    Missing with fewer than ``least`` stations; figures relative to a station's own normal need only one.
     """
     figures = {}
     for figure in FIGURES[1:]:
-        table = pd.DataFrame({station: held[figure] for station, held in by_station.items()})
+        table = pd.DataFrame(
+            {station: figures_of_station[figure] for station, figures_of_station in by_station.items()}
+        )
         count = table.notna().sum(axis=1)
         figures[figure] = table.mean(axis=1).where(count >= (1 if figure in NORMALISED else least))
         if figure == "rain_30d":
@@ -152,7 +154,7 @@ def region_figures(by_station: dict[str, pd.DataFrame], least: int) -> dict[str,
 
 
 def years_back(days: pd.DatetimeIndex) -> np.ndarray:
-    """Of each calendar day its row 1 to 30 years before (29 February: the 28th); -1 where that is before the first."""
+    """The row of each calendar day 1 to 30 years before (29 February: the 28th); -1 if before the first row."""
     date = days.to_numpy().astype("datetime64[D]")
     month = date.astype("datetime64[M]")
     day = date - month.astype("datetime64[D]")
@@ -165,9 +167,9 @@ def years_back(days: pd.DatetimeIndex) -> np.ndarray:
 def normal(values: pd.Series, earlier: np.ndarray, *, around: int) -> tuple[pd.Series, pd.Series]:
     """Mean and standard deviation at this time of year (``around`` days each side) over up to 30 earlier years.
 
-    Missing before three years with half of those days. ``values`` is a row a calendar day, ``earlier`` its years_back.
+    Missing before three years with half of those days. ``values``: one row per day; ``earlier``: their years_back.
 
-    Invariants: the normal of a day uses days of earlier years only, the last of them 350 days before.
+    Invariants: the normal of a day uses only days of earlier years, at least 350 days before.
     """
     days, needed = 2 * around + 1, around + 1
     mean = values.rolling(days, min_periods=needed, center=True).mean().to_numpy()
@@ -194,7 +196,7 @@ def _season_day(days: pd.Index, season: tuple[tuple[int, int], tuple[int, int]])
 
 
 def _since(values: pd.Series, run: pd.Series) -> pd.Series:
-    """Sum since the season's first day: the mean of the reported days x the days so far, where 90% of them reported."""
+    """Sum since the season's first day: the mean of the reported days x the days so far, if 90% are reported."""
     season = (run <= 1).cumsum()  # a new label at each start and on each day out of season
     total = values.fillna(0).groupby(season).cumsum()
     reported = values.notna().groupby(season).cumsum()
@@ -203,7 +205,7 @@ def _since(values: pd.Series, run: pd.Series) -> pd.Series:
 
 
 def _days_since_rain(rain: pd.Series) -> pd.Series:
-    """Days since the last one with 1 mm; missing where a day between is missing."""
+    """Days since the last day with 1 mm; missing if a day in between is missing."""
     at = np.arange(len(rain), dtype="float64")
     wet = pd.Series(np.where(rain >= WET_MM, at, -np.inf), rain.index).cummax()
     unknown = pd.Series(np.where(rain.isna(), at, -np.inf), rain.index).cummax()

@@ -1,6 +1,6 @@
-"""Typed loaders of registry/*.yaml: what the product knows about sources, joins, features, horizons and models.
+"""Typed loaders of registry/*.yaml: sources, joins, features, horizons and models.
 
-Every model forbids unknown keys, so a typo is an error that names the file and the entry, not a default.
+Every model forbids unknown keys, so a typo is an error that names the file and the entry.
 """
 
 from tasks.registry.entry import Entry

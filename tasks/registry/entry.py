@@ -1,4 +1,4 @@
-"""What every registry entry is, and how one file of them is read."""
+"""The base class of registry entries, and the loader of a registry file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def _time_of_day(text: str) -> str:
             return text
     except ValueError:
         pass
-    raise ValueError(f"{text!r} is no time of day; write it as 18:00")
+    raise ValueError(f"{text!r} is not a time of day; write it as 18:00")
 
 
 TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML that refuses a key written twice; YAML itself lets the last one win without a word."""
+    """Safe YAML that refuses duplicate keys; YAML itself silently uses the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
@@ -46,17 +46,17 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 def how_to_restore(path: Path) -> str:
-    """How a lost file of the registry comes back, which lies in the checkout unless CBI_REGISTRY names another."""
+    """How to restore a lost registry file; it is in the checkout unless CBI_REGISTRY names another folder."""
     if path.is_relative_to(PROJECT):
         return f"restore it with `git checkout {path.relative_to(PROJECT)}`"
-    return f"restore it, or begin again with a copy of {PROJECT / 'registry' / path.name}"
+    return f"restore it, or start from a copy of {PROJECT / 'registry' / path.name}"
 
 
 def read_entries(path: Path, model: type[Model]) -> Model:
-    """The file as ``model``, checked.
+    """Load a file as ``model`` and check it.
 
     Raises:
-        RegistryError: it is missing or not YAML, or an entry does not fit; the message names file and entry.
+        RegistryError: it is missing or not YAML, or an entry is invalid; the message names file and entry.
     """
     try:
         raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 it is a safe one

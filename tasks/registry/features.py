@@ -1,4 +1,4 @@
-"""registry/feature_registry.yaml and override_thresholds.yaml: every feature, and what it is worth."""
+"""registry/feature_registry.yaml and override_thresholds.yaml: every feature, and the provenance of its sources."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tasks.registry.sources import DataSources, Frequency, PointInTime, Reliabil
 
 
 class Provenance(Entry):
-    """What something is worth that is made of series: the slowest frequency and the worst of the rest."""
+    """The provenance of something computed from series: the slowest frequency and the worst of the other grades."""
 
     frequency: Frequency
     reliability: Reliability
@@ -28,7 +28,7 @@ CALENDAR = Provenance(frequency="daily", reliability="high", point_in_time="exac
 
 
 def worst_of(parts: Iterable[Provenance]) -> Provenance:
-    """Of every field the worst that any part has."""
+    """Per field the worst value of all parts."""
     given = list(parts)
     return Provenance.model_validate(
         {
@@ -39,13 +39,13 @@ def worst_of(parts: Iterable[Provenance]) -> Provenance:
 
 
 def provenance(names: Iterable[str], sources: DataSources, derived: DerivedSeries) -> Provenance:
-    """What is known of that which is made of ``names``.
+    """The provenance of something computed from ``names``.
 
-    Each is ``source``, ``source series``, ``derived series`` or ``calendar``. A derived series is worth what its inputs
-    are; one that lists none is made of a whole source, which is then named beside it.
+    Each name is ``source``, ``source series``, ``derived series`` or ``calendar``. A derived series has the provenance
+    of its inputs; one without listed inputs uses a whole source, which must be named beside it.
 
     Raises:
-        RegistryError: a name that is none of these, or a source that must be named with its series.
+        RegistryError: a name is none of these, or a source must be named with its series.
     """
     inputs = {
         column: f"{join.source} {target.rpartition('.')[0]}"
@@ -65,7 +65,7 @@ def provenance(names: Iterable[str], sources: DataSources, derived: DerivedSerie
         else:
             found.append(_provenance_of_source(source, series, sources.source(source)))
     if not found:
-        raise RegistryError(f"{', '.join(names)} lists no inputs: name the source it is made of beside it")
+        raise RegistryError(f"{', '.join(names)} lists no inputs: also name the source that it is computed from")
     return worst_of(found)
 
 
@@ -75,7 +75,7 @@ def _provenance_of_source(source: str, series: str, spec: SourceSpec) -> Provena
     meant = [spec.series[series]] if series else list(spec.series.values())
     kinds = {(entry.frequency, entry.point_in_time) for entry in meant}
     if len(kinds) > 1:
-        raise RegistryError(f"series of {source} differ in frequency or point in time: name those that are used")
+        raise RegistryError(f"series of {source} differ in frequency or point in time: name the series that are used")
     ((frequency, point_in_time),) = kinds
     return Provenance.model_validate(
         {"frequency": frequency, "reliability": spec.reliability, "point_in_time": point_in_time}
@@ -83,7 +83,7 @@ def _provenance_of_source(source: str, series: str, spec: SourceSpec) -> Provena
 
 
 class FeatureEntry(Entry):
-    """One feature: what a reader of a forecast needs to know of it. Frequency and reliability are its sources'."""
+    """One feature, as readers of a forecast need it. Frequency and reliability are those of its sources."""
 
     formula: str
     unit: str
@@ -94,7 +94,7 @@ class FeatureEntry(Entry):
 
 
 class Override(Entry):
-    """One override flag: its signal, the threshold, and months in which it is shown to fire and to rest."""
+    """One override flag: its signal, its threshold, a month in which it fires and one in which it does not."""
 
     signal: str
     unit: str
@@ -129,7 +129,7 @@ class FeatureRegistry(Entry):
         return {name: category for category, group in self.categories.items() for name in group}
 
     def production(self) -> list[str]:
-        """Features a model may use: none whose history is rewritten after the fact."""
+        """The features that a model may use: none with a history that is revised afterwards."""
         return [name for name, entry in self.features.items() if entry.point_in_time != "revised"]
 
 
@@ -140,9 +140,9 @@ class Overrides(Entry):
 
 
 def load_features(folder: Path, sources: DataSources) -> FeatureRegistry:
-    """registry/feature_registry.yaml, checked against the sources and derived series it names.
+    """registry/feature_registry.yaml, checked against the sources and derived series that it names.
 
-    A feature is exact, lagged or revised as the worst of its sources is: `revised` cannot be forgotten.
+    A feature's point_in_time must be the worst of its sources, so `revised` cannot be forgotten.
     """
     path = folder / "feature_registry.yaml"
     registry, derived = read_entries(path, FeatureRegistry), load_derived(folder, sources)

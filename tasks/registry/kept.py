@@ -1,4 +1,4 @@
-"""Tables of the registry that are kept by hand: until when each is complete, and what follows where it is not."""
+"""Registry tables that are kept by hand: until when each is complete, and the consequences afterwards."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from tasks.registry.sources import DataSources
 REGIMES = "regime_calendar.csv"
 FOLLOWS = {
     FILE: "holidays are known by rule, but a shutdown or a late release since then is not",
-    REGIMES: "no regime is written down for sessions since then, which count to the last one",
+    REGIMES: "no regime is recorded for sessions since then; they count to the last one",
 }
 
 
 def complete_until(folder: Path, sources: DataSources) -> dict[str, date]:
-    """The files of registry/ that are kept by hand and end, with the last day of which each knows everything.
+    """The last day for which each hand-kept, dated file of registry/ is complete.
 
-    Others that are kept by hand say nothing of days (features, joins, limits, phrases, models): they do not end.
+    Other hand-kept files have no dates (features, joins, limits, phrases, models), so they do not end.
     """
     tables = {
         f"{name}.csv": table.complete_until for spec in sources.sources.values() for name, table in spec.tables.items()
     }
     tables[FILE] = load_release_calendar(folder).complete_until
     ends = load_regime_calendar(folder)["end"]
-    if ends.notna().all():  # a regime without an end goes on until the next is written down
+    if ends.notna().all():  # a regime without an end continues until the next one is recorded
         tables[REGIMES] = ends.max().date()
     return tables
 
 
 def ended_tables(folder: Path, sources: DataSources, as_of: date) -> dict[str, str]:
-    """Of each table that was complete before ``as_of`` only, what a person should know and do."""
+    """By table that is complete only until before ``as_of``: the consequence and what to do."""
     return {
         name: f"complete until {until} only: {FOLLOWS.get(name, 'its features are missing since then')}. "
         f"Bring registry/{name} up to date, and its date with it"

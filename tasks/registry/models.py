@@ -1,4 +1,4 @@
-"""registry/horizons.yaml, models.yaml, quality_gates.yaml, regime_calendar.csv: what is trained, what it must show."""
+"""registry/horizons.yaml, models.yaml, quality_gates.yaml, regime_calendar.csv: what is trained, and its limits."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Horizons(Entry):
 
 
 class SearchRange(Entry):
-    """Values between two ends, whole numbers where both ends are."""
+    """Values between two ends; integers if both ends are integers."""
 
     low: int | float
     high: int | float
-    log: bool = Field(default=False, description="drawn evenly in the logarithm")
+    log: bool = Field(default=False, description="drawn uniformly in the logarithm")
 
     @model_validator(mode="after")
     def _ordered(self) -> SearchRange:
         if not self.low < self.high or (self.log and self.low <= 0):
-            raise ValueError(f"low {self.low}, high {self.high}: low is below high, and above 0 where log is true")
+            raise ValueError(f"low {self.low}, high {self.high}: low must be below high, and above 0 if log is true")
         return self
 
 
@@ -62,19 +62,19 @@ class SearchChoices(Entry):
 
 
 class SampleWeights(Entry):
-    """How much each row counts in a fit (tasks/training/multi_horizon.py)."""
+    """The weight of each row in a fit (tasks/training/multi_horizon.py)."""
 
     regimes: bool = Field(default=False, description="the training_weight of regime_calendar.csv")
     half_life_sessions: float | None = Field(default=None, ge=21, description="a row this much older counts half")
 
     @property
     def on(self) -> bool:
-        """Whether any row counts more than another."""
+        """Whether rows have different weights."""
         return self.regimes or self.half_life_sessions is not None
 
 
 class ModelFamily(Entry):
-    """One family of the bake-off: what it reads, and what differs from its own defaults."""
+    """One family of the bake-off: the features it reads, and its options if not the defaults."""
 
     title: str
     surface: Literal["full", "production", "volatility"]
@@ -87,11 +87,11 @@ class ModelFamily(Entry):
 
 
 class Budget(Entry):
-    """How much of the bake-off a run does."""
+    """The part of the bake-off that a run does."""
 
     title: str
     families: tuple[str, ...]
-    last_test_years: int = Field(ge=0, description="0: all; else so many, back from the last year that is over")
+    last_test_years: int = Field(ge=0, description="0: all; else this many, back from the last complete year")
     joint_last_test_years: int | None = Field(default=None, ge=1, description="the same for families of all horizons")
     options: dict[str, dict[str, Any]] = Field(default={}, description="by family, over the family's own")
 
@@ -100,7 +100,7 @@ class Models(Entry):
     """registry/models.yaml."""
 
     volatility: tuple[str, ...]
-    context: tuple[str, ...] = Field(description="categories that nets read apart from the market's own")
+    context: tuple[str, ...] = Field(description="categories that nets read separately from market features")
     families: dict[str, ModelFamily]
     ensemble: tuple[str, ...] = Field(min_length=2)
     budgets: dict[str, Budget]
@@ -127,7 +127,7 @@ class Models(Entry):
 
 
 class PromotionRule(Entry):
-    """What a model must show to become champion (tasks/evaluation/promotion.py)."""
+    """The requirements for a champion (tasks/evaluation/promotion.py)."""
 
     max_direction_hit_rate_pct: float = Field(gt=50, le=100, description="above it, only with a leakage audit")
     horizons: tuple[str, ...] = Field(min_length=1, description="where that limit holds: a month and longer")
@@ -138,7 +138,7 @@ class PromotionRule(Entry):
 
 
 class Aspirations(Entry):
-    """What is hoped for, told per horizon as met or not; it promotes and refuses nothing."""
+    """Targets that are reported per horizon as met or not; they do not affect promotion."""
 
     mape_pct_below: float = Field(gt=0)
     sharpe_above: float
@@ -147,7 +147,7 @@ class Aspirations(Entry):
 
 
 class TradingCost(Entry):
-    """What the sign strategy pays (tasks/evaluation/metrics.py)."""
+    """The trading cost of the sign strategy (tasks/evaluation/metrics.py)."""
 
     round_trip_cents_lb: float = Field(ge=0, description="commission and slippage of one trade and back")
 
@@ -166,7 +166,7 @@ def load_horizons(folder: Path) -> Horizons:
 
 
 def load_models(folder: Path, registry: FeatureRegistry) -> Models:
-    """registry/models.yaml, checked against the feature registry and the families that there are."""
+    """registry/models.yaml, checked against the feature registry and the known families."""
     path = folder / "models.yaml"
     models = read_entries(path, Models)
     if unknown := sorted(set(models.volatility) - set(registry.production())):
@@ -174,7 +174,7 @@ def load_models(folder: Path, registry: FeatureRegistry) -> Models:
     weighted = {name for name, family in models.families.items() if family.weights.on}
     if unknown := sorted(weighted - set(WEIGHTED)):
         raise RegistryError(
-            f"{path}: weights: {', '.join(unknown)} counts all rows alike; set it for one of {WEIGHTED}"
+            f"{path}: weights: {', '.join(unknown)} does not support row weights; set it for one of {WEIGHTED}"
         )
     groups = {group for family in models.families.values() for group in family.groups}
     if unknown := sorted({*groups, *models.context} - set(registry.categories)):
@@ -187,7 +187,7 @@ def load_models(folder: Path, registry: FeatureRegistry) -> Models:
 
 
 def load_quality_gates(folder: Path) -> QualityGates:
-    """registry/quality_gates.yaml, checked against the horizons it names."""
+    """registry/quality_gates.yaml, checked against the horizons that it names."""
     gates = read_entries(folder / "quality_gates.yaml", QualityGates)
     unknown = sorted(set(gates.promotion.horizons) - set(load_horizons(folder).horizons))
     if unknown:
@@ -198,11 +198,11 @@ def load_quality_gates(folder: Path) -> QualityGates:
 def load_regime_calendar(folder: Path) -> pd.DataFrame:
     """registry/regime_calendar.csv: regime, start, end, training_weight. For weights and slices, never a feature.
 
-    The last regime goes on beyond its ``end`` until somebody writes down the next one: no training waits for that, and
-    health warns of it (tasks/registry/kept.py).
+    The last regime continues beyond its ``end`` until the next one is recorded: training does not wait for it, and
+    health warns about it (tasks/registry/kept.py).
 
     Raises:
-        RegistryError: two regimes overlap, or a day lies between two of them.
+        RegistryError: two regimes overlap, or there is a gap between two of them.
     """
     import pandas as pd
 
@@ -211,5 +211,5 @@ def load_regime_calendar(folder: Path) -> pd.DataFrame:
     follows = calendar["end"].iloc[:-1] + pd.Timedelta(days=1) == calendar["start"].iloc[1:].to_numpy()
     if not follows.all():
         wrong = calendar["regime"].iloc[:-1][~follows].iloc[0]
-        raise RegistryError(f"{path}: {wrong}: it must end on the day before the next regime starts; mend its `end`")
+        raise RegistryError(f"{path}: {wrong}: it must end on the day before the next regime starts; fix its `end`")
     return calendar

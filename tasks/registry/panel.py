@@ -1,4 +1,4 @@
-"""registry/join_spec.yaml, derived_series.yaml and policy_lexicon.yaml: what enters the panel."""
+"""registry/join_spec.yaml, derived_series.yaml and policy_lexicon.yaml: the contents of the panel."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tasks.registry.sources import DataSources
 
 
 class Fallback(Entry):
-    """What stands in for a panel column where that has no value: the same quantity from another source."""
+    """The replacement of a panel column without a value: the same quantity from another source."""
 
     source: str
     target: str = Field(description="`series.field` of that source")
-    max_age_days: int = Field(ge=0, description="calendar days after which its last known value is missing, too")
+    max_age_days: int = Field(ge=0, description="calendar days after which its last known value is missing too")
 
 
 class Join(Entry):
@@ -36,7 +36,7 @@ class Join(Entry):
     complete_until: dict[str, date] = Field(
         default={}, description="column: session after which it is missing; filled in from the source's `tables`"
     )
-    fallbacks: dict[str, Fallback] = Field(default={}, description="panel column: what stands in for it")
+    fallbacks: dict[str, Fallback] = Field(default={}, description="panel column: its replacement")
 
     @model_validator(mode="after")
     def _columns_known(self) -> Join:
@@ -60,7 +60,7 @@ class JoinSpec(Entry):
 
 
 class DerivedEntry(Entry):
-    """One series that is computed from others."""
+    """One series computed from others."""
 
     title: str
     unit: str
@@ -74,7 +74,7 @@ class WeatherRegion(Entry):
 
     source: str
     stations: tuple[str, ...] = Field(min_length=1, description="series of that source")
-    least: int = Field(ge=1, description="stations that must have a figure; with fewer the region's is missing")
+    least: int = Field(ge=1, description="stations that must have a figure; with fewer the region has none")
     planting: str = Field(pattern=r"^[01]\d-[0-3]\d$", description="MM-DD: the first day of the season")
     harvest: str = Field(pattern=r"^[01]\d-[0-3]\d$", description="MM-DD: its last day")
 
@@ -86,7 +86,7 @@ class WeatherRegion(Entry):
 
 
 class Theme(Entry):
-    """Phrases by which a document speaks of one policy, and to which side."""
+    """The phrases of one policy theme, by direction."""
 
     title: str
     up: tuple[str, ...]
@@ -100,22 +100,22 @@ class Theme(Entry):
 
 
 class FinBertWeights(Entry):
-    """Where FinBERT is installed on this machine, and where its scores are kept."""
+    """The folders of the installed FinBERT and of its cached scores."""
 
     folder: Path
     remembered: Path
 
 
 class Lexicon(Entry):
-    """registry/policy_lexicon.yaml: how texts are scored, under the name that is recorded with every score."""
+    """registry/policy_lexicon.yaml: how texts are scored; its name is recorded with every score."""
 
     name: str = Field(pattern=r"^lexicon-v\d+$")
     themes: dict[str, Theme]
-    finbert: FinBertWeights | None = Field(default=None, description="scores in place of the phrases, where installed")
+    finbert: FinBertWeights | None = Field(default=None, description="replaces the phrase scores if installed")
 
 
 class DerivedSeries(Entry):
-    """registry/derived_series.yaml: inputs, the series made of them, and what cannot be had with the reason."""
+    """registry/derived_series.yaml: inputs, the derived series, and missing series with the reason."""
 
     inputs: tuple[Join, ...]
     series: dict[str, DerivedEntry]
@@ -136,7 +136,7 @@ class DerivedSeries(Entry):
 
 
 def load_join_spec(folder: Path, sources: DataSources) -> JoinSpec:
-    """registry/join_spec.yaml, checked against the sources and derived series it names."""
+    """registry/join_spec.yaml, checked against the sources and derived series that it names."""
     spec = read_entries(folder / "join_spec.yaml", JoinSpec)
     derived = load_derived(folder, sources)
     joins = []
@@ -152,7 +152,7 @@ def load_join_spec(folder: Path, sources: DataSources) -> JoinSpec:
 
 
 def load_derived(folder: Path, sources: DataSources, *, finbert: FinBertWeights | None = None) -> DerivedSeries:
-    """registry/derived_series.yaml, checked against the sources its inputs name."""
+    """registry/derived_series.yaml, checked against the sources of its inputs."""
     spec = read_entries(folder / "derived_series.yaml", DerivedSeries)
     inputs = tuple(_checked(join, sources, folder / "derived_series.yaml") for join in spec.inputs)
     for name, region in spec.weather_regions.items():
@@ -173,7 +173,7 @@ def load_derived(folder: Path, sources: DataSources, *, finbert: FinBertWeights 
 
 
 def _checked(join: Join, sources: DataSources, path: Path) -> Join:
-    """The join, its series and fallbacks known, with the sessions up to which its columns are complete."""
+    """The join with ``complete_until`` per column, after checking its series and fallbacks."""
     named = [(column, join.source, target) for column, target in join.columns.items()]
     named += [(f"fallbacks.{column}", other.source, other.target) for column, other in join.fallbacks.items()]
     for column, name, target in named:

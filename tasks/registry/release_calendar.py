@@ -1,4 +1,4 @@
-"""registry/release_calendar.yaml: when offices that release numbers are closed, and which releases came late."""
+"""registry/release_calendar.yaml: when statistical offices are closed, and which releases were late."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE = "release_calendar.yaml"
 
 
 class Delay(Entry):
-    """Observations dated ``first`` to ``last`` were all known by ``released`` only."""
+    """Observations dated ``first`` to ``last`` were all known only by ``released``."""
 
     first: date
     last: date
@@ -24,22 +24,26 @@ class Delay(Entry):
     @model_validator(mode="after")
     def _ordered(self) -> Delay:
         if not self.first <= self.last <= self.released:
-            raise ValueError(f"{self.first}, {self.last}, {self.released}: first, last and released are in this order")
+            raise ValueError(
+                f"{self.first}, {self.last}, {self.released}: first, last and released must be in this order"
+            )
         return self
 
 
 class Release(Entry):
-    """One release of an office, and by which closed days it is delayed."""
+    """One release of an office, and the closed days that delay it."""
 
     title: str
     washington: bool = Field(default=False, description="closed with federal offices in Washington")
     eves: bool = Field(default=False, description="24 and 31 December count as closed on a Monday or Tuesday")
-    slips: Literal["day", "week"] = Field(default="day", description="what a closed day that no law names costs it")
-    new_year: bool = Field(default=False, description="what is due around New Year may come by 7 January only")
+    slips: Literal["day", "week"] = Field(
+        default="day", description="its delay after a closed day that is not a legal holiday"
+    )
+    new_year: bool = Field(default=False, description="a release due around New Year may be as late as 7 January")
 
 
 class Closure(Entry):
-    """A day on which federal offices were closed, and no law names it."""
+    """A day on which federal offices were closed that is not a legal holiday."""
 
     kind: Literal["mourning", "order", "weather"]
     day: date
@@ -51,18 +55,20 @@ class Shutdown(Entry):
 
     first: date
     last: date
-    caught_up: dict[str, date] = Field(description="release: when all of it that was due since `first` was out")
+    caught_up: dict[str, date] = Field(
+        description="release: the day by which everything due since `first` was released"
+    )
 
 
 class Hold(Entry):
-    """What a release was due to bring from ``first`` on, and before ``released``, came by ``released``."""
+    """Everything due from ``first`` on and before ``released`` was released by ``released``."""
 
     first: date
     released: date
 
 
 class ReleaseDays(Entry):
-    """What the calendar says of one release. The empty one: federal holidays by their rule, and nothing else."""
+    """The calendar of one release. The empty one has only the federal holidays, by rule."""
 
     mourning: tuple[date, ...] = ()
     ordered: tuple[date, ...] = ()
@@ -71,7 +77,7 @@ class ReleaseDays(Entry):
     eves: bool = False
     slips: Literal["day", "week"] = "day"
     new_year: bool = False
-    complete_until: date | None = Field(default=None, description="orders after it are presumed, by a rule")
+    complete_until: date | None = Field(default=None, description="later orders are presumed by a rule")
     holds: tuple[Hold, ...] = ()
     late: tuple[Delay, ...] = ()
 
@@ -92,11 +98,11 @@ class ReleaseCalendar(Entry):
             raise ValueError(f"no release {', '.join(unknown)}; known: {', '.join(self.releases)}")
         days = [closure.day for closure in self.closures]
         if double := sorted({f"{day}" for day in days if days.count(day) > 1}):
-            raise ValueError(f"closures: {', '.join(double)} stands there twice")
+            raise ValueError(f"closures: {', '.join(double)} is listed twice")
         return self
 
     def days_of(self, release: str) -> ReleaseDays:
-        """What is known of one release; of none, the days on which banks and exchanges wait.
+        """The calendar of one release; without a name, the mourning days, on which banks and exchanges close.
 
         Raises:
             KeyError: no such release.
@@ -132,6 +138,6 @@ def load_release_calendar(folder: Path) -> ReleaseCalendar:
     """registry/release_calendar.yaml, checked.
 
     Raises:
-        RegistryError: naming the file and the entry.
+        RegistryError: names the file and the entry.
     """
     return read_entries(folder / FILE, ReleaseCalendar)

@@ -1,4 +1,4 @@
-"""registry/roll_calendar.yaml: contract months, last trading days, and where the prices of both contracts come from."""
+"""registry/roll_calendar.yaml: contract months, last trading days, and the source of the prices of both contracts."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Quote(Entry):
 
 
 class Pairs(Entry):
-    """Where two neighbouring contracts are priced at one moment."""
+    """The source of prices of two neighboring contracts at one moment."""
 
     source: str
     series: str
-    max_age_days: int = Field(gt=0, description="calendar days: a pair older than this at a roll says nothing of it")
+    max_age_days: int = Field(gt=0, description="calendar days: an older pair is not used at a roll")
 
 
 class RollRule(Entry):
-    """When one future's front-month quote moves on to the next contract."""
+    """When the front-month quote of one future moves to the next contract."""
 
     quote: Quote
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...] = Field(min_length=1)
@@ -40,7 +40,7 @@ class RollRule(Entry):
     @model_validator(mode="after")
     def _in_order(self) -> RollRule:
         if list(self.months) != sorted(set(self.months)):
-            raise ValueError(f"months: {list(self.months)} are not in order, each once")
+            raise ValueError(f"months: {list(self.months)} must be in order, without duplicates")
         return self
 
 
@@ -54,7 +54,7 @@ def load_roll_calendar(folder: Path, sources: DataSources) -> RollCalendar:
     """registry/roll_calendar.yaml, checked against the sources that it names.
 
     Raises:
-        RegistryError: it is missing, an entry does not fit, or a source or series is unknown.
+        RegistryError: it is missing, an entry is invalid, or a source or series is unknown.
     """
     path = folder / "roll_calendar.yaml"
     spec = read_entries(path, RollCalendar)

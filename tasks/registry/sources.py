@@ -1,4 +1,4 @@
-"""registry/data_sources.yaml: how a source is asked, when its values become known, what is allowed in them."""
+"""registry/data_sources.yaml: how a source is fetched, when its values become known, which values are allowed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.registry.release_calendar import Delay, ReleaseCalendar, ReleaseDays,
 
 WHOLE_HISTORY_DAYS = 36500
 MONTH_CODES = "FGHJKMNQUVXZ"  # delivery months of futures, January to December
-# Each from the best to the worst: what is made of several series has the worst of each.
+# From best to worst: a result of several series has the worst of each.
 PointInTime = Literal["exact", "lagged", "revised"]
 Frequency = Literal["daily", "weekly", "monthly", "quarterly", "annual", "event"]
 Reliability = Literal["high", "medium", "low"]
@@ -30,7 +30,7 @@ def _known_zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # OSError: `America` is a folder of zones
-        raise ValueError(f"{name!r} is no time zone; write it as America/Chicago") from None
+        raise ValueError(f"{name!r} is not a time zone; write it as America/Chicago") from None
     return name
 
 
@@ -40,7 +40,7 @@ def _possible_cron(cron: str) -> str:
             raise CronSimError("five fields are needed")
         next(CronSim(cron, datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
-        raise ValueError(f"{cron!r} is no schedule ({error}); write it as `0 9 * * 1-5`") from None
+        raise ValueError(f"{cron!r} is not a schedule ({error}); write it as `0 9 * * 1-5`") from None
     return cron
 
 
@@ -48,22 +48,18 @@ TimeZone = Annotated[str, AfterValidator(_known_zone)]
 
 
 class Availability(Entry):
-    """When an observation became known, computed from its date (tasks/staging/availability.py)."""
+    """When an observation becomes known, computed from its date (tasks/staging/availability.py)."""
 
     rule: Literal["same_day", "next_business_day", "weekday_after", "day_of_month", "recorded", "days_after"]
     time: TimeOfDay
     timezone: TimeZone
     weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday"] | None = None
-    min_days: int = Field(
-        default=1, ge=0, description="so many days after the date; of next_business_day so many business days"
-    )
+    min_days: int = Field(default=1, ge=0, description="days after the date; for next_business_day business days")
     months_after: int = Field(default=0, ge=0, description="day_of_month: months after the observation's month")
     day: int = Field(default=1, ge=1, le=28)
-    release: str = Field(default="", description="its name in release_calendar.yaml, which knows when it is closed")
-    delays: tuple[Delay, ...] = Field(default=(), description="what is particular to this source's history")
-    calendar: ReleaseDays = Field(
-        default=ReleaseDays(), description="filled in from release_calendar.yaml when sources are loaded"
-    )
+    release: str = Field(default="", description="its name in release_calendar.yaml, which has the closed days")
+    delays: tuple[Delay, ...] = Field(default=(), description="delays in this source's history")
+    calendar: ReleaseDays = Field(default=ReleaseDays(), description="filled in from release_calendar.yaml on loading")
 
     @model_validator(mode="after")
     def _complete(self) -> Availability:
@@ -83,18 +79,20 @@ MonthDay = Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])
 
 
 class LimitReset(Entry):
-    """How an exchange sets a daily limit anew twice a year (tasks/staging/price_limits.py)."""
+    """How an exchange resets a daily limit twice a year (tasks/staging/price_limits.py)."""
 
-    first: date = Field(description="the first day of a limit set so")
+    first: date = Field(description="the first day of a limit set by this rule")
     share_pct: float = Field(gt=0, description="of the mean settlement")
     sessions: int = Field(gt=0, description="how many settlements are averaged")
-    observed_before: tuple[MonthDay, MonthDay] = Field(description="they end before this day of spring, of autumn")
-    effective: tuple[MonthDay, MonthDay] = Field(description="the limit is in force from this day on")
+    observed_before: tuple[MonthDay, MonthDay] = Field(
+        description="the settlements end before these days of spring and autumn"
+    )
+    effective: tuple[MonthDay, MonthDay] = Field(description="the limit is in force from these days on")
     round_to: float = Field(gt=0)
 
 
 class DailyLimit(Entry):
-    """How far a price may settle from the settlement before it, by the exchange's rules, in the series' unit."""
+    """How far a price may settle from the previous settlement, by the exchange's rules, in the series' unit."""
 
     fixed: dict[date, Annotated[float, Field(gt=0)]] = Field(description="first day: initial limit")
     reset: LimitReset | None = None
@@ -102,7 +100,7 @@ class DailyLimit(Entry):
 
 
 class SeriesSpec(Entry):
-    """One series of a source. What is None falls back to the source's default of the same name."""
+    """One series of a source. None means the source's default of the same name."""
 
     title: str
     unit: str
@@ -117,28 +115,28 @@ class SeriesSpec(Entry):
     jump: Jump | None = None
     daily_limit: DailyLimit | None = None
     held_against: tuple[str, ...] = Field(
-        default=(), description="series of the same source that move with it: a newest close unlike theirs is told"
+        default=(), description="series of the same source that move with it: a newest close unlike theirs is reported"
     )
     critical: bool = Field(default=False, description="P0: without it the run stops")
-    ended: date | None = Field(default=None, description="nothing comes after it: discontinued, or a contract's end")
-    table: str = Field(default="", description="the table of the registry that it comes from")
-    select: dict[str, str] = Field(default={}, description="what picks it out of the source, where no name does")
+    ended: date | None = Field(default=None, description="its last date: discontinued, or the end of a contract")
+    table: str = Field(default="", description="the registry table that it is read from")
+    select: dict[str, str] = Field(default={}, description="how to find it in the source, if not by name")
     location: tuple[float, float] | None = Field(default=None, description="latitude and longitude in degrees")
-    query: str = Field(default="", description="documents: what is asked for, in the source's own search language")
+    query: str = Field(default="", description="documents: the query in the source's own search language")
     terms: tuple[str, ...] = Field(
-        default=(), description="documents: words or phrases of which one in title or abstract makes it this topic"
+        default=(), description="documents: words or phrases; one of them in title or abstract assigns this topic"
     )
 
     @model_validator(mode="after")
     def _ordered(self) -> SeriesSpec:
         for name, (low, high) in {"range": self.range, **self.ranges}.items():
-            if not low < high:  # nor is .nan
+            if not low < high:  # also refuses .nan
                 raise ValueError(f"{name}: {low} is not below {high}")
         return self
 
 
 class Contracts(Entry):
-    """The contracts of one product, a series each: every delivery month from ``first_year`` to years ahead."""
+    """The contracts of one product, one series each: every delivery month from ``first_year`` to years ahead."""
 
     title: str
     unit: str
@@ -147,10 +145,10 @@ class Contracts(Entry):
     ranges: dict[str, tuple[float, float]] = Field(default={})
     months: tuple[Annotated[int, Field(ge=1, le=12)], ...]
     first_year: int = Field(ge=1980, le=2100, description="first delivery year")
-    years_ahead: int = Field(ge=1, le=20, description="how many delivery years are listed after the running one")
+    years_ahead: int = Field(ge=1, le=20, description="how many delivery years are listed after the current one")
 
     def series(self, product: str, name: str) -> dict[str, dict[str, Any]]:
-        """What each contract's series has of its own; ``name`` is a pattern of product, month, year and code."""
+        """The entries of each contract's series; ``name`` is a pattern of product, month, year and code."""
         shared = self.model_dump(exclude={"title", "months", "first_year", "years_ahead"}) | {
             "jump": None,
             "stale_run": None,
@@ -167,10 +165,10 @@ class Contracts(Entry):
 
 
 class KeptTable(Entry):
-    """A table of the registry that is kept by hand."""
+    """A registry table that is kept by hand."""
 
     edited: date
-    complete_until: date = Field(description="nothing that happened after it is in the table, whatever happened")
+    complete_until: date = Field(description="later events may be missing in the table")
 
     @model_validator(mode="after")
     def _in_order(self) -> KeptTable:
@@ -180,37 +178,39 @@ class KeptTable(Entry):
 
 
 class Schedule(Entry):
-    """When the source is asked, in its own time zone."""
+    """When the source is fetched, in its own time zone."""
 
     cron: Annotated[str, AfterValidator(_possible_cron)]
     timezone: TimeZone
-    spread_s: int = Field(default=300, ge=0, description="a scheduled run starts up to so many seconds later")
+    spread_s: int = Field(default=300, ge=0, description="a scheduled run starts up to this many seconds later")
 
 
 class SourceSpec(Entry):
-    """One source: how it is asked, when its values become known, what is allowed in them."""
+    """One source: how it is fetched, when its values become known, which values are allowed."""
 
     module: str
     title: str
     endpoint: str
-    keyed_endpoint: str = Field(default="", description="asked instead where an optional secret is set")
+    keyed_endpoint: str = Field(default="", description="used instead if an optional secret is set")
     kind: Literal["bars", "values", "documents"]
     fields: dict[str, str] = Field(description="field as staged: its name in the payload")
     field_units: dict[str, str] = Field(default={}, description="unit of a field that is not its series' unit")
     schedule: Schedule
     first_date: date
-    refetch_days: int = Field(ge=0, description="how far back a source rewrites itself; 36500: it is served whole")
+    refetch_days: int = Field(ge=0, description="how far back the source revises; 36500: it serves the whole history")
     rate_limit_per_minute: int = Field(gt=0)
-    burst: int = Field(default=5, ge=1, description="requests that may be made at once before the rate limit bites")
-    days_at_once: int = Field(default=36525, gt=7, description="days asked for in one run; the next run goes on")
-    secrets: tuple[str, ...] = Field(default=(), description="environment names without which it cannot be asked")
-    optional_secrets: tuple[str, ...] = Field(default=(), description="names of keys that only widen what it answers")
-    key_pages: dict[str, str] = Field(default={}, description="where each of its keys is to be had")
-    disabled: str = Field(default="", description="why there is nothing to ask live; recorded payloads still serve it")
+    burst: int = Field(default=5, ge=1, description="requests at once before the rate limit applies")
+    days_at_once: int = Field(default=36525, gt=7, description="days requested in one run; the next run continues")
+    secrets: tuple[str, ...] = Field(default=(), description="environment names of required keys")
+    optional_secrets: tuple[str, ...] = Field(
+        default=(), description="environment names of optional keys, which extend the data"
+    )
+    key_pages: dict[str, str] = Field(default={}, description="where to get each of its keys")
+    disabled: str = Field(default="", description="why there is no live source; recorded payloads still serve it")
     licence: str
     frequency: Frequency = Field(description="how often new values come out; `event`: when something happens")
     reliability: Reliability
-    caveat: str = Field(description="what goes wrong with it")
+    caveat: str = Field(description="its known problems")
     priority: Literal["P0", "P1"]
     point_in_time: PointInTime
     availability: Availability
@@ -218,33 +218,33 @@ class SourceSpec(Entry):
     stale_run: int | None = None
     jump: Jump | None = None
     max_quarantine_share: float = Field(gt=0, le=1)
-    missing_marker: bool = Field(default=False, description="an empty value is how the source says 'none that day'")
+    missing_marker: bool = Field(default=False, description="an empty value means 'none that day'")
     weekends: bool = Field(default=False, description="the source has true values on Saturdays and Sundays")
     projected_days: int = Field(default=0, ge=0, description="how far ahead of its payload a projection may be dated")
-    feeds: tuple[str, ...] = Field(default=(), description="payload folders, where one payload holds many series")
+    feeds: tuple[str, ...] = Field(default=(), description="payload folders, if one payload has many series")
     recorded: tuple[str, ...] = Field(
-        default=(), description="payload folders of an archive, by name or pattern (`*`), where not those asked live"
+        default=(), description="payload folders of an archive, by name or pattern (`*`), if not the live ones"
     )
     samples: dict[str, str] = Field(
-        default={}, description="payload folders of an archive that are not landed: what each is a sample of"
+        default={}, description="payload folders of an archive that are not landed: what each one is a sample of"
     )
-    folder: str = Field(default="", description="the source's folder in an archive, where it is not its name")
+    folder: str = Field(default="", description="the source's folder in an archive, if not its name")
     tables: dict[str, KeptTable] = Field(default={}, description="registry/<name>.csv that are the source")
     roll: Literal["calendar", "volume"] | None = Field(
-        default=None, description="when a continuous contract moves on: `{roll}` in names is its letter, c or v"
+        default=None, description="when a continuous contract rolls: `{roll}` in names is its letter, c or v"
     )
-    contracts: dict[str, Contracts] = Field(default={}, description="product: its contracts, each becomes a series")
+    contracts: dict[str, Contracts] = Field(default={}, description="product: its contracts; each becomes a series")
     contract_name: str = Field(default="", description="pattern of product, month, year (two digits) and code")
     series: dict[str, SeriesSpec]
 
     @property
     def served_whole(self) -> bool:
-        """Whether every answer holds the whole history, whatever dates are asked for."""
+        """Whether every answer has the whole history, whatever dates are requested."""
         return self.refetch_days >= WHOLE_HISTORY_DAYS
 
     @property
     def fetched(self) -> tuple[str, ...]:
-        """What is asked for and landed, one at a time: the feeds, the tables, or each series by itself."""
+        """The payload folders that are fetched and landed: the feeds, the tables, or one per series."""
         return self.feeds or tuple(self.tables) or tuple(self.series)
 
     @property
@@ -253,9 +253,9 @@ class SourceSpec(Entry):
         return self.recorded or self.fetched
 
     def replayed_in(self, folder: Path) -> tuple[str, ...]:
-        """The payload folders to replay from the source's folder of an origin: every year that is there, none by name.
+        """The payload folders to replay from the source's folder of an origin; patterns match existing folders.
 
-        A name without a pattern is given whether it is there or not: that it is not is told.
+        A name without a pattern is always included: if it is missing, that is reported.
         """
         there = sorted(path.name for path in folder.glob("*") if path.is_dir()) if folder.is_dir() else []
         named = [
@@ -266,7 +266,7 @@ class SourceSpec(Entry):
     @model_validator(mode="before")
     @classmethod
     def _inherit(cls, raw: Any) -> Any:
-        """Give each series its source's defaults, so that readers look in one place."""
+        """Give each series its source's defaults, so that they are all in one place."""
         if isinstance(raw, dict) and isinstance(raw.get("series"), dict):
             shared = {
                 k: raw[k]
@@ -292,8 +292,8 @@ class SourceSpec(Entry):
         named = {*self.secrets, *self.optional_secrets}
         if named != set(self.key_pages):
             raise ValueError(
-                f"`key_pages` names {sorted(self.key_pages)}, the source's keys are {sorted(named)}: say of each key "
-                "where a person gets it"
+                f"`key_pages` names {sorted(self.key_pages)}, the source's keys are {sorted(named)}: name for each key "
+                "the page where a person gets it"
             )
         return self
 
@@ -308,7 +308,7 @@ class SourceSpec(Entry):
         return self
 
     def complete_until(self, series: str) -> date | None:
-        """The last day of which a series of a table says what was in force; None where it comes from elsewhere."""
+        """The last day for which a series of a registry table is complete; None for other series."""
         spec = self.series[series]
         if not spec.table:
             return None
@@ -336,7 +336,7 @@ class DataSources(Entry):
         """One source by name.
 
         Raises:
-            RegistryError: no such source; the message lists those there are.
+            RegistryError: no such source; the message lists the sources.
         """
         if name not in self.sources:
             raise RegistryError(
@@ -350,7 +350,7 @@ def load_sources(folder: Path) -> DataSources:
     """registry/data_sources.yaml, checked.
 
     Raises:
-        RegistryError: naming the file and the entry.
+        RegistryError: names the file and the entry.
     """
     path = folder / "data_sources.yaml"
     sources, calendar = read_entries(path, DataSources), load_release_calendar(folder)
@@ -361,18 +361,18 @@ def load_sources(folder: Path) -> DataSources:
 
 
 def _with_release_days(spec: SourceSpec, calendar: ReleaseCalendar, where: str) -> SourceSpec:
-    """The source with what the release calendar says of each of its releases."""
-    made: dict[Availability, Availability] = {}  # contracts share one
+    """The source with the release calendar filled in for each of its releases."""
+    with_days: dict[Availability, Availability] = {}  # contracts share one
 
     def of(rule: Availability) -> Availability:
-        if rule not in made:
+        if rule not in with_days:
             if rule.calendar != ReleaseDays():
                 raise RegistryError(f"{where}: `calendar` is filled in from release_calendar.yaml; name a `release`")
             if rule.release and rule.release not in calendar.releases:
                 known = ", ".join(calendar.releases)
                 raise RegistryError(f"{where}: no release `{rule.release}` in release_calendar.yaml; known: {known}")
-            made[rule] = rule.model_copy(update={"calendar": calendar.days_of(rule.release)})
-        return made[rule]
+            with_days[rule] = rule.model_copy(update={"calendar": calendar.days_of(rule.release)})
+        return with_days[rule]
 
     series = {
         name: entry.model_copy(update={"availability": of(entry.availability)}) if entry.availability else entry

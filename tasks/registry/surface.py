@@ -16,21 +16,23 @@ from tasks.storage.hashes import fingerprint
 
 
 class SurfaceFeature(Entry):
-    """One feature of the production surface, and what chose it."""
+    """One feature of the production surface, and why it was chosen."""
 
     category: str
     dtype: Literal["float64"]
-    stands_for: tuple[str, ...] = Field(description="features it ranks sessions like, left out for it")
+    stands_for: tuple[str, ...] = Field(description="features with the same ranking of sessions, left out in its favor")
     shap_share_pct: float = Field(ge=0, le=100, description="its group's share of |SHAP|, mean of all fits")
     stability: float = Field(ge=0, le=1, description="share of fits in which its group outranks noise")
 
 
 class SurfaceCategory(Entry):
-    """How many of a category there were at each step of the choice."""
+    """The number of features of a category at each step of the selection."""
 
     features: int = Field(description="production features")
     candidates: int = Field(description="with enough history")
-    groups: int = Field(description="of candidates that rank sessions alike, by the category of what each stands as")
+    groups: int = Field(
+        description="of candidates with similar rankings, counted in the category of their representative"
+    )
     chosen: int
 
 
@@ -40,13 +42,13 @@ SURFACE_SIZE = (30, 60)
 class ProductionSurface(Entry):
     """registry/production_surface.yaml: the curated features of nets and linear models, locked with order and dtype."""
 
-    version: str = Field(description="hash of names, order and dtypes: what a model is given")
-    final_test_year: int = Field(description="not read, and nothing after it")
-    folds: tuple[int, ...] = Field(description="test years that were read")
+    version: str = Field(description="hash of names, order and dtypes: the input of a model")
+    final_test_year: int = Field(description="not used for the selection, nor anything after it")
+    folds: tuple[int, ...] = Field(description="test years that were used")
     horizons: tuple[str, ...]
     last_date_read: date
-    data_snapshot: str = Field(description="hash of everything that was read")
-    code: str = Field(description="hash of the code that chose")
+    data_snapshot: str = Field(description="hash of all data that was used")
+    code: str = Field(description="hash of the selecting code")
     categories: dict[str, SurfaceCategory]
     features: dict[str, SurfaceFeature]
 
@@ -56,7 +58,7 @@ class ProductionSurface(Entry):
         if not least <= len(self.features) <= most:
             raise ValueError(f"{len(self.features)} features; a surface has {least} to {most}")
         if self.version != surface_version(self.features):
-            raise ValueError("the features are not those of `version`; the file is written by `make surface` only")
+            raise ValueError("the features are not those of `version`; only `make surface` may write the file")
         if max(self.folds) >= self.final_test_year or self.last_date_read.year >= self.final_test_year:
             raise ValueError(f"it was chosen on the final test year, {self.final_test_year}")
         return self
@@ -71,7 +73,7 @@ def load_surface(folder: Path, registry: FeatureRegistry) -> ProductionSurface:
     """registry/production_surface.yaml, checked against the feature registry.
 
     Raises:
-        RegistryError: a feature that is unknown, whose history is rewritten, or that stands in another place.
+        RegistryError: a feature is unknown, has a revised history, or is in the wrong position.
     """
     path = folder / "production_surface.yaml"
     surface = read_entries(path, ProductionSurface)

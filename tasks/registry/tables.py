@@ -1,7 +1,7 @@
 """Dated tables of the registry that are a source by themselves: events, tariffs, mandates, checked row by row.
 
-A table that is kept by hand ends where its keeper stopped looking. So each says until when it is complete: after that
-day what is made of it is missing, not asserted (registry/data_sources.yaml: ``tables``).
+A hand-kept table ends where its keeper stopped. So each table has a date until which it is complete; after that day
+everything computed from it is missing (registry/data_sources.yaml: ``tables``).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class PolicyEvent(Entry):
     direction_for_zl: Literal["up", "neutral", "down"]
     title: str = Field(min_length=1)
     detail: str = ""
-    certainty: str = Field(default="", description="how sure it is, where it is not simply on record")
+    certainty: str = Field(default="", description="how certain it is, if it is not officially recorded")
 
 
 class TariffStep(Entry):
     """One line of registry/tariff_timeline.csv: China's added tariff on US soybeans from ``effective`` on.
 
-    ``added_tariff_pct`` is what the tariff says, ``exempted_tariff_pct`` what buyers pay whom China exempts from the
-    part of 2018 and 2019. A step that changes one of them leaves the other empty.
+    ``added_tariff_pct``: the official rate. ``exempted_tariff_pct``: the rate of buyers whom China exempts from the
+    tariffs of 2018 and 2019. A step that changes only one of them leaves the other empty.
     """
 
     announced: date
@@ -56,8 +56,8 @@ class TariffStep(Entry):
 class MandateVolume(Entry):
     """One line of registry/mandate_volumes.csv: the biomass-based diesel volume of one year's final rule.
 
-    To 2025 a rule sets gallons, from 2026 on RINs (about 1.6 a gallon, by the kind of fuel). No rule says how many
-    gallons its RINs are, so they are two series and nothing converts one into the other.
+    Until 2025 a rule sets gallons, from 2026 on RINs (about 1.6 per gallon, depending on the fuel). No rule says how
+    many gallons its RINs are, so these are two series without conversion.
     """
 
     year: int = Field(ge=2006, le=2100)
@@ -85,7 +85,7 @@ def read_table(path: Path, model: type[Model]) -> list[tuple[int, Model]]:
     """The rows of a dated table, each with the line it ends on.
 
     Raises:
-        RegistryError: naming file, line and column of a row that does not fit or stands there twice.
+        RegistryError: names file, line and column of a row that is invalid or listed twice.
     """
     rows: list[tuple[int, Model]] = []
     try:
@@ -103,7 +103,7 @@ def read_table(path: Path, model: type[Model]) -> list[tuple[int, Model]]:
                     problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
                     raise RegistryError(f"{path}:{reader.line_num}: {problems}") from None
                 if any(row == earlier for _, earlier in rows):
-                    raise RegistryError(f"{path}:{reader.line_num}: this row stands in the table already")
+                    raise RegistryError(f"{path}:{reader.line_num}: this row is in the table already")
                 rows.append((reader.line_num, row))
     except FileNotFoundError:
         raise RegistryError(f"{path} is missing; {how_to_restore(path)}") from None

@@ -11,7 +11,7 @@ from tasks.registry.entry import Entry, read_entries
 
 
 class GateWaiver(Entry):
-    """A blocking expectation that may fail for a while: by whose reason, from when, until when."""
+    """A blocking expectation that may fail for a while: why, from when, until when."""
 
     gate: str
     suite: str
@@ -19,7 +19,7 @@ class GateWaiver(Entry):
     column: str = Field(default="", description="its column_name there; empty for the table")
     reason: str = Field(min_length=10, description="why the run may go on with it")
     granted: date
-    expires: date = Field(description="the last day on which it holds")
+    expires: date = Field(description="the last day on which it is in force")
 
     @model_validator(mode="after")
     def _ends(self) -> GateWaiver:
@@ -29,7 +29,7 @@ class GateWaiver(Entry):
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """What it waives: gate, suite, expectation, column."""
+        """The waived expectation: gate, suite, expectation, column."""
         return self.gate, self.suite, self.expectation, self.column
 
 
@@ -47,5 +47,5 @@ class GateWaivers(Entry):
 
 
 def load_waivers(folder: Path) -> tuple[GateWaiver, ...]:
-    """registry/gate_waivers.yaml, checked. That each names a check that exists is checked where its gate runs."""
+    """registry/gate_waivers.yaml, checked. Their gate checks that the expectations exist."""
     return read_entries(folder / "gate_waivers.yaml", GateWaivers).waivers

@@ -1,8 +1,8 @@
 """Alpha Vantage: daily bars of funds and indicators calculated there, as CSV, newest first.
 
-A series is named `SYMBOL.FUNCTION`, with its time period where the function has one: `SOYB.RSI.14`. The indicators are
-stored as they come and never calculated again. Traps: a refusal comes as 200 with JSON (`Note`, `Information`,
-`Error Message`) that may repeat the key; adjusted closes, and what is calculated from them, are rewritten at splits.
+A series is named `SYMBOL.FUNCTION`, with a time period if the function has one: `SOYB.RSI.14`. The indicators are
+stored as served and never computed here. Traps: a refusal has status 200 and JSON (`Note`, `Information`,
+`Error Message`) that may repeat the key; adjusted closes, and everything based on them, are revised at splits.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from tasks.sources.records import read_table
 
 KEY = "ALPHAVANTAGE_API_KEY"
 BARS = "TIME_SERIES_DAILY_ADJUSTED"
-OF_CLOSES = {"RSI", "MACD", "BBANDS", "SMA", "EMA"}  # ADX and ATR are calculated from whole bars
+OF_CLOSES = {"RSI", "MACD", "BBANDS", "SMA", "EMA"}  # ADX and ATR use whole bars
 REFUSALS = ("Note", "Information", "Error Message")
-PASSING = re.compile(r"(?i)per (second|minute)")  # a quota of the day does not pass by waiting
+PASSING = re.compile(r"(?i)per (second|minute)")  # waiting does not help with a daily quota
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole history: indicators are served no other way, and a split rewrites all of it."""
+    """The whole history: indicators are served only as a whole, and a split revises all of it."""
     symbol, function, *period = series.split(".")
-    asked = {"function": function, "symbol": symbol}
+    params = {"function": function, "symbol": symbol}
     if function == BARS:
-        asked["outputsize"] = "full"
+        params["outputsize"] = "full"
     else:
-        asked["interval"] = "daily"
+        params["interval"] = "daily"
     if period:
-        asked["time_period"] = period[0]
+        params["time_period"] = period[0]
     if function in OF_CLOSES:
-        asked["series_type"] = "close"
-    asked["datatype"] = "csv"
+        params["series_type"] = "close"
+    params["datatype"] = "csv"
 
-    def ask() -> bytes:
-        content = http.get(spec.endpoint, asked | {"apikey": http.secret(KEY) or ""})
+    def request() -> bytes:
+        content = http.get(spec.endpoint, params | {"apikey": http.secret(KEY) or ""})
         if content.startswith((b"timestamp,", b"time,")):
             return content
-        kind, told = _refusal(content)
-        told = http.quote(told)
-        if kind == "Note" or (kind == "Information" and PASSING.search(told)):
-            raise httpx.TransportError(f"{kind}: {told}")
-        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but {kind}: '{told}'")
+        kind, reason = _refusal(content)
+        reason = http.quote(reason)
+        if kind == "Note" or (kind == "Information" and PASSING.search(reason)):
+            raise httpx.TransportError(f"{kind}: {reason}")
+        raise SourceUnavailable(f"{http.source}: {series}: expected the CSV, got {kind}: '{reason}'")
 
-    query = "&".join(f"{name}={value}" for name, value in asked.items())
-    content = http.retrying(ask, shown=f"{spec.endpoint}?{query}")
+    query = "&".join(f"{name}={value}" for name, value in params.items())
+    content = http.retrying(request, shown=f"{spec.endpoint}?{query}")
     yield Fetched(series=series, extension="csv", content=content, url=f"{spec.endpoint}?{query}")
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Days as served, with the columns of the function asked."""
+    """Days as served, with the columns of the requested function."""
     served, refused = read_table(payload)
     day = next((name for name in ("timestamp", "time") if name in served.columns), None)
     expected = _columns(payload.series)
@@ -70,7 +70,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _columns(series: str) -> list[str]:
-    """What the function of a series answers besides the day."""
+    """The columns that a series' function returns besides the day."""
     function = series.split(".")[1]
     return {
         BARS: ["open", "high", "low", "close", "adjusted_close", "volume", "dividend_amount", "split_coefficient"],
@@ -80,7 +80,7 @@ def _columns(series: str) -> list[str]:
 
 
 def _refusal(content: bytes) -> tuple[str, str]:
-    """What kind of refusal it is, and its words."""
+    """The kind of a refusal and its text."""
     try:
         answer = json.loads(content)
         return next((name, str(answer[name])) for name in REFUSALS if name in answer)

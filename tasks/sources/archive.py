@@ -1,8 +1,8 @@
 """The recorded archive: real payloads as their sources served them, one packed file per source.
 
-``recorded/`` in the repository holds ``<source>.tar.xz``, each a raw zone's folder of that source, with MANIFEST.csv
-(what each payload is) and PROVENANCE.csv (where it was found). A folder with the same content unpacked serves as well.
-A run reads the archive from a copy that is unpacked once under CBI_HOME and compared with the manifest at every run.
+``recorded/`` in the repository has ``<source>.tar.xz``, the raw zone's folder of each source, with MANIFEST.csv (what
+each payload is) and PROVENANCE.csv (where it was found). An unpacked folder with the same content works too.
+A run reads a copy that is unpacked once under CBI_HOME and compared with the manifest at every run.
 """
 
 from __future__ import annotations
@@ -50,33 +50,33 @@ Progress = Callable[[int, int, str], None]
 
 
 def silently(done: int, total: int, item: str) -> None:
-    """The progress that nobody watches."""
+    """A progress callback that does nothing."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """The unpacked archive. ``missing``: sources that MANIFEST.csv lists and of which there is no packed file."""
+    """The unpacked archive. ``missing``: sources in MANIFEST.csv without a packed file."""
 
     folder: Path
     missing: tuple[str, ...] = ()
 
 
 def is_packed(archive: Path) -> bool:
-    """Whether a folder holds packed sources rather than a raw zone's folders."""
+    """Whether a folder has packed sources rather than a raw zone's folders."""
     return any(archive.glob(f"*{PACKED}"))
 
 
 def unpack(archive: Path, zones: Zones, progress: Progress) -> Archive:
     """The archive as a folder of payloads under CBI_HOME/recorded; a source is unpacked only when its file changed.
 
-    A copy that is not what MANIFEST.csv describes, half-written by a killed run or changed by hand, is made anew.
-    A folder that is no packed archive is returned as it is: it is read in place.
+    A copy that does not match MANIFEST.csv, half-written by a killed run or changed by hand, is unpacked again.
+    A folder of unpacked payloads is returned as it is and read in place.
 
     Raises:
         OriginError: there is no archive at ``archive``.
-        ManifestMismatch: MANIFEST.csv is missing, or a packed file is not what it describes. Of a folder of payloads
-            only the manifest is read here: each payload is compared with it when it is landed.
-        StorageFailed: CBI_HOME takes no more.
+        ManifestMismatch: MANIFEST.csv is missing, or a packed file does not match it. For a folder of payloads only the
+            manifest is read here; each payload is compared with it when it is landed.
+        StorageFailed: CBI_HOME cannot be written.
     """
     if not archive.is_dir():
         raise OriginError(f"there is no recorded archive at {archive}; see CBI_ARCHIVE in .env.example")
@@ -85,7 +85,7 @@ def unpack(archive: Path, zones: Zones, progress: Progress) -> Archive:
             read_manifest(archive)
             return Archive(archive)
         raise OriginError(
-            f"{archive} holds neither packed sources (<source>{PACKED}) nor folders of payloads; restore it with "
+            f"{archive} has neither packed sources (<source>{PACKED}) nor folders of payloads; restore it with "
             "`git checkout -- recorded`, or set CBI_ARCHIVE to an archive"
         )
     listed = read_manifest(archive)
@@ -120,18 +120,18 @@ def _digest_of(packed: Path) -> str:
         return sha256_of(packed)
     except OSError as error:
         raise ManifestMismatch(
-            f"{packed}: not a file that can be read ({error.strerror}). Restore it with `git checkout -- recorded`, or "
+            f"{packed}: not a readable file ({error.strerror}). Restore it with `git checkout -- recorded`, or "
             "remove it: its series are then missing"
         ) from None
 
 
 def _mark(target: Path, source: str) -> Path:
-    """Which packed file a source's folder was made from; written after the folder is whole."""
+    """The file that names the packed file of a source's folder; written after the folder is complete."""
     return target / MARKS / f"{source}.json"
 
 
 def _is_whole(target: Path, source: str, listed: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether the source's folder holds exactly the payloads that are listed, byte for byte."""
+    """Whether the source's folder has exactly the listed payloads, byte for byte."""
     folder = target / source
     there = {path.relative_to(target).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     return there == set(listed) and all(
@@ -140,7 +140,7 @@ def _is_whole(target: Path, source: str, listed: Mapping[str, Mapping[str, str]]
 
 
 def _unpack_source(packed: Path, target: Path, source: str, listed: Mapping[str, Mapping[str, str]]) -> None:
-    """Unpack beside, compare with the manifest, then put in place."""
+    """Unpack into a temporary folder, compare with the manifest, then move it into place."""
     beside = target / f".tmp-{source}"
     with refusals_told(target):
         shutil.rmtree(beside, ignore_errors=True)
@@ -166,7 +166,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _members(packed: Path, listed: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of each payload in a packed file, each as MANIFEST.csv describes it."""
+    """Name and bytes of each payload in a packed file, checked against MANIFEST.csv."""
     try:
         with tarfile.open(packed, "r:xz") as tar:
             for member in tar:
@@ -192,7 +192,7 @@ def read_manifest(archive: Path) -> dict[str, dict[str, str]]:
     """The rows of MANIFEST.csv by file name.
 
     Raises:
-        ManifestMismatch: there is none, or it lacks a column or lists a file outside its source's folder.
+        ManifestMismatch: it is missing, lacks a column, or lists a file outside its source's folder.
     """
     path = archive / MANIFEST
     try:
@@ -211,22 +211,22 @@ def read_manifest(archive: Path) -> dict[str, dict[str, str]]:
 
 
 def pack(folder: Path, archive: Path, terms: Mapping[str, str], progress: Progress) -> dict[str, int]:
-    """Pack a folder laid out as a raw zone into ``archive``, one file per source; sizes in bytes by source.
+    """Pack a folder laid out as a raw zone into ``archive``, one file per source; returns bytes by source.
 
-    Sources of ``folder`` replace those of the same name in the archive, the others stay. The same folder packed again
-    gives the same bytes, and a file that would not change is not written.
+    Sources of ``folder`` replace those of the same name in the archive; the others stay. The same folder packed again
+    gives the same bytes, and an unchanged file is not written.
 
     Args:
-        folder: ``<source>/<series>/<payload>`` with a MANIFEST.csv that lists each payload (and may say in
+        folder: ``<source>/<series>/<payload>`` with a MANIFEST.csv that lists each payload (and may name in
             ``origin_repo`` and ``origin_path`` where it was found).
-        terms: what each source allows, by source.
+        terms: the licence terms by source.
 
     Raises:
         ManifestMismatch: a file is not the one listed, or not listed at all.
     """
     rows, found = _described(folder, terms)
     sources = sorted({row["source"] for row in rows})
-    held, held_found = (
+    kept_rows, kept_provenance = (
         (list(read_manifest(archive).values()), _read_csv(archive / PROVENANCE))
         if (archive / MANIFEST).is_file()
         else ([], [])
@@ -239,8 +239,8 @@ def pack(folder: Path, archive: Path, terms: Mapping[str, str], progress: Progre
         if not path.is_file() or path.read_bytes() != content:
             write_bytes(path, content)
         sizes[source] = len(content)
-    rows += [row for row in held if row["source"] not in sources]
-    found += [row for row in held_found if row["file"].split("/")[0] not in sources]
+    rows += [row for row in kept_rows if row["source"] not in sources]
+    found += [row for row in kept_provenance if row["file"].split("/")[0] not in sources]
     for path, columns, table in (
         (archive / MANIFEST, DESCRIBED, rows),
         (archive / PROVENANCE, FOUND, found),
@@ -259,9 +259,9 @@ def _described(folder: Path, terms: Mapping[str, str]) -> tuple[list[dict[str, s
         file = folder / row["file"]
         if not file.is_file():
             raise ManifestMismatch(f"{path} lists {row['file']}, which is not there")
-        if sha256_of(file) != row["sha256"]:  # an earlier payload of that name, written over later
+        if sha256_of(file) != row["sha256"]:  # an earlier payload of that name, overwritten later
             continue
-        # a payload found twice is listed twice: the last line describes it
+        # a payload found twice is listed twice: the last line counts
         row["bytes"] = str(file.stat().st_size)
         listed[row["file"]] = {name: row.get(name) or "" for name in DESCRIBED} | {
             "terms": row.get("terms") or terms.get(row["source"], "")
@@ -284,7 +284,7 @@ def _described(folder: Path, terms: Mapping[str, str]) -> tuple[list[dict[str, s
 
 
 def _packed(folder: Path, names: Iterable[str]) -> bytes:
-    """A solid archive whose bytes depend on names and contents alone."""
+    """A solid archive whose bytes depend only on names and contents."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(names):
@@ -296,29 +296,29 @@ def _packed(folder: Path, names: Iterable[str]) -> bytes:
 
 
 def record(zones: Zones, sources: DataSources, folder: Path) -> int:
-    """Copy every live payload that raw/ holds into ``folder``, in the layout of an archive; how many were new.
+    """Copy every live payload of raw/ into ``folder``, in the layout of an archive; returns how many were new.
 
-    A payload keeps its name, which says when it was fetched to the microsecond. Its address is in the manifest,
-    without keys. ``folder`` serves as ``--origin`` and can be packed.
+    A payload keeps its name, the instant of its fetch to the microsecond. Its address is in the manifest, without keys.
+    ``folder`` can be used as ``--origin`` and can be packed.
 
     Raises:
-        StorageFailed: the folder takes no more.
+        StorageFailed: the folder cannot be written.
     """
-    held = {row["file"]: row for row in _read_csv(folder / MANIFEST)} if (folder / MANIFEST).is_file() else {}
+    listed = {row["file"]: row for row in _read_csv(folder / MANIFEST)} if (folder / MANIFEST).is_file() else {}
     new = 0
     for source, spec in sources.sources.items():
-        if spec.tables:  # the registry's own, the same everywhere
+        if spec.tables:  # the registry's own tables are the same everywhere
             continue
         for payload in landed(zones, source):
-            if payload.day_known_only:  # an archive's own
+            if payload.day_known_only:  # recorded already
                 continue
             name = f"{spec.folder or source}/{payload.series}/{payload.path.name}"
-            if name not in held:
+            if name not in listed:
                 _copy(payload, folder / name)
-                held[name] = _recorded_row(name, payload, spec.licence)
+                listed[name] = _recorded_row(name, payload, spec.licence)
                 new += 1
     if new:
-        write_bytes(folder / MANIFEST, _as_csv(DESCRIBED, sorted(held.values(), key=lambda row: row["file"])))
+        write_bytes(folder / MANIFEST, _as_csv(DESCRIBED, sorted(listed.values(), key=lambda row: row["file"])))
     return new
 
 

@@ -1,4 +1,4 @@
-"""BLS time series: one POST asks for many series. Values are strings, `-` is missing, M13 is the annual mean."""
+"""BLS time series: one POST requests many series. Values are strings, `-` is missing, M13 is the annual mean."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 
 KEY = "BLS_API_KEY"
-YEARS = {True: 20, False: 10}  # that one query may span, with a key and without
+YEARS = {True: 20, False: 10}  # the most that one query may span, with a key and without
 MONTHS = {f"M{month:02d}": f"{month:02d}" for month in range(1, 13)}
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """All registered series of the window, in as many queries as its years need, each landed as it arrives."""
+    """All registered series of the window, in as many queries as needed; each answer is landed as it arrives."""
     key = http.secret(KEY)
     span, answered = YEARS[key is not None], False
     for first in range(window.start.year, window.end.year + 1, span):
@@ -29,7 +29,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         found = _found(content)
         if found is None:
             shown = http.quote(content)
-            raise SourceUnavailable(f"{http.source}: {series}: not the time series asked for but '{shown}'")
+            raise SourceUnavailable(f"{http.source}: {series}: expected the time series, got '{shown}'")
         if any(one["data"] for one in found):
             answered = True
             yield Fetched(series=series, extension="json", content=content, url=spec.endpoint)
@@ -65,7 +65,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _found(content: bytes) -> list[dict[str, Any]] | None:
-    """The series answered; None where it is a refusal, or something else."""
+    """The series of an answer; None if it is a refusal or something else."""
     try:
         answer = json.loads(content)
         found = answer["Results"]["series"]

@@ -1,9 +1,9 @@
 """CARB LCFS credit prices: the sheet of weekly averages in the workbook of the weekly credit transfer report.
 
-The workbook's address carries its date and changes every week: it is the one `.xlsx` with `weekly` in its name that the
-page links to (or the registry's endpoint itself). Headings `Week Of`, `Weekly Average Credit Price ($)`,
-`Type 1 Transfer Weekly Average Credit Price ($)` and `Total Volume (MT)`, broken by new lines; a week is named by its
-Monday, once by a Tuesday. Another sheet of the book is the log of every transfer: it is not read.
+The workbook's address carries its date and changes every week: it is the one `.xlsx` link of the page with `weekly` in
+its name (or the registry's endpoint itself). Headings `Week Of`, `Weekly Average Credit Price ($)`,
+`Type 1 Transfer Weekly Average Credit Price ($)` and `Total Volume (MT)`, broken by new lines; a week is dated at its
+Monday, once at a Tuesday. Another sheet is the log of all transfers: it is not read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ ZIP = b"PK\x03\x04"
 LINK = re.compile(rb"href=[\"']([^\"']*weekly[^\"'/]*\.xlsx[^\"']*)[\"']", re.IGNORECASE)
 MAX_UNPACKED = 256 * 2**20
 WEEK = "week of"
-TITLE_ROWS = 15  # above the headings, at most
+TITLE_ROWS = 15  # at most, above the headings
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The newest workbook; it holds all weeks since 2019."""
+    """The newest workbook; it has all weeks since 2019."""
     url, content = spec.endpoint, http.get(spec.endpoint)
     links = sorted(set(LINK.findall(content))) if not content.startswith(ZIP) else []
     if len(links) == 1:
@@ -40,8 +40,8 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.get(url)
     if not content.startswith(ZIP):
         raise SourceUnavailable(
-            f"{http.source}: {series}: {url} is no workbook but '{http.quote(content)}', with {len(links)} links "
-            f"to a weekly one; the page has moved. Find it on CARB's site and mend `endpoint` in "
+            f"{http.source}: {series}: {url} is not a workbook but '{http.quote(content)}', with {len(links)} links "
+            f"to a weekly one; the page has moved. Find it on CARB's site and fix `endpoint` in "
             "registry/data_sources.yaml"
         )
     yield Fetched(series=series, extension="xlsx", content=content, url=url)
@@ -54,7 +54,9 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     columns = {name: _plain(entry.select["column"]) for name, entry in spec.series.items()}
     missing = [heading for heading in columns.values() if headings.count(heading) != 1]
     if missing:
-        raise SchemaDrift(f"{payload.name}: not one column {missing} among {[name for name in headings if name][:8]}")
+        raise SchemaDrift(
+            f"{payload.name}: not exactly one column {missing} among {[name for name in headings if name][:8]}"
+        )
     week = headings.index(WEEK)
     found: list[dict[str, object]] = []
     for number, row in enumerate(grid[1:], start=first + 1):
@@ -70,7 +72,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _day(cell: object) -> str:
-    """A date as we write it; what is none, such as a note below the table, as it stands."""
+    """An ISO date; other text, such as a note below the table, as it is."""
     if isinstance(cell, datetime):
         return f"{cell:%Y-%m-%d}"
     day = pd.to_datetime(str(cell).strip(), format="%m/%d/%Y", errors="coerce")
@@ -83,7 +85,7 @@ def _plain(cell: object) -> str:
 
 
 def _table(payload: Payload) -> tuple[int, list[tuple[object, ...]]]:
-    """The sheet whose headings hold a week and an average price, from its headings on, and their row's number."""
+    """The row number of the headings with a week, and their sheet from that row on."""
     content = payload.path.read_bytes()
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as packed:
@@ -95,6 +97,6 @@ def _table(payload: Payload) -> tuple[int, list[tuple[object, ...]]]:
                     return number, list(sheet.iter_rows(min_row=number, values_only=True))
     except SchemaDrift:
         raise
-    except Exception as error:  # openpyxl meets damage with whatever error comes first
+    except Exception as error:  # openpyxl raises any error on a damaged file
         raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None
     raise SchemaDrift(f"{payload.name}: no sheet with a column `{WEEK}`")

@@ -1,7 +1,7 @@
 """Commitments of Traders, futures-only: the legacy report (6dca-aqww) and the disaggregated one (72hh-3qpy).
 
-Markets are taken by contract code: their names change. Values are space-padded strings; `.` is missing. Live they come
-from CFTC's Socrata service; recorded ones also as yearly files and as the week's file, which has no header.
+Markets are identified by contract code, because their names change. Values are space-padded strings; `.` is missing.
+Live reports are from CFTC's Socrata service; recorded ones also from yearly files and the week's file without a header.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         }
         try:
             body = http.get(spec.endpoint, params)
-        except SourceUnavailable:  # the weeks before it are kept, and the next window goes on from them
+        except SourceUnavailable:  # keep the weeks before it: the next window continues there
             yield from _landed(series, rows, url)
             raise
         try:
@@ -82,7 +82,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             page = None
         if not isinstance(page, list):
             yield from _landed(series, rows, url)
-            raise SourceUnavailable(f"{http.source}: {series}: not the JSON array asked for but '{http.quote(body)}'")
+            raise SourceUnavailable(f"{http.source}: {series}: expected the JSON array, got '{http.quote(body)}'")
         rows += page
         if len(page) < PAGE:
             break
@@ -92,7 +92,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def _landed(series: str, rows: list[dict[str, str]], url: str) -> Iterator[Fetched]:
-    """The reports so far as one document; nothing where there is none."""
+    """The reports so far as one document; nothing if there are none."""
     if rows:
         yield Fetched(series=series, extension="json", content=json.dumps(rows).encode(), url=url)
 
@@ -107,8 +107,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another dataset")
     if not served.columns.is_unique:
         raise SchemaDrift(f"{payload.name}: two columns of one name")
-    asked = [payload.series] if payload.series in spec.series else list(spec.series)
-    market = served[_plain(CODE)].astype(str).str.strip().map({_code(series): series for series in asked})
+    wanted = [payload.series] if payload.series in spec.series else list(spec.series)
+    market = served[_plain(CODE)].astype(str).str.strip().map({_code(series): series for series in wanted})
     served = served.assign(row=served.index + 1, series=market)[market.notna()]
     dates = served[_plain(DATE)].astype("string").str.strip().str.slice(0, 10)
     rows = {"series": served["series"], "observation_date": dates, "row": served["row"]}
@@ -117,7 +117,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _table(payload: Payload) -> tuple[pd.DataFrame, Refused]:
-    """The payload's rows, all values text. Lines of a text file are numbered as they stand in it."""
+    """The payload's rows, all values as text. Rows of a text file are numbered by their lines."""
     if payload.path.suffix == ".json":
         try:
             reports = json.loads(payload.path.read_bytes())
@@ -136,7 +136,7 @@ def _table(payload: Payload) -> tuple[pd.DataFrame, Refused]:
 
 
 def _plain(name: object) -> str:
-    """One spelling for all dialects: `Swap__Positions_Short_All` and `swap_positions_short` are the same column."""
+    """One spelling for all variants: `Swap__Positions_Short_All` and `swap_positions_short` are the same column."""
     return re.sub(r"[^a-z0-9]+", "_", str(name).lower().replace("__", "_")).removesuffix("_all")
 
 

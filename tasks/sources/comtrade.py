@@ -1,11 +1,11 @@
-"""UN Comtrade: monthly trade in soybeans (HS 1201) and soybean oil (HS 1507), one reporter and flow a payload.
+"""UN Comtrade: monthly trade in soybeans (HS 1201) and soybean oil (HS 1507), one payload per reporter and flow.
 
-Asked are `reporterCode`, `flowCode` (M imports, X exports), `partnerCode` (0 the world), `cmdCode`, `period` (YYYYMM)
-and the totals of every further breakdown: `partner2Code=0`, `customsCode=C00`, `motCode=0`. `data[]` answers with those
-names, `netWgt` (kg) and `primaryValue` (USD); a row of a breakdown would count trade twice and is not taken. Without a
-key the preview takes one period a request and cuts at 500 rows; with one (header, never the address) twelve periods. A
-month not reported yet has no row, and neither has one without trade. A weight of 0 beside a value is one not reported:
-out of range. Series are named `reporter.flow.partner.commodity`, their payload `reporter.flow`.
+The query has `reporterCode`, `flowCode` (M imports, X exports), `partnerCode` (0 the world), `cmdCode`, `period`
+(YYYYMM) and the totals of every further breakdown: `partner2Code=0`, `customsCode=C00`, `motCode=0`. `data[]` returns
+these names, `netWgt` (kg) and `primaryValue` (USD); a row of a breakdown would count trade twice and is skipped.
+Without a key the preview accepts one period per request and cuts at 500 rows; with a key (in a header, never in the
+address) twelve periods. A month not reported yet has no row, and neither has one without trade. A weight of 0 beside a
+value means not reported: out of range. Series are named `reporter.flow.partner.commodity`, payloads `reporter.flow`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 
 KEY, HEADER = "COMTRADE_API_KEY", "Ocp-Apim-Subscription-Key"
-PERIODS = {True: 12, False: 1}  # that one request may name, with a key and without
-CUT = 500  # rows after which the preview is silent
-KEYLESS_MONTHS = 24  # the preview is for samples: no history of decades a month at a time
+PERIODS = {True: 12, False: 1}  # the most that one request may name, with a key and without
+CUT = 500  # rows after which the preview cuts without notice
+KEYLESS_MONTHS = 24  # the preview is for samples, not for decades
 TOTALS: dict[str, str | int] = {"partner2Code": "0", "customsCode": "C00", "motCode": "0"}
 CODES = ("reporterCode", "flowCode", "partnerCode", "cmdCode")
 
@@ -35,7 +35,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     key = http.secret(KEY)
     reporter, flow = series.split(".")
     named = [name.split(".") for name in spec.series if name.startswith(f"{series}.")]
-    asked: dict[str, str | int] = {
+    params: dict[str, str | int] = {
         "reporterCode": reporter,
         "flowCode": flow,
         "partnerCode": ",".join(sorted({partner for _, _, partner, _ in named}, key=int)),
@@ -53,18 +53,18 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     for at in range(0, len(months), PERIODS[key is not None]):
         period = ",".join(months[at : at + PERIODS[key is not None]])
         try:
-            body = http.get(url, asked | {"period": period}, headers)
-        except SourceUnavailable:  # the months before it are kept, and the next window goes on from them
+            body = http.get(url, params | {"period": period}, headers)
+        except SourceUnavailable:  # keep the months before it: the next window continues there
             yield from _landed(series, rows, place, http)
             raise
         page = _rows(body)
         if page is None:
             shown = http.quote(body)
             yield from _landed(series, rows, place, http)
-            raise SourceUnavailable(f"{http.source}: {series}: {period}: not the trade asked for but '{shown}'")
+            raise SourceUnavailable(f"{http.source}: {series}: {period}: expected the trade, got '{shown}'")
         if not key and len(page) >= CUT:
             yield from _landed(series, rows, place, http)
-            raise SourceUnavailable(f"{http.source}: {series}: {period}: cut at {CUT} rows; ask for less at a time")
+            raise SourceUnavailable(f"{http.source}: {series}: {period}: cut at {CUT} rows; request less at a time")
         rows += page
     if not rows:
         raise NothingNew(f"{http.source}: {series}: no trade from {months[0]} to {months[-1]}")
@@ -72,7 +72,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def _landed(series: str, rows: list[dict[str, Any]], url: str, http: Http) -> Iterator[Fetched]:
-    """The rows so far as one document; nothing where there is none."""
+    """The rows so far as one document; nothing if there are none."""
     if rows:
         content = redact(json.dumps({"data": rows}), http.secrets).encode()
         yield Fetched(series=series, extension="json", content=content, url=url)
@@ -103,7 +103,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _rows(body: bytes) -> list[dict[str, Any]] | None:
-    """The rows answered; None where it is something else."""
+    """The rows of an answer; None if it is something else."""
     try:
         answer = json.loads(body)
         rows = answer["data"]

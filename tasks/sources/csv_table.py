@@ -1,4 +1,4 @@
-"""A payload that is one CSV with a row a date: what most sources serve, read by column name."""
+"""A payload that is one CSV with one row per date, as most sources serve, read by column name."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tasks.sources.records import read_table
 def read_rows(
     payload: Payload, *, date: str, columns: Mapping[str, str], missing: Sequence[str] = ("",)
 ) -> pd.DataFrame:
-    """Rows ``series, observation_date, row`` and a column a field, all text as served; ``row`` is the line in the file.
+    """Rows ``series, observation_date, row`` and one column per field, all text as served; ``row`` is the file's line.
 
     Args:
-        date: the name of the date's column.
+        date: the name of the date column.
         columns: field: the name of its column.
-        missing: how this source writes that there is no value.
+        missing: the texts by which this source marks a missing value.
 
     Raises:
-        SchemaDrift: not a CSV, or a column is not there.
+        SchemaDrift: not a CSV, or a column is missing.
     """
     served, refused = read_table(payload, dtype=str, keep_default_na=False, skip_blank_lines=False)
     absent = [name for name in (date, *columns.values()) if name not in served.columns]

@@ -1,13 +1,13 @@
 """Databento GLBX.MDP3 daily bars (schema ohlcv-1d) over HTTP, as CSV: continuous contracts, and every contract.
 
-Relied on of the documented API: basic auth with the key as user name and no password; `timeseries.get_range` with an
-inclusive `start` and an exclusive `end`, refused with 422 when `end` is past what `metadata.get_dataset_range` names
-for this account and schema; `pretty_px` gives decimals in place of integers in units of 1e-9, `pretty_ts` ISO times;
-`map_symbols` adds a column `symbol`: for a continuous symbol the symbol asked, for a parent (`ZL.FUT`) each contract's
-own (`ZLF4`, with two digits ten years ahead; spreads such as `ZLF4-ZLH4` come too and are left out). Continuous prices
-are the contract's own, never back-adjusted: `ZL.c.0` is the next to expire, `ZL.v.0` the most traded the day before.
+What we use of the documented API: basic auth with the key as user name and no password; `timeseries.get_range` with an
+inclusive `start` and an exclusive `end`, which answers 422 if `end` is after the end that `metadata.get_dataset_range`
+names for this account and schema; `pretty_px` for decimals instead of integers in units of 1e-9; `pretty_ts` for ISO
+times; `map_symbols` for a column `symbol`: the requested symbol of a continuous contract, or for a parent (`ZL.FUT`)
+each contract's own (`ZLF4`, with two digits ten years ahead; spreads such as `ZLF4-ZLH4` are left out). Continuous
+prices are never back-adjusted: `ZL.c.0` is the next to expire, `ZL.v.0` the most traded on the day before.
 
-A bar is a UTC day dated at its start. What trades on a Sunday evening belongs to Monday's session: the two are one bar.
+A bar is a UTC day dated at its start. Sunday evening's trading belongs to Monday's session: the two become one bar.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from tasks.sources.payloads import Fetched, Payload, Window
 from tasks.sources.records import whole_csv
 
 KEY = "DATABENTO_API_KEY"
-ASKED = {"dataset": "GLBX.MDP3", "schema": "ohlcv-1d"}
-TOLD = ("open", "high", "low", "close", "volume")
+DATASET = {"dataset": "GLBX.MDP3", "schema": "ohlcv-1d"}
+BAR_FIELDS = ("open", "high", "low", "close", "volume")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """One continuous symbol, or all contracts of a parent, to the last UTC day that is over."""
     headers = {"Authorization": "Basic " + base64.b64encode(f"{http.secret(KEY) or ''}:".encode()).decode()}
-    start = window.start - timedelta(days=window.start.weekday() == 0)  # a Monday is read with its Sunday
+    start = window.start - timedelta(days=window.start.weekday() == 0)  # Monday is fetched together with its Sunday
     end = min(window.end + timedelta(days=1), _available(spec, http, headers))
     if end <= start:
         return
-    asked = ASKED | {
+    params = DATASET | {
         "symbols": series,
         "stype_in": "parent" if series.endswith(".FUT") else "continuous",
         "start": start.isoformat(),
@@ -51,35 +51,35 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         "map_symbols": "true",
     }
     url = f"{spec.endpoint}/timeseries.get_range"
-    content = http.get(url, asked, headers)
+    content = http.get(url, params, headers)
     if not content.startswith(b"ts_event,"):
-        raise SourceUnavailable(f"{http.source}: {series}: not the CSV asked for but '{http.quote(content)}'")
-    query = "&".join(f"{name}={value}" for name, value in asked.items())
+        raise SourceUnavailable(f"{http.source}: {series}: expected the CSV, got '{http.quote(content)}'")
+    query = "&".join(f"{name}={value}" for name, value in params.items())
     yield Fetched(series=series, extension="csv", content=content, url=f"{url}?{query}")
 
 
 def _available(spec: SourceSpec, http: Http, headers: dict[str, str]) -> date:
-    """The day before which this account may ask; a day that is not over is not part of it."""
-    content = http.get(f"{spec.endpoint}/metadata.get_dataset_range", {"dataset": ASKED["dataset"]}, headers)
+    """The exclusive end of what this account may request; a day that is not over is excluded."""
+    content = http.get(f"{spec.endpoint}/metadata.get_dataset_range", {"dataset": DATASET["dataset"]}, headers)
     try:
         answer = json.loads(content)
-        end = answer.get("schema", {}).get(ASKED["schema"], answer)["end"]
+        end = answer.get("schema", {}).get(DATASET["schema"], answer)["end"]
         return date.fromisoformat(end[:10])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise SourceUnavailable(f"{http.source}: no available range but '{http.quote(content)}'") from None
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Sessions of the registered series, the bars as served but for Sunday's, which are part of Monday's."""
+    """Sessions of the registered series as served, except that Sunday's bar is merged into Monday's."""
     served = whole_csv(payload)
-    missing = [name for name in ("ts_event", "instrument_id", *TOLD, "symbol") if name not in served.columns]
+    missing = [name for name in ("ts_event", "instrument_id", *BAR_FIELDS, "symbol") if name not in served.columns]
     if missing:
         raise SchemaDrift(f"{payload.name}: no {missing} in columns {list(served.columns)[:10]}")
     days = pd.to_datetime(served["ts_event"].astype(str).str[:10], format="%Y-%m-%d", errors="coerce")
     if len(served) and days.isna().all():
         raise SchemaDrift(f"{payload.name}: no ISO time in ts_event, such as {served['ts_event'].iloc[0]!r}")
     bars = served[["instrument_id", *spec.fields.values()]].set_axis(["instrument_id", *spec.fields], axis=1)
-    bars = bars.astype(object)  # as served: a bar of Sunday and Monday goes in beside text that is no number
+    bars = bars.astype(object)  # as served: a column may have text beside the merged numbers
     sunday = days.dt.dayofweek == 6
     bars["series"] = _series(served["symbol"].fillna("").astype(str), days, payload, spec)
     bars["day"] = days + pd.to_timedelta(sunday.astype("int64"), unit="D")
@@ -91,7 +91,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _series(symbols: pd.Series, days: pd.Series, payload: Payload, spec: SourceSpec) -> list[str]:
-    """The registered name of each row's symbol; of a contract `ZLF4` by the first such delivery not yet past."""
+    """The registered name of each row's symbol; the year of a contract `ZLF4` is the first one not yet past."""
     product, _, kind = payload.series.partition(".")
     if kind != "FUT":
         return [payload.series if symbol == payload.series else "" for symbol in symbols]
@@ -111,13 +111,15 @@ def _series(symbols: pd.Series, days: pd.Series, payload: Payload, spec: SourceS
 
 
 def _with_sundays(bars: pd.DataFrame, sunday: pd.Series) -> pd.DataFrame:
-    """Sunday's evening and Monday as one bar, where they are of one contract; after a roll Monday stands alone."""
+    """Merge Sunday evening and Monday of the same contract into one bar; after a roll Monday stays alone."""
     key = ["series", "day", "instrument_id"]
     evening = bars[sunday]
     if evening.empty:
         return bars
     rest = bars[~sunday]
-    merged = rest.merge(evening[[*key, *TOLD]].drop_duplicates(key), on=key, how="left", suffixes=("", "_evening"))
+    merged = rest.merge(
+        evening[[*key, *BAR_FIELDS]].drop_duplicates(key), on=key, how="left", suffixes=("", "_evening")
+    )
     both = merged["close_evening"].notna()
     if both.any():
         part = merged[both]
@@ -125,7 +127,7 @@ def _with_sundays(bars: pd.DataFrame, sunday: pd.Series) -> pd.DataFrame:
         merged.loc[both, "high"] = np.maximum(*_numbers(part, "high"))
         merged.loc[both, "low"] = np.minimum(*_numbers(part, "low"))
         merged.loc[both, "volume"] = np.add(*_numbers(part, "volume"))
-    # a Monday without a bar of its own was a holiday, unless the answer ends there: then it comes with the next one
+    # no Monday bar means a holiday, unless the answer ends there: then the next fetch has it
     alone = ~pd.MultiIndex.from_frame(evening[key[:2]]).isin(pd.MultiIndex.from_frame(rest[key[:2]]))
     return pd.concat([merged[bars.columns], evening[alone & (evening["day"] < bars["day"].max()).to_numpy()]])
 

@@ -1,10 +1,10 @@
-"""Dalian daily quotes: one English text file a day, every contract a line, double tabs, thousands separators.
+"""Dalian daily quotes: one English text file per day, one line per contract, double tabs, thousands separators.
 
-Traps: the file does not say its day, so the address asked for does (a recorded file: its name); DCE counts months from
-0; lines that end in `Subtotal` or `Total` are sums; an untraded contract has 0 for open, high and low and repeats a
-settlement as its close. The address is unofficial and has moved before.
+Traps: the file does not contain its day, so it is taken from the requested address (or a recorded file's name); DCE
+counts months from 0; lines that end in `Subtotal` or `Total` are sums; an untraded contract has 0 for open, high and
+low and repeats a settlement as its close. The address is unofficial and has moved before.
 
-Each contract is a series of its own. Which of them stands for the product is a choice made later, not here.
+Each contract is a series of its own. Which of them represents the product is decided later, not here.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refus
 
 HEADER = re.compile(rb"^\s*Contract\s*\t")
 CONTRACT = re.compile(r"^[a-z]+\d{4}$")
-ASKED = re.compile(r"year=(\d{4})&month=(\d+)&day=(\d+)")
+REQUESTED_DAY = re.compile(r"year=(\d{4})&month=(\d+)&day=(\d+)")
 FUTURES: dict[str, str | int] = {"dayQuotes.variety": "all", "dayQuotes.trade_type": 0}
-GIVE_UP_AFTER = 2  # days that are no file of quotes
+GIVE_UP_AFTER = 2  # days without a file of quotes
 TRADED = ("open", "high", "low")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """One file a weekday; a holiday's has no contracts and is not kept. A day that is no such file costs itself."""
+    """One file per weekday; a holiday's file has no contracts and is not kept. A bad file loses only its day."""
     days = [window.start + timedelta(days=n) for n in range((window.end - window.start).days + 1)]
     lost: list[str] = []
     arrived = False
     for day in days:
         if day.weekday() >= 5:
             continue
-        asked = {"year": day.year, "month": day.month - 1, "day": day.day}
-        query = "&".join(f"{name}={value}" for name, value in asked.items())
+        day_params = {"year": day.year, "month": day.month - 1, "day": day.day}
+        query = "&".join(f"{name}={value}" for name, value in day_params.items())
         try:
-            content = http.get(spec.endpoint, {**FUTURES, **asked, "exportFlag": "txt"})
+            content = http.get(spec.endpoint, {**FUTURES, **day_params, "exportFlag": "txt"})
         except SourceDown:
             raise
         except SourceUnavailable as error:
@@ -48,7 +48,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             lost.append(
                 f"{http.source}: {day}: not the text file of quotes but '{http.quote(content)}'. {_moved(http.source)}"
             )
-            if not arrived or len(lost) >= GIVE_UP_AFTER:  # a page that moved has no day at all
+            if not arrived or len(lost) >= GIVE_UP_AFTER:  # a moved page serves no day at all
                 break
             continue
         arrived = True
@@ -59,7 +59,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """The day's registered contracts as served; without the separators, and without the zeros that mean no trade."""
+    """The day's registered contracts as served, without separators and without the zeros that mean no trade."""
     try:
         lines = payload.path.read_bytes().decode("utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -80,8 +80,8 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
             continue
         served = dict(zip(names, cells, strict=True))
         values = {field: served[name].replace(",", "") for field, name in spec.fields.items()}
-        told = {field: None if field in TRADED and value == "0" else value for field, value in values.items()}
-        rows.append({"series": cells[0], "observation_date": day, "row": number, **told})
+        quotes = {field: None if field in TRADED and value == "0" else value for field, value in values.items()}
+        rows.append({"series": cells[0], "observation_date": day, "row": number, **quotes})
     if refused and not rows:
         raise SchemaDrift(str(refused[0]["refused"]))
     if not rows:
@@ -90,11 +90,11 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _day(payload: Payload) -> str:
-    """The trading day a file is of: the one asked for, or the one a recorded file is named by."""
-    asked = ASKED.search(payload.url)
-    if asked is None:
+    """The trading day of a file: the requested day, or the name of a recorded file."""
+    requested = REQUESTED_DAY.search(payload.url)
+    if requested is None:
         return payload.path.stem
-    year, month, day = (int(part) for part in asked.groups())
+    year, month, day = (int(part) for part in requested.groups())
     return date(year, month + 1, day).isoformat()
 
 

@@ -1,6 +1,6 @@
 """EIA weekly petroleum series from API v2: `response.data[]`, newest first, paged by `total`.
 
-The answer echoes the request, api_key included: it is taken out before anything is stored.
+The answer echoes the request, api_key included; the key is removed before anything is stored.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ PAGE = 5000
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole series, all pages as one document: EIA rewrites weeks long past without notice."""
+    """The whole series, all pages as one document: EIA revises old weeks without notice."""
     url = f"{spec.endpoint}/{series}"
     yield Fetched(series=series, extension="json", content=all_pages(series, url, {}, http), url=url)
 
 
-def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http) -> bytes:
-    """Every row of a query as one document of API v2, the key taken out.
+def all_pages(series: str, url: str, params: Mapping[str, str | int], http: Http) -> bytes:
+    """Every row of a query as one document of API v2, without the key.
 
     Raises:
-        SourceUnavailable: something else came, or fewer rows than announced.
+        SourceUnavailable: another answer, or fewer rows than the server announced.
     """
     document: dict[str, Any] = {}
     rows: dict[str, dict[str, Any]] = {}
     offset = 0
     while True:
-        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **asked, "offset": offset})
+        body = http.get(url, {"api_key": http.secret(KEY) or "", "length": PAGE, **params, "offset": offset})
         page, total = _page(body)
         if page is None:
             shown = http.quote(body)
-            raise SourceUnavailable(f"{http.source}: {series}: not the JSON document asked for but '{shown}'")
+            raise SourceUnavailable(f"{http.source}: {series}: expected the JSON document, got '{shown}'")
         document = document or page
         offset += len(page["response"]["data"])
-        # a row may move to the next page while they are read: what counts is which rows arrived, not how many
+        # a row may move to the next page between requests: count distinct rows
         rows |= {json.dumps(row, sort_keys=True): row for row in page["response"]["data"]}
         if len(rows) >= total:
             break
@@ -57,7 +57,7 @@ def all_pages(series: str, url: str, asked: Mapping[str, str | int], http: Http)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Weeks as served, dated at the Friday they end."""
+    """Weeks as served, dated at the Friday on which they end."""
     served = served_rows(payload, ("period", *spec.fields.values()))
     rows = {"series": payload.series, "observation_date": served["period"], "row": served.index + 1}
     return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()})
@@ -67,7 +67,7 @@ def served_rows(payload: Payload, columns: Iterable[str]) -> pd.DataFrame:
     """The rows of a document of API v2.
 
     Raises:
-        SchemaDrift: it is none, or lacks a column.
+        SchemaDrift: it is not such a document, or lacks a column.
     """
     try:
         document, _ = _page(payload.path.read_bytes())
@@ -83,7 +83,7 @@ def served_rows(payload: Payload, columns: Iterable[str]) -> pd.DataFrame:
 
 
 def _page(body: bytes) -> tuple[dict[str, Any] | None, int]:
-    """The document and the number of rows of all pages; None where it is something else."""
+    """The document and the number of rows of all pages; None if it is something else."""
     try:
         document = json.loads(body)
         rows, total = document["response"]["data"], int(document["response"].get("total") or 0)

@@ -1,10 +1,10 @@
-"""EIA monthly biofuels from API v2. No id is written down: it is looked up by its name, then asked for by its id.
+"""EIA monthly biofuels from API v2. Ids are not in the registry: each id is looked up by its name first.
 
 `/{route}/facet/{facet}` answers `response.facets[]` of `{id, name}`; `/{route}/data/` answers as the weekly series do,
-`response.data[]` of `{period: YYYY-MM, series, value, units, ...}`, paged by `total`, the api_key echoed: it is taken
-out. The registry's `select` of a series names route and facet, the `words` that its name has, those it is
-`without`, and its `units`. A name that none or several ids have is refused, and so are rows of several series or of
-another unit. A value of null is withheld to protect a company: missing, not zero.
+`response.data[]` of `{period: YYYY-MM, series, value, units, ...}`, paged by `total`. The answer echoes the api_key,
+which is removed. The registry's `select` of a series has route and facet, the `words` of its name, the words it is
+`without`, and its `units`. It is an error if no id or several ids fit, if rows are of several series, or in another
+unit. A null value is withheld to protect a company: it is missing, not zero.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tasks.registry import SourceSpec
 from tasks.sources.eia import KEY, all_pages, served_rows
 from tasks.sources.payloads import Fetched, Payload, Window
 
-SHOWN = 5  # names told in a refusal
+SHOWN = 5  # names listed in an error message
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
@@ -29,7 +29,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     select = spec.series[series].select
     key, route = {"api_key": http.secret(KEY) or ""}, f"{spec.endpoint}/{select['route']}"
     found = _chosen(series, select, http.get(f"{route}/facet/{select['facet']}", key), http)
-    asked = {
+    params = {
         "frequency": "monthly",
         "data[0]": "value",
         f"facets[{select['facet']}][]": found,
@@ -38,12 +38,12 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         "sort[0][direction]": "asc",
     }
     url = f"{route}/data/"
-    content = all_pages(series, url, asked, http)
+    content = all_pages(series, url, params, http)
     yield Fetched(series=series, extension="json", content=content, url=f"{url}?facets[{select['facet']}][]={found}")
 
 
 def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str:
-    """The one id whose name has every word asked for and none of those excluded."""
+    """The one id whose name has every required word and no excluded one."""
     try:
         named = {str(facet["id"]): str(facet["name"]) for facet in json.loads(body)["response"]["facets"]}
     except (ValueError, KeyError, TypeError):
@@ -53,10 +53,10 @@ def _chosen(series: str, select: dict[str, str], body: bytes, http: Http) -> str
     if len(fitting) == 1:
         return next(iter(fitting))
     near = sorted(fitting or named, key=lambda found: -len(words & _words(named[found])))[:SHOWN]
-    told = "; ".join(f"{found}: {named[found]}" for found in near)
+    candidates = "; ".join(f"{found}: {named[found]}" for found in near)
     raise SourceUnavailable(
         f"{http.source}: {series}: {len(fitting)} names of {select['route']} have the words {select['words']!r}, "
-        f"expected one ({told}). Mend `words` or `without` in registry/data_sources.yaml"
+        f"expected one ({candidates}). Fix `words` or `without` in registry/data_sources.yaml"
     )
 
 
@@ -67,7 +67,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if len(kinds["series"]) > 1 or kinds["units"] != [spec.series[payload.series].select["units"]]:
         raise SchemaDrift(
             f"{payload.name}: rows of {kinds['series'][:SHOWN]} in {kinds['units'][:SHOWN]}, expected one series in "
-            f"{spec.series[payload.series].select['units']}; nothing is added up or converted by guess"
+            f"{spec.series[payload.series].select['units']}; nothing is added up or converted"
         )
     rows = {"series": payload.series, "observation_date": served["period"].astype(str) + "-01", "row": served.index + 1}
     return pd.DataFrame(rows | {field: served[name] for field, name in spec.fields.items()})

@@ -1,10 +1,10 @@
-"""EPA RIN prices: the table "RIN Price" behind EPA's RIN trades page, weekly averages by D code, as an exported CSV.
+"""EPA RIN prices: the exported CSV of the table "RIN Price" of EPA's RIN trades page, weekly averages by D code.
 
-One row a week, RIN year, D code and kind of quality assurance: `Transfer Date by Week` (MM/DD/YYYY), `RIN Year`,
-`Fuel (D Code)`, `QAP Service Type`, `RIN Price`. Of a week the row of RINs made in that same year without quality
-assurance (`Unverified`) is the market's; where an export lacks those two columns a week must have one row. Column names
-are taken without capitals, spaces and signs. EPA has no stable address for the file: the registry's endpoint is the
-CSV, or a page that links to one with `rin` in its name.
+One row per week, RIN year, D code and kind of quality assurance: `Transfer Date by Week` (MM/DD/YYYY), `RIN Year`,
+`Fuel (D Code)`, `QAP Service Type`, `RIN Price`. The market price of a week is the row of the same RIN year without
+quality assurance (`Unverified`); in an export without those two columns a week must have one row. Column names are
+compared without capitals, spaces and punctuation. The file has no stable address: the registry's endpoint is the CSV,
+or a page that links to one with `rin` in its name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OTHER_NAMES = {"transferdate": DATE, "weekof": DATE, "dcode": CODE, "fuel": CODE
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole table; it holds all weeks since 2010."""
+    """The whole table; it has all weeks since 2010."""
     url, content = spec.endpoint, http.get(spec.endpoint)
     links = sorted(set(LINK.findall(content))) if _is_page(content) else []
     if len(links) == 1:
@@ -36,15 +36,15 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         content = http.get(url)
     if _is_page(content) or not content.strip():
         raise SourceUnavailable(
-            f"{http.source}: {series}: {url} is no CSV but '{http.quote(content)}', with {len(links)} links to "
-            f"one; the page has moved. Find the CSV on EPA's RIN trades page and mend `endpoint` in "
+            f"{http.source}: {series}: {url} is not a CSV but '{http.quote(content)}', with {len(links)} links to "
+            f"one; the page has moved. Find the CSV on EPA's RIN trades page and fix `endpoint` in "
             "registry/data_sources.yaml"
         )
     yield Fetched(series=series, extension="csv", content=content, url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Prices as served, dated as EPA dates the week; its dates are turned into ours, one it does not know is kept."""
+    """Prices as served, with EPA's date of the week in ISO form; a date that cannot be read is kept as it is."""
     served = whole_csv(payload, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     if not isinstance(served.index, pd.RangeIndex):
         raise SchemaDrift(f"{payload.name}: rows with more fields than headings")
@@ -64,7 +64,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if ASSURANCE in served:
         chosen &= served[ASSURANCE].str.lower() == PLAIN
     if not chosen.any():
-        raise SchemaDrift(f"{payload.name}: no row of {', '.join(spec.series)} made in the year of its transfer")
+        raise SchemaDrift(f"{payload.name}: no row of {', '.join(spec.series)} with the RIN year of its transfer")
     price = served[PRICE].str.replace(r"^\$", "", regex=True)
     rows = {
         "series": served["series"],

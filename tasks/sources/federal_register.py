@@ -1,9 +1,9 @@
 """Federal Register documents: title, abstract, date and link, newest first.
 
-One payload is one mixed feed (`results[]`), whatever was asked for: a document belongs to every topic of which a
-registered term stands in its title or abstract, and to `other` where none does (the search also looks into the full
-text). So a topic means the same in a recorded feed and in a live answer. At most 2,000 results come of one query: it
-is split by date. Document numbers were reused before 2016: the date is part of a document's identifier.
+One payload is one mixed feed (`results[]`) of all queries. A document belongs to every topic with a registered term in
+its title or abstract, and to `other` without any (the search also covers the full text). So a topic means the same in
+recorded and live feeds. One query returns at most 2,000 results, so it is split by date. Document numbers were reused
+before 2016: the date is part of a document's identifier.
 """
 
 from __future__ import annotations
@@ -53,18 +53,18 @@ def _identity(result: dict[str, Any]) -> tuple[str, str]:
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Documents a topic and publication day, for the days of the payload that have any."""
+    """Documents per topic and publication day, for the days of the payload that have any."""
     rows, refused = _documents(payload, spec)
     return with_refusals(counted(rows, next(iter(spec.fields))), refused)
 
 
 def documents(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """The documents as served, one row a topic."""
+    """The documents as served, one row per topic."""
     return _documents(payload, spec)[0]
 
 
 def _documents(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[dict[str, object]]]:
-    """The documents, and the refusals of entries that are none."""
+    """The documents, and the refusals of entries that are not documents."""
     found, refused = entries(payload, "results", COLUMNS)
     rows = []
     for number, served in found:
@@ -78,14 +78,16 @@ def _documents(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[d
 
 
 def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) -> list[dict[str, Any]]:
-    """Every result of one query; where the cap would cut it, of its two halves."""
+    """Every result of one query; above the cap the query is split into two halves by date."""
     found: list[dict[str, Any]] = []
     page = 1
     while True:
         total, pages, results = _page(query, first, last, page, spec, http)
         if total > CAP:
             if first == last:
-                raise SourceUnavailable(f"{http.source}: {total} documents on {first} for {query}, {CAP} can be had")
+                raise SourceUnavailable(
+                    f"{http.source}: {total} documents on {first} for {query}, at most {CAP} are served"
+                )
             middle = first + (last - first) // 2
             later = _results(query, middle + timedelta(days=1), last, spec, http)
             return later + _results(query, first, middle, spec, http)
@@ -93,10 +95,10 @@ def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) 
         if page >= pages:
             break
         page += 1
-    distinct = len({_identity(result) for result in found})  # a document may move to the next page while they are read
+    distinct = len({_identity(result) for result in found})  # a document may move to the next page during the requests
     if distinct < total:
         raise SourceUnavailable(
-            f"{http.source}: {distinct} of {total} documents from {first} to {last} for {query}; ask again"
+            f"{http.source}: {distinct} of {total} documents from {first} to {last} for {query}; request it again"
         )
     return found
 
@@ -104,7 +106,7 @@ def _results(query: str, first: date, last: date, spec: SourceSpec, http: Http) 
 def _page(
     query: str, first: date, last: date, page: int, spec: SourceSpec, http: Http
 ) -> tuple[int, int, list[dict[str, Any]]]:
-    asked: dict[str, str | int | list[str]] = {
+    params: dict[str, str | int | list[str]] = {
         "conditions[term]": query,
         "conditions[publication_date][gte]": str(first),
         "conditions[publication_date][lte]": str(last),
@@ -113,7 +115,7 @@ def _page(
         "page": page,
         "order": "newest",
     }
-    body = http.get(spec.endpoint, asked)
+    body = http.get(spec.endpoint, params)
     try:
         answer = json.loads(body)
         total, results = int(answer["count"]), answer.get("results", [])  # no documents, no `results`
@@ -122,5 +124,5 @@ def _page(
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         good = False
     if not good:
-        raise SourceUnavailable(f"{http.source}: not the documents asked for but '{http.quote(body)}'")
+        raise SourceUnavailable(f"{http.source}: expected the documents, got '{http.quote(body)}'")
     return total, pages, results

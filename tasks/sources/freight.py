@@ -1,4 +1,4 @@
-"""Freight: the Baltic dry index as a CSV `Date,Value` that a data site kept. Nobody serves it for free."""
+"""Freight: the Baltic dry index as a CSV `Date,Value` from a data site. No free service has it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tasks.sources.payloads import Fetched, Payload, Window
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """Nothing: there is no endpoint to ask."""
+    """Nothing: there is no live endpoint."""
     raise SourceUnavailable(f"{http.source}: {series}: {spec.disabled}")
 
 

@@ -1,8 +1,8 @@
-"""News articles found by GDELT's DOC 2.0 search: title, domain, link and when they were seen; no text of their own.
+"""News articles found by GDELT's DOC 2.0 search: title, domain, link and `seendate`, without the text.
 
-A payload is one topic's articles of some whole UTC days, `articles[]` of all answers together. 250 articles come of
-one query: a day that is full is split. An error is plain text with status 200. The same story stands under many
-addresses: an article is its normalised title. Articles appear in batches of 15 minutes, named by their start.
+A payload is one topic's articles of some whole UTC days, the `articles[]` of all answers together. One query returns at
+most 250 articles: a full day is split. An error is plain text with status 200. One story has many addresses, so an
+article is identified by its normalised title. Articles appear in batches of 15 minutes, named by their start.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ GIVE_UP_AFTER = 2  # days in a row that cannot be read
 BATCH = pd.Timedelta(minutes=15)
 SECOND = pd.Timedelta(seconds=1)
 STAMP = "%Y%m%d%H%M%S"
-SEEN = re.compile(r"^(\d{4})(\d\d)(\d\d)T\d{6}Z$")
+SEEN_DATE = re.compile(r"^(\d{4})(\d\d)(\d\d)T\d{6}Z$")
 
 
 class Unreadable(SourceUnavailable):
-    """The answer for some days arrived and cannot be used: it may be those days' own trouble."""
+    """The answer for some days arrived but cannot be used; other days may still work."""
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The articles of a topic, day by day; only days that are over, and no more of them than a run may take.
+    """The articles of a topic, day by day: only days that are over, and at most ``days_at_once``.
 
-    A day whose answer cannot be read costs itself: it is asked for once more, and then noted in the payload. What is
-    behind the last day that arrived is left to the next run.
+    A day whose answer cannot be read is requested once more, then recorded as refused in the payload. Days after the
+    last one that arrived are left to the next run.
     """
     over = clock.now().tz_localize(None).normalize() - pd.Timedelta(days=1)
     last = min(pd.Timestamp(window.end), over, pd.Timestamp(window.start) + pd.Timedelta(days=spec.days_at_once - 1))
@@ -77,34 +77,36 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Different titles a day, for the days of the payload that have any, and the days that could not be read."""
+    """Distinct titles per day, for the days of the payload that have any, and the days that could not be read."""
     rows, refused = _documents(payload)
     return with_refusals(counted(rows, next(iter(spec.fields))), [*refused, *_lost_days(payload)])
 
 
 def documents(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """The articles as served, each with the instant from which its batch could be read."""
+    """The articles as served, each with the instant at which its batch was published."""
     return _documents(payload)[0]
 
 
 def _documents(payload: Payload) -> tuple[pd.DataFrame, list[dict[str, object]]]:
-    """The articles, and the refusals of entries that are none."""
+    """The articles, and the refusals of entries that are not articles."""
     found, refused = entries(payload, "articles", COLUMNS)
-    rows, seen = [], []
+    rows, stamps = [], []
     for number, served in found:
         stamp = served["seendate"] or ""
         title = normalised(served["title"] or "")
         identity = hashlib.sha256(title.encode()).hexdigest()[:16] if title else None
-        day = "-".join(named.groups()) if (named := SEEN.match(stamp)) else stamp
+        day = "-".join(named.groups()) if (named := SEEN_DATE.match(stamp)) else stamp
         rows.append([payload.series, identity, day, served["title"], None, served["url"], served["domain"], number])
-        seen.append(stamp)
-    released = pd.to_datetime(pd.Series(seen, dtype="str"), format="%Y%m%dT%H%M%SZ", errors="coerce", utc=True) + BATCH
+        stamps.append(stamp)
+    released = (
+        pd.to_datetime(pd.Series(stamps, dtype="str"), format="%Y%m%dT%H%M%SZ", errors="coerce", utc=True) + BATCH
+    )
     table = pd.DataFrame(rows, columns=DOCUMENT).assign(released_at=released.astype("datetime64[us, UTC]"))
     return table, refused
 
 
 def _lost_days(payload: Payload) -> list[dict[str, object]]:
-    """The days that the fetch of this payload could not read, as it noted them."""
+    """The days that the fetch of this payload could not read, as recorded in it."""
     noted = lenient_json(payload.path.read_bytes()).get("refused", [])
     return [refusal(payload.series, one["why"], observation_date=one["day"], whole=True) for one in noted]
 
@@ -112,8 +114,8 @@ def _lost_days(payload: Payload) -> list[dict[str, object]]:
 def _articles(
     series: str, first: pd.Timestamp, last: pd.Timestamp, spec: SourceSpec, http: Http
 ) -> list[dict[str, Any]]:
-    """The articles seen between two instants, both inclusive; of a full answer, those of its halves."""
-    asked: dict[str, str | int] = {
+    """The articles between two instants, both inclusive; a full answer is split into two halves."""
+    params: dict[str, str | int] = {
         "query": spec.series[series].query,
         "mode": "artlist",
         "format": "json",
@@ -121,19 +123,19 @@ def _articles(
         "startdatetime": f"{first:{STAMP}}",
         "enddatetime": f"{last:{STAMP}}",
     }
-    body = http.get(spec.endpoint, asked)
+    body = http.get(spec.endpoint, params)
     try:
         answer = lenient_json(body)
         found = answer.get("articles", [])  # an empty object: no article
         good = isinstance(found, list) and (answer == {} or "articles" in answer)
-        # an entry that is none costs itself where the others are articles
+        # a malformed entry is refused alone if others are articles
         good = good and (not found or any(isinstance(article, dict) for article in found))
         why = ""
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         good, why = False, f" ({error})" if isinstance(error, ValueError) else ""
     if not good:
         raise Unreadable(
-            f"{http.source}: {series}: {first:%Y-%m-%d}: not the articles asked for but '{http.quote(body)}'"
+            f"{http.source}: {series}: {first:%Y-%m-%d}: expected the articles, got '{http.quote(body)}'"
             f"{http.quote(why)}"
         )
     if len(found) < FULL:

@@ -1,7 +1,7 @@
-"""GHCN-Daily stations: `.dly` files (fixed width, tenths, a quality flag a value) and NCEI's JSON in metric units.
+"""GHCN-Daily stations: `.dly` files (fixed width, tenths, one quality flag per value) and NCEI's JSON, metric units.
 
 A value that failed NOAA's quality checks is returned as `30.6 flag D`, so that staging refuses and records it. The
-JSON comes without such values.
+JSON does not contain such values.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     except ValueError:
         days = None
     if not isinstance(days, list):
-        raise SourceUnavailable(f"ghcnd: {series}: not the JSON array asked for but '{http.quote(content)}'")
+        raise SourceUnavailable(f"ghcnd: {series}: expected the JSON array, got '{http.quote(content)}'")
     if not days:
         raise NothingNew(f"ghcnd: {series}: no day between {window.start} and {window.end}")
     url = f"{spec.endpoint}?dataset=daily-summaries&stations={station}"
@@ -49,7 +49,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Days as served in mm and degrees Celsius; flagged values as text that says so."""
+    """Days as served, in mm and degrees Celsius; a flagged value is text with its flag."""
     return _parse_json(payload, spec) if payload.path.suffix == ".json" else _parse_dly(payload, spec)
 
 
@@ -61,7 +61,7 @@ def _parse_json(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if not isinstance(days, list) or not days:
         raise SchemaDrift(f"{payload.name}: not an array of days")
     served, refused = mappings(payload, days)
-    # an element that the station did not measure in the window is left out of every day
+    # the JSON leaves out an element that the station did not measure in the window
     if not {"DATE", "STATION"} <= set(served) or not set(spec.fields.values()) & set(served):
         raise SchemaDrift(f"{payload.name}: columns {list(served)[:8]}, expected STATION, DATE and an element")
     station = _station(payload.series)
@@ -69,7 +69,7 @@ def _parse_json(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     if served.empty:
         raise SchemaDrift(f"{payload.name}: no day of station {station}")
     rows = {"series": payload.series, "observation_date": served["DATE"].astype("string"), "row": served["row"]}
-    # "     3.3": numbers come padded
+    # numbers are padded: "     3.3"
     values = {field: served[name].astype("string").str.strip() for field, name in spec.fields.items() if name in served}
     return with_refusals(pd.DataFrame(rows | values), refused)
 
@@ -82,7 +82,7 @@ def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     first_line: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.startswith(station) or not line[11:17].isdigit() or len(line.rstrip()) > LINE:
-            why = f"{payload.name}: line {number}: {quoted(line, most=30)!r} is no month of {station}"
+            why = f"{payload.name}: line {number}: {quoted(line, most=30)!r} is not a month of {station}"
             refused.append(refusal(payload.series, why, row=32 * number))
             continue
         if (field := wanted.get(line[17:21])) is None:
@@ -97,13 +97,13 @@ def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
             if value is not None:
                 date = f"{line[11:15]}-{line[15:17]}-{day:02d}"
                 first_line.setdefault(date, number)
-                held = cells.setdefault(date, {})
-                if field in held:
+                day_cells = cells.setdefault(date, {})
+                if field in day_cells:
                     why = f"{payload.name}: line {number}: {date} has a second {line[17:21]}"
                     refused.append(refusal(payload.series, why, row=32 * number + day, observation_date=date))
-                    held[field] = None  # of two neither can be preferred
+                    day_cells[field] = None  # neither of two values can be preferred
                     continue
-                held[field] = f"{value / 10:g}" + (f" flag {flag}" if flag.strip() else "")
+                day_cells[field] = f"{value / 10:g}" + (f" flag {flag}" if flag.strip() else "")
     if refused and not cells:
         raise SchemaDrift(str(refused[0]["refused"]))
     if not cells:
@@ -112,7 +112,7 @@ def _parse_dly(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     rows = {
         "series": payload.series,
         "observation_date": dates,
-        "row": [32 * first_line[date] + int(date[-2:]) for date in dates],  # cells: a line holds a month
+        "row": [32 * first_line[date] + int(date[-2:]) for date in dates],  # cells, not lines: a line is a month
     }
     values = {field: [cells[date].get(field) for date in dates] for field in spec.fields}
     return with_refusals(pd.DataFrame(rows | values), refused)
@@ -123,7 +123,7 @@ def _value(payload: Payload, number: int, cell: str) -> tuple[int | None, str]:
     try:
         value = int(cell[:5])
     except ValueError:
-        raise SchemaDrift(f"{payload.name}: line {number}: {cell!r} is no value and flags") from None
+        raise SchemaDrift(f"{payload.name}: line {number}: {cell!r} is not a value with flags") from None
     return (None if value == MISSING else value), cell[6:7]
 
 

@@ -1,10 +1,10 @@
 """INMET, Brazil's weather service: hourly automatic stations in yearly zips, and the conventional stations of BDMEP.
 
-Both parse to one daily schema. A day of an automatic station is the 24 readings stamped 00 to 23 UTC of its date;
-INMET stamps the end of the hour measured, so it reaches from 23:00 UTC of the evening before to 23:00 UTC. A field
-with fewer than 20 of them is missing that day: a partial sum would pass for a dry day. A conventional station has two
-rows a day, dated as served: at 12 UTC rain (of the 24 h before) and minimum; at 00 UTC the maximum, which is that
-date's own, not that of the day before (measured against the automatic station next to it, tests/sources/test_inmet.py).
+Both parse to one daily schema. A day of an automatic station is the 24 readings stamped 00 to 23 UTC of its date.
+INMET stamps the end of each hour, so the day is from 23:00 UTC of the evening before to 23:00 UTC. A field with fewer
+than 20 readings is missing that day: a partial sum would look like a dry day. A conventional station has two rows per
+day, dated as served: at 12 UTC rain (of the 24 h before) and minimum; at 00 UTC the maximum of that same date, not of
+the day before (checked against the automatic station next to it, tests/sources/test_inmet.py).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ YEARLY = "dadoshistoricos-"
 HOURS_NEEDED = 20  # of 24
 METADATA_LINES = 8
 MISSING = ["-9999"]  # until 2018; an empty field since
-# fields of BDMEP, in the words of its files; those of the hourly files are in the registry
+# the column names of BDMEP; those of the hourly files are in the registry
 BDMEP = {"precipitation_mm": "Precipitacao", "temperature_max_c": "TempMaxima", "temperature_min_c": "TempMinima"}
-MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 64 * 2**20, 2 * 2**30  # a year of one station is 1 MB, of all 560 half a GB
+MAX_MEMBER_BYTES, MAX_TOTAL_BYTES = 64 * 2**20, 2 * 2**30  # one station-year is 1 MB, all 560 stations half a GB
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The zip of each year of the window that belongs to this feed; years without a feed go with the newest one.
+    """The zip of each year of the window that belongs to this feed; years without a feed belong to the newest one.
 
-    A year that cannot be had costs itself: the others are asked for, and then it is reported.
+    If a year is not available, the others are fetched first and then it is reported.
     """
     newest = max(feed for feed in spec.feeds if feed.startswith(YEARLY))
     lost: list[str] = []
@@ -43,7 +43,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         if series != (folder if folder in spec.feeds else newest):
             continue
         if window.start > spec.first_date and year < window.end.year - 1:
-            continue  # a closed year that is held; corrections come in the year after
+            continue  # a past year is stored already; corrections are published only in the year after
         url = spec.endpoint.format(year=year)
         try:
             yield Fetched(series=folder, extension="zip", content=require_zip(http.download(url), url), url=url)
@@ -58,7 +58,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Daily rain, maximum and minimum of each registered station; ``row`` is the day's first line in the zip.
 
-    A registered station whose file cannot be read costs that station. One without a file was out of order that year.
+    An unreadable file loses only its station. A station without a file was out of order that year.
     """
     served, refused = _readings(payload, spec)
     days = served.groupby(["series", served["moment"].dt.strftime("%Y-%m-%d").rename("observation_date")], sort=False)
@@ -70,19 +70,18 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         temperature_max_c=("temperature_max_c", "max"),
         temperature_min_c=("temperature_min_c", "min"),
     )
-    daily["precipitation_mm"] = daily["precipitation_mm"].round(1)  # tenths are measured; their sum is no more exact
+    daily["precipitation_mm"] = daily["precipitation_mm"].round(1)  # tenths are measured; a sum is not more exact
     rows = daily.where(enough.assign(row=True)[list(daily.columns)]).astype({"row": "int64"}).reset_index()
     return with_refusals(rows, refused)
 
 
 def readings(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """What the registered stations measured: ``series, moment`` (UTC, naive), ``row`` and the fields, -9999 as missing.
+    """The readings of the registered stations: ``series, moment`` (UTC, naive), ``row`` and fields, -9999 as missing.
 
-    Equal repeats of a reading count once; of contradicting ones none can be preferred, and the moment is missing.
+    Equal repeats of a reading count once; contradicting repeats are all dropped.
 
     Raises:
-        SchemaDrift: not a sound zip, no station in it that can be read, or one that would unpack to more than is
-            reasonable.
+        SchemaDrift: a damaged zip, no readable station in it, or a zip that would unpack beyond the limit.
     """
     return _readings(payload, spec)[0]
 
@@ -90,8 +89,7 @@ def readings(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 def _readings(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[dict[str, object]]]:
     """The readings, and the refusals of stations and lines that cannot be read.
 
-    Members that are none of a registered station (of another station, of the system that packed the zip, empty ones)
-    cost nothing: only what is registered is ours to miss.
+    Other members (of other stations, of the packing system, empty ones) are ignored.
     """
     parts: list[pd.DataFrame] = []
     refused: list[dict[str, object]] = []
@@ -106,12 +104,12 @@ def _readings(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[di
             try:
                 part, odd = _table(payload, member, _content(payload, member, archive), spec)
             except (SchemaDrift, ValueError, IndexError, *DAMAGE) as error:
-                told = (
+                reason = (
                     str(error)
                     if isinstance(error, SchemaDrift)
-                    else f"{payload.name}: {member.filename}: no table of INMET's ({error})"
+                    else f"{payload.name}: {member.filename}: not a table of INMET ({error})"
                 )
-                refused.append(refusal(series, told, whole=True))
+                refused.append(refusal(series, reason, whole=True))
                 continue
             refused += [refusal(series, why, row=line + lines) for line, why in odd]
             if len(part):
@@ -126,9 +124,9 @@ def _readings(payload: Payload, spec: SourceSpec) -> tuple[pd.DataFrame, list[di
 
 
 def _registered(member: zipfile.ZipInfo, archive: zipfile.ZipFile, spec: SourceSpec) -> str | None:
-    """The registered series a member is of, by its first lines or else by its name; None where it is of none.
+    """The registered series of a member, by its first lines or else by its name; None if it is not registered.
 
-    INMET names its files `INMET_region_state_code_place_dates.CSV`: an unreadable one is told by that.
+    INMET's file names `INMET_region_state_code_place_dates.CSV` identify an unreadable file.
     """
     try:
         with archive.open(member) as handle:
@@ -152,7 +150,7 @@ def _content(payload: Payload, member: zipfile.ZipInfo, archive: zipfile.ZipFile
 
 
 def _station(head: bytes) -> str | None:
-    """The series of a member: the station's code, or `bdmep.` and its name; None where it says neither."""
+    """The series of a member: the station's code, or `bdmep.` and its name; None if it has neither."""
     lines = _text(head).splitlines()
     if len(lines) > 1 and lines[0].startswith("Estacao;Data;Hora;"):
         return f"bdmep.{lines[1].split(';')[0].replace(' ', '')}"
@@ -203,7 +201,7 @@ def _table(
 
 
 def _numbers(column: pd.Series) -> pd.Series:
-    """As numbers; where one cell is none, pandas has left the others as text with their comma."""
+    """As numbers: with one bad cell, pandas leaves the whole column as text with decimal commas."""
     if pd.api.types.is_numeric_dtype(column):
         return column
     return pd.to_numeric(column.astype("string").str.replace(",", "."), errors="coerce").astype("float64")
@@ -216,7 +214,7 @@ def _hour(text: object) -> float | None:
 
 
 def _text(content: bytes) -> str:
-    """Latin-1, but for the odd file that somebody saved again as UTF-8."""
+    """Latin-1, except for the rare file that was saved again as UTF-8."""
     try:
         return content.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Multivariate ENSO index MEI.v2: a line a year, a column a two-month season, and a footer in words.
+"""Multivariate ENSO index MEI.v2: one line per year, one column per two-month season, and a footer in words.
 
 A season is dated at the first day of its second month: DJ 2020 is January 2020.
 """
@@ -21,17 +21,17 @@ YEAR = re.compile(r"^\s*(\d{4})((?:\s+\S+){12})\s*$")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole table: NOAA serves no part of it, and rewrites it."""
+    """The whole table: NOAA serves only all of it, and revises it."""
     content = http.get(spec.endpoint)
     if not SPAN.match(content.split(b"\n", 1)[0].decode("latin-1")):
-        raise SourceUnavailable(f"mei: {series}: not the table asked for but '{http.quote(content)}'")
+        raise SourceUnavailable(f"mei: {series}: expected the table, got '{http.quote(content)}'")
     yield Fetched(series=series, extension="txt", content=content, url=spec.endpoint)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Seasons as served, without those to come (-999).
+    """Seasons as served, without future ones (-999).
 
-    A year that the first line announces and that has no line of twelve seasons is refused.
+    A year that the first line announces but that has no line of twelve seasons is refused.
     """
     lines = payload.path.read_bytes().decode("latin-1").splitlines()
     span = SPAN.match(lines[0]) if lines else None
@@ -39,10 +39,10 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: begins with {lines[:1]}, expected the first and last year")
     years = [(number, found) for number, line in enumerate(lines[1:], start=1) if (found := YEAR.match(line))]
     announced = list(range(int(span[1]), int(span[2]) + 1))
-    told = [int(found[1]) for _, found in years]
-    if not announced or not told or len(set(told)) < len(told) or not set(told) <= set(announced):
+    printed = [int(found[1]) for _, found in years]
+    if not announced or not printed or len(set(printed)) < len(printed) or not set(printed) <= set(announced):
         raise SchemaDrift(f"{payload.name}: {len(years)} years of 12 seasons, expected {span[1]} to {span[2]}")
-    absent = sorted(set(announced) - set(told))
+    absent = sorted(set(announced) - set(printed))
     if len(absent) * 2 > len(announced):
         raise SchemaDrift(f"{payload.name}: {len(years)} years of 12 seasons, expected {span[1]} to {span[2]}")
     refused = [

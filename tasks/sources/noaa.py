@@ -24,10 +24,10 @@ MIDDLE_MONTH = {
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole table: NOAA serves no part of it, and rewrites it."""
+    """The whole table: NOAA serves only all of it, and revises it."""
     content = http.get(spec.endpoint)
     if content.split()[:4] != [name.encode() for name in HEADER]:
-        raise SourceUnavailable(f"noaa: {series}: not the table asked for but '{http.quote(content)}'")
+        raise SourceUnavailable(f"noaa: {series}: expected the table, got '{http.quote(content)}'")
     yield Fetched(series=series, extension="txt", content=content, url=spec.endpoint)
 
 

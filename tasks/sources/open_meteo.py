@@ -1,6 +1,6 @@
-"""Open-Meteo's archive API: reanalysis by day at a grid point, complete where stations are not.
+"""Open-Meteo's archive API: daily reanalysis at a grid point, complete where stations have gaps.
 
-A point is the `location` of its series in the registry; the answer names its grid cell, and a distant one is refused.
+A point is the `location` of its series in the registry. The answer names its grid cell; a distant cell is refused.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     }
     content = http.get(spec.endpoint, params)
     if not isinstance(_json(content).get("daily"), dict):
-        raise SourceUnavailable(f"open_meteo: {series}: not the days asked for but '{http.quote(content)}'")
+        raise SourceUnavailable(f"open_meteo: {series}: expected the days, got '{http.quote(content)}'")
     url = f"{spec.endpoint}?latitude={latitude:g}&longitude={longitude:g}"
     yield Fetched(series=series, extension="json", content=content, url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Days as served; null is what the reanalysis has not reached yet."""
+    """Days as served; null means that the reanalysis has not reached that day yet."""
     served = _json(payload.path.read_bytes())
     daily, units = served.get("daily"), served.get("daily_units")
     if not isinstance(daily, dict) or not isinstance(units, dict):
@@ -51,10 +51,10 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         expected = UNITS[spec.unit_of(payload.series, field)]
         if units.get(name) != expected:
             raise SchemaDrift(f"{payload.name}: {name} in {units.get(name)!r}, expected {expected!r}")
-    for axis, asked in zip(("latitude", "longitude"), _location(payload.series, spec), strict=True):
+    for axis, requested in zip(("latitude", "longitude"), _location(payload.series, spec), strict=True):
         found = served.get(axis)
-        if not isinstance(found, int | float) or abs(found - asked) > FARTHEST_CELL_DEGREES:
-            raise SchemaDrift(f"{payload.name}: of {axis} {found}, expected {asked:g}; another place")
+        if not isinstance(found, int | float) or abs(found - requested) > FARTHEST_CELL_DEGREES:
+            raise SchemaDrift(f"{payload.name}: of {axis} {found}, expected {requested:g}; another place")
     rows = {"series": payload.series, "observation_date": daily["time"], "row": range(1, len(daily["time"]) + 1)}
     values = {field: pd.Series(daily[name], dtype=object) for field, name in spec.fields.items()}
     return pd.DataFrame(rows | values)

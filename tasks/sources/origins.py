@@ -1,7 +1,7 @@
 """Origins: folders of recorded payloads, ``<source>/<series>/<fetched_on>.<ext>``, read in place and never trusted.
 
-Whatever lies there that is no payload (a FIFO, a device, a folder, a link that leads out, a file that MANIFEST.csv does
-not list) costs itself, with its reason.
+Anything there that is not a payload (a FIFO, a device, a folder, a link to outside, a file that MANIFEST.csv does not
+list) is skipped and reported with its reason; the other payloads are still used.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tasks.storage.regular import NotAFile, open_file
 from tasks.storage.zones import Zones
 
 RECORDED_ON = re.compile(r"^\d{4}-\d\d-\d\d(T\d{6}\.\d{6}Z)?$")
-"""The name of a recorded payload: the day it was fetched, or as raw/ names it the instant."""
+"""The name of a recorded payload: the day of its fetch, or the instant as in raw/."""
 LISTED = ("file", "sha256", "endpoint")  # columns of MANIFEST.csv that are read
 
 
@@ -33,8 +33,8 @@ LISTED = ("file", "sha256", "endpoint")  # columns of MANIFEST.csv that are read
 class Recorded:
     """The payloads of one series in an origin.
 
-    ``lost`` says why payloads there cannot be used, ``ignored`` what else lies there that is none. Each names the file
-    and what to do.
+    ``lost``: why payloads there cannot be used. ``ignored``: other files there that are not payloads. Each text names
+    the file and what to do.
     """
 
     payloads: list[Payload]
@@ -45,7 +45,7 @@ class Recorded:
 def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folder: str = "") -> Recorded:
     """Land a sidecar for every recorded payload of a series; the files are read in place.
 
-    ``folder`` is the source's name in the origin, where that is another than ours.
+    ``folder`` is the source's name in the origin, if it differs from ours.
 
     Raises:
         OriginError: the folder is not laid out like a raw zone.
@@ -59,7 +59,7 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
         sidecar = {
             "source": source,
             "series": series,
-            "file": _seen_from(zones, path.resolve(), zones.raw / source / series),
+            "file": _relative_in_home(zones, path.resolve(), zones.raw / source / series),
             "url": listed["endpoint"] if listed else "",
             "fetched_at": recorded.fetched_at.isoformat(),
             "day_known_only": recorded.day_known_only,
@@ -75,15 +75,15 @@ def land_recorded(zones: Zones, origin: Path, source: str, series: str, *, folde
     return replace(there, payloads=payloads)
 
 
-def _seen_from(zones: Zones, path: Path, folder: Path) -> str:
-    """How a sidecar in ``folder`` names a file: from there where it lies in the home, which may be moved."""
+def _relative_in_home(zones: Zones, path: Path, folder: Path) -> str:
+    """The path of a file in a sidecar: relative to ``folder`` within the home, which may be moved; else absolute."""
     return os.path.relpath(path, folder) if path.is_relative_to(zones.home) else str(path)
 
 
 def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") -> list[Payload]:
     """The payloads of one series in a folder of recorded data: ``<source>/<series>/<fetched_on>.<ext>``.
 
-    What is named so and is no readable file of a real date is left out.
+    A name without a real date, or a file that cannot be read, is left out.
 
     Raises:
         OriginError: there is no such folder.
@@ -92,18 +92,18 @@ def recorded_files(origin: Path, source: str, series: str, *, folder: str = "") 
 
 
 def _recorded(origin: Path, source: str, series: str, *, folder: str) -> Recorded:
-    """The payloads that can be read and that MANIFEST.csv, where there is one, describes; why others cannot be used."""
+    """The readable payloads that match MANIFEST.csv, if there is one, and why others cannot be used."""
     if not origin.is_dir():
         raise OriginError(f"origin {origin} is not a folder; use `--origin recorded` or `--origin live`")
     manifest = _manifest(origin)
     listed = None if manifest is None else manifest.get(f"{folder or source}/{series}", {})
     place, found = origin / (folder or source) / series, Recorded([], [], [])
     try:
-        names = sorted(os.listdir(place))  # noqa: PTH208 glob keeps silent about a folder that it cannot read
+        names = sorted(os.listdir(place))  # noqa: PTH208 glob hides that a folder cannot be read
     except FileNotFoundError:
         return found
     except OSError as error:
-        found.lost.append(f"{place}: not a folder that can be read ({error.strerror}); restore it")
+        found.lost.append(f"{place}: not a readable folder ({error.strerror}); restore it")
         return found
     for name in names:
         path = place / name
@@ -117,12 +117,12 @@ def _recorded(origin: Path, source: str, series: str, *, folder: str) -> Recorde
                 continue
             digest, size = sha256_of(path), path.stat().st_size
         except ValueError:
-            missed.append(f"{path}: there is no such date; rename the file to the day of its fetch")
+            missed.append(f"{path}: not a date; rename the file to the day of its fetch")
         except (NotAFile, IsADirectoryError) as error:
-            found.ignored.append(f"{path}: no file that can be read ({error.strerror}); remove it")
+            found.ignored.append(f"{path}: not a readable file ({error.strerror}); remove it")
         except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself
             why = error.strerror if isinstance(error, OSError) else "a link that leads to itself"
-            missed.append(f"{path}: not a file that can be read ({why}); remove it or restore the file")
+            missed.append(f"{path}: not a readable file ({why}); remove it or restore the file")
         else:
             if listed is not None and name not in listed:
                 found.ignored.append(f"{path}: MANIFEST.csv does not list it; list it there, or remove it")
@@ -134,11 +134,11 @@ def _recorded(origin: Path, source: str, series: str, *, folder: str) -> Recorde
             else:
                 found.payloads.append(Payload(source, series, path, digest, size, "", fetched_at, "T" not in path.stem))
     used = {payload.path.name for payload in found.payloads}
-    told = {line.partition(": ")[0] for line in found.lost}
+    reported = {line.partition(": ")[0] for line in found.lost}
     found.lost.extend(
-        f"{place / name}: MANIFEST.csv lists it, and it is not there; restore the file"
+        f"{place / name}: MANIFEST.csv lists it, but it is missing; restore the file"
         for name in sorted(set(listed or ()) - used)
-        if str(place / name) not in told
+        if str(place / name) not in reported
     )
     return found
 
@@ -151,7 +151,7 @@ def _fetched_at(name: str) -> pd.Timestamp:
 
 @lru_cache(maxsize=4)
 def _manifest(origin: Path) -> dict[str, dict[str, dict[str, str]]] | None:
-    """The rows of an origin's MANIFEST.csv by folder and file name; None where it has none."""
+    """The rows of an origin's MANIFEST.csv by folder and file name; None if it has no manifest."""
     path = origin / "MANIFEST.csv"
     try:
         with open_file(path) as handle:
@@ -161,7 +161,7 @@ def _manifest(origin: Path) -> dict[str, dict[str, dict[str, str]]] | None:
         return None
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise OriginError(
-            f"{path} is no list of files with the columns {', '.join(LISTED)} ({type(error).__name__}: {error}); "
+            f"{path} is not a list of files with the columns {', '.join(LISTED)} ({type(error).__name__}: {error}); "
             "restore it, or remove it to read the folder without checksums"
         ) from None
     listed: dict[str, dict[str, dict[str, str]]] = {}

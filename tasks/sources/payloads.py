@@ -1,6 +1,6 @@
-"""Payloads: files exactly as a source served them, landed once, never changed, with a sidecar that says whence.
+"""Payloads: files exactly as a source served them, landed once, never changed, with a sidecar that names the origin.
 
-A live payload is stored in raw/. A recorded one stays where it is: its sidecar in raw/ points at it.
+A live payload is stored in raw/. A recorded one stays where it is: its sidecar in raw/ points to it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tasks.storage.zones import Zones
 log = logging.getLogger(__name__)
 LIVE, RECORDED = "live", "recorded"
 RAW_NAME = "%Y-%m-%dT%H%M%S.%fZ"
-RECORD, PART = "record", "part"  # rules of what an adapter refuses: one record, or all of a day, a member, a page
+RECORD, PART = "record", "part"  # quarantine rules of adapters: one record, or a whole day, zip member or page
 MOST_OF_A_REASON = 500
 
 
 @dataclass(frozen=True)
 class Window:
-    """Dates asked for, both inclusive."""
+    """Requested dates, both inclusive."""
 
     start: date
     end: date
@@ -45,7 +45,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What a fetch brought, before it is landed: the bytes, or a large file that was streamed to disk."""
+    """A fetched answer before it is landed: the bytes, or a large file that was streamed to disk."""
 
     series: str
     extension: str
@@ -55,10 +55,10 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Payload:
-    """One landed payload. ``fetched_at`` is UTC; ``day_known_only`` says that its time of day is not.
+    """One landed payload. ``fetched_at`` is UTC; with ``day_known_only`` its time of day is unknown.
 
-    ``newest`` is the newest date it has a value of; None where none could be read, or nobody looked (recorded ones).
-    ``asked_from`` is the first date of the window it answers; None for a recorded one.
+    ``newest`` is the newest date with a value; None if none could be read, or if it was not read (recorded payloads).
+    ``asked_from`` is the first date of the requested window; None for a recorded payload.
     """
 
     source: str
@@ -74,23 +74,23 @@ class Payload:
 
     @property
     def name(self) -> str:
-        """How messages and the quarantine call it."""
+        """Its name in messages and in quarantine."""
         return f"{self.source}/{self.series}/{self.path.name}"
 
 
 class Adapter(Protocol):
-    """A source is two functions; everything about it that is data is in the registry."""
+    """A source is two functions; all its data is in the registry."""
 
     def fetch(self, series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-        """Ask the live source for one series."""
+        """Fetch one series from the live source."""
 
     def parse(self, payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-        """Tidy rows ``series, observation_date, row`` and one column a field, as served: no cleaning.
+        """Tidy rows ``series, observation_date, row`` and one column per field, as served: no cleaning.
 
-        Registered series only. A source that says when each value was released adds ``released_at`` (UTC).
+        Only registered series. A source that says when each value was released adds ``released_at`` (UTC).
 
         Raises:
-            SchemaDrift: the payload is not of the shape this adapter knows.
+            SchemaDrift: the payload does not have the shape that this adapter knows.
         """
 
 
@@ -109,10 +109,10 @@ def adapter(spec: SourceSpec) -> Adapter:
 
 
 def read(parse: Callable[[Payload, SourceSpec], pd.DataFrame], payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """What an adapter's ``parse`` or ``documents`` makes of a payload. One it stumbles over is one it cannot read.
+    """The rows that an adapter's ``parse`` or ``documents`` reads from a payload.
 
     Raises:
-        SchemaDrift: it refused the payload, or met in it what it did not expect. OSError: the file cannot be read.
+        SchemaDrift: the adapter refused the payload, or failed on it in any way. OSError: the file cannot be read.
     """
     try:
         return parse(payload, spec)
@@ -125,7 +125,7 @@ def read(parse: Callable[[Payload, SourceSpec], pd.DataFrame], payload: Payload,
 
 
 def digest_of(fetched: Fetched) -> str:
-    """The sha256 of what came."""
+    """The sha256 of a fetched answer."""
     content = fetched.content
     return sha256_of(content) if isinstance(content, Path) else hashlib.sha256(content).hexdigest()
 
@@ -143,27 +143,27 @@ def land(
     """Store a live payload and then its sidecar.
 
     The same bytes as the newest payload of the folder, or of the same address, are not stored again, unless that file
-    is lost or was altered since.
+    is lost or was altered.
 
     Raises:
-        SourceUnavailable: it echoes a key of ours and is no text that could be kept without it. Nothing was stored.
+        SourceUnavailable: it echoes a key of ours and is not text, so the key cannot be removed. Nothing is stored.
     """
     fetched = without_keys(fetched, source, secrets)
     folder = zones.raw / source / fetched.series
     content, digest = fetched.content, digest_of(fetched)
     url = redact(fetched.url, secrets)
-    held = landed(zones, source, fetched.series)
-    for newest in (held[-1:], [payload for payload in held if payload.url == url][-1:]):
+    stored = landed(zones, source, fetched.series)
+    for newest in (stored[-1:], [payload for payload in stored if payload.url == url][-1:]):
         if newest and newest[0].sha256 == digest:
             if not is_whole(newest[0]) and newest[0].path.is_relative_to(folder):
-                log.warning("%s was lost or altered; the same arrived again and takes its place", newest[0].path)
+                log.warning("%s was lost or altered; the same bytes arrived again and replace it", newest[0].path)
                 move_into(content, newest[0].path) if isinstance(content, Path) else write_bytes(
                     newest[0].path, content
                 )
             elif isinstance(content, Path):
                 content.unlink()
             return newest[0]
-    # microseconds keep two fetches of one second apart: a landed file is never written over
+    # microseconds in the name: two fetches within a second never overwrite each other
     path = folder / f"{fetched_at.tz_convert('UTC').strftime(RAW_NAME)}.{fetched.extension}"
     if isinstance(content, Path):
         move_into(content, path)
@@ -187,10 +187,10 @@ def land(
 
 
 def without_keys(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fetched:
-    """What came, with ``***`` where it echoes a key of ours: what is landed is kept for ever, and shown to others.
+    """The answer with ``***`` for every key of ours that it echoes: landed payloads are kept forever and shared.
 
     Raises:
-        SourceUnavailable: a file that is no text, or was streamed to disk, echoes one; it is deleted.
+        SourceUnavailable: a binary answer, or a file streamed to disk, echoes a key; the file is deleted.
     """
     if isinstance(fetched.content, Path):
         if not _echoed_in(fetched.content, secrets):
@@ -199,7 +199,7 @@ def without_keys(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fet
     else:
         try:
             text = fetched.content.decode()
-        except UnicodeDecodeError:  # a zip or a workbook with other bytes in it would be no zip and no workbook
+        except UnicodeDecodeError:  # changing bytes would break a zip or a workbook
             if not spelled_in(fetched.content, secrets):
                 return fetched
         else:
@@ -208,13 +208,13 @@ def without_keys(fetched: Fetched, source: str, secrets: tuple[str, ...]) -> Fet
             log.warning("%s/%s: the answer echoed a key; it is stored without it", source, fetched.series)
             return replace(fetched, content=kept.encode())
     raise SourceUnavailable(
-        f"{source}/{fetched.series}: the answer holds our key and cannot be stored without it. Nothing was stored; "
+        f"{source}/{fetched.series}: the answer contains our key and cannot be stored without it. Nothing was stored; "
         f"replace the key, then run `cbi ingest {source}`"
     )
 
 
 def _echoed_in(file: Path, secrets: tuple[str, ...]) -> bool:
-    """Whether a secret stands in a file, which is read in pieces that overlap by more than a key's length."""
+    """Whether a file contains a secret. It is read in pieces that overlap by more than a key's length."""
     before = b""
     with file.open("rb") as handle:
         while piece := handle.read(2**24):
@@ -225,7 +225,7 @@ def _echoed_in(file: Path, secrets: tuple[str, ...]) -> bool:
 
 
 def why_unreadable(payload: Payload, spec: SourceSpec) -> str:
-    """Why the adapter cannot read a payload; empty where it can."""
+    """Why the adapter cannot read a payload; empty if it can."""
     try:
         read(adapter(spec).parse, payload, spec)
     except (SchemaDrift, OSError) as error:
@@ -236,60 +236,60 @@ def why_unreadable(payload: Payload, spec: SourceSpec) -> str:
 def refusal(
     series: str, why: str, *, row: int = 0, observation_date: str | None = None, whole: bool = False
 ) -> dict[str, object]:
-    """A row for what an adapter cannot read while the rest of the payload is sound; staging puts it in quarantine.
+    """A row for a part that an adapter cannot read, while the rest of the payload is sound; staging quarantines it.
 
     Args:
-        whole: more than a record is lost, such as a day or all that a station measured: the source's status says so.
+        whole: more than one record is lost, such as a day or a whole station: the source's status reports it.
     """
     place: dict[str, object] = {"series": series, "observation_date": observation_date, "row": row}
     return place | {"refused": quoted(why, most=MOST_OF_A_REASON), "refused_as": PART if whole else RECORD}
 
 
 def with_refusals(rows: pd.DataFrame, refused: list[dict[str, object]]) -> pd.DataFrame:
-    """``rows`` of an adapter followed by its refusals, if there are any."""
+    """``rows`` of an adapter, followed by its refusals if there are any."""
     if not refused:
         return rows
     return pd.concat([rows, pd.DataFrame(refused).astype({"observation_date": "str"})], ignore_index=True)
 
 
 def newest_value(payload: Payload, spec: SourceSpec) -> date | None:
-    """The newest date, not after its fetch, of which the payload tells a value; None when there is none to read.
+    """The newest date, not after its fetch, that has a value in the payload; None if no value can be read.
 
-    What a payload was asked for or when says nothing: it may be unreadable, or end long before it was fetched.
+    The payload must be read: it may be unreadable, or end long before the requested window.
     """
     try:
         rows = read(adapter(spec).parse, payload, spec)
     except (SchemaDrift, OSError):
         return None
-    told = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
-    if not told.any():
+    has_value = rows[[field for field in spec.fields if field in rows]].notna().any(axis=1)
+    if not has_value.any():
         return None
-    if spec.projected_days:  # a marketing year is dated long before, or after, the report on it
-        dates = pd.DatetimeIndex(rows.loc[told, "released_at"].dropna()).tz_localize(None).to_series()
+    if spec.projected_days:  # the date of a marketing year is far from that of its report
+        dates = pd.DatetimeIndex(rows.loc[has_value, "released_at"].dropna()).tz_localize(None).to_series()
     else:
-        dates = pd.to_datetime(rows.loc[told, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
+        dates = pd.to_datetime(rows.loc[has_value, "observation_date"], format="%Y-%m-%d", errors="coerce").dropna()
     newest = dates[dates <= payload.fetched_at.tz_localize(None)].max()
     return None if pd.isna(newest) else newest.date()
 
 
 def landed(zones: Zones, source: str, series: str | None = None) -> list[Payload]:
-    """Every payload held of a source (or of one series), oldest fetch first; the same fetch landed twice is one."""
+    """Every stored payload of a source (or of one series), oldest fetch first, without duplicates."""
     return described(zones, source, series)[0]
 
 
 def described(zones: Zones, source: str, series: str | None = None) -> tuple[list[Payload], dict[str, str]]:
-    """The payloads held, as ``landed``, and why others do not count: sidecars that cannot be read, by their place."""
-    payloads, broken = payloads_of(zones.raw / source, series, read_sidecar, Payload)  # they cost their payload only
+    """The payloads as ``landed`` returns them, and by path why other sidecars cannot be read."""
+    payloads, broken = payloads_of(zones.raw / source, series, read_sidecar, Payload)  # only their payloads are lost
     distinct = {(payload.series, payload.fetched_at, payload.sha256): payload for payload in payloads}
     order = sorted(distinct.values(), key=lambda payload: (payload.series, payload.fetched_at, payload.path.name))
     return order, broken
 
 
 def last_fetched(zones: Zones, source: str) -> pd.Timestamp | None:
-    """When the newest payload of a source was fetched; a few sidecars are read, whatever their number.
+    """When the newest payload of a source was fetched. Only the newest sidecars are read.
 
     Raises:
-        ManifestMismatch: the newest sidecar of a series is none.
+        ManifestMismatch: the newest sidecar of a series is not a sidecar.
     """
     _, newest = count_and_newest(zones.raw / source)
     return max((read_sidecar(path).fetched_at for path in newest), default=None)
@@ -306,14 +306,14 @@ def has_live_data(zones: Zones, sources: DataSources) -> bool:
 
 
 def verify(payload: Payload) -> None:
-    """Refuse a file that is not the one that was landed.
+    """Raise if a file is not the one that was landed.
 
     Raises:
-        ManifestMismatch: its hash differs from the sidecar's. FileNotFoundError: it is gone.
+        ManifestMismatch: its hash differs from the sidecar's. FileNotFoundError: it is missing.
     """
     digest = sha256_of(payload.path)
     if digest != payload.sha256:
-        again = "" if payload.day_known_only else f", or delete it: `cbi ingest {payload.source}` asks again"
+        again = "" if payload.day_known_only else f", or delete it: `cbi ingest {payload.source}` fetches it again"
         raise ManifestMismatch(
             f"{payload.path}: sha256 {digest[:12]}, landed as {payload.sha256[:12]}; the file was altered, restore it"
             f"{again}"
@@ -321,13 +321,13 @@ def verify(payload: Payload) -> None:
 
 
 def is_whole(payload: Payload) -> bool:
-    """Whether its file is there and the one that was landed."""
+    """Whether its file exists and is the one that was landed."""
     return payload.path.is_file() and sha256_of(payload.path) == payload.sha256
 
 
-def lost(held: Iterable[Payload], gone: Collection[Payload]) -> list[Payload]:
-    """Of the payloads held those that are ``gone`` and of which no sound one fetched later answers the same dates."""
-    sound = [payload for payload in held if payload not in gone and payload.asked_from]
+def lost(stored: Iterable[Payload], gone: Collection[Payload]) -> list[Payload]:
+    """The ``gone`` payloads whose dates no sound payload that was fetched later covers."""
+    sound = [payload for payload in stored if payload not in gone and payload.asked_from]
     return [
         payload
         for payload in gone
@@ -346,7 +346,7 @@ def read_sidecar(path: Path) -> Payload:
     """The payload that a sidecar describes.
 
     Raises:
-        ManifestMismatch: it is no sidecar.
+        ManifestMismatch: it is not a sidecar.
     """
     try:
         return _described(path, read_json(path))

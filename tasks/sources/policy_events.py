@@ -1,9 +1,9 @@
 """Policy events, China's tariff on US soybeans and biomass-based diesel volumes: dated tables of the registry itself.
 
-The payload is registry/<table>.csv, landed as it is. Events are counted by kind on the day they were announced. A
-tariff stands at the day it takes effect and a volume at the first day of its year, and both are known when they were
-announced: often before the date they stand at. The tariff is two series, as it is written and as exempted buyers pay
-it; the volume is two series, of the years set in gallons and of those set in RINs.
+The payload is registry/<table>.csv, landed as it is. Events are counted per kind on the day of their announcement. A
+tariff is dated at the day it takes effect, a volume at the first day of its year; both are known from their
+announcement, often before their date. The tariff is two series: the official rate, and the rate of exempted buyers.
+The volume is two series: years set in gallons, and years set in RINs.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ DIRECTION = {"up": 1, "neutral": 0, "down": -1}
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """One table of the registry, whole; a table with a bad row is refused with the row's line."""
+    """One complete table of the registry; a bad row is an error that names its line."""
     path = load_settings().registry / f"{series}.csv"
     read_table(path, POLICY_TABLES[series])
     yield Fetched(series=series, extension="csv", content=path.read_bytes(), url=f"registry/{path.name}")
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Rows of the registered series, each with the instant it was known: a clock of the day it was announced."""
+    """Rows of the registered series, each known at a clock time of its announcement day."""
     if payload.series not in POLICY_TABLES:
-        raise SchemaDrift(f"{payload.name}: no table of the registry; known: {', '.join(POLICY_TABLES)}")
+        raise SchemaDrift(f"{payload.name}: not a table of the registry; known: {', '.join(POLICY_TABLES)}")
     try:
         found = read_table(payload.path, POLICY_TABLES[payload.series])
     except RegistryError as error:
@@ -60,7 +60,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _rows(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str) -> list[dict[str, object]]:
-    """What one line says: of a series each, with the day it stands at and the one it was announced on."""
+    """The rows of one line, one per series, with their date and their announcement day."""
     shared = {"row": line, "announced": pd.Timestamp(entry.announced), "clock": clock}
     if isinstance(entry, PolicyEvent):
         named = {"series": f"event.{entry.kind}", "observation_date": str(entry.announced)}
@@ -68,15 +68,15 @@ def _rows(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str
         return [shared | named | judged]
     if isinstance(entry, TariffStep):
         date, field = str(entry.effective), "added_tariff_pct"
-        said = [(TARIFF, field, entry.added_tariff_pct), (EXEMPTED, field, entry.exempted_tariff_pct)]
+        values = [(TARIFF, field, entry.added_tariff_pct), (EXEMPTED, field, entry.exempted_tariff_pct)]
     else:
         date = f"{entry.year}-01-01"
-        said = [
+        values = [
             (GALLONS, "billion_gallons", entry.billion_gallons),
             (RINS, "billion_rins", entry.billion_rins),
         ]
     return [
         shared | {"series": series, "observation_date": date, field: value}
-        for series, field, value in said
+        for series, field, value in values
         if value is not None
     ]

@@ -1,8 +1,8 @@
 """Contract pairs since 1970 from the data of pysystemtrade: one CSV per market, several rows per day in later years.
 
 `DATETIME, CARRY, CARRY_CONTRACT, PRICE, PRICE_CONTRACT, FORWARD, FORWARD_CONTRACT`; a contract is written YYYYMM00.
-PRICE is of the contract that the author of the data holds, which is not the front; CARRY is of the one before it,
-FORWARD of the next. All prices of a row are of one moment: that is what makes their difference a slope.
+PRICE is of the contract that the author of the data trades, which is not the front; CARRY is of the one before it,
+FORWARD of the next. All prices of a row are of one moment, so their difference is a slope of the curve.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ STAMP, PRICE, CARRY = "DATETIME", "PRICE", "CARRY"
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole history of a market: the repository serves no part of it."""
+    """The whole history of a market: the repository does not serve parts."""
     url = spec.endpoint.format(series=series)
     content = http.get(url)
     if not content.startswith(f"{STAMP},".encode()):
-        raise SourceUnavailable(f"{http.source}: {series}: not the table asked for but '{http.quote(content)}'")
+        raise SourceUnavailable(f"{http.source}: {series}: expected the table, got '{http.quote(content)}'")
     yield Fetched(series=series, extension="csv", content=content, url=url)
 
 

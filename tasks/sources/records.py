@@ -1,4 +1,4 @@
-"""One bad record costs itself: tables and arrays read row by row where a whole reading fails."""
+"""A bad record is refused alone: tables and arrays are read row by row if reading them at once fails."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MOST_OF_A_LINE = 120
 def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> tuple[pd.DataFrame, Refused]:
     """A CSV payload as ``pandas.read_csv(..., **given)`` reads it, and the refusals of lines with too many fields.
 
-    A refused line keeps its place, with its first field and no others: the rows below it keep their numbers. So does a
-    line that was cut, where the table is plain (no quotes, one line a row): what is left of its last number is a
-    number. A byte that is no UTF-8 costs its cell.
+    A refused line stays in place with only its first field, so the rows below keep their line numbers. So does a cut
+    line of a plain table (no quotes, one line per row), because a cut number still looks like a number. A byte that is
+    not UTF-8 loses only its cell.
 
     Raises:
-        SchemaDrift: it is no CSV at all.
+        SchemaDrift: it is not a CSV.
     """
     content = payload.path.read_bytes() if content is None else content
     try:
@@ -36,8 +36,8 @@ def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> 
     width = 0
 
     def too_long(fields: list[str]) -> list[str | None]:
-        told = quoted(",".join(map(str, fields)), most=MOST_OF_A_LINE)
-        refused.append(refusal(payload.series, f"{payload.name}: {len(fields)} fields, {width} headings: {told!r}"))
+        text = quoted(",".join(map(str, fields)), most=MOST_OF_A_LINE)
+        refused.append(refusal(payload.series, f"{payload.name}: {len(fields)} fields, {width} headings: {text!r}"))
         return [fields[0], *[None] * (width - 1)]
 
     slow = {"engine": "python", "encoding_errors": "replace"} | {k: v for k, v in given.items() if k != "low_memory"}
@@ -52,10 +52,10 @@ def read_table(payload: Payload, content: bytes | None = None, **given: Any) -> 
 
 
 def whole_csv(payload: Payload, content: bytes | None = None, **given: Any) -> pd.DataFrame:
-    """A CSV payload as ``pandas.read_csv(..., **given)`` reads it, all of it or none.
+    """A CSV payload as ``pandas.read_csv(..., **given)`` reads it: all of it, or an error.
 
     Raises:
-        SchemaDrift: it is no CSV.
+        SchemaDrift: it is not a CSV.
     """
     try:
         return pd.read_csv(payload.path if content is None else io.BytesIO(content), **given)
@@ -64,7 +64,7 @@ def whole_csv(payload: Payload, content: bytes | None = None, **given: Any) -> p
 
 
 def _without_cut_lines(payload: Payload, content: bytes, served: pd.DataFrame) -> tuple[pd.DataFrame, Refused]:
-    """The table with nothing but the first field of each line that has fewer fields than the heading, and why."""
+    """The table; lines with fewer fields than the heading keep only their first field. And their refusals."""
     lines = content.splitlines()
     width = len(served.columns)
     if width < 3 or b'"' in content or len(lines) != len(served) + 1 or lines[0].count(b",") + 1 != width:
@@ -75,14 +75,14 @@ def _without_cut_lines(payload: Payload, content: bytes, served: pd.DataFrame) -
         return served, []
     served = served.astype(dict.fromkeys(served.columns[1:], object))
     served.iloc[cut, 1:] = None
-    told = [(lines[place + 1].count(b","), quoted(lines[place + 1], most=MOST_OF_A_LINE)) for place in cut]
+    pieces = [(lines[place + 1].count(b","), quoted(lines[place + 1], most=MOST_OF_A_LINE)) for place in cut]
     return served, [
         refusal(
             payload.series,
             f"{payload.name}: {commas + 1} of {width} fields, the line was cut: {text!r}",
             row=int(place) + 2,
         )
-        for place, (commas, text) in zip(cut, told, strict=True)
+        for place, (commas, text) in zip(cut, pieces, strict=True)
     ]
 
 
@@ -92,10 +92,10 @@ def _read(content: bytes, given: dict[str, Any]) -> pd.DataFrame:
 
 
 def mappings(payload: Payload, rows: list[Any], needed: tuple[str, ...] = ()) -> tuple[pd.DataFrame, Refused]:
-    """The rows of a JSON array, indexed by their place, and the refusals of those that are no object with ``needed``.
+    """The rows of a JSON array, indexed by position, and the refusals of those that are not objects with ``needed``.
 
     Raises:
-        SchemaDrift: no row can be used; it says what is wrong with the first one.
+        SchemaDrift: no row can be used; the message says what is wrong with the first one.
     """
     good: dict[int, dict[str, Any]] = {}
     refused: Refused = []
@@ -104,7 +104,7 @@ def mappings(payload: Payload, rows: list[Any], needed: tuple[str, ...] = ()) ->
         if isinstance(row, dict) and not missing:
             good[place] = row
         else:
-            why = f"no {missing} in row {place + 1}" if missing else f"row {place + 1} is no record"
+            why = f"no {missing} in row {place + 1}" if missing else f"row {place + 1} is not a record"
             refused.append(refusal(payload.series, f"{payload.name}: {why}; the source renamed it", row=place + 1))
     if refused and not good:
         raise SchemaDrift(str(refused[0]["refused"]))

@@ -1,7 +1,7 @@
-"""The sidecars of a source, read once: which payloads are landed costs a look at each file's state, not its content.
+"""The sidecars of a source, read once: finding the landed payloads only needs each file's state, not its content.
 
-``raw-index/<source>.parquet`` holds what every sidecar says, with the size and time of change it was read at. It is
-made from the sidecars and may be deleted: a sidecar that is new or altered is read, one that is gone is left out.
+``raw-index/<source>.parquet`` caches every sidecar with its size and modification time. It is built from the sidecars
+and may be deleted: a new or altered sidecar is read again, and a missing one is left out.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".sidecar.json"
 INDEXES = "raw-index"
-SETTLED_NS = 2 * 10**9  # a folder changed so lately may change again without its time of change showing it
+SETTLED_NS = 2 * 10**9  # a younger folder may change again without a new modification time
 FOLDERS_REMEMBERED = 100
 UNINDEXED = 0.02  # the share of sidecars that may be new before the index is written again
 COLUMNS = {
@@ -46,16 +46,16 @@ COLUMNS = {
     "newest": pa.date32(),
     "asked_from": pa.date32(),
 }
-Held = dict[str, tuple[tuple[int, int], "Payload"]]
-"""Of each sidecar of a folder its size and time of change, and the payload."""
+Sidecars = dict[str, tuple[tuple[int, int], "Payload"]]
+"""Per sidecar of a folder: its size and modification time, and its payload."""
 
 
 @dataclass
 class _Source:
-    """What is remembered of one source's folder: of each series' folder when it was looked at, and its sidecars."""
+    """The cache of one source's folder: per series when its folder was last scanned, and its sidecars."""
 
     looked: dict[str, tuple[int, int]] = field(default_factory=dict)
-    held: dict[str, Held] = field(default_factory=dict)
+    sidecars: dict[str, Sidecars] = field(default_factory=dict)
     indexed: int = -1
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -67,7 +67,7 @@ _remembering = threading.Lock()
 def payloads_of(
     folder: Path, series: str | None, read: Callable[[Path], Payload], make: type[Payload]
 ) -> tuple[list[Payload], dict[str, str]]:
-    """The payloads whose sidecars lie in ``folder``, a source's, in no certain order; why others cannot be read."""
+    """The payloads of a source's ``folder`` in any order, and by path why other sidecars cannot be read."""
     source = _of(folder)
     broken: dict[str, str] = {}
     with source.lock:
@@ -78,14 +78,14 @@ def payloads_of(
         except (FileNotFoundError, NotADirectoryError):
             there = []
         if not series:
-            for gone in source.held.keys() - set(there):
-                del source.held[gone]
+            for gone in source.sidecars.keys() - set(there):
+                del source.sidecars[gone]
         found = [payload for name in there for _, payload in _look(folder / name, name, source, read, broken).values()]
         return found, broken
 
 
 def count_and_newest(folder: Path) -> tuple[int, list[Path]]:
-    """How many sidecars lie in a source's folder, and the newest ones of each series: names begin with the instant."""
+    """How many sidecars a source's folder has, and the newest of each series (names begin with the instant)."""
     count, newest = 0, []
     try:
         series = [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
@@ -101,16 +101,16 @@ def count_and_newest(folder: Path) -> tuple[int, list[Path]]:
 
 
 def index_path(folder: Path) -> Path:
-    """Where the index of a source's folder lies: beside raw/, which holds payloads and sidecars and nothing else."""
+    """The path of a source's index: beside raw/, which contains only payloads and sidecars."""
     return folder.parent.with_name(INDEXES) / f"{folder.name}.parquet"
 
 
 def write_index(folder: Path) -> None:
-    """Keep what was read of a source's sidecars. Call it under the source's lock."""
+    """Write the index of a source's sidecars. Call it under the source's lock."""
     source = _of(folder)
     with source.lock:
-        rows = [(name, *entry) for name, held in source.held.items() for entry in held.items()]
-        if abs(len(rows) - source.indexed) <= len(rows) * UNINDEXED:  # a few are read faster than all are written
+        rows = [(name, *entry) for name, of_series in source.sidecars.items() for entry in of_series.items()]
+        if abs(len(rows) - source.indexed) <= len(rows) * UNINDEXED:  # reading a few is faster than writing all
             return
         columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
         for name, sidecar, (state, payload) in rows:
@@ -158,7 +158,7 @@ def _of(folder: Path) -> _Source:
 
 
 def _load(folder: Path, source: _Source, make: type[Payload]) -> None:
-    """Read the index; none, or a damaged one, says nothing."""
+    """Read the index; a missing or damaged one is ignored."""
     source.indexed = 0
     try:
         schema = pa.schema(COLUMNS.items())
@@ -167,33 +167,35 @@ def _load(folder: Path, source: _Source, make: type[Payload]) -> None:
         return
     fetched = list(pd.DatetimeIndex(table.column("fetched_at").to_pandas()))
     columns = [table.column(name).to_pylist() for name in COLUMNS if name != "fetched_at"]
-    for at, (place, name, size, modified, of, series, file, sha256, length, url, day_only, newest, asked) in zip(
+    for at, (place, name, size, modified, of, series, file, sha256, length, url, day_only, newest, asked_from) in zip(
         fetched, zip(*columns, strict=True), strict=True
     ):
-        payload = make(of, series, folder / place / file, sha256, length, url, at, day_only, newest, asked)
-        source.held.setdefault(place, {})[name] = (size, modified), payload
+        payload = make(of, series, folder / place / file, sha256, length, url, at, day_only, newest, asked_from)
+        source.sidecars.setdefault(place, {})[name] = (size, modified), payload
     source.indexed = table.num_rows
 
 
-def _look(folder: Path, series: str, source: _Source, read: Callable[[Path], Payload], broken: dict[str, str]) -> Held:
-    """The sidecars of one folder; those that are as they were when they were read are not read again."""
+def _look(
+    folder: Path, series: str, source: _Source, read: Callable[[Path], Payload], broken: dict[str, str]
+) -> Sidecars:
+    """The sidecars of one folder; unchanged ones are not read again."""
     now = time.time_ns()
     try:
         changed = folder.stat().st_mtime_ns
         if source.looked.get(series, (0, 0))[0] == changed and source.looked[series][1] - changed > SETTLED_NS:
-            return source.held.get(series, {})
+            return source.sidecars.get(series, {})
         entries = {entry.name: entry.stat() for entry in os.scandir(folder) if entry.name.endswith(SUFFIX)}
     except (FileNotFoundError, NotADirectoryError):
-        source.held.pop(series, None)
+        source.sidecars.pop(series, None)
         return {}
-    known, held = source.held.get(series, {}), {}
+    known, current = source.sidecars.get(series, {}), {}
     for name, stat in entries.items():
         state = (stat.st_size, stat.st_mtime_ns)
         found = known.get(name)
         try:
-            held[name] = found if found and found[0] == state else (state, read(folder / name))
+            current[name] = found if found and found[0] == state else (state, read(folder / name))
         except ManifestMismatch as error:
             broken[f"{series}/{name}"] = str(error)
-    # a folder with a broken one is looked at each time: whoever asks is to hear of it
-    source.held[series], source.looked[series] = held, (changed, changed if broken else now)
-    return held
+    # a folder with a broken sidecar is scanned every time, so that every caller gets the error
+    source.sidecars[series], source.looked[series] = current, (changed, changed if broken else now)
+    return current

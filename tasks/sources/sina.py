@@ -1,6 +1,6 @@
 """Sina daily bars of continuous Dalian and Zhengzhou contracts: a JavaScript variable assigned a JSON array.
 
-The endpoint abbreviates the names (`d,o,h,l,c,v,p,s`); recorded files have them in full. Zero stands for no settlement.
+The endpoint abbreviates the names (`d,o,h,l,c,v,p,s`); recorded files have full names. 0 means no settlement.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ IN_FULL = {
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole history: Sina serves no part of it."""
+    """The whole history: Sina does not serve parts."""
     url = spec.endpoint.format(series=series)
     content = http.get(url, {"symbol": series})
     if not _bars(content):
-        raise SourceUnavailable(f"{http.source}: {series}: not the array of bars asked for but '{http.quote(content)}'")
+        raise SourceUnavailable(f"{http.source}: {series}: expected the array of bars, got '{http.quote(content)}'")
     yield Fetched(series=series, extension="js", content=content, url=f"{url}?symbol={series}")
 
 
@@ -42,7 +42,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Bars as served."""
     bars = _bars(payload.path.read_bytes())
     if not bars:
-        raise SchemaDrift(f"{payload.name}: not a JavaScript variable that holds an array of bars")
+        raise SchemaDrift(f"{payload.name}: not a JavaScript variable with an array of bars")
     served, refused = mappings(payload, bars)
     served = served.rename(columns=IN_FULL)
     missing = [name for name in ("date", *spec.fields.values()) if name not in served.columns]
@@ -53,7 +53,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _bars(content: bytes) -> list[Any] | None:
-    """The array; None where there is none, or where it holds no bar."""
+    """The array; None if there is none, or if it has no bars."""
     start, end = content.find(b"["), content.rfind(b"]")
     try:
         bars = json.loads(content[start : end + 1]) if 0 <= start < end else None

@@ -43,12 +43,12 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     url = urljoin(spec.endpoint, link.group(1).decode())
     content = http.get(url)
     if not content.startswith(ZIP):
-        raise SourceUnavailable(f"usda_ers: {series}: {url} is no workbook but '{http.quote(content)}'")
+        raise SourceUnavailable(f"usda_ers: {series}: {url} is not a workbook but '{http.quote(content)}'")
     yield Fetched(series=series, extension="xlsx", content=content, url=url)
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Months as served, dated at their first day; `---` is the table's way to say that there is none."""
+    """Months as served, dated at their first day; `---` is the table's mark of a missing value."""
     grid = _table(payload)
     head = next((at for at, row in enumerate(grid) if "Production" in row), 0)
     names = [_name(above, cell) for above, cell in zip(grid[head - 1], grid[head], strict=True)]
@@ -78,14 +78,14 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _name(above: str, cell: str) -> str:
-    """A heading of two rows in one: `Beginning` over `stocks`; a footnote's digit is no part of it."""
+    """The heading of two rows as one text: `Beginning` over `stocks`, without footnote digits."""
     return f"{above} {cell}".strip().rstrip("0123456789").lower()
 
 
 def _table(payload: Payload) -> list[list[str]]:
     """The sheet of the monthly table as text."""
     with open_zip(payload, max_bytes=MAX_UNPACKED):
-        pass  # a workbook is a zip; what it would unpack to is looked at first
+        pass  # a workbook is a zip: check its unpacked size first
     try:
         book = openpyxl.load_workbook(payload.path, read_only=True, data_only=True)
         for sheet in book.worksheets:
@@ -95,6 +95,6 @@ def _table(payload: Payload) -> list[list[str]]:
                 grid = [["" if cell is None else str(cell).strip() for cell in row] for row in (first, *rows)]
                 width = max(map(len, grid))
                 return [row + [""] * (width - len(row)) for row in grid]
-    except Exception as error:  # openpyxl meets damage with whatever error comes first
+    except Exception as error:  # openpyxl raises any error on a damaged file
         raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None
     raise SchemaDrift(f"{payload.name}: no sheet with the monthly table of soybean oil")

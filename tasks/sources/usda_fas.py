@@ -1,11 +1,11 @@
 """USDA FAS export sales: soybeans (801), cake and meal (901) and soybean oil (902), week by week, in thousand tonnes.
 
-Live it is JSON, a row a country and week, in tonnes, asked by marketing year: `marketYear` is the year in which one
-ends. Rows do not name it, so the document stored does. A week belongs to the marketing year in which it ends; the
-closing rows of the old year in the week that begins a new one are left out. `all` is the sum over countries, which is
-a total only where every country has a row whose last one in that year had shipments or open sales: else it is missing,
-and so is China without a row, for the API nowhere says that it leaves out zeros. Recorded it is the weekly summary in
-XML, totals only. An outage answers 200 with an `<ERROR>` element.
+Live payloads are JSON, one row per country and week, in tonnes, requested by marketing year (`marketYear` is the year
+in which it ends). The rows do not name the year, so the stored document does. A week belongs to the marketing year in
+which it ends; the old year's closing rows in the first week of a new year are left out. `all` is the sum over
+countries. It is missing in a week without a row for a country whose last row in that year had shipments or open sales;
+China without a row is missing too, because the API does not say that it omits zeros. Recorded payloads are the weekly
+XML summary, totals only. During an outage the answer has status 200 and an `<ERROR>` element.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ SUMMARY_FIELDS = {
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """Every marketing year of the window as one document; years before the first that has rows may be empty."""
+    """Every marketing year of the window as one document; years before the first one with rows may be empty."""
     code = series.rpartition(".")[2]
     header = "API_KEY" if "/OpenData/" in spec.endpoint else "X-Api-Key"
     years: list[dict[str, Any]] = []
-    asked = range(_market_year(code, window.start), _market_year(code, window.end) + 1)
-    for year in asked:
+    requested = range(_market_year(code, window.start), _market_year(code, window.end) + 1)
+    for year in requested:
         url = f"{spec.endpoint}/exports/commodityCode/{code}/allCountries/marketYear/{year}"
         try:
             body = http.get(url, headers={header: http.secret(KEY) or ""})
-        except SourceUnavailable:  # the years before it are kept, and the next window goes on from them
+        except SourceUnavailable:  # keep the years before it: the next window continues there
             yield from _landed(series, code, years, spec, http)
             raise
         try:
@@ -64,18 +64,18 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         if not isinstance(rows, list):
             shown = http.quote(_outage(body) or body)
             yield from _landed(series, code, years, spec, http)
-            raise SourceUnavailable(f"{http.source}: {series} {year}: not the JSON array asked for but '{shown}'")
-        if not rows and years and year != asked[-1]:
+            raise SourceUnavailable(f"{http.source}: {series} {year}: expected the JSON array, got '{shown}'")
+        if not rows and years and year != requested[-1]:
             raise SourceUnavailable(f"{http.source}: {series} {year}: no rows, though the year before has some")
         if rows:
             years.append({"marketYear": year, "rows": rows})
     if not years:
-        raise NothingNew(f"{http.source}: {series}: no rows for marketing years {asked[0]} to {asked[-1]}")
+        raise NothingNew(f"{http.source}: {series}: no rows for marketing years {requested[0]} to {requested[-1]}")
     yield from _landed(series, code, years, spec, http)
 
 
 def _landed(series: str, code: str, years: list[dict[str, Any]], spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The marketing years so far as one document; nothing where there is none."""
+    """The marketing years so far as one document; nothing if there are none."""
     if years:
         content = redact(json.dumps({"commodityCode": int(code), "years": years}), http.secrets).encode()
         url = f"{spec.endpoint}/exports/commodityCode/{code}/allCountries"
@@ -83,10 +83,10 @@ def _landed(series: str, code: str, years: list[dict[str, Any]], spec: SourceSpe
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Weeks dated at the Thursday they end, in thousand tonnes."""
+    """Weeks dated at the Thursday on which they end, in thousand tonnes."""
     content = payload.path.read_bytes()
-    if told := _outage(content):
-        raise SchemaDrift(f"{payload.name}: an outage of the service, not data: {told}")
+    if outage := _outage(content):
+        raise SchemaDrift(f"{payload.name}: an outage of the service, not data: {outage}")
     rows = _of_summary(payload, content, spec) if payload.path.suffix == ".xml" else _of_api(payload, content, spec)
     ours = rows["series"].isin(spec.series)
     if "refused" in rows:
@@ -95,7 +95,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _outage(content: bytes) -> str:
-    """What an `<ERROR>` element says; empty where there is none."""
+    """The text of an `<ERROR>` element; empty if there is none."""
     found = ERROR.search(content[:100_000].decode(errors="replace"))
     return unescape(found.group(1)).strip() if found else ""
 
@@ -124,7 +124,9 @@ def _of_api(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
     ends = pd.to_datetime(day, format="%Y-%m-%d", errors="coerce")
     refused = [
         refusal(
-            payload.series, f"{payload.name}: row {at + 1}: a weekEndingDate that is no date: {day[at]!r}", row=at + 1
+            payload.series,
+            f"{payload.name}: row {at + 1}: a weekEndingDate that is not a date: {day[at]!r}",
+            row=at + 1,
         )
         for at in ends.index[ends.isna()]
     ]
@@ -140,14 +142,14 @@ def _of_api(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _totals(rows: pd.DataFrame, fields: list[str]) -> pd.DataFrame:
-    """The sum over countries, week by week of one marketing year; missing in a week that lacks a country or a value."""
+    """The sum over countries per week of one marketing year; missing in a week without a country or a value."""
     found: list[dict[str, object]] = []
-    known: set[str] = set()  # countries that still have something to report
+    known: set[str] = set()  # countries with shipments or open sales
     for day, week in rows.groupby("observation_date"):
         whole = known <= set(week["country"]) and week["country"].is_unique
         sums = week[fields].sum(skipna=False).round(6)
-        told = {field: sums[field] if whole else None for field in fields}
-        found.append({"observation_date": day, "row": week["row"].iat[0], **told})
+        totals = {field: sums[field] if whole else None for field in fields}
+        found.append({"observation_date": day, "row": week["row"].iat[0], **totals})
         traded = (week[["accumulated_exports", "outstanding_sales"]] != 0).any(axis=1)
         known = known - set(week["country"]) | set(week.loc[traded, "country"])
     return pd.DataFrame(found)
@@ -155,9 +157,9 @@ def _totals(rows: pd.DataFrame, fields: list[str]) -> pd.DataFrame:
 
 def _of_summary(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
     if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
-        raise SchemaDrift(f"{payload.name}: declares entities, which no report does and which may unpack to anything")
+        raise SchemaDrift(f"{payload.name}: declares entities: no report does, and they may unpack to any size")
     try:
-        report = ElementTree.fromstring(content)  # noqa: S314 without entities it is as long as the file
+        report = ElementTree.fromstring(content)  # noqa: S314 safe without entities
     except ElementTree.ParseError as error:
         raise SchemaDrift(f"{payload.name}: not XML ({error})") from None
     if SUMMARY not in report.get("ReportTitle", ""):

@@ -1,10 +1,10 @@
 """USDA NASS: soybean progress and condition by week, crush and oil stocks by month, stocks by quarter; US totals.
 
-Live it is Quick Stats: JSON, long format, at most 50,000 rows a call, so rows are counted before they are asked for.
-Recorded it is the wide CSV of one year's crop progress, a line a week. Weeks end on Sundays. Values are strings with
-thousands separators; blanks, `(D)`, `(NA)` and the like are missing. The five-year average is a comparison that the
-report prints beside its own numbers: of Quick Stats a feed of its own, in the CSV a column. Months are dated at their
-first day, stocks at the day they are of.
+Live payloads are from Quick Stats: JSON, long format, at most 50,000 rows per call, so rows are counted before they are
+requested. Recorded payloads are the wide CSV of one year's crop progress, one line per week. Weeks end on Sundays.
+Values are strings with thousands separators; blanks, `(D)`, `(NA)` and the like are missing. The report prints the
+five-year average beside its own numbers: in Quick Stats a feed of its own, in the CSV a column. Months are dated at
+their first day, stocks at their own day.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ WHOLE = ("TOTAL", "CRUSHER OR REFINER OR WAREHOUSE")
 
 
 @dataclass(frozen=True)
-class Query:
-    """What Quick Stats is asked for one feed."""
+class FeedQuery:
+    """The Quick Stats query of one feed."""
 
     commodity: str
     statistic: str
@@ -49,18 +49,20 @@ class Query:
 
 
 QUERIES = {
-    "quickstats.progress": Query("SOYBEANS", "PROGRESS"),
-    "quickstats.progress-5-year-avg": Query("SOYBEANS", "PROGRESS, 5 YEAR AVG"),
-    "quickstats.condition": Query("SOYBEANS", "CONDITION"),
-    "quickstats.crush": Query("SOYBEANS", "CRUSHED"),
-    "quickstats.stocks": Query("SOYBEANS", "STOCKS", "SOYBEANS - STOCKS, MEASURED IN BU"),
-    "quickstats.oil-stocks": Query("OIL", "STOCKS", "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB"),
+    "quickstats.progress": FeedQuery("SOYBEANS", "PROGRESS"),
+    "quickstats.progress-5-year-avg": FeedQuery("SOYBEANS", "PROGRESS, 5 YEAR AVG"),
+    "quickstats.condition": FeedQuery("SOYBEANS", "CONDITION"),
+    "quickstats.crush": FeedQuery("SOYBEANS", "CRUSHED"),
+    "quickstats.stocks": FeedQuery("SOYBEANS", "STOCKS", "SOYBEANS - STOCKS, MEASURED IN BU"),
+    "quickstats.oil-stocks": FeedQuery(
+        "OIL", "STOCKS", "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB"
+    ),
 }
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """All national rows of a feed in the window's years as one document, or none."""
-    rows = _ask(series, window.start.year, window.end.year, spec, http)
+    """All national rows of a feed in the window's years, as one document."""
+    rows = _rows_of(series, window.start.year, window.end.year, spec, http)
     if not rows:
         raise NothingNew(
             f"{http.source}: {series}: no rows from {window.start.year} to {window.end.year}; "
@@ -70,10 +72,10 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     yield Fetched(series=series, extension="json", content=content, url=f"{spec.endpoint}/api_GET/")
 
 
-def _ask(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> list[dict[str, object]]:
-    """The rows of those years, in as many calls as their number asks for; every row counted must come."""
+def _rows_of(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> list[dict[str, object]]:
+    """The rows of those years, in as many calls as needed. Raise if fewer rows arrive than were counted."""
     query = QUERIES[series]
-    asked: dict[str, str | int] = {
+    params: dict[str, str | int] = {
         "key": http.secret(KEY) or "",
         "source_desc": "SURVEY",
         "commodity_desc": query.commodity,
@@ -82,24 +84,24 @@ def _ask(series: str, first: int, last: int, spec: SourceSpec, http: Http) -> li
         "year__GE": first,
         "year__LE": last,
     }
-    asked |= {"short_desc": query.item} if query.item else {}
-    count = _answer(http.get(f"{spec.endpoint}/get_counts/", asked), "count", series, http)
+    params |= {"short_desc": query.item} if query.item else {}
+    count = _answer(http.get(f"{spec.endpoint}/get_counts/", params), "count", series, http)
     if not str(count).isdigit():
         raise SourceUnavailable(
-            f"{http.source}: {series}: a count of rows that is no number: '{http.quote(str(count))}'"
+            f"{http.source}: {series}: a count of rows that is not a number: '{http.quote(str(count))}'"
         )
     rows_counted = int(str(count))
     if rows_counted > MOST_ROWS:
         if first == last:
             raise SourceUnavailable(f"{http.source}: {series}: {rows_counted} rows in {first}, at most {MOST_ROWS}")
         middle = (first + last) // 2
-        return _ask(series, first, middle, spec, http) + _ask(series, middle + 1, last, spec, http)
+        return _rows_of(series, first, middle, spec, http) + _rows_of(series, middle + 1, last, spec, http)
     if rows_counted == 0:
         return []
-    rows = _answer(http.get(f"{spec.endpoint}/api_GET/", {**asked, "format": "JSON"}), "data", series, http)
+    rows = _answer(http.get(f"{spec.endpoint}/api_GET/", {**params, "format": "JSON"}), "data", series, http)
     if not isinstance(rows, list) or len(rows) != rows_counted:
-        came = len(rows) if isinstance(rows, list) else "no"
-        raise SourceUnavailable(f"{http.source}: {series}: {came} of {rows_counted} rows from {first} to {last}")
+        received = len(rows) if isinstance(rows, list) else "no"
+        raise SourceUnavailable(f"{http.source}: {series}: {received} of {rows_counted} rows from {first} to {last}")
     return rows
 
 
@@ -118,7 +120,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _of_year(payload: Payload) -> pd.DataFrame:
-    """Crop progress of one year: a line a week, stages side by side."""
+    """Crop progress of one year: one line per week, one column per stage."""
     served = whole_csv(payload, dtype="str", keep_default_na=False)
     stages: dict[str, dict[str, str]] = {}
     for name in served.columns:
@@ -172,7 +174,7 @@ def _of_quick_stats(payload: Payload) -> pd.DataFrame:
 
 
 def _named(item: str, field: str) -> str:
-    """The series of a data item; empty where it is none of ours."""
+    """The series of a data item; empty if it is not registered."""
     if found := PROGRESS.match(item):
         return _series("progress", found["stage"]) if (field == "value") == (found["average"] is None) else ""
     if found := CONDITION.match(item):
@@ -185,7 +187,7 @@ def _series(statistic: str, part: str) -> str:
 
 
 def _dated(year: str, period: str, week_ending: str) -> str:
-    """A week's Sunday, a month's first day or the day of a stock; empty for years and other periods."""
+    """A week's Sunday, a month's first day or a stock's day; empty for years and other periods."""
     if re.match(r"^\d{4}-\d\d-\d\d", week_ending):
         return week_ending[:10]
     month = MONTHS.get(period.removeprefix("FIRST OF ").strip())

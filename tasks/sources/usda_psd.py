@@ -1,9 +1,9 @@
 """USDA FAS Production, Supply and Distribution (PSD): soybeans and four vegetable oils by country and marketing year.
 
-One zip with one CSV holds all that is current of all years; history is rewritten in place. Each row says the calendar
-year and month of its last change (month 00: not known): it counts as known at the end of that month, or when fetched
-if that is earlier; what it said before is in the payloads fetched before. There is no row for the world: `world` is
-the sum over countries, known with the last of them, and missing in years that hold the EU in two compositions.
+One zip with one CSV has the current values of all years; history is revised in place. Each row has the calendar year
+and month of its last change (month 00: not known). It counts as known at the end of that month, or at the fetch if
+that is earlier; older values are in older payloads. There is no row for the world: `world` is the sum over countries,
+known with the last of them, and missing in years that have the EU in two compositions.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ COLUMNS = [
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """The whole file: it has no parts, and any year in it may have been rewritten."""
+    """The whole file: it has no parts, and any year in it may have been revised."""
     file = require_zip(http.download(spec.endpoint), spec.endpoint)
     yield Fetched(series=series, extension="zip", content=file, url=spec.endpoint)
 
@@ -78,7 +78,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     rows = rows[~(other | undated)]
     if rows.empty:
         raise SchemaDrift(str(refused[0]["refused"]))
-    # of a total one part of which is refused nothing is known
+    # a total with a refused part is missing
     key = ["commodity", "attribute", "Market_Year"]
     short = pd.MultiIndex.from_frame(rows[key]).isin(pd.MultiIndex.from_frame(lost[key]))
     countries = rows.assign(region=rows["Country_Code"].str.strip().map(COUNTRIES))
@@ -92,9 +92,9 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _known(payload: Payload, rows: pd.DataFrame) -> pd.Series:
-    """Noon in New York on the last day of the month of the last change, or the fetch where that came first.
+    """Noon in New York on the last day of the month of the last change, or the fetch if that was earlier.
 
-    NaT where no month is told.
+    NaT if there is no month.
     """
     year = rows["Calendar_Year"].str.strip()
     month = rows["Month"].str.strip().str.zfill(2).replace("00", "12")
@@ -106,7 +106,7 @@ def _known(payload: Payload, rows: pd.DataFrame) -> pd.Series:
 
 
 def _world(rows: pd.DataFrame) -> pd.DataFrame:
-    """The sum over countries of a commodity, attribute and marketing year."""
+    """The sum over countries per commodity, attribute and marketing year."""
     value = pd.to_numeric(rows["Value"], errors="coerce")
     union = rows["Country_Code"].where(rows["Country_Code"].isin(EUROPEAN_UNIONS) & (value != 0))
     groups = rows.assign(number=value, union=union).groupby(["commodity", "attribute", "Market_Year"], as_index=False)

@@ -1,9 +1,9 @@
 """USDA WASDE: the monthly balance sheets of soybeans, soybean oil and soybean meal, as each report printed them.
 
-Two feeds: CSV (bundles of years as zip, single months as CSV) and the monthly workbook; recorded ones also as text. A
-report prints each marketing year again: an observation is dated at the first day of its marketing year, and every
-report is a vintage of it.
-US series come from the domestic table alone, the others from the world tables alone, so no number is taken twice.
+Two feeds: CSV (bundles of years as zip, single months as CSV) and the monthly workbook; recorded ones also as text.
+Each report prints several marketing years again: an observation is dated at the first day of its marketing year, and
+every report is a vintage of it. US series are read only from the domestic table, the others only from the world tables,
+so no number is read twice.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BUNDLES = (
     (date(2016, 1, 1), date(2020, 12, 31), "2016-01-to-2020-12"),
 )
 MONTHLY_FROM = date(2021, 1, 1)
-GIVE_UP_AFTER = 3  # months in a row that are not found; a shutdown leaves out one
+GIVE_UP_AFTER = 3  # missing months in a row; a shutdown causes one
 MAX_UNPACKED = 256 * 2**20
 
 COLUMNS = [
@@ -76,7 +76,7 @@ ATTRIBUTES = {
     "domestic": "domestic_use",
     "domestic disappearance": "domestic_use",
     "domestic total": "domestic_use",
-    # one row of the table under the names it had over time; the reports of May to October 2012 lack it
+    # one row under its names over time; the reports of May to October 2012 do not have it
     "for methyl ester": "biofuel_use",
     "methyl ester": "biofuel_use",
     "biodiesel": "biofuel_use",
@@ -100,9 +100,9 @@ FOOTNOTE = re.compile(r"(\s+\d+/)+$")
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """Every file of a feed whose reports fall into the window.
+    """Every file of a feed with reports in the window.
 
-    Oldest first, a re-issue (`v2`) after what it replaces: where it breaks off, the next window goes on.
+    Oldest first, a re-issue (`v2`) after the file that it replaces. After a failure the next window continues.
     """
     endpoint = spec.endpoint
     if series == CSV_FEED:
@@ -130,7 +130,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 
 def _urls(series: str, endpoint: str, month: pd.Period) -> tuple[str, str]:
-    """Where a month's report is, and its re-issue."""
+    """The addresses of a month's report and of its re-issue."""
     if series == XLS_FEED:
         folder = f"{endpoint}/oce/commodity/wasde"
         return f"{folder}/wasde{month:%m%y}.xls", f"{folder}/wasde{month:%m%y}v2.xls"
@@ -139,7 +139,7 @@ def _urls(series: str, endpoint: str, month: pd.Period) -> tuple[str, str]:
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """The numbers of the registered series as printed, with the instant of the report that printed them."""
+    """The numbers of the registered series as printed, with the instant of their report."""
     content = payload.path.read_bytes()
     if payload.series == XLS_FEED:
         numbers = _of_workbook(payload, content)
@@ -149,23 +149,23 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         numbers = _of_csv(payload, only_csv(payload, max_bytes=MAX_UNPACKED) if content.startswith(ZIP) else content)
     numbers, refused = _without_unreadable(payload, numbers)
     numbers = numbers[numbers["series"].isin(spec.series)].reset_index(drop=True)
-    asked = numbers["series"].map({name: entry.unit for name, entry in spec.series.items()})
-    other = numbers["unit"].map(_plain).map(UNITS) != asked
+    expected = numbers["series"].map({name: entry.unit for name, entry in spec.series.items()})
+    other = numbers["unit"].map(_plain).map(UNITS) != expected
     for series, part in numbers[other].groupby("series"):
         why = (
             f"{payload.name}: {len(part)} numbers in another unit, {series} in {part['unit'].iat[0]!r}, expected "
-            f"{asked[part.index[0]]}; nothing is converted by guess"
+            f"{expected[part.index[0]]}; nothing is converted"
         )
         refused.append(refusal(str(series), why, row=int(part["row"].min()), whole=True))
     numbers = numbers[~other]
-    if refused and numbers.empty:  # nothing of it is left
+    if refused and numbers.empty:  # nothing is left
         raise SchemaDrift(str(refused[0]["refused"]))
     rows = numbers.assign(observation_date=_first_days(numbers["series"], numbers["market_year"]))
     return with_refusals(rows[["series", "observation_date", "row", "value", "released_at"]], refused)
 
 
 def _without_unreadable(payload: Payload, numbers: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, object]]]:
-    """The numbers of reports that can be read, and why the others cannot: a column ``unreadable`` says so."""
+    """The numbers of readable reports, and the refusals of others (column ``unreadable``)."""
     if "unreadable" not in numbers:
         return numbers, []
     bad = numbers["unreadable"] != ""
@@ -178,7 +178,7 @@ def _without_unreadable(payload: Payload, numbers: pd.DataFrame) -> tuple[pd.Dat
 
 def _expected(content: bytes, marks: tuple[bytes, ...], url: str) -> bytes:
     if not content.startswith(marks):
-        raise SourceUnavailable(f"usda_wasde: {url}: not the file asked for but '{quoted(content)}'")
+        raise SourceUnavailable(f"usda_wasde: {url}: expected the file, got '{quoted(content)}'")
     return content
 
 
@@ -193,7 +193,7 @@ def _series(commodity: str | None, region: str | None, attribute: str | None) ->
 
 
 def _first_days(series: pd.Series, market_year: pd.Series) -> pd.Series:
-    """First day of the marketing year: US soybeans 1 September, everything else 1 October. Else as served."""
+    """First day of the marketing year: US soybeans 1 September, all others 1 October. A bad year stays as served."""
     year = market_year.str.extract(MARKETING_YEAR, expand=False)
     september = series.str.startswith("soybeans.us.")
     return (year + september.map({True: "-09-01", False: "-10-01"})).fillna(market_year)
@@ -209,7 +209,7 @@ def _of_csv(payload: Payload, content: bytes) -> pd.DataFrame:
     if missing:
         raise SchemaDrift(f"{payload.name}: no column {missing}; the source renamed it, or this is another table")
     table = _plain_labels(served["ReportTitle"])
-    # tables of forecast errors ("Reliability of ... Projections") hold the same commodities
+    # tables of forecast errors ("Reliability of ... Projections") have the same commodities
     balance = (table == US_TABLE) | table.isin(WORLD_TABLES)
     served = served[balance & (served["ReliabilityProjection"] == "") & (served["AnnualQuarterFlag"] == "Annual")]
     table = table[served.index]
@@ -238,13 +238,13 @@ def _plain_labels(labels: pd.Series) -> pd.Series:
 
 
 def _released(texts: pd.Series) -> pd.Series:
-    """The instant of each release, NaT where it cannot be read."""
+    """The instant of each release; NaT if it cannot be read."""
     known = pd.Series({text: _release(text) for text in texts.unique()}, dtype="datetime64[us, UTC]")
     return texts.map(known).astype("datetime64[us, UTC]")
 
 
 def _release(text: str) -> pd.Timestamp | None:
-    """USDA's dates are ISO, in some monthly files the month/day/year of the United States."""
+    """The instant of one release. USDA's dates are ISO, in some monthly files month/day/year."""
     for form in RELEASES:
         moment = pd.to_datetime(text.strip(), format=form, errors="coerce")
         if not pd.isna(moment):
@@ -257,10 +257,10 @@ def _at_new_york(moment: pd.Timestamp) -> pd.Timestamp:
 
 
 def _short_of_tables(payload: Payload, report: pd.Series, table: pd.Series) -> dict[str, str]:
-    """Why each report that lacks one of its four tables is not whole.
+    """By report that lacks one of its four tables: the reason.
 
     Raises:
-        SchemaDrift: no report is.
+        SchemaDrift: every report lacks one.
     """
     tables = table.groupby(report).nunique()
     short = tables[tables < 1 + len(WORLD_TABLES)]
@@ -272,7 +272,7 @@ def _short_of_tables(payload: Payload, report: pd.Series, table: pd.Series) -> d
 
 
 def _of_text(payload: Payload, content: bytes, spec: SourceSpec) -> pd.DataFrame:
-    """The US table only. Until the reports of 2010 it has no use for biofuel, so that is no sign of damage."""
+    """The US table only. Until 2010 it has no row for biofuel, so that row may be missing."""
     balance = us_balance(payload, content)
     numbers = balance.numbers.assign(released_at=balance.released_at)
     attribute = numbers["label"].map(ATTRIBUTES).fillna((numbers["above"] + " " + numbers["label"]).map(ATTRIBUTES))
@@ -297,7 +297,7 @@ def _of_workbook(payload: Payload, content: bytes) -> pd.DataFrame:
                 tables[title] = str(grid[0][0]).strip()
                 rows = _of_us_sheet(grid, tables[title]) if title == US_TABLE else _of_world_sheet(grid, title)
                 found += [row | {"row": number * 1_000_000 + int(row["row"])} for row in rows]  # type: ignore[call-overload]
-    except Exception as error:  # xlrd meets damage with whatever error comes first
+    except Exception as error:  # xlrd raises any error on a damaged file
         raise SchemaDrift(f"{payload.name}: not a WASDE workbook ({type(error).__name__}: {error})") from None
     _short_of_tables(
         payload, pd.Series("report", index=list(tables), dtype="str"), pd.Series(list(tables), index=list(tables))
@@ -313,15 +313,15 @@ def _is_table(title: str) -> bool:
 
 
 def _release_of_workbook(payload: Payload, report_month: str) -> pd.Timestamp:
-    """A workbook names its month only; a recorded one was fetched on its release day.
+    """The release of a workbook, which names only its month; a recorded one was fetched on its release day.
 
-    A live one may be a re-issue: known when it was fetched, not before the 15th, the latest day of any report. The
-    CSV of the same month, with the release in it, says the rest.
+    A live one may be a re-issue: it is known when it was fetched, and not before the 15th, the latest day of any
+    report. The CSV of the same month has the exact release.
     """
     try:
         month = pd.to_datetime(report_month, format="%B %Y")
     except ValueError:
-        raise SchemaDrift(f"{payload.name}: {report_month!r} is no month of a report") from None
+        raise SchemaDrift(f"{payload.name}: {report_month!r} is not a month of a report") from None
     fetched = payload.fetched_at
     if payload.day_known_only:
         if (fetched.year, fetched.month) != (month.year, month.month):
@@ -331,7 +331,7 @@ def _release_of_workbook(payload: Payload, report_month: str) -> pd.Timestamp:
 
 
 def _of_us_sheet(grid: list[list[object]], report_month: str) -> Iterator[dict[str, object]]:
-    """Commodities below each other, marketing years in columns, the last year twice: last month's and this month's."""
+    """Commodities in rows, marketing years in columns; the last year twice: last month's and this month's number."""
     commodity, unit = "", ""
     years: dict[int, str] = {}
     for at, row in enumerate(grid):
@@ -352,7 +352,7 @@ def _of_us_sheet(grid: list[list[object]], report_month: str) -> Iterator[dict[s
 
 
 def _of_world_sheet(grid: list[list[object]], title: str) -> Iterator[dict[str, object]]:
-    """Marketing years below each other, attributes in columns; the last year has a row for each of two months."""
+    """Marketing years in rows, attributes in columns; the last year has one row per month, for two months."""
     month, year, region = str(grid[0][0])[:3], "", ""
     attributes: dict[int, str] = {}
     unit = next((str(row[0]) for row in grid[:8] if _plain(row[0]) in UNITS), "")
@@ -373,7 +373,7 @@ def _of_world_sheet(grid: list[list[object]], title: str) -> Iterator[dict[str, 
 
 
 def _number(series: str, year: str, cell: object, unit: str, row: int, column: int) -> dict[str, object]:
-    """One cell; its ``row`` is the sheet's number, row and column in one: 15 0033 04 is sheet 15, row 33, column 4."""
-    text = str(cell).strip().rstrip("* ")  # stars mark areas and yields that are intentions or trends
+    """One cell; ``row`` combines sheet, row and column: 15 0033 04 is sheet 15, row 33, column 4."""
+    text = str(cell).strip().rstrip("* ")  # stars mark intentions or trends
     value = None if text == "" else text
     return {"series": series, "market_year": year, "value": value, "unit": unit, "row": (row + 1) * 100 + column + 1}

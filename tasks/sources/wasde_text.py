@@ -2,7 +2,7 @@
 
 Fixed width: labels to the left of the header's first colon, numbers to its right. Three marketing years; the last one
 has two columns, last month's projection and this month's. Labels wrap ("Area" over "Planted", "Yield per harvested"
-over "acre"), a unit stands on a line of its own and holds until the next one, `*` marks intentions and trends.
+over "acre"). A unit has its own line and applies until the next one. `*` marks intentions and trends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DATED = re.compile(r"^WASDE-\d+\s+-?\s*([A-Z][a-z]+ \d{1,2}, \d{4})\s*$", re.MUL
 YEAR = re.compile(r"\b(\d{4})/(?:\d\d)?(\d\d)\b")
 FOOTNOTES = re.compile(r"(\s*\d+/)+$")
 NUMBER = re.compile(r"^(?:-?[\d,]*\.?\d+|NA|--)$")
-MORNINGS = range(1995, 2013)  # years of the 08:30 release; 15:00 is no earlier than that of any other year
+MORNINGS = range(1995, 2013)  # years of the 08:30 release; in no other year was it after 15:00
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def us_balance(payload: Payload, content: bytes) -> Balance:
     """The numbers of the US soybean table, this month's projections only.
 
     Raises:
-        SchemaDrift: no date of issue, no such table, or a row that does not have a number for every column.
+        SchemaDrift: no date of issue, no such table, or a row without a number for every column.
     """
     text = content.decode("latin-1").replace("\r\n", "\n")
     dated = DATED.search(text)
@@ -49,7 +49,7 @@ def us_balance(payload: Payload, content: bytes) -> Balance:
     start = next((at for at, line in enumerate(lines) if FOOTNOTES.sub("", line.strip()).lower() == TITLE), None)
     rules = [at for at in range(start or 0, len(lines)) if lines[at].startswith("=====")][:3]
     if start is None or len(rules) < 3:
-        raise SchemaDrift(f"{payload.name}: no whole table `{TITLE}`")
+        raise SchemaDrift(f"{payload.name}: no complete table `{TITLE}`")
     edge, years = _header(payload, lines[rules[0] + 1 : rules[1]], issued)
     found = _rows(payload, lines, range(rules[1] + 1, rules[2]), edge, years)
     half_past_eight = pd.Timedelta(hours=8, minutes=30)
@@ -58,13 +58,13 @@ def us_balance(payload: Payload, content: bytes) -> Balance:
 
 
 def _header(payload: Payload, lines: list[str], issued: pd.Timestamp) -> tuple[int, list[str]]:
-    """Where labels end, and the marketing years in order; the columns must be those that the rows are read by."""
+    """Where labels end, and the marketing years in order. Raises if the columns are not as expected."""
     edges = {line.find(":") for line in lines}
     years = sorted({f"{begun}/{ended}" for line in lines for begun, ended in YEAR.findall(line)})
     begun = [int(year[:4]) for year in years]
     months = re.findall(r"[A-Z][a-z]+", lines[-1].rpartition(":")[2]) if lines else []
-    asked = len(edges) == 1 and begun == [*range(begun[0], begun[0] + 3)] if begun else False
-    if not asked or len(months) != 2 or not issued.month_name().startswith(months[1].rstrip(".")[:3]):
+    in_order = len(edges) == 1 and begun == [*range(begun[0], begun[0] + 3)] if begun else False
+    if not in_order or len(months) != 2 or not issued.month_name().startswith(months[1].rstrip(".")[:3]):
         raise SchemaDrift(
             f"{payload.name}: the table's columns are {years} and months {months}, expected three marketing years, "
             f"the last for the month before {issued:%B} and for {issued:%B}"
@@ -77,14 +77,14 @@ def _rows(payload: Payload, lines: list[str], body: range, edge: int, years: lis
     commodity, above, unit = "", "", ""
     for at in body:
         label = FOOTNOTES.sub("", lines[at][:edge].strip()).lower()
-        told = lines[at][edge + 1 :].strip()
-        tokens = [token for token in told.split() if set(token) != {"*"}]
-        if not tokens or not any(character.isdigit() for character in told):
-            unit = told or unit
+        printed = lines[at][edge + 1 :].strip()
+        tokens = [token for token in printed.split() if set(token) != {"*"}]
+        if not tokens or not any(character.isdigit() for character in printed):
+            unit = printed or unit
             if label.startswith("soybean"):
                 commodity = label.rstrip(": ")
             above = label or above
-        elif label and all(NUMBER.match(token) for token in tokens):  # prices are ranges over two lines: not ours
+        elif label and all(NUMBER.match(token) for token in tokens):  # prices are ranges over two lines and not needed
             if len(tokens) != len(years) + 1:
                 raise SchemaDrift(f"{payload.name}: line {at + 1} has {len(tokens)} numbers: {lines[at].strip()!r}")
             for year, token in zip(years, (*tokens[: len(years) - 1], tokens[-1]), strict=True):

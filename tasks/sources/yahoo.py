@@ -1,8 +1,8 @@
 """Daily bars of futures, indices, currencies, equities and funds from Yahoo Finance, as history CSV.
 
-Yahoo refuses plain HTTP clients, so the `yfinance` package asks; what is stored is the CSV its site served.
-A split rescales every price and volume before it, a dividend every adjusted close: after either the whole history is
-asked for again, or values of two scales would stand side by side.
+Yahoo refuses plain HTTP clients, so the `yfinance` package fetches; the stored payload is CSV as on Yahoo's site.
+A split rescales all earlier prices and volumes, a dividend all earlier adjusted closes. After either the whole history
+is fetched again, so that one series never mixes two scales.
 """
 
 from __future__ import annotations
@@ -26,42 +26,44 @@ from tasks.secrets import quoted
 from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
 from tasks.sources.records import read_table
 
-NO_HOST = {5, 6, 7}  # curl: the proxy or the host is not found, or not reached
+NO_HOST = {5, 6, 7}  # curl codes: proxy or host not found, or not reached
 COLUMNS = ["Open", "High", "Low", "Close", "Adj Close", "Volume"]
 
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
-    """One symbol's bars of the window; all its bars where a split or dividend came since the last one held."""
-    asked = window
+    """One symbol's bars in the window; all its bars if there was a split or dividend since the last stored one."""
+    requested = window
     new = pd.Timestamp(window.start) + timedelta(days=spec.refetch_days)
 
-    def ask() -> bytes:
-        nonlocal asked
+    def request() -> bytes:
+        nonlocal requested
         history = _history(series, window, spec.endpoint, http)
         if window.start > spec.first_date and _events(history, since=new):
-            asked = Window(spec.first_date, window.end)
-            history = _history(series, asked, spec.endpoint, http)
+            requested = Window(spec.first_date, window.end)
+            history = _history(series, requested, spec.endpoint, http)
         dates = pd.DatetimeIndex(history.index).strftime("%Y-%m-%d")
         return history[[c for c in COLUMNS if c in history]].set_axis(dates).to_csv(index_label="Date").encode()
 
     url = f"{spec.endpoint}/v8/finance/chart/{series}?interval=1d&period1="
-    content = http.retrying(ask, shown=f"{url}{window.start}&period2={window.end}")
-    yield Fetched(series=series, extension="csv", content=content, url=f"{url}{asked.start}&period2={asked.end}")
+    content = http.retrying(request, shown=f"{url}{window.start}&period2={window.end}")
+    yield Fetched(
+        series=series, extension="csv", content=content, url=f"{url}{requested.start}&period2={requested.end}"
+    )
 
 
 def _events(history: pd.DataFrame, *, since: pd.Timestamp) -> bool:
-    """Whether a split or dividend came on or after ``since``."""
+    """Whether there was a split or dividend on or after ``since``."""
     named = [name for name in ("Dividends", "Stock Splits", "Capital Gains") if name in history]
     return bool((history.loc[history.index >= since, named] != 0).any(axis=None))
 
 
 @lru_cache(maxsize=1)
 def _session_at(endpoint: str) -> Any:
-    """A session for yfinance that asks ``endpoint`` whatever it asks Yahoo, within the limits of a client of ours.
+    """A session for yfinance that sends Yahoo's requests to ``endpoint``, within the limits of our client.
 
-    yfinance writes its addresses into its code (chart, cookie and crumb, on four hosts) and has no setting for them. It
-    makes up to eight requests for one history, each with a limit of its own and none of bytes: here they share the time
-    of the one request that they are, and an answer is counted as it is decoded.
+    yfinance hard-codes its addresses (chart, cookie and crumb, on four hosts). It makes up to eight requests for one
+    history, each with its own time limit and without a size limit: here they share the time limit of one request, and
+    the size of an answer is counted while it is decoded.
     """
     from curl_cffi.requests import Session
     from yfinance.const import _BASE_URL_
@@ -75,7 +77,7 @@ def _session_at(endpoint: str) -> Any:
             def take(piece: bytes) -> int:
                 body.extend(piece)
                 if len(body) > most:
-                    raise SourceUnavailable(f"yahoo: more than {most} bytes from {quoted(url)}. What is held stays")
+                    raise SourceUnavailable(f"yahoo: more than {most} bytes from {quoted(url)}. Stored data is kept")
                 return len(piece)
 
             given["timeout"] = min(given.get("timeout") or left_s, left_s)
@@ -98,13 +100,13 @@ def _history(series: str, window: Window, endpoint: str, http: Http) -> pd.DataF
     from yfinance.data import YfData
     from yfinance.exceptions import YFException
 
-    # yfinance remembers time zones in a SQLite file in the user's cache folder; keep it out of there
+    # yfinance caches time zones in a SQLite file; keep it out of the user's cache folder
     yfinance.set_tz_cache_location(os.path.join(tempfile.gettempdir(), "cbi-yfinance"))  # noqa: PTH118
-    YfData.cache_get.cache_clear()  # it remembers answers, a passing 500 among them
+    YfData.cache_get.cache_clear()  # it caches answers, even a transient 500
     session = _session_at(endpoint)
     session.limits_of = http
     ticker = yfinance.Ticker(series, session=session)
-    heard = _listen(ticker._data)
+    answers = _listen(ticker._data)
     try:
         history = ticker.history(
             start=window.start.isoformat(),
@@ -115,19 +117,19 @@ def _history(series: str, window: Window, endpoint: str, http: Http) -> pd.DataF
             timeout=http.limits.read_s,
         )
     except (YFException, RequestException, ValueError, LookupError, TypeError, AttributeError) as error:
-        _tell_outage(series, heard)
-        told = str(getattr(error, "rationale", error))  # without yfinance's guess that the symbol is delisted
-        raise _named(series, error, told) from error
+        _raise_outage(series, answers)
+        reason = str(getattr(error, "rationale", error))  # without yfinance's guess "delisted"
+        raise _named(series, error, reason) from error
     if history.empty:
         raise SourceUnavailable(f"yahoo: {series}: answered with no rows; is the symbol still listed?")
     history = history.set_axis(pd.DatetimeIndex(history.index).tz_localize(None))
-    unserved = history.index.normalize().isin(_without_volume(heard))
+    unserved = history.index.normalize().isin(_without_volume(answers))
     return history.assign(Volume=history["Volume"].astype("Int64").mask(unserved)) if unserved.any() else history
 
 
-def _without_volume(heard: list[Any]) -> pd.DatetimeIndex:
-    """The dates of which Yahoo served no volume: yfinance writes 0 there, which is a number nobody measured."""
-    for answer in reversed(heard):
+def _without_volume(answers: list[Any]) -> pd.DatetimeIndex:
+    """The dates without a volume in Yahoo's answer: yfinance writes 0 there, which would be a false value."""
+    for answer in reversed(answers):
         try:
             served = answer.json()["chart"]["result"][0]
             stamps, volumes = served["timestamp"], served["indicators"]["quote"][0]["volume"]
@@ -139,51 +141,51 @@ def _without_volume(heard: list[Any]) -> pd.DatetimeIndex:
     return pd.DatetimeIndex([])
 
 
-def _named(series: str, error: Exception, told: str) -> Exception:
-    """A failure of yfinance as one of ours: what may pass is asked again."""
+def _named(series: str, error: Exception, reason: str) -> Exception:
+    """A failure of yfinance as one of our errors; transient ones are retried."""
     from curl_cffi.requests.exceptions import RequestException
     from yfinance.exceptions import YFDataException, YFException, YFRateLimitError
 
     if isinstance(error, YFRateLimitError):
-        return httpx.TransportError(f"Yahoo limits the rate: {told}")
+        return httpx.TransportError(f"Yahoo limits the rate: {reason}")
     if isinstance(error, RequestException) and error.code in NO_HOST:
-        return Unreachable(told)
+        return Unreachable(reason)
     lasting = isinstance(error, YFException | LookupError | TypeError | AttributeError)
     if lasting and not isinstance(error, YFDataException | RequestException):
-        # the last three: yfinance walks an answer of an unknown shape without looking
-        return SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {told}")
-    # yfinance hides the status of a 5xx: what is left of it is a page that is no JSON, or "currently down"
-    return httpx.TransportError(f"{type(error).__name__}: {told}")
+        # the last three: yfinance does not check the shape of an answer
+        return SourceUnavailable(f"yahoo: {series}: {type(error).__name__}: {reason}")
+    # yfinance hides a 5xx status behind "currently down" or a JSON error
+    return httpx.TransportError(f"{type(error).__name__}: {reason}")
 
 
 def _listen(data: Any) -> list[Any]:
-    """From now on, what yfinance is answered, or the error that it met instead; it hides either from its callers."""
-    heard: list[Any] = []
+    """Record every answer or error that yfinance gets from now on; it hides both from its callers."""
+    answers: list[Any] = []
     original = type(data).get.__get__(data)
 
-    def get(*asked: Any, **named: Any) -> Any:
+    def get(*args: Any, **kwargs: Any) -> Any:
         try:
-            heard.append(original(*asked, **named))
+            answers.append(original(*args, **kwargs))
         except Exception as error:
-            heard.append(error)
+            answers.append(error)
             raise
-        return heard[-1]
+        return answers[-1]
 
     data.get = get
-    return heard
+    return answers
 
 
-def _tell_outage(series: str, heard: list[Any]) -> None:
-    """Raise what Yahoo said, where its last answer was a refusal or none: yfinance says that the symbol has no prices.
+def _raise_outage(series: str, answers: list[Any]) -> None:
+    """Raise Yahoo's own error if its last answer was an error: yfinance only says that the symbol has no prices.
 
     Raises:
         SourceDown: Yahoo refuses this machine. httpx.TransportError: it fails, or no host is reached.
     """
     from curl_cffi.requests.exceptions import RequestException
 
-    last: Any = heard[-1] if heard else None
+    last: Any = answers[-1] if answers else None
     if isinstance(last, RequestException):
-        # while it asks for the time zone, yfinance hides a lost connection behind "no timezone found"
+        # yfinance hides a lost connection behind "no timezone found"
         raise _named(series, last, str(last))
     if isinstance(last, SourceUnavailable):
         raise last
@@ -191,14 +193,14 @@ def _tell_outage(series: str, heard: list[Any]) -> None:
     if status in REFUSED_STATUS:
         raise SourceDown(
             f"yahoo: {series}: an outage of Yahoo, which refuses this machine: HTTP {status}: {quoted(last.text)}. "
-            "What is held stays"
+            "Stored data is kept"
         )
     if status in TRANSIENT_STATUS:
         raise httpx.TransportError(f"an outage of Yahoo: HTTP {status}: {quoted(last.text)}")
 
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
-    """Bars as served. Columns are taken by name: their order drifts and some payloads hold closes only."""
+    """Bars as served. Columns are read by name: their order changes, and some payloads have only closes."""
     served, refused = read_table(payload, na_values=["null", ""], keep_default_na=False, skip_blank_lines=False)
     names = {str(column).strip().lower(): column for column in served.columns}
     found = {field: names[name.lower()] for field, name in spec.fields.items() if name.lower() in names}

@@ -1,4 +1,4 @@
-"""Payloads that are zips, workbooks among them: opened whole or refused, never unpacked beyond a limit."""
+"""Payloads that are zips, such as workbooks: opened if complete, else refused; never unpacked beyond a limit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtime
 
 @contextmanager
 def open_zip(payload: Payload, *, max_bytes: int) -> Iterator[zipfile.ZipFile]:
-    """The zip, whose members declare ``max_bytes`` together at most; beyond what a member declares nothing is read.
+    """The zip, if its members declare at most ``max_bytes`` in total; never more is read than a member declares.
 
     Raises:
-        SchemaDrift: no zip, a damaged one (met here or while it is read), or one that ``require_bounded`` refuses.
+        SchemaDrift: not a zip, a damaged one (found here or during reading), or one that ``require_bounded`` refuses.
     """
     try:
         with zipfile.ZipFile(payload.path) as archive:
@@ -32,12 +32,12 @@ def open_zip(payload: Payload, *, max_bytes: int) -> Iterator[zipfile.ZipFile]:
 
 
 def require_bounded(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> None:
-    """Refuse what could grow in memory beyond what it declares, before any member is read.
+    """Refuse a zip that could need more memory than it declares, before any member is read.
 
-    bzip2 and LZMA members are decoded whole before their length is compared: 2,403 bytes of bzip2 grew to 3.2 GB.
+    bzip2 and LZMA members are decoded completely before their length is checked: 2,403 bytes of bzip2 grew to 3.2 GB.
 
     Raises:
-        SchemaDrift: a member is neither stored nor deflated, or all together declare more than ``max_bytes``.
+        SchemaDrift: a member is neither stored nor deflated, or the members declare more than ``max_bytes`` in total.
     """
     if odd := [member for member in archive.infolist() if member.compress_type not in PLAIN]:
         raise SchemaDrift(f"{name}: its member {odd[0].filename!r} is neither stored nor deflated; it is not read")
@@ -50,7 +50,7 @@ def only_csv(payload: Payload, *, max_bytes: int) -> bytes:
     """The one CSV in a zip.
 
     Raises:
-        SchemaDrift: as ``open_zip``, or there is none, or more than one.
+        SchemaDrift: as ``open_zip``, or there is no CSV, or more than one.
     """
     with open_zip(payload, max_bytes=max_bytes) as archive:
         names = [name for name in archive.namelist() if name.lower().endswith(".csv")]
@@ -60,16 +60,16 @@ def only_csv(payload: Payload, *, max_bytes: int) -> bytes:
 
 
 def require_zip(file: Path, url: str) -> Path:
-    """A downloaded file that is a zip.
+    """Check that a downloaded file is a zip.
 
     Raises:
-        SourceUnavailable: it is something else, such as a page that says that the file moved.
+        SourceUnavailable: it is something else, such as a page that says that the file has moved.
     """
     if not zipfile.is_zipfile(file):
         with file.open("rb") as handle:
             head = handle.read(2**16)
         file.unlink()
         raise SourceUnavailable(
-            f"{url}: not the zip asked for but '{quoted(head)}'; it may have moved (registry: endpoint)"
+            f"{url}: expected the zip, got '{quoted(head)}'; it may have moved (registry: endpoint)"
         )
     return file

@@ -1,7 +1,7 @@
-"""Whether what a source brought can be used: its status after its payloads were read.
+"""The status of a source after its payloads were read.
 
-A payload that lands proves only that a server sent something. Staging reads it; here what staging refused of this run's
-payloads becomes part of the source's status, for live and recorded origins alike.
+A landed payload only proves that a server sent something. Staging reads it. Here the refusals of staging become part of
+the source's status, for live and recorded origins alike.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from tasks.registry import SourceSpec
 from tasks.sources.ingest import Ingested
 from tasks.sources.payloads import PART, RECORD, Payload
 
-PAYLOAD = "payload"  # the quarantine's rule for a payload that cannot be used at all
+PAYLOAD = "payload"  # quarantine rule of a payload that cannot be used at all
 
 
 def judged(
-    came: Ingested, quarantine: pd.DataFrame, spec: SourceSpec, *, lost: Mapping[str, str] | None = None
+    ingested: Ingested, quarantine: pd.DataFrame, spec: SourceSpec, *, lost: Mapping[str, str] | None = None
 ) -> Ingested:
-    """``came`` with every payload of this run that could not be read, wholly or in part, as a failure.
+    """``ingested`` with a failure for every payload of this run that could not be read, wholly or in part.
 
-    A folder of which the newest payload is unreadable fails; an older one of it is a failure of its own, by its name.
-    Records that were refused singly are a note. A recorded folder that is never asked live (a sample of an outage, an
-    older format) fails only where the source's other folders brought nothing either.
+    A series fails if its newest payload is unreadable; an older payload is a failure under its own name. Single refused
+    records are a note. A folder that exists only in recorded origins (a sample of an outage, an older format) fails
+    only if the source's other folders have no readable payload.
 
     Args:
-        lost: payloads of any run that cannot be read any more, and why: what they told is missing now.
+        lost: payloads of any run that can no longer be read, and why: their values are missing now.
     """
     found = _refused(quarantine)
     if found.empty:
-        return came
+        return ingested
     failures = dict(lost or {})
     notes: list[str] = []
-    newest = {payload.series: payload for payload in came.brought}  # in the order of their fetch, the last one stays
-    sound = [payload for payload in came.brought if _why(found, payload, PAYLOAD) is None]
-    for payload in came.brought:
+    newest = {payload.series: payload for payload in ingested.brought}  # in fetch order: the last one stays
+    sound = [payload for payload in ingested.brought if _why(found, payload, PAYLOAD) is None]
+    for payload in ingested.brought:
         why = _why(found, payload, PAYLOAD)
         if why is not None:
             only_recorded = payload.series not in spec.fetched
@@ -52,14 +52,15 @@ def judged(
                 reason
             )
     mine = found[found["rule"] == RECORD]
-    mine = mine[mine["payload"].map(lambda name: any(_named(payload, name) for payload in came.brought)).astype(bool)]
+    brought = mine["payload"].map(lambda name: any(_named(payload, name) for payload in ingested.brought))
+    mine = mine[brought.astype(bool)]
     if len(mine):
         notes.append(f"{len(mine)} records refused, first: {mine['reason'].iat[0]}")
-    return came.judged(failures, notes)
+    return ingested.judged(failures, notes)
 
 
 def _refused(quarantine: pd.DataFrame) -> pd.DataFrame:
-    """The rows of quarantine that are no cells, as text."""
+    """The rows of quarantine that are not cells, as text."""
     rows = quarantine[quarantine["rule"].isin([PAYLOAD, PART, RECORD])]
     return rows[["series", "payload", "rule", "reason"]].astype(str)
 
@@ -70,15 +71,15 @@ def _why(found: pd.DataFrame, payload: Payload, rule: str) -> str | None:
 
 
 def _parts(found: pd.DataFrame, payload: Payload) -> dict[str, str]:
-    """Of each series the first part of the payload that could not be read, and how many more there are."""
+    """Per series: the first part of the payload that could not be read, and how many more there are."""
     mine = found[(found["rule"] == PART) & found["payload"].map(lambda name: _named(payload, name)).astype(bool)]
-    told = {}
+    reasons = {}
     for series, rows in mine.groupby("series"):
         more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        told[str(series)] = f"{rows['reason'].iat[0]}{more}"
-    return told
+        reasons[str(series)] = f"{rows['reason'].iat[0]}{more}"
+    return reasons
 
 
 def _named(payload: Payload, name: str) -> bool:
-    """Whether quarantine calls a payload so: by its name, with its hash where two payloads share one."""
+    """Whether ``name`` is the payload's name in quarantine (with its hash if two payloads share a name)."""
     return name in (payload.name, f"{payload.name}#{payload.sha256[:8]}")

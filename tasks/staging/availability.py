@@ -1,6 +1,6 @@
 """When an observation became known: from its date, its series' rule and the release calendar.
 
-What closes offices is data of registry/release_calendar.yaml or a rule of tasks/calendar.py: no date stands here.
+Closed days are in registry/release_calendar.yaml or follow a rule of tasks/calendar.py; there are no dates here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tasks.registry.release_calendar import ReleaseDays
 
 WEEKDAYS = {"monday": 0, "tuesday": 1, "wednesday": 2, "thursday": 3, "friday": 4}
 NEW_YEAR_FROM, NEW_YEAR_BY = 18, 7
-"""What is due from 18 December on may come by 7 January only (releases with ``new_year``)."""
+"""A release that is due from 18 December on may be as late as 7 January (releases with ``new_year``)."""
 
 
 def known_at(dates: pd.DatetimeIndex, rule: Availability) -> pd.DatetimeIndex:
     """UTC instants at which observations of ``dates`` (naive, any order) were known.
 
-    Invariants: never before the true release. Where the exact date is unknown the rule gives the latest date of its
-    window, and closed days push a release on; being late is a loss, being early is a leak.
+    Invariants: never before the true release. If the exact date is unknown, the rule gives the latest date of its
+    window, and closed days delay a release. Too late is a loss; too early is a leak.
     """
     due = _due_dates(dates, rule)
     released = due
@@ -41,7 +41,7 @@ def known_at(dates: pd.DatetimeIndex, rule: Availability) -> pd.DatetimeIndex:
 
 
 def _due_dates(dates: pd.DatetimeIndex, rule: Availability) -> pd.DatetimeIndex:
-    """The day each release is due, after every closed day that was known of."""
+    """The day on which each release is due, after all closed days."""
     days = dates.to_numpy().astype("datetime64[D]")
     if rule.rule == "recorded":
         raise RegistryError("availability `recorded`: the payload itself must say when each value was released")
@@ -64,7 +64,7 @@ def _due_dates(dates: pd.DatetimeIndex, rule: Availability) -> pd.DatetimeIndex:
 
 @dataclass(frozen=True)
 class _ClosedDays:
-    """Closed working days, each sorted: those of the law, those known beforehand, all of them."""
+    """Closed working days, each sorted: legal holidays, those known in advance, all of them."""
 
     lawful: np.ndarray
     planned: np.ndarray
@@ -72,7 +72,7 @@ class _ClosedDays:
 
     @property
     def exceptional(self) -> np.ndarray:
-        """Those that no law names."""
+        """Those that are not legal holidays."""
         return np.setdiff1d(self.every, self.lawful)
 
 
@@ -84,7 +84,7 @@ def _closed_days(calendar: ReleaseDays) -> _ClosedDays:
         planned.append(inauguration_days())
     if calendar.eves:
         planned.append(year_end_eves())
-    if calendar.complete_until is not None:  # nobody has written down what was ordered since: what is usual is presumed
+    if calendar.complete_until is not None:  # later orders are not recorded: presume the usual ones
         usual = usual_christmas_orders()
         planned.append(usual[usual > np.datetime64(calendar.complete_until)])
     known = np.unique(np.concatenate(planned))
@@ -96,9 +96,9 @@ def _days(days: tuple[date, ...]) -> np.ndarray:
 
 
 def _put_off(days: np.ndarray, due: np.ndarray, closed: _ClosedDays, calendar: ReleaseDays) -> np.ndarray:
-    """A release is put off by each working day that is lost since the observation, by the weather by one in all.
+    """Delay a release by one working day per planned closed day since the observation, at least one for weather.
 
-    One is lost also where the observation's own day was closed: its reports are collected later.
+    A closed observation day counts too: its reports are collected later.
     """
     if calendar.slips == "week":
         moved = _later(due, _between(closed.lawful, days, due), closed.lawful)
@@ -118,7 +118,7 @@ def _later(due: np.ndarray, working_days: np.ndarray, closed: np.ndarray) -> np.
 
 
 def _cleared_by_new_year(due: np.ndarray, closed: _ClosedDays) -> np.ndarray:
-    """Where Christmas is a Tuesday, Wednesday or Thursday, what is due about New Year is due by 7 January."""
+    """If Christmas is a Tuesday, Wednesday or Thursday, releases due around New Year are due by 7 January."""
     december = (due + 32 - NEW_YEAR_FROM).astype("datetime64[Y]").astype(
         "datetime64[M]"
     ) - 1  # of the winter that a date lies in

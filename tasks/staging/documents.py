@@ -1,7 +1,7 @@
-"""From payloads to documents with their vintages: the texts beside the counts that staging makes of them.
+"""From payloads to documents with their vintages: the texts behind the counts that staging computes.
 
-Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``; one row a
-topic, document and wording, whichever payloads and addresses it came from.
+Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``; one row per
+topic, document and wording, whatever its payloads and addresses.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def stage_documents(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Documents and refused rows of one source, as known by ``through`` (UTC).
 
-    A document is known when its adapter says (``released_at``), else by its topic's availability rule; a changed
-    wording in a later payload is a new vintage, known when that payload was fetched. Payloads that cannot be read
-    are refused where their numbers are.
+    A document is known at its ``released_at``, else by its topic's availability rule. A changed wording in a later
+    payload is a new vintage, known when that payload was fetched. Unreadable payloads are refused by the staging of
+    their numbers.
     """
     if parsed is None:
         parsed = ParsedPayloads(None, spec, code="")
@@ -67,14 +67,14 @@ def stage_documents(
 
 
 def _reading(spec: SourceSpec) -> Reading:
-    """How this source's payloads are read and judged, each by itself."""
+    """How this source's payloads are read and screened, each on its own."""
     return Reading(
         parse=partial(raw.read, cast(ModuleType, raw.adapter(spec)).documents, spec=spec),
         judge=partial(_judged, spec=spec),
         key=("series", "document_id"),
         dated="published",
-        told=lambda rows: pd.Series(True, index=rows.index),
-        unfit=lambda rows: {},  # said of the numbers
+        informative=lambda rows: pd.Series(True, index=rows.index),
+        unfit=lambda rows: {},  # reported by the staging of the numbers
     )
 
 
@@ -85,16 +85,16 @@ def documents_known_by(zones: Zones, sources: DataSources, *, as_of: pd.Timestam
 
 
 def gather_documents(parts: Iterable[pd.DataFrame | None], *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """The documents of all sources that were known at 18:00 Chicago of ``as_of``; a source without texts is None."""
-    held = [part for part in parts if part is not None and len(part)]
-    if not held:
+    """The documents of all sources that were known at 18:00 Chicago of ``as_of``; None for a source without texts."""
+    present = [part for part in parts if part is not None and len(part)]
+    if not present:
         return typed(pd.DataFrame(columns=list(DOCUMENTS)))
-    together = pd.concat(held, ignore_index=True)
+    together = pd.concat(present, ignore_index=True)
     return together[together["available_at"] <= as_of_instant(as_of)].reset_index(drop=True)
 
 
 def typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fix the types; those of an empty frame do not survive parquet."""
+    """Set the types: parquet loses those of an empty frame."""
     return frame.astype(DOCUMENTS)
 
 
@@ -128,7 +128,7 @@ def _judged(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _vintages(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of each document the wordings that differ, in the order they were known."""
+    """The different wordings of each document, in the order in which they were known."""
     ordered = rows.sort_values([*KEY, "known_at", "fetched_at", "order", "row"], kind="stable")
     wording = ordered["title"].map(normalised) + "\n" + ordered["abstract"].fillna("").map(normalised)
     first = ~ordered.duplicated(KEY)

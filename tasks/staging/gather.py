@@ -1,4 +1,4 @@
-"""Everything staged, of all sources together, as it was known at the run's session."""
+"""The staged data of all sources together, as known at the run's session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TEXT = ("source", "series", "field", "unit", "rule", "reason", "payload")
 def gather(staged: Iterable[Staged], *, as_of: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Observations and quarantine of all sources, cut at 18:00 Chicago of ``as_of``.
 
-    Quarantine entries of a whole payload carry no date and stay.
+    Quarantine entries of a whole payload have no date and are always kept.
     """
     parts = sorted(staged, key=lambda part: part.source)
     observations = stack([known_by(part.observations, as_of) for part in parts])

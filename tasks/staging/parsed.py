@@ -1,11 +1,11 @@
-"""What payloads say, read and judged once: a new payload costs its own reading, not that of all before it.
+"""A cache of parsed and screened payloads: a new payload is parsed alone, without those before it.
 
-A live source repeats itself: yesterday's answer holds most of today's rows. Of a live payload only those rows are kept
-that differ from what the payload before said of the same key; a repeat makes no vintage and is refused no second time.
+A live source repeats itself: yesterday's answer has most of today's rows. Of a live payload only the rows that differ
+from the payload before it (same key) are kept. A repeat is no new vintage and is not refused a second time.
 
-Invariants: what is read back is what was judged, types included. Another adapter, rule or registry entry forgets all
-of it. A payload that was altered, is gone or came out of order has it and all that was fetched after it read again.
-Files are named by what is in them and the manifest is written last: a killed write leaves the state before it.
+Invariants: rows read from the cache equal the screened rows, types included. A change of adapter, rule or registry
+entry clears the cache. If a payload was altered, is missing or arrived out of order, it and all later fetches are read
+again. Files are named by their content and the manifest is written last: a killed write leaves the previous state.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from tasks.sources.payloads import Payload, verify
 from tasks.storage.files import read_json, read_parquet, write_json, write_parquet
 from tasks.storage.hashes import fingerprint, sha256_of
 
-BYTES_AT_ONCE = 16 * 2**20  # of payloads judged together: bounds the memory of reading everything again
+BYTES_AT_ONCE = 16 * 2**20  # of payloads screened together: bounds memory when all are read again
 OF_A_PAYLOAD = ["payload", "order", "fetched_at", "day_only"]
-NOT_SAID = {*OF_A_PAYLOAD, "at", "row", "seen_by"}
-"""Columns that tell where a row stands or when it was fetched: two payloads that say the same differ in them."""
+NOT_COMPARED = {*OF_A_PAYLOAD, "at", "row", "seen_by"}
+"""Columns of a row's position and fetch: they differ even if two payloads have the same values."""
 NO_SPANS = pd.DataFrame({"at": [], "series": [], "first": [], "last": []}).astype(
     {"at": "int32", "series": "str", "first": "datetime64[us]", "last": "datetime64[us]"}
 )
@@ -37,26 +37,26 @@ NO_SPANS = pd.DataFrame({"at": [], "series": [], "first": [], "last": []}).astyp
 class Reading:
     """How a source's payloads become rows.
 
-    ``judge`` gives the rows of payloads of one shape their verdicts; it may look at each payload's own rows only.
-    ``key`` names what a row speaks of; ``dated`` its date; ``told`` says which judged rows a payload has dates of;
-    ``unfit`` why payloads (by ``at``) of which no judged row can be used are refused as a whole.
+    ``judge`` screens the rows of payloads with the same columns; each payload is judged by its own rows only.
+    ``key``: the columns that identify a row. ``dated``: the date column. ``informative``: which screened rows say
+    something about their date. ``unfit``: by payload (``at``) without any usable row, why the whole payload is refused.
     """
 
     parse: Callable[[Payload], pd.DataFrame]
     judge: Callable[[pd.DataFrame], pd.DataFrame]
     key: tuple[str, ...]
     dated: str
-    told: Callable[[pd.DataFrame], pd.Series]
+    informative: Callable[[pd.DataFrame], pd.Series]
     unfit: Callable[[pd.DataFrame], dict[int, str]]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """``rows``: judged rows with the ``payload`` each is of, its ``order``, ``fetched_at``, ``day_only`` and ``shape``.
+class ScreenedRows:
+    """``rows``: screened rows with their ``payload``, its ``order``, ``fetched_at``, ``day_only`` and ``shape``.
 
-    ``shapes``: the columns that rows of a shape have. ``refused``: payloads that cannot be used, by name, and why;
-    ``parts``: what adapters refused of others, with the ``number`` of the payload.
-    ``spans``: ``series, order, fetched_at, first, last``, the dates that each live payload served of a series.
+    ``shapes``: the columns of each shape. ``refused``: payloads that cannot be used, with name and reason.
+    ``parts``: refusals within other payloads, with the ``number`` of the payload.
+    ``spans``: ``series, order, fetched_at, first, last``: the dates that each live payload served of a series.
     """
 
     rows: pd.DataFrame
@@ -68,7 +68,7 @@ class Judged:
 
 @dataclass
 class _Kept:
-    """What is held: ``payloads`` (a row a payload, by ``at``), ``spans``, and the rows in segments, a file each."""
+    """The cache: ``payloads`` (one row per payload, by ``at``), ``spans``, and rows in segments of one file each."""
 
     payloads: pd.DataFrame
     spans: pd.DataFrame
@@ -94,23 +94,23 @@ NO_PARTS = pd.DataFrame(columns=["at", "series", "observation_date", "row", "ref
 
 
 class ParsedPayloads:
-    """The judged rows of one source's payloads in ``folder``. Open it and ``keep`` it under the source's lock."""
+    """The screened rows of one source's payloads, cached in ``folder``. Open and ``keep`` under the source's lock."""
 
     def __init__(self, folder: Path | None, spec: SourceSpec, *, code: str) -> None:
         self._folder = folder
-        self._made_by = fingerprint(spec.model_dump(mode="json"), code)
+        self._version = fingerprint(spec.model_dump(mode="json"), code)
         self._kept = self._load()
         self._changed = False
         self.unreadable: dict[Path, str] = {}
-        """Files that are not what was landed, or cannot be read, and why; they may be tomorrow."""
+        """Files that are altered or unreadable, and why; this may change until the next run."""
 
-    def read(self, named: Sequence[tuple[str, Payload]], reading: Reading) -> Judged:
-        """The rows of all payloads; read and judged are only those that were not before."""
+    def read(self, named: Sequence[tuple[str, Payload]], reading: Reading) -> ScreenedRows:
+        """The rows of all payloads; only new payloads are read and screened."""
         payloads = [payload for _, payload in named]
-        held = {_identity(row): row for row in self._kept.payloads.itertuples(index=False)}
+        stored = {_identity(row): row for row in self._kept.payloads.itertuples(index=False)}
         stats, unreadable, fresh = {}, [], []
         for number, payload in enumerate(payloads):
-            known = held.pop(_identity(payload), None)
+            known = stored.pop(_identity(payload), None)
             try:
                 stats[number] = _state_of(payload.path)
                 if known is None or (known.size, known.modified_ns, known.changed_ns) != stats[number]:
@@ -118,15 +118,15 @@ class ParsedPayloads:
             except (ManifestMismatch, OSError) as error:
                 unreadable.append((number, str(error)))
                 if known is not None:
-                    held[_identity(payload)] = known  # what was made of it goes
+                    stored[_identity(payload)] = known  # its rows are dropped
                 continue
             if known is None:
                 fresh.append(number)
             elif known.changed_ns != stats[number][2] or known.modified_ns != stats[number][1]:
-                self._changed = True  # copied or touched, and the same: its new state is kept
-        changed = [payloads[n].fetched_at for n in fresh] + [fetched_at for *_, fetched_at in held]
+                self._changed = True  # copied or touched, but equal: store its new state
+        changed = [payloads[n].fetched_at for n in fresh] + [fetched_at for *_, fetched_at in stored]
         if changed:
-            self._forget_from(min(changed), held.keys())
+            self._forget_from(min(changed), stored.keys())
             still = {_identity(row) for row in self._kept.payloads.itertuples(index=False)}
             failed = {number for number, _ in unreadable}
             fresh = [n for n, p in enumerate(payloads) if n not in failed and _identity(p) not in still]
@@ -137,10 +137,10 @@ class ParsedPayloads:
         return self._together(named, stats, unreadable)
 
     def keep(self) -> None:
-        """Write what is new since this was opened."""
+        """Write the changes since this was opened."""
         if not self._changed or self._folder is None:
             return
-        kept, chain = self._kept, fingerprint(self._made_by, self._kept.payloads["sha256"].tolist())
+        kept, chain = self._kept, fingerprint(self._version, self._kept.payloads["sha256"].tolist())
         segments = _merged(kept.segments)
         names = []
         try:
@@ -152,12 +152,16 @@ class ParsedPayloads:
             write_parquet(self._folder / about["payloads"], kept.payloads)
             write_parquet(self._folder / about["spans"], kept.spans)
             write_parquet(self._folder / about["parts"], kept.parts)
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError):  # a character beyond all bounds: read anew
+        except (
+            pa.ArrowException,
+            OverflowError,
+            UnicodeEncodeError,
+        ):  # a value that parquet cannot store: do not cache
             names, about = [], {}
         self._kept.segments = [(name, frame) for name, (_, frame) in zip(names, segments, strict=False)]
         digests = {name: sha256_of(self._folder / name) for name in (*names, *about.values())}
-        told = {"made_by": self._made_by, "segments": names, "files": digests, **about}
-        write_json(self._folder / "manifest.json", told)
+        manifest = {"made_by": self._version, "segments": names, "files": digests, **about}
+        write_json(self._folder / "manifest.json", manifest)
         for path in self._folder.glob("*.parquet"):
             if path.name not in {*names, *about.values()}:
                 path.unlink()
@@ -167,13 +171,13 @@ class ParsedPayloads:
         if self._folder is None:
             return empty
         try:
-            held = read_json(self._folder / "manifest.json") or {}
-            if held.get("made_by") != self._made_by or "payloads" not in held:
+            manifest = read_json(self._folder / "manifest.json") or {}
+            if manifest.get("made_by") != self._version or "payloads" not in manifest:
                 return empty
-            files = held["files"]
-            segments = [(name, read_parquet(self._folder / name, sha256=files[name])) for name in held["segments"]]
+            files = manifest["files"]
+            segments = [(name, read_parquet(self._folder / name, sha256=files[name])) for name in manifest["segments"]]
             payloads, spans, parts = (
-                read_parquet(self._folder / held[part], sha256=files[held[part]]).astype(kinds)
+                read_parquet(self._folder / manifest[part], sha256=files[manifest[part]]).astype(kinds)
                 for part, kinds in (
                     ("payloads", PAYLOAD_TYPES),
                     ("spans", NO_SPANS.dtypes),
@@ -181,13 +185,13 @@ class ParsedPayloads:
                 )
             )
             return _Kept(payloads, spans, parts, segments)
-        except (CbiError, OSError, AttributeError, KeyError, TypeError, ValueError):  # damaged: all is read again
+        except (CbiError, OSError, AttributeError, KeyError, TypeError, ValueError):  # damaged: read everything again
             return empty
 
     def _forget_from(self, cut: pd.Timestamp, gone: Collection[tuple[str, str, str, pd.Timestamp]]) -> None:
-        """Forget the payloads fetched at ``cut`` or later, and their rows: what came before does not depend on them.
+        """Drop the payloads fetched at ``cut`` or later, with their rows; earlier payloads do not depend on them.
 
-        Where none of them is a live one nothing was left out of them, and only those that are gone are forgotten.
+        If all of these are recorded, no repeats were left out, so only the ``gone`` payloads are dropped.
         """
         kept = self._kept
         self._changed = True
@@ -213,8 +217,8 @@ class ParsedPayloads:
         reading: Reading,
         stats: dict[int, tuple[int, int, int]],
     ) -> list[tuple[int, str]]:
-        """Read and judge more payloads; those that could not be read at all."""
-        kept, unreadable, told = self._kept, [], []
+        """Read and screen more payloads; returns those that could not be read at all."""
+        kept, unreadable, added = self._kept, [], []
         shapes: dict[frozenset[str], list[tuple[int, int, pd.DataFrame]]] = {}
         names: dict[int, str] = {}
         at = int(kept.payloads["at"].max()) + 1 if len(kept.payloads) else 0
@@ -231,13 +235,13 @@ class ParsedPayloads:
                     shapes.setdefault(frozenset(rows.columns), []).append((number, at, rows))
             except SchemaDrift as error:
                 reason = str(error)
-            except OSError as error:  # it may be readable tomorrow
+            except OSError as error:  # it may be readable in the next run
                 unreadable.append((number, str(error)))
                 continue
             names[at] = payload.name
-            told.append((at, *_identity(payload), *stats[number], payload.day_known_only, reason))
+            added.append((at, *_identity(payload), *stats[number], payload.day_known_only, reason))
             at += 1
-        more = pd.DataFrame(told, columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES)
+        more = pd.DataFrame(added, columns=list(PAYLOAD_TYPES)).astype(PAYLOAD_TYPES)
         kept.payloads = pd.concat([kept.payloads, more], ignore_index=True)
         judged = []
         for read in shapes.values():
@@ -251,7 +255,7 @@ class ParsedPayloads:
                 at=np.repeat(np.array([at for _, at, _ in read], dtype="int32"), lengths),
             )
             found = reading.judge(together)
-            live = found[~found["day_only"].astype(bool) & found[reading.dated].notna() & reading.told(found)]
+            live = found[~found["day_only"].astype(bool) & found[reading.dated].notna() & reading.informative(found)]
             if len(live):
                 ends = {"first": (reading.dated, "min"), "last": (reading.dated, "max")}
                 spans = live.groupby(["at", "series"], observed=True).agg(**ends).reset_index().astype(NO_SPANS.dtypes)
@@ -264,7 +268,7 @@ class ParsedPayloads:
         return unreadable
 
     def _add(self, judged: list[pd.DataFrame], reading: Reading) -> None:
-        """Put the rows that are no repeats into new segments, one a shape."""
+        """Put the rows that are not repeats into new segments, one per shape."""
         if not judged:
             return
         new = [frame.drop(columns=["payload", "order"]) for frame in judged]
@@ -272,9 +276,9 @@ class ParsedPayloads:
         fetched = self._kept.payloads.set_index("at")["fetched_at"]
         before = []
         for _, frame in self._kept.segments:
-            held = frame[~(frame[reading.dated] < first)]
-            at = held["at"].map(fetched)
-            before.append(held.assign(fetched_at=at, day_only=True, number=-1, shape=_shape(frame)))
+            overlapping = frame[~(frame[reading.dated] < first)]
+            at = overlapping["at"].map(fetched)
+            before.append(overlapping.assign(fetched_at=at, day_only=True, number=-1, shape=_shape(frame)))
         arrived = [frame.assign(number=number, shape=_shape(frame)) for number, frame in enumerate(new)]
         exact = [f.loc[f["released_at"].notna(), "series"] for _, f in self._kept.segments if "released_at" in f]
         repeats = _repeats(_stacked([*before, *arrived]), reading, {name for part in exact for name in part.unique()})
@@ -289,8 +293,8 @@ class ParsedPayloads:
         named: Sequence[tuple[str, Payload]],
         stats: dict[int, tuple[int, int, int]],
         unreadable: list[tuple[int, str]],
-    ) -> Judged:
-        """Every row held, with what its payload is called now."""
+    ) -> ScreenedRows:
+        """Every cached row, with the current name of its payload."""
         kept = self._kept
         place = {_identity(payload): number for number, (_, payload) in enumerate(named)}
         numbers = np.array([place[_identity(row)] for row in kept.payloads.itertuples(index=False)], dtype="int64")
@@ -315,43 +319,43 @@ class ParsedPayloads:
                 fetched_at=fetched[order],
                 day_only=days[order],
             )
-            # the rows as if all payloads had been read now, one after the other
+            # order the rows as if all payloads were read now, one after the other
             rows = rows.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
         refused = [(*named[n], why) for n, why in unreadable]
         refused += [(*named[n], why) for n, why in zip(numbers, kept.payloads["refused"], strict=True) if why]
         parts_of = kept.parts.assign(number=by_id[kept.parts["at"].to_numpy()]).drop(columns="at")
         order = by_id[kept.spans["at"].to_numpy()]
         spans = kept.spans.drop(columns="at").assign(order=order, fetched_at=fetched[order])
-        return Judged(rows, {code: shape for shape, code in codes.items()}, refused, parts_of, spans)
+        return ScreenedRows(rows, {code: shape for shape, code in codes.items()}, refused, parts_of, spans)
 
 
 def _batches(numbers: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
-    """``numbers`` in their order, as many together as have ``BYTES_AT_ONCE`` in all; one that is larger is alone."""
+    """``numbers`` in order, in batches of at most ``BYTES_AT_ONCE``; a larger payload is a batch of its own."""
     batches: list[list[int]] = []
-    held = 0
+    batch_bytes = 0
     for number, size in zip(numbers, sizes, strict=True):
-        if not batches or held + size > BYTES_AT_ONCE:
+        if not batches or batch_bytes + size > BYTES_AT_ONCE:
             batches.append([])
-            held = 0
+            batch_bytes = 0
         batches[-1].append(number)
-        held += size
+        batch_bytes += size
     return batches
 
 
 def _repeats(rows: pd.DataFrame, reading: Reading, exact: set[str]) -> pd.DataFrame:
-    """``number, repeated``: of each new row (``number`` of its frame, in order) whether it says nothing new.
+    """``number, repeated``: for each new row (``number`` of its frame, in order) whether it repeats an earlier one.
 
-    ``rows``: those held and then the new ones; each is compared with the one fetched before it. A row is kept when its
-    payload speaks of its key more than once, or is a recorded one. Of a series that has told when values were released,
-    rows that do not are kept, and the first that does of each payload: it dates the newest vintages (``_released``).
+    ``rows``: the cached rows, then the new ones; each is compared with the previous fetch of its key. Never a repeat:
+    a row whose key is in its payload more than once, and a row of a recorded payload. In a series with release times,
+    rows without one are kept, and per payload the first row with one: it dates the newest vintages (``_released``).
     """
     key = [name for name in reading.key if name in rows]
-    said = [name for name in rows if name not in {*key, *NOT_SAID, "number"}]
+    compared = [name for name in rows if name not in {*key, *NOT_COMPARED, "number"}]
     rows = rows.reset_index(drop=True)
     alone = ~rows.duplicated([*key, "at"], keep=False)
     whole = rows.sort_values([*key, "fetched_at", "at"], kind="stable")
     same = np.ones(len(whole), dtype=bool)
-    for name in (*key, *said):
+    for name in (*key, *compared):
         now, before = whole[name], whole[name].shift()
         same &= ((now == before) | (now.isna() & before.isna())).fillna(False).to_numpy(dtype=bool)
     single = alone.loc[whole.index].to_numpy()
@@ -360,15 +364,15 @@ def _repeats(rows: pd.DataFrame, reading: Reading, exact: set[str]) -> pd.DataFr
     repeated[whole.index] = same
     repeated &= ~rows["day_only"].to_numpy(dtype=bool) & rows[reading.dated].notna().to_numpy()
     if "released_at" in rows:
-        told = rows["released_at"].notna().to_numpy()
-        exact = exact | set(rows.loc[told, "series"].unique())
-        repeated &= told | ~rows["series"].isin(exact).to_numpy()
-        repeated[np.flatnonzero(told)[~rows[told].duplicated(["at", "series"]).to_numpy()]] = False
+        has_release = rows["released_at"].notna().to_numpy()
+        exact = exact | set(rows.loc[has_release, "series"].unique())
+        repeated &= has_release | ~rows["series"].isin(exact).to_numpy()
+        repeated[np.flatnonzero(has_release)[~rows[has_release].duplicated(["at", "series"]).to_numpy()]] = False
     return pd.DataFrame({"number": rows["number"], "repeated": repeated})[rows["number"] >= 0]
 
 
 def _merged(segments: list[tuple[str, pd.DataFrame]]) -> list[tuple[str, pd.DataFrame]]:
-    """Segments of one shape put together while the later is not much smaller: a few files, each rewritten seldom."""
+    """Merge segments of one shape unless the later is much smaller: few files, each rewritten rarely."""
     by_shape: dict[frozenset[str], list[tuple[str, pd.DataFrame]]] = {}
     for name, frame in segments:
         stack = by_shape.setdefault(frozenset(frame.columns), [])
@@ -380,7 +384,7 @@ def _merged(segments: list[tuple[str, pd.DataFrame]]) -> list[tuple[str, pd.Data
 
 
 def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate; what is a category in all parts stays one."""
+    """Concatenate; a column that is categorical in all parts stays categorical."""
     if not parts:
         return pd.DataFrame()
     shared = [
@@ -399,26 +403,26 @@ def _stacked(parts: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _compact(rows: pd.DataFrame) -> pd.DataFrame:
-    """Names and verdicts, which repeat, as categories."""
+    """Series names and rules as categories, because they repeat."""
     repeating = [name for name in rows if name == "series" or name == "rule" or str(name).endswith("__rule")]
     return rows.astype(dict.fromkeys(repeating, "category"))
 
 
 def _shape(frame: pd.DataFrame) -> str:
-    return fingerprint(sorted(set(frame.columns) - NOT_SAID))
+    return fingerprint(sorted(set(frame.columns) - NOT_COMPARED))
 
 
 def _state_of(path: Path) -> tuple[int, int, int]:
-    """Size and times of a file: whoever alters it cannot set back the last one."""
+    """Size, modification and change time of a file. The change time cannot be set back."""
     state = path.stat()
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _unreplaced(payload: Payload, state: tuple[int, int, int], reading: Reading) -> pd.DataFrame:
-    """The rows of a payload whose file has been as it was verified until they were read.
+    """The rows of a payload, after checking that its verified file was not replaced during reading.
 
     Raises:
-        SchemaDrift: the adapter cannot read it. OSError: another file took its place meanwhile, readable or not.
+        SchemaDrift: the adapter cannot read it. OSError: the file was replaced meanwhile.
     """
     try:
         return reading.parse(payload)

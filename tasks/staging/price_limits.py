@@ -1,4 +1,4 @@
-"""The exchange's own limit on how far a price may settle from the settlement before."""
+"""The exchange's daily limit: how far a price may settle from the previous settlement."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tasks.registry import DailyLimit
 
 
 def daily_limits(closes: pd.Series, limit: DailyLimit) -> pd.Series:
-    """The initial limit of each session, in the series' unit; NaN before the first one that is known.
+    """The initial limit of each session, in the series' unit; NaN before the first known limit.
 
-    A limit that is reset is computed as the exchange does (CME SER-7071): a share of the mean settlement of so many
-    sessions that end before a day of spring or autumn, rounded, in force from a later day on. The front month's closes
-    stand in for the contract that the exchange takes. Only closes before a day are used for it.
+    A reset limit is computed as the exchange does (CME SER-7071): a share of the mean settlement over a number of
+    sessions before a day in spring and autumn, rounded, in force from a later day on. The front month's closes are used
+    instead of the contract that the exchange uses. Only closes before the day are used.
 
     Args:
-        closes: one close a session, indexed by date in order.
+        closes: one close per session, indexed by date in order.
         limit: the registry's entry of the series.
     """
     dates = pd.DatetimeIndex(closes.index)
@@ -29,9 +29,9 @@ def daily_limits(closes: pd.Series, limit: DailyLimit) -> pd.Series:
                 begins = pd.Timestamp(f"{year}-{effective}")
                 if begins < pd.Timestamp(reset.first):
                     continue
-                seen = closes[dates < pd.Timestamp(f"{year}-{observed}")].dropna().tail(reset.sessions)
-                if len(seen) == reset.sessions:  # with fewer the limit before stays
-                    size = round(seen.mean() * reset.share_pct / 100 / reset.round_to) * reset.round_to
+                settlements = closes[dates < pd.Timestamp(f"{year}-{observed}")].dropna().tail(reset.sessions)
+                if len(settlements) == reset.sessions:  # with fewer the previous limit stays
+                    size = round(settlements.mean() * reset.share_pct / 100 / reset.round_to) * reset.round_to
                     steps.append((begins, max(size, reset.round_to)))
     for begins, size in steps:
         known[dates >= begins] = size

@@ -1,7 +1,7 @@
-"""Cell-level rules: which served cells are refused, and why. Cells, not rows: a bad high does not cost a good close.
+"""Cell-level rules: which served cells are refused, and why. Cells, not rows: a bad high does not lose a good close.
 
-Every rule looks at the payload itself and at the past only, so that a cell's fate never depends on later data;
-a jump that needs the next observation to be believed becomes known with that observation.
+Every rule uses only the payload itself and the past, so the verdict on a cell never depends on later data. A jump that
+needs the next observation as confirmation becomes known with that observation.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasks.staging.price_limits import daily_limits
 PRICES = ("open", "high", "low", "close", "adj_close")
 KEY_FIELD = {"bars": "close", "values": "value", "documents": "documents"}
 TRAILING = 60
-# Times the initial limit: half as much again after a limit settlement, and the step from one contract to the next.
+# Multiple of the initial limit: an expanded limit is 1.5 times, plus the step from one contract to the next.
 # The largest true move of ZL=F since 2000 is 1.73 times (2008-03-07).
 BEYOND_LIMITS = 2.0
 REASONS = {
@@ -39,20 +39,20 @@ REASONS = {
 
 
 def key_field(spec: SourceSpec) -> str:
-    """The field that must be right for an observation to count: close, value, or the source's first field."""
+    """The field that an observation needs to count: close, value, or the source's first field."""
     return next((f for f in (KEY_FIELD[spec.kind],) if f in spec.fields), next(iter(spec.fields)))
 
 
 def screen(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
-    """One verdict a cell for the rows of one source, all payloads together.
+    """One verdict per cell for the rows of one source, all payloads together.
 
     Args:
-        rows: ``series, observation_date (text), row, payload, fetched_at`` and one column a field, as parsed.
+        rows: ``series, observation_date (text), row, payload, fetched_at`` and one column per field, as parsed.
         spec: the source's registry entry.
 
     Returns:
-        ``rows`` with ``observation_date`` as dates and fields as floats, plus a column ``<field>__rule`` a field that
-        holds the first rule the cell broke, or "" when it is accepted.
+        ``rows`` with ``observation_date`` as dates and fields as floats, plus a column ``<field>__rule`` per
+        field: the first rule that the cell broke, or "" if it is accepted.
     """
     rows = rows.reset_index(drop=True)
     dates = pd.to_datetime(rows["observation_date"], format="%Y-%m-%d", errors="coerce").astype("datetime64[us]")
@@ -84,21 +84,21 @@ def screen(rows: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
 
 
 def _numbers(served: pd.Series) -> pd.Series:
-    """The cells as floats, NaN where one is no number."""
+    """The cells as floats, NaN for a cell that is not a number."""
     try:
         return pd.to_numeric(served, errors="coerce").astype("float64")
-    except OverflowError:  # a whole number of more than 308 digits: infinite, which is in no range
+    except OverflowError:  # an integer of more than 308 digits: infinite, so out of range
         text = served.map(lambda cell: str(cell) if isinstance(cell, int) else cell)
         return pd.to_numeric(text, errors="coerce").astype("float64")
 
 
 def _mark(verdict: np.ndarray, broken: np.ndarray, rule: str, *, over: bool = False) -> None:
-    """Note ``rule`` where it is broken and no other was before (``over``: also where one was)."""
+    """Set ``rule`` where it is broken and no rule was set before (``over``: also where one was)."""
     verdict[broken if over else broken & (verdict == "")] = rule
 
 
 def _row_rules(rows: pd.DataFrame, spec: SourceSpec) -> dict[str, np.ndarray]:
-    """Rules that condemn a whole row; of several, the last named wins."""
+    """Rules that refuse a whole row; of several, the last one wins."""
     dates, fetched = rows["observation_date"], rows["fetched_at"]
     rules = {}
     if spec.kind == "bars":
@@ -124,7 +124,7 @@ def _out_of_range(values: np.ndarray, field: str, series: pd.Series, spec: Sourc
 
 
 def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of equal repeats all but the first; of contradicting ones every one, since none can be preferred."""
+    """Equal repeats: all but the first. Contradicting repeats: all, because none can be preferred."""
     key = [name for name in ("payload", "series", "observation_date", "released_at") if name in rows.columns]
     repeated = rows.duplicated(key, keep=False).to_numpy() & rows["observation_date"].notna().to_numpy()
     broken = {field: np.zeros(len(rows), dtype=bool) for field in values}
@@ -138,10 +138,9 @@ def _duplicates(rows: pd.DataFrame, values: dict[str, np.ndarray]) -> dict[str, 
 
 
 def _impossible(values: dict[str, np.ndarray], verdicts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A close or open outside high/low convicts the high or the low; a high below the low convicts both.
+    """A close outside high/low refuses that high or low, an open outside refuses the open; high below low refuses both.
 
-    The close is what a session is settled at and what the other payloads agree on: it stays. One ZL payload
-    has 840 such bars to 2011.
+    The close is the settlement, and other payloads agree with it: it is kept. One ZL payload has 840 such bars to 2011.
     """
     if not {"open", "high", "low", "close"} <= set(values):
         return {}
@@ -158,7 +157,7 @@ def _impossible(values: dict[str, np.ndarray], verdicts: dict[str, np.ndarray]) 
 def _stale_runs(
     rows: pd.DataFrame, values: dict[str, np.ndarray], verdicts: dict[str, np.ndarray], spec: SourceSpec
 ) -> np.ndarray:
-    """The bars from the n-th identical one on (open, high, low and close all equal to the bar before)."""
+    """The bars from the n-th identical bar on (open, high, low and close equal to the previous bar)."""
     broken = np.zeros(len(rows), dtype=bool)
     limits = {name: entry.stale_run for name, entry in spec.series.items() if entry.stale_run}
     if not limits or not {"open", "high", "low", "close"} <= set(values):
@@ -180,22 +179,22 @@ def _stale_runs(
 def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump, limit: DailyLimit | None = None) -> pd.DataFrame:
     """Judge one series' closes for jumps, each against its own past.
 
-    A close is suspect when it is further than the threshold from both the close before and the median of the five
-    before: after a lone spike the return to the old level is not suspect, after a true move the day after is not.
+    A close is suspect if it is further than the threshold from both the previous close and the median of the previous
+    five. So neither the return after a lone spike nor the day after a true move is suspect.
     The threshold is the larger of ``min_abs_return`` and ``sigmas`` robust standard deviations of the past 60 returns.
-    A suspect is confirmed at once when its own bar traded through from the old level, or later by the next
-    observation when that stays near; then it is known only when that next observation is. Beyond BEYOND_LIMITS times
-    the exchange's daily limit, for each session since the close before, no bar confirms itself.
+    A suspect is confirmed at once if its own bar traded through from the old level, or later by the next observation
+    if that stays near; then it is known only when the next observation is. Beyond BEYOND_LIMITS times the exchange's
+    daily limit, per session since the previous close, no bar confirms itself.
 
     Args:
-        closes: ``observation_date, value, low, high, first (bool)``, sorted by date, one row a distinct value of a
+        closes: ``observation_date, value, low, high, first (bool)``, sorted by date, one row per distinct value of a
             date; ``first`` marks the earliest accepted value of each date. low and high may be NaN.
         jump: the registry's limits.
-        limit: the exchange's daily limit, where there is one.
+        limit: the exchange's daily limit, if there is one.
 
     Returns:
         columns ``refused`` and ``waits`` (bool: the next observation decides), ``decided_by`` (its date, or NaT while
-        there is none), ``threshold`` and ``move`` (simple return from the close before), indexed like ``closes``.
+        there is none), ``threshold`` and ``move`` (simple return from the previous close), indexed like ``closes``.
     """
     path = closes.loc[closes["first"]].set_index("observation_date")["value"]
     returns = path.diff() / path.shift().abs()
@@ -234,7 +233,7 @@ def unconfirmed_jumps(closes: pd.DataFrame, jump: Jump, limit: DailyLimit | None
 
 
 def _allowed_moves(path: pd.Series, limit: DailyLimit) -> pd.Series:
-    """How far each close may be from the one before it: one daily limit and more a session; infinite where unknown."""
+    """How far each close may be from the previous one: BEYOND_LIMITS daily limits per session; infinite if unknown."""
     dates = path.index.to_numpy().astype("datetime64[D]")
     since = np.ones(len(dates), dtype="int64")
     since[1:] = np.busday_count(dates[:-1], dates[1:])

@@ -41,13 +41,13 @@ OBSERVATIONS = [
     "vintage",
 ]
 QUARANTINE = [*OBSERVATIONS, "rule", "reason", "payload", "row"]
-DRIFT = ("bad_date", "not_a_number", "range")  # what a value breaks that comes in another format or unit
+DRIFT = ("bad_date", "not_a_number", "range")  # rules that a value in another format or unit breaks
 SAME_VALUE = 1e-6  # relative: payloads print the same double with 6 or 15 digits
 
 
 @dataclass(frozen=True)
 class Staged:
-    """What is held of one source after staging."""
+    """The staged data of one source."""
 
     source: str
     observations: pd.DataFrame
@@ -56,7 +56,7 @@ class Staged:
     changed: bool
     documents: pd.DataFrame | None = None
     lost: Mapping[str, str] | None = None
-    """Of payloads whose file cannot be read any more, and of which no later one answers the same dates, why."""
+    """By payload that can no longer be read, and whose dates no later payload covers: the reason."""
 
 
 def stage_payloads(
@@ -69,18 +69,18 @@ def stage_payloads(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Observations and quarantine of one source, from payloads, as known by ``through`` (UTC).
 
-    The first accepted value of a date is known when the registry's rule says; a different value in a later payload is
-    a new vintage, known when that payload was fetched. Where the payload says when each value was released (WASDE,
-    FRED's vintages), every vintage is known exactly then, and it alone speaks of its date: see ``_released``.
+    The first accepted value of a date is known by the registry's rule; a different value in a later payload is a new
+    vintage, known when that payload was fetched. If the payload has release times (WASDE, FRED's vintages), every
+    vintage is known exactly then, and other payloads say nothing of its date: see ``_released``.
 
     Invariants: nothing with ``available_at`` after ``through``; a row is the same for every later ``through``.
     """
     if parsed is None:
         parsed = ParsedPayloads(None, spec, code="")
-    held = named(payloads)
-    judged = parsed.read(held, _reading(spec))
+    named_payloads = named(payloads)
+    judged = parsed.read(named_payloads, _reading(spec))
     lost = [_refused(source, of.series, of, name, "payload", why) for name, of, why in judged.refused]
-    refused = _refused_rows([*lost, *_parts(source, held, judged.parts)])
+    refused = _refused_rows([*lost, *_parts(source, named_payloads, judged.parts)])
     if judged.rows.empty:
         return _empty(OBSERVATIONS), _finish(refused, QUARANTINE)
     cells = _cells(_released(judged.rows), spec, judged.shapes)
@@ -94,10 +94,10 @@ def stage_payloads(
 
 
 def _reading(spec: SourceSpec) -> Reading:
-    """How this source's payloads are read and judged, each by itself."""
+    """How this source's payloads are read and screened, each on its own."""
 
-    def told(rows: pd.DataFrame) -> pd.Series:
-        """Rows that say something of their date: where an empty value says that there is none, those that have one."""
+    def informative(rows: pd.DataFrame) -> pd.Series:
+        """Rows that say something of their date: all, or with ``missing_marker`` only those with a value."""
         if not spec.missing_marker:
             return pd.Series(True, index=rows.index)
         rules = [rows[f"{field}__rule"] != "null" for field in spec.fields if f"{field}__rule" in rows]
@@ -108,24 +108,24 @@ def _reading(spec: SourceSpec) -> Reading:
         judge=partial(screen, spec=spec),
         key=("series", "observation_date", "released_at"),
         dated="observation_date",
-        told=told,
+        informative=informative,
         unfit=partial(_unfit, spec=spec),
     )
 
 
 def named(payloads: Iterable[Payload]) -> list[tuple[str, Payload]]:
-    """Payloads by a name of their own; two folders may hold files of one name."""
+    """Payloads by a unique name: two folders may have files of the same name."""
     payloads = list(payloads)
     shared = Counter(payload.name for payload in payloads)
     return [(p.name if shared[p.name] == 1 else f"{p.name}#{p.sha256[:8]}", p) for p in payloads]
 
 
 def _released(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows that say when they were released, and of the others those that do not contradict them.
+    """The rows with a release time, and those of the other rows that do not contradict them.
 
-    A payload without releases (FRED's keyless CSV) falls under the lag rule, but it holds today's values: of a date
-    whose vintages are held it says nothing, or a revision would count as known at the first release. Only what was
-    fetched after the series' newest vintages is news: known when it was fetched.
+    A payload without release times (FRED's keyless CSV) falls under the lag rule, but it has today's values. It is
+    ignored for dates with stored vintages, or a revision would count as known at the first release. Only a row fetched
+    after the series' newest vintages is used for such a date: it is known when it was fetched.
 
     Invariants: no value of a date with vintages is known before the vintage that brought it.
     """
@@ -141,9 +141,9 @@ def _released(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cells(screened: pd.DataFrame, spec: SourceSpec, shapes: dict[int, frozenset[str]]) -> pd.DataFrame:
-    """One row a cell with its verdict and the instant its date's release was due.
+    """One row per cell, with its verdict and the instant at which its release was due.
 
-    ``shapes`` names the columns of rows by their ``shape``: rows without a field have no such cells, not empty ones.
+    ``shapes`` has the columns of rows by ``shape``: rows without a field have no cells of it, not empty ones.
     """
     fields = [field for field in spec.fields if field in screened.columns]
     known = pd.Series(pd.NaT, index=screened.index, dtype="datetime64[us, UTC]")
@@ -165,7 +165,7 @@ def _cells(screened: pd.DataFrame, spec: SourceSpec, shapes: dict[int, frozenset
     none = pd.Series(pd.NaT, index=screened.index, dtype="datetime64[us, UTC]")
     shared["released_at"] = screened.get("released_at", none)
     bar = [field for field in ("open", "high", "low") if field in fields]
-    # a bar that contradicts itself confirms nothing: which of its prices is wrong is not known
+    # a bar that contradicts itself confirms nothing: it is unknown which of its prices is wrong
     sound = pd.concat([screened[f"{field}__rule"] == "" for field in bar], axis=1).all(axis=1) if bar else None
     for field in ("low", "high"):
         if field in fields and sound is not None:
@@ -185,7 +185,7 @@ def _cells(screened: pd.DataFrame, spec: SourceSpec, shapes: dict[int, frozenset
 
 
 def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
-    """Refuse the price cells of bars whose close jumped unconfirmed; delay those that the next bar confirmed."""
+    """Refuse price cells of bars with an unconfirmed jump; delay cells that the next bar confirmed."""
     key = key_field(spec)
     cells = cells.copy()
     for series, entry in spec.series.items():
@@ -216,7 +216,7 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
                 bar = date & (cells["payload"] == cells.at[index, "payload"])
                 cells.loc[bar, "rule"] = "jump"
                 cells.loc[bar, "detail"] = f": moved {found['move']:+.1%}, limit {found['threshold']:.1%}"
-            # what a later payload says of that date replaces or revises it: known once it is decided, no earlier
+            # later payloads of that date are not known before the decision either
             later = date & (cells["rule"] == "") & (cells["order"] >= cells.at[index, "order"])
             if pd.isna(found["decided_by"]):
                 cells.loc[later, "rule"] = "jump"
@@ -227,10 +227,10 @@ def _judge_jumps(cells: pd.DataFrame, spec: SourceSpec) -> pd.DataFrame:
     return cells
 
 
-def _came_late(firsts: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
-    """Whether a live payload fetched after a value was due had the dates around it, and not the value.
+def _arrived_late(firsts: pd.DataFrame, spans: pd.DataFrame) -> pd.Series:
+    """Whether an earlier live payload, fetched after a value was due, covered its date without having it.
 
-    A station's report that comes weeks late, a withheld or refused value given later: it was not known on time.
+    Such a value was not known on time: a station's report weeks late, or a withheld or refused value served later.
     """
     late = np.zeros(len(firsts), dtype=bool)
     served = {name: part.sort_values("order") for name, part in spans.groupby("series", observed=True, sort=False)}
@@ -246,26 +246,26 @@ def _utc(times: pd.Series) -> np.ndarray:
 
 
 def _missed_before(firsts: pd.DataFrame, spans: pd.DataFrame) -> np.ndarray:
-    """Of each first value of one series whether a payload before it was fetched when it was due, around its date.
+    """Per first value of one series: whether an earlier payload covers its date and was fetched when it was due.
 
-    Only the payloads between the day that it was due and the one that brought it are looked at: mostly none. All pairs
-    would grow with the square of the days.
+    Only payloads between the due day and the payload with the value are checked, mostly none. Checking all pairs would
+    be quadratic in the days.
     """
     order, fetched = spans["order"].to_numpy(), _utc(spans["fetched_at"])
     first, last = (spans[name].to_numpy().astype("datetime64[us]") for name in ("first", "last"))
     due = _utc(firsts["known_at"])
     dates = firsts["observation_date"].to_numpy().astype("datetime64[us]")
     before = np.searchsorted(order, firsts["order"].to_numpy())
-    # what was fetched before the running maximum reaches a time was fetched before that time
+    # payloads before the running maximum reaches a time were fetched before that time
     since = np.minimum(np.searchsorted(np.maximum.accumulate(fetched), due), before)
     missed = np.zeros(len(firsts), dtype=bool)
     waiting = np.flatnonzero(since < before)
-    while len(waiting):  # the newest of each first, then the one before it
+    while len(waiting):  # newest payload first, then the one before it
         at = before[waiting] - 1
-        seen = (fetched[at] >= due[waiting]) & (first[at] <= dates[waiting]) & (dates[waiting] <= last[at])
-        missed[waiting[seen]] = True
+        covers = (fetched[at] >= due[waiting]) & (first[at] <= dates[waiting]) & (dates[waiting] <= last[at])
+        missed[waiting[covers]] = True
         before[waiting] = at
-        waiting = waiting[~seen & (since[waiting] < at)]
+        waiting = waiting[~covers & (since[waiting] < at)]
     return missed
 
 
@@ -284,12 +284,12 @@ def _vintages(cells: pd.DataFrame, spans: pd.DataFrame) -> pd.DataFrame:
     vintage = kept.groupby(key, observed=True, sort=False).cumcount().to_numpy() + 1
     fetched = kept["fetched_at"] + pd.to_timedelta(kept["day_only"].astype("int64"), unit="D")
     reissued = kept.duplicated([*key, "released_at"])
-    seen = kept["released_at"].fillna(fetched).where(~reissued, fetched)
-    revised = seen.where(seen > kept["known_at"], kept["known_at"])
+    served_at = kept["released_at"].fillna(fetched).where(~reissued, fetched)
+    revised = served_at.where(served_at > kept["known_at"], kept["known_at"])
     available = kept["known_at"].where(vintage == 1, revised)
     firsts = kept[(vintage == 1) & ~kept["day_only"].astype(bool) & kept["released_at"].isna()]
     if len(firsts) and len(spans):
-        late = _came_late(firsts, spans)
+        late = _arrived_late(firsts, spans)
         available.loc[late.index[late]] = firsts.loc[late, "fetched_at"]
     return kept.assign(vintage=vintage, available_at=available)
 
@@ -307,7 +307,7 @@ def _units(cells: pd.DataFrame, spec: SourceSpec) -> pd.Series:
 
 
 def _parts(source: str, named: list[tuple[str, Payload]], parts: pd.DataFrame) -> list[dict[str, object]]:
-    """What adapters say they could not read of payloads that are sound otherwise."""
+    """Quarantine rows of the parts that adapters could not read in otherwise sound payloads."""
     return [
         _refused(source, row["series"], named[at][1], named[at][0], row["refused_as"], row["refused"], row=row["row"])
         | {"observation_date": pd.to_datetime(row["observation_date"], format="%Y-%m-%d", errors="coerce")}
@@ -317,22 +317,22 @@ def _parts(source: str, named: list[tuple[str, Payload]], parts: pd.DataFrame) -
 
 
 def _unfit(rows: pd.DataFrame, spec: SourceSpec) -> dict[int, str]:
-    """Payloads in the right shape of which every value is refused for what it is: another format, another unit."""
+    """Payloads with the right columns but without any usable value: another format or another unit."""
     rules = rows[[f"{field}__rule" for field in spec.fields if f"{field}__rule" in rows]]
     fit = (rules == "").any(axis=1).groupby(rows["at"]).any()
-    told = {}
+    reasons = {}
     for at in fit.index[~fit]:
         cells = rules[rows["at"] == at].stack()
         broken = cells[cells.isin(DRIFT)].value_counts()
         if len(broken):
-            told[int(at)] = f"none of its values can be used; {broken.sum()} times {REASONS[str(broken.index[0])]}"
-    return told
+            reasons[int(at)] = f"none of its values can be used; {broken.sum()} times {REASONS[str(broken.index[0])]}"
+    return reasons
 
 
 def _refused(
     source: str, series: str, payload: Payload, name: str, rule: str, reason: str, *, row: int = 0
 ) -> dict[str, object]:
-    """A row of quarantine that is no cell: a payload, or a part of it that has no date."""
+    """A quarantine row that is not a cell: a payload, or a part of it without a date."""
     return {
         "source": source,
         "series": series,
@@ -351,7 +351,7 @@ def _refused(
 
 
 def _refused_rows(rows: list[dict[str, object]]) -> list[pd.DataFrame]:
-    """``rows`` as a frame of quarantine, in a list that is empty where there is none."""
+    """``rows`` as a quarantine frame in a list; the list is empty without rows."""
     none = pd.DatetimeIndex([pd.NaT] * len(rows), tz="UTC")
     return [pd.DataFrame(rows).assign(available_at=none)] if rows else []
 
@@ -361,7 +361,7 @@ def _empty(columns: list[str]) -> pd.DataFrame:
 
 
 def _finish(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
-    """Concatenate, fix the types and the order: equal content is an equal file."""
+    """Concatenate, set types and order: equal content gives an equal file."""
     frame = pd.concat([part[columns] for part in parts], ignore_index=True) if parts else pd.DataFrame(columns=columns)
     frame = _typed(frame)
     order = [name for name in ("series", "field", "observation_date", "vintage", "payload", "row") if name in columns]
@@ -372,7 +372,7 @@ def _finish(parts: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
 
 
 def _typed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Fix the types; those of an empty frame do not survive parquet."""
+    """Set the types: parquet loses those of an empty frame."""
     types = {
         "observation_date": "datetime64[us]",
         "value": "float64",
@@ -385,15 +385,15 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def staging_code() -> str:
-    """The fingerprint of the code that decides what is staged."""
+    """The fingerprint of the code that determines the staged data."""
     tasks = PROJECT / "tasks"
     return code_fingerprint(tasks / "staging", tasks / "sources", tasks / "calendar.py")
 
 
 def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Timestamp, code: str) -> Staged:
-    """Stage what raw/ holds of a source, cut at ``as_of`` (a date); an unchanged state is read, not made again.
+    """Stage a source's payloads in raw/, cut at ``as_of`` (a date); if nothing changed, the stored files are read.
 
-    Staging never shrinks: after a run as of a later date, an earlier one reads the same files through its own cut.
+    Staging never shrinks: after a run as of a later date, an earlier one reads the same files with its own cut.
     """
     target, refused = zones.staging / source / "observations.parquet", zones.quarantine / source / "cells.parquet"
     texts, state_path = zones.staging / source / "documents.parquet", zones.staging / source / "manifest.json"
@@ -401,10 +401,10 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
     with exclusive(zones, f"staging-{source}"):
         sweep_temporary(target.parent)
         sweep_temporary(refused.parent)
-        held = raw.landed(zones, source)
-        if spec.tables:  # a table is whole: the newest edition says all, and what it dropped was wrong
-            held = list({payload.series: payload for payload in held}.values())
-        inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in held], spec.model_dump(mode="json"), code)
+        payloads = raw.landed(zones, source)
+        if spec.tables:  # a table is complete: only its newest edition counts
+            payloads = list({payload.series: payload for payload in payloads}.values())
+        inputs = fingerprint([(p.series, p.sha256, p.fetched_at) for p in payloads], spec.model_dump(mode="json"), code)
         state_inputs, before, files = _staged_before(state_path)
         if state_inputs == inputs and before is not None and before >= through:
             try:
@@ -413,23 +413,23 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
                 documents = None
                 if spec.kind == "documents":
                     documents = typed(read_parquet(texts, sha256=files.get(texts.name, "")))
-                return Staged(source, observations, quarantine, len(held), changed=False, documents=documents)
-            except CbiError as error:  # a killed write, or a file that changed since: made again below
-                log.warning("%s: what was staged is made again: %s", source, error)
+                return Staged(source, observations, quarantine, len(payloads), changed=False, documents=documents)
+            except CbiError as error:  # a killed write or an altered file: stage again below
+                log.warning("%s: staged again: %s", source, error)
         through = max(through, before) if before is not None else through
         parsed = ParsedPayloads(target.parent / "parsed", spec, code=code)
-        observations, quarantine = stage_payloads(source, spec, held, through=through, parsed=parsed)
+        observations, quarantine = stage_payloads(source, spec, payloads, through=through, parsed=parsed)
         parsed.keep()
         documents, unreadable = None, dict(parsed.unreadable)
         if spec.kind == "documents":
             parsed = ParsedPayloads(target.parent / "parsed_documents", spec, code=code)
-            documents, unfit = stage_documents(source, spec, named(held), through=through, parsed=parsed)
+            documents, unfit = stage_documents(source, spec, named(payloads), through=through, parsed=parsed)
             parsed.keep()
             unreadable |= parsed.unreadable
             quarantine = _finish([quarantine, unfit] if len(unfit) else [quarantine], QUARANTINE)
             write_parquet(texts, documents)
-        # a file that its origin has replaced was landed anew under the same path, and nothing of it is lost
-        whole = {payload.path for payload in held if payload.path in unreadable and raw.is_whole(payload)}
+        # a file that its origin replaced was landed again under the same path: it is not lost
+        whole = {payload.path for payload in payloads if payload.path in unreadable and raw.is_whole(payload)}
         unreadable = {path: why for path, why in unreadable.items() if path not in whole}
         write_parquet(refused, quarantine)
         write_parquet(target, observations)
@@ -437,20 +437,20 @@ def stage_source(zones: Zones, source: str, spec: SourceSpec, *, as_of: pd.Times
         write_json(
             state_path,
             {
-                "inputs": "" if unreadable else inputs,  # the next run looks again at what could not be read
+                "inputs": "" if unreadable else inputs,  # the next run tries unreadable payloads again
                 "through": through.isoformat(),
                 "observations": len(observations),
                 "quarantined": len(quarantine),
                 "files": {path.name: sha256_of(path) for path in written},
             },
         )
-        gone = [payload for payload in held if payload.path in unreadable]
-        lost = {f"{p.series}/{p.path.name}": unreadable[p.path] for p in raw.lost(held, gone)}
-        return Staged(source, observations, quarantine, len(held), changed=True, documents=documents, lost=lost)
+        gone = [payload for payload in payloads if payload.path in unreadable]
+        lost = {f"{p.series}/{p.path.name}": unreadable[p.path] for p in raw.lost(payloads, gone)}
+        return Staged(source, observations, quarantine, len(payloads), changed=True, documents=documents, lost=lost)
 
 
 def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None, dict[str, str]]:
-    """From which inputs a source was staged, through when, and its files' digests; nothing where that is not told."""
+    """The inputs, cut and file digests of a source's staged state; empty if the manifest cannot be read."""
     try:
         state = read_json(state_path) or {}
         through = pd.Timestamp(state["through"]) if state.get("through") else None
@@ -461,7 +461,7 @@ def _staged_before(state_path: Path) -> tuple[str | None, pd.Timestamp | None, d
 
 
 def read_staged(zones: Zones, source: str) -> Staged | None:
-    """What is staged of a source already, or None; nothing is parsed or written.
+    """The stored staging of a source, or None; nothing is parsed or written.
 
     Raises:
         ManifestMismatch: a file is not the one that was written.
@@ -472,8 +472,8 @@ def read_staged(zones: Zones, source: str) -> Staged | None:
     *_, files = _staged_before(target.with_name("manifest.json"))
     observations = _typed(read_parquet(target, sha256=files.get(target.name)))
     quarantine = _typed(read_parquet(refused, sha256=files.get(refused.name)))
-    held, _ = count_and_newest(zones.raw / source)
-    return Staged(source, observations, quarantine, held, changed=False)
+    count, _ = count_and_newest(zones.raw / source)
+    return Staged(source, observations, quarantine, count, changed=False)
 
 
 def nothing_staged() -> Staged:

@@ -1,4 +1,4 @@
-"""What staging holds, in small tables: freshness of every series, refused cells by rule, a source's newest values."""
+"""Small tables of the staged data: freshness per series, refused cells by rule, a source's newest values."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ FALSE = (
     "jump",
     "not_a_number",
     "duplicate",
-)  # rules that say that a value is no price; not that there is none
+)  # rules of a false value, not of a missing one
 CELL = ("source", "series", "field")
 COUNTS = ("cells", "refused_cells", "year_cells", "year_refused")
-RECENT_DATES = 63  # a quarter of sessions; of a monthly series five years
-YEAR_DAYS = 365  # to the as-of date: what was refused before it weighs in the share of all history alone
+RECENT_DATES = 63  # a quarter of sessions, or five years of a monthly series
+YEAR_DAYS = 365  # before the as_of date; older refusals count only in the share of all history
 
 
 def summarise_series(
     sources: DataSources, observations: pd.DataFrame, quarantine: pd.DataFrame, *, as_of: pd.Timestamp
 ) -> pd.DataFrame:
-    """One row a registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
+    """One row per registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
 
-    A series whose last observation is held, or a contract past its month, has ``ended``: no limit makes it stale.
-    ``refused_dates`` counts dates whose key field was served and refused and has no accepted value from any payload;
-    ``refused_share`` is their share of the newest 63 dates, so that what was refused long ago does not weigh for ever.
-    ``recorded``: the home has anything of the series, accepted or refused; ``never_recorded``: it has not.
+    A series with its last observation, or a contract past its month, has ``ended``: it is never stale.
+    ``refused_dates``: dates whose key field was refused and has no accepted value from any payload.
+    ``refused_share``: their share of the newest 63 dates, so old refusals do not count forever.
+    ``recorded``: the home has any cell of the series, accepted or refused; ``never_recorded``: it has none.
     ``critical_refused_share``: the refused share of a critical series, 0 for the others. ``critical_newest_refused``:
-    why the newest value of a critical series was refused as false, where nothing after it is accepted.
-    Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is no loss.
+    why the newest value of a critical series was refused as false, if no later value is accepted.
+    Of daily bars only CBOT sessions count: an empty row on a weekend or holiday is not a loss.
     Dates are counted by their key field; ``cells`` to ``worst_field`` count every field (``summarise_fields``).
     """
     instant = as_of_instant(as_of)
@@ -43,15 +43,15 @@ def summarise_series(
     for source, spec in sources.sources.items():
         key = key_field(spec)
         for series, entry in spec.series.items():
-            held = accepted.get((source, series))
-            last = held["observation_date"].max() if held is not None else pd.NaT
+            known = accepted.get((source, series))
+            last = known["observation_date"].max() if known is not None else pd.NaT
             bad = refused.get((source, series))
-            if entry.ended and held is None and bad is None:
-                continue  # a contract not listed yet, or gone before the source was first asked
-            good = _dates(held, key)
+            if entry.ended and known is None and bad is None:
+                continue  # a contract not listed yet, or expired before the first fetch
+            good = _dates(known, key)
             lost = np.setdiff1d(_dates(bad, key), good, assume_unique=True)
-            if not len(good) and not len(lost):  # some payloads hold no key field, such as a fund's adjusted closes
-                good = _dates(held, None)
+            if not len(good) and not len(lost):  # some payloads have no key field, such as a fund's adjusted closes
+                good = _dates(known, None)
             lost = lost[np.isin(lost, traded)] if spec.kind == "bars" else lost
             dates = len(good) + len(lost)
             newest = np.sort(np.concatenate([good, lost]))[-RECENT_DATES:]
@@ -64,10 +64,10 @@ def summarise_series(
                     "series": series,
                     "priority": spec.priority,
                     "critical": entry.critical,
-                    "observations": 0 if held is None else len(held),
-                    "first_date": held["observation_date"].min() if held is not None else pd.NaT,
+                    "observations": 0 if known is None else len(known),
+                    "first_date": known["observation_date"].min() if known is not None else pd.NaT,
                     "last_date": last,
-                    "last_available_at": held["available_at"].max() if held is not None else pd.NaT,
+                    "last_available_at": known["available_at"].max() if known is not None else pd.NaT,
                     "as_of_instant": instant,
                     "age_days": (as_of - last).days if pd.notna(last) else None,
                     "stale_limit_days": None if ended else entry.stale_limit_days,
@@ -79,8 +79,8 @@ def summarise_series(
                     "refused_share": recent / len(newest) if dates else None,
                     "critical_refused_share": recent / len(newest) if dates and entry.critical else 0.0,
                     "critical_newest_refused": _newest_refused(bad, key, good) if entry.critical else None,
-                    "recorded": held is not None or bad is not None,
-                    "never_recorded": held is None and bad is None,
+                    "recorded": known is not None or bad is not None,
+                    "never_recorded": known is None and bad is None,
                     "max_refused_share": spec.max_quarantine_share,
                 }
             )
@@ -105,23 +105,24 @@ def summarise_series(
 def summarise_fields(
     sources: DataSources, observations: pd.DataFrame, quarantine: pd.DataFrame, *, as_of: pd.Timestamp
 ) -> pd.DataFrame:
-    """One row per field of each series that anything was served of: how many of its cells were refused.
+    """One row per field of each series with any served cell: how many of its cells were refused.
 
-    A cell is one date of one field, in whatever vintages and payloads it came: ``refused_cells`` have no accepted
-    value from any payload, so that nothing is held of them; ``cells`` counts these and those that are held.
-    ``year_...`` counts the dates of the year to ``as_of``. Of daily bars a refused cell counts on CBOT sessions only:
-    a row that pads a weekend or a holiday is no loss.
+    A cell is one date of one field, over all vintages and payloads. ``refused_cells`` have no accepted value from any
+    payload; ``cells`` counts these and the accepted ones. ``year_...`` counts the dates of the year to ``as_of``. Of
+    daily bars a refused cell counts on CBOT sessions only: a padding row on a weekend or holiday is not a loss.
 
     ``critical``: the key field of a critical series; ``critical_year_refused_share`` is 0 for every other row.
-    ``dates_refused_share``: the same year's share of the series' key field, which is what counting dates shows.
+    ``dates_refused_share``: the year's refused share of the series' key field.
     """
-    held, refused = (_typed_cells(frame) for frame in (observations, quarantine))
+    accepted, refused = (_typed_cells(frame) for frame in (observations, quarantine))
     names = [
-        np.array(sorted({*held[name].cat.categories, *refused[name].cat.categories}), dtype=object) for name in CELL
+        np.array(sorted({*accepted[name].cat.categories, *refused[name].cat.categories}), dtype=object) for name in CELL
     ]
-    first = min((f["observation_date"].min() for f in (held, refused) if len(f)), default=as_of)
-    days = int((max((f["observation_date"].max() for f in (held, refused) if len(f)), default=as_of) - first).days) + 1
-    kept, refusals = (_distinct(_keys(frame, names, first, days)) for frame in (held, refused))
+    first = min((f["observation_date"].min() for f in (accepted, refused) if len(f)), default=as_of)
+    days = (
+        int((max((f["observation_date"].max() for f in (accepted, refused) if len(f)), default=as_of) - first).days) + 1
+    )
+    kept, refusals = (_distinct(_keys(frame, names, first, days)) for frame in (accepted, refused))
     lost = refusals[~np.isin(refusals, kept, assume_unique=True, kind="sort")]
     bars = np.isin(names[0], [name for name, spec in sources.sources.items() if spec.kind == "bars"])
     lost_dates = first.to_datetime64() + (lost % days).astype("timedelta64[D]")
@@ -132,19 +133,19 @@ def summarise_fields(
     since = (as_of - pd.Timedelta(days=YEAR_DAYS) - first).days  # dates after this one are of the year
     counts = pd.DataFrame(
         {
-            "held": _per_field(kept, days),
+            "accepted": _per_field(kept, days),
             "refused_cells": _per_field(lost, days),
-            "year_held": _per_field(kept[kept % days > since], days),
+            "year_accepted": _per_field(kept[kept % days > since], days),
             "year_refused": _per_field(lost[lost % days > since], days),
         }
     )
     counts = counts.fillna(0).astype("int64").sort_index()
     where = np.unravel_index(counts.index.to_numpy(dtype="int64"), [len(part) for part in names])
     table = pd.DataFrame({name: part[at] for name, part, at in zip(CELL, names, where, strict=True)})
-    table["cells"] = (counts["held"] + counts["refused_cells"]).to_numpy()
+    table["cells"] = (counts["accepted"] + counts["refused_cells"]).to_numpy()
     table["refused_cells"] = counts["refused_cells"].to_numpy()
     table["refused_share"] = table["refused_cells"] / table["cells"]
-    table["year_cells"] = (counts["year_held"] + counts["year_refused"]).to_numpy()
+    table["year_cells"] = (counts["year_accepted"] + counts["year_refused"]).to_numpy()
     table["year_refused"] = counts["year_refused"].to_numpy()
     table["year_refused_share"] = table["year_refused"] / table["year_cells"].where(table["year_cells"] > 0)
     keys = {name: key_field(spec) for name, spec in sources.sources.items()}
@@ -161,13 +162,13 @@ def summarise_fields(
 
 
 def _typed_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """The cells that have a date, with the parts of their name as categories."""
+    """The cells with a date; source, series and field as categories."""
     dated = frame.loc[frame["observation_date"].notna(), [*CELL, "observation_date"]]
     return dated.astype(dict.fromkeys(CELL, "category"))
 
 
 def _keys(cells: pd.DataFrame, names: list[np.ndarray], first: pd.Timestamp, days: int) -> np.ndarray:
-    """Each cell as one whole number: field, times the number of days, plus the day since ``first``."""
+    """Each cell as one integer: field, times the number of days, plus the day since ``first``."""
     key = np.zeros(len(cells), dtype="int64")
     for name, every in zip(CELL, names, strict=True):
         places = np.searchsorted(every, cells[name].cat.categories.to_numpy(dtype=object))
@@ -187,7 +188,7 @@ def _per_field(keys: np.ndarray, days: int) -> pd.Series:
 
 
 def _by_series(fields: pd.DataFrame) -> pd.DataFrame:
-    """The cells of all fields of a series together, and the field of which most was refused within the year."""
+    """Cell counts per series over all fields, and the field with the largest refused share of the year."""
     totals = fields.groupby(["source", "series"])[list(COUNTS)].sum()
     worst = fields.sort_values("year_refused_share", kind="stable").dropna(subset="year_refused_share")
     worst = worst[worst["year_refused"] > 0].drop_duplicates(["source", "series"], keep="last")
@@ -196,7 +197,7 @@ def _by_series(fields: pd.DataFrame) -> pd.DataFrame:
 
 
 def _newest_refused(bad: pd.DataFrame | None, key: str, good: np.ndarray) -> str | None:
-    """The date and reason of the newest value that was refused as false; None where a later one is accepted."""
+    """The newest value that was refused as false, its date and reason; None if a later one is accepted."""
     if bad is None:
         return None
     false = bad[(bad["field"] == key) & bad["rule"].isin(FALSE)]
@@ -222,9 +223,9 @@ def summarise_quarantine(quarantine: pd.DataFrame, *, as_of: pd.Timestamp) -> pd
 
 
 def newest_values(observations: pd.DataFrame, source: str, spec: SourceSpec) -> pd.DataFrame:
-    """One row a series and date of a source, newest vintage, one column a field: what the source's own suite guards."""
-    held = observations[observations["source"] == source]
-    newest = held.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
+    """One row per series and date of a source, newest vintage, one column per field: for the source's own suite."""
+    own = observations[observations["source"] == source]
+    newest = own.sort_values("vintage").drop_duplicates(["series", "observation_date", "field"], keep="last")
     wide = newest.assign(series=newest["series"].astype(str), field=newest["field"].astype(str)).pivot(
         index=["series", "observation_date"], columns="field", values="value"
     )

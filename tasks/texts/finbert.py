@@ -1,8 +1,8 @@
-"""FinBERT's view of policy documents, where its weights are installed (CBI_FINBERT names their folder).
+"""FinBERT scores of policy documents, if its weights are installed (CBI_FINBERT names their folder).
 
-The weights are never fetched: a folder in Hugging Face's layout with config.json, a tokenizer and model.safetensors.
-Point in time holds for the texts, not for the weights: those were trained on texts to their own release (2019 for
-ProsusAI/finbert), which is why the scorer stands beside every row that it made.
+The weights are never downloaded: the folder has Hugging Face's layout with config.json, a tokenizer and
+model.safetensors. The texts are point in time, the weights are not: they were trained on texts up to their release
+(2019 for ProsusAI/finbert). That is why every scored row names its scorer.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ BATCH, TOKENS = 16, 256
 
 
 class FinBert:
-    """Scores texts in [-1, 1]: probability of a positive tone less that of a negative one."""
+    """Scores texts in [-1, 1]: probability of a positive tone minus that of a negative one."""
 
     def __init__(self, folder: Path, remembered: Path) -> None:
-        """``folder``: the installed weights. ``remembered``: where scores are kept, by text, for these weights.
+        """``folder``: the installed weights. ``remembered``: the cache folder of scores, by text, for these weights.
 
         Raises:
             SettingsError: the folder is not a model with a positive and a negative label.
@@ -47,7 +47,7 @@ class FinBert:
         self._remembered = remembered / f"{self.name}.json"
 
     def scores(self, texts: list[str]) -> np.ndarray:
-        """One score a text, in order; only texts not seen before are run through the model."""
+        """One score per text, in order; only new texts are run through the model."""
         known = read_json(self._remembered) or {}
         keys = [fingerprint(text) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}

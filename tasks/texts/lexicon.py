@@ -1,10 +1,9 @@
-"""What policy documents say: themes by the phrases of registry/policy_lexicon.yaml, scored by them or by FinBERT.
+"""Scores of policy documents: themes by the phrases of registry/policy_lexicon.yaml, scored by phrases or FinBERT.
 
-A theme's score of a document is (up - down) / (up + down) phrases, in [-1, 1] (`lexicon-v1`); a document without a
-phrase of a theme has no score, which is not 0. Where FinBERT's weights are installed (tasks/texts/finbert.py) its tone
-of the whole text takes the place of that figure; which document speaks of which theme stays the same. It lives here
-and not among the features because the panel holds numbers only: scores join it as derived series, each known when its
-document was.
+A document's score for a theme is (up - down) / (up + down) phrases, in [-1, 1] (`lexicon-v1`). A document without a
+phrase of the theme has no score, which is not 0. If FinBERT's weights are installed (tasks/texts/finbert.py), its tone
+of the whole text replaces that score; the themes of a document stay the same. This is not among the features because
+the panel has only numbers: scores enter it as derived series, each known when its document was known.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from tasks.texts.finbert import FinBert
 
 
 def score_documents(documents: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
-    """``document_id``, ``theme``, ``available_at``, ``score``: one row a wording that says something of a theme.
+    """``document_id``, ``theme``, ``available_at``, ``score``: one row per wording with a phrase of a theme.
 
-    A document of several topics is one document; of several wordings each counts when it came (``replaced`` marks
-    the instant from which a later wording stands in its place).
+    A document of several topics is one document. Each of several wordings counts from its ``available_at`` on, until
+    ``replaced``, the instant of the next wording.
     """
     texts = documents.drop_duplicates(["source", "document_id", "available_at"])
     texts = texts.sort_values(["source", "document_id", "available_at"])
@@ -30,9 +29,11 @@ def score_documents(documents: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
     replaced = texts.groupby(["source", "document_id"])["available_at"].shift(-1)
     parts = []
     for name, theme in lexicon.themes.items():
-        said = _pattern(theme)
-        of_title = titles.map(lambda text, theme=theme, said=said: _score(text, theme, said)).astype("float64")
-        of_abstract = abstracts.map(lambda text, theme=theme, said=said: _score(text, theme, said)).astype("float64")
+        pattern = _pattern(theme)
+        of_title, of_abstract = (
+            part.map(lambda text, theme=theme, pattern=pattern: _score(text, theme, pattern)).astype("float64")
+            for part in (titles, abstracts)
+        )
         parts.append(
             pd.DataFrame(
                 {
@@ -53,13 +54,13 @@ def score_documents(documents: pd.DataFrame, lexicon: Lexicon) -> pd.DataFrame:
 
 
 def scorer_of(lexicon: Lexicon) -> FinBert:
-    """FinBERT as it is installed here."""
+    """The installed FinBERT."""
     assert lexicon.finbert is not None, "ask scorer_name for what scores"
     return FinBert(lexicon.finbert.folder, lexicon.finbert.remembered)
 
 
 def scorer_name(lexicon: Lexicon) -> str:
-    """What scores texts on this machine: recorded with every row of it."""
+    """The name of the scorer on this machine; every scored row records it."""
     return lexicon.name if lexicon.finbert is None else scorer_of(lexicon).name
 
 
@@ -68,8 +69,8 @@ def _pattern(theme: Theme) -> re.Pattern[str]:
     return re.compile(f"\\b({'|'.join(map(re.escape, longest_first))})(?:e?s)?\\b")
 
 
-def _score(text: str, theme: Theme, said: re.Pattern[str]) -> float | None:
-    found = [match.group(1) for match in said.finditer(text)]
+def _score(text: str, theme: Theme, pattern: re.Pattern[str]) -> float | None:
+    found = [match.group(1) for match in pattern.finditer(text)]
     if not found:
         return None
     ups = {normalised(phrase) for phrase in theme.up}

@@ -56,6 +56,6 @@ def test_without_an_archive_one_clear_line_is_said(tmp_path, monkeypatch, capsys
     said = capsys.readouterr()
     assert said.out == ""
     [line] = said.err.splitlines()
-    assert line.startswith(f"BenchError: {tmp_path / 'empty'} holds neither packed sources") and line.endswith(
+    assert line.startswith(f"BenchError: {tmp_path / 'empty'} has neither packed sources") and line.endswith(
         "Nothing was measured"
     )

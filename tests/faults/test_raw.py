@@ -73,7 +73,7 @@ def test_a_payload_lost_from_raw_is_asked_for_again(how: str, run: Run, zones: Z
     if how == "zeroed":  # as long as it was: only who reads it sees it, says it, and what it told is missing meanwhile
         came, known = run("2023-12-04")
         assert came.status == "partial" and f"{first.path}: sha256" in came.message, came
-        assert "or delete it: `cbi ingest fred` asks again" in came.message
+        assert "or delete it: `cbi ingest fred` fetches it again" in came.message
         assert run("2023-12-04")[0].status == "partial", "it is told until it is mended"
         assert len(known) < len(wanted("2023-12-04"))
         first.path.unlink()

@@ -272,7 +272,7 @@ def test_without_the_zl_price_the_run_stops_before_anything_is_published(
 ) -> None:
     origin = tmp_path / "origin"  # what else is missing there ends no run
     shutil.copytree(first_run.archive / "freight", origin / "freight")
-    with pytest.raises(SourceUnavailable, match=r"ZL=F did not come, and it is critical: no payload in"):
+    with pytest.raises(SourceUnavailable, match=r"ZL=F did not arrive, and it is critical: no payload in"):
         run_daily(tmp_path / "home", origin)
     assert not (tmp_path / "home" / "warehouse").exists()
     assert not (tmp_path / "home" / "exports").exists()
@@ -425,7 +425,7 @@ def test_a_home_full_of_data_does_not_make_up_for_todays_missing_price(
 ) -> None:
     origin = archive_without(first_run.archive, "yahoo/ZL=F", to=tmp_path / "origin")
     before = (copied_home / "warehouse/published/CURRENT").read_text()
-    with pytest.raises(SourceUnavailable, match=r"ZL=F did not come, and it is critical"):
+    with pytest.raises(SourceUnavailable, match=r"ZL=F did not arrive, and it is critical"):
         run_daily(copied_home, origin)
     assert (copied_home / "warehouse/published/CURRENT").read_text() == before
 

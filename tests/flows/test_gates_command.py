@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tasks.gates.held import HELD
+from tasks.gates.stored import TABLES_OF_GATE
 from tasks.gates.suites import GATES
 from tasks.reporting.terminal import gates_markdown, in_markdown, print_result
 from tasks.settings import PROJECT
@@ -43,7 +43,7 @@ def files_of(home: Path) -> dict[Path, str]:
 
 
 def test_every_gate_can_be_run_by_hand() -> None:
-    assert set(HELD) == set(GATES)
+    assert set(TABLES_OF_GATE) == set(GATES)
 
 
 def test_by_hand_all_gates_are_met_and_their_page_is_the_one_the_run_wrote(gates: Gates, copied_home: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_blocked_expectation_ends_with_1_and_is_the_first_thing_told(
 def test_tables_of_another_session_are_not_judged_for_the_one_asked(gates: Gates, first_run: FinishedRun) -> None:
     code, told, said = gates(first_run.home, "POST_FEATURES", "--as-of", "2012-02-01")
     assert (code, told) == (1, "")
-    assert "ends at 2011-12-30, asked for is 2012-02-01; run `cbi daily --as-of 2012-02-01`" in said
+    assert "ends at 2011-12-30, not 2012-02-01; run `cbi daily --as-of 2012-02-01`" in said
     code, told, said = gates(first_run.home, "POST_STAGING", "--as-of", "2012-02-01", "--json")
     blocked = [row["expectation"] for row in json.loads(told) if row["state"] == "blocked"]
     assert code == 1 and any("expect_column_not_above_column" in name for name in blocked), "ZL is a month old by then"
@@ -100,7 +100,7 @@ def test_without_anything_staged_one_line_says_so(gates: Gates, tmp_path: Path) 
     for words in ([], ["--as-of", "2011-12-30"]):
         code, told, said = gates(tmp_path / "empty", "POST_STAGING", *words)
         assert (code, told) == (1, "")
-        assert "NothingHeld: " in said and "nothing is staged under" in said and "`make demo`" in said
+        assert "NothingStored: " in said and "nothing is staged under" in said and "`make demo`" in said
     assert not (tmp_path / "empty").exists(), "looking writes nothing"
 
 

@@ -260,7 +260,7 @@ def test_where_the_baseline_itself_tells_no_probability_nothing_is_published(
 ) -> None:
     store = market.served_by(BASELINE, tmp_path / "store")
     monkeypatch.setattr(forecaster(BASELINE), "direction_probability", lambda self, quantiles: np.array([1.2]))
-    with pytest.raises(ModelStoreError, match=r"no_change/1m/v0001: P\(higher\) is 1\.2, which is no probability"):
+    with pytest.raises(ModelStoreError, match=r"no_change/1m/v0001: P\(higher\) is 1\.2, which is not a probability"):
         market.day(store)
 
 
@@ -275,8 +275,8 @@ def test_where_the_baseline_itself_tells_no_probability_nothing_is_published(
         (0.74, 0.1, "but its own 25% quantile is a move of +5.13%, so that it is at least 75%"),
         (0.76, 0.1, None),
         (0.951, 0.1, "but its own 5% quantile is a move of -4.88%, so that it is at most 95%"),
-        (float("nan"), 0.0, "which is no probability"),
-        (-0.01, 0.0, "which is no probability"),
+        (float("nan"), 0.0, "which is not a probability"),
+        (-0.01, 0.0, "which is not a probability"),
     ],
 )
 def test_p_higher_is_within_what_the_quantiles_say(higher: float, move: float, told: str | None) -> None:

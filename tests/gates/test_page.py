@@ -117,7 +117,7 @@ def test_history_is_in_the_order_of_sessions_and_then_of_runs(reports: pd.DataFr
     assert [state for state, _ in seen.squares] == ["absent", "met", "warned", "met", "blocked"]
     assert [told[:10] for _, told in seen.squares] == [f"2002-06-{day}" for day in (25, 26, 27, 28, 28)]
     assert seen.squares[2][1] == "2002-06-27: warned, 7 of 110 (run at 2002-06-27 20:00 UTC)"
-    assert seen.squares[0][1].startswith("2002-06-25: not asked")
+    assert seen.squares[0][1].startswith("2002-06-25: not run")
     assert "2002-06-25 to 2002-06-28" in page
     assert render_gate_page(now, pd.concat(history[::-1]), AS_OF) == page, "the order of rows says nothing"
 

@@ -46,7 +46,7 @@ def test_every_row_is_kept_or_set_aside_and_a_second_time_nothing_is(values: lis
 def test_a_row_met_at_the_gate_that_was_not_set_aside_blocks(staging: Tables) -> None:
     staging["observations"].loc[2, "value"] = -1.0
     (failed,) = run_gate("POST_STAGING", staging, expectations=EXPECTATIONS).failed("block")
-    assert failed.reason.startswith("what is at fault was not set aside before the gate")
+    assert failed.reason.startswith("the failing data was not set aside before the gate")
 
 
 def test_what_was_set_aside_is_part_of_the_report_and_of_its_table(staging: Tables) -> None:

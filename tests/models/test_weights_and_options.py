@@ -157,5 +157,5 @@ def test_a_family_that_counts_all_rows_alike_is_not_given_weights(registry: Regi
     line = '  pooled: {title: "No change, shape shrunk to that of weekly moves", surface: volatility'
     assert line in text
     (tmp_path / "models.yaml").write_text(text.replace(line, f"{line}, weights: {{regimes: true}}"))
-    with pytest.raises(RegistryError, match="pooled counts all rows alike"):
+    with pytest.raises(RegistryError, match="pooled does not support row weights"):
         load_models(tmp_path, registry.features)

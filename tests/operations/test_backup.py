@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.errors import ManifestMismatch, NothingHeld, SettingsError, WarehouseError
+from tasks.errors import ManifestMismatch, NothingStored, SettingsError, WarehouseError
 from tasks.model_store.folder import FolderStore
 from tasks.operations.backup import back_up, state_path
 from tasks.operations.health import OK, WARNING, take_health
@@ -278,7 +278,7 @@ def test_every_damaged_file_of_a_backup_is_refused_by_name_and_nothing_is_placed
             else:
                 (place / name).write_bytes(damaged)
             other = tmp_path / f"restored-{number}"
-            wanted = NothingHeld if damaged is None and name == "latest.json" else ManifestMismatch
+            wanted = NothingStored if damaged is None and name == "latest.json" else ManifestMismatch
             with pytest.raises(wanted) as told:
                 restore(Settings(home=other), str(place))
             assert (name in str(told.value)) or name == "latest.json"

@@ -123,7 +123,7 @@ def test_a_file_that_is_no_text_and_echoes_the_key_is_not_landed(zones, registry
     if streamed:
         (tmp_path / "big.zip").write_bytes(bytes(2**24 - 5) + KEY.encode())  # across two pieces of the reading
         content = tmp_path / "big.zip"
-    with pytest.raises(SourceUnavailable, match="holds our key"):
+    with pytest.raises(SourceUnavailable, match="contains our key"):
         land(zones, "fred", Fetched("DFF", "zip", content, "u"), registry.sources.source("fred"), fetched_at=NOW)
     assert (landed(zones, "fred"), (tmp_path / "big.zip").exists()) == ([], False)
 

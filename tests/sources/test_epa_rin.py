@@ -134,7 +134,7 @@ def test_a_price_is_known_sixty_days_after_its_week_and_not_before(ingest, spec,
     [
         (csv(*ROWS, head=HEAD.replace("RIN Price", "Average")), "rinprice"),
         (csv(*ROWS, head=HEAD.replace("RIN Year", "Price")), "two of one name"),
-        (csv(ROWS[1]), "made in the year"),
+        (csv(ROWS[1]), "with the RIN year of its transfer"),
         (csv(ROWS[0] + ",1,2"), "more fields than headings"),
         (b"\xff\xfe\x00", "not a CSV"),
         (b"", "not a CSV"),

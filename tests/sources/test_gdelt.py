@@ -268,7 +268,7 @@ def test_a_day_that_cannot_be_read_costs_that_day_and_is_reported_every_time(arr
         done, staged = arrive(pd.Timestamp(as_of))
         days = [f"{day:%d}" for day in staged.observations["observation_date"]]
         assert sorted(set(days)) == [f"{n}" for n in range(15, int(as_of[-2:])) if n != 20]
-        assert done.status == "partial" and "2026-01-20: not the articles asked for" in done.message
+        assert done.status == "partial" and "2026-01-20: expected the articles" in done.message
     (lost, *_) = staged.quarantine[staged.quarantine["rule"] == "part"].itertuples()
     assert f"{lost.observation_date:%Y-%m-%d}" == "2026-01-20"
     server.by_request = by_day({})

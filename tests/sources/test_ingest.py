@@ -118,7 +118,7 @@ def test_slow_answers_one_after_the_other_end_with_the_runs_time_and_the_next_ru
     server.by_request = slowly
     done = ingest(fred, limits=replace(QUICK, run_s=0.2))
     assert (done.status, done.payloads, list(done.failures)) == ("partial", 1, ["DGS10", "TEDRATE"])
-    assert "not asked" in done.message and "the next run goes on" in done.message
+    assert "not requested" in done.message and "the next run goes on" in done.message
     assert len(server.requests) == 1
     assert ingest(fred).payloads == 3
 
@@ -207,7 +207,7 @@ def test_a_critical_series_that_does_not_come_stops_the_run(registry):
         ({"ZL=F": "no rows"}, "partial", SourceUnavailable),
         ({"ZL=F": "no answer", "ZS=F": "not asked"}, "failed", SourceDown),
     ):
-        with pytest.raises(SourceUnavailable, match=r"ZL=F did not come, and it is critical: no ") as stopped:
+        with pytest.raises(SourceUnavailable, match=r"ZL=F did not arrive, and it is critical: no ") as stopped:
             require_critical(registry.sources, [*came, Ingested("yahoo", status, 5, 0, failures)])
         assert type(stopped.value) is kind
 

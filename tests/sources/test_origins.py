@@ -181,7 +181,7 @@ def test_a_manifest_that_is_no_file_is_refused(
     make: Callable[[Path], None], folder: Path, replay: Callable[[Path], Ingested]
 ) -> None:
     make(folder / "MANIFEST.csv")
-    with pytest.raises(OriginError, match=r"MANIFEST\.csv is no list of files"):
+    with pytest.raises(OriginError, match=r"MANIFEST\.csv is not a list of files"):
         replay(folder)
 
 

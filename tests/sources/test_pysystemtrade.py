@@ -62,7 +62,7 @@ def test_the_documented_url_is_asked_and_the_answer_lands_as_served(ask, server)
 @pytest.mark.parametrize("answer", [b"", b"<html>DATETIME,", b"404: Not Found"])
 def test_what_is_no_table_is_not_landed(ask, server, answer):
     server.script = [(200, answer)]
-    with pytest.raises(SourceUnavailable, match="SOYOIL: not the table asked for"):
+    with pytest.raises(SourceUnavailable, match="SOYOIL: expected the table"):
         ask()
 
 

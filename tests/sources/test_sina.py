@@ -60,7 +60,7 @@ def test_a_live_bar_and_a_recorded_one_parse_alike(registry, archive, tmp_path):
 @pytest.mark.parametrize("answer", [b"", b"var _Y0=(null);", b"var _Y0=([]);", b"<html>[1, 2]</html>", b"]["])
 def test_an_answer_without_bars_is_unavailable(ask, server, answer):
     server.script = [(200, answer)]
-    with pytest.raises(SourceUnavailable, match="Y0: not the array of bars asked for"):
+    with pytest.raises(SourceUnavailable, match="Y0: expected the array of bars"):
         ask()
 
 

@@ -153,7 +153,7 @@ def test_the_workbook_linked_on_the_page_is_landed_as_served(ask, server, yearbo
     ("script", "said"),
     [
         ([(200, b"<html>no link</html>")], "no workbook is linked on .*oil-crops-yearbook; the page has changed"),
-        ([(200, b'<a href="oil.xlsx">'), (200, b"<html>moved")], "no workbook but '<html>moved"),
+        ([(200, b'<a href="oil.xlsx">'), (200, b"<html>moved")], "not a workbook but '<html>moved"),
         ([(404, b"gone")], "404"),
     ],
 )

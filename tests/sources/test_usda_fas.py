@@ -162,7 +162,7 @@ def test_too_many_requests_errors_and_half_an_answer_are_asked_again(ask, server
     [
         ((200, OUTAGE), "There was a problem with key ..."),
         ((200, b"<html>down</html>"), "<html>down</html>"),
-        ((200, b'{"error": "s3cr3t-fas-key-1234"}'), "not the JSON array"),
+        ((200, b'{"error": "s3cr3t-fas-key-1234"}'), "expected the JSON array"),
         ((403, b'"Bad API Key"'), "HTTP 403"),
         ((500, SECRET.encode()), "HTTP 500"),
     ],
@@ -231,7 +231,7 @@ def test_a_row_without_a_date_costs_itself(document, spec):
     odd = YEAR_2024[0] | {"weekEndingDate": "soon"}
     rows = usda_fas.parse(document(years(rows_2024=[*YEAR_2024, odd])), spec)
     (why,) = rows["refused"].dropna()
-    assert "weekEndingDate that is no date: 'soon'" in why
+    assert "weekEndingDate that is not a date: 'soon'" in why
     whole = usda_fas.parse(document(years(rows_2024=YEAR_2024)), spec)
     assert rows["refused"].isna().sum() == len(whole)
 

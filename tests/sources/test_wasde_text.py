@@ -133,7 +133,7 @@ def test_a_column_that_has_no_projection_yet_is_missing_or_ignored(reports, spec
     ("old", "new", "said"),
     [
         ("WASDE-303 - June 12, 1995", "WASDE-303", "when it was issued"),
-        ("U.S. Soybeans and Products", "U.S. Soybean Products", "no whole table"),
+        ("U.S. Soybeans and Products", "U.S. Soybean Products", "no complete table"),
         ("May           June", "June          July", "expected three marketing years"),
         ("1993/94 :  1994/95", "1992/93 :  1994/95", "expected three marketing years"),
         ("Ending stocks         :   1,103      1,085         1,440         1,495", "Ending stocks :", "no row for"),
@@ -150,7 +150,7 @@ def test_another_unit_costs_the_series_in_it_and_nothing_is_converted(reports, s
     rows = usda_wasde.parse(odd, spec)
     lost = rows[rows["refused"].notna()]
     assert set(lost["series"].str.split(".").str[0]) == {"soybean_oil"} and set(lost["refused_as"]) == {"part"}
-    assert lost["refused"].str.contains(r"Million tonnes.*million lb.*guess").all()
+    assert lost["refused"].str.contains(r"Million tonnes.*million lb.*nothing is converted").all()
     assert rows["refused"].isna().sum() > len(lost)
 
 

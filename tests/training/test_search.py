@@ -130,7 +130,7 @@ def test_every_declared_space_is_of_options_its_family_has(registry: Registry) -
 
 
 def test_a_range_is_ordered_and_positive_where_it_is_logarithmic() -> None:
-    with pytest.raises(ValueError, match="low is below high"):
+    with pytest.raises(ValueError, match="low must be below high"):
         SearchRange(low=2, high=1)
-    with pytest.raises(ValueError, match="above 0 where log"):
+    with pytest.raises(ValueError, match="above 0 if log"):
         SearchRange(low=0.0, high=1.0, log=True)

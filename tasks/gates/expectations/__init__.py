@@ -1,7 +1,7 @@
-"""Expectations of our own, for what Great Expectations has none. Importing this package registers them.
+"""Our own expectations, for checks that Great Expectations does not have. Importing this package registers them.
 
-Each looks at the whole frame, vectorised, and reports how many cells, rows or columns are at fault with three examples
-that carry their key. Importing takes seconds, so only tasks/gates/suites.py imports it, inside a function.
+Each checks the whole frame, vectorised, and reports how many cells, rows or columns fail, with three examples and their
+keys. Importing takes seconds, so only tasks/gates/suites.py imports it, inside a function.
 """
 
 from tasks.gates.expectations import columns, dates, series, targets

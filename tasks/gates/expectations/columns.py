@@ -1,4 +1,4 @@
-"""Expectations on whole columns: types, infinities, constants, doubles, placeholders, gaps."""
+"""Expectations on whole columns: types, infinities, constants, duplicates, placeholders, gaps."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class ExpectNoInfiniteValues(FrameExpectation):
 class ExpectColumnsNotConstant(FrameExpectation):
     """No numeric column has one value on all of its newest ``last`` known rows; with fewer known it is not judged.
 
-    ``ignore`` holds names or patterns (``*_flag``) of those that truly rest at one value for years.
+    ``ignore`` has names or patterns (``*_flag``) of columns that really stay at one value for years.
     """
 
     ignore: tuple[str, ...] = ()
@@ -93,8 +93,8 @@ class ExpectNoIdenticalColumns(FrameExpectation):
 class ExpectNoPlaceholder(FrameExpectation):
     """No numeric column that varies has one single value on more than ``max_share`` of its newest ``last`` known rows.
 
-    ``ignore`` holds names or patterns (``*_flag``) of true indicators, which do; with fewer than ``last`` known rows a
-    column is not judged.
+    ``ignore`` has names or patterns (``*_flag``) of true indicators, which do; a column with fewer than ``last`` known
+    rows is not judged.
     """
 
     max_share: float
@@ -116,7 +116,7 @@ class ExpectNoPlaceholder(FrameExpectation):
 class ExpectShareBelow(FrameExpectation):
     """At most ``max_share`` of the rows that ``where`` chooses have ``column`` true.
 
-    ``ignore``: the ``column`` of a table with a row a column, by name or pattern, whose rows are not asked.
+    ``ignore``: names or patterns of the ``column`` of a table with one row per column; those rows are skipped.
     """
 
     column: str

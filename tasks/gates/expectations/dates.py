@@ -1,4 +1,4 @@
-"""Expectations on when: sessions, order of dates, as-of instants, and nothing known before its time."""
+"""Expectations on dates: sessions, order, as_of instants, and nothing known before its time."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ AGE_SUFFIX = "__age_days"
 class ExpectColumnNotAboveColumn(FrameExpectation):
     """``column`` <= ``limit`` on the rows where the columns of ``where`` have the values given.
 
-    Rows where a column of ``unless`` has one of its values are not asked. A row where either is missing is a fault only
-    with ``missing_fails``. Naive dates stand for their UTC midnight. ``beside``: columns to show of a row at fault.
+    Rows where a column of ``unless`` has one of its values are skipped. A row where either is missing fails only with
+    ``missing_fails``. Naive dates mean their UTC midnight. ``beside``: columns to show of a failing row.
     """
 
     column: str
@@ -62,12 +62,12 @@ class ExpectSessionsComplete(FrameExpectation):
         return (self.column,)
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        held = pd.DatetimeIndex(frame[self.column].dropna().unique()).as_unit("us").sort_values()
-        expected = sessions(self.first, held[-1] if len(held) else self.first)
-        missing, strange = expected.difference(held), held.difference(expected)
-        said = [{self.column: plain(day), "fault": "session missing"} for day in missing[:EXAMPLES]]
-        said += [{self.column: plain(day), "fault": "not a session"} for day in strange[: EXAMPLES - len(said)]]
-        return Finding(len(missing) + len(strange), max(1, len(expected)), said)
+        present = pd.DatetimeIndex(frame[self.column].dropna().unique()).as_unit("us").sort_values()
+        expected = sessions(self.first, present[-1] if len(present) else self.first)
+        missing, strange = expected.difference(present), present.difference(expected)
+        examples = [{self.column: plain(day), "fault": "session missing"} for day in missing[:EXAMPLES]]
+        examples += [{self.column: plain(day), "fault": "not a session"} for day in strange[: EXAMPLES - len(examples)]]
+        return Finding(len(missing) + len(strange), max(1, len(expected)), examples)
 
 
 class ExpectColumnStrictlyIncreasing(FrameExpectation):

@@ -1,4 +1,4 @@
-"""The base of our expectations: the frame they read, what they found, and how it is told."""
+"""The base of our expectations: the frame that they read, and their findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tasks.gates.examples import EXAMPLES, example_rows
 
 
 class TableRows(TableMetricProvider):
-    """The metric our expectations read: the frame itself."""
+    """The metric that our expectations read: the frame itself."""
 
     metric_name = "table.rows"
 
@@ -38,14 +38,14 @@ class TableRows(TableMetricProvider):
 
 @dataclass(frozen=True)
 class Finding:
-    """What an expectation saw."""
+    """The result of an expectation."""
 
     unexpected: int
     elements: int
     examples: list[dict[str, Any]]
     columns: tuple[str, ...] = ()
     allowed: float = 0.0  # the share of elements that may be unexpected
-    rows: tuple[int, ...] = ()  # places of the rows at fault, where it is rows that are
+    rows: tuple[int, ...] = ()  # positions of the failing rows, if rows fail
 
     @property
     def success(self) -> bool:  # noqa: D102
@@ -60,7 +60,7 @@ class FrameExpectation(BatchExpectation, ABC):
     finds_columns: ClassVar[bool] = False  # whether ``columns`` names every column at fault, which can be set aside
 
     def needs(self) -> Iterable[str]:
-        """Columns without which the question has no answer."""
+        """The columns that the expectation needs."""
         return ()
 
     @abstractmethod
@@ -122,8 +122,8 @@ def cells_at_fault(frame: pd.DataFrame, faults: dict[str, tuple[np.ndarray, list
 
 
 def columns_at_fault(faults: dict[str, dict[str, Any]], elements: int) -> Finding:
-    """``faults``: column at fault, and what to say of it."""
-    examples = [{"column": name, **said} for name, said in list(faults.items())[:EXAMPLES]]
+    """``faults``: each failing column and its details."""
+    examples = [{"column": name, **detail} for name, detail in list(faults.items())[:EXAMPLES]]
     return Finding(unexpected=len(faults), elements=elements, examples=examples, columns=tuple(faults))
 
 

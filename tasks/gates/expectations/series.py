@@ -1,4 +1,4 @@
-"""Expectations on what a source says: critical series, sums that must hold."""
+"""Expectations on the data of sources: critical series, sums that must hold."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class ExpectLongsEqualOpenInterest(FrameExpectation):
         return (*self.parts, "open_interest")
 
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
-        held = frame[[*self.parts, "open_interest"]].to_numpy(dtype="float64", na_value=np.nan)
-        gap = np.abs(held[:, :-1].sum(axis=1) - held[:, -1])
+        positions = frame[[*self.parts, "open_interest"]].to_numpy(dtype="float64", na_value=np.nan)
+        gap = np.abs(positions[:, :-1].sum(axis=1) - positions[:, -1])
         return rows_at_fault(frame, ~(gap <= self.tolerance), [*self.parts, "open_interest"])
 
 
@@ -84,7 +84,7 @@ class ExpectSourcesToAgree(FrameExpectation):
 
     Each is named as ``source series field`` and read in its newest vintage. Where they disagree, the rows at fault are
     those of the left series from the first of these dates on, all fields: ``right`` is the reference. Without a shared
-    date there is nothing to compare: that a source is missing is told elsewhere.
+    date there is nothing to compare: a missing source is reported elsewhere.
     """
 
     left: str
@@ -120,8 +120,8 @@ class ExpectSourcesToAgree(FrameExpectation):
 def _newest(frame: pd.DataFrame, name: str) -> pd.Series:
     """The newest vintage by date of a series named as ``source series field``."""
     source, series, field = name.split(" ")
-    held = frame[rows_where(frame, {"source": source, "series": series, "field": field})]
-    newest = held.sort_values("vintage").drop_duplicates("observation_date", keep="last")
+    rows = frame[rows_where(frame, {"source": source, "series": series, "field": field})]
+    newest = rows.sort_values("vintage").drop_duplicates("observation_date", keep="last")
     return newest.set_index("observation_date")["value"]
 
 

@@ -1,4 +1,4 @@
-"""Expectations on labels: what a model is taught."""
+"""Expectations on labels, the targets of training."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ class ExpectSessionsAheadOfHorizon(FrameExpectation):
 class ExpectTargetAtItsDate(FrameExpectation):
     """``target_price`` is the ``last_price`` of ``target_date``: a label shifted by even one session is another price.
 
-    ``tolerance`` is relative. Where no row of the table knows the price of ``target_date``, there is nothing to hold a
-    target against. All rows of one date must tell the same ``last_price``.
+    ``tolerance`` is relative. Where no row of the table knows the price of ``target_date``, there is nothing to
+    compare with. All rows of one date must have the same ``last_price``.
     """
 
     tolerance: float
@@ -112,9 +112,9 @@ class ExpectTargetAtItsDate(FrameExpectation):
     def find(self, frame: pd.DataFrame) -> Finding:  # noqa: D102
         settled = frame.dropna(subset=["last_price"]).groupby("date")["last_price"].median()
         due = frame["target_date"].map(settled)
-        told = frame["date"].map(settled)
+        own_price = frame["date"].map(settled)
         shifted = (frame["target_price"] / due - 1).abs() > self.tolerance
-        torn = (frame["last_price"] / told - 1).abs() > self.tolerance
+        torn = (frame["last_price"] / own_price - 1).abs() > self.tolerance
         shown = frame.assign(price_on_target_date=due.round(4))
         known = int((frame["target_price"].notna() & due.notna()).sum())
         return rows_at_fault(

@@ -1,4 +1,4 @@
-"""What a home holds, as the tables each gate looks at: a gate that can be run by hand is one entry of ``HELD``."""
+"""The stored data of a home as the input tables of each gate; every gate is one entry of ``TABLES_OF_GATE``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.calendar import last_finished_session, session_on_or_before
-from tasks.errors import NothingHeld
+from tasks.errors import NothingStored
 from tasks.features.coverage import summarise_starts
 from tasks.gates.quarantine import without_failing_rows
 from tasks.gates.run import GateResult
@@ -30,10 +30,10 @@ from tasks.storage.zones import Zones
 
 @dataclass(frozen=True)
 class Known:
-    """What a session knows.
+    """The data known at a session.
 
-    ``observations`` has every source and the derived series, ``quarantine`` all refused cells (rows that POST_STAGING
-    set aside among them), ``series`` a line per series; ``set_aside`` says which expectations those rows failed.
+    ``observations``: every source and the derived series. ``quarantine``: all refused cells, and the rows that
+    POST_STAGING set aside. ``series``: one row per series. ``set_aside``: the expectations that those rows failed.
     """
 
     observations: pd.DataFrame
@@ -43,7 +43,7 @@ class Known:
 
 
 def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
-    """All observations, all refused cells and a line per series, as known at the run's session."""
+    """All observations, all refused cells and one row per series, as known at the run's session."""
     parts = list(staged)
     observations, quarantine = gather(parts, as_of=run.as_of)
     observations, quarantine, set_aside = without_failing_rows(
@@ -57,32 +57,32 @@ def known_at_session(run: RunContext, staged: Iterable[Staged]) -> Known:
 
 
 @dataclass(frozen=True)
-class Held:
-    """What the home holds as of the run's session, each thing read once and only when a gate asks for it.
+class StoredTables:
+    """The stored tables as of the run's session, each read once and only when a gate needs it.
 
     Raises:
-        NothingHeld: what is asked for has not been made; the message says with which command to make it.
+        NothingStored: the table does not exist; the message names the command that creates it.
     """
 
     run: RunContext
 
     @cached_property
     def known(self) -> Known:
-        """What the staged payloads say as of the session."""
+        """The staged data as known at the session."""
         read = [read_staged(self.run.zones, name) for name in self.run.sources.sources]
-        staged = [held for held in read if held is not None]
+        staged = [source for source in read if source is not None]
         if not staged:
             raise _nothing_staged(self.run.zones)
         return known_at_session(self.run, staged)
 
     @property
     def set_aside(self) -> dict[str, tuple[GateResult, ...]]:
-        """What rows were set aside for, by gate."""
+        """By gate: the expectations for which rows were set aside."""
         return {"POST_STAGING": self.known.set_aside} if "known" in vars(self) else {}
 
     @property
     def remedy(self) -> str:
-        """How what is missing is made."""
+        """The command that creates what is missing."""
         return f"run `cbi daily --as-of {self.run.as_of:%Y-%m-%d}`"
 
     @cached_property
@@ -91,7 +91,7 @@ class Held:
 
     @cached_property
     def panel_summary(self) -> pd.DataFrame:
-        """A line per column of the panel that is there: what was set aside in its run is missing in it."""
+        """One row per column of the stored panel; columns that its run set aside are missing in it."""
         return summarise_panel(self.panel, self.run.joins, self.known.observations, self.run.sources)
 
     @cached_property
@@ -103,63 +103,63 @@ class Held:
         return self._table("labels")
 
     def _table(self, name: str) -> pd.DataFrame:
-        """A zone's table, if it is the one of this session: that of another would be judged for it, silently."""
+        """A zone's table, after checking that it is the one of this session."""
         path = self.run.work.home / name / f"{name}.parquet"
         if not path.exists():
-            raise NothingHeld(f"{name}: {path} has not been made; {self.remedy}")
+            raise NothingStored(f"{name}: {path} does not exist; {self.remedy}")
         table = read_parquet(path)
         last = table["date"].max()
         if last != self.run.as_of:
-            raise NothingHeld(
-                f"{name}: {path} ends at {last:%Y-%m-%d}, asked for is {self.run.as_of:%Y-%m-%d}; "
+            raise NothingStored(
+                f"{name}: {path} ends at {last:%Y-%m-%d}, not {self.run.as_of:%Y-%m-%d}; "
                 f"{self.remedy}, or give `--as-of {last:%Y-%m-%d}`"
             )
         return table
 
 
 def keep_collection(run: RunContext, tables: Tables) -> None:
-    """Keep what POST_COLLECTION looked at: how asking each source went is nowhere else to be read again."""
-    write_json(_asked(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
-    write_identified(_collection(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
+    """Store the input of POST_COLLECTION: the result of each source's ingest is stored nowhere else."""
+    write_json(_collected_path(run.work), {"as_of": f"{run.as_of:%Y-%m-%d}", "recorded": run.origin != LIVE})
+    write_identified(_collection_path(run), tables["collection"], inputs=f"{run.as_of:%Y-%m-%d}")
 
 
 def recorded_session(zones: Zones) -> pd.Timestamp | None:
-    """The session of the newest run of a home, where that run read recorded payloads; None where it was a live one."""
-    asked = read_json(_asked(zones)) or {}
-    return pd.Timestamp(asked["as_of"]) if asked.get("recorded") else None
+    """The session of a home's newest run if that run used recorded payloads; None if it was live."""
+    collected = read_json(_collected_path(zones)) or {}
+    return pd.Timestamp(collected["as_of"]) if collected.get("recorded") else None
 
 
-def _asked(work: Zones) -> Path:
+def _collected_path(work: Zones) -> Path:
     return work.home / "collection" / "asked.json"
 
 
-def _collection(run: RunContext) -> Path:
+def _collection_path(run: RunContext) -> Path:
     return run.work.home / "collection" / "collection.parquet"
 
 
-def _collection_held(held: Held) -> Tables:
-    kept = Identity.of(_collection(held.run))
-    if kept is None or kept.inputs != f"{held.run.as_of:%Y-%m-%d}":
-        raise NothingHeld(f"collection: no run as of {held.run.as_of:%Y-%m-%d} was the last one here; {held.remedy}")
-    return {"collection": read_parquet(_collection(held.run))}
+def _collection_tables(stored: StoredTables) -> Tables:
+    kept = Identity.of(_collection_path(stored.run))
+    if kept is None or kept.inputs != f"{stored.run.as_of:%Y-%m-%d}":
+        raise NothingStored(f"collection: the last run here was not as of {stored.run.as_of:%Y-%m-%d}; {stored.remedy}")
+    return {"collection": read_parquet(_collection_path(stored.run))}
 
 
-def _training_held(held: Held) -> Tables:
-    exported = (read_json(held.run.work.exports / "manifest.json") or {}).get("as_of")
-    if exported != f"{held.run.as_of:%Y-%m-%d}":
-        raise NothingHeld(
-            f"exports: {held.run.work.exports} holds {f'those as of {exported}' if exported else 'none'}, asked for is "
-            f"{held.run.as_of:%Y-%m-%d}; {held.remedy}"
+def _training_tables(stored: StoredTables) -> Tables:
+    exported = (read_json(stored.run.work.exports / "manifest.json") or {}).get("as_of")
+    if exported != f"{stored.run.as_of:%Y-%m-%d}":
+        raise NothingStored(
+            f"exports: {stored.run.work.exports} has {f'those as of {exported}' if exported else 'none'}, not those as "
+            f"of {stored.run.as_of:%Y-%m-%d}; {stored.remedy}"
         )
-    return training_tables(held.run.work.exports, held.run.features, held.run.horizons)
+    return training_tables(stored.run.work.exports, stored.run.features, stored.run.horizons)
 
 
-def _staging_held(held: Held) -> Tables:
-    return known_tables(held.run, held.known)
+def _staging_tables(stored: StoredTables) -> Tables:
+    return known_tables(stored.run, stored.known)
 
 
 def known_tables(run: RunContext, known: Known) -> Tables:
-    """What POST_STAGING looks at."""
+    """The input tables of POST_STAGING."""
     return staging_tables(
         known.observations,
         known.quarantine,
@@ -170,29 +170,29 @@ def known_tables(run: RunContext, known: Known) -> Tables:
     )
 
 
-def _features_held(held: Held) -> Tables:
-    starts = summarise_starts(held.features, held.run.features, held.run.sources, held.panel_summary)
-    return feature_tables(held.features, held.panel, starts, held.run.features)
+def _feature_tables(stored: StoredTables) -> Tables:
+    starts = summarise_starts(stored.features, stored.run.features, stored.run.sources, stored.panel_summary)
+    return feature_tables(stored.features, stored.panel, starts, stored.run.features)
 
 
-def _assembly_held(held: Held) -> Tables:
-    return assembly_tables(held.panel, held.panel_summary, held.labels)
+def _assembly_tables(stored: StoredTables) -> Tables:
+    return assembly_tables(stored.panel, stored.panel_summary, stored.labels)
 
 
-HELD: Mapping[str, Callable[[Held], Tables]] = {
-    "POST_COLLECTION": _collection_held,
-    "POST_STAGING": _staging_held,
-    "POST_FEATURES": _features_held,
-    "POST_ASSEMBLY": _assembly_held,
-    "PRE_TRAINING": _training_held,
+TABLES_OF_GATE: Mapping[str, Callable[[StoredTables], Tables]] = {
+    "POST_COLLECTION": _collection_tables,
+    "POST_STAGING": _staging_tables,
+    "POST_FEATURES": _feature_tables,
+    "POST_ASSEMBLY": _assembly_tables,
+    "PRE_TRAINING": _training_tables,
 }
 
 
-def newest_session_held(zones: Zones, sources: DataSources) -> pd.Timestamp:
-    """The newest session anything critical is staged for, or the newest one exported, whichever is later.
+def newest_stored_session(zones: Zones, sources: DataSources) -> pd.Timestamp:
+    """The newest session with a staged critical value, or the newest exported session, whichever is later.
 
     Raises:
-        NothingHeld: no critical series is staged.
+        NothingStored: no critical series is staged.
     """
     exported = (read_json(zones.exports / "manifest.json") or {}).get("as_of")
     sessions = [pd.Timestamp(exported)] if exported else []
@@ -209,8 +209,8 @@ def newest_session_held(zones: Zones, sources: DataSources) -> pd.Timestamp:
     return max(sessions)
 
 
-def _nothing_staged(zones: Zones) -> NothingHeld:
-    return NothingHeld(
-        f"nothing is staged under {zones.home}, so there is nothing to hold a gate against; run `make demo` or "
+def _nothing_staged(zones: Zones) -> NothingStored:
+    return NothingStored(
+        f"nothing is staged under {zones.home}, so no gate can run; run `make demo` or "
         "`cbi daily` first, or set CBI_HOME to where it ran"
     )
