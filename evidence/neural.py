@@ -50,11 +50,11 @@ def tcn_step(own: int, other: int, options: NeuralOptions, *, repeats: int = REP
     import torch
 
     from tasks.models.neural.device import deterministic
-    from tasks.models.neural.networks import Shape, Tcn
+    from tasks.models.neural.networks import Shape, TcnNetwork
 
     torch.manual_seed(0)
     with deterministic(options.threads, device=torch.device("cpu")):
-        net = Tcn(Shape(own, other, options.window, options.channels, options.dropout), ANCHOR, median=3).train()
+        net = TcnNetwork(Shape(own, other, options.window, options.channels, options.dropout), ANCHOR, median=3).train()
         batch = torch.randn(options.batch, 2 * (own + other), options.window)
         step = _training_step(net, batch, options)
         operations = counted(step)
@@ -150,8 +150,8 @@ def _product(options: NeuralOptions) -> Callable[[], Any]:
     """The trunk's first convolution as the matrix product it is: channels x (channels x kernel) x all sessions."""
     import torch
 
-    from tasks.models.neural.networks import Tcn
+    from tasks.models.neural.networks import TcnNetwork
 
-    left = torch.randn(options.channels, options.channels * Tcn.kernel)
-    right = torch.randn(options.channels * Tcn.kernel, options.batch * options.window)
+    left = torch.randn(options.channels, options.channels * TcnNetwork.kernel)
+    right = torch.randn(options.channels * TcnNetwork.kernel, options.batch * options.window)
     return lambda: left @ right

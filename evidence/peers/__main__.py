@@ -97,15 +97,15 @@ def _hashes(folder: Path) -> dict[str, str]:
 def _parameters(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> dict[str, dict[str, object]]:
     """The configuration of ours, which the peers are given."""
     from tasks.models.boosted import LightGbm, XGBoost
-    from tasks.models.neural.networks import Dense, Tcn, Tft
+    from tasks.models.neural.networks import DenseNetwork, TcnNetwork, TftNetwork
     from tasks.models.neural.options import NeuralOptions
 
     options = NeuralOptions()
     net = options.as_json() | {
-        "kernel": Tcn.kernel,
-        "blocks": Tcn.blocks,
-        "heads_of_attention": Tft.heads_of_attention,
-        "dense_layers": len(Dense.sizes),
+        "kernel": TcnNetwork.kernel,
+        "blocks": TcnNetwork.blocks,
+        "heads_of_attention": TftNetwork.heads_of_attention,
+        "dense_layers": len(DenseNetwork.sizes),
         "dense_parameters": _parameters_of_dense(columns, other_markets),
         "seed": options.seeds[0],
     }
@@ -126,7 +126,7 @@ def _parameters_of_dense(columns: tuple[str, ...], other_markets: tuple[str, ...
     """How many parameters our dense network has: its peer, whose layers are all of one width, gets as many."""
     import numpy as np
 
-    from tasks.models.neural.networks import Dense, Shape
+    from tasks.models.neural.networks import DenseNetwork, Shape
     from tasks.models.neural.options import NeuralOptions
     from tasks.models.neural.windows import Layout
 
@@ -135,7 +135,7 @@ def _parameters_of_dense(columns: tuple[str, ...], other_markets: tuple[str, ...
     levels = horizons.quantiles
     anchor = np.arange(len(levels), dtype="float64") * np.ones((len(horizons.horizons), 1))
     shape = Shape(len(layout.own), len(layout.other), options.window, options.channels, options.dropout)
-    return sum(held.numel() for held in Dense(shape, anchor, levels.index(0.5)).parameters())
+    return sum(held.numel() for held in DenseNetwork(shape, anchor, levels.index(0.5)).parameters())
 
 
 def _contend(folder: Path, name: str, python: str) -> None:

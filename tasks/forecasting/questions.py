@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import CbiError
-from tasks.models.forecaster import Problem, Served
+from tasks.models.forecaster import FittedModel, Problem
 from tasks.models.loading import load_model
 from tasks.quantiles import calibrated, contradiction
 from tasks.secrets import quoted
@@ -84,6 +84,6 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
         return Answer(error=f"{question.folder} cannot be used: {quoted(f'{type(error).__name__}: {error}', most=400)}")
 
 
-def _reasons(model: Served, seen: pd.DataFrame) -> dict[str, float]:
+def _reasons(model: FittedModel, seen: pd.DataFrame) -> dict[str, float]:
     told = model.explain(seen)
     return {str(name): float(value) for name, value in told.iloc[-1].items()} if len(told.columns) else {}

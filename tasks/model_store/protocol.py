@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, Served
+from tasks.models.forecaster import FittedModel, Problem
 from tasks.models.loading import load_model
 from tasks.storage.files import stays_inside
 from tasks.storage.hashes import sha256_of
@@ -58,7 +58,7 @@ class Version:
         """Nothing known later than 18:00 Chicago of this date went into it."""
         return pd.Timestamp(str(self.metadata["trained_as_of"]))
 
-    def load(self, problem: Problem) -> Served:
+    def load(self, problem: Problem) -> FittedModel:
         """The fitted model, of checked files, in this process: a forecast of a day has them read in another one.
 
         Raises:
