@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tasks.settings import Settings
     from tasks.storage.zones import Zones
     from tasks.training.plan import Plan
-    from tasks.training.search import Found, SearchBudget
+    from tasks.training.search import SearchBudget, StudyResult
 
 
 def gate_training(run: RunContext) -> GateReport:
@@ -74,9 +74,9 @@ def fit_side_by_side(run: RunContext, plan: Plan, *, apart: bool) -> dict[str, s
     ``apart``: each fit a task of its own (other machines may share them); else a task for the folds of one family and
     horizon, which saves starting a process for each.
     """
-    from tasks.training.bake_off import fit_held, fit_in_process
+    from tasks.training.bake_off import fit_in_process, is_fitted
 
-    missing = [fit for fit in plan.fits if not fit_held(run.zones, fit)]
+    missing = [fit for fit in plan.fits if not is_fitted(run.zones, fit)]
     groups = [[fit] for fit in missing] if apart else [missing]
     work = [one for group in groups for one in plan.work(group, run.zones.fits)]
     work.reverse()  # the registry names cheap families first; the dearest begins first, or it ends alone on one core
@@ -114,12 +114,12 @@ def judge(run: RunContext, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
     from tasks.model_store.open import open_store
     from tasks.registry import load_quality_gates
     from tasks.storage.locks import exclusive
-    from tasks.training.bake_off import judge_fits
+    from tasks.training.bake_off import evaluate_fits
 
     gates = load_quality_gates(run.settings.registry)
     with exclusive(run.zones, "models", wait_s=3600):
         return settle(
-            judge_fits(plan, run.zones, as_of=run.as_of, gates=gates),
+            evaluate_fits(plan, run.zones, as_of=run.as_of, gates=gates),
             open_store(run.settings),
             plan,
             rule=gates.promotion,
@@ -167,7 +167,7 @@ def training(
     return board, gate
 
 
-def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[Found]:
+def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[StudyResult]:
     """A family's options on the training window of the exported files; the outcome is a file under CBI_HOME/search."""
     from tasks.exports import check_exports, file_name
     from tasks.storage.files import read_parquet

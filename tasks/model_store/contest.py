@@ -15,7 +15,7 @@ from tasks.evaluation.promotion import Audit, verdict
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINE
 from tasks.registry import Horizons, PromotionRule
-from tasks.training.bake_off import Judged
+from tasks.training.bake_off import EvaluatedModel
 from tasks.training.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ BOARD_OF_NONE = ("run", "trained_as_of", "horizon", "family", "model_version", "
 
 
 def settle(
-    judged: Iterable[Judged],
+    judged: Iterable[EvaluatedModel],
     store: ModelStore,
     plan: Plan,
     *,

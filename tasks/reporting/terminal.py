@@ -31,7 +31,7 @@ from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
     from tasks.operations.health import Health
-    from tasks.training.search import Found
+    from tasks.training.search import StudyResult
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
@@ -80,7 +80,7 @@ def _source(result: DayResult) -> str:
     return f" ({result.origin} data, not a live price)"
 
 
-def search_table(found: Sequence[Found]) -> Table:
+def search_table(found: Sequence[StudyResult]) -> Table:
     """A row a study: pinball loss over that of no change on the validation folds, by the registry's and the best."""
     table = Table(title="Options, on folds before the first scored year: pinball loss, no change = 1")
     for name in ("horizon", "default", "best", "trials", "pruned", "best options"):
