@@ -116,7 +116,7 @@ def bundle(
     bucket, zones = bucket_of(settings), Zones(settings.home)
     done = push(zones, bucket) if way == "push" else pull(zones, bucket)
     print(
-        f"{way} of {done.as_of}: {done.moved} files moved ({done.bytes_moved / 1e6:.1f} MB), {done.held} there "
+        f"{way} of {done.as_of}: {done.moved} files moved ({done.bytes_moved / 1e6:.1f} MB), {done.present} there "
         f"before; {bucket.uri}/{done.manifest}"
     )
 

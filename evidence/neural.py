@@ -22,7 +22,7 @@ from tasks.registry import load_models, load_surface
 if TYPE_CHECKING:
     import torch
 
-    from tasks.models.neural.networks import Network
+    from tasks.models.neural.networks import NeuralNetwork
     from tasks.models.neural.options import NeuralOptions
 
 ANCHOR = np.tile([-1.645, -1.282, -0.674, 0.0, 0.674, 1.282, 1.645], (5, 1))  # normal quantiles, five horizons
@@ -93,7 +93,7 @@ def counted(call: Callable[[], Any]) -> int:
     return int(counter.get_total_flops())
 
 
-def _training_step(net: Network, batch: torch.Tensor, options: NeuralOptions) -> Callable[[], Any]:
+def _training_step(net: NeuralNetwork, batch: torch.Tensor, options: NeuralOptions) -> Callable[[], Any]:
     """What the training loop does with a batch."""
     import torch
 
@@ -114,7 +114,7 @@ def _training_step(net: Network, batch: torch.Tensor, options: NeuralOptions) ->
     return step
 
 
-def _convolutions(net: Network, batch: torch.Tensor) -> list[tuple[torch.Size, torch.Size, bool, int]]:
+def _convolutions(net: NeuralNetwork, batch: torch.Tensor) -> list[tuple[torch.Size, torch.Size, bool, int]]:
     """Shapes of input and weight of every convolution of a step, whether the input needs a gradient, the stride."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode

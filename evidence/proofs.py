@@ -25,8 +25,8 @@ from tasks.exports import check_exports, training_table
 from tasks.model_store.contest import write_audit
 from tasks.model_store.open import open_store
 from tasks.panel.join import value_columns
-from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skilful
-from tasks.proofs.truncation import Held, sample_days, truncation_proof
+from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skillful
+from tasks.proofs.truncation import ProofInputs, sample_days, truncation_proof
 from tasks.registry import load_regime_calendar
 from tasks.run import RunContext
 from tasks.secrets import quoted
@@ -53,7 +53,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
     began = time.monotonic()
     manifest = check_exports(run.work.exports)
     parts = list(staged(run.zones, run.sources, run.as_of))
-    held = Held(
+    held = ProofInputs(
         observations=stack([part.observations for part in parts]),
         documents=gather_documents([part.documents for part in parts], as_of=run.as_of),
         sources=run.sources,
@@ -81,7 +81,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
     ]
     findings += [
         f"{r['family']} at {r['horizon']} forecasts shuffled labels, skill {r['mean_skill_pct']:+.1f}%"
-        for r in skilful(found).to_dict("records")
+        for r in skillful(found).to_dict("records")
     ]
     files = {name: manifest["files"][f"zl_training_prod_allhistory_{name}.parquet"] for name in tables}  # type: ignore[index]
     audit = Audit(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from tasks.day import Day
-    from tasks.forecasting.apart import Models
+    from tasks.forecasting.apart import IsolatedModels
     from tasks.forecasting.forecast import DayForecast
     from tasks.gates.held import Known
     from tasks.gates.quarantine import ColumnsAside
@@ -63,7 +63,7 @@ READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectatio
 )
 def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     """From payloads to a published forecast, as of one session."""
-    from tasks.forecasting.apart import models_apart
+    from tasks.forecasting.apart import isolated_models
 
     run = open_daily_run(origin, as_of)
     ingested, staged = ingest_side_by_side(run)
@@ -77,7 +77,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, day))
     data_snapshot = as_task(export, "export training files")(run, day)
     trained = needs_training(run)
-    with models_apart() as models:
+    with isolated_models() as models:
         if trained:
             on = training.with_options(task_runner=task_runner("local", run.settings.workers))
             gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
@@ -261,17 +261,17 @@ def needs_training(run: RunContext) -> bool:
 
     A damaged one is no reason: the baseline serves in its place and says so, and a training is asked for.
     """
-    from tasks.model_store.champions import standing_by
+    from tasks.model_store.champions import champion_by
     from tasks.model_store.open import open_store
 
     try:
         history = open_store(run.settings).history()
     except ModelStoreError:
         return False
-    return any(standing_by(history, horizon, run.as_of) is None for horizon in run.horizons.horizons)
+    return any(champion_by(history, horizon, run.as_of) is None for horizon in run.horizons.horizons)
 
 
-def forecast(run: RunContext, day: Day, data_snapshot: str, models: Models) -> DayForecast:
+def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedModels) -> DayForecast:
     """Forecasts, their explanation, and what was measured of the models behind them."""
     from tasks.forecasting.forecast import forecast_day
     from tasks.model_store.contest import champions_of, measured_with

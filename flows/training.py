@@ -110,7 +110,7 @@ def _label(work: dict[str, Any]) -> str:
 
 def judge(run: RunContext, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
     """Calibrate, measure, store and promote. Returns the leaderboard."""
-    from tasks.model_store.contest import settle
+    from tasks.model_store.contest import store_and_promote
     from tasks.model_store.open import open_store
     from tasks.registry import load_quality_gates
     from tasks.storage.locks import exclusive
@@ -118,7 +118,7 @@ def judge(run: RunContext, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
 
     gates = load_quality_gates(run.settings.registry)
     with exclusive(run.zones, "models", wait_s=3600):
-        return settle(
+        return store_and_promote(
             evaluate_fits(plan, run.zones, as_of=run.as_of, gates=gates),
             open_store(run.settings),
             plan,

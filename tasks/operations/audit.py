@@ -24,7 +24,7 @@ import pandas as pd
 
 from tasks.errors import CbiError
 from tasks.exports import file_name
-from tasks.model_store.champions import CHAMPIONS, HISTORY, standing
+from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
 from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
@@ -379,7 +379,7 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
         own = {"champions.json": "training", "history.jsonl": "training", "leakage_audit.json": "make proofs"}
         if path.parent == home.models and path.name in own:
             told: dict[str, Any] = {}
-            if path.name == CHAMPIONS and history and read_json(path) != standing(history):
+            if path.name == CHAMPIONS and history and read_json(path) != current_champions(history):
                 told = {"state": f"not what {HISTORY} says; the next training writes it again", "advice": REPLACE}
             yield _item("models", path, home, own[path.name], **told)
         elif any(part.startswith(TEMPORARY) for part in path.parts):

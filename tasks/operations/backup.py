@@ -37,7 +37,7 @@ from tasks.model_store.folder import FolderStore
 from tasks.operations.backup_place import LATEST, Place, place_of, require_names_inside
 from tasks.run import RunContext
 from tasks.sources.payloads import RECORDED
-from tasks.storage.bucket import Held
+from tasks.storage.bucket import PointerContent
 from tasks.storage.files import TEMPORARY, json_bytes, read_json, write_bytes, write_json, write_table
 from tasks.storage.hashes import sha256_of
 from tasks.storage.locks import exclusive
@@ -177,7 +177,7 @@ def _write(run: RunContext, place: Place, state: dict[str, Any], path: Path) -> 
     return told
 
 
-def read_latest(place: Place, latest: Held, work: Path) -> tuple[Manifest | None, dict[str, str]]:
+def read_latest(place: Place, latest: PointerContent, work: Path) -> tuple[Manifest | None, dict[str, str]]:
     """The newest manifest and the pointer to it; None where there is none yet.
 
     Raises:
@@ -195,7 +195,9 @@ def read_latest(place: Place, latest: Held, work: Path) -> tuple[Manifest | None
     return Manifest.of(content, f"{place.uri}/{name}"), pointer
 
 
-def _switch(place: Place, latest: Held, pointer: Mapping[str, str], held: Manifest, made: Manifest, work: Path) -> None:
+def _switch(
+    place: Place, latest: PointerContent, pointer: Mapping[str, str], held: Manifest, made: Manifest, work: Path
+) -> None:
     """Name the new manifest, if it says anything new; then remove what only the one before the last named."""
     content = made.to_bytes()
     file = write_bytes(work / "new.json", content)

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from tasks.errors import BackupFailed, ManifestMismatch, ModelStoreError
 from tasks.settings import Settings
-from tasks.storage.bucket import Bucket, Held
+from tasks.storage.bucket import Bucket, PointerContent
 from tasks.storage.files import in_shell, stays_inside, write_atomically, write_bytes
 from tasks.storage.hashes import sha256_of
 
@@ -30,10 +30,10 @@ class Place(Protocol):
     def check(self) -> None:
         """Raises: BackupFailed, CloudError: it cannot be used now."""
 
-    def latest(self) -> Held:
+    def latest(self) -> PointerContent:
         """What ``latest.json`` says; no content where there is none yet."""
 
-    def point(self, content: bytes, *, replacing: Held) -> None:
+    def point(self, content: bytes, *, replacing: PointerContent) -> None:
         """Switch ``latest.json``. Raises: BackupFailed: somebody else has since it was read."""
 
     def lacks(self, names: Iterable[str]) -> set[str]:
@@ -68,12 +68,12 @@ class FolderPlace:
                 f"`mkdir -p {in_shell(self.folder)}`"
             )
 
-    def latest(self) -> Held:
+    def latest(self) -> PointerContent:
         """The bytes of ``latest.json``."""
         path = self.folder / LATEST
-        return Held(path.read_bytes(), 1) if path.exists() else Held(b"", 0)
+        return PointerContent(path.read_bytes(), 1) if path.exists() else PointerContent(b"", 0)
 
-    def point(self, content: bytes, *, replacing: Held) -> None:
+    def point(self, content: bytes, *, replacing: PointerContent) -> None:
         """One machine at a time writes to a folder: the home's lock keeps its runs apart."""
         write_bytes(self.folder / LATEST, content)
 
@@ -119,11 +119,11 @@ class BucketPlace:
         """Whether the bucket answers."""
         self._bucket.check()
 
-    def latest(self) -> Held:
+    def latest(self) -> PointerContent:
         """The pointer and its generation."""
         return self._bucket.read(LATEST)
 
-    def point(self, content: bytes, *, replacing: Held) -> None:
+    def point(self, content: bytes, *, replacing: PointerContent) -> None:
         """Only if nobody else did."""
         if not self._bucket.switch(LATEST, content, replacing=replacing):
             raise BackupFailed(

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tasks.errors import ManifestMismatch, NothingHeld, SettingsError
-from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
+from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions, of_lines
 from tasks.model_store.open import open_store
 from tasks.operations.backup import Manifest, read_latest, read_rows, state_path
 from tasks.operations.backup_place import Place, place_of
@@ -190,5 +190,5 @@ def _place_models(unpacked: Path, names: list[str], own: dict[str, Path], models
         write_bytes(models / name, path.read_bytes())
     if HISTORY in own:
         history = of_lines((models / HISTORY).read_bytes(), str(models / HISTORY))
-        if standing(history) != read_json(models / CHAMPIONS):
-            write_json(models / CHAMPIONS, standing(history))
+        if current_champions(history) != read_json(models / CHAMPIONS):
+            write_json(models / CHAMPIONS, current_champions(history))

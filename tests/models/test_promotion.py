@@ -14,13 +14,13 @@ from tasks.evaluation.metrics import measure
 from tasks.evaluation.promotion import Audit, aspirations_met, refusal, unmet_gates, verdict
 from tasks.exports import file_name, training_table
 from tasks.features.build import build_features
-from tasks.model_store.contest import compare, read_audit, settle, write_audit
+from tasks.model_store.contest import compare, read_audit, store_and_promote, write_audit
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import Problem
 from tasks.proofs.permutation import Analogues
-from tasks.proofs.truncation import Held, truncation_proof
+from tasks.proofs.truncation import ProofInputs, truncation_proof
 from tasks.registry import load_derived, load_models, load_quality_gates, load_surface
 from tasks.storage.files import write_parquet
 from tasks.storage.hashes import sha256_of
@@ -154,7 +154,7 @@ def planted(panel: pd.DataFrame, registry) -> pd.DataFrame:
 def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_passes(
     staged, documents, registry, panel, features, labels, rule, tmp_path
 ):
-    given = Held(
+    given = ProofInputs(
         observations=staged.observations,
         documents=documents,
         sources=registry.sources,
@@ -205,7 +205,7 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
         if audit_passed is not None:
             write_audit(store, Audit(audit_passed, {"1m": data}, CODE, "2023-12-29", ("features planted",)))
         judged = evaluate_fits(plan, zones, as_of=AS_OF, gates=lenient)
-        board = settle(judged, store, plan, rule=lenient.promotion, code_version=CODE).set_index("family")
+        board = store_and_promote(judged, store, plan, rule=lenient.promotion, code_version=CODE).set_index("family")
         champions.append(store.champion("1m", AS_OF).family)
         assert board.loc["lightgbm", "champion"] == bool(audit_passed)
         assert board.loc["lightgbm", "skill_pct_low"] > 50, "no other gate is in its way"

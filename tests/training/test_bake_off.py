@@ -20,7 +20,7 @@ import pytest
 from tasks.errors import ManifestMismatch, ModelStoreError, RegistryError, TrainingFailed
 from tasks.evaluation.calibration import calibrate
 from tasks.exports import file_name, training_table
-from tasks.model_store.contest import settle
+from tasks.model_store.contest import store_and_promote
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.forecaster import Problem
@@ -102,7 +102,7 @@ class Bench:
         gates = load_quality_gates(self.registry.folder)
         store = FolderStore(zones.models)
         judged = evaluate_fits(plan, zones, as_of=as_of, gates=gates)
-        return settle(judged, store, plan, rule=gates.promotion, code_version="c0de", failed=failed or {})
+        return store_and_promote(judged, store, plan, rule=gates.promotion, code_version="c0de", failed=failed or {})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from rich.table import Table
 from tasks.models.catalogue import JOINT_FAMILIES
 from tasks.models.forecaster import joint_forecaster
 from tasks.models.neural.device import TOLERANCE, deterministic, measure_autocast, wait_for
-from tasks.models.neural.networks import Network, Shape
+from tasks.models.neural.networks import NeuralNetwork, Shape
 from tasks.models.neural.options import NeuralOptions
 
 COLUMNS = (20, 20)  # of the market itself, of other markets
@@ -87,7 +87,9 @@ def _check(family: str, device: torch.device, options: NeuralOptions) -> DeviceC
     )
 
 
-def _step(network: Network, batch: torch.Tensor, device: torch.device) -> tuple[float, torch.Tensor, torch.Tensor]:
+def _step(
+    network: NeuralNetwork, batch: torch.Tensor, device: torch.device
+) -> tuple[float, torch.Tensor, torch.Tensor]:
     """Seconds of one step (the second one: the first warms up), quantiles, and all gradients as one vector."""
     network.to(device).train()
     x = batch.to(device)

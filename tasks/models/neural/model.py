@@ -14,7 +14,7 @@ from tasks.errors import ModelStoreError, TrainingFailed
 from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import JointProblem, horizon_scale
 from tasks.models.neural.device import choose_device, deterministic
-from tasks.models.neural.networks import Network, Shape
+from tasks.models.neural.networks import NeuralNetwork, Shape
 from tasks.models.neural.options import NeuralOptions
 from tasks.models.neural.training import (
     Progress,
@@ -42,7 +42,7 @@ class NeuralForecaster:
     """
 
     family: ClassVar[str]
-    network: ClassVar[type[Network]]
+    network: ClassVar[type[NeuralNetwork]]
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
         """``options``: overrides of the defaults of NeuralOptions."""
@@ -51,7 +51,7 @@ class NeuralForecaster:
         self.layout = Layout((), ())
         self.scaler = RobustScaler((), np.empty(0), np.empty(0))
         self.anchor = np.empty((0, 0))
-        self.nets: list[Network] = []
+        self.nets: list[NeuralNetwork] = []
         self.progressed: list[Progressed] = []
 
     @property
@@ -197,7 +197,7 @@ class NeuralForecaster:
             model.nets.append(net.eval())
         return model
 
-    def _net(self) -> Network:
+    def _net(self) -> NeuralNetwork:
         shape = Shape(
             len(self.layout.own),
             len(self.layout.other),
@@ -232,7 +232,7 @@ class NeuralForecaster:
             levels=torch.tensor(self.problem.quantiles, dtype=torch.float32),
         )
 
-    def _attributions(self, net: Network, window: torch.Tensor) -> np.ndarray:
+    def _attributions(self, net: NeuralNetwork, window: torch.Tensor) -> np.ndarray:
         """Horizons x (columns and base), in scaled returns, of one window."""
         middles = (torch.arange(EXPLAIN_STEPS) + 0.5) / EXPLAIN_STEPS
         path = (middles[:, None, None] * window).requires_grad_(True)

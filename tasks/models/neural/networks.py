@@ -108,7 +108,7 @@ def summing(steps: torch.Tensor) -> torch.Tensor:
     return torch.ones(steps.shape[-1], steps.shape[-1], device=steps.device, dtype=steps.dtype).triu()
 
 
-class Network(nn.Module):
+class NeuralNetwork(nn.Module):
     """A trunk and its heads."""
 
     width: int
@@ -173,7 +173,7 @@ class CausalBlock(nn.Module):
         return functional.conv1d(padded, layer.weight, layer.bias, stride=keep, dilation=dilation)
 
 
-class TcnNetwork(Network):
+class TcnNetwork(NeuralNetwork):
     """Causal convolutions with dilation 1, 2, 4 … 32: six blocks of kernel 5 see 505 sessions, five only 249."""
 
     blocks, kernel, group = 6, 5, 8  # group: channels normalized together; of two, only which is larger would be left
@@ -205,7 +205,7 @@ class TcnNetwork(Network):
         return x
 
 
-class LstmAttentionNetwork(Network):
+class LstmAttentionNetwork(NeuralNetwork):
     """An LSTM, and scaled dot-product attention of its last state over all of them (Vaswani et al. 2017)."""
 
     heads_of_attention = 2
@@ -262,7 +262,7 @@ class NBeatsBlock(nn.Module):
         return x - weights @ basis, self.forecast(hidden)
 
 
-class NBeatsXNetwork(Network):
+class NBeatsXNetwork(NeuralNetwork):
     """Doubly residual stacks: trend, season, exogenous, generic (Oreshkin et al. 2020; Olivares et al. 2023).
 
     The series is a learnt projection of the market's own columns, the exogenous basis the encoded other markets.
@@ -322,7 +322,7 @@ class GatedResidual(nn.Module):
         return self.norm(self.skip(x) + gated)
 
 
-class TftNetwork(Network):
+class TftNetwork(NeuralNetwork):
     """A temporal fusion transformer (Lim et al. 2021) without known future inputs.
 
     The market's own columns are embedded and selected one by one, session by session; the other markets are the
@@ -367,7 +367,7 @@ class TftNetwork(Network):
         return self.last(self.attended_norm(last + functional.glu(self.attended(found), dim=-1)))[:, 0]
 
 
-class DenseNetwork(Network):
+class DenseNetwork(NeuralNetwork):
     """Fully connected layers 512-256-128-64-32 over the whole window, each session first reduced to 8 channels."""
 
     sizes, pressed = (512, 256, 128, 64, 32), 8

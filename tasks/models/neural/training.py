@@ -22,7 +22,7 @@ import torch
 from tasks.errors import TrainingFailed
 from tasks.models.neural.device import compiled, measure_autocast
 from tasks.models.neural.loss import LossWeights, average, horizon_weights, pinball_terms, training_loss
-from tasks.models.neural.networks import Network
+from tasks.models.neural.networks import NeuralNetwork
 from tasks.models.neural.options import NeuralOptions
 from tasks.models.neural.windows import windows
 from tasks.storage.files import write_bytes
@@ -83,7 +83,7 @@ def split_rows(targets: np.ndarray, sessions: tuple[int, ...], tail: int) -> tup
 
 
 def fit_network(
-    network: Network,
+    network: NeuralNetwork,
     data: TrainingData,
     options: NeuralOptions,
     *,
@@ -193,7 +193,7 @@ def write_checkpoint(
     path: Path,
     identity: str,
     state: Progressed,
-    network: Network,
+    network: NeuralNetwork,
     best: dict[str, torch.Tensor],
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
@@ -215,7 +215,7 @@ def write_checkpoint(
 
 def restore(
     saved: tuple[dict[str, np.ndarray], dict[str, Any]],
-    network: Network,
+    network: NeuralNetwork,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> tuple[Progressed, dict[str, torch.Tensor]]:

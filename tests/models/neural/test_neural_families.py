@@ -14,7 +14,7 @@ from tasks.errors import ModelStoreError, RegistryError, TrainingFailed
 from tasks.models.catalogue import JOINT_FAMILIES, SCALE
 from tasks.models.forecaster import Problem, forecaster, joint_forecaster
 from tasks.models.neural.model import NeuralForecaster
-from tasks.models.neural.networks import LstmAttentionNetwork, Network, Shape, TcnNetwork, TftNetwork
+from tasks.models.neural.networks import LstmAttentionNetwork, NeuralNetwork, Shape, TcnNetwork, TftNetwork
 from tasks.models.neural.training import split_rows, tensors_under, unpacked
 from tasks.models.neural.windows import Layout, RobustScaler, net_inputs, windows
 from tasks.registry import WalkForwardPlan
@@ -206,7 +206,7 @@ def test_a_window_ends_at_its_row() -> None:
 
 
 @pytest.mark.parametrize("network", [TcnNetwork, LstmAttentionNetwork, TftNetwork])
-def test_within_a_window_a_later_session_does_not_move_an_earlier_one(network: type[Network]) -> None:
+def test_within_a_window_a_later_session_does_not_move_an_earlier_one(network: type[NeuralNetwork]) -> None:
     torch.manual_seed(0)
     net = network(Shape(4, 3, 60, 8, 0.0), ANCHOR, 3).eval()
     x = torch.randn(2, 14, 60)
