@@ -149,7 +149,7 @@ def sql_check() -> int:
     except CbiError as error:
         print(error, file=sys.stderr)
         return 2
-    return show(outcomes, asked_bigquery=asks)
+    return show(outcomes, with_bytes=asks)
 
 
 @examples("project scheduled-sql")

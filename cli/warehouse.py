@@ -10,7 +10,7 @@ import typer
 from cli.words import examples
 
 if TYPE_CHECKING:
-    from tasks.warehouse.sync import Synced
+    from tasks.warehouse.sync import SyncedTable
 
 
 @examples(
@@ -65,14 +65,14 @@ def sync(
     from tasks.errors import SettingsError
     from tasks.settings import load_settings
     from tasks.storage.zones import Zones
-    from tasks.warehouse.bigquery.connection import Place
+    from tasks.warehouse.bigquery.connection import BigQueryAddress
     from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
     from tasks.warehouse.duckdb import DuckDbWarehouse
     from tasks.warehouse.sync import sync as bring
 
     console = Console()
 
-    def show(one: Synced) -> None:
+    def show(one: SyncedTable) -> None:
         what = "loaded" if one.loaded else "equal already"
         console.print(f"{one.table:<50} {one.rows:>9,} rows  {one.source[:12]}  {one.target[:12]}  {what}")
 
@@ -81,6 +81,6 @@ def sync(
     if address == "duckdb":
         raise SettingsError("where to? Set CBI_WAREHOUSE=bigquery://PROJECT?location=…, or give --to")
     zones = Zones(settings.home)
-    target = BigQueryWarehouse(Place.of(address), zones, settings)
+    target = BigQueryWarehouse(BigQueryAddress.of(address), zones, settings)
     brought = bring(DuckDbWarehouse(zones), target, staging=zones.staging, done=show)
     console.print(f"{len(brought)} tables, {sum(one.rows for one in brought):,} rows: both sides are equal.")

@@ -15,12 +15,12 @@ from evidence.page import page, shown, table
 from tasks.settings import PROJECT, load_settings
 from tasks.storage.files import write_bytes
 from tasks.warehouse.prices import PRICES_OF, SOURCE, query_usd
-from tasks.warehouse.sql_check import Checked, check, dry_run, show
+from tasks.warehouse.sql_check import CheckedStatement, check, dry_run, show
 
 REPORT = PROJECT / "docs" / "results" / "bigquery_cost.md"
 
 
-def render(stamp: str, outcomes: Sequence[Checked]) -> str:
+def render(stamp: str, outcomes: Sequence[CheckedStatement]) -> str:
     """The page."""
     rows = [
         (
@@ -48,7 +48,7 @@ def write() -> int:
     before = stamp("make cost-report", f"warehouse {settings.warehouse}")
     outcomes = check(settings.registry, dry_run(settings) if asks else None)
     if any(one.problem for one in outcomes):
-        return show(outcomes, asked_bigquery=asks)
+        return show(outcomes, with_bytes=asks)
     write_bytes(REPORT, render(before, outcomes).encode())
     print(f"written: {REPORT.relative_to(PROJECT)}")
     return 0

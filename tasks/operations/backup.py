@@ -229,7 +229,7 @@ def _tables(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     made = {}
     for table in tables().values():
-        if not table.made_again:
+        if not table.rebuilt:
             before = {m: entry for m, entry in held.tables.get(table.name, {}).items() if entry["file"] not in lost}
             made[table.name] = {**before, **_months(table, warehouse.read(table.name), before, place, work)}
     return made

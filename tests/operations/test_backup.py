@@ -132,7 +132,7 @@ def the_same(found: dict[str, pd.DataFrame], wanted: dict[str, pd.DataFrame]) ->
 
 
 def test_every_table_says_whether_a_run_makes_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {name for name, table in tables().items() if not table.made_again} == KEPT
+    assert {name for name, table in tables().items() if not table.rebuilt} == KEPT
     untold = tmp_path / "x.sql"
     untold.write_text("CREATE TABLE a.b (x DATE NOT NULL, PRIMARY KEY (x) NOT ENFORCED);")
     monkeypatch.setattr(declared, "SCHEMA", tmp_path)
