@@ -28,7 +28,7 @@ def test_one_source_and_one_series_of_it(prefect_server, archive, tmp_path, monk
     assert (came.status, set(staged.observations["series"])) == ("ok", {"DFF"})
     assert {payload.series for payload in landed(Zones(tmp_path), "fred")} == {"DFF"}
     with pytest.raises(
-        OriginError, match="--start None --end 2023-01-01: give dates as YYYY-MM-DD, the start at least"
+        OriginError, match="--start None --end 2023-01-01: give dates as YYYY-MM-DD, at least the start"
     ):
         ingest_flow("fred")("live", "2023-12-29", None, None, "2023-01-01")
 

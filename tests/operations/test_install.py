@@ -316,7 +316,7 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
             )
         launchers.append(launcher)
         deadline = time.monotonic() + 300
-        while log.read_text().count("in charge of") < times:
+        while log.read_text().count("watching process") < times:
             assert launcher.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         return launcher
@@ -340,4 +340,4 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
         for launcher in launchers:
             launcher.kill()
         stop(zones, "server")
-    assert left == [] and "ended, as asked" in log.read_text()
+    assert left == [] and "ended, as requested" in log.read_text()
