@@ -1,4 +1,4 @@
-"""``python -m evidence.bigquery_cost``: what BigQuery reads for each SQL statement of the product, and its price.
+"""``python -m evidence.bigquery_cost``: the bytes that BigQuery reads for each SQL statement, and their price.
 
 The figures are those of `cbi project sql-check`: BigQuery's answers to dry runs, which read nothing and cost nothing.
 They need CBI_WAREHOUSE=bigquery://PROJECT; without it the page has no bytes. Writes docs/results/bigquery_cost.md.
@@ -42,7 +42,7 @@ def render(stamp: str, outcomes: Sequence[CheckedStatement]) -> str:
 
 
 def write() -> int:
-    """Check every statement and write the page; 1, and no page, where one fails."""
+    """Check every statement and write the page. If one fails, return 1 and write no page."""
     settings = load_settings()
     asks = settings.warehouse != "duckdb"
     before = stamp("make cost-report", f"warehouse {settings.warehouse}")
@@ -55,5 +55,5 @@ def write() -> int:
 
 
 if __name__ == "__main__":
-    command("evidence.bigquery_cost", __doc__, "").parse_args()  # --help is answered, and nothing is measured for it
+    command("evidence.bigquery_cost", __doc__, "").parse_args()  # answers --help before anything is measured
     sys.exit(exit_status(write))

@@ -1,10 +1,10 @@
-"""One training step of the TCN beside the least time in which this CPU does its convolutions and nothing else.
+"""One training step of the TCN, compared with the time of its convolutions alone on this CPU.
 
-The step is the training loop's (tasks/models/neural/training.py) without its data: forward, loss, backward, clipping,
-AdamW, on one thread, with random inputs of the real sizes. torch counts its floating-point operations as it runs,
-forward and backward. The peer is each of its convolutions by itself, forward and backward, shape by shape; beside it
-stands a matrix product of the trunk's own shape. All are medians of CPU seconds, taken in turns: wall seconds of one
-thread on a busy machine say how busy it is.
+The step is that of the training loop (tasks/models/neural/training.py) without its data: forward, loss, backward,
+clipping, AdamW, on one thread, with random inputs of the real sizes. torch counts its floating-point operations as it
+runs, forward and backward. The peer is each of its convolutions alone, forward and backward, shape by shape. A second
+peer is a matrix product of the trunk's shape. All are medians of CPU seconds, taken in turns: wall seconds of one
+thread on a busy machine measure how busy it is.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 
 def tcn_step(own: int, other: int, options: NeuralOptions, *, repeats: int = REPEATS) -> Measurement:
-    """Milliseconds of a step, and how much of the device's measured rate it reaches.
+    """Milliseconds of a step, and the share of the device's measured rate that it reaches.
 
     Args:
-        own, other: columns of the market itself and of other markets. repeats: of which the median is taken.
+        own, other: columns of the market itself and of other markets. repeats: number of steps for the median.
     """
     import torch
 
@@ -94,7 +94,7 @@ def counted(call: Callable[[], Any]) -> int:
 
 
 def _training_step(net: NeuralNetwork, batch: torch.Tensor, options: NeuralOptions) -> Callable[[], Any]:
-    """What the training loop does with a batch."""
+    """The training loop's step on a batch."""
     import torch
 
     from tasks.models.neural.loss import LossWeights, horizon_weights, training_loss
@@ -119,23 +119,23 @@ def _convolutions(net: NeuralNetwork, batch: torch.Tensor) -> list[tuple[torch.S
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    seen: list[tuple[torch.Size, torch.Size, bool, int]] = []
+    shapes: list[tuple[torch.Size, torch.Size, bool, int]] = []
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if operation is torch.ops.aten.convolution.default:
-                # the first layers read the batch itself, which nobody differentiates
+                # the first layers read the batch itself, which needs no gradient
                 own = args[0].untyped_storage().data_ptr() != batch.untyped_storage().data_ptr()
-                seen.append((args[0].shape, args[1].shape, own, args[3][0]))
+                shapes.append((args[0].shape, args[1].shape, own, args[3][0]))
             return operation(*args, **(kwargs or {}))
 
     with Watch():
         net(batch)
-    return seen
+    return shapes
 
 
 def _convolution(inputs: torch.Size, weight: torch.Size, differentiated: bool, stride: int) -> Callable[[], Any]:
-    """One convolution with its backward pass, by itself."""
+    """One convolution with its backward pass."""
     import torch
 
     x = torch.randn(inputs, requires_grad=differentiated)
@@ -147,7 +147,7 @@ def _convolution(inputs: torch.Size, weight: torch.Size, differentiated: bool, s
 
 
 def _product(options: NeuralOptions) -> Callable[[], Any]:
-    """The trunk's first convolution as the matrix product it is: channels x (channels x kernel) x all sessions."""
+    """The trunk's first convolution as a matrix product: channels x (channels x kernel) x all sessions."""
     import torch
 
     from tasks.models.neural.networks import TcnNetwork
