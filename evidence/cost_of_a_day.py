@@ -164,14 +164,14 @@ def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
             )
 
 
-def measure(days: int, work: Path, trained: Path, held: Published, sources: DataSources) -> list[dict[str, Any]]:
+def measure(days: int, work: Path, trained: Path, recorded: Published, sources: DataSources) -> list[dict[str, Any]]:
     """The cost of a day, health and audit after so many days; the other columns describe the home."""
     shutil.rmtree(work, ignore_errors=True)
     home, registry = work / "home", work / "registry"
-    payloads = build_home(home, days, held, sources, trained)
+    payloads = build_home(home, days, recorded, sources, trained)
     shutil.copytree(PROJECT / "registry", registry)
     d1, d2 = sessions(last=LAST)[-2:]
-    world = World(held, sources, instant_of(d1))
+    world = World(recorded, sources, instant_of(d1))
     rows: list[dict[str, Any]] = []
     with served(world) as url:
         point_at(url, registry, world.now)

@@ -99,17 +99,17 @@ def _training_step(net: NeuralNetwork, batch: torch.Tensor, options: NeuralOptio
 
     from tasks.models.neural.loss import LossWeights, horizon_weights, training_loss
 
-    optimiser = torch.optim.AdamW(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     target, rows = torch.randn(len(batch), len(ANCHOR)), torch.ones(len(batch))
     levels, horizons = torch.tensor(LEVELS), horizon_weights(len(ANCHOR), options.last_horizon_weight)
     weights = LossWeights(options.huber_weight, options.direction_weight)
 
     def step() -> None:
         loss = training_loss(net(batch), target, levels=levels, rows=rows, horizons=horizons, weights=weights)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), options.clip_norm)
-        optimiser.step()
+        optimizer.step()
 
     return step
 

@@ -123,7 +123,7 @@ def training_tables_anew(run: RunContext, parts: list[Staged]) -> tuple[pd.DataF
             pd.testing.assert_frame_equal(read_parquet(path), table, check_exact=True)
         except AssertionError as error:
             raise ManifestMismatch(
-                f"{path} is not what this code makes of the held payloads ({quoted(str(error), most=160)}); run "
+                f"{path} is not what this code builds from the stored payloads ({quoted(str(error), most=160)}); run "
                 f"`make demo` or `make daily`, then `make proofs`"
             ) from None
         tables[name] = table

@@ -171,16 +171,16 @@ async def through_workers(environment: dict[str, str], folder: Path, workers: in
                 path=str(PROJECT), entrypoint="evidence/scaling.py:one_run",
             )  # fmt: skip
             start = time.perf_counter()
-            asked = [await client.create_flow_run_from_deployment(declared) for _ in range(runs)]
+            requested = [await client.create_flow_run_from_deployment(declared) for _ in range(runs)]
             done: list[FlowRun] = await asyncio.gather(
-                *(wait_for_flow_run(run.id, timeout=900, client=client) for run in asked)
+                *(wait_for_flow_run(run.id, timeout=900, client=client) for run in requested)
             )
             took = time.perf_counter() - start
             # read again: no run was taken twice, none was lost
-            ids = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in asked]))
-            held = await client.read_flow_runs(flow_run_filter=ids, limit=200)
-    if {run.run_count for run in held} != {1}:
-        raise BenchError(f"not every run ran once: {[run.run_count for run in held]}")
+            ids = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in requested]))
+            finished = await client.read_flow_runs(flow_run_filter=ids, limit=200)
+    if {run.run_count for run in finished} != {1}:
+        raise BenchError(f"not every run ran once: {[run.run_count for run in finished]}")
     # a failed run is shown by its state in place of its worker
     taken = Counter(
         str(s.message if s.is_completed() else f"{s.name}: {s.message}") for run in done if (s := run.state)
@@ -223,7 +223,7 @@ async def server_alone(environment: dict[str, str], runs: int) -> float:
             return time.perf_counter() - start
 
 
-def measure(databases: list[str], runs: int, asked: int, repeats: int) -> pd.DataFrame:
+def measure(databases: list[str], runs: int, alone_runs: int, repeats: int) -> pd.DataFrame:
     """One row per database and repeat. The databases take turns, so that the machine's load affects both."""
     rows = []
     for repeat in range(1, repeats + 1):
@@ -232,9 +232,9 @@ def measure(databases: list[str], runs: int, asked: int, repeats: int) -> pd.Dat
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling-")))
                 url = stack.enter_context(postgres(folder)) if database == "PostgreSQL" else None
                 environment = stack.enter_context(server(folder, url))
-                alone = asyncio.run(server_alone(environment, asked))
+                alone = asyncio.run(server_alone(environment, alone_runs))
                 row: dict[str, object] = {"database": database, "repeat": repeat}
-                row["server alone, runs/min"] = 60 * asked / alone
+                row["server alone, runs/min"] = 60 * alone_runs / alone
                 for workers in (1, 2):
                     took, taken = asyncio.run(through_workers(environment, folder, workers, runs))
                     row |= {f"{workers} worker(s), runs/min": 60 * runs / took, f"taken by {workers}": taken}

@@ -38,7 +38,7 @@ def store_and_promote(
     measured, the baseline is champion. A budget of a few folds promotes nothing.
 
     Args:
-        code_version: which code and rules made the training files. failed: fits that failed twice, with the reason.
+        code_version: which code and rules built the training files. failed: fits that failed twice, with the reason.
 
     Raises:
         TrainingFailed: the baseline itself has no fits. ManifestMismatch: a training file changed since the plan.

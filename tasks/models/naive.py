@@ -38,7 +38,7 @@ class NoChange:
         self.up_share = np.nan
 
     def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
-        """Empirical quantiles of return / scale, centred on their median: the median forecast is the last price."""
+        """Empirical quantiles of return / scale, centered on their median: the median forecast is the last price."""
         scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
         known = scaled[~np.isnan(scaled)]
         quantiles = np.quantile(known, self.problem.quantiles)
@@ -46,7 +46,7 @@ class NoChange:
         self.up_share = float((known > 0).mean())
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """The learnt quantiles times each row's scale."""
+        """The learned quantiles times each row's scale."""
         return horizon_scale(features, self.problem.sessions)[:, None] * self.scaled_quantiles
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ NO_DRIVER = (
     *("big8_coverage", "master_regime_classification"),  # a count of known inputs, and a category's number
 )
 MEDIAN_PENALTY = (
-    10.0  # per standardised input and row; of 1, 3, 10, 30, 100 the least that lost at no horizon in 2010-2018
+    10.0  # per standardized input and row; of 1, 3, 10, 30, 100 the least that lost at no horizon in 2010-2018
 )
 EVERY = 3  # neighboring sessions share almost all of their target
 CLIP = 3.0  # standard deviations; an input beyond counts as one at the limit
@@ -42,7 +42,7 @@ class Ridge(har.Har):
         return (*self.needs, *self.state["columns"])
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
-        """The scale, then weights of the standardised drivers for return / scale."""
+        """The scale, then weights of the standardized drivers for return / scale."""
         super().learn(features, target, weights)
         scaled = target.to_numpy() / self.scale(features)
         rows = np.flatnonzero(~np.isnan(scaled))[::EVERY]
@@ -70,7 +70,7 @@ class Ridge(har.Har):
         return self.scale(features) * (self._standard(features) @ np.asarray(self.state["input_weights"]))
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Exact: each driver's weight times its standardised value, as log return; `base` is no change."""
+        """Exact: each driver's weight times its standardized value, as log return; `base` is no change."""
         weighted = self._standard(features) * np.asarray(self.state["input_weights"])
         contributions = weighted * self.scale(features)[:, None]
         explained = pd.DataFrame(contributions, columns=self.state["columns"], index=features.index)

@@ -63,7 +63,7 @@ class VolatilityScaledForecaster:
         return np.zeros(len(features))
 
     def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
-        """Learn scale and location, then the quantiles of return / scale, centred on their median.
+        """Learn scale and location, then the quantiles of return / scale, centered on their median.
 
         The location is not subtracted first: on its training rows it explains more than it will later, and the
         bands would be too narrow.

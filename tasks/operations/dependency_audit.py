@@ -21,7 +21,7 @@ TIMEOUT_S = 3
 
 
 def ask(requirements: Path) -> list[dict[str, Any]] | None:
-    """pip-audit's findings, one mapping per package; None if no service could be asked."""
+    """pip-audit's findings, one mapping per package; None if no service could be reached."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.json"
         quiet = ["--no-deps", "--disable-pip", "--progress-spinner", "off", "--timeout", str(TIMEOUT_S)]

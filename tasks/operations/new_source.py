@@ -56,8 +56,8 @@ from tasks.sources.payloads import Fetched, Payload, Window
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """One series of the window."""
-    asked = {{"id": series, "start": str(window.start), "end": str(window.end)}}
-    content = http.get(spec.endpoint, asked)
+    query = {{"id": series, "start": str(window.start), "end": str(window.end)}}
+    content = http.get(spec.endpoint, query)
     yield Fetched(series=series, extension="csv", content=content, url=spec.endpoint)
 
 

@@ -74,7 +74,7 @@ def sample_days(count: int, *, last: pd.Timestamp, seed: str = "truncation") -> 
 
 
 def truncation_proof(
-    held: ProofInputs,
+    inputs: ProofInputs,
     days: Iterable[pd.Timestamp],
     *,
     restaged: int,
@@ -91,21 +91,21 @@ def truncation_proof(
     """
     days = sorted(days)
     from_payloads = {days[i] for i in np.linspace(0, len(days) - 1, restaged).astype(int)} if restaged else set()
-    relevant = held.relevant(held.observations)
-    whole = _everything(held, relevant, held.documents, held.as_of)
-    found = [early_stamps(held.observations, held.sources)]
+    relevant = inputs.relevant(inputs.observations)
+    whole = _everything(inputs, relevant, inputs.documents, inputs.as_of)
+    found = [early_stamps(inputs.observations, inputs.sources)]
     for number, day in enumerate(days, start=1):
-        known, texts = _published(relevant, day), _published(held.documents, day)
+        known, texts = _published(relevant, day), _published(inputs.documents, day)
         product_cut = stage.known_by(relevant, day)
         if not product_cut.index.equals(known.index):
             found.append(_differences("known_by", day, product_cut, known))
         if day in from_payloads:
-            of_used = held.observations[held.observations["source"].isin(held.used)]
-            known, again = _restaged(held, day)
+            of_used = inputs.observations[inputs.observations["source"].isin(inputs.used)]
+            known, again = _restaged(inputs, day)
             found.append(_differences("staging", day, _published(of_used, day), known))
             found.append(_differences("documents", day, _wording(texts), _wording(again), key=TEXT_KEY))
-            known, texts = held.relevant(known), again
-        cut = _everything(held, known, texts, day)
+            known, texts = inputs.relevant(known), again
+        cut = _everything(inputs, known, texts, day)
         found += [
             _differences(name, day, frame[frame["date"] <= day], cut[name], key=["date"])
             for name, frame in whole.items()
@@ -191,12 +191,12 @@ def _published(rows: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
     return rows[(rows["available_at"] <= evening).to_numpy()]
 
 
-def _restaged(held: ProofInputs, day: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _restaged(inputs: ProofInputs, day: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Observations and documents staged again from the payloads, through that day."""
     parts, texts = [], []
-    for name in held.used:
-        spec, through = held.sources.source(name), as_of_instant(day)
-        payloads = list(held.payloads(name))
+    for name in inputs.used:
+        spec, through = inputs.sources.source(name), as_of_instant(day)
+        payloads = list(inputs.payloads(name))
         parts.append(stage.stage_payloads(name, spec, payloads, through=through)[0])
         if spec.kind == "documents":
             texts.append(documents.stage_documents(name, spec, stage.named(payloads), through=through)[0])
@@ -208,15 +208,17 @@ def _wording(texts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _everything(
-    held: ProofInputs, observations: pd.DataFrame, texts: pd.DataFrame, day: pd.Timestamp
+    inputs: ProofInputs, observations: pd.DataFrame, texts: pd.DataFrame, day: pd.Timestamp
 ) -> dict[str, pd.DataFrame]:
-    known = derived.with_derived(observations, held.derived, as_of=day, documents=texts)
-    panel = join.build_panel(known, held.joins, as_of=day)
+    known = derived.with_derived(observations, inputs.derived, as_of=day, documents=texts)
+    panel = join.build_panel(known, inputs.joins, as_of=day)
     own = known[known["source"] == derived.SOURCE]
     wide = own.pivot(index="observation_date", columns="series", values="value")
     wide.columns = wide.columns.astype(str)
-    wide = wide.reindex(columns=list(held.derived.series)).reindex(pd.DatetimeIndex(panel["date"])).rename_axis("date")
-    return {"derived": wide.reset_index(), "panel": panel, "features": held.build(panel, held.features)}
+    wide = (
+        wide.reindex(columns=list(inputs.derived.series)).reindex(pd.DatetimeIndex(panel["date"])).rename_axis("date")
+    )
+    return {"derived": wide.reset_index(), "panel": panel, "features": inputs.build(panel, inputs.features)}
 
 
 def _differences(

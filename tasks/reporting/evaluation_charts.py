@@ -54,7 +54,7 @@ def reliability_figure(
         worst = max(worst, float(np.abs(observed - np.asarray(levels)).max()))
     first, last = _span(oofs)
     figure.suptitle(
-        f"Quantiles held what they said to within {100 * worst:.0f} points, "
+        f"Quantiles were accurate to within {100 * worst:.0f} points, "
         f"{first:%Y-%m} to {last:%Y-%m} (origins not seen in training)",
         x=0.01,
         ha="left",
@@ -82,7 +82,7 @@ def forecast_and_outcome_figure(path: Path, oofs: Mapping[str, pd.DataFrame], le
         low, high = BANDS[80]
         covered = ((actual >= prices[low]) & (actual <= prices[high])).mean()
         axes.set_title(
-            f"{horizon} ahead: the 80% band held {covered:.0%} of {len(ordered)} outcomes", loc="left", fontsize=10
+            f"{horizon} ahead: the 80% band covered {covered:.0%} of {len(ordered)} outcomes", loc="left", fontsize=10
         )
         axes.set_ylabel("cents per pound")
         axes.grid(alpha=0.25)

@@ -153,11 +153,11 @@ def notes(result: DayResult) -> list[str]:
     if result.forecasts["is_baseline"].all():
         champions = result.leaderboard[result.leaderboard["champion"].astype(bool)]
         if champions["family"].eq(BASELINE).all():
-            out.append("No model met the promotion gates, so the price is forecast to stay and only its range is told.")
+            out.append("No model met the promotion gates, so the price is forecast to stay, within a range.")
         else:
             out.append(
-                "The models that met the promotion gates cannot serve today, so the price is forecast to stay and only "
-                "its range is told; the reasons follow."
+                "The models that met the promotion gates cannot serve today, so the price is forecast to stay, "
+                "within a range; the reasons follow."
             )
     if result.forecasts["is_baseline"].any():
         out.append("P(higher) of no_change is the share of past moves that were up: it has no other view of direction.")

@@ -271,7 +271,7 @@ def read_tables(exports: Path, registry: FeatureRegistry, horizons: Horizons) ->
     """The training file of every horizon, verified against the manifest.
 
     Raises:
-        ManifestMismatch: files missing, altered, or made before the feature registry changed.
+        ManifestMismatch: files missing, altered, or built before the feature registry changed.
     """
     check_exports(exports)
     tables = {horizon: read_parquet(exports / file_name("prod", horizon)) for horizon in horizons.horizons}

@@ -46,15 +46,15 @@ def joint_out_of_fold(
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in problem.sessions}
     chosen = [i for i, fold in enumerate(next(iter(folds.values()))) if fold.year in years]
     for number, i in enumerate(chosen):
-        learnt = pd.DataFrame(np.nan, index=targets.index, columns=targets.columns)
-        for name, held in folds.items():
-            learnt.loc[held[i].train, name] = targets.loc[held[i].train, name]
+        learned = pd.DataFrame(np.nan, index=targets.index, columns=targets.columns)
+        for name, of_horizon in folds.items():
+            learned.loc[of_horizon[i].train, name] = targets.loc[of_horizon[i].train, name]
         fold = next(iter(folds.values()))[i]
-        known = int(np.flatnonzero(learnt.notna().any(axis=1))[-1]) + 1
+        known = int(np.flatnonzero(learned.notna().any(axis=1))[-1]) + 1
         model = family(problem, options)
         model.fit(
             features.iloc[:known],
-            learnt.iloc[:known],
+            learned.iloc[:known],
             weights=row_weights(first.iloc[:known], weights),
             folder=None if folder is None else folder / str(fold.year),
             progress=progress,
@@ -75,7 +75,7 @@ def joint_out_of_fold(
             )
             parts[name].append(part.assign(**{column(p): forecast[:, j] for j, p in enumerate(problem.quantiles)}))
         progress(number + 1, len(chosen), f"{family.family}: fold {fold.year}")
-    return {name: pd.concat(held, ignore_index=True) if held else pd.DataFrame() for name, held in parts.items()}
+    return {name: pd.concat(frames, ignore_index=True) if frames else pd.DataFrame() for name, frames in parts.items()}
 
 
 def joint_targets(problem: JointProblem, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -148,7 +148,7 @@ def plan_bake_off(
 
 
 def require_known_options(family: str, options: Mapping[str, Any]) -> None:
-    """Refuse a misspelt option before hours of fits.
+    """Refuse a misspelled option before hours of fits.
 
     Raises:
         RegistryError: the family has no such option; the message names its options.

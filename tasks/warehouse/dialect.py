@@ -10,7 +10,7 @@ from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 
 from tasks.command_line import nearest
 from tasks.errors import WarehouseError
-from tasks.secrets import quoted as told
+from tasks.secrets import quoted as in_message
 
 KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP", "ORDER", "LIMIT", "JOIN", "HAVING", "QUALIFY", "UNION", "WITH")
 """Keywords of a query. Mistyped, one of them looks like a name."""
@@ -33,7 +33,7 @@ def parse_query(sql: str) -> exp.Query:
     except SqlglotError as error:
         raise WarehouseError(f"SQL cannot run here: {' '.join(str(error).split())}") from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        raise WarehouseError(f"one SELECT at a time, and nothing that writes: {told(sql, most=120)!r}")
+        raise WarehouseError(f"one SELECT at a time, and nothing that writes: {in_message(sql, most=120)!r}")
     return statements[0]
 
 

@@ -24,7 +24,7 @@ from tasks.errors import CbiError
 from tasks.features import in_sql
 from tasks.panel.join import AGE
 from tasks.registry import load_derived, load_features, load_join_spec, load_sources
-from tasks.secrets import quoted as told
+from tasks.secrets import quoted as in_message
 from tasks.settings import PROJECT, Settings
 from tasks.warehouse import scheduled, tables
 from tasks.warehouse.dialect import for_bigquery, for_duckdb, quoted
@@ -94,7 +94,7 @@ def _of_file(path: Path, text: str) -> Iterator[Statement]:
 
 
 def _first_line(error: Exception) -> str:
-    return told(str(error).replace("\x1b[4m", "").replace("\x1b[0m", ""), most=300)
+    return in_message(str(error).replace("\x1b[4m", "").replace("\x1b[0m", ""), most=300)
 
 
 def schema_statements() -> list[Statement]:

@@ -1,4 +1,4 @@
-"""What a net minimises, in units of the volatility-scaled log return. An unknown target has no weight."""
+"""What a net minimizes, in units of the volatility-scaled log return. An unknown target has no weight."""
 
 from __future__ import annotations
 

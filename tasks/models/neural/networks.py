@@ -265,7 +265,7 @@ class NBeatsBlock(nn.Module):
 class NBeatsXNetwork(NeuralNetwork):
     """Doubly residual stacks: trend, season, exogenous, generic (Oreshkin et al. 2020; Olivares et al. 2023).
 
-    The series is a learnt projection of the market's own columns, the exogenous basis the encoded other markets.
+    The series is a learned projection of the market's own columns, the exogenous basis the encoded other markets.
     """
 
     series, degree, harmonics, generic = 8, 3, 6, 8

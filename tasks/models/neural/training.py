@@ -99,8 +99,8 @@ def fit_network(
             options and seed. progress: called with (epoch, of, what) after each epoch.
     """
     network.to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=options.epochs)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=options.epochs)
     identity = fingerprint(options.as_json(), seed, type(network).__name__, data.identity(), device.type)
     inputs, target, validation_target = (
         tensor.to(device) for tensor in (data.inputs, data.target, data.validation_target)
@@ -118,7 +118,7 @@ def fit_network(
         state.best_loss = validate(run, inputs, data.validation, validation_target, by_horizon, levels, options)
         best = copied(network)
     else:
-        state, best = restore(saved, network, optimiser, schedule)
+        state, best = restore(saved, network, optimizer, schedule)
 
     while not state.finished:
         epoch = state.epoch
@@ -138,10 +138,10 @@ def fit_network(
                 horizons=by_horizon,
                 weights=loss_weights,
             )
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-            optimiser.step()
+            optimizer.step()
             total += loss.detach() * len(rows)
         schedule.step()
         trained = float(total) / len(order)
@@ -157,7 +157,7 @@ def fit_network(
             state.best_loss, state.best_epoch, best = validated, state.epoch, copied(network)
         state.finished = state.epoch >= options.epochs or state.epoch - state.best_epoch >= options.patience
         if checkpoint:
-            write_checkpoint(checkpoint, identity, state, network, best, optimiser, schedule)
+            write_checkpoint(checkpoint, identity, state, network, best, optimizer, schedule)
         progress(state.epoch, options.epochs, f"seed {seed}: validation {validated:.4f}, best {state.best_loss:.4f}")
     network.to("cpu")
     network.load_state_dict(best)
@@ -195,13 +195,13 @@ def write_checkpoint(
     state: Progressed,
     network: NeuralNetwork,
     best: dict[str, torch.Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
     """Write one file of plain arrays and JSON, replaced atomically."""
     arrays = {f"network/{name}": tensor.numpy() for name, tensor in copied(network).items()}
     arrays |= {f"best/{name}": tensor.numpy() for name, tensor in best.items()}
-    optimizer_state = optimiser.state_dict()
+    optimizer_state = optimizer.state_dict()
     for number, moments in optimizer_state["state"].items():
         arrays |= {f"optimiser/{number}/{name}": tensor.cpu().numpy() for name, tensor in moments.items()}
     meta = {
@@ -216,7 +216,7 @@ def write_checkpoint(
 def restore(
     saved: tuple[dict[str, np.ndarray], dict[str, Any]],
     network: NeuralNetwork,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> tuple[Progressed, dict[str, torch.Tensor]]:
     """Restore network, optimizer and schedule from a checkpoint. Returns the progress and the best weights."""
@@ -226,7 +226,7 @@ def restore(
     for key, tensor in tensors_under(arrays, "optimiser/").items():
         number, name = key.split("/")
         moments.setdefault(int(number), {})[name] = tensor
-    optimiser.load_state_dict({"state": moments, "param_groups": meta["groups"]})
+    optimizer.load_state_dict({"state": moments, "param_groups": meta["groups"]})
     schedule.load_state_dict(meta["schedule"])
     return Progressed(**meta["progressed"]), tensors_under(arrays, "best/")
 
