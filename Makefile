@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets, by who needs them
 	@awk -F ':.*## ' '/^# -- / {sub(/^# -- /, ""); sub(/ *-*$$/, ""); title = $$0} \
@@ -179,6 +179,9 @@ false-prices: $(VENV)/dev ## false prices planted end to end, and true extremes:
 
 time-machine: $(VENV)/dev ## past days, and sources dead for 30 to 400 sessions: what stops, degrades, says so; docs/results/time_machine.md
 	@$(RUN) -m evidence.time_machine
+
+rolls: $(VENV)/dev ## the rolls of ZL=F, and what they do to labels: docs/results/rolls.md
+	@$(RUN) -m evidence.rolls
 
 proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo

@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from cli import checks, data, model, project, services, warehouse
 from cli.words import CHECK, EVERY_DAY, KEEP, MODELS, RUN
+from flows.ending import signals_restored
 from tasks.errors import CbiError, SourceDown
 
 STATUS = """\b
@@ -62,7 +63,8 @@ def main(words: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a character that the locale lacks becomes `?`, not an error
     try:
-        get_command(application()).main(None if words is None else list(words), prog_name="cbi")
+        with signals_restored():  # a command may be run inside another process
+            get_command(application()).main(None if words is None else list(words), prog_name="cbi")
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     except CbiError as error:

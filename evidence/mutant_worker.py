@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.tmpdir import tmppath_result_key
 from hypothesis import Phase, settings
 
 from evidence.mutation import NOTHING, Mutant
@@ -109,6 +110,7 @@ class Worker:
             if wanted - done and item.nodeid in self.map["tests"]:
                 item._initrequest()  # type: ignore[attr-defined]
                 session._setupstate.setup(item)
+                item.stash.setdefault(tmppath_result_key, {})  # of its reports, which nobody made
                 session._setupstate.teardown_exact(_Root(session))  # type: ignore[arg-type]
                 done |= wanted
         import gc

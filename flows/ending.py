@@ -64,8 +64,15 @@ def arm() -> None:
 @contextmanager
 def ends_on_signal(stands: Callable[[], str], before: Callable[[], None] | None = None) -> Iterator[None]:
     """The same for a part of a process; the previous state is restored at the end."""
+    with signals_restored():
+        end_on_signal(Ending(stands, before))
+        yield
+
+
+@contextmanager
+def signals_restored() -> Iterator[None]:
+    """Restore the handlers of SIGINT and SIGTERM after the block."""
     was: Any = _ending, [(one, signal.getsignal(one)) for one in SIGNALS]
-    end_on_signal(Ending(stands, before))
     try:
         yield
     finally:

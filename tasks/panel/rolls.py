@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.calendar import sessions
-from tasks.registry.rolls import RollRule
+from tasks.registry import RollRule
 
 LEGS = (("carry", "price"), ("price", "forward"), ("carry", "forward"))
 """The two prices of a pair, nearer contract first, each with its ``<leg>_contract``."""
@@ -118,3 +118,32 @@ def roll_free_returns(close: pd.Series, ratios: pd.DataFrame) -> pd.Series:
     steps = ratios.set_index("date")["log_ratio"].reindex(close.index)
     rolled = close.index.isin(ratios["date"])
     return np.log(close).diff() - steps.where(rolled, 0.0)
+
+
+def roll_free_targets(close: pd.Series, ratios: pd.DataFrame, *, sessions_ahead: int) -> pd.DataFrame:
+    """What the front month did from each session on, as it is quoted and without the steps of its rolls.
+
+    Args:
+        close: the front-month quote by session, one row per session.
+        ratios: rows of ``with_pair_ratios`` over these sessions.
+
+    Returns:
+        by session ``rolls`` (how many lie between), ``log_return`` and ``roll_free_log_return``; missing where the
+        target session or a close is, the last one also where the step of a roll in between is unknown.
+    """
+    steps = ratios.set_index("date")["log_ratio"].reindex(close.index)
+    rolled = pd.Series(close.index.isin(ratios["date"]), index=close.index)
+
+    def over(values: pd.Series) -> pd.Series:
+        total = values.cumsum()
+        return total.shift(-sessions_ahead) - total
+
+    moved = np.log(close.shift(-sessions_ahead) / close)
+    known = over((rolled & steps.isna()).astype("int64")).eq(0)
+    return pd.DataFrame(
+        {
+            "rolls": over(rolled.astype("int64")),
+            "log_return": moved,
+            "roll_free_log_return": (moved - over(steps.fillna(0.0))).where(known),
+        }
+    )

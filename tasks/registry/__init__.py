@@ -35,6 +35,7 @@ from tasks.registry.panel import (
     load_derived,
     load_join_spec,
 )
+from tasks.registry.rolls import RollCalendar, RollRule, load_roll_calendar
 from tasks.registry.sources import (
     MONTH_CODES,
     Availability,
@@ -81,6 +82,8 @@ __all__ = [
     "ProductionSurface",
     "PromotionRule",
     "QualityGates",
+    "RollCalendar",
+    "RollRule",
     "SampleWeights",
     "Schedule",
     "SearchChoices",
@@ -101,6 +104,7 @@ __all__ = [
     "load_overrides",
     "load_quality_gates",
     "load_regime_calendar",
+    "load_roll_calendar",
     "load_sources",
     "load_surface",
     "load_waivers",

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from typer.main import get_command
 
-from cli.app import application
+from cli.app import application, main
 from tasks.command_line import nearest
 from tasks.errors import WarehouseError
 from tasks.settings import PROJECT
@@ -102,6 +102,13 @@ def test_a_wrong_word_is_answered_with_the_nearest_right_one_before_anything_sta
     done = python("-m", "cli", *words, home=tmp_path / "home")
     assert done.returncode == 1 and done.stderr.rstrip().endswith(told), done.stderr
     assert not (tmp_path / "home" / "prefect").exists()
+
+
+def test_a_command_inside_another_process_leaves_its_signals_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CBI_HOME", str(tmp_path))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["gates", "no such gate"]) == 1 and "RegistryError" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

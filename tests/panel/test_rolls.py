@@ -8,8 +8,15 @@ import pytest
 
 from tasks.calendar import sessions
 from tasks.errors import RegistryError
-from tasks.panel.rolls import contracts, front_contracts, roll_free_returns, rolls, with_pair_ratios
-from tasks.registry.rolls import load_roll_calendar
+from tasks.panel.rolls import (
+    contracts,
+    front_contracts,
+    roll_free_returns,
+    roll_free_targets,
+    rolls,
+    with_pair_ratios,
+)
+from tasks.registry import load_roll_calendar
 
 FIRST, LAST = pd.Timestamp("2000-01-03"), pd.Timestamp("2023-12-29")
 
@@ -86,10 +93,31 @@ def test_july_to_august_2021_has_no_pair_so_its_return_is_missing(quote, known):
     assert np.log(quote["close"]).diff()["2021-07-15"] == pytest.approx(np.log(67.31 / 66.63), abs=1e-6)
 
 
-def test_six_of_eight_rolls_are_known_until_2020_and_add_six_tenths_of_a_percent(known):
-    ratios = known["log_ratio"]
-    assert (ratios[ratios.index < "2021-01-01"].groupby(lambda day: day.year).count() == 6).all()
-    assert ratios[ratios.index < "2021-01-01"].mean() == pytest.approx(0.0065, abs=0.0005)
+def test_every_roll_to_2020_is_known_and_they_add_six_tenths_of_a_percent_each(known):
+    by_year = known["log_ratio"].groupby(known.index.year)
+    assert (by_year.count()[:2020] == 8).all()
+    assert by_year.count()[2021:].tolist() == [4, 2, 2]
+    assert 100 * known["log_ratio"][:"2020-12-31"].mean() == pytest.approx(0.58, abs=0.005)
+
+
+def test_targets_cross_rolls_and_lose_their_steps(quote, known):
+    days = sessions(last=LAST)
+    targets = roll_free_targets(quote["close"].reindex(days), known.reset_index(), sessions_ahead=252)
+    both = targets.dropna()
+    assert (targets["rolls"].dropna() > 0).all()
+    assert 100 * (both["log_return"] > 0).mean() == pytest.approx(54.5, abs=0.5)
+    assert 100 * (both["roll_free_log_return"] > 0).mean() == pytest.approx(45.2, abs=0.5)
+    # by hand: five sessions from 2014-05-09 cross the roll of the 15th, whose step is known
+    week = roll_free_targets(quote["close"].reindex(days), known.reset_index(), sessions_ahead=5).loc["2014-05-09"]
+    assert week["rolls"] == 1
+    assert week["log_return"] - week["roll_free_log_return"] == pytest.approx(np.log(41.14 / 40.92))
+
+
+def test_a_target_over_an_unknown_roll_is_missing(quote, known):
+    days = sessions(last=LAST)
+    month = roll_free_targets(quote["close"].reindex(days), known.reset_index(), sessions_ahead=21)
+    across = month.loc["2021-06-21":"2021-07-14"]
+    assert across["log_return"].notna().all() and across["roll_free_log_return"].isna().all()
 
 
 def test_a_pair_that_is_unknown_leaves_the_return_missing(rule, quote, known):
