@@ -110,7 +110,7 @@ class Worker:
             if wanted - done and item.nodeid in self.map["tests"]:
                 item._initrequest()  # type: ignore[attr-defined]
                 session._setupstate.setup(item)
-                item.stash.setdefault(tmppath_result_key, {})  # of its reports, which nobody made
+                item.stash.setdefault(tmppath_result_key, {})  # for reports, which nothing created
                 session._setupstate.teardown_exact(_Root(session))  # type: ignore[arg-type]
                 done |= wanted
         import gc
