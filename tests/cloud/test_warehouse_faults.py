@@ -350,7 +350,7 @@ def test_an_address_that_is_none_is_refused(address):
 def test_a_dataset_in_another_location_is_named(warehouse, zones):
     warehouse.connection.client.create_dataset(f"{warehouse.place.prefix}api")  # the client's own location: us-central1
     elsewhere = BigQueryAddress(warehouse.place.project, "europe-west3", warehouse.place.prefix)
-    with pytest.raises(SettingsError, match=r"_api lies in us-central1, CBI_WAREHOUSE says europe-west3: write \?loc"):
+    with pytest.raises(SettingsError, match=r"_api is in us-central1, CBI_WAREHOUSE says europe-west3: write \?loc"):
         BigQueryWarehouse(elsewhere, zones, Settings(home=zones.home)).migrate()
 
 
