@@ -1,4 +1,4 @@
-"""``python -m cli``: the same as ``cbi``, for make and for services, which know Python by its path."""
+"""``python -m cli``: the same as ``cbi``, for make and for services, which call Python by its path."""
 
 import sys
 

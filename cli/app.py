@@ -1,6 +1,6 @@
 """``cbi``: one application, its commands grouped by who needs them, and one boundary for their errors.
 
-Commands import what they run when they run: `cbi --help` and a mistyped word are answered before Prefect and pandas are
+A command imports its modules when it runs: `cbi --help` and a mistyped word are answered before Prefect and pandas are
 imported, which takes seconds.
 """
 
@@ -33,7 +33,7 @@ def application() -> typer.Typer:
     app = typer.Typer(
         name="cbi",
         help="Soybean-oil forecasts (CBOT ZL), from the sources to a published forecast.\n\n"
-        "`cbi daily` makes today's forecast; `cbi daily --origin recorded` needs neither keys nor network.",
+        "`cbi daily` computes today's forecast; `cbi daily --origin recorded` needs neither keys nor network.",
         epilog=STATUS,
         no_args_is_help=True,
         result_callback=end_with,
@@ -54,14 +54,14 @@ def application() -> typer.Typer:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a command line; its exit status, as ``STATUS`` lists them.
+    """Run a command line. Returns its exit status, as listed in ``STATUS``.
 
     Args:
-        words: what stands after ``cbi``; those of this process where not given.
+        words: the words after ``cbi``; by default those of this process.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a sign that the locale lacks is shown as `?`, and ends no run
+            stream.reconfigure(errors="replace")  # a character that the locale lacks becomes `?`, not an error
     try:
         with signals_restored():  # a command may be run inside another process
             get_command(application()).main(None if words is None else list(words), prog_name="cbi")
@@ -75,5 +75,5 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def end_with(status: int | None) -> None:
-    """What a command returns is its exit status."""
+    """Exit with the status that a command returns."""
     raise typer.Exit(status or 0)

@@ -1,4 +1,4 @@
-"""``cbi health``, ``gates``, ``audit`` and ``support``: what is well, what is not, and what to send to a helper."""
+"""``cbi health``, ``gates``, ``audit`` and ``support``: the state of a home, and what to send to a helper."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.words import AsJson, AsOf, beginning, examples
-from flows.ending import Ending, end_when_asked
+from flows.ending import Ending, end_on_signal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,13 +27,13 @@ TO_DO_SHOWN = 40
     "health --as-of 2023-12-29    # as it was on that date",
 )
 def health(as_of: AsOf = None, as_json: AsJson = False) -> int:
-    """Say what is well and what is not: sources, forecast, gates, champions, disk, warehouse.
+    """Check sources, forecast, gates, champions, disk and warehouse.
 
-    Ends with 0 when all is well or nothing has been made yet, 1 with warnings, 2 when something fails. Ages are judged
-    as of --as-of; else as of the last finished session, or of the session of the newest run where that read recorded
+    Exits with 0 when all is well or nothing has run yet, 1 with warnings, 2 when something fails. Ages are
+    as of --as-of; else as of the last finished session, or the session of the newest run if that read recorded
     payloads.
     """
-    end_when_asked(Ending(lambda: NOTHING_CHANGED))
+    end_on_signal(Ending(lambda: NOTHING_CHANGED))
     from rich.console import Console
 
     from flows.health import open_health_here
@@ -44,13 +44,13 @@ def health(as_of: AsOf = None, as_json: AsJson = False) -> int:
     try:
         taken = open_health_here(as_of)
         plain = json.dumps(taken.to_json(), default=str, indent=1) if as_json else ""
-    except Exception as error:  # a traceback would end with 1, which means warnings
-        said = redact(" ".join(f"{type(error).__name__}: {error}".split()))
+    except Exception as error:  # a traceback would exit with 1, which means warnings
+        message = redact(" ".join(f"{type(error).__name__}: {error}".split()))
         if not isinstance(error, CbiError):
-            said += ". This is an error of CBI: health is unknown; send what `cbi support` writes"
-        print(said, file=sys.stderr)
+            message += ". This is an error of CBI: health is unknown; send what `cbi support` writes"
+        print(message, file=sys.stderr)
         if as_json:
-            print(json.dumps({"state": "failing", "exit_code": 2, "error": said}, indent=1))
+            print(json.dumps({"state": "failing", "exit_code": 2, "error": message}, indent=1))
         return 2
     if as_json:
         print(plain)
@@ -80,13 +80,13 @@ def gates(
 ) -> int:
     """Check what is stored against one gate, or all of them. Nothing is fetched, computed or published.
 
-    Ends with 1 when something blocks, or a gate could not run.
+    Exits with 1 when something blocks, or a gate could not run.
     """
-    end_when_asked(Ending(lambda: NOTHING_CHANGED))
+    end_on_signal(Ending(lambda: NOTHING_CHANGED))
     from tasks.gates.suites import gate_named
 
     if gate:
-        gate_named(gate)  # a mistyped name is answered before anything is read
+        gate_named(gate)  # a mistyped name is refused before anything is read
     from rich.console import Console
 
     from tasks.errors import NothingStored
@@ -121,7 +121,7 @@ def _gates() -> tuple[str, ...]:
 def _write(
     run: RunContext, tables: dict[str, Tables], results: pd.DataFrame, *, only: str | None, page: bool, data_docs: bool
 ) -> list[str]:
-    """Write what is asked for and say where. One gate's files have its name: they do not take the place of all."""
+    """Write the requested pages and return their paths. The files of a single gate have its name."""
     from tasks.gates.data_docs import write_data_docs
     from tasks.reporting.gate_page import write_gate_page
 
@@ -138,11 +138,11 @@ def _write(
 
 @examples("audit", "audit --json    # every line, for a program")
 def audit(as_json: AsJson = False) -> int:
-    """List every file, table and model version: its owner, whether it is sound, what to do with it.
+    """List every file, table and model version: its owner, whether it is intact, what to do with it.
 
-    Ends with 1 when something wants to be set aside or replaced, 2 when the audit could not be made.
+    Exits with 1 when something should be set aside or replaced, 2 when the audit failed.
     """
-    end_when_asked(Ending(lambda: NOTHING_CHANGED))
+    end_on_signal(Ending(lambda: NOTHING_CHANGED))
     from tasks.errors import CbiError
     from tasks.operations.audit import QUARANTINE, REPLACE, take_inventory
     from tasks.run import open_run
@@ -152,7 +152,7 @@ def audit(as_json: AsJson = False) -> int:
     try:
         run = open_run(load_settings(), origin="live", as_of=None)
         inventory = take_inventory(run)
-        # named by the session, so that a rerun writes the same file and the inventory does not grow by itself
+        # named by the session, so that a rerun writes the same file and the inventory does not grow
         path = run.zones.reports / f"audit_{run.as_of:%Y-%m-%d}.csv"
         write_bytes(path, inventory.to_csv(index=False).encode())
     except CbiError as error:
@@ -167,7 +167,7 @@ def audit(as_json: AsJson = False) -> int:
 
 
 def _print_inventory(inventory: pd.DataFrame) -> None:
-    """What asks for action, then a line per zone."""
+    """Print the lines that need action, then one line per zone."""
     from rich.console import Console
 
     from tasks.operations.audit import KEEP, summarise
@@ -183,11 +183,11 @@ def _print_inventory(inventory: pd.DataFrame) -> None:
 
 @examples("support")
 def support(as_of: AsOf = None) -> None:
-    """Write what a helper needs to see, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz.
+    """Write the information that a helper needs, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz.
 
     Versions, settings, health, audit, gate results and the ends of the logs; no data, model or payload.
     """
-    end_when_asked(Ending(lambda: NOTHING_CHANGED))
+    end_on_signal(Ending(lambda: NOTHING_CHANGED))
     from tasks.operations.support_bundle import write_bundle
     from tasks.run import open_run
     from tasks.settings import load_settings

@@ -1,4 +1,4 @@
-"""``cbi daily``, ``ingest``, ``backfill``, ``restore`` and ``pack``: what brings data in, and what brings it back."""
+"""``cbi daily``, ``ingest``, ``backfill``, ``restore`` and ``pack``: commands that fetch or restore data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.words import AsOf, Origin, Record, Series, SourceName, examples
-from flows.ending import LANDED_STAYS, NOTHING_PUBLISHED, Ending, end_when_asked
+from flows.ending import LANDED_STAYS, NOTHING_PUBLISHED, Ending, end_on_signal
 
 
 @examples(
@@ -19,11 +19,11 @@ from flows.ending import LANDED_STAYS, NOTHING_PUBLISHED, Ending, end_when_asked
     "daily --record ~/my-archive                  # keep what sources served",
 )
 def daily(origin: Origin = None, as_of: AsOf = None, record: Record = None) -> None:
-    """Make the forecast of one session: ingest, gates, panel, features, forecast, publish.
+    """Compute the forecast of one session: ingest, gates, panel, features, forecast, publish.
 
-    Without network, a home that never had live data reads the recorded archive, and says so.
+    Without network, a home without live data reads the recorded archive, and says so.
     """
-    end_when_asked(Ending(lambda: NOTHING_PUBLISHED))
+    end_on_signal(Ending(lambda: NOTHING_PUBLISHED))
     from rich.console import Console
 
     from flows.daily import run_daily
@@ -54,19 +54,19 @@ def ingest(
     record: Record = None,
 ) -> int:
     """Land and stage one source."""
-    end_when_asked(Ending(lambda: LANDED_STAYS))
+    end_on_signal(Ending(lambda: LANDED_STAYS))
     from flows.ingest import keep_recorded, run_ingest
 
-    run, came, staged = run_ingest(source, origin or "live", as_of, series, start, end)
+    run, landed, staged = run_ingest(source, origin or "live", as_of, series, start, end)
     if record:
         keep_recorded(run, record)
     print(
-        f"{came.source}: {came.status}; {came.payloads} payloads ({came.new_payloads} new), "
+        f"{landed.source}: {landed.status}; {landed.payloads} payloads ({landed.new_payloads} new), "
         f"{len(staged.observations):,} observations, {len(staged.quarantine):,} cells refused"
-        + (f"; {came.message}" if came.message else "")
-        + (f"; never recorded: {', '.join(came.not_recorded)}" if came.not_recorded else "")
+        + (f"; {landed.message}" if landed.message else "")
+        + (f"; never recorded: {', '.join(landed.not_recorded)}" if landed.not_recorded else "")
     )
-    return 1 if came.status == "partial" else 0
+    return 1 if landed.status == "partial" else 0
 
 
 @examples(
@@ -78,10 +78,10 @@ def backfill(
     start: Annotated[str, typer.Option(metavar="DATE", help="First date, YYYY-MM-DD.")],
     end: Annotated[str | None, typer.Option(metavar="DATE", help="Last date. Default: the newest session.")] = None,
     series: Series = None,
-    chunk_days: Annotated[int, typer.Option(min=1, metavar="N", help="Days asked for at once.")] = 366,
+    chunk_days: Annotated[int, typer.Option(min=1, metavar="N", help="Days per request.")] = 366,
 ) -> None:
-    """Fetch a range of dates of one source in chunks; a rerun asks only for those that are missing."""
-    end_when_asked(Ending(lambda: LANDED_STAYS))
+    """Fetch a range of dates of one source in chunks; a rerun fetches only the missing ones."""
+    end_on_signal(Ending(lambda: LANDED_STAYS))
     from flows.backfill import run_backfill
 
     done, staged = run_backfill(source, start, end, series, chunk_days)
@@ -103,7 +103,7 @@ def restore(
 ) -> None:
     """Fill an empty CBI_HOME from a backup: forecasts and their history, models, live payloads.
 
-    The next daily run makes the rest.
+    The next daily run builds the rest.
     """
     from tasks.errors import SettingsError
     from tasks.operations.restore import restore as bring_back
@@ -112,14 +112,14 @@ def restore(
     settings = load_settings()
     place = place or settings.backup
     if not place or place == "none":
-        raise SettingsError("restore from where? Give --from, a folder or gs://BUCKET/PREFIX")
+        raise SettingsError("no backup is named: give --from, a folder or gs://BUCKET/PREFIX")
     done = bring_back(settings, place)
     for name, rows in done.rows.items():
         print(f"{name:<40} {rows:>9,} rows")
     print(
         f"{settings.home} has the backup of {done.as_of} from {done.place}: the tables above, {done.versions} model "
-        f"versions, {done.payloads} files of payloads. The next daily run goes on from it. A daily run here backs up "
-        "to the same place where CBI_BACKUP names it: for a trial only, set CBI_BACKUP=none."
+        f"versions, {done.payloads} files of payloads. The next daily run continues from it. A daily run here backs up "
+        "to the same place if CBI_BACKUP names it: for a trial only, set CBI_BACKUP=none."
     )
 
 

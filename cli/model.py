@@ -1,4 +1,4 @@
-"""``cbi train``, ``search``, ``models``, ``bundle`` and ``device-check``: how models are made, and which serve."""
+"""``cbi train``, ``search``, ``models``, ``bundle`` and ``device-check``: training of models, and the model store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.words import AsJson, AsOf, beginning, examples, names_in
-from flows.ending import FITS_STAY, Ending, end_when_asked
+from flows.ending import FITS_STAY, Ending, end_on_signal
 
 
 @examples(
@@ -23,7 +23,7 @@ def train(
     runner: Annotated[Literal["local", "dask", "ray"], typer.Option(help="Where fits run.")] = "local",
 ) -> None:
     """Run the bake-off on the training files of the last daily run: fit, calibrate, measure, promote."""
-    end_when_asked(Ending(lambda: FITS_STAY))
+    end_on_signal(Ending(lambda: FITS_STAY))
     from rich.console import Console
 
     from flows.training import run_training
@@ -57,8 +57,8 @@ def search(
         float | None, typer.Option(metavar="M", help="Instead of --trials: minutes for all horizons together.")
     ] = None,
 ) -> None:
-    """Search a family's options on the sessions before the first scored year. Nothing is changed by it."""
-    end_when_asked(Ending(lambda: FITS_STAY))
+    """Search a family's options on the sessions before the first scored year. It changes nothing."""
+    end_on_signal(Ending(lambda: FITS_STAY))
     if trials is not None and minutes is not None:
         raise typer.BadParameter("give --trials or --minutes, not both")
     from rich.console import Console
@@ -79,8 +79,8 @@ def search(
 
 @examples("models", "models --as-of 2023-12-29", "models --json")
 def models(as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """List the versions of the model store by horizon, which of them is champion, and what was measured of each."""
-    end_when_asked(Ending(lambda: "Nothing was changed."))
+    """List the versions of the model store by horizon, which of them is champion, and their measured figures."""
+    end_on_signal(Ending(lambda: "Nothing was changed."))
     from rich.console import Console
 
     from tasks.model_store.contest import versions_table
@@ -107,7 +107,7 @@ def models(as_of: AsOf = None, as_json: AsJson = False) -> None:
 def bundle(
     way: Annotated[Literal["push", "pull"], typer.Argument(help="push: this machine's files; pull: the newest.")],
 ) -> None:
-    """Move training files between machines through the bucket of CBI_MODELS; only files that differ travel."""
+    """Move training files between machines through the bucket of CBI_MODELS; only files that differ are transferred."""
     from tasks.bundles import bucket_of, pull, push
     from tasks.settings import load_settings
     from tasks.storage.zones import Zones
@@ -116,7 +116,7 @@ def bundle(
     bucket, zones = bucket_of(settings), Zones(settings.home)
     done = push(zones, bucket) if way == "push" else pull(zones, bucket)
     print(
-        f"{way} of {done.as_of}: {done.moved} files moved ({done.bytes_moved / 1e6:.1f} MB), {done.held} there "
+        f"{way} of {done.as_of}: {done.moved} files moved ({done.bytes_moved / 1e6:.1f} MB), {done.present} there "
         f"before; {bucket.uri}/{done.manifest}"
     )
 
@@ -128,9 +128,9 @@ def device_check(
         typer.Option(metavar="DEVICE", help="mps, cuda or cpu. Default: CBI_DEVICE, or the best."),
     ] = None,
 ) -> int:
-    """Compare every neural family on a device with the CPU, one batch forwards and backwards.
+    """Compare every neural family on a device with the CPU, one forward and one backward pass.
 
-    Ends with 1 when a family differs, 2 when there is no such device.
+    Exits with 1 when a family differs, 2 when there is no such device.
     """
     from tasks.errors import CbiError
     from tasks.models.neural.device import choose_device

@@ -1,4 +1,4 @@
-"""``cbi project``: for those who work on CBI: files that are written from the registry, and checks of the checkout."""
+"""``cbi project``: for developers of CBI: files generated from the registry, and checks of the checkout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cli.words import examples
 
 def application() -> typer.Typer:
     """The commands below ``cbi project``."""
-    app = typer.Typer(help="For those who work on CBI.", no_args_is_help=True)
+    app = typer.Typer(help="For developers of CBI.", no_args_is_help=True)
     written: tuple[Callable[..., None], ...] = (setting, deployments, dictionary, first_dates, surface, new_source)
     checked: tuple[Callable[..., int | None], ...] = (sql_check, scheduled_sql, lock_check, dependency_audit)
     for one in (*written, *checked):
@@ -39,10 +39,10 @@ def setting(name: Annotated[str, typer.Argument(metavar="NAME", help="A field of
 @examples("project deployments", "project deployments --check")
 def deployments(
     check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; end with 1 where the file is not what the registry says.")
+        bool, typer.Option("--check", help="Write nothing; exit with 1 if the file differs from the registry.")
     ] = False,
 ) -> None:
-    """Write prefect.yaml, which flow runs when, from the registry."""
+    """Write prefect.yaml, the schedule of the flows, from the registry."""
     from tasks.errors import RegistryError
     from tasks.operations.deployments import PREFECT_YAML, prefect_yaml
     from tasks.registry import load_sources
@@ -53,7 +53,7 @@ def deployments(
     if not check:
         write_bytes(path, wanted.encode())
     elif not path.exists() or path.read_text(encoding="utf-8") != wanted:
-        raise RegistryError(f"{PREFECT_YAML} is not what the registry says; run `make deployments`, commit it")
+        raise RegistryError(f"{PREFECT_YAML} differs from the registry; run `make deployments`, commit it")
 
 
 @examples("project dictionary")
@@ -136,7 +136,7 @@ def new_source(
 def sql_check() -> int:
     """Parse every SQL statement in both dialects and run it over empty tables.
 
-    With CBI_WAREHOUSE=bigquery://… the bytes that BigQuery would read and their price stand beside each.
+    With CBI_WAREHOUSE=bigquery://… the bytes that BigQuery would read and their price are shown for each.
     """
     from tasks.errors import CbiError
     from tasks.settings import load_settings
@@ -149,12 +149,12 @@ def sql_check() -> int:
     except CbiError as error:
         print(error, file=sys.stderr)
         return 2
-    return show(outcomes, asked_bigquery=asks)
+    return show(outcomes, with_bytes=asks)
 
 
 @examples("project scheduled-sql")
 def scheduled_sql() -> None:
-    """Write deploy/gcp/scheduled, the scripts with which BigQuery refreshes the SQL features by itself."""
+    """Write deploy/gcp/scheduled, the scripts of BigQuery's scheduled refresh of the SQL features."""
     from tasks.settings import PROJECT
     from tasks.warehouse.scheduled import write_scripts
 
@@ -172,7 +172,7 @@ def lock_check() -> int:
 
 @examples("project dependency-audit")
 def dependency_audit() -> int:
-    """Compare the pinned packages with known vulnerabilities; says so where no service can be asked."""
+    """Compare the pinned packages with known vulnerabilities; says so if no service can be reached."""
     from tasks.operations.dependency_audit import audit
 
     return audit()

@@ -12,10 +12,10 @@ from cli.words import AsOf, Origin, examples
 Host = Annotated[
     str, typer.Option(metavar="ADDRESS", help="Where the UI listens; beyond this machine only with a password.")
 ]
-Port = Annotated[int, typer.Option(metavar="PORT", help="Where it is free; else another.")]
+Port = Annotated[int, typer.Option(metavar="PORT", help="Used if it is free; else another.")]
 System = Annotated[Literal["mac", "linux"], typer.Argument(help="mac: launchd agents; linux: systemd units.")]
 Volume = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Mount point that CBI_HOME needs. Default: the one it lies on.")
+    Path | None, typer.Option(metavar="DIR", help="Mount point that CBI_HOME needs. Default: the one it is on.")
 ]
 Folder = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Write the files there, and load nothing into the system.")
@@ -49,7 +49,7 @@ def down() -> None:
 
 @examples("services status")
 def status() -> int:
-    """Show what is up, and the next run of every deployment."""
+    """Show what is running, and the next run of every deployment."""
     from flows import services
 
     return services.status()
@@ -63,14 +63,14 @@ def trigger(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as daily/daily or ingest/fred.")] = "daily/daily",
     origin: Origin = None,
     as_of: AsOf = None,
-    again: Annotated[bool, typer.Option("--again", help="Even where it is done already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Even if it is done already.")] = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for it.")] = 3600,
 ) -> int:
     """Run a deployment on the worker, and wait for it."""
     from flows import services
 
-    asked = {"origin": origin and services.resolved_origin(origin), "as_of": as_of, "again": again or None}
-    return services.trigger(name, {key: value for key, value in asked.items() if value is not None}, timeout)
+    given = {"origin": origin and services.resolved_origin(origin), "as_of": as_of, "again": again or None}
+    return services.trigger(name, {key: value for key, value in given.items() if value is not None}, timeout)
 
 
 @examples("services ui")
@@ -97,14 +97,14 @@ def install(
     volume: Volume = None,
     folder: Folder = None,
 ) -> None:
-    """Have the system keep server and worker running, from login on. Done again, it changes only what differs."""
+    """Have the system keep server and worker running, from login on. A repetition changes only what differs."""
     from flows import services
     from tasks.operations.install import advise
     from tasks.operations.install import install as install_units
 
     install_units(system, folder, host, port, volume)
     if folder is None:
-        services.up(host, port)  # pool, deployments and automations; what runs is left alone
+        services.up(host, port)  # pool, deployments and automations; running services are left alone
         advise(system)
 
 
@@ -125,7 +125,7 @@ def keep(
     wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for the volume.")] = 300,
     log: Annotated[Path | None, typer.Option(metavar="FILE", help="What this prints, kept small.")] = None,
 ) -> int:
-    """What launchd and systemd start: it starts the service, or takes charge of it, and stays until that ends."""
+    """The command that launchd and systemd run: it starts or adopts the service, and runs until that ends."""
     from flows import launcher
 
     return launcher.keep(name, host, port, volume, wait, log)

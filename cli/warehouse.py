@@ -1,4 +1,4 @@
-"""``cbi query`` and ``cbi sync``: ask the published warehouse, and bring it to BigQuery."""
+"""``cbi query`` and ``cbi sync``: query the published warehouse, and copy it to BigQuery."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 from cli.words import examples
 
 if TYPE_CHECKING:
-    from tasks.warehouse.sync import Synced
+    from tasks.warehouse.sync import SyncedTable
 
 
 @examples(
-    "query                                              # what there is to ask",
+    "query                                              # tables and views",
     'query "SELECT * FROM api.vw_latest_forecast"',
     'query --csv "SELECT * FROM training.vw_zl_1m_v1"   # for a spreadsheet',
 )
@@ -33,7 +33,7 @@ def query(
         ),
     ] = False,
 ) -> int:
-    """Ask the published warehouse. Without SQL: what there is to ask."""
+    """Query the published warehouse. Without SQL: list its tables and views."""
     from tasks.errors import CbiError
     from tasks.reporting.query import contents, near_table, print_csv, print_rows
     from tasks.settings import load_settings
@@ -59,28 +59,28 @@ def sync(
         typer.Option(metavar="ADDRESS", help="bigquery://PROJECT?location=…&prefix=… Default: CBI_WAREHOUSE."),
     ] = None,
 ) -> None:
-    """Bring what the DuckDB warehouse has published to BigQuery; a rerun loads only what differs."""
+    """Copy the published DuckDB warehouse to BigQuery; a rerun loads only what differs."""
     from rich.console import Console
 
     from tasks.errors import SettingsError
     from tasks.settings import load_settings
     from tasks.storage.zones import Zones
-    from tasks.warehouse.bigquery.connection import Place
+    from tasks.warehouse.bigquery.connection import BigQueryAddress
     from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
     from tasks.warehouse.duckdb import DuckDbWarehouse
     from tasks.warehouse.sync import sync as bring
 
     console = Console()
 
-    def show(one: Synced) -> None:
+    def show(one: SyncedTable) -> None:
         what = "loaded" if one.loaded else "equal already"
         console.print(f"{one.table:<50} {one.rows:>9,} rows  {one.source[:12]}  {one.target[:12]}  {what}")
 
     settings = load_settings()
     address = to or settings.warehouse
     if address == "duckdb":
-        raise SettingsError("where to? Set CBI_WAREHOUSE=bigquery://PROJECT?location=…, or give --to")
+        raise SettingsError("no target is named: set CBI_WAREHOUSE=bigquery://PROJECT?location=…, or give --to")
     zones = Zones(settings.home)
-    target = BigQueryWarehouse(Place.of(address), zones, settings)
+    target = BigQueryWarehouse(BigQueryAddress.of(address), zones, settings)
     brought = bring(DuckDbWarehouse(zones), target, staging=zones.staging, done=show)
     console.print(f"{len(brought)} tables, {sum(one.rows for one in brought):,} rows: both sides are equal.")

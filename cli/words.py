@@ -1,4 +1,4 @@
-"""What commands share: the groups of the help, options that mean the same everywhere, and a help with examples."""
+"""Shared by all commands: groups of the help, common options, and help texts with examples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ AsOf = Annotated[
     str | None,
     typer.Option(
         metavar="DATE",
-        help="A session, YYYY-MM-DD; everything known later is left out. Default: the newest session.",
+        help="A session, YYYY-MM-DD; values known later are left out. Default: the newest session.",
     ),
 ]
 Origin = Annotated[
@@ -34,7 +34,7 @@ Origin = Annotated[
 ]
 Record = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Copy all live payloads of this home there: an archive of your own."),
+    typer.Option(metavar="DIR", help="Copy all live payloads of this home there: your own archive."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for a program.")]
 SourceName = Annotated[
@@ -54,7 +54,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def examples(*lines: str) -> Callable[[Command], Command]:
-    """Add examples to the help of a command: each is what stands after ``cbi``, then ``  # `` and what it does."""
+    """Add examples to the help of a command: the words after ``cbi``, then ``  # `` and a description."""
 
     def add(command: Command) -> Command:
         shown = "\n".join(f"  cbi {line}" for line in lines)
@@ -65,16 +65,16 @@ def examples(*lines: str) -> Callable[[Command], Command]:
 
 
 def names_in(file: str, part: str, having: str | None = None) -> list[str]:
-    """The entries of a part of a registry file, without checking it: for a help that must come at once."""
+    """The entries of a part of a registry file, without validation: for a help that must be fast."""
     import yaml
 
     with suppress(OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         text = (PROJECT / "registry" / file).read_text(encoding="utf-8")
-        entries = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))[part]  # noqa: S506 it is safe
+        entries = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))[part]  # noqa: S506 a safe loader
         return sorted(name for name, entry in entries.items() if not having or having in entry)
     return []
 
 
 def beginning(names: Iterable[str], incomplete: str) -> list[str]:
-    """Those names that complete a word."""
+    """The names that complete a word."""
     return [name for name in names if name.startswith(incomplete)]

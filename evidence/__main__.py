@@ -1,4 +1,4 @@
-"""`python -m evidence`: take every measure and write docs/results/bench.md; with a NAME, take and print that one."""
+"""`python -m evidence`: run every measure and write docs/results/bench.md; with a NAME, run and print that one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from evidence import accuracy, daily, features, growth, imports, ingest, neural,
 from evidence.command_line import command, exit_status
 from evidence.inputs import Inputs
 from evidence.machine import stamp
-from evidence.measurement import HEADINGS, Measurement, Table
+from evidence.measurement import HEADINGS, Measurement, ReportTable
 from evidence.page import facts, page, table
 from tasks.settings import PROJECT
 from tasks.storage.files import write_bytes
 
 REPORT = PROJECT / "docs" / "results" / "bench.md"
-MEASURES: dict[str, Callable[[Inputs], Sequence[Measurement | Table]]] = {
+MEASURES: dict[str, Callable[[Inputs], Sequence[Measurement | ReportTable]]] = {
     "daily": daily.measure,
     "imports": imports.measure,
     "ingest": ingest.measure,
@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def take(name: str | None) -> int:
-    """Take one measure, or all of them and write the report."""
+    """Run one measure, or all of them and write the report."""
     before, start = stamp("make bench"), time.perf_counter()
-    results: list[Measurement | Table] = []
+    results: list[Measurement | ReportTable] = []
     with tempfile.TemporaryDirectory(prefix="cbi-bench-") as folder:
         inputs = Inputs(Path(folder))
         if name != "imports":
@@ -68,15 +68,15 @@ def take(name: str | None) -> int:
     return 0
 
 
-def shown(result: Measurement | Table) -> str:
-    """A result as the terminal shows it."""
-    if isinstance(result, Table):
+def shown(result: Measurement | ReportTable) -> str:
+    """A result as text for the terminal."""
+    if isinstance(result, ReportTable):
         return result.section
     named = [f"{head} {cell}" for head, cell in zip(HEADINGS[1:], result.cells[1:], strict=True) if cell]
     return f"{result.name}: {'; '.join(named)}\n  {result.note}"
 
 
-def render(stamp: str, results: Sequence[Measurement | Table], *, took_s: float) -> str:
+def render(stamp: str, results: Sequence[Measurement | ReportTable], *, took_s: float) -> str:
     """The whole page."""
     measured = [result for result in results if isinstance(result, Measurement)]
     return page(
@@ -86,7 +86,7 @@ def render(stamp: str, results: Sequence[Measurement | Table], *, took_s: float)
         table(HEADINGS, [measurement.cells for measurement in measured]),
         f"## How to read it\n\n{HOW_TO_READ}",
         facts({measurement.name: measurement.note for measurement in measured if measurement.note}),
-        *(result.section for result in results if isinstance(result, Table)),
+        *(result.section for result in results if isinstance(result, ReportTable)),
     )
 
 

@@ -1,7 +1,7 @@
 """Pinball loss and 80% coverage of every family at every horizon, out of fold, from the cold run's model store.
 
 Peer: plain historical quantiles. For each fold, the empirical quantiles of every h-session log return known before it
-(the same purge), not scaled to today's volatility and not centred; forecast at the same origins. The leaderboard in
+(the same purge), not scaled to today's volatility and not centered; forecast at the same origins. The leaderboard in
 the warehouse is measured again from the stored forecasts and must agree, and all families must share their origins.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from evidence.inputs import Inputs
-from evidence.measurement import Table
+from evidence.measurement import ReportTable
 from tasks.quantiles import column, coverage, pinball
 from tasks.registry import Horizons
 from tasks.storage.files import read_parquet
@@ -27,7 +27,7 @@ NOTE = (
 )
 
 
-def measure(inputs: Inputs) -> list[Table]:
+def measure(inputs: Inputs) -> list[ReportTable]:
     assert inputs.first_run
     zones, levels = Zones(inputs.home), tuple(inputs.run.horizons.quantiles)
     board = DuckDbWarehouse(zones).query("SELECT * FROM performance.leaderboard")
@@ -37,7 +37,7 @@ def measure(inputs: Inputs) -> list[Table]:
         entries = board[board["horizon"] == name].sort_values("pinball_log_return").to_dict("records")
         forecasts = [_scored(zones, str(entry["model_version"])) for entry in entries]
         origins = forecasts[0]
-        naive, held = _measured(historical_quantiles(labels, origins, inputs.run.horizons, name), levels)
+        naive, share = _measured(historical_quantiles(labels, origins, inputs.run.horizons, name), levels)
         span = f"{len(origins)}, {origins['date'].min():%Y-%m-%d} to {origins['date'].max():%Y-%m-%d}"
         for entry, oof in zip(entries, forecasts, strict=True):
             assert oof["date"].tolist() == origins["date"].tolist(), f"{entry['model_version']}: other origins"
@@ -45,9 +45,9 @@ def measure(inputs: Inputs) -> list[Table]:
             np.testing.assert_allclose([loss, inside], [entry["pinball_log_return"], entry["coverage_80"]], rtol=1e-9)
             family = f"{entry['family']} (champion)" if entry["champion"] else str(entry["family"])
             lines.append((name, family, span, f"{loss:.5f}", f"{inside:.1%}", f"{loss / naive:.3f}"))
-        lines.append((name, "historical quantiles (peer)", span, f"{naive:.5f}", f"{held:.1%}", "1"))
+        lines.append((name, "historical quantiles (peer)", span, f"{naive:.5f}", f"{share:.1%}", "1"))
     columns = ["horizon", "family", "origins", "pinball loss (log return)", "80% band held", "ratio to the peer"]
-    return [Table("Accuracy", pd.DataFrame(lines, columns=columns), NOTE)]
+    return [ReportTable("Accuracy", pd.DataFrame(lines, columns=columns), NOTE)]
 
 
 def _scored(zones: Zones, version: str) -> pd.DataFrame:

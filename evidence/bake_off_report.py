@@ -1,7 +1,7 @@
 """``python -m evidence.bake_off_report``: the newest bake-off of a budget, from the model store to a report.
 
-Writes ``docs/results/bake_off.md`` and its figures: generated, never edited. Reads what training stored under CBI_HOME
-(forecasts and figures of each version), the fits behind it, and the training files it was made from.
+Writes ``docs/results/bake_off.md`` and its figures: generated, never edited. Reads the models stored under CBI_HOME
+(forecasts and figures of each version), their fits, and the training files.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ from tasks.training.importance import ablation, grouped_permutation
 REPORT = Path("docs/results/bake_off.md")
 FIGURES = Path("docs/images")
 BREAK = ("2020-01-01", "2022-12-31")
-EXPLAINED = ("ridge", "lightgbm")  # learn from features, and are refitted in seconds
+EXPLAINED = ("ridge", "lightgbm")  # they learn from features, and are refitted in seconds
 ABLATED = "ridge"
 YES = {True: "yes", False: "no"}
 
 
 @dataclass(frozen=True)
 class BakeOff:
-    """The newest bake-off of a budget, as the store holds it."""
+    """The newest bake-off of a budget, from the store."""
 
     versions: tuple[Version, ...]
     board: pd.DataFrame
@@ -76,12 +76,12 @@ class BakeOff:
         return list(dict.fromkeys(version.horizon for version in self.versions))
 
     def version(self, family: str, horizon: str) -> Version:
-        """Of a family and horizon that are in it."""
+        """The version of a family and horizon in it."""
         return next(v for v in self.versions if (v.family, v.horizon) == (family, horizon))
 
     @cached_property
     def oofs(self) -> dict[str, dict[str, pd.DataFrame]]:
-        """horizon: family: its out-of-fold forecasts as issued; families without a fold are left out."""
+        """horizon: family: its published out-of-fold forecasts; families without a fold are left out."""
         found: dict[str, dict[str, pd.DataFrame]] = {horizon: {} for horizon in self.horizons}
         for version in self.versions:
             oof = read_parquet(version.folder / "oof.parquet")
@@ -90,27 +90,27 @@ class BakeOff:
         return found
 
     def shown(self, horizon: str) -> str:
-        """The family that is looked at closely: the ensemble, or the baseline where there is none."""
+        """The family shown in detail: the ensemble, or else the baseline."""
         return ENSEMBLE if ENSEMBLE in self.oofs[horizon] else BASELINE
 
     def promoted(self, horizon: str) -> str | None:
-        """The family that meets the gates with the lowest loss, where the budget promotes."""
-        held = self.board[(self.board["horizon"] == horizon) & self.board["champion"]]
-        return str(held["family"].iloc[0]) if len(held) else None
+        """The family that meets the gates with the lowest loss, if the budget promotes."""
+        champion = self.board[(self.board["horizon"] == horizon) & self.board["champion"]]
+        return str(champion["family"].iloc[0]) if len(champion) else None
 
 
 def newest_bake_off(run: RunContext, budget: str, *, models: Models, gates: QualityGates) -> BakeOff:
-    """The bake-off of ``budget`` with the newest session, of those the one stored last.
+    """The bake-off of ``budget`` with the newest session, and among those the one stored last.
 
     Raises:
-        ModelStoreError: the store has none. ManifestMismatch: the training files are not those it was made from.
+        ModelStoreError: the store has none. ManifestMismatch: its training files have changed.
     """
     store = open_store(run.settings)
     horizons = list(run.horizons.horizons)
-    held = [v for v in store.versions(BASELINE, horizons[0]) if v.metadata.get("budget") == budget]
-    if not held:
+    stored = [v for v in store.versions(BASELINE, horizons[0]) if v.metadata.get("budget") == budget]
+    if not stored:
         raise ModelStoreError(f"{store.place} has no bake-off of budget {budget}; run `cbi train --budget {budget}`")
-    newest = max(held, key=lambda version: (version.trained_as_of, version.number)).metadata["run"]
+    newest = max(stored, key=lambda version: (version.trained_as_of, version.number)).metadata["run"]
     versions = [v for horizon in horizons for v in store.of_horizon(horizon) if v.metadata["run"] == newest]
     files = check_exports(run.work.exports)["files"]
     for version in versions:
@@ -130,7 +130,7 @@ def raw_forecasts(bake_off: BakeOff, zones: Zones, family: str, horizon: str) ->
     """Out-of-fold forecasts before any calibration, of a family or of each member of the ensemble.
 
     Raises:
-        TrainingFailed: a fit is gone.
+        TrainingFailed: a fit is missing.
     """
     fits = bake_off.version(family, horizon).metadata["fits"]
     found = {}
@@ -146,16 +146,16 @@ def raw_forecasts(bake_off: BakeOff, zones: Zones, family: str, horizon: str) ->
 
 
 def calibrations(bake_off: BakeOff, run: RunContext, family: str, horizon: str) -> pd.DataFrame:
-    """Uncalibrated, static and adaptive over the break of 2020 to 2022, and the forecasts as they were issued."""
+    """Uncalibrated, static and adaptive over the break of 2020 to 2022, and the published forecasts."""
     levels, sessions = tuple(run.horizons.quantiles), run.horizons.horizons[horizon].sessions
     step = run.horizons.walk_forward.origin_step_sessions
-    held = read_parquet(run.work.exports / file_name("prod", horizon), columns=["date", SCALE, *REGIMES])
+    regimes = read_parquet(run.work.exports / file_name("prod", horizon), columns=["date", SCALE, *REGIMES])
     raw = raw_forecasts(bake_off, run.zones, family, horizon)
-    alone = raw[family] if family in raw else ensemble(raw, held, levels, horizon=sessions, step=step)
+    alone = raw[family] if family in raw else ensemble(raw, regimes, levels, horizon=sessions, step=step)
     rows = []
     for name, oof in {"": alone, "as issued": bake_off.oofs[horizon][family]}.items():
         known = oof[oof["target_log_return"].notna() & oof["p50"].notna()].reset_index(drop=True)
-        features = held.set_index("date").loc[known["date"]].reset_index()
+        features = regimes.set_index("date").loc[known["date"]].reset_index()
         found = static_and_adaptive(known, features, levels, horizon=sessions, step=step, first=BREAK[0], last=BREAK[1])
         rows.append(found.iloc[:1].assign(calibration=name) if name else found)
     return pd.concat(rows, ignore_index=True).assign(horizon=horizon, family=family)
@@ -174,18 +174,18 @@ def importances(run: RunContext, models: Models) -> tuple[pd.DataFrame, pd.DataF
     surface = load_surface(run.settings.registry, run.features)
     groups, plan = run.features.category_of, run.horizons.walk_forward
     own = {name: group for name, group in groups.items() if group in models.families[ABLATED].groups}
-    from tasks.models.ridge import NO_DRIVER  # what its scale is made of: without these it is no forecast
+    from tasks.models.ridge import NO_DRIVER  # inputs of its scale: it cannot forecast without them
 
     found, without = [], []
     for horizon, entry in run.horizons.horizons.items():
-        held = read_parquet(run.work.exports / file_name("prod", horizon))
+        rows = read_parquet(run.work.exports / file_name("prod", horizon))
         problem = Problem(horizon, entry.sessions, tuple(run.horizons.quantiles))
         for family in EXPLAINED:
             columns = models.columns(family, run.features, surface)
-            permuted = grouped_permutation(forecaster(family), problem, held, columns, groups, plan)
+            permuted = grouped_permutation(forecaster(family), problem, rows, columns, groups, plan)
             found.append(permuted.assign(horizon=horizon, family=family))
         columns = models.columns(ABLATED, run.features, surface)
-        left = ablation(forecaster(ABLATED), problem, held, columns, own, plan, kept=NO_DRIVER)
+        left = ablation(forecaster(ABLATED), problem, rows, columns, own, plan, kept=NO_DRIVER)
         without.append(left.assign(horizon=horizon, family=ABLATED))
     return pd.concat(found, ignore_index=True), pd.concat(without, ignore_index=True)
 
@@ -230,7 +230,7 @@ def write_report(
 
 
 def _head(bake_off: BakeOff, run: RunContext, *, promotes: bool) -> list[str]:
-    """The stamp and what was run."""
+    """The stamp and the facts of the run."""
     one, audit = bake_off.versions[0].metadata, bake_off.audit
     folds = bake_off.board.dropna(subset=["folds"]) if "folds" in bake_off.board else bake_off.board
     snapshots = {h: str(bake_off.version(BASELINE, h).metadata["data_snapshot"]) for h in bake_off.horizons}
@@ -275,7 +275,7 @@ def _leaderboards(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> li
 
 
 def _unmet(bake_off: BakeOff, run: RunContext, gates: QualityGates, horizon: str) -> list[tuple[str, str]]:
-    """The families that are not promoted and the gates that they do not meet, in the gates' own words."""
+    """The families that are not promoted, and the gates that they do not meet, in the gates' words."""
     rows = []
     for version in bake_off.versions:
         if version.horizon != horizon or version.family in (bake_off.promoted(horizon), BASELINE):

@@ -23,7 +23,7 @@ Row = Mapping[Any, Any]
 
 
 def summary_table(board: pd.DataFrame) -> str:
-    """One row per horizon: what is promoted, the ensemble, who is ahead of the better naive.
+    """One row per horizon: the promoted family, the ensemble, the families ahead of the better naive.
 
     Args:
         board: tasks.model_store.contest.compare of one run.
@@ -82,7 +82,7 @@ def leaderboard_table(board: pd.DataFrame) -> str:
 
 
 def aspiration_table(board: pd.DataFrame, aspirations: Aspirations) -> str:
-    """Each aspiration per horizon: of the ensemble and of what is promoted, and how many other families meet it."""
+    """Each aspiration per horizon: for the ensemble and the promoted family, and how many others meet it."""
     words = {True: "met", False: "not met", None: "not measured"}
     rows = []
     for horizon, there in board.groupby("horizon", sort=False):
@@ -101,10 +101,10 @@ def aspiration_table(board: pd.DataFrame, aspirations: Aspirations) -> str:
 
 
 def slice_table(slices: pd.DataFrame, horizons: Sequence[str], *, name: str) -> str:
-    """Skill with its interval and the 80% band's coverage: one row per slice, in order of time.
+    """Skill with its interval and the 80% band's coverage: one row per slice, ordered by time.
 
     Args:
-        slices: rows of tasks.evaluation.comparison.sliced of one family a horizon, with ``horizon``.
+        slices: rows of tasks.evaluation.comparison.sliced of one family per horizon, with ``horizon``.
     """
     begun = slices.groupby("slice")["first_origin"].min()
 
@@ -124,18 +124,18 @@ def skill_table(boards: Mapping[str, pd.DataFrame], horizons: Sequence[str]) -> 
 def by_horizon(
     frame: pd.DataFrame, name: str, order: Iterable[object], horizons: Sequence[str], text: Callable[[Row], str]
 ) -> list[list[str]]:
-    """Rows of a table with one column per horizon; "none" where the frame has no row of a name and horizon."""
+    """Rows of a table with one column per horizon; "none" if the frame has no row of a name and horizon."""
     rows = {(row[name], row["horizon"]): text(row) for row in _records(frame)}
     return [[str(one), *(rows.get((one, horizon), "none") for horizon in horizons)] for one in order]
 
 
 def cell(row: Row, name: str, form: str) -> str:
-    """A figure of a row; "none" where it was not measured."""
+    """A figure of a row; "none" if it was not measured."""
     return shown(row.get(name), form)
 
 
 def interval(row: Row, name: str, form: str) -> str:
-    """A figure with its 90% interval, where it has one."""
+    """A figure with its 90% interval, if it has one."""
     low, high = cell(row, f"{name}_low", form), cell(row, f"{name}_high", form)
     return cell(row, name, form) + ("" if low == "none" else f" ({low} to {high})")
 

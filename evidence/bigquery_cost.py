@@ -1,4 +1,4 @@
-"""``python -m evidence.bigquery_cost``: what BigQuery reads for each SQL statement of the product, and its price.
+"""``python -m evidence.bigquery_cost``: the bytes that BigQuery reads for each SQL statement, and their price.
 
 The figures are those of `cbi project sql-check`: BigQuery's answers to dry runs, which read nothing and cost nothing.
 They need CBI_WAREHOUSE=bigquery://PROJECT; without it the page has no bytes. Writes docs/results/bigquery_cost.md.
@@ -15,12 +15,12 @@ from evidence.page import page, shown, table
 from tasks.settings import PROJECT, load_settings
 from tasks.storage.files import write_bytes
 from tasks.warehouse.prices import PRICES_OF, SOURCE, query_usd
-from tasks.warehouse.sql_check import Checked, check, dry_run, show
+from tasks.warehouse.sql_check import CheckedStatement, check, dry_run, show
 
 REPORT = PROJECT / "docs" / "results" / "bigquery_cost.md"
 
 
-def render(stamp: str, outcomes: Sequence[Checked]) -> str:
+def render(stamp: str, outcomes: Sequence[CheckedStatement]) -> str:
     """The page."""
     rows = [
         (
@@ -42,18 +42,18 @@ def render(stamp: str, outcomes: Sequence[Checked]) -> str:
 
 
 def write() -> int:
-    """Check every statement and write the page; 1, and no page, where one fails."""
+    """Check every statement and write the page. If one fails, return 1 and write no page."""
     settings = load_settings()
     asks = settings.warehouse != "duckdb"
     before = stamp("make cost-report", f"warehouse {settings.warehouse}")
     outcomes = check(settings.registry, dry_run(settings) if asks else None)
     if any(one.problem for one in outcomes):
-        return show(outcomes, asked_bigquery=asks)
+        return show(outcomes, with_bytes=asks)
     write_bytes(REPORT, render(before, outcomes).encode())
     print(f"written: {REPORT.relative_to(PROJECT)}")
     return 0
 
 
 if __name__ == "__main__":
-    command("evidence.bigquery_cost", __doc__, "").parse_args()  # --help is answered, and nothing is measured for it
+    command("evidence.bigquery_cost", __doc__, "").parse_args()  # answers --help before anything is measured
     sys.exit(exit_status(write))

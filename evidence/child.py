@@ -1,9 +1,9 @@
-"""`python -m evidence.child WHAT FOLDER TIMES SERIES`: one build at one size in a process of its own, as JSON.
+"""`python -m evidence.child WHAT FOLDER TIMES SERIES`: one build at one size in its own process, as JSON.
 
-Rows grow by repeating the archive's under shifted dates, series by repeating them under other names: what a build
-costs, never what it finds. The peak is of the first build alone: it is reset once the input stands, which counts with
-it. The build is then repeated up to REPEATS times, until LONG_S have gone by, and the median taken; the first is told
-apart, because in it the system hands out the memory, which these use again.
+Rows are the archive's, repeated under shifted dates; series are repeated under other names. This measures what a build
+costs, not its results. The peak memory is of the first build alone, with its input: it is reset when the input is
+ready. The build is repeated up to REPEATS times within LONG_S, and the median is taken. The first is reported
+separately: in it the system allocates the memory, which the others use again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of glibc's mallopt
 
 
 def main(what: str, folder: Path, times: int, series: int) -> dict[str, float]:
-    """Seconds of the first build and of its repeats, peak memory in MB and that beyond the imports, cells made."""
+    """Seconds of the first build and of its repeats, peak memory in MB and that beyond the imports, cells built."""
     kinds = {"features": features, "panel": panel, "series features": series_features, "series panel": series_panel}
     _registry()
     before = psutil.Process().memory_info().rss / MEGABYTE
@@ -53,7 +53,7 @@ def main(what: str, folder: Path, times: int, series: int) -> dict[str, float]:
 
 
 def keep_memory() -> None:
-    """Freed memory stays with the process from here on, where that can be asked for (glibc)."""
+    """From here on the process keeps freed memory, where the system supports it (glibc)."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         for option, value in ((TRIM_THRESHOLD, -1), (MMAP_MAX, 0)):
@@ -73,10 +73,10 @@ def _joins() -> JoinSpec:
 def features(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:
     """Every feature from the panel."""
     registry = _registry()
-    held = pd.read_parquet(folder / "panel.parquet")
-    build_features(held, registry)  # imports TA-Lib and the category modules
-    longer = repeated_panel(held, times)
-    del held
+    real = pd.read_parquet(folder / "panel.parquet")
+    build_features(real, registry)  # imports TA-Lib and the category modules
+    longer = repeated_panel(real, times)
+    del real
     return lambda: build_features(longer, registry)
 
 
@@ -86,33 +86,33 @@ def panel(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:
 
 
 def series_panel(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:
-    """60 joined columns, each as often as ``series`` asks, under names of its own."""
+    """60 joined columns, each repeated for ``series``, under its own names."""
     repeats = series // BASE_SERIES
     return _join(folder, _first_columns(_joins(), BASE_SERIES, repeats), times, repeats)
 
 
 def series_features(folder: Path, times: int, series: int) -> Callable[[], pd.DataFrame]:
     """Return, z-score, percentile and correlation with ZL of each of ``series`` columns: the registry's are fixed."""
-    held = pd.read_parquet(folder / "panel.parquet")
-    names = value_columns(held)[:BASE_SERIES]
-    values = np.concatenate([held[names].to_numpy().T] * (series // BASE_SERIES))
-    zl = log_return(held["zl_last"], 1)
+    real = pd.read_parquet(folder / "panel.parquet")
+    names = value_columns(real)[:BASE_SERIES]
+    values = np.concatenate([real[names].to_numpy().T] * (series // BASE_SERIES))
+    zl = log_return(real["zl_last"], 1)
 
     def build() -> pd.DataFrame:
         out: dict[int, pd.Series] = {}
         for row in values:
             column = pd.Series(row)
             daily = log_return(column, 1)
-            for made in (
+            for feature in (
                 log_return(column, 21),
                 z_score(column),
                 percentile(column, 756),
                 rolling_correlation(zl, daily, 63),
             ):
-                out[len(out)] = made
+                out[len(out)] = feature
         return pd.DataFrame(out)
 
-    build()  # what a first call sets up
+    build()  # first call: one-time setup
     return build
 
 
@@ -120,7 +120,7 @@ BASE_SERIES = 60
 
 
 def repeated_panel(panel: pd.DataFrame, times: int) -> pd.DataFrame:
-    """The panel's rows ``times`` over, each repeat later by the panel's whole span."""
+    """The panel's rows, repeated ``times``, each repeat later by the panel's whole span."""
     values = panel.drop(columns=["date", "as_of_instant"])
     table = np.tile(values.to_numpy().T, (1, times))
     longer = pd.DataFrame(table.T, columns=values.columns, copy=False)
@@ -130,7 +130,7 @@ def repeated_panel(panel: pd.DataFrame, times: int) -> pd.DataFrame:
 
 
 def shifted(stamps: pd.Series, times: int, span: int) -> pd.Series:
-    """Timestamps ``times`` over, each repeat ``span`` days later."""
+    """Timestamps, repeated ``times``, each repeat ``span`` days later."""
     zone = stamps.dt.tz
     naive = stamps.dt.tz_localize(None).to_numpy().astype("datetime64[us]")
     moved = pd.Series(np.concatenate([naive + k * span * DAY for k in range(times)]))
@@ -142,21 +142,21 @@ def _span(dates: pd.Series) -> int:
 
 
 def _join(folder: Path, spec: JoinSpec, times: int, repeats: int) -> Callable[[], pd.DataFrame]:
-    """The join of observations of the wanted series, of which each has ``repeats`` names and ``times`` the rows."""
-    held = pd.read_parquet(folder / "observations.parquet")
+    """The join of observations of the wanted series, each with ``repeats`` names and ``times`` the rows."""
+    observations = pd.read_parquet(folder / "observations.parquet")
     wanted = {(j.source, t.rpartition(".")[0].partition(REPEAT)[0]) for j in spec.joins for t in j.columns.values()}
-    keys = pd.MultiIndex.from_arrays([held["source"].astype(str), held["series"].astype(str)])
-    held = held[keys.isin(wanted)].drop(columns=["unit", "fetched_at"]).reset_index(drop=True)
+    keys = pd.MultiIndex.from_arrays([observations["source"].astype(str), observations["series"].astype(str)])
+    observations = observations[keys.isin(wanted)].drop(columns=["unit", "fetched_at"]).reset_index(drop=True)
     dates = pd.read_parquet(folder / "panel.parquet", columns=["date"])["date"]
-    names = [pd.Categorical(held[name].astype(str)) for name in ("source", "series", "field")]
+    names = [pd.Categorical(observations[name].astype(str)) for name in ("source", "series", "field")]
     begins = np.flatnonzero(np.any([np.diff(key.codes, prepend=-1) != 0 for key in names], axis=0))
-    series = list(zip(begins, [*begins[1:], len(held)], strict=True))  # staged rows come series by series: so do more
+    series = list(zip(begins, [*begins[1:], len(observations)], strict=True))  # sorted by series
     span, columns = _span(dates), {}
     for name in ("observation_date", "available_at"):
-        rows = [shifted(held[name].iloc[first:end], times, span) for first, end in series]
+        rows = [shifted(observations[name].iloc[first:end], times, span) for first, end in series]
         columns[name] = pd.concat(rows, ignore_index=True)
     for name in ("value", "vintage"):
-        values = held[name].to_numpy()
+        values = observations[name].to_numpy()
         columns[name] = pd.Series(np.concatenate([np.tile(values[first:end], times) for first, end in series]))
     for name, key in zip(("source", "series", "field"), names, strict=True):
         codes = np.repeat(key.codes[begins], [times * (end - first) for first, end in series])

@@ -1,4 +1,4 @@
-"""The command line of every module of evidence: a help with examples, and one line for an error."""
+"""The command line of every module of evidence: help with examples, and one line per error."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def command(module: str, what: str | None, *examples: str) -> argparse.ArgumentP
     """The parser of ``python -m MODULE``; its help says what the command does and ends with the examples.
 
     Args:
-        module: as it is started, such as ``evidence.soak``.
+        module: its name, such as ``evidence.soak``.
         what: the docstring of the module.
-        examples: the words after ``python -m MODULE``, each followed by ``  # `` and what it does.
+        examples: the words after ``python -m MODULE``, each followed by ``  # `` and a description.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a sign that the locale lacks is shown as `?`, and ends no run
+            stream.reconfigure(errors="replace")  # a character that the locale lacks becomes `?`, not an error
     lines = "\n".join(f"  python -m {module} {words}".rstrip() for words in examples)
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
@@ -31,7 +31,7 @@ def command(module: str, what: str | None, *examples: str) -> argparse.ArgumentP
 
 
 def exit_status(work: Callable[[], int]) -> int:
-    """What ``work`` returns; 1 and one line on stderr where it raises an error of the product."""
+    """The result of ``work``; 1 and one line on stderr if it raises an error of the product."""
     try:
         return work()
     except CbiError as error:

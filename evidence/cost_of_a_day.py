@@ -1,8 +1,8 @@
-"""``python -m evidence.cost_of_a_day``: what daily, health and audit cost after 30, 300 and 1,500 live days.
+"""``python -m evidence.cost_of_a_day``: the cost of daily, health and audit after 30, 300 and 1,500 live days.
 
-Homes are built, not lived through: of each earlier session the payloads that a live run would have landed are cut out
-of what the archive recorded (Yahoo and FRED's daily series each session, CFTC each week), and the warehouse has the
-rows of as many sessions. Then two live days run against the world of tests/world; the second one is measured.
+The homes are built, not run. For each earlier session the payloads that a live run would have landed are cut from the
+recorded archive (Yahoo and FRED's daily series per session, CFTC per week), and the warehouse has the rows of as many
+sessions. Then two live days run against the world of tests/world; the second one is measured.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ SHOWN = {
 PAGE = PROJECT / "docs" / "results" / "cost_of_a_day.md"
 
 
-def build_home(home: Path, days: int, held: Published, sources: DataSources, trained: Path) -> int:
-    """A home as after ``days`` live days, the last two of them still to come; the number of payloads landed."""
+def build_home(home: Path, days: int, world: Published, sources: DataSources, trained: Path) -> int:
+    """Build a home as after ``days`` live days, without the last two. Returns the number of payloads landed."""
     ends = list(sessions(last=LAST))[-days - 2 : -2]
     landed = 0
     for source in BUILT:
         spec = sources.source(source)
         for series in spec.fetched:
-            for end, content, asked_from, newest in _payloads(held, source, series, spec, ends):
-                landed += _land(home, source, series, spec, end, content, asked_from, newest)
+            for end, content, requested_from, newest in _payloads(world, source, series, spec, ends):
+                landed += _land(home, source, series, spec, end, content, requested_from, newest)
     shutil.copytree(trained / "models", home / "models")
     shutil.copytree(trained / "warehouse", home / "warehouse")
     _fill_warehouse(home / "warehouse" / "cbi.duckdb", ends)
@@ -62,15 +62,15 @@ def build_home(home: Path, days: int, held: Published, sources: DataSources, tra
 
 
 def _payloads(
-    held: Published, source: str, series: str, spec: SourceSpec, ends: list[pd.Timestamp]
+    world: Published, source: str, series: str, spec: SourceSpec, ends: list[pd.Timestamp]
 ) -> Iterator[tuple[pd.Timestamp, bytes, str, str]]:
-    """What was served of a series: all of it on the first day, then the window asked for wherever it says more."""
-    whole = held.at(source, series, instant_of(ends[-1]))
+    """The payloads of a series: all of it on the first day, later the requested window if it has new values."""
+    whole = world.at(source, series, instant_of(ends[-1]))
     if source == "yahoo":
         whole = whole[whole["close"].notna()] if "close" in whole else whole.iloc[:0]
     if whole.empty:
         return
-    due = held.first_published(source, series).reindex(whole.index)
+    due = world.first_published(source, series).reindex(whole.index)
     lines, before, first = _lines(source, series, whole, spec), b"", True
     dates = whole.index.to_numpy()
     for end in ends:
@@ -83,13 +83,13 @@ def _payloads(
             start = int(dates.searchsorted(since.to_datetime64()))
         content = _content(source, series, lines[start:stop])
         if content != before:
-            asked = spec.first_date if first else pd.Timestamp(dates[start]).date()
-            yield end, content, str(asked), str(pd.Timestamp(dates[stop - 1]).date())
+            requested_from = spec.first_date if first else pd.Timestamp(dates[start]).date()
+            yield end, content, str(requested_from), str(pd.Timestamp(dates[stop - 1]).date())
         before, first = content, False
 
 
 def _lines(source: str, series: str, whole: pd.DataFrame, spec: SourceSpec) -> list[str]:
-    """Each date as its source prints it."""
+    """One line per date, in the source's format."""
     if source == "yahoo":
         names = ["open", "high", "low", "close", "adj_close", "volume"]
         rows = whole.reindex(columns=names).to_numpy()
@@ -117,7 +117,14 @@ def _content(source: str, series: str, lines: list[str]) -> bytes:
 
 
 def _land(
-    home: Path, source: str, series: str, spec: SourceSpec, end: pd.Timestamp, content: bytes, asked: str, newest: str
+    home: Path,
+    source: str,
+    series: str,
+    spec: SourceSpec,
+    end: pd.Timestamp,
+    content: bytes,
+    requested_from: str,
+    newest: str,
 ) -> int:
     """One payload and its sidecar, as ``tasks.sources.payloads.land`` writes them."""
     at = instant_of(end) + pd.Timedelta(minutes=1)
@@ -135,14 +142,14 @@ def _land(
         "sha256": hashlib.sha256(content).hexdigest(),
         "bytes": len(content),
         "newest": newest,
-        "asked_from": asked,
+        "asked_from": requested_from,
     }
     (folder / f"{name}.sidecar.json").write_text(json.dumps(sidecar, indent=1, sort_keys=True))
     return 1
 
 
 def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
-    """Rows of as many sessions in every table that has some for each: those of the one session that was run."""
+    """Fill tables that have rows per session: repeat the rows of the session that was run."""
     with duckdb.connect(str(file)) as connection:
         connection.register("days", pd.DataFrame({"day": [end.date() for end in ends]}))
         tables = connection.execute(
@@ -157,14 +164,14 @@ def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
             )
 
 
-def measure(days: int, work: Path, trained: Path, held: Published, sources: DataSources) -> list[dict[str, Any]]:
-    """What a day, health and audit cost after so many days; the other columns say what there was."""
+def measure(days: int, work: Path, trained: Path, recorded: Published, sources: DataSources) -> list[dict[str, Any]]:
+    """The cost of a day, health and audit after so many days; the other columns describe the home."""
     shutil.rmtree(work, ignore_errors=True)
     home, registry = work / "home", work / "registry"
-    payloads = build_home(home, days, held, sources, trained)
+    payloads = build_home(home, days, recorded, sources, trained)
     shutil.copytree(PROJECT / "registry", registry)
     d1, d2 = sessions(last=LAST)[-2:]
-    world = World(held, sources, instant_of(d1))
+    world = World(recorded, sources, instant_of(d1))
     rows: list[dict[str, Any]] = []
     with served(world) as url:
         point_at(url, registry, world.now)
@@ -210,10 +217,10 @@ def main() -> int:
     work, sources = load_settings().home / "cost", load_sources(PROJECT / "registry")
     archive = unpacked(work)
     trained = trained_home(work, archive, sessions(last="2023-09-01")[-1])
-    held = published(Zones(work / "recorded"), archive, sources, RECORDED)
+    recorded = published(Zones(work / "recorded"), archive, sources, RECORDED)
     rows: list[dict[str, Any]] = []
     for days in given.days:
-        rows += measure(days, work / f"after-{days}", trained, held, sources)
+        rows += measure(days, work / f"after-{days}", trained, recorded, sources)
         write(PAGE, before, rows)
         print(pd.DataFrame(rows[-5:]).drop(columns=["out", "log"]).to_string(index=False), flush=True)
     return 0

@@ -1,6 +1,6 @@
 """The daily run on the recorded archive, cold (empty home, training included) and warm (the same home again).
 
-Peer of the warm run: the cold one. Both start and stop a Prefect server of their own, whose share is read
+Peer of the warm run: the cold one. Both start and stop their own Prefect server, whose share is read
 from the log's time stamps. A second run must leave every table and view with the rows it had.
 """
 
@@ -57,6 +57,6 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 
 def _server(run: DailyRun) -> str:
-    """Prefect's server in a run: from the request for it to the flow's start, and from its stop to the end."""
+    """The server's share of a run: from its start to the flow's start, and from its stop to the end."""
     start, stop = shown(run.prefect_start_s, "{:.1f} s"), shown(run.prefect_stop_s, "{:.1f} s")
     return f"of it the start of Prefect's server {start}, its stop {stop}"

@@ -1,8 +1,8 @@
-"""``python -m evidence.false_prices``: prices that are false, planted end to end, and true extremes that must survive.
+"""``python -m evidence.false_prices``: false prices, planted end to end, and true extremes that must be kept.
 
-Each fault is written into the payloads of ZL=F of the recorded archive; the day is staged, gated and forecast as every
-day is (evidence/time_machine.py). The page says where it was caught, what was published and what was said; then which
-true sessions of the archive come out unconfirmed, and whether the largest true moves are kept.
+Each fault is written into the payloads of ZL=F of the recorded archive. The day is staged, gated and forecast as usual
+(evidence/time_machine.py). The page shows where it was caught, what was published and the message; then the true
+sessions that come out unconfirmed, and whether the largest true moves are kept.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Rows = dict[str, list[str]]
 
 @dataclass(frozen=True)
 class Fault:
-    """A false price: ``plant`` changes the rows of a payload (date: the other fields, from the open on)."""
+    """A false price: ``plant`` changes the rows of a payload (date: its fields, from the open on)."""
 
     name: str
     plant: Callable[[Rows], Rows]
@@ -98,7 +98,7 @@ FAULTS = (
 
 
 def plant(origin: Path, fault: Fault) -> None:
-    """Change the payloads of ZL=F under ``origin``; a revision comes in a payload of its own, fetched that evening."""
+    """Change the payloads of ZL=F under ``origin``; a revision is a separate payload, fetched that evening."""
     newest = max((origin / "yahoo" / "ZL=F").glob("*.csv"))
     for path in (origin / "yahoo" / "ZL=F").glob("*.csv"):
         head, *lines = path.read_text().splitlines()
@@ -120,7 +120,7 @@ def _write(path: Path, head: str, rows: Rows) -> None:
 
 
 def staged_with(run: RunContext, parts: Sequence[Staged], fault: Fault, folder: Path) -> list[Staged]:
-    """The archive staged as ever, but for Yahoo's bars, which hold the fault."""
+    """The staged archive, with the fault in Yahoo's bars."""
     assert run.payloads
     origin = folder / "origin"
     shutil.copytree(run.payloads / "yahoo", origin / "yahoo")
@@ -131,7 +131,7 @@ def staged_with(run: RunContext, parts: Sequence[Staged], fault: Fault, folder: 
 
 
 def outcome(run: RunContext, parts: Sequence[Staged], store: FolderStore) -> tuple[str, str, str]:
-    """Where the fault was caught, what was published, and what was said."""
+    """Where the fault was caught, what was published, and the message."""
     try:
         day = day_of(run, parts)
         forecasts, _ = forecasts_of(run, day, store)
@@ -150,16 +150,16 @@ def outcome(run: RunContext, parts: Sequence[Staged], store: FolderStore) -> tup
 
 
 def doubtful_sessions(run: RunContext, parts: Sequence[Staged]) -> list[tuple[str, str]]:
-    """The true sessions since FIRST_YEAR whose close would have come out unconfirmed, and why."""
+    """The true sessions since FIRST_YEAR whose close would be unconfirmed, and why."""
     entry = run.sources.sources["yahoo"].series["ZL=F"]
     [yahoo] = [part for part in parts if part.source == "yahoo"]
-    held = yahoo.observations[yahoo.observations["series"].isin(["ZL=F", *entry.held_against])]
+    bars = yahoo.observations[yahoo.observations["series"].isin(["ZL=F", *entry.held_against])]
     refused = yahoo.quarantine[yahoo.quarantine["series"] == "ZL=F"]
     found = []
     for day in sessions(first=f"{FIRST_YEAR}-01-01", last=run.as_of):
-        since = day - pd.Timedelta(days=600)  # a year of sessions, and the 45 of the last reset before it
+        since = day - pd.Timedelta(days=600)  # a year of sessions, and the 45 before it
         at = as_of_instant(day)
-        known = held[(held["observation_date"] > since) & (held["available_at"] <= at)]
+        known = bars[(bars["observation_date"] > since) & (bars["available_at"] <= at)]
         cells = refused[(refused["observation_date"] > since) & (refused["available_at"] <= at)]
         doubts = unconfirmed_closes(known, cells, run.sources, as_of=day)
         found += [(f"{day:%Y-%m-%d}", why) for why in doubts.values()]
@@ -171,15 +171,15 @@ def named_extremes(parts: Sequence[Staged]) -> list[tuple[str, str, str]]:
     of_source = {part.source: part.observations for part in parts}
     rows = []
     for source, series, day in EXTREMES:
-        held = of_source[source]
-        held = held[(held["series"] == series) & (held["observation_date"] == day)]
-        held = held[held["field"].isin(["close", "value"])]
-        rows.append((series, day, f"kept: {held['value'].iloc[-1]:.2f}" if len(held) else "refused"))
+        rows_of = of_source[source]
+        rows_of = rows_of[(rows_of["series"] == series) & (rows_of["observation_date"] == day)]
+        rows_of = rows_of[rows_of["field"].isin(["close", "value"])]
+        rows.append((series, day, f"kept: {rows_of['value'].iloc[-1]:.2f}" if len(rows_of) else "refused"))
     return rows
 
 
 def largest_moves(parts: Sequence[Staged]) -> list[tuple[object, ...]]:
-    """Of each series its hundred largest moves, as kept and refused."""
+    """The hundred largest moves of each series, as kept and refused."""
     [yahoo] = [part for part in parts if part.source == "yahoo"]
     closes = yahoo.observations[yahoo.observations["field"] == "close"]
     refused = yahoo.quarantine[

@@ -1,13 +1,13 @@
 """The feature table from the real panel (tasks.features.build.build_features), 2000 to the last recorded session.
 
-Peers, each taken in the same run from the same panel, equal values asserted:
+Peers, each in the same run from the same panel, with equal values (asserted):
 
 - the naive way of the older system: seven features (lag, rolling mean, deviation, z-score, correlations, percentile)
-  with pandas `rolling.apply` and a Python function a window, rebuilt for each horizon; the product builds them once;
+  with pandas `rolling.apply` and one Python call per window, rebuilt for each horizon; the product builds them once;
 - polars: every feature of price, volatility and cross_asset (evidence/polars_features.py), its data already in polars;
-  lags, rolling figures and correlations each by itself, with all that they need, and all of them at once.
+  lags, rolling figures and correlations, each separately with their inputs, and all at once.
 
-The peak memory is that of a process of its own that holds the panel and builds the features once.
+The peak memory is that of a separate process that loads the panel and builds the features once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tasks.features.rolling import annualised_pct, log_return, percentile, rolli
 LIMIT_S, MEMORY_LIMIT_MB, REPEATS, POLARS_REPEATS = 3, 1536, 5, 101
 NAIVE_SHARE, POLARS_SHARE = 1 / 20, 1.0
 ONE_RANK = 1 / 630
-"""Ranks of a rounded figure differ where two are equal but for rounding; the smallest window holds 630 values."""
+"""Ranks differ if two values are equal except for rounding; the smallest window has 630 values."""
 
 
 def measure(inputs: Inputs) -> list[Measurement]:
@@ -63,7 +63,7 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 
 def against_naive(inputs: Inputs, table: pd.DataFrame) -> Measurement:
-    """Seven features for every horizon: once by the product, once a horizon by `rolling.apply`."""
+    """Seven features for every horizon: once by the product, once per horizon by `rolling.apply`."""
     panel, horizons = inputs.panel, len(inputs.run.horizons.horizons)
     [(own, vectorised)] = in_turns(lambda: product_way(panel), repeats=REPEATS)
     naive_s, rebuilt = timed(lambda: [naive_way(panel) for _ in range(horizons)])
@@ -82,7 +82,7 @@ def against_naive(inputs: Inputs, table: pd.DataFrame) -> Measurement:
 
 
 def against_polars(inputs: Inputs) -> list[Measurement]:
-    """Lags, rolling figures, correlations, and all of them at once; each beside the same in polars."""
+    """Lags, rolling figures, correlations, and all of them at once; each compared with polars."""
     panel = inputs.panel
     prices = polars_features.frame(panel)
     kinds = {
@@ -168,7 +168,7 @@ def product_way(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def naive_way(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    """The seven features, a Python function a window."""
+    """The seven features, one Python call per window."""
     close = panel["zl_last"]
     returns = _lag(close, 1)
     up = returns.gt(0).astype("float64").where(returns.notna())

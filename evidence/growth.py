@@ -1,7 +1,7 @@
-"""How seconds and memory grow with rows and with series, each size built in a process of its own (evidence/child.py).
+"""How seconds and memory grow with rows and with series, each size built in its own process (evidence/child.py).
 
-The growth exponent is the slope of log cost on log work: 1 is cost in step with the work, below 1 the fixed part still
-shows. Memory is what the process holds beyond its imports, at its peak, its input included.
+The growth exponent is the slope of log cost on log work: 1 means proportional to the work, below 1 the fixed part still
+shows. Memory is the peak beyond the imports, input included.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import pandas as pd
 
 from evidence.child import LONG_S, REPEATS
 from evidence.inputs import Inputs
-from evidence.measurement import Measurement, Table
+from evidence.measurement import Measurement, ReportTable
 from evidence.processes import build_in_child
 from tasks.settings import PROJECT
 
 ROWS, SERIES = (1, 10, 100), (60, 600)
 STEPWISE = 1.1
-"""No faster than the work: a slope of 1, and a tenth for what caches and a busy machine add."""
+"""Proportional to the work: a slope of 1, plus a tenth for caches and a busy machine."""
 FIGURE = PROJECT / "docs" / "images" / "growth.png"
 BUILDS = {
     "panel join": ("panel", [(times, 1) for times in ROWS]),
@@ -30,7 +30,7 @@ BUILDS = {
 }
 
 
-def measure(inputs: Inputs) -> list[Measurement | Table]:
+def measure(inputs: Inputs) -> list[Measurement | ReportTable]:
     """Seconds, memory and exponents of every build."""
     inputs.panel.to_parquet(inputs.folder / "panel.parquet")
     inputs.observations.to_parquet(inputs.folder / "observations.parquet")
@@ -40,7 +40,7 @@ def measure(inputs: Inputs) -> list[Measurement | Table]:
 
 
 def take(folder: Path) -> pd.DataFrame:
-    """One row a build and size: ``seconds``, ``grown_mb``, ``peak_mb``, ``work`` (cells, over the first size's)."""
+    """One row per build and size: ``seconds``, ``grown_mb``, ``peak_mb``, ``work`` (cells, over the first size's)."""
     rows = []
     for build, (what, sizes) in BUILDS.items():
         for times, series in sizes:
@@ -52,7 +52,7 @@ def take(folder: Path) -> pd.DataFrame:
 
 
 def exponents(grown: pd.DataFrame) -> pd.DataFrame:
-    """Slope of log seconds and of log MB on log work between neighbouring sizes of a build; missing at the first."""
+    """Slope of log seconds and of log MB on log work between neighboring sizes of a build; missing at the first."""
     work = grown.groupby("build", sort=False)["work"]
     step = grown["work"].div(work.shift()).map(math.log)
     return pd.DataFrame(
@@ -74,8 +74,8 @@ def overall(grown: pd.DataFrame) -> list[Measurement]:
     return found
 
 
-def table_of(grown: pd.DataFrame) -> Table:
-    """The table of the report."""
+def table_of(grown: pd.DataFrame) -> ReportTable:
+    """The table for the report."""
     slopes = exponents(grown)
     cells = pd.DataFrame(
         {
@@ -90,7 +90,7 @@ def table_of(grown: pd.DataFrame) -> Table:
             "exponent of MB": slopes["grown_mb"].map(_exponent),
         }
     )
-    return Table(
+    return ReportTable(
         "Growth",
         cells,
         "The archive's rows repeated under shifted dates, its series repeated under other names: they claim cost, not "
@@ -108,7 +108,7 @@ def _exponent(value: float) -> str:
 
 
 def draw(grown: pd.DataFrame, path: Path) -> None:
-    """Seconds and memory against the work, both axes in logs; the grey line is cost in step with the work."""
+    """Seconds and memory against the work, both axes logarithmic; the gray line is proportional to the work."""
     import matplotlib
 
     matplotlib.use("Agg")

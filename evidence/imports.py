@@ -12,7 +12,7 @@ LIMIT_S, REPEATS = 2.5, 5
 
 
 def measure(_: Inputs) -> list[Measurement]:
-    for module in ("flows.daily", "prefect"):  # compiles what was never compiled
+    for module in ("flows.daily", "prefect"):  # compiles bytecode if there is none
         import_seconds(module)
     turns = [(import_seconds("flows.daily"), import_seconds("prefect")) for _ in range(REPEATS)]
     own, other = (statistics.median(seconds) for seconds in zip(*turns, strict=True))

@@ -1,8 +1,8 @@
-"""Landing and staging every payload of the archive, in an empty home, and again with nothing new.
+"""Landing and staging of the whole archive, in an empty home, and again without new payloads.
 
-Each in a process of its own (``python -m evidence.ingest HOME ARCHIVE``), for its memory; its seconds include the start
-of Python. Peer of the second: the first. The sources come one after the other, as on the smallest machine; a daily run
-has a few of them at once.
+Each in its own process (``python -m evidence.ingest HOME ARCHIVE``), for its memory; its seconds include the start
+of Python. Peer of the second: the first. Sources run one after the other, as on the smallest machine; a daily run
+runs a few of them at once.
 """
 
 from __future__ import annotations

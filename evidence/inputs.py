@@ -1,4 +1,4 @@
-"""What the measures share, each made once and only when a measure asks for it, under one folder."""
+"""Inputs shared by the measures. Each is built once, when first needed, under one folder."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tasks.storage.files import read_json
 from tasks.storage.zones import Zones
 
 AS_OF = pd.Timestamp("2023-12-29")
-"""The last session that the recorded archive holds a ZL bar of."""
+"""The last session with a ZL bar in the recorded archive."""
 
 
 def staged(zones: Zones, sources: DataSources, as_of: pd.Timestamp, *, origin: Path | None = None) -> Iterator[Staged]:
-    """Stage each source, as the daily run does; what is staged already is read.
+    """Stage each source, as the daily run does; an existing stage is read.
 
     Args:
         origin: a folder of recorded payloads that are landed first.
@@ -43,10 +43,10 @@ def staged(zones: Zones, sources: DataSources, as_of: pd.Timestamp, *, origin: P
 
 
 def last_run() -> RunContext:
-    """The run that left the training files of CBI_HOME.
+    """The run of the training files in CBI_HOME.
 
     Raises:
-        ManifestMismatch: there are none.
+        ManifestMismatch: there are no training files.
     """
     settings = load_settings()
     manifest = read_json(Zones(settings.home).exports / "manifest.json")
@@ -56,17 +56,17 @@ def last_run() -> RunContext:
 
 
 class Inputs:
-    """The recorded archive, staged once, and a home in which the daily run was run twice."""
+    """The recorded archive, staged once, and a home with two daily runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.settings = folder, load_settings()
 
     @cached_property
     def run(self) -> RunContext:
-        """A run on the recorded archive, as of its last session, in a home of its own.
+        """A run on the recorded archive, as of its last session, in its own home.
 
         Raises:
-            BenchError: there is no archive, or it is not what its manifest says.
+            BenchError: there is no archive, or it does not match its manifest.
         """
         own = self.settings.model_copy(update={"home": self.folder / "staged"})
         try:
@@ -88,7 +88,7 @@ class Inputs:
 
     @cached_property
     def observations(self) -> pd.DataFrame:
-        """Every staged observation of the archive and the derived ones, as the daily run gathers them."""
+        """Every staged observation of the archive and the derived ones, as in the daily run."""
         run = self.run
         parts = list(staged(run.zones, run.sources, AS_OF, origin=self.archive))
         documents = documents_known_by(run.zones, run.sources, as_of=AS_OF)
@@ -111,11 +111,11 @@ class Inputs:
 
     @cached_property
     def second_run(self) -> DailyRun:
-        """The daily run again, in the home that the first one left."""
+        """The daily run again, in the home of the first one."""
         assert self.first_run
         return daily_run(self.home, self.archive)
 
     @property
     def code(self) -> str:
-        """Hash of the code and the registry as they are now: a run of other code does not find its own results."""
+        """Hash of the code and the registry as they are now: results of other code are not reused."""
         return code_version(self.settings)

@@ -1,4 +1,4 @@
-"""The stamp of a page: what wrote it, when, from which code and data, on which machine."""
+"""The stamp of a page: command, time, code, data and machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DECIDES = ("evidence", "tasks", "cli", "flows", "registry", "expectations", "pyp
 
 
 def stamp(command: str, data: str | None = None) -> str:
-    """The first lines of a page of docs/results. Call it before the measuring, so that the load is that of others.
+    """The first lines of a page of docs/results. Call it before measuring, so that the load is that of other programs.
 
     Args:
-        command: what writes the page, such as ``make bench``.
-        data: what was measured; the recorded archive unless given.
+        command: the command that writes the page, such as ``make bench``.
+        data: the measured data; default: the recorded archive.
     """
     return (
         f"Written by `{command}` on {pd.Timestamp.now(tz='UTC'):%Y-%m-%d %H:%M} UTC, commit `{commit()}`; {_cpu()}, "
@@ -35,7 +35,7 @@ def stamp(command: str, data: str | None = None) -> str:
 
 
 def commit() -> str:
-    """The commit of this checkout; said to have changes where a file that decides a figure differs from it."""
+    """The commit of this checkout; marked if a file that affects a figure has uncommitted changes."""
     changed = _answer("git", "status", "--porcelain", "--", *DECIDES)
     return _answer("git", "rev-parse", "--short", "HEAD") + (" with uncommitted changes" if changed else "")
 

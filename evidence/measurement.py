@@ -1,4 +1,4 @@
-"""What a measure returns, and the ways to time a call."""
+"""Results of measures, and functions that time calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BenchError(CbiError):
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure, beside its limit and its peer. ``ratio`` is the figure over the peer's."""
+    """One figure with its limit and its peer. ``ratio`` is the figure over the peer's."""
 
     name: str
     figure: float
@@ -44,14 +44,14 @@ class Measurement:
         """The row of the report, in the order of HEADINGS."""
         figure, limit = amount(self.figure, self.unit), "none" if self.limit is None else amount(self.limit, self.unit)
         if self.met is False and figure == limit:
-            figure = f"{self.figure} {self.unit}".strip()  # rounded, it would look like its limit
+            figure = f"{self.figure} {self.unit}".strip()  # rounding would make it look like its limit
         met = {True: "yes", False: "**not met**", None: ""}[self.met]
         return [self.name, figure, limit, met, self.peer, "" if self.ratio is None else f"{self.ratio:.3g}"]
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of its own under the measurements; its cells are already text."""
+class ReportTable:
+    """A separate table under the measurements; its cells are text."""
 
     title: str
     frame: pd.DataFrame
@@ -78,7 +78,7 @@ def timed(call: Callable[[], Result]) -> tuple[float, Result]:
 def in_turns(
     *calls: Callable[[], Any], repeats: int, clock: Callable[[], float] = time.perf_counter
 ) -> list[tuple[float, Any]]:
-    """Median seconds and the last result of each call, taken in turns so that a busy moment meets all."""
+    """Median seconds and the last result of each call, taken in turns so that a busy moment affects all."""
     seconds: list[list[float]] = [[] for _ in calls]
     results: list[Any] = [None] * len(calls)
     for _ in range(repeats):

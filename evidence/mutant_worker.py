@@ -1,7 +1,7 @@
-"""One warm pytest process that tries mutants: everything is imported and the shared fixtures are made once, then each
-mutant gets a forked child, which changes the loaded code and runs the tests that run the changed function.
+"""One warm pytest process that tries mutants: modules are imported and shared fixtures built once. Each
+mutant gets a forked child, which changes the loaded code and runs the tests that reach the changed function.
 
-Started by `python -m evidence.mutants` in a copy of the tree; its orders are files in a shared folder.
+Started by `python -m evidence.mutants` in a copy of the tree; its tasks are files in a shared folder.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from hypothesis import Phase, settings
 from evidence.mutation import NOTHING, Mutant
 
 KILLED, SURVIVED, TIMED_OUT, NOT_REACHED = "killed", "survived", "timed out", "not reached"
-UNCHANGED_S = 5.0  # of those that must pass where nothing is changed
-SLOWEST_S = 40.0  # seconds, unmutated, of the tests that one mutant gets, the quickest first
-PATIENCE_S, PATIENCE = 60.0, 10  # a mutant's limit: so many seconds and so many times its tests' own
+UNCHANGED_S = 5.0  # seconds of the tests that must pass without a change
+SLOWEST_S = 40.0  # seconds, unmutated, of the tests per mutant, the quickest first
+PATIENCE_S, PATIENCE = 60.0, 10  # a mutant's limit: seconds, plus a multiple of its tests' own time
 PLAIN = (int, float, str, tuple, dict, frozenset, type(None))
 OURS = ("tasks", "tests", "flows", "evidence")
-PREFECT = {"prefect_server", "run_daily", "first_run", "copied_home"}  # tests of flows: another folder's
+PREFECT = {"prefect_server", "run_daily", "first_run", "copied_home"}  # tests of flows are in another folder
 
 
 class Worker:
-    """The plugin of a worker's pytest. ``folder``: orders and results; ``first``: it also measures what tests reach."""
+    """The plugin of a worker's pytest. ``folder``: tasks and results; ``first``: also measure what tests reach."""
 
     def __init__(self, root: Path, folder: Path, *, first: bool) -> None:
         self.root, self.folder, self.first = root, folder, first
@@ -81,7 +81,7 @@ class Worker:
         return True
 
     def _measure(self, session: pytest.Session, target: Path) -> None:
-        """Run every test unmutated: how long each takes, which functions it runs, and which its fixtures do."""
+        """Run every test unmutated, and record its time, its functions and those of its fixtures."""
         watched = {str(self.root / path): path for path in {mutant.path for mutant in self.mutants}}
         tracer = _Tracer(watched)
         session.config.pluginmanager.register(tracer)
@@ -103,14 +103,14 @@ class Worker:
         part.rename(target)
 
     def _warm(self, session: pytest.Session) -> None:
-        """Set up every session fixture in this process, from what the first worker left."""
+        """Set up every session fixture in this process, from the first worker's results."""
         done: set[str] = set()
         for item in session.items:
             wanted = {name for name in _fixtures(item) if name.startswith("session::")}
             if wanted - done and item.nodeid in self.map["tests"]:
                 item._initrequest()  # type: ignore[attr-defined]
                 session._setupstate.setup(item)
-                item.stash.setdefault(tmppath_result_key, {})  # of its reports, which nobody made
+                item.stash.setdefault(tmppath_result_key, {})  # for reports, which nothing created
                 session._setupstate.teardown_exact(_Root(session))  # type: ignore[arg-type]
                 done |= wanted
         import gc
@@ -138,7 +138,7 @@ class Worker:
                     answer.write_text(item.nodeid)
                     return
 
-        path.write_bytes(changed)  # for the processes that a test starts
+        path.write_bytes(changed)  # for processes that a test starts
         try:
             over = _in_child(child, limit_s=PATIENCE_S + PATIENCE * expected, log=self.folder / f"{number}.log")
         finally:
@@ -156,7 +156,7 @@ class Worker:
         return not set(mutant.lines).isdisjoint(self.map["lines"].get(context, {}).get(mutant.path, ()))
 
     def _chosen(self, mutant: Mutant) -> list[str]:
-        """Tests that run the function, by their module's fixtures too."""
+        """Tests that run the function, also through fixtures of their module."""
         direct = []
         for test, facts in self.map["tests"].items():
             own = [test, *(name for name in facts["fixtures"] if not name.startswith("session::"))]
@@ -177,7 +177,7 @@ class Worker:
 
 
 class _Root:
-    """Of pytest's tree, the root alone: what stays set up when every test has been torn down."""
+    """Only the root of pytest's tree: its setup stays when every test has been torn down."""
 
     def __init__(self, session: pytest.Session) -> None:
         self.session = session
@@ -187,7 +187,7 @@ class _Root:
 
 
 def _fixtures(item: Any) -> set[str]:
-    """The fixtures that a test shares with others, named by scope and place."""
+    """The fixtures that a test shares, named by scope and place."""
     names = set()
     for name, definitions in item._fixtureinfo.name2fixturedefs.items():
         scope = definitions[-1].scope
@@ -205,9 +205,9 @@ def _passes(item: Any, following: Any) -> bool:
 
 
 class _Tracer:
-    """Which functions of the watched files each test and each shared fixture runs, as the lines that they have.
+    """The functions of the watched files that each test and shared fixture runs, as their lines.
 
-    Functions and not single lines: to trace each line takes ten times as long as the tests themselves.
+    Functions, not single lines: tracing lines takes ten times as long as the tests themselves.
     """
 
     def __init__(self, watched: dict[str, str]) -> None:
@@ -249,14 +249,14 @@ class _Tracer:
 
 @cache
 def _lines_of(code: types.CodeType) -> frozenset[int]:
-    """The lines of a function, those of the functions and comprehensions in it among them."""
+    """The lines of a function, including nested functions and comprehensions."""
     own = {line for _, _, line in code.co_lines() if line is not None}
     inner = [_lines_of(part) for part in code.co_consts if isinstance(part, types.CodeType)]
     return frozenset(own.union(*inner))
 
 
 def _in_child(work: Callable[[], None], *, limit_s: float, log: Path) -> int | None:
-    """Do ``work`` in a fork with a process group of its own; its exit code, or None where it took too long."""
+    """Run ``work`` in a fork with its own process group. Returns its exit code, or None on a timeout."""
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -285,11 +285,11 @@ def _in_child(work: Callable[[], None], *, limit_s: float, log: Path) -> int | N
             time.sleep(0.02)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # what the child started and left
+            os.killpg(pid, signal.SIGKILL)  # processes that the child left
 
 
 def _graft_module(path: str, source: bytes) -> None:
-    """Give the loaded module the code of ``source``; what others imported from it changes too."""
+    """Replace the code of the loaded module by ``source``, also in modules that imported from it."""
     name = path.removesuffix(".py").replace("/", ".")
     module = sys.modules.get(name)
     if module is None:
@@ -297,7 +297,7 @@ def _graft_module(path: str, source: bytes) -> None:
     fresh = types.ModuleType(name)
     fresh.__dict__.update({key: module.__dict__[key] for key in ("__file__", "__package__", "__spec__", "__loader__")})
     before = sys.modules[name]
-    sys.modules[name] = fresh  # dataclasses look their module up
+    sys.modules[name] = fresh  # dataclasses look up their module
     try:
         exec(compile(source, module.__file__ or path, "exec"), fresh.__dict__)
     finally:

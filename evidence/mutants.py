@@ -1,8 +1,8 @@
-"""``python -m evidence.mutants``: how many small faults planted in the code the tests notice.
+"""``python -m evidence.mutants``: the share of small faults, planted in the code, that the tests notice.
 
-``N`` mutants (evidence/mutation.py) of the modules that make, judge and score data are drawn with a seed that is
-written down. Each is tried in a copy of the tree against the tests that run its function, in warm processes that fork
-(evidence/mutant_worker.py). The page lists what survived.
+``N`` mutants (evidence/mutation.py) of the modules that build, check and score data are drawn with a recorded
+seed. Each is tried in a copy of the tree with the tests that reach its function, in warm processes that fork
+(evidence/mutant_worker.py). The page lists the survivors.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TESTED_BY = (
     *("tests/models/test_families.py", "tests/models/test_promotion.py", "tests/models/test_scale_families.py"),
     *("tests/models/test_weights_and_options.py", "tests/gates", "tests/leakage"),
     *("tests/test_day.py", "tests/test_exports.py"),
-    # of the derived series of tasks/panel, and of vintages that a payload tells
+    # derived series of tasks/panel, and vintages of payloads
     *("tests/features/test_weather.py", "tests/features/test_supply_demand.py", "tests/features/test_policy.py"),
     *("tests/features/test_china.py", "tests/features/test_finbert.py", "tests/features/test_signals.py"),
     *("tests/sources/test_fred_vintages.py", "tests/sources/test_usda_wasde.py", "tests/sources/test_inmet.py"),
@@ -59,7 +59,7 @@ Result = dict[str, Any]
 
 
 def source_files(root: Path) -> list[str]:
-    """The files that are mutated, from the root of the project."""
+    """The files to mutate, relative to the project."""
     found: list[Path] = []
     for place in MUTATED:
         found += [root / place] if place.endswith(".py") else sorted((root / place).glob("*.py"))
@@ -67,7 +67,7 @@ def source_files(root: Path) -> list[str]:
 
 
 def copied_tree(target: Path) -> Path:
-    """The tracked and new files of the project; the recorded archive is linked, for nothing writes there."""
+    """The tracked and new files of the project; the recorded archive is linked, because nothing writes there."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
@@ -86,7 +86,7 @@ def copied_tree(target: Path) -> Path:
 
 
 def tried(mutants: list[Mutant], *, minutes: float, folder: Path) -> list[Result | None]:
-    """What became of each mutant; None where the time was over before its turn."""
+    """The result of each mutant; None if the time was over before its turn."""
     (folder / "mutants.json").write_text(json.dumps([asdict(mutant) for mutant in mutants]))
     end, started = time.monotonic() + 60 * minutes, []
     for number in range(PROCESSES):

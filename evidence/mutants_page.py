@@ -1,4 +1,4 @@
-"""docs/results/mutants.md: what share of the planted faults the tests notice, and which ones they do not."""
+"""docs/results/mutants.md: the share of planted faults that the tests notice, and the unnoticed ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Outcomes = Iterable[tuple[Mutant, str]]
 
 
 def counted(outcomes: Outcomes) -> dict[str, dict[str, int]]:
-    """Outcomes by module, and of all."""
+    """Outcomes by module, and in total."""
     counts: dict[str, dict[str, int]] = {}
     for mutant, outcome in outcomes:
         for module in (module_of(mutant.path), "all"):
@@ -23,12 +23,12 @@ def counted(outcomes: Outcomes) -> dict[str, dict[str, int]]:
 
 
 def module_of(path: str) -> str:
-    """The folder that a file counts for; a file straight under tasks/ counts for itself."""
+    """The folder that a file counts for; a file directly under tasks/ counts for itself."""
     return "/".join(path.split("/")[:2]) if path.count("/") > 1 else path
 
 
 def score(row: Mapping[str, int]) -> str:
-    """Share noticed, of those tried."""
+    """The noticed share of those tried."""
     total = sum(row.values())
     return f"{(row[KILLED] + row[TIMED_OUT]) / total:.1%}" if total else "none tried"
 

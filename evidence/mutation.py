@@ -1,4 +1,4 @@
-"""Small faults in Python source, one at a time: what `python -m evidence.mutants` asks the tests to notice.
+"""Small faults in Python source, one at a time: the mutants of `python -m evidence.mutants`.
 
 A mutant changes one expression: a comparison, an operator, a constant by one, a negation, a returned value, a keyword
 argument. Docstrings, annotations, imports, decorators, error messages and logging are left alone.
@@ -38,12 +38,12 @@ COMPUTED: dict[type, type] = {
 }
 NEGATED: dict[type, type] = {ast.And: ast.Or, ast.Or: ast.And}
 NOTHING = "nothing"
-SAYING = {"logger", "log", "warnings", "print", "progress"}  # calls on these only tell
+SAYING = {"logger", "log", "warnings", "print", "progress"}  # calls on these only report
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of one file. ``lines``: those that a test must run to see it."""
+    """One change of one file. ``lines``: a test must run them to notice it."""
 
     path: str
     line: int
@@ -62,7 +62,7 @@ class Mutant:
 
 
 def mutants_of(root: Path, paths: Iterable[str]) -> list[Mutant]:
-    """Every mutant of the files, in order of file and place."""
+    """Every mutant of the files, in order of file and position."""
     found: list[Mutant] = []
     for path in sorted(paths):
         source = (root / path).read_bytes()
@@ -71,14 +71,14 @@ def mutants_of(root: Path, paths: Iterable[str]) -> list[Mutant]:
 
 
 def nothing(root: Path, path: str) -> Mutant:
-    """No change of a file: what must survive, or the way of changing is at fault."""
+    """A mutant without a change. It must survive, or the mechanism is broken."""
     source = (root / path).read_bytes()
     lines = tuple(range(1, source.count(b"\n") + 2))
     return Mutant(path, 1, "", NOTHING, "", "", len(source), len(source), lines)
 
 
 def sampled(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
-    """``count`` of them, the same for the same seed and source, in a random order."""
+    """A random sample of ``count``, the same for the same seed and source."""
     return random.Random(seed).sample(mutants, min(count, len(mutants)))
 
 
@@ -95,7 +95,7 @@ class _Finder:
         return list(self._of(self.tree, "", None))
 
     def _of(self, node: ast.AST, function: str, stmt: ast.stmt | None) -> Iterator[Mutant]:
-        """Mutants of a node and of what is in it."""
+        """Mutants of a node and its children."""
         if _left_alone(node):
             return
         if isinstance(node, ast.stmt):
@@ -124,7 +124,7 @@ class _Finder:
         )
 
     def _lines(self, stmt: ast.stmt) -> tuple[int, ...]:
-        """The lines of the function or class around a statement; of what runs at import the lines that use it."""
+        """The lines of the function or class around a statement; for module-level code, the lines that use it."""
         outer: Any = stmt if isinstance(stmt, ast.FunctionDef) else self._enclosing(stmt)
         if outer is not None:
             return tuple(range(outer.lineno, outer.end_lineno + 1))
@@ -175,7 +175,7 @@ def _text(node: ast.AST) -> str:
 
 
 def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST, str]]:
-    """(kind, the node that is replaced, its new text)."""
+    """(kind, the replaced node, its new text)."""
     if isinstance(node, ast.Compare):
         for i, op in enumerate(node.ops):
             for other in COMPARED[type(op)]:
@@ -203,11 +203,11 @@ def _changes(node: ast.AST) -> Iterator[tuple[str, ast.AST, str]]:
                 kept = [*node.keywords[:i], *node.keywords[i + 1 :]]
                 yield f"keyword {keyword.arg} dropped", node, _text(ast.Call(node.func, node.args, kept))
     elif isinstance(node, ast.If | ast.IfExp | ast.While) and not isinstance(node.test, ast.Compare | ast.UnaryOp):
-        yield "condition", node.test, f"not ({_text(node.test)})"  # what is left out has changes that negate it
+        yield "condition", node.test, f"not ({_text(node.test)})"  # the other tests have changes that negate them
 
 
 def _of_text(node: ast.BinOp) -> bool:
-    """Whether an operator joins text or types: nothing to compute."""
+    """Whether an operator joins text or types, and computes nothing."""
     parts = (node.left, node.right)
     return any(
         isinstance(part, ast.JoinedStr) or (isinstance(part, ast.Constant) and isinstance(part.value, str))

@@ -1,10 +1,10 @@
-"""One training step of the TCN beside the least time in which this CPU does its convolutions and nothing else.
+"""One training step of the TCN, compared with the time of its convolutions alone on this CPU.
 
-The step is the training loop's (tasks/models/neural/training.py) without its data: forward, loss, backward, clipping,
-AdamW, on one thread, with random inputs of the real sizes. torch counts its floating-point operations as it runs,
-forward and backward. The peer is each of its convolutions by itself, forward and backward, shape by shape; beside it
-stands a matrix product of the trunk's own shape. All are medians of CPU seconds, taken in turns: wall seconds of one
-thread on a busy machine say how busy it is.
+The step is that of the training loop (tasks/models/neural/training.py) without its data: forward, loss, backward,
+clipping, AdamW, on one thread, with random inputs of the real sizes. torch counts its floating-point operations as it
+runs, forward and backward. The peer is each of its convolutions alone, forward and backward, shape by shape. A second
+peer is a matrix product of the trunk's shape. All are medians of CPU seconds, taken in turns: wall seconds of one
+thread on a busy machine measure how busy it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tasks.registry import load_models, load_surface
 if TYPE_CHECKING:
     import torch
 
-    from tasks.models.neural.networks import Network
+    from tasks.models.neural.networks import NeuralNetwork
     from tasks.models.neural.options import NeuralOptions
 
 ANCHOR = np.tile([-1.645, -1.282, -0.674, 0.0, 0.674, 1.282, 1.645], (5, 1))  # normal quantiles, five horizons
@@ -42,19 +42,19 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 
 def tcn_step(own: int, other: int, options: NeuralOptions, *, repeats: int = REPEATS) -> Measurement:
-    """Milliseconds of a step, and how much of the device's measured rate it reaches.
+    """Milliseconds of a step, and the share of the device's measured rate that it reaches.
 
     Args:
-        own, other: columns of the market itself and of other markets. repeats: of which the median is taken.
+        own, other: columns of the market itself and of other markets. repeats: number of steps for the median.
     """
     import torch
 
     from tasks.models.neural.device import deterministic
-    from tasks.models.neural.networks import Shape, Tcn
+    from tasks.models.neural.networks import Shape, TcnNetwork
 
     torch.manual_seed(0)
     with deterministic(options.threads, device=torch.device("cpu")):
-        net = Tcn(Shape(own, other, options.window, options.channels, options.dropout), ANCHOR, median=3).train()
+        net = TcnNetwork(Shape(own, other, options.window, options.channels, options.dropout), ANCHOR, median=3).train()
         batch = torch.randn(options.batch, 2 * (own + other), options.window)
         step = _training_step(net, batch, options)
         operations = counted(step)
@@ -93,49 +93,49 @@ def counted(call: Callable[[], Any]) -> int:
     return int(counter.get_total_flops())
 
 
-def _training_step(net: Network, batch: torch.Tensor, options: NeuralOptions) -> Callable[[], Any]:
-    """What the training loop does with a batch."""
+def _training_step(net: NeuralNetwork, batch: torch.Tensor, options: NeuralOptions) -> Callable[[], Any]:
+    """The training loop's step on a batch."""
     import torch
 
     from tasks.models.neural.loss import LossWeights, horizon_weights, training_loss
 
-    optimiser = torch.optim.AdamW(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     target, rows = torch.randn(len(batch), len(ANCHOR)), torch.ones(len(batch))
     levels, horizons = torch.tensor(LEVELS), horizon_weights(len(ANCHOR), options.last_horizon_weight)
     weights = LossWeights(options.huber_weight, options.direction_weight)
 
     def step() -> None:
         loss = training_loss(net(batch), target, levels=levels, rows=rows, horizons=horizons, weights=weights)
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), options.clip_norm)
-        optimiser.step()
+        optimizer.step()
 
     return step
 
 
-def _convolutions(net: Network, batch: torch.Tensor) -> list[tuple[torch.Size, torch.Size, bool, int]]:
+def _convolutions(net: NeuralNetwork, batch: torch.Tensor) -> list[tuple[torch.Size, torch.Size, bool, int]]:
     """Shapes of input and weight of every convolution of a step, whether the input needs a gradient, the stride."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
 
-    seen: list[tuple[torch.Size, torch.Size, bool, int]] = []
+    shapes: list[tuple[torch.Size, torch.Size, bool, int]] = []
 
     class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             if operation is torch.ops.aten.convolution.default:
-                # the first layers read the batch itself, which nobody differentiates
+                # the first layers read the batch itself, which needs no gradient
                 own = args[0].untyped_storage().data_ptr() != batch.untyped_storage().data_ptr()
-                seen.append((args[0].shape, args[1].shape, own, args[3][0]))
+                shapes.append((args[0].shape, args[1].shape, own, args[3][0]))
             return operation(*args, **(kwargs or {}))
 
     with Watch():
         net(batch)
-    return seen
+    return shapes
 
 
 def _convolution(inputs: torch.Size, weight: torch.Size, differentiated: bool, stride: int) -> Callable[[], Any]:
-    """One convolution with its backward pass, by itself."""
+    """One convolution with its backward pass."""
     import torch
 
     x = torch.randn(inputs, requires_grad=differentiated)
@@ -147,11 +147,11 @@ def _convolution(inputs: torch.Size, weight: torch.Size, differentiated: bool, s
 
 
 def _product(options: NeuralOptions) -> Callable[[], Any]:
-    """The trunk's first convolution as the matrix product it is: channels x (channels x kernel) x all sessions."""
+    """The trunk's first convolution as a matrix product: channels x (channels x kernel) x all sessions."""
     import torch
 
-    from tasks.models.neural.networks import Tcn
+    from tasks.models.neural.networks import TcnNetwork
 
-    left = torch.randn(options.channels, options.channels * Tcn.kernel)
-    right = torch.randn(options.channels * Tcn.kernel, options.batch * options.window)
+    left = torch.randn(options.channels, options.channels * TcnNetwork.kernel)
+    right = torch.randn(options.channels * TcnNetwork.kernel, options.batch * options.window)
     return lambda: left @ right

@@ -17,8 +17,8 @@ def write_page(path: Path, title: str, stamp: str, *parts: str) -> Path:
     """Write a page.
 
     Args:
-        stamp: of evidence.machine, taken before the measuring where the load matters.
-        parts: paragraphs, headings and tables; a blank line goes between them.
+        stamp: of evidence.machine, taken before measuring if the load matters.
+        parts: paragraphs, headings and tables; separated by blank lines.
     """
     return write_bytes(path, page(title, stamp, *parts).encode())
 
@@ -54,7 +54,7 @@ def frame_table(frame: pd.DataFrame) -> str:
 
 
 def shown(value: object, form: str) -> str:
-    """A figure in a format; "none" where it was not measured."""
+    """A figure in a format; "none" if it was not measured."""
     return "none" if value is None or pd.isna(value) else form.format(value)  # type: ignore[call-overload]
 
 

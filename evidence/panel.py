@@ -1,7 +1,7 @@
 """The point-in-time panel from all staged observations of the archive (tasks.panel.join.build_panel).
 
-Peer: the straightforward pandas way, one `merge_asof` a column on the publication instant, which also respects
-`available_at`, the newest vintage and the age limit. The two panels are equal cell by cell, which is asserted.
+Peer: plain pandas, one `merge_asof` per column on the publication instant, which also respects
+`available_at`, the newest vintage and the age limit. The two panels are equal cell by cell (asserted).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The peer: lags, rolling figures and correlations written in polars, as one who knows it would.
+"""The peer: lags, rolling figures and correlations written in polars, as an expert would write them.
 
-They are every feature that price, volatility and cross_asset compute. What several features share is a column first;
-inlined, polars computes it again and again. Eager, because the lazy query took twice as long: its optimiser spends more
-on some hundred expressions than it saves.
+They are every feature that price, volatility and cross_asset compute. Shared inputs are computed as columns first;
+inlined, polars computes it again and again. Eager mode: the lazy query took twice as long, because its optimizer spends
+more on a hundred expressions than it saves.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _daily() -> dict[str, pl.Expr]:
 
 
 def _others() -> list[str]:
-    """Columns of the other markets' returns that ZL's are held against."""
+    """Columns of the other markets' returns that ZL's are compared with."""
     out = [f"daily_{MARKETS[name]}" for name in CORRELATED]
     return out + [f"{kind}_{column}" for kind in ("bar", "after") for column in (*SLOW, PALM)]
 

@@ -1,4 +1,4 @@
-"""Processes of their own: how long one takes, how much memory it needs, and the product run in one."""
+"""Runs commands in separate processes, with their time and memory."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ class PeakMemory:
         for process in family:
             try:
                 total += process.memory_info().rss
-            except psutil.Error:  # it ended meanwhile
+            except psutil.Error:  # the process has ended
                 continue
         return total
 
 
 def reset_peak() -> None:
-    """Forget the peak so far. Linux can; elsewhere the peak includes the making of the input."""
+    """Forget the peak so far. Only on Linux; elsewhere the peak includes the creation of the input."""
     if LINUX_RESET.exists():
         LINUX_RESET.write_text("5", encoding="utf-8")
 
 
 def peak_mb() -> float:
-    """The largest resident memory of this process since ``reset_peak``, exact: kept by the kernel.
+    """The largest resident memory of this process since ``reset_peak``, exact, from the kernel.
 
     Not ``ru_maxrss`` on Linux, which a child inherits from the process that started it.
     """
@@ -92,9 +92,9 @@ def peak_mb() -> float:
 
 @dataclass(frozen=True)
 class Finished:
-    """A process that has ended. ``cpu_s`` and ``peak_mb`` are of it and its children; ``peak_mb`` is sampled.
+    """A process that has ended. ``cpu_s`` and ``peak_mb`` include its children; ``peak_mb`` is sampled.
 
-    The kernel's own ``ru_maxrss`` is no use here: a child inherits that of the process that started it.
+    (The kernel's ``ru_maxrss`` cannot be used: a child inherits that of its parent.)
     """
 
     status: int
@@ -116,10 +116,10 @@ def run(
     """Run a command to its end and measure it.
 
     Args:
-        sampled: whether memory is sampled, which itself takes some time of a core; ``peak_mb`` is 0 without.
+        sampled: whether memory is sampled, which takes some CPU time; without it ``peak_mb`` is 0.
 
     Raises:
-        BenchError: it did not end well and ``check`` is set; with the last line that it wrote.
+        BenchError: it failed and ``check`` is set; the message has its last line.
     """
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as out,
@@ -149,10 +149,10 @@ def run(
 
 
 def run_python(*words: str, home: Path = PROJECT / "var", sampled: bool = False) -> Finished:
-    """Run this Python with a home of its own, the log as the figures need it and no server but the run's own.
+    """Run this Python with its own home, detailed logs, and only the run's own server.
 
     Raises:
-        BenchError: it did not end well.
+        BenchError: it failed.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CBI_HOME"))}
     own = {"CBI_HOME": str(home), "CBI_LOG_LEVEL": "INFO", "DO_NOT_TRACK": "1"}
@@ -171,10 +171,10 @@ class DailyRun:
 
 
 def daily_run(home: Path, archive: Path) -> DailyRun:
-    """Run it on the archive with its own Prefect server.
+    """Run `cbi daily` on the archive with its own Prefect server.
 
     Raises:
-        BenchError: it did not end well.
+        BenchError: it failed.
     """
     done = run_python("-m", "cli", "daily", "--origin", str(archive), home=home, sampled=True)
     ended, lines = _second_of_day(), [*done.out.splitlines(), *done.log.splitlines()]
@@ -192,7 +192,7 @@ def daily_run(home: Path, archive: Path) -> DailyRun:
 
 
 def import_seconds(module: str) -> float:
-    """Seconds of `import module` in a fresh process, the interpreter's own start left out."""
+    """Seconds of `import module` in a fresh process, without the interpreter's start."""
     code = f"import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
     return float(run_python("-c", code).out)
 
@@ -201,7 +201,7 @@ def build_in_child(what: str, folder: Path, *, times: int = 1, series: int = 1) 
     """One build of evidence.child in a fresh process: first_s, seconds, peak_mb, grown_mb, cells.
 
     Raises:
-        BenchError: it did not end well.
+        BenchError: it failed.
     """
     done = run_python("-m", "evidence.child", what, str(folder), str(times), str(series))
     result: dict[str, float] = json.loads(done.out.splitlines()[-1])

@@ -1,6 +1,6 @@
-"""``python -m evidence.proofs``: both proofs in full, on what the last run left in CBI_HOME; writes the leakage audit.
+"""``python -m evidence.proofs``: both proofs in full, on the last run's files in CBI_HOME; writes the leakage audit.
 
-Ends with 0 when both hold, 1 when one does not or nothing could be proved. ``docs/results/proofs.md`` gets the figures.
+Exits with 0 if both pass, 1 if one fails or cannot run. Writes ``docs/results/proofs.md``.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from tasks.exports import check_exports, training_table
 from tasks.model_store.contest import write_audit
 from tasks.model_store.open import open_store
 from tasks.panel.join import value_columns
-from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skilful
-from tasks.proofs.truncation import Held, sample_days, truncation_proof
+from tasks.proofs.permutation import MAX_SKILL_PCT, permutation_proof, skillful
+from tasks.proofs.truncation import ProofInputs, sample_days, truncation_proof
 from tasks.registry import load_regime_calendar
 from tasks.run import RunContext
 from tasks.secrets import quoted
@@ -48,12 +48,13 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
         the audit, and the report as Markdown.
 
     Raises:
-        ManifestMismatch: the training files are missing, altered, or not what this code makes of the held payloads.
+        ManifestMismatch: the training files are missing, altered, or not what this code builds from the stored
+        payloads.
     """
     began = time.monotonic()
     manifest = check_exports(run.work.exports)
     parts = list(staged(run.zones, run.sources, run.as_of))
-    held = Held(
+    inputs = ProofInputs(
         observations=stack([part.observations for part in parts]),
         documents=gather_documents([part.documents for part in parts], as_of=run.as_of),
         sources=run.sources,
@@ -71,7 +72,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
         def progress(what: str) -> Callable[[int, int, str], None]:
             return lambda done, total, item: status.update(f"{what} {done} of {total}: {item}")
 
-        changed = truncation_proof(held, cuts, restaged=restaged, progress=progress("truncation"))
+        changed = truncation_proof(inputs, cuts, restaged=restaged, progress=progress("truncation"))
         found = permutation_proof(
             tables, run.horizons, columns, permutations=permutations, progress=progress("permutation")
         )
@@ -81,7 +82,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
     ]
     findings += [
         f"{r['family']} at {r['horizon']} forecasts shuffled labels, skill {r['mean_skill_pct']:+.1f}%"
-        for r in skilful(found).to_dict("records")
+        for r in skillful(found).to_dict("records")
     ]
     files = {name: manifest["files"][f"zl_training_prod_allhistory_{name}.parquet"] for name in tables}  # type: ignore[index]
     audit = Audit(
@@ -94,7 +95,7 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
     figures = {
         "Outcome": "both hold" if audit.passed else "NOT PROVED",
         "Code version": audit.code_version,
-        "Observations": f"{len(held.observations):,} of {len(run.sources.sources)} sources",
+        "Observations": f"{len(inputs.observations):,} of {len(run.sources.sources)} sources",
         "Cuts": f"{len(cuts)} sessions, {cuts[0]:%Y-%m-%d} to {cuts[-1]:%Y-%m-%d}, {restaged} of them from payloads",
         "Compared at each": f"{len(run.derived.series)} derived series, {len(value_columns(panel))} panel columns with "
         f"their ages, {len(run.features.features)} features; every session up to the cut",
@@ -107,10 +108,10 @@ def prove(run: RunContext, *, days: int, restaged: int, permutations: int, conso
 
 
 def training_tables_anew(run: RunContext, parts: list[Staged]) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Panel and training tables built anew, as the day builds them; the files on disk must equal them.
+    """Panel and training tables built again, like in a day; the files on disk must equal them.
 
     Raises:
-        ManifestMismatch: they do not, so that an audit would be of something else.
+        ManifestMismatch: they differ, so that an audit would be of other data.
     """
     day = day_of(run, parts)
     regimes, columns = load_regime_calendar(run.settings.registry), run.features.production()
@@ -122,7 +123,7 @@ def training_tables_anew(run: RunContext, parts: list[Staged]) -> tuple[pd.DataF
             pd.testing.assert_frame_equal(read_parquet(path), table, check_exact=True)
         except AssertionError as error:
             raise ManifestMismatch(
-                f"{path} is not what this code makes of the held payloads ({quoted(str(error), most=160)}); run "
+                f"{path} is not what this code builds from the stored payloads ({quoted(str(error), most=160)}); run "
                 f"`make demo` or `make daily`, then `make proofs`"
             ) from None
         tables[name] = table
@@ -163,7 +164,7 @@ def main() -> int:
 
 
 def write_proofs(given: argparse.Namespace) -> int:
-    """Prove, and write the audit and the report; 1 where a proof does not hold."""
+    """Run the proofs, and write the audit and the report. Returns 1 if a proof fails."""
     run = last_run()
     console = Console(stderr=True)
     audit, report = prove(

@@ -26,9 +26,9 @@ DATED = ("2005-05-16", "2014-05-15", "2018-12-17", "2020-03-16", "2021-01-15", "
 
 
 def newest(observations: pd.DataFrame, series: str) -> pd.DataFrame:
-    """One row per day and a column per field of a series, in the newest vintages."""
-    held = observations[observations["series"] == series].sort_values("vintage", kind="stable")
-    return held.groupby(["observation_date", "field"])["value"].last().unstack()
+    """One row per day and a column per field of a series, from the newest vintages."""
+    rows = observations[observations["series"] == series].sort_values("vintage", kind="stable")
+    return rows.groupby(["observation_date", "field"])["value"].last().unstack()
 
 
 def by_year(known: pd.DataFrame) -> str:

@@ -1,11 +1,11 @@
 """``python -m evidence.scaling``: Prefect's server on SQLite and PostgreSQL, with one worker and two on one pool.
 
-By hand, not a part of ``python -m evidence``: it needs ``initdb`` and ``postgres`` (``PG_BIN`` or the path), and a
-machine that is left alone meanwhile. Servers listen on loopback, their data lies in a temporary folder, all of
-it ends here.
+Run it by hand; it is not part of ``python -m evidence``. It needs ``initdb`` and ``postgres`` (``PG_BIN`` or the path),
+and a machine without other load. Servers listen on loopback, their data is in a temporary folder, and all of
+it ends with the command.
 
-Two figures for each: runs a minute through workers, each run a process of its own as ours are, and runs a minute of
-the server alone, without a process, four clients asking at once.
+Two figures for each: runs per minute through workers, one process per run like ours, and runs per minute of
+the server alone, without processes, with four clients at once.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ DATABASES = ("SQLite", "PostgreSQL")
 POOL = "scaling"
 WORKER = "SCALING_WORKER"
 CLIENTS = 4
-RUNS_AT_ONCE = 2  # of one worker
+RUNS_AT_ONCE = 2  # runs per worker
 
 
 @flow(name="scaling", persist_result=False)
 def one_run() -> State[str]:
-    """A run that does nothing and says which worker took it."""
+    """A run that does nothing and returns the name of its worker."""
     return Completed(message=os.environ[WORKER])
 
 
 @contextmanager
 def process(command: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of ours, ended at the end."""
+    """A process that is ended with the context."""
     with log.open("ab") as out:
         started = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=out, stderr=out)
         try:
@@ -73,7 +73,7 @@ def process(command: list[str], environment: dict[str, str], log: Path) -> Itera
 
 
 def tool(name: str) -> str:
-    """Where a program of PostgreSQL lies."""
+    """The path of a PostgreSQL program."""
     found = shutil.which(name, path=os.environ.get("PG_BIN")) or shutil.which(name)
     if not found:
         raise BenchError(f"no `{name}` here: install PostgreSQL, or set PG_BIN to the folder that has it")
@@ -82,20 +82,31 @@ def tool(name: str) -> str:
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL of our own on loopback, with a password; gives the URL that Prefect is told."""
-    as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # it refuses to be run by root
+    """Our own PostgreSQL on loopback, with a password. Yields the URL for Prefect."""
+    as_owner = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []  # it refuses to run as root
     port, password = free_port("127.0.0.1"), secrets.token_hex(16)
-    data, held = folder / "postgres", folder / "password"
-    held.write_text(password, encoding="utf-8")
+    data, password_file = folder / "postgres", folder / "password"
+    password_file.write_text(password, encoding="utf-8")
     if as_owner:
         folder.chmod(0o711)
         data.mkdir()
         owner = pwd.getpwnam("postgres").pw_uid
-        for path in (data, held):
+        for path in (data, password_file):
             os.chown(path, owner, -1)
-    made = [*as_owner, tool("initdb"), "-D", str(data), "-U", "prefect", "-A", "scram-sha-256", "--pwfile", str(held)]
-    subprocess.run(made, cwd="/", check=True, capture_output=True)
-    held.unlink()
+    initdb = [
+        *as_owner,
+        tool("initdb"),
+        "-D",
+        str(data),
+        "-U",
+        "prefect",
+        "-A",
+        "scram-sha-256",
+        "--pwfile",
+        str(password_file),
+    ]
+    subprocess.run(initdb, cwd="/", check=True, capture_output=True)
+    password_file.unlink()
     listen = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", ""]
     with process([*as_owner, tool("postgres"), *listen], dict(os.environ), folder / "postgres.log"):
         url = f"postgresql+asyncpg://prefect:{password}@127.0.0.1:{port}/postgres"
@@ -122,7 +133,7 @@ def port_open(url: str) -> bool:
 
 @contextmanager
 def server(folder: Path, url: str | None) -> Iterator[dict[str, str]]:
-    """A server on a database; gives the environment of who asks it."""
+    """A server on a database. Yields the environment of its clients."""
     port = free_port("127.0.0.1")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     environment = {
@@ -145,7 +156,7 @@ def server(folder: Path, url: str | None) -> Iterator[dict[str, str]]:
 
 
 async def through_workers(environment: dict[str, str], folder: Path, workers: int, runs: int) -> tuple[float, str]:
-    """Seconds for ``runs`` runs, from asking to the last one's end, and how many each worker took."""
+    """Seconds for ``runs`` runs, from the request to the last end, and the number per worker."""
     with ExitStack() as stack:
         stack.enter_context(temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}))
         for number in range(1, workers + 1):
@@ -160,17 +171,17 @@ async def through_workers(environment: dict[str, str], folder: Path, workers: in
                 path=str(PROJECT), entrypoint="evidence/scaling.py:one_run",
             )  # fmt: skip
             start = time.perf_counter()
-            asked = [await client.create_flow_run_from_deployment(declared) for _ in range(runs)]
+            requested = [await client.create_flow_run_from_deployment(declared) for _ in range(runs)]
             done: list[FlowRun] = await asyncio.gather(
-                *(wait_for_flow_run(run.id, timeout=900, client=client) for run in asked)
+                *(wait_for_flow_run(run.id, timeout=900, client=client) for run in requested)
             )
             took = time.perf_counter() - start
-            # asked again: no run was taken twice, none was lost
-            ids = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in asked]))
-            held = await client.read_flow_runs(flow_run_filter=ids, limit=200)
-    if {run.run_count for run in held} != {1}:
-        raise BenchError(f"not every run ran once: {[run.run_count for run in held]}")
-    # what did not end well is shown by its state in place of its worker
+            # read again: no run was taken twice, none was lost
+            ids = FlowRunFilter(id=FlowRunFilterId(any_=[run.id for run in requested]))
+            finished = await client.read_flow_runs(flow_run_filter=ids, limit=200)
+    if {run.run_count for run in finished} != {1}:
+        raise BenchError(f"not every run ran once: {[run.run_count for run in finished]}")
+    # a failed run is shown by its state in place of its worker
     taken = Counter(
         str(s.message if s.is_completed() else f"{s.name}: {s.message}") for run in done if (s := run.state)
     )
@@ -178,7 +189,7 @@ async def through_workers(environment: dict[str, str], folder: Path, workers: in
 
 
 async def online(api: str, workers: int) -> None:
-    """Wait until the server has heard from every worker; the first of them makes the pool."""
+    """Wait until every worker is online. The first one creates the pool."""
     deadline = time.monotonic() + 120
     async with httpx.AsyncClient(timeout=20) as client:
         while True:
@@ -191,7 +202,7 @@ async def online(api: str, workers: int) -> None:
 
 
 async def server_alone(environment: dict[str, str], runs: int) -> float:
-    """Seconds for ``runs`` runs made, begun and ended over the API, by ``CLIENTS`` clients at once."""
+    """Seconds for ``runs`` runs created, started and ended over the API, by ``CLIENTS`` clients at once."""
     with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}):
         async with get_client() as client:
             await client.create_flow(one_run)
@@ -206,14 +217,14 @@ async def server_alone(environment: dict[str, str], runs: int) -> float:
                     ids.append(run.id)
                 return ids
 
-            await some(5)  # what is done once is done
+            await some(5)  # warm-up
             start = time.perf_counter()
             await asyncio.gather(*(some(runs // CLIENTS) for _ in range(CLIENTS)))
             return time.perf_counter() - start
 
 
-def measure(databases: list[str], runs: int, asked: int, repeats: int) -> pd.DataFrame:
-    """A row for each database and repeat; the databases take turns, so that the machine's load falls on both."""
+def measure(databases: list[str], runs: int, alone_runs: int, repeats: int) -> pd.DataFrame:
+    """One row per database and repeat. The databases take turns, so that the machine's load affects both."""
     rows = []
     for repeat in range(1, repeats + 1):
         for database in databases:
@@ -221,9 +232,9 @@ def measure(databases: list[str], runs: int, asked: int, repeats: int) -> pd.Dat
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scaling-")))
                 url = stack.enter_context(postgres(folder)) if database == "PostgreSQL" else None
                 environment = stack.enter_context(server(folder, url))
-                alone = asyncio.run(server_alone(environment, asked))
+                alone = asyncio.run(server_alone(environment, alone_runs))
                 row: dict[str, object] = {"database": database, "repeat": repeat}
-                row["server alone, runs/min"] = 60 * asked / alone
+                row["server alone, runs/min"] = 60 * alone_runs / alone
                 for workers in (1, 2):
                     took, taken = asyncio.run(through_workers(environment, folder, workers, runs))
                     row |= {f"{workers} worker(s), runs/min": 60 * runs / took, f"taken by {workers}": taken}

@@ -1,6 +1,6 @@
-"""``python -m evidence.soak --sessions N --from DATE``: day after day through the real flow, with kills and without.
+"""``python -m evidence.soak --sessions N --from DATE``: consecutive days through the real flow, with kills and without.
 
-Stopped, it goes on where it was when it is asked the same again.
+After a stop, the same command continues.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from evidence.machine import commit
 from evidence.measurement import MEGABYTE
 from evidence.processes import peak_mb, run
 from evidence.soak_report import (
-    Day,
     Soak,
+    SoakDay,
     days_over,
     differences,
     table_checksums,
@@ -44,27 +44,27 @@ from tasks.settings import PROJECT, Settings, load_settings
 from tasks.sources.payloads import RECORDED
 from tasks.storage.files import UTF_8
 
-TRIES = 6  # of one session, kills included
+TRIES = 6  # tries of one session, kills included
 DAY_WITHIN_S = 900.0
-KILL_WITHIN = 1.1  # of the seconds a day takes: a few kills come too late, between two days
+KILL_WITHIN = 1.1  # share of a day's seconds; above 1, so that a few kills fall between two days
 FIRST_DAY_S = 30.0
 
 
 def work() -> int:
-    """Run every session that comes on stdin through the daily flow; a line of figures on stdout for each."""
+    """Run every session from stdin through the daily flow. Print one line of figures per session."""
     from flows.daily import daily
     from flows.runtime import prefect_at_home
 
     answers, settings = os.fdopen(os.dup(1), "w", encoding="utf-8"), load_settings()
-    os.dup2(2, 1)  # what anybody prints goes to the log
+    os.dup2(2, 1)  # all other output goes to the log
     me = psutil.Process()
     with prefect_at_home(settings):
         for line in sys.stdin:
-            asked = json.loads(line)
+            request = json.loads(line)
             began, cpu = time.monotonic(), time.process_time()
-            daily(asked["origin"], asked["session"])
+            daily(request["origin"], request["session"])
             figures = {
-                "session": asked["session"],
+                "session": request["session"],
                 "seconds": time.monotonic() - began,
                 "cpu_s": time.process_time() - cpu,
                 "rss_mb": me.memory_info().rss / MEGABYTE,
@@ -87,9 +87,9 @@ def prepare(settings: Settings, origin: str, before: str, last: str) -> None:
 
 @dataclass
 class Runner:
-    """One home, the process that runs its days, and the moments at which that process is killed.
+    """One home, the process that runs its days, and the times at which that process is killed.
 
-    What each day came to is written down beside the home as soon as it is over: a soak that was stopped goes on there.
+    The result of each day is stored beside the home when it ends, so that a stopped soak continues.
     """
 
     home: Path
@@ -99,7 +99,7 @@ class Runner:
     log: Path
     kills: random.Random | None = None
     share: float = 0.0
-    days: list[Day] = field(default_factory=list)
+    days: list[SoakDay] = field(default_factory=list)
     _process: subprocess.Popen[str] | None = None
 
     def __post_init__(self) -> None:
@@ -111,14 +111,14 @@ class Runner:
         return [f"{day.session} after {second:.1f} s" for day in self.days for second in day.killed_after_s]
 
     def run(self, sessions: Sequence[str]) -> None:
-        """Those of the sessions, in order, that are not over yet, each tried again after a kill."""
+        """Run the sessions that are not done yet, in order. Each is tried again after a kill."""
         over = {day.session for day in self.days}
         for session in sessions:
             if session not in over:
                 self.days.append(self._day(session))
                 write_days(self.home, self.days)
 
-    def _day(self, session: str) -> Day:
+    def _day(self, session: str) -> SoakDay:
         began, usual = time.monotonic(), sorted(day.seconds for day in self.days) or [FIRST_DAY_S]
         killed: list[float] = []
         for number in range(1, TRIES + 1):
@@ -129,7 +129,7 @@ class Runner:
             figures = self._try(session, moment)
             if figures is not None:
                 whole, files = self.server.memory_info().rss / MEGABYTE, self.server.num_fds()
-                return Day(
+                return SoakDay(
                     **figures,
                     commit=commit(),
                     server_rss_mb=whole,
@@ -141,12 +141,12 @@ class Runner:
         raise AssertionError("the last try is never killed")
 
     def _try(self, session: str, moment: float | None) -> dict[str, Any] | None:
-        """The figures of one run, or None when it was killed. A run that fails by itself ends the soak."""
+        """The figures of one run, or None when it was killed. A run that fails without a kill ends the soak."""
         process = self._process if self._process and self._process.poll() is None else self._start()
         assert process.stdin and process.stdout
-        asked = {"origin": self.origin, "session": session}
+        request = {"origin": self.origin, "session": session}
         limit = threading.Timer(DAY_WITHIN_S if moment is None else moment, process.send_signal, [signal.SIGKILL])
-        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         limit.start()
         line = process.stdout.readline()
@@ -183,7 +183,7 @@ class Runner:
 
 
 def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespace) -> Soak:
-    """Both homes from one start, block by block side by side, compared after each block."""
+    """Run both homes from one start, in parallel block by block, and compare them after each block."""
     from flows.services import serve
     from tasks.calendar import session_on_or_before, sessions
     from tasks.storage.files import read_json, write_json
@@ -194,8 +194,8 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
     base, log = folder / "base", folder / "soak.log"
     folder.mkdir(parents=True, exist_ok=True)
     homes = {name: folder / name for name in ("killed", "undisturbed")}
-    asked = {"origin": origin, "sessions": days, "kill_seed": given.kill_seed, "kill_share": given.kill_share}
-    if read_json(folder / "asked.json") != asked:  # what was begun otherwise is begun anew
+    settings_of = {"origin": origin, "sessions": days, "kill_seed": given.kill_seed, "kill_share": given.kill_share}
+    if read_json(folder / "asked.json") != settings_of:  # a soak with other settings starts again
         for home in (base, *homes.values()):
             shutil.rmtree(home, ignore_errors=True)
         print(f"preparing {base}: staged to {days[-1]}, trained before {days[0]}", flush=True)
@@ -203,7 +203,7 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
         for home in homes.values():
             write_days(home, [])
             shutil.copytree(base, home, ignore=shutil.ignore_patterns("prefect"))
-        write_json(folder / "asked.json", asked)
+        write_json(folder / "asked.json", settings_of)
     watched = Zones(folder / "server")
     server = serve(settings.model_copy(update={"home": watched.home}), watched, "127.0.0.1", 0)
     process = psutil.Process(server.pid)
@@ -252,7 +252,7 @@ def soak(settings: Settings, folder: Path, origin: str, given: argparse.Namespac
 
 
 def main() -> int:
-    """Command line. Ends with 1 when the two homes are not alike, or a day failed by itself."""
+    """Command line. Exits with 1 if the two homes differ, or a day failed without a kill."""
     parser = command("evidence.soak", __doc__, "--sessions 20 --from 2022-12-30")
     parser.add_argument("--sessions", type=int, default=250, help="how many, one after the other")
     parser.add_argument("--from", dest="since", default="2022-12-30", help="the first of them")
@@ -269,7 +269,7 @@ def main() -> int:
 
 
 def compared(given: argparse.Namespace) -> int:
-    """Run a soak; 1 where the two homes are not alike."""
+    """Run a soak. Returns 1 if the two homes differ."""
     settings = load_settings()
     origin = str(Path(given.origin).resolve()) if given.origin else RECORDED
     return int(bool(soak(settings, (settings.home / "soak").resolve(), origin, given).found))

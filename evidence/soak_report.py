@@ -1,8 +1,7 @@
-"""Sessions replayed one after the other, in one home with kills and in one without: what was seen, and whether the
-two end alike.
+"""Report of a soak: consecutive sessions in one home with kills and in one without, and whether the two end equal.
 
-Invariants: two homes are alike when every warehouse table has the same checksum without ``created_at``, which says by
-the clock when a row was written; nothing else is left out.
+Invariants: two homes are equal if every warehouse table has the same checksum without ``created_at``, which is
+the time when a row was written; nothing else is left out.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from tasks.warehouse.tables import STAMP, tables
 
 
 @dataclass(frozen=True)
-class Day:
-    """One session's run. ``rss_mb`` and ``open_files`` are of the process after the run, in MB and handles.
+class SoakDay:
+    """One session's run. ``rss_mb`` and ``open_files`` are those of the process after the run, in MB and handles.
 
-    ``peak_mb`` is the most that the process ever held by then: it never falls before the process ends.
+    ``peak_mb`` is the process's highest memory so far: it never falls during the process.
 
-    ``killed_after_s`` has the seconds after which it was killed, once a try; ``lost_s`` is what those tries took.
+    ``killed_after_s`` has the seconds until each kill; ``lost_s`` is the time of the killed tries.
     """
 
     session: str
@@ -48,7 +47,7 @@ class Day:
 
     @property
     def tries(self) -> int:
-        """The starts it took."""
+        """The number of starts."""
         return 1 + len(self.killed_after_s)
 
 
@@ -56,24 +55,24 @@ def _days_path(home: Path) -> Path:
     return home.with_name(f"{home.name}-days.json")
 
 
-def write_days(home: Path, days: Sequence[Day]) -> None:
-    """Write down, beside a home, what its days came to so far."""
+def write_days(home: Path, days: Sequence[SoakDay]) -> None:
+    """Store the results of a home's days so far, beside the home."""
     write_json(_days_path(home), [asdict(day) for day in days])
 
 
-def days_over(home: Path) -> list[Day]:
-    """What was written down of a home's days."""
-    held = read_json(_days_path(home)) or []
-    return [Day(**day | {"killed_after_s": tuple(day["killed_after_s"])}) for day in held]
+def days_over(home: Path) -> list[SoakDay]:
+    """The stored results of a home's days."""
+    stored = read_json(_days_path(home)) or []
+    return [SoakDay(**day | {"killed_after_s": tuple(day["killed_after_s"])}) for day in stored]
 
 
 def table_checksums(home: Path) -> dict[str, str]:
-    """One word for each table of a home's warehouse, as published."""
+    """The checksum of each published table of a home's warehouse."""
     warehouse = DuckDbWarehouse(Zones(home))
-    held = warehouse.row_counts()
+    counts = warehouse.row_counts()
     words = {}
     for name, declared in tables().items():
-        if name in held:
+        if name in counts:
             rows = warehouse.read(name)
             kept = rows.drop_columns([STAMP]) if STAMP in rows.column_names else rows
             words[name] = checksum(kept, declared.key)
@@ -81,14 +80,14 @@ def table_checksums(home: Path) -> dict[str, str]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What two homes do not have alike: tables, and temporary files that a killed writer left. Empty when nothing."""
-    held, wanted = table_checksums(one), table_checksums(other)
-    differ = [name for name in sorted({*held, *wanted}) if held.get(name) != wanted.get(name)]
+    """The differences of two homes: tables, and temporary files that a killed writer left. Empty if equal."""
+    first, wanted = table_checksums(one), table_checksums(other)
+    differ = [name for name in sorted({*first, *wanted}) if first.get(name) != wanted.get(name)]
     return differ + [str(path) for path in (one / "warehouse").rglob(f"{TEMPORARY}*")]
 
 
 def trend(values: Sequence[float]) -> tuple[float, float]:
-    """Least-squares slope over the second half of ``values``, where caches are warm, and its standard error.
+    """Least-squares slope over the second half of ``values``, when caches are warm, and its standard error.
 
     NaN and NaN for fewer than six values: two points have no error.
     """
@@ -101,13 +100,13 @@ def trend(values: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Soak:
-    """What is known so far. ``found`` is what the two homes do not have alike after the last session compared."""
+    """The results so far. ``found``: the differences of the two homes after the last compared session."""
 
     seed: int
     wanted: int
     kills: Sequence[str]
-    killed: Sequence[Day]
-    undisturbed: Sequence[Day]
+    killed: Sequence[SoakDay]
+    undisturbed: Sequence[SoakDay]
     tables: int
     rows: int
     found: Sequence[str]
@@ -118,7 +117,7 @@ def write_report(path: Path, soak: Soak) -> Path:
     """docs/results/soak.md: every figure is measured by the run that writes it."""
     runs = {"with kills": soak.killed, "undisturbed": soak.undisturbed}
     frames = {name: _frame(days) for name, days in runs.items()}
-    asked = {
+    settings = {
         "sessions": f"{len(soak.killed)} of {soak.wanted}, {soak.killed[0].session} to {soak.killed[-1].session}",
         "commit of the days": ", ".join(dict.fromkeys(day.commit for day in soak.undisturbed)),
         "kills, and the seed of their moments": f"{len(soak.kills)}, {soak.seed}",
@@ -130,7 +129,7 @@ def write_report(path: Path, soak: Soak) -> Path:
         path,
         "A soak: consecutive sessions through the real daily flow, with kills",
         stamp("make soak", None if soak.origin == RECORDED else soak.origin),
-        table(("", "of both"), asked.items()),
+        table(("", "of both"), settings.items()),
         table(("", *frames), [(what, *(text(frame[of]) for frame in frames.values())) for what, of, text in FIGURES]),
         f"![Memory, open files and seconds of each session]({picture.name})",
         "A kill is `kill -9` of the process that runs the flow, at a random moment of its run.",
@@ -168,8 +167,8 @@ def _by_session(soak: Soak) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*head, "s undisturbed", "MB undisturbed", "files undisturbed"])
 
 
-def _frame(days: Sequence[Day]) -> pd.DataFrame:
-    """One row per day, with how often it was killed and the seconds that each kill cost."""
+def _frame(days: Sequence[SoakDay]) -> pd.DataFrame:
+    """One row per day, with the number of kills and the seconds lost per kill."""
     frame = pd.DataFrame(days).assign(tries=[day.tries for day in days])
     kills = frame["tries"] - 1
     return frame.assign(kills=kills, lost_each_s=(frame["lost_s"] / kills).where(kills > 0))
@@ -189,9 +188,9 @@ def _by_fifths(values: pd.Series) -> str:
 
 
 def _ends(values: pd.Series) -> str:
-    """First and last that was measured."""
-    held = values.dropna()
-    return f"{held.iloc[0]:.0f}, {held.iloc[-1]:.0f}" if len(held) else "not measured"
+    """First and last measured value."""
+    known = values.dropna()
+    return f"{known.iloc[0]:.0f}, {known.iloc[-1]:.0f}" if len(known) else "not measured"
 
 
 def _ends_and_most(values: pd.Series) -> str:

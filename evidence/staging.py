@@ -1,7 +1,7 @@
 """Staging the two sources of plain CSV (the most cells of all) from landed payloads: parse, rules, vintages, parquet.
 
-Peer: pandas reading the same payloads and doing nothing else, which is less than staging does; it is the floor. Both
-read the same rows, which is asserted.
+Peer: pandas only reads the same payloads, which is less than staging does: a lower bound. Both
+read the same rows (asserted).
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 
 def read_only(payloads: list[Payload]) -> int:
-    """Rows that pandas reads from the payloads, no rule applied."""
+    """Rows that pandas reads from the payloads, without rules."""
     return sum(len(pd.read_csv(payload.path, skip_blank_lines=False)) for payload in payloads)
 
 
 def _served(payloads: list[Payload], sources: DataSources) -> tuple[int, int]:
-    """Rows and cells (rows times the fields staged) of all payloads."""
+    """Rows and cells (rows times staged fields) of all payloads."""
     rows = cells = 0
     for payload in payloads:
         spec = sources.source(payload.source)

@@ -1,13 +1,13 @@
-"""``python -m evidence.time_machine``: the daily run on past days and with dead sources; what stops, degrades, says so.
+"""``python -m evidence.time_machine``: the daily run on past days and with dead sources: what stops or degrades.
 
-Two questions are asked of the recorded archive. Days: the last session of each year from 2005 to 2023, with the models
-that are served today fitted on that day's own rows. Outages: at three dates each source dead for 30, 90 and 400
-sessions (everything of it that became known later is taken away), and pairs of sources dead for 90, with models that
-were fitted on sound data a quarter before.
+It runs two experiments on the recorded archive. Days: the last session of each year from 2005 to 2023, with today's
+published models fitted on that day's own rows. Outages: at three dates each source dead for 30, 90 and 400 sessions
+(all of its later values are removed), and pairs of sources dead for 90, with models that were fitted on sound data a
+quarter before.
 
 The run is tasks/day.py with every gate and the forecast, without Prefect and without a warehouse. Of each family only
-the final fit is made (no folds, so no calibration and no promotion): what is asked is whether a run stops and what it
-says, not how good it is. A result is written down when it is there, and a rerun with the same code goes on.
+the final fit is done (no folds, so no calibration and no promotion): the question is whether a run stops and what it
+reports, not how good it is. Each result is stored at once, and a rerun with the same code continues.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ from tasks.storage.zones import Zones
 
 PAGE = PROJECT / "docs" / "results" / "time_machine.md"
 SERVED = {"1w": BASELINE, "1m": "har", "3m": "ridge", "6m": "ridge", "12m": "har_seasonal"}
-"""The champion of each horizon in these runs: those of README's table, and HAR at 1m, so that it is seen too."""
+"""The champion of each horizon in these runs: those of README's table, and HAR at 1m, so that it is covered too."""
 YEARS = range(2005, 2024)
 OUTAGE_DATES = ("2012-06-29", "2018-03-29", "2023-12-29")
 OUTAGES = (30, 90, 400)
 PAIRS_FOR = 90
 PRICE, BESIDE_PRICE = "yahoo ZL=F", "yahoo but ZL=F"
 PAIRED = (BESIDE_PRICE, "fred", "cftc", "eia", "sina", "usda_wasde", "inmet")
-TRAINED_BEFORE = 63  # sessions between the training and an outage's date: as old as a champion may be
+TRAINED_BEFORE = 63  # sessions between the training and an outage's date: the maximum age of a champion
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What it is known by in the results."""
+        """Its name in the results."""
         return f"{self.as_of} {' + '.join(self.dead)} {self.for_sessions}".strip()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: ``stopped`` or ``degraded`` (by horizon) say why, ``notes`` what was set aside."""
+    """The result of a run: ``stopped`` or ``degraded`` (by horizon) give the reason, ``notes`` what was set aside."""
 
     case: Case
     stopped: str
@@ -94,7 +94,7 @@ class Outcome:
 
 
 def cut(parts: Sequence[Staged], dead: Sequence[str], since: pd.Timestamp) -> list[Staged]:
-    """What is staged, less what became known of the dead sources after 18:00 Chicago of ``since``."""
+    """The stage without values of the dead sources that became known after 18:00 Chicago of ``since``."""
     instant = as_of_instant(since)
 
     def kept(frame: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def cut(parts: Sequence[Staged], dead: Sequence[str], since: pd.Timestamp) -> li
 
 
 def fit_champions(run: RunContext, day: Day, store: FolderStore, trained_as_of: pd.Timestamp) -> None:
-    """Fit, store and promote SERVED, and the baseline at every horizon, on what was known by ``trained_as_of``."""
+    """Fit, store and promote SERVED, and the baseline at every horizon, on data known by ``trained_as_of``."""
     models = load_models(run.settings.registry, run.features)
     surface, levels = load_surface(run.settings.registry, run.features), tuple(run.horizons.quantiles)
     regimes = load_regime_calendar(run.settings.registry)
@@ -151,7 +151,7 @@ def fit_champions(run: RunContext, day: Day, store: FolderStore, trained_as_of: 
 
 
 def gates_passed(run: RunContext, day: Day) -> list[GateReport]:
-    """What each gate of the day found; one that blocks raises.
+    """The report of each gate of the day. A blocking gate raises.
 
     Raises:
         GateFailed: with gate, suite, column and examples.
@@ -161,10 +161,10 @@ def gates_passed(run: RunContext, day: Day) -> list[GateReport]:
 
 
 def forecasts_of(run: RunContext, day: Day, store: FolderStore | None) -> tuple[pd.DataFrame, list[GateReport]]:
-    """The day's forecasts, one row per horizon, once it has passed every gate; and what the gates found.
+    """The day's forecasts, one row per horizon, after every gate has passed; and the reports of the gates.
 
     Args:
-        store: whose champions forecast; None fits the day's own, and PRE_TRAINING is passed too.
+        store: its champions forecast. None: fit the day's own, and check PRE_TRAINING too.
 
     Raises:
         CbiError: a gate, or the forecast, stops the run.
@@ -233,7 +233,7 @@ def cases(sources: Sequence[str], years: Sequence[int]) -> Iterator[Case]:
 
 @cache
 def shared(folder: Path) -> tuple[RunContext, list[Staged]]:
-    """A run to take others from and the archive staged, read once in each process."""
+    """A base run and the staged archive, read once per process."""
     return opened(), pickle.loads((folder / "staged.pickle").read_bytes())
 
 
@@ -243,7 +243,7 @@ def opened() -> RunContext:
 
 
 def take(folder: Path, case: Case) -> Outcome:
-    """One case, in a process of the pool."""
+    """Run one case, in a process of the pool."""
     own, parts = shared(folder)
     run = replace(own, as_of=pd.Timestamp(case.as_of))
     if not case.dead:
@@ -254,7 +254,7 @@ def take(folder: Path, case: Case) -> Outcome:
 
 
 def train(folder: Path, as_of: str) -> None:
-    """The champions that the outages of a date are forecast with, fitted on sound data a quarter before."""
+    """Fit the champions for the outages of a date, on sound data a quarter before."""
     own, parts = shared(folder)
     models = folder / "models" / as_of
     if not (models / "champions.json").exists():
@@ -263,7 +263,7 @@ def train(folder: Path, as_of: str) -> None:
 
 
 def staged_once(folder: Path) -> list[Staged]:
-    """The recorded archive, landed and staged once; a second time it is read back."""
+    """The recorded archive, landed and staged once, later read."""
     path = folder / "staged.pickle"
     if not path.exists():
         run, parts = opened(), []
@@ -312,7 +312,7 @@ def main() -> int:
 
 
 def read_outcomes(path: Path) -> list[Outcome]:
-    """The outcomes written down so far; a line that a kill cut off is left out."""
+    """The outcomes stored so far; a line that a kill cut off is ignored."""
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:

@@ -1,4 +1,4 @@
-"""docs/results/time_machine.md: the outcomes of evidence/time_machine.py as tables a person reads."""
+"""docs/results/time_machine.md: the outcomes of evidence/time_machine.py as tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evidence.time_machine import OUTAGE_DATES, OUTAGES, PAIRS_FOR, PRICE, SERVE
 
 
 def write(path: Path, stamp: str, outcomes: Sequence[Outcome], *, minutes: float, workers: int) -> Path:
-    """The page: how it was run, the years' last sessions, the outages by source and date, the pairs."""
+    """Write the page: the method, the years' last sessions, the outages by source and date, the pairs."""
     states = [one.state for one in outcomes]
     single = [one for one in outcomes if len(one.case.dead) == 1]
     counts = {
@@ -65,7 +65,7 @@ def _outages(outcomes: Sequence[Outcome]) -> str:
 
 
 def _reasons(outcome: Outcome) -> str:
-    """Why it stopped, or each distinct reason with the horizons that give it."""
+    """Why it stopped, or each distinct reason with its horizons."""
     if outcome.stopped:
         return _short(outcome.stopped.split("\n")[0])
     by_reason: dict[str, list[str]] = {}

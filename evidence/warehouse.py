@@ -1,7 +1,7 @@
-"""Publishing the real tables of a daily run into an empty warehouse, and once more with nothing changed.
+"""Publishing the real tables of a daily run into an empty warehouse, and again without changes.
 
 Peer: DuckDB writing the same frames as plain tables into an empty file, without key, merge, views, snapshot or check:
-what a daily overwrite would cost. Both end with the same row counts, which is asserted.
+the cost of a daily overwrite. Both end with the same row counts (asserted).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ REPEATS = 3
 
 def measure(inputs: Inputs) -> list[Measurement]:
     published = inputs.first_run.row_counts
-    held = DuckDbWarehouse(Zones(inputs.home))
+    source = DuckDbWarehouse(Zones(inputs.home))
     frames = {
-        name: held.query(f"SELECT * FROM {name}")  # names of tasks.warehouse.tables
+        name: source.query(f"SELECT * FROM {name}")  # names of tasks.warehouse.tables
         for name in tables()
         if published.get(name)
     }
@@ -50,7 +50,7 @@ def measure(inputs: Inputs) -> list[Measurement]:
 
 
 def overwrite(file: Path, frames: dict[str, pd.DataFrame]) -> dict[str, int]:
-    """Write every frame as a table; the rows of each."""
+    """Write every frame as a table. Returns the rows of each."""
     with duckdb.connect(str(file)) as connection:
         counts = {}
         for name, frame in frames.items():

@@ -1,4 +1,4 @@
-"""``cbi backfill SOURCE --start DATE``: dates in chunks; a rerun asks only for those missing."""
+"""``cbi backfill SOURCE --start DATE``: dates in chunks; a rerun fetches only the missing ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if __name__ == "__main__":  # before Prefect is imported, which takes seconds
 
 from prefect import flow
 
-from flows.ending import LANDED_STAYS, ends_when_asked
+from flows.ending import LANDED_STAYS, ends_on_signal
 from flows.ingest import check_names, open_ingest_run, stage, window_between
 from flows.runtime import Steps, as_task, mark_crashed, prefect_at_home
 
@@ -31,7 +31,7 @@ def backfill(
     series: list[str] | None = None,
     chunk_days: int = 366,
 ) -> tuple[Backfilled, Staged]:
-    """Fetch the range, chunk by chunk, then stage all that is held of the source."""
+    """Fetch the range, chunk by chunk, then stage all stored payloads of the source."""
     run = open_ingest_run("live", None)
     window = window_between(run, start, end)
     done = as_task(fetch_chunks, "fetch chunks")(run, source, window, tuple(series or ()), chunk_days)
@@ -39,7 +39,7 @@ def backfill(
 
 
 def fetch_chunks(run: RunContext, source: str, window: Window, series: tuple[str, ...], chunk_days: int) -> Backfilled:
-    """Land every chunk that no earlier try has finished."""
+    """Land every chunk that no earlier run has finished."""
     from tasks.sources.ingest import backfill_source
 
     with Steps(f"backfill {source}") as progress:
@@ -57,13 +57,13 @@ def fetch_chunks(run: RunContext, source: str, window: Window, series: tuple[str
 def run_backfill(
     source: str, start: str, end: str | None, series: list[str] | None, chunk_days: int
 ) -> tuple[Backfilled, Staged]:
-    """A backfill of this process, with a Prefect server of its own where no other is configured.
+    """A backfill in this process, with its own Prefect server if no other is configured.
 
     Raises:
-        CbiError: an argument is wrong; that is said before Prefect starts.
+        CbiError: an argument is wrong; raised before Prefect starts.
     """
     run = open_ingest_run("live", None)
     check_names(run, source, series, live=True)
     window_between(run, start, end)
-    with ends_when_asked(lambda: LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
+    with ends_on_signal(lambda: LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
         return backfill(source, start, end, series, chunk_days)

@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.ending import NOTHING_PUBLISHED, ends_when_asked
+from flows.ending import NOTHING_PUBLISHED, ends_on_signal
 from flows.ingest import ingest
 from flows.report import publish_artifacts
 from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from tasks.day import Day
-    from tasks.forecasting.apart import Models
+    from tasks.forecasting.apart import IsolatedModels
     from tasks.forecasting.forecast import DayForecast
     from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from tasks.sources.ingest import Ingested
     from tasks.staging.stage import Staged
 
-# threads that wait for a server cost nothing; more of them than this wait for each other when they parse
+# threads that wait for a server cost nothing; with more threads than this, parsing becomes the bottleneck
 SOURCES_AT_ONCE = 4
-# heavy modules that the day needs sooner or later
+# heavy modules that the day needs later
 READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectations", "matplotlib.figure", "duckdb")
 
 
@@ -63,7 +63,7 @@ READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectatio
 )
 def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     """From payloads to a published forecast, as of one session."""
-    from tasks.forecasting.apart import models_apart
+    from tasks.forecasting.apart import isolated_models
 
     run = open_daily_run(origin, as_of)
     ingested, staged = ingest_side_by_side(run)
@@ -77,16 +77,16 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     gates.append(as_task(gate_assembly, "gate POST_ASSEMBLY")(run, day))
     data_snapshot = as_task(export, "export training files")(run, day)
     trained = needs_training(run)
-    with models_apart() as models:
+    with isolated_models() as models:
         if trained:
             on = training.with_options(task_runner=task_runner("local", run.settings.workers))
             gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
         else:
             models.begin()
-            seen = as_task(see_training_files, "gate PRE_TRAINING").submit(run)
+            training_gate = as_task(check_training_files, "gate PRE_TRAINING").submit(run)
         forecasted = as_task(forecast, "forecast")(run, day, data_snapshot, models)
         if not trained:
-            gates.append(seen.result())
+            gates.append(training_gate.result())
     result = as_task(publish, "publish")(run, day, forecasted, data_snapshot, ingested, gates, trained)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
@@ -103,10 +103,10 @@ def open_daily_run(origin: str, as_of: str | None) -> RunContext:
 
 
 def open_and_import(origin: str, as_of: str | None) -> RunContext:
-    """The run, and what its day imports later on: a Prefect server that starts leaves time for it.
+    """Open the run, and import modules for later, while the Prefect server starts.
 
     Raises:
-        CbiError: the origin or the session is none.
+        CbiError: the origin or the session is invalid.
     """
     run = open_daily_run(origin, as_of)
     for name in READ_AHEAD:
@@ -115,10 +115,10 @@ def open_and_import(origin: str, as_of: str | None) -> RunContext:
 
 
 def origin_of(settings: Settings) -> str:
-    """Live; in a home that never had live data and without network the recorded archive, which is said.
+    """`live`. Without network, in a home without live data: the recorded archive, with a message.
 
     Raises:
-        OriginError: neither can be reached.
+        OriginError: neither is available.
     """
     from tasks.registry import load_sources
     from tasks.sources.payloads import LIVE, RECORDED, has_live_data
@@ -140,19 +140,19 @@ def origin_of(settings: Settings) -> str:
 
 
 def ingest_side_by_side(run: RunContext) -> tuple[list[Ingested], list[Staged]]:
-    """Every source in a task of its own, a few at once. One that fails leaves what is held of it and is reported.
+    """Ingest every source in its own task, a few at once. A failing one keeps its stored data and is reported.
 
-    A critical series that does not come stops the run: yesterday's price is no price of today.
+    A missing critical series stops the run: yesterday's price is not today's price.
     """
     from tasks.sources.ingest import require_critical
 
-    asked = {source: as_task(ingest, f"ingest {source}").submit(run, source) for source in run.sources.sources}
-    done = [_settle(run, source, future) for source, future in asked.items()]
-    require_critical(run.sources, [came for came, _ in done])
-    return [came for came, _ in done], [staged for _, staged in done]
+    futures = {source: as_task(ingest, f"ingest {source}").submit(run, source) for source in run.sources.sources}
+    done = [_ingested(run, source, future) for source, future in futures.items()]
+    require_critical(run.sources, [result for result, _ in done])
+    return [result for result, _ in done], [staged for _, staged in done]
 
 
-def _settle(run: RunContext, source: str, future: PrefectFuture[tuple[Ingested, Staged]]) -> tuple[Ingested, Staged]:
+def _ingested(run: RunContext, source: str, future: PrefectFuture[tuple[Ingested, Staged]]) -> tuple[Ingested, Staged]:
     from flows.ingest import stage
     from tasks.sources.ingest import Ingested
 
@@ -166,7 +166,7 @@ def _settle(run: RunContext, source: str, future: PrefectFuture[tuple[Ingested, 
 
 
 def gate_collection(run: RunContext, ingested: list[Ingested]) -> GateReport:
-    """POST_COLLECTION: what landed. (A critical series that did not come has stopped the run before.)"""
+    """POST_COLLECTION: the landed payloads. (A missing critical series has stopped the run before.)"""
     from tasks.gates.run import pass_gate
     from tasks.gates.stored import keep_collection
     from tasks.gates.tables import collection_tables
@@ -177,10 +177,10 @@ def gate_collection(run: RunContext, ingested: list[Ingested]) -> GateReport:
 
 
 def gather(run: RunContext, staged: list[Staged]) -> Known:
-    """What is known at the session, of every source.
+    """The values known at the session, of every source.
 
     Raises:
-        StaleSource: nothing is staged of a critical series.
+        StaleSource: a critical series has no staged values.
     """
     from tasks.gates.stored import known_at_session
 
@@ -188,14 +188,14 @@ def gather(run: RunContext, staged: list[Staged]) -> Known:
     missing = known.series[known.series["critical"] & (known.series["observations"] == 0)]
     if len(missing):
         raise StaleSource(
-            f"nothing is held of {', '.join(missing['series'])}, without which there is no forecast. "
+            f"there are no values of {', '.join(missing['series'])}, which every forecast needs. "
             f"Check the network and run `cbi ingest {missing['source'].iloc[0]}`, or use `make demo`"
         )
     return known
 
 
 def gate_staging(run: RunContext, known: Known) -> GateReport:
-    """POST_STAGING: all cells, all series and their fields, all sources, and each source with a suite of its own."""
+    """POST_STAGING: all cells, all series and their fields, all sources, and each source that has its own suite."""
     from tasks.gates.run import pass_gate
     from tasks.gates.stored import known_tables
 
@@ -203,21 +203,21 @@ def gate_staging(run: RunContext, known: Known) -> GateReport:
 
 
 def assemble(run: RunContext, known: Known) -> ColumnsAside:
-    """The point-in-time panel with a line per column; a column that fails its gate is missing in it."""
+    """The point-in-time panel with one line per column. A column that fails its gate is set to missing."""
     from tasks.day import assemble
 
     return assemble(run, known.observations)
 
 
 def build_features(run: RunContext, assembled: ColumnsAside) -> ColumnsAside:
-    """The feature table with a line per feature; a feature that fails its gate is missing in it."""
+    """The feature table with one line per feature. A feature that fails its gate is set to missing."""
     from tasks.day import make_features
 
     return make_features(run, assembled)
 
 
 def gate_features(run: RunContext, featured: ColumnsAside, assembled: ColumnsAside) -> GateReport:
-    """POST_FEATURES: the features, their order, when they begin, and the crush beside the prices it is made of."""
+    """POST_FEATURES: the features, their order, their first dates, and the crush compared with its prices."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import feature_tables
 
@@ -226,14 +226,14 @@ def gate_features(run: RunContext, featured: ColumnsAside, assembled: ColumnsAsi
 
 
 def build_labels(run: RunContext, known: Known, assembled: ColumnsAside, featured: ColumnsAside) -> Day:
-    """Targets at every horizon; with them the day's tables are complete."""
+    """Targets at every horizon; these complete the day's tables."""
     from tasks.day import complete_day
 
     return complete_day(run, known, assembled, featured)
 
 
 def gate_assembly(run: RunContext, day: Day) -> GateReport:
-    """POST_ASSEMBLY: the panel, a line per column of it, and the labels."""
+    """POST_ASSEMBLY: the panel, one line per column, and the labels."""
     from tasks.gates.run import pass_gate
     from tasks.gates.tables import assembly_tables
 
@@ -241,8 +241,8 @@ def gate_assembly(run: RunContext, day: Day) -> GateReport:
     return pass_gate(run, "POST_ASSEMBLY", tables, set_aside=day.set_aside["POST_ASSEMBLY"])
 
 
-def see_training_files(run: RunContext) -> GateReport:
-    """PRE_TRAINING on a day that trains nothing: what it finds stops the next training, not this forecast."""
+def check_training_files(run: RunContext) -> GateReport:
+    """PRE_TRAINING on a day without training: a failure stops the next training, not this forecast."""
     from tasks.gates.run import see_gate
     from tasks.gates.tables import training_tables
 
@@ -250,29 +250,29 @@ def see_training_files(run: RunContext) -> GateReport:
 
 
 def export(run: RunContext, day: Day) -> str:
-    """Write panel, features, labels and the ten training files; returns the snapshot they were made from."""
+    """Write panel, features, labels and the ten training files; returns their data snapshot."""
     from tasks.exports import write_zone_files
 
     return write_zone_files(run, day.panel, day.features, day.labels)
 
 
 def needs_training(run: RunContext) -> bool:
-    """Whether some horizon has no champion that was trained by this session.
+    """Whether a horizon has no champion trained by this session.
 
-    A damaged one is no reason: the baseline serves in its place and says so, and a training is asked for.
+    A damaged champion does not count: the baseline is published, with the reason, and the message asks for a training.
     """
-    from tasks.model_store.champions import standing_by
+    from tasks.model_store.champions import champion_by
     from tasks.model_store.open import open_store
 
     try:
         history = open_store(run.settings).history()
     except ModelStoreError:
         return False
-    return any(standing_by(history, horizon, run.as_of) is None for horizon in run.horizons.horizons)
+    return any(champion_by(history, horizon, run.as_of) is None for horizon in run.horizons.horizons)
 
 
-def forecast(run: RunContext, day: Day, data_snapshot: str, models: Models) -> DayForecast:
-    """Forecasts, their explanation, and what was measured of the models behind them."""
+def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedModels) -> DayForecast:
+    """Forecasts, their drivers, and the measured figures of their models."""
     from tasks.forecasting.forecast import forecast_day
     from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
@@ -303,7 +303,7 @@ def publish(
     gates: list[GateReport],
     trained: bool,
 ) -> DayResult:
-    """Merge everything into the warehouse at once, draw the charts, and say what the run came to."""
+    """Merge everything into the warehouse in one transaction, draw the charts, and return the result."""
     from tasks.reporting.publication import publish_run, result_of
 
     result = result_of(run, day, forecasted, data_snapshot=data_snapshot, ingested=ingested, gates=gates)
@@ -311,7 +311,7 @@ def publish(
 
 
 def back_up(run: RunContext, result: DayResult) -> DayResult:
-    """What cannot be made again, into the second place. A backup that fails is an alert, and stops nothing."""
+    """Back up data that cannot be rebuilt. A failed backup becomes an alert and stops nothing."""
     from tasks.operations.backup import back_up
     from tasks.reporting.publication import publish_alert
 
@@ -321,29 +321,29 @@ def back_up(run: RunContext, result: DayResult) -> DayResult:
     return publish_alert(run, result, kind="backup", subject=str(run.settings.backup), message=problem)
 
 
-def what_stands(run: RunContext) -> str:
-    """What readers see of this run's session, for a run that is ended before its own last words."""
+def published_state(run: RunContext) -> str:
+    """The published state of this run's session, for the last message of a run that is ended early."""
     from tasks.warehouse.open import open_warehouse
 
     day, warehouse = f"{run.as_of:%Y-%m-%d}", open_warehouse(run.settings)
     if not warehouse.is_published():
-        return "Nothing was published yet. The same command goes on where this one stopped."
+        return "Nothing was published yet. The same command continues where this one stopped."
     sql = "SELECT MAX(as_of) AS newest, MAX(IF(as_of = DATE '{day}', created_at, NULL)) AS of_day "
     rows = warehouse.query(sql.format(day=day) + "FROM forecasts.zl_forecasts_daily")
     newest, of_day = rows.iloc[0]
-    if of_day is not None and of_day == of_day:  # NaT is not itself
-        return f"Published is the forecast of {day}, made {of_day:%Y-%m-%d %H:%M} UTC."
+    if of_day is not None and of_day == of_day:  # NaT differs from itself
+        return f"The forecast of {day} is published, created {of_day:%Y-%m-%d %H:%M} UTC."
     return (
         f"Nothing was published of {day}; the newest forecast is of {newest:%Y-%m-%d} and stays. "
-        "The same command goes on where this one stopped."
+        "The same command continues where this one stopped."
     )
 
 
 def run_daily(origin: str | None, as_of: str | None) -> tuple[RunContext, DayResult]:
-    """A whole daily run of this process, with a Prefect server of its own where no other is configured.
+    """A complete daily run in this process, with its own Prefect server if no other is configured.
 
     Raises:
-        CbiError: the run had to stop; its notes say what readers see now, and what to look at.
+        CbiError: the run had to stop; its notes say what is published and what to check.
     """
     run: RunContext | None = None
     try:
@@ -351,12 +351,12 @@ def run_daily(origin: str | None, as_of: str | None) -> tuple[RunContext, DayRes
         chosen = origin or origin_of(settings)
         with (
             prefect_at_home(settings, lambda: open_and_import(chosen, as_of)) as run,
-            ends_when_asked(lambda: what_stands(run), mark_crashed),
+            ends_on_signal(lambda: published_state(run), mark_crashed),
         ):
             return run, daily(run.origin, f"{run.as_of:%Y-%m-%d}")
     except CbiError as error:
-        if not isinstance(error, (ReportFailed, ServerGone)):  # which may stop a run after it has published
+        if not isinstance(error, (ReportFailed, ServerGone)):  # which may stop a run after its publish
             error.add_note(NOTHING_PUBLISHED)
         if run is not None and isinstance(error, GateFailed):
-            error.add_note(f"To look again: `cbi gates --as-of {run.as_of:%Y-%m-%d} --page`")
+            error.add_note(f"To check again: `cbi gates --as-of {run.as_of:%Y-%m-%d} --page`")
         raise

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM of a command: one line that says what stands, and no process of the run is left behind.
+"""Ctrl-C and SIGTERM of a command: one line on the state of the results, and no process of the run is left behind.
 
-The process ends at once, from inside the signal's handler: to unwind it would wait for every thread that asks a source
-or waits for a fit. What is written is written atomically, so this end is no worse than a power cut, and the same
-command goes on where it was.
+The process ends at once, inside the signal's handler: unwinding would wait for every thread that waits for a source
+or a fit. Files are written atomically, so that this end is no worse than a power cut, and the same
+command continues.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ import psutil
 from tasks.secrets import redact
 
 NOTHING_PUBLISHED = "Nothing was published; earlier forecasts stay as they were."
-LANDED_STAYS = "What was landed by then stays; the same command goes on where this one stopped."
-FITS_STAY = "Fits done by then are kept; the same command goes on where this one stopped."
+LANDED_STAYS = "Landed payloads stay; the same command continues where this one stopped."
+FITS_STAY = "Finished fits are kept; the same command continues where this one stopped."
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 ASKED_WITHIN_S = 5.0
 SERVER_ENDS_WITHIN_S = 5.0
 APPLICATION = "prefect.server.api.server:create_app"
-"""What a Prefect server has in its command line."""
+"""A part of a Prefect server's command line."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What the last line says stands, and what is done before: a server learns that the run ended. Either may fail."""
+    """The text of the last line, and an action before it (to tell a server that the run ended). Either may fail."""
 
     stands: Callable[[], str]
     before: Callable[[], None] | None = None
@@ -43,17 +43,17 @@ class Ending:
 _ending: Ending | None = None
 
 
-def end_when_asked(ending: Ending | None) -> None:
-    """From now on SIGINT and SIGTERM end this process with one line; with None they stay as they are."""
+def end_on_signal(ending: Ending | None) -> None:
+    """From now on SIGINT and SIGTERM end this process with one line. None: leave the signals as they are."""
     global _ending
     _ending = ending
     arm()
 
 
 def arm() -> None:
-    """Take the signals back where this process asked for them: Prefect takes SIGTERM for itself when a flow begins.
+    """Install our signal handlers again, if they were in use: Prefect replaces that of SIGTERM when a flow starts.
 
-    A signal that is ignored stays so: a shell has a command in the background ignore Ctrl-C.
+    An ignored signal stays ignored: a shell makes background commands ignore Ctrl-C.
     """
     if _ending is not None and threading.current_thread() is threading.main_thread():
         for one in SIGNALS:
@@ -62,31 +62,31 @@ def arm() -> None:
 
 
 @contextmanager
-def ends_when_asked(stands: Callable[[], str], before: Callable[[], None] | None = None) -> Iterator[None]:
-    """The same for a part of a process, then as it was before."""
+def ends_on_signal(stands: Callable[[], str], before: Callable[[], None] | None = None) -> Iterator[None]:
+    """The same for a part of a process; the previous state is restored at the end."""
     with signals_restored():
-        end_when_asked(Ending(stands, before))
+        end_on_signal(Ending(stands, before))
         yield
 
 
 @contextmanager
 def signals_restored() -> Iterator[None]:
-    """What SIGINT and SIGTERM do after the block is what they did before it."""
+    """Restore the handlers of SIGINT and SIGTERM after the block."""
     was: Any = _ending, [(one, signal.getsignal(one)) for one in SIGNALS]
     try:
         yield
     finally:
-        end_when_asked(was[0])
+        end_on_signal(was[0])
         for one, handler in was[1]:
             signal.signal(one, handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
     for one in SIGNALS:
-        signal.signal(one, lambda *_: os._exit(128 + number))  # asked twice: without another word
+        signal.signal(one, lambda *_: os._exit(128 + number))  # second signal: exit without a message
     name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     words = [f"Ended by {name}."]
-    # in a thread: a server or warehouse that does not answer keeps nobody waiting
+    # in a thread, so that an unresponsive server or warehouse cannot block the end
     asking = threading.Thread(target=copy_context().run, args=(_ask, words), daemon=True)
     asking.start()
     asking.join(ASKED_WITHIN_S)
@@ -109,14 +109,14 @@ def _ask(words: list[str]) -> None:
 
 
 def _silence() -> None:
-    """What threads and children say from here on is of their own end."""
+    """Silence the output of threads and children: from here on it is about their own end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(nowhere, stream)
 
 
 def end_children() -> None:
-    """End every process that this one started: servers are asked first and close their database, fits are killed."""
+    """End every process that this one started: servers are terminated and close their database, fits are killed."""
     servers = [child for child in psutil.Process().children(recursive=True) if _is_server(child)]
     for server in servers:
         with suppress(psutil.Error):

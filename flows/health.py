@@ -1,6 +1,6 @@
-"""``cbi health``: sources, forecast, gates, champions, disk, warehouse: what is well and what is not.
+"""``cbi health``: sources, forecast, gates, champions, disk, warehouse: the state of a home.
 
-Ends with 0 when all is ok (or nothing has been made yet), 1 with warnings, 2 when something fails or cannot be told.
+Exits with 0 when all is ok (or nothing has run yet), 1 with warnings, 2 when something fails or is unknown.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ if TYPE_CHECKING:
 
 @flow(name="health", flow_run_name="health", persist_result=False)
 def health(as_of: str | None = None) -> State[None]:
-    """The same as artifacts. Completed with warnings; failed where something fails, so that an automation sees it."""
+    """Health as artifacts. Completed with warnings; failed if a check fails, so that an automation reacts."""
     from flows.report import publish_table
     from tasks.operations.health import FAILING
 
     taken = open_health(as_of)
     for name in ("checks", "sources", "gates", "champions"):
         publish_table(f"health-{name}", getattr(taken, name), f"{name} as of {taken.as_of:%Y-%m-%d}: {taken.state}")
-    told = "; ".join(
+    findings = "; ".join(
         f"{row['check']}: {row['told']}" for row in taken.checks.to_dict("records") if row["state"] != "ok"
     )
     if taken.state == FAILING:
-        raise Unhealthy(told)
-    return Completed(message=f"{taken.state}: {told}" if told else taken.state)
+        raise Unhealthy(findings)
+    return Completed(message=f"{taken.state}: {findings}" if findings else taken.state)
 
 
 def open_health(as_of: str | None) -> Health:
-    """Settings and registry, then the look at everything; as of the last finished session where no date is given."""
+    """Load settings and registry and run all checks, by default as of the last finished session."""
     from tasks.operations.health import take_health
     from tasks.run import open_run
 
-    dated = "as asked for" if as_of else "the last finished session"
+    dated = "as requested" if as_of else "the last finished session"
     return take_health(note_run(open_run(load_settings(), origin="live", as_of=as_of)), dated=dated)
 
 
 def open_health_here(as_of: str | None) -> Health:
-    """The same for a person: a home whose newest run read recorded payloads is judged as of that run's session."""
+    """The same for the command line: if the newest run read recorded payloads, as of that run's session."""
     from tasks.gates.stored import recorded_session
     from tasks.operations.health import take_health
     from tasks.run import open_run
@@ -62,4 +62,4 @@ def open_health_here(as_of: str | None) -> Health:
     if recorded is None:
         return open_health(as_of)
     run = open_run(settings, origin="live", as_of=f"{recorded:%Y-%m-%d}")
-    return take_health(run, dated="the session of the recorded payloads here; --as-of judges another")
+    return take_health(run, dated="the session of the recorded payloads here; --as-of selects another")

@@ -20,7 +20,7 @@ if __name__ == "__main__":  # before Prefect is imported, which takes seconds
 
 from prefect import Flow, flow
 
-from flows.ending import LANDED_STAYS, ends_when_asked
+from flows.ending import LANDED_STAYS, ends_on_signal
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
 from tasks.errors import CbiError, ManifestMismatch, NoNetwork, OriginError, SourceUnavailable
 from tasks.logs import about
@@ -41,7 +41,7 @@ def land(run: RunContext, source: str, series: tuple[str, ...] = (), window: Win
     from tasks.sources.ingest import ingest_source
 
     with about(source=source), Steps(f"land {source}") as progress:
-        came = ingest_source(
+        landed = ingest_source(
             run.zones,
             source,
             run.sources.source(source),
@@ -51,12 +51,12 @@ def land(run: RunContext, source: str, series: tuple[str, ...] = (), window: Win
             series=series,
             window=window,
         )
-        log.info("%s: %s; %d new payloads of %d", source, came.status, came.new_payloads, came.payloads)
-        return came
+        log.info("%s: %s; %d new payloads of %d", source, landed.status, landed.new_payloads, landed.payloads)
+        return landed
 
 
 def stage(run: RunContext, source: str) -> Staged:
-    """Stage what raw holds of the source."""
+    """Stage all landed payloads of the source."""
     from tasks.staging.stage import stage_source, staging_code
 
     code = staging_code()
@@ -64,51 +64,51 @@ def stage(run: RunContext, source: str) -> Staged:
         return stage_source(run.zones, source, run.sources.source(source), as_of=run.as_of, code=code)
 
 
-def judge(run: RunContext, came: Ingested, staged: Staged) -> Ingested:
-    """What the source brought, after its payloads were read: a payload that nobody can read is no success."""
+def judge(run: RunContext, landed: Ingested, staged: Staged) -> Ingested:
+    """The result of the ingest, after its payloads were parsed: an unreadable payload is not a success."""
     from tasks.staging.arrivals import judged
 
-    after = judged(came, staged.quarantine, run.sources.source(came.source), lost=staged.lost)
-    if after != came:
-        with about(source=came.source):
+    after = judged(landed, staged.quarantine, run.sources.source(landed.source), lost=staged.lost)
+    if after != landed:
+        with about(source=landed.source):
             log.warning("%s: %s; %s", after.source, after.status, after.message)
     return after
 
 
 def ingest(run: RunContext, source: str) -> tuple[Ingested, Staged]:
-    """Land, then stage: what the daily run does of each source, in one task.
+    """Land, then stage: the daily run's task per source.
 
-    A broken file of the source (one that is a folder, that cannot be read or replaced) costs that source its day.
+    A broken file of the source (a folder in its place, or unreadable) fails this source only.
     """
     from tasks.sources.ingest import Ingested
 
     try:
-        came = land(run, source)
+        landed = land(run, source)
     except (ManifestMismatch, OSError) as error:
-        came = Ingested(source, "failed", 0, 0, {source: _told(error)})
+        landed = Ingested(source, "failed", 0, 0, {source: _reason(error)})
     try:
         staged = stage(run, source)
     except (ManifestMismatch, OSError) as error:
-        return came.judged({source: _told(error)}, ()), _staged_last(run, source)
-    return judge(run, came, staged), staged
+        return landed.judged({source: _reason(error)}, ()), _staged_last(run, source)
+    return judge(run, landed, staged), staged
 
 
-def _told(error: Exception) -> str:
-    return str(error) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}; mend or remove that file"
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}; repair or remove that file"
 
 
 def _staged_last(run: RunContext, source: str) -> Staged:
-    """What an earlier run staged, where it can be read; else nothing."""
+    """The stage of an earlier run if it is readable, else an empty one."""
     from tasks.staging.stage import nothing_staged, read_staged
 
     with suppress(CbiError, OSError):
-        if held := read_staged(run.zones, source):
-            return held
+        if stored := read_staged(run.zones, source):
+            return stored
     return replace(nothing_staged(), source=source)
 
 
 def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
-    """The flow ``ingest-<source>``: land, then stage. Its parameters are plain values, as a deployment gives them."""
+    """The flow ``ingest-<source>``: land, then stage. Its parameters are plain values, for deployments."""
 
     @flow(name=f"ingest-{source}", flow_run_name=f"ingest-{source}", persist_result=False)
     def alone(
@@ -119,21 +119,21 @@ def ingest_flow(source: str) -> Flow[..., tuple[Ingested, Staged]]:
         end: str | None = None,
         spread_s: float = 0.0,
     ) -> tuple[Ingested, Staged]:
-        time.sleep(random.uniform(0.0, spread_s))  # noqa: S311 so that scheduled runs do not all ask at one second
+        time.sleep(random.uniform(0.0, spread_s))  # noqa: S311 spreads scheduled runs over time
         run = open_ingest_run(origin, as_of)
         window = window_between(run, start, end)
-        came = as_task(land, "land")(run, source, tuple(series or ()), window)
+        landed = as_task(land, "land")(run, source, tuple(series or ()), window)
         staged = as_task(stage, "stage")(run, source)
-        return judge(run, came, staged), staged
+        return judge(run, landed, staged), staged
 
     return alone
 
 
 def check_names(run: RunContext, source: str, series: Iterable[str] | None, *, live: bool) -> None:
-    """Refuse a source or series that there is none of, before Prefect starts.
+    """Refuse an unknown source or series, before Prefect starts.
 
     Raises:
-        RegistryError: with the nearest ones that there are.
+        RegistryError: the name is unknown; the message suggests the nearest ones.
     """
     from tasks.sources.ingest import which
 
@@ -151,10 +151,10 @@ def open_ingest_run(origin: str, as_of: str | None) -> RunContext:
 
 
 def window_between(run: RunContext, start: str | None, end: str | None) -> Window | None:
-    """The dates asked for; from ``start`` to the run's session where no end is given, None where neither is.
+    """The requested dates; from ``start`` to the run's session without an end, None without both.
 
     Raises:
-        OriginError: a date that is none, an end alone, or an end before the start.
+        OriginError: an invalid date, an end without a start, or an end before the start.
     """
     from tasks.sources.payloads import Window
 
@@ -163,14 +163,14 @@ def window_between(run: RunContext, start: str | None, end: str | None) -> Windo
     try:
         window = Window(date.fromisoformat(start or ""), date.fromisoformat(end) if end else run.as_of.date())
     except ValueError:
-        raise OriginError(f"--start {start} --end {end}: give dates as YYYY-MM-DD, the start at least") from None
+        raise OriginError(f"--start {start} --end {end}: give dates as YYYY-MM-DD, at least the start") from None
     if window.end < window.start:
         raise OriginError(f"--start {start} is after the end, {window.end}")
     return window
 
 
 def keep_recorded(run: RunContext, folder: Path) -> None:
-    """Copy the live payloads of this home into a folder that serves as ``--origin``."""
+    """Copy the live payloads of this home into a folder for ``--origin``."""
     from tasks.sources.archive import record
 
     folder = folder.expanduser().resolve()
@@ -180,19 +180,19 @@ def keep_recorded(run: RunContext, folder: Path) -> None:
 def run_ingest(
     source: str, origin: str, as_of: str | None, series: list[str] | None, start: str | None, end: str | None
 ) -> tuple[RunContext, Ingested, Staged]:
-    """An ingest of this process, with a Prefect server of its own where no other is configured.
+    """An ingest in this process, with its own Prefect server if no other is configured.
 
     Raises:
-        NoNetwork, SourceUnavailable: nothing came.
-        CbiError: an argument is wrong; that is said before Prefect starts.
+        NoNetwork, SourceUnavailable: nothing arrived.
+        CbiError: an argument is wrong; raised before Prefect starts.
     """
     run = open_ingest_run(origin, as_of)
     check_names(run, source, series, live=run.origin == LIVE)
     window_between(run, start, end)
-    with ends_when_asked(lambda: LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
-        came, staged = ingest_flow(source)(run.origin, f"{run.as_of:%Y-%m-%d}", series, start, end)
-    if came.status in ("failed", "disabled"):
-        if came.no_network:
-            raise NoNetwork(next(iter(came.failures.values())))
-        raise SourceUnavailable(f"{came.source}: {came.message}")
-    return run, came, staged
+    with ends_on_signal(lambda: LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
+        landed, staged = ingest_flow(source)(run.origin, f"{run.as_of:%Y-%m-%d}", series, start, end)
+    if landed.status in ("failed", "disabled"):
+        if landed.no_network:
+            raise NoNetwork(next(iter(landed.failures.values())))
+        raise SourceUnavailable(f"{landed.source}: {landed.message}")
+    return run, landed, staged

@@ -1,8 +1,8 @@
-"""``cbi services keep server|worker``: what launchd and systemd keep running.
+"""``cbi services keep server|worker``: the command that launchd and systemd keep running.
 
-It waits for the volume of CBI_HOME, takes secrets from the keychain, starts the service as ``make up`` does, or takes
-charge of the one that ``make up`` started, and stays until that ends: with 0 where a person ended it (``make down``,
-uninstall), with 1 otherwise, which has it started again.
+It waits for the volume of CBI_HOME, reads secrets from the keychain, starts the service as ``make up`` does or adopts
+the one that ``make up`` started, and runs until that ends. It exits with 0 if a person ended the service (``make
+down``, uninstall), otherwise with 1, so that it is started again.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ OWN_LOG_BYTES = 1_000_000
 RUN_ID = "PREFECT__FLOW_RUN_ID"  # Prefect's mark in the environment of a run's process
 
 
-class AskedToEnd(BaseException):
-    """SIGTERM or Ctrl-C: not an error, and nothing may swallow it on its way out."""
+class EndRequested(BaseException):
+    """SIGTERM or Ctrl-C: not an error, and no handler of exceptions may catch it."""
 
 
 def launch(name: str, host: str, port: int, volume: Path | None, wait_s: float, log: Path | None) -> int:
-    """Keep a service running; the exit status."""
+    """Keep a service running. Returns the exit status."""
     settings = load_settings()
     zones = Zones(settings.home)
     if log:
@@ -63,17 +63,17 @@ def launch(name: str, host: str, port: int, volume: Path | None, wait_s: float, 
     try:
         service = begin_server(settings, zones, host, port) if name == "server" else begin_worker(settings, zones)
         return watch(settings, zones, service, volume)
-    except AskedToEnd:
+    except EndRequested:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         stop(zones, name, grace_s=STOP_S / 3)
-        tell(f"{name}: ended, as asked")
+        tell(f"{name}: ended, as requested")
         return 0
 
 
 def begin_server(settings: Settings, zones: Zones, host: str, port: int) -> Service:
-    """The server, answering."""
+    """Start the server, and wait until it answers."""
     require_private(host, find_secret(PASSWORD))
-    database = find_secret(DATABASE)  # with its password, so from the keychain too; without one SQLite in PREFECT_HOME
+    database = find_secret(DATABASE)  # contains a password: also from the keychain; default: SQLite in PREFECT_HOME
     if database:
         os.environ[DATABASE] = database
     with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):
@@ -81,10 +81,10 @@ def begin_server(settings: Settings, zones: Zones, host: str, port: int) -> Serv
 
 
 def begin_worker(settings: Settings, zones: Zones) -> Service:
-    """The worker, online on the server of this home.
+    """Start the worker, and wait until it is online on this home's server.
 
     Raises:
-        ServiceFailed: there is no server to work for, or the worker did not come up.
+        ServiceFailed: there is no server, or the worker did not start.
     """
     wait_until(lambda: answering(zones) is not None, within_s=services.SERVER_WITHIN_S, every_s=1)
     with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):
@@ -95,12 +95,12 @@ def begin_worker(settings: Settings, zones: Zones) -> Service:
 
 
 def watch(settings: Settings, zones: Zones, service: Service, volume: Path | None) -> int:
-    """Stay until the service ends: its logs kept small, the machine awake while it runs something.
+    """Wait until the service ends. Meanwhile rotate its logs, and keep the machine awake during runs.
 
     Raises:
-        VolumeMissing: the volume was taken away; the service is ended, for what it holds open is gone.
+        VolumeMissing: the volume was removed; the service is ended, because its open files are gone.
     """
-    tell(f"{service.name}: in charge of process {service.pid}, {service.address}")
+    tell(f"{service.name}: watching process {service.pid}, {service.address}")
     awake: dict[int, subprocess.Popen[bytes]] = {}
     while not ended_within(service, LOOK_EVERY_S):
         try:
@@ -111,19 +111,19 @@ def watch(settings: Settings, zones: Zones, service: Service, volume: Path | Non
         rotate(log_path(zones, service.name))
         if service.name == "worker":
             awake = stay_awake(runs_of(service), awake, stay_awake_command)
-    with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):  # `make down` holds it until all is ended
+    with exclusive(zones, "services", wait_s=services.SERVER_WITHIN_S):  # `make down` holds it until all have ended
         left = recorded(zones, service.name)
     if left is None:
         tell(f"{service.name}: ended by `make down`, and not started again until `make up` or the next login")
         return 0
     tell(
-        f"{service.name}: process {service.pid} ended by itself; its last words are in {log_path(zones, service.name)}"
+        f"{service.name}: process {service.pid} ended by itself; its last output is in {log_path(zones, service.name)}"
     )
     return 1
 
 
 def ended_within(service: Service, seconds: float) -> bool:
-    """Whether it ends in that time; one that this process started is reaped."""
+    """Whether it ends in that time. A child of this process is reaped."""
     try:
         psutil.Process(service.pid).wait(timeout=seconds)
     except psutil.TimeoutExpired:
@@ -134,7 +134,7 @@ def ended_within(service: Service, seconds: float) -> bool:
 
 
 def runs_of(service: Service) -> list[int]:
-    """The processes of a worker that are runs."""
+    """The run processes of a worker."""
     found = []
     with suppress(psutil.Error):
         for child in psutil.Process(service.pid).children():
@@ -147,8 +147,8 @@ def runs_of(service: Service) -> list[int]:
 def stay_awake(
     runs: list[int], awake: dict[int, subprocess.Popen[bytes]], command: Callable[[int], list[str] | None]
 ) -> dict[int, subprocess.Popen[bytes]]:
-    """Hold off idle sleep for each run that is new. What holds it off ends by itself, with its run."""
-    kept = {run: held for run, held in awake.items() if run in runs or held.poll() is None}
+    """Prevent idle sleep for each new run. The preventing process ends by itself, with its run."""
+    kept = {run: process for run, process in awake.items() if run in runs or process.poll() is None}
     for run in runs:
         if run not in kept and (holds := command(run)):
             kept[run] = subprocess.Popen(
@@ -158,44 +158,44 @@ def stay_awake(
 
 
 def stay_awake_command(run: int) -> list[str] | None:
-    """What holds off idle sleep until a process ends; None where there is no such program."""
+    """The command that prevents idle sleep until a process ends; None without such a program."""
     if shutil.which("caffeinate"):
         return ["caffeinate", "-i", "-w", str(run)]
     if shutil.which("systemd-inhibit"):
-        held = ["--what=idle", "--who=cbi", "--why=a run", "tail", f"--pid={run}", "-f", "/dev/null"]
-        return ["systemd-inhibit", *held]
+        words = ["--what=idle", "--who=cbi", "--why=a run", "tail", f"--pid={run}", "-f", "/dev/null"]
+        return ["systemd-inhibit", *words]
     return None
 
 
 def tell(line: str) -> None:
-    """One line, to launchd's file or the journal."""
+    """Print one line, to launchd's file or the journal."""
     print(line, flush=True)
 
 
 def keep(name: str, host: str, port: int, volume: Path | None, wait_s: float, log: Path | None) -> int:
-    """The same as a command: asked to end, it ends with 0; what stops it is one line in its log, and 1."""
+    """The same as a command: a signal ends it with 0; an error is one line in its log, and 1."""
 
     def ask_to_end(*_: object) -> None:
-        raise AskedToEnd
+        raise EndRequested
 
-    for asked in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(asked, ask_to_end)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask_to_end)
     try:
         return launch(name, host, port, volume, wait_s, log)
-    except AskedToEnd:
+    except EndRequested:
         return 0
     except CbiError as error:
         tell(f"{type(error).__name__}: {error}")
     except PermissionError as error:
         tell(
-            f"{error.filename} may not be read or written ({error.strerror}). On macOS an agent needs leave for an "
+            f"{error.filename} may not be read or written ({error.strerror}). On macOS an agent needs access to an "
             "external volume: System Settings, Privacy & Security, Full Disk Access, add the Python that runs this "
             f"({Path(sys.executable).resolve()})"
         )
     return 1
 
 
-if __name__ == "__main__":  # agents and units that an earlier version installed start it so
+if __name__ == "__main__":  # used by agents and units of an earlier version
     from cli.app import main
 
     sys.exit(main(["services", "keep", *sys.argv[1:]]))

@@ -1,6 +1,6 @@
-"""The Prefect server of a run on a home where none stands. It ends with the process that began it.
+"""The Prefect server of a run on a home without a running one. It ends with the process that started it.
 
-It is the process that Prefect itself would start, by the same command. Prefect's own class for it is not used: its
+It is the same process that Prefect would start, by the same command. Prefect's own class is not used: its
 import loads the whole server into the process of the run as well, which takes two seconds of each run.
 """
 
@@ -33,7 +33,7 @@ STARTS_TRIED = 3
 
 
 class OwnServer:
-    """One server process, begun again where it has ended. ``home``: Prefect's folder."""
+    """One server process, restarted if it has ended. ``home``: Prefect's folder."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -42,10 +42,10 @@ class OwnServer:
         atexit.register(self.stop)
 
     def started(self, meanwhile: Callable[[], T]) -> tuple[str, T]:
-        """The address of its API, which answers, and what ``meanwhile`` gives: it is called while the server starts.
+        """Start it. Returns the address of its API, and the result of ``meanwhile``, which runs during the start.
 
         Raises:
-            ServerGone: it does not come up. Whatever ``meanwhile`` raises: the server is ended then.
+            ServerGone: it does not start. Exceptions of ``meanwhile`` pass through; the server is ended then.
         """
         self._begun()
         try:
@@ -59,10 +59,10 @@ class OwnServer:
                 raise failing(self._home, f"it does not answer within {STARTS_WITHIN_S:.0f} s")
             if process.poll() is None:
                 return f"{self._address}/api", given
-        raise failing(self._home, "it does not start; its own words are above")
+        raise failing(self._home, "it does not start; its output is above")
 
     def stop(self) -> None:
-        """End it: asked first, so that it closes its database."""
+        """Terminate it, so that it closes its database."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -95,10 +95,10 @@ def own_server(home: Path) -> OwnServer:
 
 
 def failing(home: Path, why: str) -> ServerGone:
-    """The one line of a run whose server fails. ``home``: Prefect's folder."""
+    """The error of a run whose server fails. ``home``: Prefect's folder."""
     return ServerGone(
-        f"the Prefect server fails ({why}). What the run wrote by then is whole. Run it again; where that fails too, "
-        f"delete {home / 'prefect.db'}, which holds the history of runs and nothing of the forecasts"
+        f"the Prefect server fails ({why}). Results written so far are complete. Run it again; if that fails too, "
+        f"delete {home / 'prefect.db'}, which has the history of runs and no forecasts"
     )
 
 
@@ -109,6 +109,6 @@ def _command(port: int) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """What Prefect gives such a process: the run's settings, no pages, and no services that outlive a run."""
+    """The environment that Prefect gives such a process: the run's settings, without UI and background services."""
     alone = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     return {**os.environ, **alone, **get_current_settings().to_environment_variables(exclude_unset=True)}

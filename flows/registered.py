@@ -1,4 +1,4 @@
-"""What the server holds of ours: the work pool, the deployments of prefect.yaml, the automations."""
+"""Our objects on the server: the work pool, the deployments of prefect.yaml, the automations."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLOCK = "cbi-notify"
 
 
 def pool(client: SyncPrefectClient) -> None:
-    """The work pool, made where there is none."""
+    """Create the work pool, unless it exists."""
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.exceptions import ObjectNotFound
 
@@ -43,10 +43,10 @@ def pool(client: SyncPrefectClient) -> None:
 
 
 def deploy(environment: Mapping[str, str]) -> None:
-    """Every deployment of prefect.yaml, new or as it is now.
+    """Create or update every deployment of prefect.yaml.
 
     Raises:
-        ServiceFailed: with what Prefect said.
+        ServiceFailed: it failed; the message has Prefect's output.
     """
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
@@ -65,17 +65,17 @@ def deploy(environment: Mapping[str, str]) -> None:
 
 
 def deployed_from() -> str:
-    """The fingerprint of what a deployment is made from: prefect.yaml, and the parameters of the flows it names."""
+    """The fingerprint of the deployments' inputs: prefect.yaml, and the parameters of its flows."""
     return code_fingerprint(PROJECT / "prefect.yaml", PROJECT / "flows" / "scheduled.py")
 
 
 def deployed_path(zones: Zones) -> Path:
-    """Where it is written down what is deployed."""
+    """The file that records what is deployed."""
     return zones.home / "services" / "deployed.json"
 
 
 def deployed_already(zones: Zones, client: SyncPrefectClient) -> bool:
-    """Whether the server has every deployment as prefect.yaml is now: to deploy takes ten seconds of a processor."""
+    """Whether the server has every deployment as prefect.yaml is now: deploying takes ten seconds of CPU time."""
     return read_json(deployed_path(zones)) == deployed_from() and declared() <= set(deployed(client))
 
 
@@ -83,8 +83,8 @@ def declared() -> set[str]:
     """The deployments that prefect.yaml names, as ``flow/name``."""
     import yaml
 
-    held = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    return {f"{entry['entrypoint'].rsplit(':', 1)[1]}/{entry['name']}" for entry in held}
+    entries = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    return {f"{entry['entrypoint'].rsplit(':', 1)[1]}/{entry['name']}" for entry in entries}
 
 
 def deployed(client: SyncPrefectClient) -> dict[str, Any]:
@@ -104,39 +104,39 @@ def deployed(client: SyncPrefectClient) -> dict[str, Any]:
 
 
 def retire(client: SyncPrefectClient) -> None:
-    """Take away deployments that prefect.yaml names no more: a source that left the registry is not asked."""
+    """Delete deployments that are no longer in prefect.yaml: a removed source is not fetched."""
     named = declared()
     for name, one in deployed(client).items():
         if name not in named:
             client.delete_deployment(one.id)
-            print(f"deployment {name}: taken away, prefect.yaml does not name it")
+            print(f"deployment {name}: deleted, it is not in prefect.yaml")
 
 
 def automate(client: SyncPrefectClient) -> None:
-    """The automations as they are declared: new ones made, those there brought up to date, others of ours removed.
+    """Apply the declared automations: create new ones, update existing ones, remove others of ours.
 
     Raises:
-        RegistryError: Prefect does not take an entry of deploy/automations.yaml; then nothing was changed.
+        RegistryError: Prefect refuses an entry of deploy/automations.yaml; then nothing was changed.
     """
     from prefect.events.schemas.automations import AutomationCore
 
     entries = [understood(entry) for entry in automations(notify(client))]
-    held = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
+    existing = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
     for wanted in entries:
-        before = held.pop(wanted.name, None)
+        before = existing.pop(wanted.name, None)
         if before is None:
             client.create_automation(wanted)
         elif AutomationCore.model_validate(before.model_dump()) != wanted:
             client.update_automation(before.id, wanted)
-    for left in held.values():
+    for left in existing.values():
         client.delete_automation(left.id)
 
 
 def understood(entry: dict[str, Any]) -> AutomationCore:
-    """An automation as Prefect reads it.
+    """An automation as a Prefect object.
 
     Raises:
-        RegistryError: it does not; the message names file and entry.
+        RegistryError: Prefect refuses it; the message names file and entry.
     """
     from prefect.events.schemas.automations import AutomationCore
 
@@ -147,7 +147,7 @@ def understood(entry: dict[str, Any]) -> AutomationCore:
 
 
 def notify(client: SyncPrefectClient) -> list[dict[str, Any]]:
-    """The action that tells a person: a JSON ``text`` to the webhook in NOTIFY_URL; none without one."""
+    """The action that notifies a person: a JSON ``text`` to the webhook in NOTIFY_URL; none without one."""
     url = find_secret(WEBHOOK)
     if url is None:
         return []

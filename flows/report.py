@@ -1,4 +1,4 @@
-"""A run's outcome as Prefect artifacts: what the terminal shows, in the UI."""
+"""The result of a run as Prefect artifacts: the terminal's content, in the UI."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def publish_artifacts(result: DayResult) -> None:
 
 
 def publish_leaderboard(board: pd.DataFrame, figure: Path | None, *, title: str) -> None:
-    """The bake-off's leaderboard as a table of every figure, and its picture where something was measured."""
+    """The bake-off's leaderboard as a table of every figure, and its figure if something was measured."""
     publish_table("zl-leaderboard", board, title)
     if figure is not None:
         _publish_picture("zl-leaderboard-chart", figure, title)
 
 
 def publish_table(key: str, frame: pd.DataFrame, title: str) -> None:
-    """A frame as an artifact. Artifacts are shown to whoever opens the UI: no secret goes into one."""
+    """A frame as an artifact. Everyone with the UI can read artifacts: secrets are removed."""
     rows = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))  # NaN becomes null
     create_table_artifact(key=key, table=cast("Any", redact_values(rows)), description=redact(title))
 
@@ -53,5 +53,5 @@ def publish_markdown(key: str, text: str, title: str) -> None:
 
 def _publish_picture(key: str, picture: Path, title: str) -> None:
     """Inline, as base64."""
-    held = base64.b64encode(picture.read_bytes()).decode()
-    create_image_artifact(key=key, image_url=f"data:image/png;base64,{held}", description=title)
+    encoded = base64.b64encode(picture.read_bytes()).decode()
+    create_image_artifact(key=key, image_url=f"data:image/png;base64,{encoded}", description=title)

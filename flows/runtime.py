@@ -1,4 +1,4 @@
-"""A plain function becomes a Prefect task here: name, log bridge, progress. Nothing else knows how."""
+"""Turns plain functions into Prefect tasks: name, log bridge, progress. Only this module does so."""
 
 from __future__ import annotations
 
@@ -69,19 +69,19 @@ SETTINGS_OF_A_SERVER = {
     setting.name: setting
     for setting in (PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING, PREFECT_SERVER_CORS_ALLOWED_ORIGINS)
 }
-_sessions: dict[str, str] = {}  # of each flow run of this process, its session
+_sessions: dict[str, str] = {}  # flow run of this process: its session
 
 
 @contextmanager
 def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: None) -> Iterator[Any]:
     """Keep Prefect's database, results and logs under CBI_HOME, and its server quiet and private.
 
-    A server named in the environment (PREFECT_API_URL) is used, else that of `make up` on this home, which sees the
-    run's heartbeat and marks it crashed should it be killed; without either the run starts its own. What ``meanwhile``
-    gives is yielded: it is called while that server starts.
+    A server named in the environment (PREFECT_API_URL) is used, else that of `make up` on this home, which receives the
+    run's heartbeat and marks it crashed if it is killed. Without either the run starts its own. ``meanwhile``
+    runs while that server starts, and its result is yielded.
 
     Raises:
-        ServerGone: the server did not answer any more, and was asked for a minute where it had answered before.
+        ServerGone: the server stopped answering, and did not answer again for a minute.
     """
     os.environ["DO_NOT_TRACK"] = "1"
     home = private_folder(settings.home / "prefect")
@@ -101,10 +101,10 @@ def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: N
         ours |= {SETTINGS_OF_A_SERVER[name]: value for name, value in server_guard(password).items()}
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
-            handler.addFilter(_told_at_the_end)
+            handler.addFilter(_without_known_errors)
     unset = {key: value for key, value in ours.items() if key.name not in os.environ}
     _end_orphaned_servers(home)
-    with temporary_settings(updates=unset), told_without_secrets():
+    with temporary_settings(updates=unset), secrets_redacted():
         keep_run_logs(settings)
         try:
             if PREFECT_API_URL.value():
@@ -113,24 +113,24 @@ def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: N
                 address, given = own_server(home).started(meanwhile)
                 with temporary_settings({PREFECT_API_URL: address, PREFECT_UI_URL: ""}):  # it serves no pages
                     yield given
-        except httpx.TransportError as error:  # Prefect's client: what a source does is told by tasks/http.py
-            _drop_untold()
+        except httpx.TransportError as error:  # Prefect's client: errors of sources are reported by tasks/http.py
+            _drop_unsent_events()
             raise ServerGone(
-                f"the Prefect server is gone ({type(error).__name__}: {error}). What the run wrote by then is whole; "
-                "run it again, after `make up` where that server is wanted"
+                f"the Prefect server is gone ({type(error).__name__}: {error}). Results written so far are complete; "
+                "run it again, after `make up` if that server is needed"
             ) from None
         except PrefectHTTPStatusError as error:
-            _drop_untold()
+            _drop_unsent_events()
             first_line, _, _ = redact(str(error)).partition("\n")
             raise failing(home, f"{type(error).__name__}: {first_line}") from None
 
 
 def keep_run_logs(settings: Settings) -> None:
-    """Log to CBI_HOME/logs. Called where a run begins: on the command line, and inside a flow that a worker started."""
+    """Log to CBI_HOME/logs. Called at the start of a run: on the command line, and in a flow of a worker."""
     keep_logs(Zones(settings.home), _run_fields, LOGGED)
     wanted = logging.getLevelName(settings.log_level)
     for logger in map(logging.getLogger, LOGGED):
-        if (shown := logger.getEffectiveLevel()) > wanted:  # the file says more than the terminal, which stays as it is
+        if (shown := logger.getEffectiveLevel()) > wanted:  # the file has more lines than the terminal
             for handler in logging.getLogger().handlers:
                 handler.addFilter(_Quieter(logger.name, shown))
             logger.setLevel(wanted)
@@ -138,29 +138,29 @@ def keep_run_logs(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class _Quieter:
-    """Keeps a logger's lines below a level off a handler that showed none of them before."""
+    """Drops a logger's lines below a level from a handler that did not show them before."""
 
     logger: str
     shown: int
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told_by = record.name == self.logger or record.name.startswith(f"{self.logger}.")
-        return not told_by or record.levelno >= self.shown
+        from_logger = record.name == self.logger or record.name.startswith(f"{self.logger}.")
+        return not from_logger or record.levelno >= self.shown
 
 
 def note_run(run: RunContext) -> RunContext:
-    """``run``; from now on what the running flow says is logged, with its session."""
+    """Returns ``run``. From now on the log lines of the running flow have its session."""
     context = FlowRunContext.get()
     if context and context.flow_run:
-        arm()  # Prefect has taken SIGTERM: on the command line it is ours
+        arm()  # Prefect has replaced our handler of SIGTERM
         keep_run_logs(run.settings)
         _sessions[str(context.flow_run.id)] = f"{run.as_of:%Y-%m-%d}"
     return run
 
 
 def mark_crashed() -> None:
-    """Tell the server that the flow runs of this process, which is asked to end, go no further."""
-    if not _sessions:  # and perhaps no server yet
+    """Report to the server that the flow runs of this process have ended."""
+    if not _sessions:  # there may be no server yet
         return
     with get_client(sync_client=True) as client:
         for run in _sessions:
@@ -168,22 +168,22 @@ def mark_crashed() -> None:
 
 
 def _run_fields(record: logging.LogRecord) -> dict[str, str]:
-    """Flow, flow run, task and session of a record: from where it is told, else as Prefect's own lines name them."""
+    """Flow, flow run, task and session of a record: from the context, else from Prefect's own fields."""
     flow, task = FlowRunContext.get(), TaskRunContext.get()
     inside = flow.flow_run if flow else None
-    told = {
+    fields = {
         "flow": flow.flow.name if flow and flow.flow else getattr(record, "flow_name", None),
         "run": str(inside.id) if inside else getattr(record, "flow_run_id", None),
         "task": task.task.name if task else getattr(record, "task_name", None),
     }
     given = (flow.parameters or {}) if flow else {}
-    told["as_of"] = _sessions.get(str(told["run"])) or given.get("as_of")
-    return {name: str(value) for name, value in told.items() if value}
+    fields["as_of"] = _sessions.get(str(fields["run"])) or given.get("as_of")
+    return {name: str(value) for name, value in fields.items() if value}
 
 
 @contextmanager
-def told_without_secrets() -> Iterator[None]:
-    """An error that leaves has no secret in its words: Prefect stores them, and a terminal shows them."""
+def secrets_redacted() -> Iterator[None]:
+    """Remove secrets from the text of an error: Prefect stores it, and a terminal shows it."""
     try:
         yield
     except BaseException as error:
@@ -192,10 +192,10 @@ def told_without_secrets() -> Iterator[None]:
 
 
 def give_back_memory(flow: object = None, flow_run: object = None, state: object = None) -> None:
-    """Return to the system what the allocators keep for later: a process that runs day after day stays at its level.
+    """Return freed memory to the system, so that a process that runs day after day does not grow.
 
-    A flow's hook for its end, which uses nothing that it is told. What only holds itself is collected first: the frames
-    of a run may be among it. Under ``ALLOCATORS`` Arrow's pool is the C library's, and its release is the
+    A hook for the end of a flow; its arguments are not used. Reference cycles are collected first: the frames
+    of a run may be in one. Under ``ALLOCATORS`` Arrow's pool is the C library's, and its release is the
     ``malloc_trim`` of glibc.
     """
     import pyarrow as pa
@@ -204,22 +204,22 @@ def give_back_memory(flow: object = None, flow_run: object = None, state: object
     pa.default_memory_pool().release_unused()
 
 
-def _drop_untold() -> None:
-    """Drop the events that wait for a server that is gone: at its end the process would try each for seconds."""
-    for worker in list(EventsWorker._instances.values()):  # type: ignore[misc]  # one dictionary of them all
+def _drop_unsent_events() -> None:
+    """Drop events for a server that is gone: at exit the process would try to send each for seconds."""
+    for worker in list(EventsWorker._instances.values()):  # type: ignore[misc]  # one dictionary of all workers
         with suppress(queue.Empty):
             while True:
                 worker._queue.get_nowait()
 
 
-def _told_at_the_end(record: logging.LogRecord) -> bool:
-    """Drop the stack traces of errors that the command line ends with, in one clear line, from the console."""
-    told = (CbiError, PrefectHTTPStatusError, httpx.TransportError)
-    return not (record.exc_info and isinstance(record.exc_info[1], told))
+def _without_known_errors(record: logging.LogRecord) -> bool:
+    """Drop stack traces from the console for errors that the command line reports in one line."""
+    known = (CbiError, PrefectHTTPStatusError, httpx.TransportError)
+    return not (record.exc_info and isinstance(record.exc_info[1], known))
 
 
 def _end_orphaned_servers(home: Path) -> None:
-    """End the temporary servers on this home whose run was killed: their parent is no Python process any more."""
+    """End the temporary servers on this home whose run was killed: their parent is no longer a Python process."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if APPLICATION not in process.cmdline():
@@ -231,7 +231,7 @@ def _end_orphaned_servers(home: Path) -> None:
 
 
 class Step(Protocol):
-    """A task as flows use it: call it, or submit it to run beside others."""
+    """A task for flows: call it, or submit it to run in parallel."""
 
     def __call__(self, *args: Any) -> Any:
         """Run it now."""
@@ -242,7 +242,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class _Opaque:
-    """A task to which dataclasses are passed as they are: Prefect would walk through every series of the registry."""
+    """A task that gets dataclasses unchanged: Prefect would otherwise traverse every series of the registry."""
 
     task: Any
 
@@ -258,16 +258,16 @@ def _opaque(argument: Any) -> Any:
 
 
 def as_task(function: Callable[..., Any], name: str, *, retries: int = 0) -> Step:
-    """``function`` as a Prefect task. Retries live at the HTTP edge; files carry their identity, so no cache.
+    """``function`` as a Prefect task. Retries are in the HTTP client. Files have an identity, so no cache is needed.
 
-    ``retries`` is for what may die through no fault of its own: a process of a fit.
+    ``retries`` is for work that may die from outside causes: the process of a fit.
 
-    No tags: for each of them a task asks the server for a concurrency slot first, and waits its turn in the database.
+    No tags: for each tag a task requests a concurrency slot from the server first, and waits for the database.
     """
 
     @wraps(function)
     def quietly(*args: Any) -> Any:
-        with told_without_secrets():
+        with secrets_redacted():
             return function(*args)
 
     return _Opaque(Task(quietly, name=name, retries=retries, cache_policy=NO_CACHE, persist_result=False))
@@ -279,7 +279,7 @@ class Steps:
     def __init__(self, what: str) -> None:
         self.what = what
         self._artifact: UUID | None = None
-        self._sent = time.monotonic()  # what takes no second needs no artifact
+        self._sent = time.monotonic()  # work of less than a second needs no artifact
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
         self._row = self._bar.add_task(what, total=None)
@@ -303,7 +303,7 @@ class Steps:
         item = redact(item)
         if self._artifact is None:
             key = re.sub(r"[^a-z0-9]+", "-", f"{self.what} progress".lower())  # Prefect refuses any other character
-            made = create_progress_artifact(progress=share, key=key, description=f"{self.what}: {item}")
-            self._artifact = made if isinstance(made, UUID) else None
+            artifact = create_progress_artifact(progress=share, key=key, description=f"{self.what}: {item}")
+            self._artifact = artifact if isinstance(artifact, UUID) else None
         else:
             update_progress_artifact(artifact_id=self._artifact, progress=share, description=f"{self.what}: {item}")

@@ -1,6 +1,6 @@
-"""What the deployments of prefect.yaml run: each flow behind its run key, ending at once where there is nothing to do.
+"""The flows of the deployments in prefect.yaml: each has a run key, and ends at once if there is nothing to do.
 
-The flows themselves are those of the command line; here is only when they run. ``again`` runs whatever is done.
+The flows themselves are those of the command line. ``again`` runs even what is done.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ SOURCES_AT_ONCE = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(ma
 
 @flow(name="daily", flow_run_name="daily {origin}", persist_result=False, task_runner=SOURCES_AT_ONCE)
 def daily(origin: str = "live", as_of: str | None = None, again: bool = False) -> State[Any]:
-    """The daily run of the newest session, once; on a day that is no session it ends at once."""
+    """The daily run of the newest session, once. On a day that is not a session it ends at once."""
     if as_of is None and (why := _no_session_due()):
         return _skipped(why)
     run = by_day.open_daily_run(origin, as_of)
     session = f"{run.as_of:%Y-%m-%d}"
     key = RunKey("daily", session, (run.origin, run.code_version))
-    if (told := done(run.zones, key)) and not again:
-        return _skipped(told)
+    if (reason := done(run.zones, key)) and not again:
+        return _skipped(reason)
     summary = by_day.daily.fn(run.origin, session)
-    lacking = [came.source for came in summary.ingested if came.status in ("failed", "partial")]
+    lacking = [result.source for result in summary.ingested if result.status in ("failed", "partial")]
     outcome = f"{len(summary.forecasts)} forecasts as of {session}, {summary.changed_rows} rows changed"
     if lacking:
-        return _completed(f"{outcome}; not all came of {', '.join(lacking)}: the next trigger asks again")
+        return _completed(f"{outcome}; incomplete: {', '.join(lacking)}; the next trigger fetches again")
     return _finished(run.zones, key, outcome)
 
 
@@ -55,24 +55,24 @@ def daily(origin: str = "live", as_of: str | None = None, again: bool = False) -
 def ingest(
     source: str, origin: str = "live", as_of: str | None = None, spread_s: float = 0.0, again: bool = False
 ) -> State[Any]:
-    """One source, once a day of its own time zone."""
+    """One source, once per day in its own time zone."""
     run = by_source.open_ingest_run(origin, as_of)
     spec = run.sources.source(source)
     due = local_day(spec.schedule.timezone) if as_of is None and run.origin == "live" else f"{run.as_of:%Y-%m-%d}"
     key = RunKey(f"ingest-{source}", due, (run.origin, run.code_version))
-    if (told := done(run.zones, key)) and not again:
-        return _skipped(told)
+    if (reason := done(run.zones, key)) and not again:
+        return _skipped(reason)
     by_schedule = _by_schedule()
     if run.origin == LIVE and (why := why_disabled(spec)):
         return _disabled(f"{source}: disabled: {why}")
-    came, staged = by_source.ingest_flow(source).fn(
+    landed, staged = by_source.ingest_flow(source).fn(
         run.origin, f"{run.as_of:%Y-%m-%d}", spread_s=spread_s if by_schedule else 0.0
     )
-    if came.status == "failed":
-        raise SourceUnavailable(f"{source}: {came.message}")
-    outcome = f"{came.status}; {came.new_payloads} new payloads, {len(staged.observations):,} observations stored"
-    if came.status == "partial":  # the day stays to be done: the next trigger asks again
-        return _partial(f"{source}: {outcome}; {came.message}")
+    if landed.status == "failed":
+        raise SourceUnavailable(f"{source}: {landed.message}")
+    outcome = f"{landed.status}; {landed.new_payloads} new payloads, {len(staged.observations):,} observations stored"
+    if landed.status == "partial":  # the day is not done: the next trigger fetches again
+        return _partial(f"{source}: {outcome}; {landed.message}")
     return _finished(run.zones, key, outcome)
 
 
@@ -80,21 +80,21 @@ def ingest(
     name="training", flow_run_name="training {budget}", persist_result=False, task_runner=by_week.training.task_runner
 )
 def training(budget: str = "full", origin: str = "live", again: bool = False) -> State[Any]:
-    """The bake-off on the training files held, once for each session they are as of."""
+    """The bake-off on the stored training files, once per session."""
     from tasks.run import code_version
     from tasks.storage.files import read_json
     from tasks.storage.zones import Zones
 
     settings = load_settings()
     zones = Zones(settings.home)
-    held = read_json(zones.exports / "manifest.json")
-    if held is None:
-        raise ManifestMismatch("there are no training files yet: the deployment daily/daily makes them")
-    key = RunKey("training", held["as_of"], (budget, code_version(settings)))
-    if (told := done(zones, key)) and not again:
-        return _skipped(told)
+    manifest = read_json(zones.exports / "manifest.json")
+    if manifest is None:
+        raise ManifestMismatch("there are no training files yet: the deployment daily/daily creates them")
+    key = RunKey("training", manifest["as_of"], (budget, code_version(settings)))
+    if (reason := done(zones, key)) and not again:
+        return _skipped(reason)
     with_workers = by_week.task_runner("local", settings.workers)
-    board, _ = by_week.training.with_options(task_runner=with_workers)(held["as_of"], origin=origin, budget=budget)
+    board, _ = by_week.training.with_options(task_runner=with_workers)(manifest["as_of"], origin=origin, budget=budget)
     champions = board.loc[board["champion"], ["horizon", "family"]].to_dict("records")
     return _finished(
         zones, key, f"budget {budget}: " + ", ".join(f"{row['horizon']} {row['family']}" for row in champions)
@@ -103,7 +103,7 @@ def training(budget: str = "full", origin: str = "live", again: bool = False) ->
 
 @flow(name="health", flow_run_name="health", persist_result=False)
 def health() -> State[Any]:
-    """What `cbi health` tells, as artifacts; failed where something fails. Sets grown logs aside first."""
+    """The result of `cbi health` as artifacts; failed if a check fails. Rotates large logs first."""
     from tasks.operations.services import rotate_all
     from tasks.storage.zones import Zones
 
@@ -117,7 +117,7 @@ def _by_schedule() -> bool:
 
 
 def _no_session_due() -> str | None:
-    """Why a scheduled run has nothing to do. A run that a person triggers is as of the newest session on any day."""
+    """The reason if a scheduled run has nothing to do. (A manual run is as of the newest session on any day.)"""
     import pandas as pd
 
     context = FlowRunContext.get()
@@ -131,13 +131,13 @@ def _skipped(why: str) -> State[Any]:
 
 
 def _disabled(why: str) -> State[Any]:
-    """A source that cannot be asked is neither done nor broken: the run is shown as cancelled."""
-    log.warning("not asked: %s", why)
+    """A disabled source is neither done nor broken: the run is shown as cancelled."""
+    log.warning("not fetched: %s", why)
     return Cancelled(name="Disabled", message=why)
 
 
 def _partial(outcome: str) -> State[Any]:
-    """What arrived is stored; that something did not is no success."""
+    """Part of the data arrived and is stored, part did not: the run fails."""
     log.warning(outcome)
     return Failed(name="Partial", message=outcome)
 

@@ -1,4 +1,4 @@
-"""``cbi services up|down|status|worker|trigger``: the server, what is deployed on it, and a worker."""
+"""``cbi services up|down|status|worker|trigger``: the server, its deployments, and a worker."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ from tasks.storage.zones import Zones
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-RUNS_AT_ONCE = 3  # of one worker: a run takes up to 2 GB and a core
-SERVER_WITHIN_S = 180  # 12 s on a fresh database; a busy machine takes its time
+RUNS_AT_ONCE = 3  # runs per worker; a run takes up to 2 GB and one core
+SERVER_WITHIN_S = 180  # 12 s on a fresh database; a busy machine takes longer
 WORKER_WITHIN_S = 90
-SCHEDULED_WITHIN_S = 90  # 10 s where the processor is free
+SCHEDULED_WITHIN_S = 90  # 10 s on an idle machine
 
 
 def up(host: str, port: int) -> None:
-    """Server, pool, deployments, automations and worker; what runs already is left alone. Ends when all answer."""
+    """Start server, pool, deployments, automations and worker; running ones are left alone. Ends when all answer."""
     settings = load_settings()
     require_private(host, find_secret(PASSWORD))
     require_plain_name(PROJECT)
@@ -75,25 +75,25 @@ def up(host: str, port: int) -> None:
 
 
 def require_plain_name(project: Path) -> None:
-    """Refuse a checkout whose folder the worker could not enter.
+    """Refuse a checkout in a folder that the worker could not enter.
 
     Raises:
-        SettingsError: Prefect reads the folder of a deployment as a template.
+        SettingsError: the name has `{{`: Prefect reads the folder of a deployment as a template.
     """
     if "{{" in str(project):
         raise SettingsError(f"the folder {project} has `{{{{` in its name, which Prefect fills in. Move the checkout")
 
 
 def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
-    """The server, running: the one there is, or a new one on the port it had, the one asked for, or a free one."""
+    """The running server, or a new one: on its last port, the requested one, or a free one."""
     before = recorded(zones, "server")
     password = server_password(zones)
     if before and before.host == host and before.alive and answers(before.address, password):
         print(f"server: up already, {before.address}")
         return before
-    stop(zones, "server")  # one that answers no more, or not to this password, or what it left behind
-    held = [int(before.address.rsplit(":", 1)[1])] if before else []
-    chosen = free_port(host, *held, port)
+    stop(zones, "server")  # one that does not answer, or not to this password, or its leftovers
+    last_port = [int(before.address.rsplit(":", 1)[1])] if before else []
+    chosen = free_port(host, *last_port, port)
     address = address_of(host, chosen)
     shown = address if is_loopback(host) else f"http://{socket.gethostname()}:{chosen}"
     environment = server_environment(settings, address, shown)
@@ -102,20 +102,18 @@ def serve(settings: Settings, zones: Zones, host: str, port: int) -> Service:
     up_in_time = wait_until(lambda: answers(address, password) or not server.alive, within_s=SERVER_WITHIN_S)
     if not up_in_time or not server.alive:
         stop(zones, "server")
-        raise ServiceFailed(
-            f"the server did not come up on {address}; its last words are in {log_path(zones, 'server')}"
-        )
+        raise ServiceFailed(f"the server did not start on {address}; its last output is in {log_path(zones, 'server')}")
     print(f"server: started, {address}")
     return server
 
 
 def server_command(host: str, port: int) -> list[str]:
-    """Prefect's server, in the foreground."""
+    """The command of Prefect's server, in the foreground."""
     return [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
 
 
 def server_environment(settings: Settings, address: str, shown: str) -> dict[str, str]:
-    """What the server is told. ``shown``: the address by which a browser reaches it."""
+    """The server's environment. ``shown``: its address for a browser."""
     (settings.home / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
     pages = dict.fromkeys((address, shown, address.replace("127.0.0.1", "localhost")))
     return {
@@ -140,7 +138,7 @@ def ui(port: int) -> int:
 
 
 def environment_of(settings: Settings, address: str) -> dict[str, str]:
-    """What server, worker and runs are told: one home, one server, no temporary server where that one is missing."""
+    """The environment of server, worker and runs: one home, one server, no temporary server if it is missing."""
     return {
         **ALLOCATORS,
         **os.environ,
@@ -164,7 +162,7 @@ def client_of(server: Service, zones: Zones) -> Iterator[SyncPrefectClient]:
     """A client of the home's server.
 
     Raises:
-        ServiceFailed: the server went away meanwhile.
+        ServiceFailed: the server stopped meanwhile.
     """
     import httpx
     from prefect.client.orchestration import get_client
@@ -178,12 +176,12 @@ def client_of(server: Service, zones: Zones) -> Iterator[SyncPrefectClient]:
         with temporary_settings(updates), get_client(sync_client=True) as client:
             yield client
     except httpx.TransportError as error:
-        gone = f"the server is gone ({type(error).__name__}); `make up`, and look there for what ran"
+        gone = f"the server is gone ({type(error).__name__}); run `make up`, and see the runs there"
         raise ServiceFailed(gone) from None
 
 
 def work(settings: Settings, zones: Zones, server: Service, client: SyncPrefectClient) -> Service:
-    """A worker on the pool, online: the one there is, or a new one."""
+    """The online worker of the pool: the running one, or a new one."""
     worker = running(zones, "worker")
     if worker and worker.address == server.address and online(client):
         print("worker: up already")
@@ -198,37 +196,37 @@ def work(settings: Settings, zones: Zones, server: Service, client: SyncPrefectC
         folder=PROJECT,
     )
     if not wait_until(lambda: online(client) or not worker.alive, within_s=WORKER_WITHIN_S) or not worker.alive:
-        raise ServiceFailed(f"the worker did not come up; its last words are in {log_path(zones, 'worker')}")
+        raise ServiceFailed(f"the worker did not start; its last output is in {log_path(zones, 'worker')}")
     print(f"worker: started, on the pool {POOL}")
     return worker
 
 
 def worker_command() -> list[str]:
-    """A process worker, named after its machine."""
+    """The command of a process worker, named after its machine."""
     given = ["--pool", POOL, "--type", "process", "--name", worker_name(), "--limit", str(RUNS_AT_ONCE)]
     return [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", *given]
 
 
 def worker_name() -> str:
-    """The worker of this machine."""
+    """The name of this machine's worker."""
     return f"{socket.gethostname()}-worker"
 
 
 def online(client: SyncPrefectClient) -> bool:
-    """Whether the server has heard from the worker of this machine lately."""
-    held = client.read_workers_for_work_pool(POOL, offset=0)
-    return any(one.name == worker_name() and one.status == "ONLINE" for one in held)
+    """Whether the server knows this machine's worker as online."""
+    workers = client.read_workers_for_work_pool(POOL, offset=0)
+    return any(one.name == worker_name() and one.status == "ONLINE" for one in workers)
 
 
 def password_hint(zones: Zones) -> str:
-    """Where a person finds what the UI asks for."""
+    """A hint on the password that the UI asks for."""
     if find_secret(PASSWORD):
         return f"The UI asks for the password in {PASSWORD}."
     return f"The UI asks for a password once: the content of {password_path(zones)}"
 
 
 def tell(client: SyncPrefectClient, server: Service, zones: Zones) -> None:
-    """The address, and every deployment with its next run."""
+    """Print the address, and every deployment with its next run."""
     from rich.console import Console
     from rich.table import Table
 
@@ -239,15 +237,15 @@ def tell(client: SyncPrefectClient, server: Service, zones: Zones) -> None:
     due = next_runs(client, found)
     for name in [*sorted(due, key=lambda name: due[name]), *sorted(set(found) - set(due))]:
         schedule: Any = found[name].schedules[0].schedule
-        told = f"{due[name]:%a %Y-%m-%d %H:%M %Z}" if name in due else "none yet"
-        table.add_row(name, schedule.cron, schedule.timezone, told)
+        next_run = f"{due[name]:%a %Y-%m-%d %H:%M %Z}" if name in due else "none yet"
+        table.add_row(name, schedule.cron, schedule.timezone, next_run)
     Console(width=max(110, Console().width)).print(table)
     print(f"{len(found)} deployments. UI: {server.address}   (make trigger NAME=daily/daily ORIGIN=…; make down)")
     print(password_hint(zones))
 
 
 def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, datetime]:
-    """When each deployment runs next, in its own time zone; those without a scheduled run are left out."""
+    """The next run of each deployment, in its own time zone; those without a scheduled run are left out."""
     starts: dict[UUID, list[datetime]] = {}
     for run in client.get_scheduled_flow_runs_for_deployments([one.id for one in found.values()]):
         if run.deployment_id and run.next_scheduled_start_time:
@@ -260,7 +258,7 @@ def next_runs(client: SyncPrefectClient, found: dict[str, Any]) -> dict[str, dat
 
 
 def down() -> None:
-    """End worker and server, and all they started. What runs is ended too, and healed by the next run."""
+    """End worker and server, and all that they started. Runs are ended too; the next run repairs them."""
     zones = Zones(load_settings().home)
     with exclusive(zones, "services", wait_s=SERVER_WITHIN_S):
         for name in ("worker", "server"):
@@ -268,7 +266,7 @@ def down() -> None:
 
 
 def status() -> int:
-    """What is up; 1 where something is not."""
+    """Print what is running. Returns 1 if something is not."""
     zones = Zones(load_settings().home)
     server = server_up(zones)
     with client_of(server, zones) as client:
@@ -282,7 +280,7 @@ def server_up(zones: Zones) -> Service:
     """The server of this home.
 
     Raises:
-        ServiceFailed: it is not up.
+        ServiceFailed: it is not running.
     """
     if server := answering(zones):
         return server
@@ -290,7 +288,7 @@ def server_up(zones: Zones) -> Service:
 
 
 def worker() -> int:
-    """A worker in this terminal, until Ctrl-C, on the server of `make up` or the one in PREFECT_API_URL."""
+    """Run a worker in this terminal, until Ctrl-C, on the server of `make up` or the one in PREFECT_API_URL."""
     settings = load_settings()
     given = os.environ.get("PREFECT_API_URL", "").removesuffix("/api").removesuffix("/api/")
     environment = environment_of(settings, given or server_up(Zones(settings.home)).address)
@@ -298,7 +296,7 @@ def worker() -> int:
 
 
 def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
-    """Run a deployment on the worker now, wait, and say how it ended; 0 where it ended well."""
+    """Run a deployment on the worker now, and wait for it. Returns 0 if it completed."""
     from prefect.exceptions import ObjectNotFound
 
     zones = Zones(load_settings().home)
@@ -308,21 +306,21 @@ def trigger(name: str, parameters: dict[str, Any], timeout_s: float) -> int:
         except ObjectNotFound:
             raise SettingsError(f"no deployment {name}; there are {', '.join(sorted(deployed(client)))}") from None
         run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-        print(f"{name}: run {run.name} asked for", flush=True)
-        asked, seen = time.monotonic(), ""
+        print(f"{name}: run {run.name} requested", flush=True)
+        begun, shown = time.monotonic(), ""
         while not (state := client.read_flow_run(run.id).state) or not state.is_final():
-            if state and state.name and state.name != seen:
-                seen = state.name
-                print(f"{time.monotonic() - asked:6.1f} s  {seen}", flush=True)
-            if time.monotonic() - asked > timeout_s:
-                raise ServiceFailed(f"{name} has not ended in {timeout_s:.0f} s; it goes on, see the UI")
+            if state and state.name and state.name != shown:
+                shown = state.name
+                print(f"{time.monotonic() - begun:6.1f} s  {shown}", flush=True)
+            if time.monotonic() - begun > timeout_s:
+                raise ServiceFailed(f"{name} has not ended in {timeout_s:.0f} s; it continues, see the UI")
             time.sleep(0.5)
-        print(f"{time.monotonic() - asked:6.1f} s  {state.name}: {state.message}")
+        print(f"{time.monotonic() - begun:6.1f} s  {state.name}: {state.message}")
         return int(not state.is_completed())
 
 
 def resolved_origin(origin: str) -> str:
-    """A folder as the worker finds it, wherever it stands."""
+    """A folder as an absolute path, for the worker."""
     from tasks.sources.payloads import LIVE, RECORDED
 
     return origin if origin in (LIVE, RECORDED) else str(Path(origin).expanduser().resolve())

@@ -14,7 +14,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.ending import FITS_STAY, ends_when_asked
+from flows.ending import FITS_STAY, ends_on_signal
 from flows.runtime import Steps, as_task, mark_crashed, note_run, prefect_at_home
 from tasks.errors import SettingsError
 from tasks.settings import load_settings
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tasks.settings import Settings
     from tasks.storage.zones import Zones
     from tasks.training.plan import Plan
-    from tasks.training.search import Found, SearchBudget
+    from tasks.training.search import SearchBudget, StudyResult
 
 
 def gate_training(run: RunContext) -> GateReport:
@@ -42,7 +42,7 @@ def gate_training(run: RunContext) -> GateReport:
 
 
 def plan_fits(run: RunContext, budget: str) -> Plan:
-    """Every fit of the budget, from training files that are what their manifest says, for a store that answers."""
+    """Every fit of the budget, after a check of the training files and of the model store."""
     from tasks.errors import ManifestMismatch
     from tasks.exports import check_exports, file_name
     from tasks.model_store.open import open_store
@@ -69,17 +69,17 @@ def plan_fits(run: RunContext, budget: str) -> Plan:
 
 
 def fit_side_by_side(run: RunContext, plan: Plan, *, apart: bool) -> dict[str, str]:
-    """Every fit that is not held yet, on the flow's task runner; returns why for each that failed twice.
+    """Run every missing fit on the flow's task runner. Returns the reason of each that failed twice.
 
-    ``apart``: each fit a task of its own (other machines may share them); else a task for the folds of one family and
-    horizon, which saves starting a process for each.
+    ``apart``: one task per fit (for other machines); else one task for the folds of one family and
+    horizon, which saves a process start per fit.
     """
-    from tasks.training.bake_off import fit_held, fit_in_process
+    from tasks.training.bake_off import fit_in_process, is_fitted
 
-    missing = [fit for fit in plan.fits if not fit_held(run.zones, fit)]
+    missing = [fit for fit in plan.fits if not is_fitted(run.zones, fit)]
     groups = [[fit] for fit in missing] if apart else [missing]
     work = [one for group in groups for one in plan.work(group, run.zones.fits)]
-    work.reverse()  # the registry names cheap families first; the dearest begins first, or it ends alone on one core
+    work.reverse()  # cheap families are listed first; the most expensive starts first, not last on one core
     failed, done = {}, 0
     with Steps("fit") as progress:
         futures = {as_task(fit_in_process, f"fit {_label(one)}", retries=1).submit(one): one for one in work}
@@ -93,7 +93,7 @@ def fit_side_by_side(run: RunContext, plan: Plan, *, apart: bool) -> dict[str, s
 
 
 def _failure(future: PrefectFuture[Any]) -> str:
-    """Why a fit failed; empty where it did not. A Dask or Ray worker that died raises whatever its library says."""
+    """The reason of a failed fit, else empty. A Dask or Ray worker that died raises any exception of its library."""
     try:
         outcome = future.result(raise_on_failure=False)
     except Exception as lost:
@@ -110,16 +110,16 @@ def _label(work: dict[str, Any]) -> str:
 
 def judge(run: RunContext, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
     """Calibrate, measure, store and promote. Returns the leaderboard."""
-    from tasks.model_store.contest import settle
+    from tasks.model_store.contest import store_and_promote
     from tasks.model_store.open import open_store
     from tasks.registry import load_quality_gates
     from tasks.storage.locks import exclusive
-    from tasks.training.bake_off import judge_fits
+    from tasks.training.bake_off import evaluate_fits
 
     gates = load_quality_gates(run.settings.registry)
     with exclusive(run.zones, "models", wait_s=3600):
-        return settle(
-            judge_fits(plan, run.zones, as_of=run.as_of, gates=gates),
+        return store_and_promote(
+            evaluate_fits(plan, run.zones, as_of=run.as_of, gates=gates),
             open_store(run.settings),
             plan,
             rule=gates.promotion,
@@ -129,7 +129,7 @@ def judge(run: RunContext, plan: Plan, failed: dict[str, str]) -> pd.DataFrame:
 
 
 def show(run: RunContext, board: pd.DataFrame, budget: str) -> Path | None:
-    """The leaderboard as an artifact, and its figure under reports/; None where nothing was measured."""
+    """The leaderboard as an artifact, and its figure under reports/; None if nothing was measured."""
     from flows.report import publish_leaderboard
     from tasks.reporting.evaluation_charts import leaderboard_figure
 
@@ -142,7 +142,7 @@ def show(run: RunContext, board: pd.DataFrame, budget: str) -> Path | None:
 
 
 def leaderboard_path(zones: Zones, as_of: str, budget: str) -> Path:
-    """Where the figure of a bake-off lies."""
+    """The path of a bake-off's figure."""
     return zones.reports / f"leaderboard_{budget}_{as_of}.png"
 
 
@@ -155,7 +155,7 @@ def leaderboard_path(zones: Zones, as_of: str, budget: str) -> Path:
 def training(
     as_of: str, origin: str = "live", budget: str = "daily", apart: bool = False
 ) -> tuple[pd.DataFrame, GateReport]:
-    """The bake-off as of one session, once its training files have passed the gate: leaderboard and gate."""
+    """The bake-off as of one session, after its training files passed the gate: leaderboard and gate."""
     from tasks.run import open_run
 
     run = note_run(open_run(load_settings(), origin=origin, as_of=as_of))
@@ -167,8 +167,8 @@ def training(
     return board, gate
 
 
-def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[Found]:
-    """A family's options on the training window of the exported files; the outcome is a file under CBI_HOME/search."""
+def search_options(settings: Settings, family: str, budget: SearchBudget) -> list[StudyResult]:
+    """A family's options on the training window of the exported files; the result is a file under CBI_HOME/search."""
     from tasks.exports import check_exports, file_name
     from tasks.storage.files import read_parquet
     from tasks.storage.locks import exclusive
@@ -190,7 +190,7 @@ def search_options(settings: Settings, family: str, budget: SearchBudget) -> lis
 
 
 def task_runner(name: str, workers: int) -> TaskRunner[PrefectFuture[Any]]:
-    """Threads that wait for processes here, or Dask or Ray, which may reach other machines.
+    """Threads that wait for local processes, or Dask or Ray, which may use other machines.
 
     Raises:
         SettingsError: the runner's packages are not installed.
@@ -212,7 +212,7 @@ def task_runner(name: str, workers: int) -> TaskRunner[PrefectFuture[Any]]:
 
 
 def run_training(budget: str, runner: str) -> tuple[pd.DataFrame, GateReport, Path]:
-    """A bake-off of this process on the exported training files: leaderboard, gate, and where its figure lies.
+    """A bake-off in this process on the exported training files: leaderboard, gate, and the path of its figure.
 
     Raises:
         ManifestMismatch: there are no training files yet.
@@ -225,7 +225,7 @@ def run_training(budget: str, runner: str) -> tuple[pd.DataFrame, GateReport, Pa
     manifest = read_json(Zones(settings.home).exports / "manifest.json")
     if manifest is None:
         raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
-    with ends_when_asked(lambda: FITS_STAY, mark_crashed), prefect_at_home(settings):
+    with ends_on_signal(lambda: FITS_STAY, mark_crashed), prefect_at_home(settings):
         on = training.with_options(task_runner=task_runner(runner, settings.workers))
         board, gate = on(manifest["as_of"], budget=budget, apart=runner != "local")
     return board, gate, leaderboard_path(Zones(settings.home), manifest["as_of"], budget)

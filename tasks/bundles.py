@@ -1,8 +1,8 @@
-"""Training files on their way through Cloud Storage: each once, named by its hash, and a manifest that names them all.
+"""Transfer of training files through Cloud Storage: each stored once, named by its hash, and a manifest of them all.
 
-``PREFIX/exports/<sha256>.parquet`` and ``PREFIX/exports/manifests/<as_of>-<sha256>.json`` are made once and never
+``PREFIX/exports/<sha256>.parquet`` and ``PREFIX/exports/manifests/<as_of>-<sha256>.json`` are created once and never
 altered; ``PREFIX/exports/latest.json`` points to the manifest of the newest session. A machine fetches only the files
-it lacks, and its manifest comes last: killed halfway, training refuses what is there until the rest has come.
+it lacks, the manifest last. After a kill halfway, training refuses the files until the rest has arrived.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LATEST = "exports/latest.json"
 
 
 @dataclass(frozen=True)
-class Synced:
-    """What a push or a pull came to. ``moved`` files went over the network, ``held`` were there before."""
+class BundleTransfer:
+    """The result of a push or a pull. ``moved`` files went over the network, ``present`` were there before."""
 
     as_of: str
     manifest: str
     moved: int
-    held: int
+    present: int
     bytes_moved: int
 
 
@@ -41,18 +41,18 @@ def bucket_of(settings: Settings) -> Bucket:
     """The bucket that bundles travel through: that of the model store.
 
     Raises:
-        SettingsError: models are kept in a folder.
+        SettingsError: the model store is a folder.
     """
     if settings.models == "folder":
         raise SettingsError("bundles travel through a bucket: set CBI_MODELS=gs://BUCKET/PREFIX")
     return Bucket(settings.models, settings)
 
 
-def push(zones: Zones, bucket: Bucket) -> Synced:
-    """Put the training files of this machine where others can fetch them. Pushing them again changes nothing.
+def push(zones: Zones, bucket: Bucket) -> BundleTransfer:
+    """Upload this machine's training files. Pushing them again changes nothing.
 
     Raises:
-        ManifestMismatch: the files here are not what their manifest says. CloudError: with what to do.
+        ManifestMismatch: the files here do not match their manifest. CloudError: with what to do.
     """
     with exclusive(zones, "panel"):
         manifest = check_exports(zones.exports)
@@ -68,48 +68,48 @@ def push(zones: Zones, bucket: Bucket) -> Synced:
             _create(bucket, name, write_bytes(Path(folder) / "manifest.json", content))
         _point(bucket, as_of, name)
         moved = sum((zones.exports / missing[digest]).stat().st_size for digest in missing)
-        return Synced(as_of, name, len(missing), len(digests) - len(missing), moved)
+        return BundleTransfer(as_of, name, len(missing), len(digests) - len(missing), moved)
 
 
 def _create(bucket: Bucket, name: str, file: Path) -> None:
     if not bucket.create(name, file):
         raise ManifestMismatch(
-            f"{bucket.uri}/{name} is not the file its name says. Delete that object and push again, and see who may "
+            f"{bucket.uri}/{name} does not match the hash in its name. Delete it, push again, and check who may "
             "write to the bucket"
         )
 
 
 def _point(bucket: Bucket, as_of: str, manifest: str) -> None:
-    """Let ``latest.json`` name this manifest, unless it names one of a later session."""
+    """Point ``latest.json`` to this manifest, unless it names one of a later session."""
     content = json_bytes({"as_of": as_of, "manifest": manifest})
     for _ in range(TRIES):
-        held = bucket.read(LATEST)
-        if held.content == content or (held.content and json.loads(held.content)["as_of"] > as_of):
+        pointer = bucket.read(LATEST)
+        if pointer.content == content or (pointer.content and json.loads(pointer.content)["as_of"] > as_of):
             return
-        if bucket.switch(LATEST, content, replacing=held):
+        if bucket.switch(LATEST, content, replacing=pointer):
             return
-    raise ManifestMismatch(f"{bucket.uri}/{LATEST} is being switched by others; push again")
+    raise ManifestMismatch(f"{bucket.uri}/{LATEST} is being changed by others; push again")
 
 
-def pull(zones: Zones, bucket: Bucket) -> Synced:
-    """Fetch the training files of the newest session that was pushed: those that differ, each checked, manifest last.
+def pull(zones: Zones, bucket: Bucket) -> BundleTransfer:
+    """Fetch the training files of the newest pushed session: those that differ, each checked, the manifest last.
 
     Raises:
         ManifestMismatch: nothing was pushed yet, or the files here are of a later session.
-        ModelStoreError: an object is not what its name says; the file here stays as it is.
+        ModelStoreError: an object does not match its name; the file here stays as it is.
         CloudError: with what to do.
     """
-    held = bucket.read(LATEST)
-    if not held.content:
-        raise ManifestMismatch(f"{bucket.uri}/exports holds no bundle; run `cbi bundle push` where one is")
-    latest = json.loads(held.content)
+    pointer = bucket.read(LATEST)
+    if not pointer.content:
+        raise ManifestMismatch(f"{bucket.uri}/exports has no bundle; run `cbi bundle push` on a machine that has one")
+    latest = json.loads(pointer.content)
     folder = zones.exports
     with exclusive(zones, "panel"):
         before = read_json(folder / "manifest.json") or {}
         if before.get("as_of", "") > latest["as_of"]:
             raise ManifestMismatch(
                 f"{folder} is of {before['as_of']}, later than {latest['as_of']} in {bucket.uri}. Push it "
-                "(`cbi bundle push`), or delete the folder to go back"
+                "(`cbi bundle push`), or delete the folder to go back to the older one"
             )
         folder.mkdir(parents=True, exist_ok=True)
         sweep_temporary(folder)
@@ -128,13 +128,13 @@ def pull(zones: Zones, bucket: Bucket) -> Synced:
             write_bytes(folder / "manifest.json", content)
         check_exports(folder)
         moved = sum((folder / name).stat().st_size for name in differing)
-        return Synced(manifest["as_of"], latest["manifest"], len(differing), len(files) - len(differing), moved)
+        return BundleTransfer(manifest["as_of"], latest["manifest"], len(differing), len(files) - len(differing), moved)
 
 
 def _files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
     for name in manifest["files"]:
         if "/" in name or not stays_inside(name):
-            raise ManifestMismatch(f"the manifest names {name!r}, which is no file of the folder")
+            raise ManifestMismatch(f"the manifest names {name!r}, which is not a file of the folder")
     return dict(manifest["files"])
 
 

@@ -1,4 +1,4 @@
-"""Google Cloud as the warehouse and the model store need it: who we are, and what its errors mean for a person."""
+"""Google Cloud for the warehouse and the model store: credentials, and errors with advice."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LOGIN = "`gcloud auth application-default login`, or name a GcpCredentials block
 
 
 def credentials(settings: Settings, *, emulator: str) -> Credentials:
-    """Who we are: nobody before an emulator, else the block that settings name, else application default credentials.
+    """The credentials: none for an emulator, else the block in settings, else application default credentials.
 
     Args:
         settings: ``gcp_block`` names a GcpCredentials block of Prefect.
         emulator: the environment variable that holds an emulator's address, as Google's clients read it.
 
     Raises:
-        CloudError: no credentials are to be had, or the block is not.
+        CloudError: there are no credentials, or the block cannot be read.
     """
     import google.auth
     from google.auth.credentials import AnonymousCredentials
@@ -47,7 +47,7 @@ def _of_block(name: str) -> Credentials:
     try:
         block = GcpCredentials.load(name, _sync=True)
         return block.get_credentials_from_service_account()
-    except Exception as error:  # Prefect, pydantic or google.auth: whatever it was, the block gives no credentials
+    except Exception as error:  # Prefect, pydantic or google.auth: any error means that the block gives no credentials
         raise CloudError(
             f"the block gcp-credentials/{name} of CBI_GCP_BLOCK gives no credentials ({one_line(error)}). "
             "`prefect block ls` lists the blocks there are; unset CBI_GCP_BLOCK to use Google's default"
@@ -55,17 +55,17 @@ def _of_block(name: str) -> Credentials:
 
 
 def one_line(error: Exception) -> str:
-    """What Google says, on one line and not endless."""
+    """Google's message on one line, cut to a length."""
     text = str(getattr(error, "message", None) or error)
     return quoted(text, most=300)
 
 
 def explained(error: Exception, what: str) -> CloudError:
-    """An error of Google's clients as ours: what was asked, what they say, what to do next.
+    """An error of Google's clients as ours: what was attempted, their message, what to do next.
 
     Args:
-        error: what the client raised.
-        what: what was being done, e.g. "BigQuery job on project p".
+        error: the exception of the client.
+        what: what was attempted, e.g. "BigQuery job on project p".
     """
     from google.api_core import exceptions as api
     from google.auth.exceptions import GoogleAuthError, RefreshError, TransportError
@@ -73,9 +73,9 @@ def explained(error: Exception, what: str) -> CloudError:
 
     says = one_line(error)
     if isinstance(error, RefreshError):
-        advice = f"The credentials have expired or were withdrawn: run {LOGIN}"
+        advice = f"The credentials have expired or were revoked: run {LOGIN}"
     elif isinstance(error, (TransportError, api.RetryError, RequestException, ConnectionError, TimeoutError)):
-        advice = "Google did not answer, retries included: look at the network and run again; nothing was half done"
+        advice = "Google did not answer, retries included: check the network and run again; nothing was left half done"
     elif isinstance(error, GoogleAuthError):
         advice = f"No usable credentials: run {LOGIN}"
     elif isinstance(error, api.Unauthorized):
@@ -85,13 +85,13 @@ def explained(error: Exception, what: str) -> CloudError:
     elif isinstance(error, api.Forbidden):
         advice = "A role is missing: docs/google_cloud.md lists the roles, and deploy/gcp grants them"
     elif isinstance(error, api.NotFound) and "location" in says.lower():
-        advice = "The dataset is in another location: name its own in CBI_WAREHOUSE (?location=…)"
+        advice = "The dataset is in another location: set its location in CBI_WAREHOUSE (?location=…)"
     elif isinstance(error, api.NotFound):
         advice = "Project, dataset or bucket is missing: check CBI_WAREHOUSE and CBI_MODELS, or run deploy/gcp"
     elif isinstance(error, api.TooManyRequests):
-        advice = "Too many requests: wait a minute and run again; nothing was half done"
+        advice = "Too many requests: wait a minute and run again; nothing was left half done"
     elif isinstance(error, api.ServerError):
-        advice = "Google is in trouble, retries included: run again later; nothing was half done"
+        advice = "Google has an outage, retries included: run again later; nothing was left half done"
     else:
         advice = "See docs/google_cloud.md"
     return CloudError(f"{what}: {says}. {advice}")

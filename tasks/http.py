@@ -31,7 +31,7 @@ from tenacity import (
 from tasks.errors import NoNetwork, SourceDown, SourceUnavailable
 from tasks.network import NETWORK, is_loopback, is_unreachable
 from tasks.secrets import quoted, redact
-from tasks.storage.files import read_json, refusals_told, write_json
+from tasks.storage.files import read_json, storage_errors_explained, write_json
 from tasks.transfer import ACCEPTED, Deadline, Encoded, TooLong, decoded, put_under
 
 Answer = TypeVar("Answer")
@@ -216,7 +216,7 @@ class Http:
         """
         part = self.downloads / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
         longest_s = self.limits.download_total_s
-        with refusals_told(self.downloads):
+        with storage_errors_explained(self.downloads):
             self.downloads.mkdir(parents=True, exist_ok=True)
             return self.retrying(lambda: self._once_to_disk(url, part), shown=url, longest_s=longest_s)
 

@@ -1,4 +1,4 @@
-"""What a daily run came to. The warehouse's tables, the terminal, the chart and the artifacts are functions of it."""
+"""The result of a daily run. The warehouse's tables, the terminal, the charts and the artifacts are functions of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pages:
-    """Where the pictures and pages of a run lie."""
+    """The paths of a run's pictures and pages."""
 
     fan_chart: Path
     coverage_chart: Path
@@ -23,13 +23,13 @@ class Pages:
 
 @dataclass(frozen=True)
 class DayResult:
-    """The outcome of one daily run. Prices in cents/lb.
+    """The result of one daily run. Prices in cents/lb.
 
     ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts`` and ``explainers`` have the rows of
     ``forecasts.zl_forecasts_daily`` and ``forecasts.zl_explainers_daily``; ``leaderboard`` what was measured of the
-    models behind them. ``series`` is a line per series, ``quarantine`` a line per source, series, field and rule,
+    models behind them. ``series`` has one row per series, ``quarantine`` one per source, series, field and rule,
     ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year.
-    ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are there once it is published.
+    ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are set once it is published.
     """
 
     as_of: pd.Timestamp

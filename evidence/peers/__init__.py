@@ -1,5 +1,5 @@
-"""Forecasting libraries from outside on the product's own folds, in an environment of their own (`make bench-peers`).
+"""Other forecasting libraries on the product's own folds, in their own environment (`make bench-peers`).
 
-The product's side writes plain parquet and JSON (``exchange``), each contender runs in a process of its own (``run``
-inside the peers' environment, ``ours`` inside the product's), and all are judged by the same metrics (``report``).
+The product's side writes plain parquet and JSON (``exchange``), each contender runs in its own process (``run``
+inside the peers' environment, ``ours`` inside the product's), and all are measured by the same metrics (``report``).
 """

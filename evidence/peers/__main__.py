@@ -1,8 +1,8 @@
-"""`make bench-peers`: the product's families and libraries from outside on the same folds, in one run.
+"""`make bench-peers`: the product's families and other libraries on the same folds, in one run.
 
 ``python -m evidence.peers PYTHON [NAME ...]``: the interpreter of the peers' environment, and the contenders to run
-anew; without any, all. The others' answers are those of the run before, which the page says by their time, as it
-says which have never run. Reads the training files of CBI_HOME and writes docs/results/bench_peers.md.
+again (default: all). The results of the others are those of an earlier run; the page shows their time, and
+which have never run. Reads the training files of CBI_HOME and writes docs/results/bench_peers.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tasks.models.boosted import LightGbm, XGBoost
 
 REPORT = PROJECT / "docs" / "results" / "bench_peers.md"
-CONTENDERS = (  # ours and its peer next to each other, so that a busy moment meets both
+CONTENDERS = (  # ours next to its peer, so that a busy moment affects both
     "no_change",
     "pooled",
     "har",
@@ -81,7 +81,7 @@ def contend(python: str, chosen: list[str]) -> int:
         accuracy(forecasts, contest.levels, sessions=contest.sessions),
         every_cost(costs),
     ]
-    packages = sorted({str(held["package"]) for held in costs.values()} - {"CBI"})
+    packages = sorted({str(cost["package"]) for cost in costs.values()} - {"CBI"})
     page = render(before, tables, packages=packages, took_s=time.perf_counter() - start, missing=missing)
     write_bytes(REPORT, page.encode())
     print(f"written: {REPORT.relative_to(PROJECT)}")
@@ -89,23 +89,23 @@ def contend(python: str, chosen: list[str]) -> int:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """What the contenders are given, one hash per file."""
+    """One hash per input file of the contenders."""
     files = [folder / "plan.json", *folder.glob("closes.parquet"), *folder.glob("table.parquet")]
     return {path.name: sha256_of(path) for path in [*files, *folder.glob("inputs.*.parquet")] if path.exists()}
 
 
 def _parameters(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> dict[str, dict[str, object]]:
-    """The configuration of ours, which the peers are given."""
+    """Our configuration, which the peers get too."""
     from tasks.models.boosted import LightGbm, XGBoost
-    from tasks.models.neural.networks import Dense, Tcn, Tft
+    from tasks.models.neural.networks import DenseNetwork, TcnNetwork, TftNetwork
     from tasks.models.neural.options import NeuralOptions
 
     options = NeuralOptions()
     net = options.as_json() | {
-        "kernel": Tcn.kernel,
-        "blocks": Tcn.blocks,
-        "heads_of_attention": Tft.heads_of_attention,
-        "dense_layers": len(Dense.sizes),
+        "kernel": TcnNetwork.kernel,
+        "blocks": TcnNetwork.blocks,
+        "heads_of_attention": TftNetwork.heads_of_attention,
+        "dense_layers": len(DenseNetwork.sizes),
         "dense_parameters": _parameters_of_dense(columns, other_markets),
         "seed": options.seeds[0],
     }
@@ -123,10 +123,10 @@ def _boosting(family: type[LightGbm | XGBoost]) -> dict[str, object]:
 
 
 def _parameters_of_dense(columns: tuple[str, ...], other_markets: tuple[str, ...]) -> int:
-    """How many parameters our dense network has: its peer, whose layers are all of one width, gets as many."""
+    """The number of parameters of our dense network. Its peer, with layers of one width, gets as many."""
     import numpy as np
 
-    from tasks.models.neural.networks import Dense, Shape
+    from tasks.models.neural.networks import DenseNetwork, Shape
     from tasks.models.neural.options import NeuralOptions
     from tasks.models.neural.windows import Layout
 
@@ -135,14 +135,14 @@ def _parameters_of_dense(columns: tuple[str, ...], other_markets: tuple[str, ...
     levels = horizons.quantiles
     anchor = np.arange(len(levels), dtype="float64") * np.ones((len(horizons.horizons), 1))
     shape = Shape(len(layout.own), len(layout.other), options.window, options.channels, options.dropout)
-    return sum(held.numel() for held in Dense(shape, anchor, levels.index(0.5)).parameters())
+    return sum(parameter.numel() for parameter in DenseNetwork(shape, anchor, levels.index(0.5)).parameters())
 
 
 def _contend(folder: Path, name: str, python: str) -> None:
-    """One contender in a process of its own.
+    """Run one contender in its own process.
 
     Raises:
-        BenchError: it did not end well, with the last line it wrote.
+        BenchError: it failed; the message has its last line.
     """
     outside = any(letter.isupper() for letter in name)
     words = (
@@ -150,7 +150,7 @@ def _contend(folder: Path, name: str, python: str) -> None:
         if outside
         else [sys.executable, "-m", "evidence.peers.ours", str(folder), name]
     )
-    where = folder if outside else PROJECT  # Lightning leaves logs where it runs
+    where = folder if outside else PROJECT  # Lightning writes logs to its working folder
     done = run(words, folder=where, environment=os.environ | ONE_THREAD)
     print(f"{name}: {done.seconds:.0f} s, its start included", flush=True)
 

@@ -1,10 +1,10 @@
-"""What crosses between the product's environment and the peers': plain parquet and JSON, nothing pickled.
+"""The files between the product's environment and the peers': plain parquet and JSON, nothing pickled.
 
 To a contender: `plan.json` (quantiles, horizons, folds with their purged training rows and origins, parameters),
 `closes.parquet` (date, close in cents/lb), `table.parquet` (the columns of the families, `scale`: the standard
 deviation of a day's log return, `target_<horizon>`: log returns) and `inputs.<year>.parquet` (the nets' channels,
-scaled on the sessions before the fold). From it: `forecasts.<name>.parquet` (horizon, row, one column a quantile of
-the log return) and `costs.<name>.json` (seconds a fold). Rows count the sessions of the training table.
+scaled on the sessions before the fold). From it: `forecasts.<name>.parquet` (horizon, row, one column per quantile of
+the log return) and `costs.<name>.json` (seconds per fold). Rows count the sessions of the training table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLOSE = "zl_close_cents_lb"
 
 @dataclass(frozen=True)
 class Contest:
-    """The data and the folds of one run. ``tables``: a training table a horizon, all of the same sessions."""
+    """The data and the folds of one run. ``tables``: one training table per horizon, all with the same sessions."""
 
     tables: Mapping[str, pd.DataFrame]
     horizons: Horizons
@@ -49,37 +49,37 @@ class Contest:
         return tuple(self.horizons.quantiles)
 
     def folds(self) -> list[dict[str, Any]]:
-        """Rows to learn from and to forecast from, purged by each horizon's own length, as in the bake-off."""
-        held: dict[int, dict[str, Any]] = {
+        """Training rows and origins, purged by each horizon's own length, as in the bake-off."""
+        by_year: dict[int, dict[str, Any]] = {
             year: {"year": year, "first_row": 0, "train": {}, "origins": {}} for year in self.years
         }
         for name, table in self.tables.items():
             known = usable(table).to_numpy()
             dates = pd.DatetimeIndex(table["date"])
             for fold in walk_forward(dates, self.horizons.walk_forward, horizon=self.sessions[name]):
-                if fold.year in held:
-                    held[fold.year]["first_row"] = int(fold.test[0])
-                    held[fold.year]["train"][name] = fold.train[known[fold.train]].tolist()
-                    held[fold.year]["origins"][name] = fold.test[known[fold.test]].tolist()
-        return list(held.values())
+                if fold.year in by_year:
+                    by_year[fold.year]["first_row"] = int(fold.test[0])
+                    by_year[fold.year]["train"][name] = fold.train[known[fold.train]].tolist()
+                    by_year[fold.year]["origins"][name] = fold.test[known[fold.test]].tolist()
+        return list(by_year.values())
 
 
 def write_contest(folder: Path, contest: Contest, parameters: Mapping[str, Mapping[str, Any]]) -> None:
-    """Everything that a contender from outside is told. ``parameters``: of each family, its `columns` among them."""
+    """Write all inputs of the peers. ``parameters``: by family, including its `columns`."""
     first = next(iter(contest.tables.values()))
     write_parquet(folder / "closes.parquet", first[["date", CLOSE]].rename(columns={CLOSE: "close"}))
     read = dict.fromkeys(
         [*contest.columns, *(name for given in parameters.values() for name in given.get("columns", ()))]
     )
     table = first[["date", *read]].assign(scale=first[SCALE] / 100 / np.sqrt(252))
-    targets = {f"target_{name}": held["target_log_return"].to_numpy() for name, held in contest.tables.items()}
+    targets = {f"target_{name}": frame["target_log_return"].to_numpy() for name, frame in contest.tables.items()}
     write_parquet(folder / "table.parquet", table.assign(**targets))
     plan = {"quantiles": contest.levels, "horizons": contest.sessions, "folds": contest.folds(), **parameters}
     write_json(folder / "plan.json", plan)
 
 
 def write_net_inputs(folder: Path, contest: Contest) -> None:
-    """The channels that the product's nets see, scaled by the sessions before each fold, as its own nets scale them."""
+    """Write the input channels of the product's nets, scaled by the sessions before each fold, as its own nets do."""
     from tasks.models.neural.windows import Layout, RobustScaler, net_inputs
 
     features = next(iter(contest.tables.values()))[list(contest.columns)]
@@ -92,51 +92,51 @@ def write_net_inputs(folder: Path, contest: Contest) -> None:
 
 
 def read_forecasts(folder: Path, name: str, contest: Contest) -> dict[str, pd.DataFrame]:
-    """A contender's forecasts as out-of-fold frames (tasks/evaluation/metrics.py), a horizon each.
+    """A contender's forecasts as out-of-fold frames (tasks/evaluation/metrics.py), one per horizon.
 
     Raises:
-        BenchError: an origin is missing, asked for twice or not asked for, or a forecast is not finite.
+        BenchError: an origin is missing, repeated or not requested, or a forecast is not finite.
     """
-    held = read_parquet(folder / f"forecasts.{name}.parquet")
-    names, made = [column(level) for level in contest.levels], {}
+    answers = read_parquet(folder / f"forecasts.{name}.parquet")
+    names, frames = [column(level) for level in contest.levels], {}
     folds = contest.folds()
     for horizon, table in contest.tables.items():
-        own = held[held["horizon"] == horizon].sort_values("row").reset_index(drop=True)
-        asked = sorted(row for fold in folds for row in fold["origins"][horizon])
-        if own["row"].tolist() != asked:
-            raise BenchError(f"{name}, {horizon}: {len(own)} forecasts for {len(asked)} origins, or for other ones")
+        own = answers[answers["horizon"] == horizon].sort_values("row").reset_index(drop=True)
+        requested = sorted(row for fold in folds for row in fold["origins"][horizon])
+        if own["row"].tolist() != requested:
+            raise BenchError(f"{name}, {horizon}: {len(own)} forecasts for {len(requested)} origins, or for other ones")
         quantiles = own[names].to_numpy(dtype="float64")
         if not np.isfinite(quantiles).all():
             lost = int((~np.isfinite(quantiles).all(axis=1)).sum())
             raise BenchError(f"{name}, {horizon}: {lost} of {len(own)} forecasts are not finite")
-        rows = table.loc[asked, ["date", "target_date", "target_log_return"]].reset_index(drop=True)
-        made[horizon] = rows.assign(
+        rows = table.loc[requested, ["date", "target_date", "target_log_return"]].reset_index(drop=True)
+        frames[horizon] = rows.assign(
             fold=rows["date"].dt.year,
             scored=True,
-            row=asked,
-            last_price=table.loc[asked, CLOSE].to_numpy(),
+            row=requested,
+            last_price=table.loc[requested, CLOSE].to_numpy(),
             direction_probability=probability_above_zero(quantiles, contest.levels),
             **dict(zip(names, quantiles.T, strict=True)),
         )
-    return made
+    return frames
 
 
 def has_run(folder: Path, name: str) -> bool:
-    """Whether a contender has left its seconds; they are written last."""
+    """Whether a contender has finished: its seconds are written last."""
     return (folder / f"costs.{name}.json").exists()
 
 
 def read_costs(folder: Path, name: str) -> dict[str, Any]:
-    """Seconds a fold, the package, and when they were measured.
+    """Seconds per fold, the package, and the time of measurement.
 
     Raises:
-        BenchError: there are none.
+        BenchError: it has no costs.
     """
     path = folder / f"costs.{name}.json"
-    held = read_json(path)
-    if not held:
+    costs = read_json(path)
+    if not costs:
         raise BenchError(f"no seconds of {name} in {folder}: run it (`make bench-peers`)")
-    return {**held, "measured": f"{pd.Timestamp(path.stat().st_mtime, unit='s', tz='UTC'):%Y-%m-%d %H:%M}"}
+    return {**costs, "measured": f"{pd.Timestamp(path.stat().st_mtime, unit='s', tz='UTC'):%Y-%m-%d %H:%M}"}
 
 
 def write_answer(
@@ -146,7 +146,7 @@ def write_answer(
     levels: Collection[float],
     costs: Mapping[str, Any],
 ) -> None:
-    """What a contender of the product hands back, in the shape of those from outside."""
+    """Write the results of one of our contenders, in the format of the peers."""
     names = ["row", *(column(level) for level in levels)]
     parts = [frame[names].assign(horizon=horizon) for horizon, frame in forecasts.items()]
     write_parquet(folder / f"forecasts.{name}.parquet", pd.concat(parts, ignore_index=True))

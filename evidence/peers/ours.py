@@ -1,7 +1,7 @@
 """One family of the product on the folds of a contest: ``python -m evidence.peers.ours FOLDER FAMILY``.
 
-A process of its own, as the bake-off fits it (LightGBM and torch bring two OpenMP runtimes). Seconds are of fitting and
-forecasting, imports left out, as for the peers.
+It runs in its own process, like in the bake-off (LightGBM and torch bring two OpenMP runtimes). Seconds are of fitting
+and forecasting, without imports, as for the peers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 
 from evidence.inputs import last_run
 from evidence.peers.exchange import Contest, write_answer
-from evidence.peers.run import Steps, cpu_seconds
+from evidence.peers.run import OptimizerSteps, cpu_seconds
 from tasks.exports import file_name
 from tasks.models.catalogue import is_joint
 from tasks.models.forecaster import JointProblem, Problem, forecaster, joint_forecaster
@@ -27,7 +27,7 @@ from tasks.training.multi_horizon import joint_out_of_fold
 from tasks.training.worker import forecast_fold
 
 YEARS = (2021, 2022)
-"""The two newest test years before the last calendar year, which is kept out of every comparison."""
+"""The two newest test years before the last calendar year, which is excluded from every comparison."""
 
 
 def load_contest(family: str) -> Contest:
@@ -45,7 +45,7 @@ def load_contest(family: str) -> Contest:
 
 
 def forecasts_of_year(family: str, contest: Contest, year: int) -> Mapping[str, pd.DataFrame]:
-    """A fold of every horizon, fitted as the bake-off fits it."""
+    """One fold at every horizon, fitted like in the bake-off."""
     columns, plan = list(contest.columns), contest.horizons.walk_forward
     if is_joint(family):
         return joint_out_of_fold(
@@ -57,30 +57,30 @@ def forecasts_of_year(family: str, contest: Contest, year: int) -> Mapping[str, 
             years=[year],
             options={"other_markets": list(contest.other_markets), "device": "cpu"},
         )
-    made = {}
+    forecasts = {}
     for name, table in contest.tables.items():
         problem = Problem(name, contest.sessions[name], contest.levels)
         folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=problem.sessions)
         fold = next(fold for fold in folds if fold.year == year)
-        made[name] = forecast_fold(forecaster(family), problem, table, columns, fold)
-    return made
+        forecasts[name] = forecast_fold(forecaster(family), problem, table, columns, fold)
+    return forecasts
 
 
 def main(folder: Path, family: str) -> None:
     """Write the family's forecasts and seconds."""
     contest = load_contest(family)
     assert joint_forecaster(family) if is_joint(family) else forecaster(family)  # imported before the clock starts
-    steps = Steps() if is_joint(family) else None
+    steps = OptimizerSteps() if is_joint(family) else None
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in contest.tables}
     costs: list[dict[str, Any]] = []
     for year in contest.years:
         wall, cpu = time.perf_counter(), cpu_seconds()
-        made = forecasts_of_year(family, contest, year)
+        forecasts = forecasts_of_year(family, contest, year)
         cost = {"year": year, "wall_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu}
         costs.append(cost | (steps.taken() if steps else {}))
-        for name, frame in made.items():
+        for name, frame in forecasts.items():
             parts[name].append(frame)
-    joined = {name: pd.concat(held, ignore_index=True) for name, held in parts.items()}
+    joined = {name: pd.concat(folds, ignore_index=True) for name, folds in parts.items()}
     write_answer(folder, family, joined, contest.levels, {"package": "CBI", "folds": costs})
 
 

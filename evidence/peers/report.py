@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evidence.measurement import Table
+from evidence.measurement import ReportTable
 from evidence.page import facts, page
 from evidence.peers.run import OWN
 from tasks.evaluation.comparison import evaluate
@@ -59,14 +59,14 @@ HOW = """## How it was made
 
 def accuracy(
     forecasts: Mapping[str, Mapping[str, pd.DataFrame]], levels: tuple[float, ...], *, sessions: Mapping[str, int]
-) -> Table:
-    """A row a horizon and contender, best first: pinball loss, skill over no change, coverage of the 80% band."""
+) -> ReportTable:
+    """One row per horizon and contender, best first: pinball loss, skill over no change, coverage of the 80% band."""
     lines = []
     for name, length in sessions.items():
         naive = forecasts[BASELINE][name]
         rows = []
-        for contender, held in forecasts.items():
-            found = evaluate(held[name], naive, levels, sessions=length, step=5, round_trip_cost_cents_lb=0.0)
+        for contender, frames in forecasts.items():
+            found = evaluate(frames[name], naive, levels, sessions=length, step=5, round_trip_cost_cents_lb=0.0)
             rows.append((found["pinball_log_return"], contender, found))
         for loss, contender, found in sorted(rows, key=lambda row: row[0]):
             lines.append(
@@ -85,7 +85,7 @@ def accuracy(
         "missing where there are fewer than three independent stretches. Two years are little evidence: at six and "
         "twelve months the targets of all origins overlap."
     )
-    return Table("Accuracy", pd.DataFrame(lines), note)
+    return ReportTable("Accuracy", pd.DataFrame(lines), note)
 
 
 def _interval(found: Mapping[str, Any]) -> str:
@@ -98,8 +98,8 @@ def beside(
     pairs: Sequence[tuple[str, str]],
     costs: Mapping[str, Mapping[str, Any]],
     forecasts: Mapping[str, Mapping[str, pd.DataFrame]],
-) -> Table:
-    """Ours beside a peer: CPU seconds and gradient steps a fold, skill over no change, who loses less."""
+) -> ReportTable:
+    """Ours compared with a peer: CPU seconds and gradient steps per fold, skill over no change, lower loss."""
     lines = []
     for own, peer in pairs:
         if own not in costs or peer not in costs:
@@ -127,7 +127,7 @@ def beside(
         "no change, mean of the horizons. Ours loses less: at how many horizons. A peer without seconds a fold was "
         "stopped after a few steps (see below)."
     )
-    return Table(title, pd.DataFrame(lines), note)
+    return ReportTable(title, pd.DataFrame(lines), note)
 
 
 def _steps(costs: pd.Series) -> str:
@@ -138,24 +138,24 @@ def _a_step(costs: pd.Series) -> str:
     return f"{costs['cpu_s'] / costs['steps']:.3f}" if "steps" in costs else ""
 
 
-def every_cost(costs: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Seconds a fold of every contender."""
+def every_cost(costs: Mapping[str, Mapping[str, Any]]) -> ReportTable:
+    """Seconds per fold of every contender."""
     lines = [
         {
             "forecaster": name,
-            "package": held["package"],
-            "wall s": ", ".join(f"{fold['year']}: {fold['wall_s']:.1f}" for fold in held["folds"]),
-            "CPU s": ", ".join(f"{fold['year']}: {fold['cpu_s']:.1f}" for fold in held["folds"]),
-            "parameters": f"{_mean(held)['parameters']:,.0f}" if "parameters" in held["folds"][0] else "",
-            "measured (UTC)": held["measured"],
+            "package": cost["package"],
+            "wall s": ", ".join(f"{fold['year']}: {fold['wall_s']:.1f}" for fold in cost["folds"]),
+            "CPU s": ", ".join(f"{fold['year']}: {fold['cpu_s']:.1f}" for fold in cost["folds"]),
+            "parameters": f"{_mean(cost)['parameters']:,.0f}" if "parameters" in cost["folds"][0] else "",
+            "measured (UTC)": cost["measured"],
         }
-        for name, held in costs.items()
+        for name, cost in costs.items()
     ]
-    return Table("Seconds of every contender", pd.DataFrame(lines), "Fitting and forecasting, five horizons.")
+    return ReportTable("Seconds of every contender", pd.DataFrame(lines), "Fitting and forecasting, five horizons.")
 
 
 def render(
-    stamp: str, tables: Sequence[Table], *, packages: Sequence[str], took_s: float, missing: Sequence[str]
+    stamp: str, tables: Sequence[ReportTable], *, packages: Sequence[str], took_s: float, missing: Sequence[str]
 ) -> str:
     """The whole page."""
     known = {
@@ -172,12 +172,12 @@ def _mean(costs: Mapping[str, Any]) -> pd.Series:
 
 
 def _skill(forecast: Mapping[str, pd.DataFrame], baseline: Mapping[str, pd.DataFrame]) -> float:
-    """Percent of the baseline's pinball loss that a forecast saves, mean of the horizons."""
+    """Percent of the baseline's pinball loss that a forecast saves, mean over horizons."""
     return 100 * float(np.mean([1 - _loss(forecast[name]) / _loss(baseline[name]) for name in baseline]))
 
 
 def _better(ours: Mapping[str, pd.DataFrame], theirs: Mapping[str, pd.DataFrame]) -> str:
-    """At how many horizons the first has the lower pinball loss, of how many."""
+    """The number of horizons at which the first has the lower pinball loss, of all."""
     return f"{sum(_loss(ours[name]) <= _loss(theirs[name]) for name in ours)} of {len(ours)}"
 
 

@@ -1,7 +1,7 @@
 """One peer on the folds of a folder: ``python run.py FOLDER NAME``, inside the peers' environment.
 
-Nothing of the product is imported: this environment does not have it. What is read and written is said in exchange.py.
-Seconds are of fitting and forecasting; imports, and one small fit that loads what the library loads late, are not.
+Nothing of the product is imported: this environment does not have it. exchange.py describes the files.
+Seconds are of fitting and forecasting, without imports and one small fit for late imports of the library.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-CLOSES = 1000  # the statistical peers learn from and are shown: some four years
+CLOSES = 1000  # input of the statistical peers: about four years
 LEVELS = [50, 80, 90]  # of the prediction intervals: their ends and the median are the published quantiles
-OWN = ", own settings"  # ends the name of a peer that is trained as its library trains by itself
+OWN = ", own settings"  # suffix of a peer that is trained with its library's defaults
 OWN_CHECK, OWN_PATIENCE = 100, 1  # steps between two validations (the library's), validations without a better one
-TIMED = ("TFT",)  # whose whole training would take the better part of an hour a fold: only their steps are timed
+TIMED = ("TFT",)  # a full training would take most of an hour per fold: only steps are timed
 TIMED_STEPS = 2
 Forecasts = list[pd.DataFrame]
 
 
 def cpu_seconds() -> float:
     """User and system seconds of this process, its threads and the children that have ended."""
-    held = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(used.ru_utime + used.ru_stime for used in held)
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(used.ru_utime + used.ru_stime for used in usage)
 
 
-class Steps:
-    """Counts every step of every torch optimiser of this process, and the parameters that it moves."""
+class OptimizerSteps:
+    """Counts the steps of every torch optimizer of this process, and its parameters."""
 
     def __init__(self) -> None:
         from torch.optim.optimizer import register_optimizer_step_post_hook
@@ -51,13 +51,13 @@ class Steps:
 
     def taken(self) -> dict[str, int]:
         """Steps since the last call, and parameters."""
-        held = {"steps": self.count, "parameters": self.parameters}
+        counts = {"steps": self.count, "parameters": self.parameters}
         self.count = 0
-        return held
+        return counts
 
 
 class Task:
-    """What the product wrote: folds, closes, the training table and the nets' inputs."""
+    """The product's files: folds, closes, the training table and the nets' inputs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,35 +67,35 @@ class Task:
         self.log_close = np.log(pd.read_parquet(folder / "closes.parquet")["close"].to_numpy())
 
     def table(self) -> pd.DataFrame:
-        """A row a session: the columns that the product's families read, its scale, the targets."""
+        """One row per session: the columns that the product's families read, its scale, the targets."""
         return pd.read_parquet(self.folder / "table.parquet")
 
     def frame(self, horizon: str, rows: list[int], quantiles: np.ndarray) -> pd.DataFrame:
-        """Quantiles of the log return in the shape that is handed back."""
-        held = pd.DataFrame(np.sort(quantiles, axis=1), columns=self.names)
-        held.insert(0, "row", rows)
-        held.insert(0, "horizon", horizon)
-        return held
+        """Quantiles of the log return in the format of the results."""
+        result = pd.DataFrame(np.sort(quantiles, axis=1), columns=self.names)
+        result.insert(0, "row", rows)
+        result.insert(0, "horizon", horizon)
+        return result
 
 
 def statistical(model: Any, task: Task, fold: dict[str, Any]) -> Forecasts:
     """Parameters fitted once on the closes before the fold; at each origin they are applied to the closes up to it."""
     start = fold["first_row"]
     model.fit(_closes(task, start - 1))
-    asked = {name: set(rows) for name, rows in fold["origins"].items()}
-    made: dict[str, tuple[list[int], list[list[float]]]] = {name: ([], []) for name in asked}
-    for row in sorted(set().union(*asked.values())):
+    wanted = {name: set(rows) for name, rows in fold["origins"].items()}
+    results: dict[str, tuple[list[int], list[list[float]]]] = {name: ([], []) for name in wanted}
+    for row in sorted(set().union(*wanted.values())):
         found = model.forward(_closes(task, row), h=max(task.sessions.values()), level=LEVELS)
         keys = ["lo-90", "lo-80", "lo-50", "mean", "hi-50", "hi-80", "hi-90"]
         for name, sessions in task.sessions.items():
-            if row in asked[name]:
-                made[name][0].append(row)
-                made[name][1].append([found[key][sessions - 1] - task.log_close[row] for key in keys])
-    return [task.frame(name, rows, np.array(values)) for name, (rows, values) in made.items()]
+            if row in wanted[name]:
+                results[name][0].append(row)
+                results[name][1].append([found[key][sessions - 1] - task.log_close[row] for key in keys])
+    return [task.frame(name, rows, np.array(values)) for name, (rows, values) in results.items()]
 
 
 def _closes(task: Task, row: int) -> np.ndarray:
-    """The last closes up to and with a session, log of cents/lb; a session without one is left out."""
+    """The last closes up to and with a session, log of cents/lb; a session without a close is left out."""
     known = task.log_close[: row + 1]
     return known[~np.isnan(known)][-CLOSES:]
 
@@ -103,12 +103,12 @@ def _closes(task: Task, row: int) -> np.ndarray:
 def mlforecast(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     """mlforecast with the same boosters, rows and columns: exogenous columns known ``sessions`` ahead, no lags.
 
-    Its own recursion would repeat every step of a year; without lags the boosters' forecasts are the same, so they
-    are asked directly, which is the faster way for the peer.
+    Its own recursion would repeat every step of a year. Without lags the boosters' forecasts are the same, so that they
+    are called directly, which is faster for the peer.
     """
     from mlforecast import MLForecast
 
-    table, made = task.table(), []
+    table, results = task.table(), []
     given = task.plan["xgboost" if family.startswith("XGBoost") else "lightgbm"]
     columns = given["columns"]
     for name, sessions in task.sessions.items():
@@ -122,14 +122,14 @@ def mlforecast(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
         library = MLForecast(models=_boosters(family, given, task), freq=1)
         library.fit(series, static_features=[], dropna=False)
         rows = fold["origins"][name]
-        asked = table.loc[rows, columns].astype("float32")
-        scaled = np.column_stack([model.predict(asked) for model in library.models_.values()])
-        made.append(task.frame(name, rows, np.sort(scaled, axis=1) * scale[rows][:, None]))
-    return made
+        inputs = table.loc[rows, columns].astype("float32")
+        scaled = np.column_stack([model.predict(inputs) for model in library.models_.values()])
+        results.append(task.frame(name, rows, np.sort(scaled, axis=1) * scale[rows][:, None]))
+    return results
 
 
 def _boosters(family: str, given: dict[str, Any], task: Task) -> dict[str, Any]:
-    """LightGBM: one a quantile. XGBoost: one for all, as ours. With own settings: LightGBM's defaults."""
+    """LightGBM: one per quantile. XGBoost: one for all, like ours. With own settings: LightGBM's defaults."""
     from lightgbm import LGBMRegressor
     from xgboost import XGBRegressor
 
@@ -146,9 +146,9 @@ def _boosters(family: str, given: dict[str, Any], task: Task) -> dict[str, Any]:
 def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     """A net of neuralforecast: the log close with the product's input channels, 252 steps ahead at once.
 
-    The library shows its net the values of each window scaled by that window, and learns every step up to the last.
-    With its own settings it trains by its defaults (Adam, its rate and number of steps, windows of every session) but
-    for early stopping, which its defaults leave off.
+    The library scales each window by its own values, and learns every step up to the last.
+    With its own settings it uses its defaults (Adam, its rate and number of steps, windows of every session), except
+    early stopping, which is off by default.
     """
     import torch
     from neuralforecast import NeuralForecast
@@ -191,16 +191,16 @@ def neural(family: str, task: Task, fold: dict[str, Any]) -> Forecasts:
     found = library.predict(pd.concat(shown, ignore_index=True))
     columns = [name for name in found.columns if name not in ("unique_id", "ds")]
     ahead = found.sort_values(["unique_id", "ds"])[columns].to_numpy().reshape(len(rows), longest, len(columns))
-    place, made = {row: i for i, row in enumerate(rows)}, []
+    place, results = {row: i for i, row in enumerate(rows)}, []
     for name, sessions in task.sessions.items():
         at = fold["origins"][name]
         price = ahead[[place[row] for row in at], sessions - 1]
-        made.append(task.frame(name, at, price - task.log_close[at][:, None]))
-    return made
+        results.append(task.frame(name, at, price - task.log_close[at][:, None]))
+    return results
 
 
 def _training(given: dict[str, Any], *, steps_an_epoch: int) -> dict[str, Any]:
-    """The product's loop in the library's words."""
+    """The product's training loop as arguments of the library."""
     import torch
 
     most = given["epochs"] * steps_an_epoch
@@ -233,7 +233,7 @@ def _net(family: str, plan: dict[str, Any], common: dict[str, Any]) -> Any:
             decoder_hidden_size=width // 2,
             **common,
         )
-    if family == "LSTM":  # the library has none with attention
+    if family == "LSTM":  # the library has no LSTM with attention
         return LSTM(
             encoder_n_layers=1, encoder_hidden_size=width, decoder_layers=2, decoder_hidden_size=width, **common
         )
@@ -249,7 +249,7 @@ def _net(family: str, plan: dict[str, Any], common: dict[str, Any]) -> Any:
             **common,
         )
     return NBEATSx(
-        stack_types=["trend", "seasonality", "identity", "identity"],  # its exogenous basis is of known futures only
+        stack_types=["trend", "seasonality", "identity", "identity"],  # its exogenous basis takes known futures only
         n_blocks=[1] * 4,
         mlp_units=[[2 * width, 2 * width]] * 3,
         dropout_prob_theta=given["dropout"],
@@ -258,7 +258,7 @@ def _net(family: str, plan: dict[str, Any], common: dict[str, Any]) -> Any:
 
 
 def _width_of(parameters: int, *, inputs: int, outputs: int, layers: int) -> int:
-    """The width at which ``layers`` equally wide layers and an output have the nearest number of parameters."""
+    """The width at which ``layers`` equal layers and an output have the nearest number of parameters."""
 
     def count(width: int) -> int:
         return (inputs + 1) * width + (layers - 1) * (width + 1) * width + (width + 1) * outputs
@@ -290,7 +290,7 @@ def _statistical(name: str) -> Callable[[Task, dict[str, Any]], Forecasts]:
 
 
 def contender(name: str) -> tuple[Callable[[Task, dict[str, Any]], Forecasts], str]:
-    """What forecasts a fold, and the package it is from."""
+    """The function that forecasts a fold, and its package."""
     if name in ("AutoARIMA", "AutoETS", "AutoTheta"):
         return _statistical(name), "statsforecast"
     package, family = name.split(" ", maxsplit=1)
@@ -305,25 +305,25 @@ def main(folder: Path, name: str) -> None:
     task = Task(folder)
     forecast, package = contender(name)
     _warm_up(name, package)
-    steps = Steps() if package == "neuralforecast" else None
+    steps = OptimizerSteps() if package == "neuralforecast" else None
     timed = name.split(" ", maxsplit=1)[-1] in TIMED
     parts: Forecasts = []
     costs = []
     for fold in task.plan["folds"][-1:] if timed else task.plan["folds"]:
         np.random.seed(0)
         wall, cpu = time.perf_counter(), cpu_seconds()
-        made = forecast(task, fold)
+        forecasts = forecast(task, fold)
         cost = {"year": fold["year"], "wall_s": time.perf_counter() - wall, "cpu_s": cpu_seconds() - cpu}
         costs.append(cost | (steps.taken() if steps else {}))
-        parts += made
+        parts += forecasts
     if parts:
         pd.concat(parts, ignore_index=True).to_parquet(folder / f"forecasts.{name}.parquet")
-    said = {"package": f"{package} {version(package)}", "folds": costs}
-    (folder / f"costs.{name}.json").write_text(json.dumps(said), encoding="utf-8")
+    costs_file = {"package": f"{package} {version(package)}", "folds": costs}
+    (folder / f"costs.{name}.json").write_text(json.dumps(costs_file), encoding="utf-8")
 
 
 def _warm_up(name: str, package: str) -> None:
-    """Import what the peer needs, so that the first fold does not pay for it."""
+    """Import the peer's modules, so that they do not count in the first fold."""
     if package == "statsforecast":
         _statistical(name)
     elif package == "mlforecast":

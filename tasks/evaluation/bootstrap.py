@@ -1,6 +1,6 @@
 """Moving-block bootstrap: intervals for figures of overlapping forecasts.
 
-Blocks go on from the last origin to the first (circular: Politis and Romano 1992). Without that the first and last
+Blocks wrap from the last origin to the first (circular: Politis and Romano 1992). Otherwise the first and last
 origins are in fewer blocks than the others: at twelve months, with twelve blocks, two years would count half.
 """
 
@@ -14,12 +14,12 @@ INTERVAL = 0.9  # share of replicates between the bounds
 
 
 def block_length(rows: int, *, overlap: int) -> int:
-    """Origins a block: at least those whose targets overlap, and n^(1/3) for slower swings of volatility."""
+    """Origins per block: at least the number whose targets overlap, and n^(1/3) for slow swings of volatility."""
     return max(overlap, int(np.ceil(rows ** (1 / 3))))
 
 
 def resampled_rows(rows: int, *, block: int, replicates: int = REPLICATES, seed: int = SEED) -> np.ndarray:
-    """Row numbers, replicates x rows: blocks of ``block`` neighbours from random starts (Kuensch 1989), circular.
+    """Row numbers, replicates x rows: blocks of ``block`` neighbors from random starts (Kuensch 1989), circular.
 
     The last block is cut so that each replicate has as many rows as the data.
     """

@@ -1,8 +1,8 @@
-"""Calibration from out-of-fold forecasts, by what past forecasts missed: static, a fold at a time, and adaptive.
+"""Calibration by the misses of past out-of-fold forecasts: static, fold by fold, and adaptive.
 
-Static (``calibrate_out_of_fold``): each quantile is moved by what it missed in the folds before. Adaptive
-(``adapt_out_of_fold``): the bands breathe from origin to origin, wider after misses and narrower after hits, so that
-coverage recovers after a break as fast as outcomes become known: at once at a week, a year late at twelve months.
+Static (``calibrate_out_of_fold``): each quantile is shifted by its misses in earlier folds. Adaptive
+(``adapt_out_of_fold``): the bands change from origin to origin, wider after misses and narrower after hits. Coverage
+recovers after a break as soon as outcomes are known: at once at one week, a year later at twelve months.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import pandas as pd
 from tasks.models.forecaster import horizon_scale
 from tasks.quantiles import BANDS, column, coverage, pinball, widened
 
-# How far an independent outcome moves the log width: +0.018 where all bands missed, -0.007 where all held. Over
-# 2010-2018 0.02, 0.05 and 0.1 cost the ensemble 0.1, 0.2 and 0.4% of pinball loss at a week, in that order at most
+# Step of the log width per independent outcome: +0.018 if all bands missed, -0.007 if all contained it. Over
+# 2010-2018 0.02, 0.05 and 0.1 cost the ensemble 0.1, 0.2 and 0.4% of pinball loss at one week, in that order at most
 # horizons; 0.05 is the smallest that brings back most of what one-week coverage loses after a break.
 STEP = 0.05
-FULL_TRUST = 20  # independent past outcomes at which half of the measured correction is applied
+FULL_TRUST = 20  # independent past outcomes at which half of the correction is applied
 
 
 def corrections(scores: np.ndarray, levels: tuple[float, ...], *, origins_a_horizon: float) -> np.ndarray:
@@ -78,11 +78,12 @@ def adapt_out_of_fold(
 
     Online conformal calibration (Gibbs and Candes 2021) of one shared log width, moved by the quantiles' gradient
     (the quantile tracker of Angelopoulos, Candes and Tibshirani 2023): an outcome beyond a quantile that should have
-    held it widens the bands, one inside narrows them, in balance where each level is met. Outcomes whose targets
-    overlap tell the same story, so that an outcome counts by the share of it that is independent.
+    (the quantile tracker of Angelopoulos, Candes and Tibshirani 2023). An outcome outside a quantile that should have
+    contained it widens the bands, one inside narrows them; they balance where each level is met. Outcomes with
+    overlapping targets are not independent, so that an outcome counts by its independent share.
 
     Args:
-        oof: out-of-fold forecasts of one family and horizon, warm-up folds included, one row a date.
+        oof: out-of-fold forecasts of one family and horizon, warm-up folds included, one row per date.
         horizon: sessions to the target. step: sessions between two origins.
 
     Invariants: the bands of an origin depend on outcomes whose target date is not after it; the closing price of a
@@ -96,13 +97,13 @@ def adapt_out_of_fold(
     issued, log_width = raw.copy(), 0.0
     by_target = np.argsort(ordered["target_date"].to_numpy(), kind="stable")
     known = np.searchsorted(ordered["target_date"].to_numpy()[by_target], ordered["date"].to_numpy(), side="right")
-    told = 0
+    processed = 0
     for row, until in enumerate([*known, len(ordered)]):
-        for past in by_target[told:until]:
+        for past in by_target[processed:until]:
             if not np.isnan(issued[past]).any() and not np.isnan(target[past]):
                 missed = np.asarray(levels) - (target[past] <= issued[past])
                 log_width += rate * float((side * missed).sum() / np.abs(side).sum())
-        told = max(told, until)
+        processed = max(processed, until)
         if row < len(ordered):
             issued[row] = widened(raw[[row]], levels, np.array([log_width]))[0]
     adapted = ordered.assign(**dict(zip(names, issued.T, strict=True)))
@@ -112,7 +113,7 @@ def adapt_out_of_fold(
 def calibrate(
     oof: pd.DataFrame, levels: tuple[float, ...], *, horizon: int, step: int
 ) -> tuple[pd.DataFrame, dict[str, object]]:
-    """Forecasts with adaptive bands, and what ``calibrated`` needs for a new one; without rows, nothing is moved.
+    """Forecasts with adaptive bands, and what ``calibrated`` needs for a new one. Without rows nothing changes.
 
     Adaptive alone: static corrections cost the ensemble 0.3 to 2.2% of its pinball loss, adaptive bands 0 to 0.3%
     (docs/decisions/0010-scale-and-ensemble.md).
@@ -131,10 +132,10 @@ def static_and_adaptive(
     first: str,
     last: str,
 ) -> pd.DataFrame:
-    """Coverage and pinball loss of origins from ``first`` to ``last``, a row each: uncalibrated, static, adaptive.
+    """Coverage and pinball loss of origins from ``first`` to ``last``, one row each: uncalibrated, static, adaptive.
 
     Args:
-        oof, features: as for ``calibrate_out_of_fold``, from the first warm-up fold on.
+        oof, features: as in ``calibrate_out_of_fold``, from the first warm-up fold on.
     """
     static, _ = calibrate_out_of_fold(oof, features, levels, horizon=horizon, step=step)
     adaptive, _ = adapt_out_of_fold(oof, levels, horizon=horizon, step=step)

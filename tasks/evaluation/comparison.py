@@ -1,4 +1,4 @@
-"""Families side by side on the same origins: figures with intervals, skill over the better naive, Diebold-Mariano."""
+"""Families compared on the same origins: figures with intervals, skill over the better naive, Diebold-Mariano."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from tasks.evaluation.metrics import annual_sharpe, figures, measure, moments, s
 from tasks.quantiles import column, pinball
 
 NAIVE = ("no_change", "historical", "long_run", "drift")
-FEWEST_BLOCKS = 3  # fewer independent stretches than this give no interval
+FEWEST_BLOCKS = 3  # with fewer independent blocks there is no interval
 
 
 @dataclass(frozen=True)
 class DieboldMariano:
-    """Positive statistic: the first forecast loses less. ``p_value`` is one-sided, of "it does not lose less"."""
+    """A positive statistic: the first forecast has the lower loss. ``p_value`` is one-sided."""
 
     statistic: float
     p_value: float
 
 
 def overlapping_origins(sessions: int, step: int) -> int:
-    """How many origins in a row, ``step`` sessions apart, have targets that overlap."""
+    """How many consecutive origins, ``step`` sessions apart, have targets that overlap."""
     return -(-sessions // step)
 
 
 def diebold_mariano(loss: np.ndarray, reference_loss: np.ndarray, *, overlap: int) -> DieboldMariano:
     """Test of equal loss (Diebold and Mariano 1995), small-sample corrected (Harvey, Leybourne and Newbold 1997).
 
-    The variance of the mean difference counts autocovariances up to lag ``overlap`` - 1; where that sum is not
-    positive, which equal weights allow, Bartlett weights take their place (Newey and West 1987). The statistic is
-    multiplied by sqrt((n + 1 - 2h + h(h - 1)/n) / n), h the overlap, and judged by Student's t with n - 1 degrees.
-    NaN with fewer than two stretches of origins that do not overlap, and where the losses never differ.
+    The variance of the mean difference counts autocovariances up to lag ``overlap`` - 1; if that sum is not
+    positive, which equal weights allow, Bartlett weights are used (Newey and West 1987). The statistic is
+    multiplied by sqrt((n + 1 - 2h + h(h - 1)/n) / n), h the overlap, and compared with Student's t with n - 1 degrees.
+    NaN with fewer than two blocks of origins that do not overlap, and if the losses never differ.
     """
     difference = np.asarray(reference_loss, dtype="float64") - np.asarray(loss, dtype="float64")
     n = len(difference)
@@ -57,10 +57,10 @@ def diebold_mariano(loss: np.ndarray, reference_loss: np.ndarray, *, overlap: in
 
 
 def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The origins that both frames have a forecast for, by date, in the same order.
+    """Both frames, cut to the origins that have a forecast in both, by date.
 
     Raises:
-        TrainingFailed: the two disagree on what happened, so they are not of the same data.
+        TrainingFailed: the two have different outcomes, so they are not of the same data.
     """
     left, right = first.set_index("date").sort_index(), second.set_index("date").sort_index()
     shared = left.index.intersection(right.index)
@@ -69,7 +69,7 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.
     left, right = left[known], right[known]
     if not np.allclose(left["target_log_return"], right["target_log_return"], rtol=0, atol=1e-12):
         raise TrainingFailed(
-            "out-of-fold forecasts to compare have other outcomes at the same origin; fit both families again on "
+            "the forecasts to compare have other outcomes at the same origin; fit both families again on "
             "the same training file (`cbi train`)"
         )
     return left.reset_index(), right.reset_index()
@@ -78,10 +78,10 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> tuple[pd.DataFrame, pd.
 def better_naive(oofs: Mapping[str, pd.DataFrame], levels: tuple[float, ...], *, on: pd.DataFrame) -> str:
     """The naive family with the lowest mean pinball loss on the origins of ``on``; families without them all are out.
 
-    Chosen with hindsight, on the origins that are scored: the hardest of the naive forecasts to beat.
+    It is chosen in hindsight, on the scored origins: the naive forecast that is hardest to beat.
 
     Raises:
-        TrainingFailed: no naive family has forecasts of all these origins.
+        TrainingFailed: no naive family has a forecast of each of these origins.
     """
     losses = {}
     for family in NAIVE:
@@ -106,11 +106,11 @@ def evaluate(
     """Every figure of one family with its 90% interval (``<name>_low``, ``<name>_high``), and skill over a reference.
 
     Args:
-        oof: the scored origins of a family. reference: forecasts of the better naive, of at least some of them.
-        sessions: the horizon. step: sessions between two origins. round_trip_cost_cents_lb: of one trade and back.
+        oof: the scored origins of a family. reference: forecasts of the better naive, for at least some of them.
+        sessions: the horizon. step: sessions between two origins. round_trip_cost_cents_lb: cost of one trade and back.
 
     Returns:
-        ``measure`` of the origins that both have, ``sharpe`` with its number of ``periods``, ``skill_pct`` (100 x
+        ``measure`` of the common origins, ``sharpe`` with its number of ``periods``, ``skill_pct`` (100 x
         (1 - pinball / reference's pinball)), ``dm_statistic``, ``dm_p_value``. Intervals are missing where there are
         fewer than three blocks of origins: at twelve months a block is a year, and a year by itself proves nothing.
     """
@@ -146,7 +146,7 @@ def leaderboard(
     step: int,
     round_trip_cost_cents_lb: float,
 ) -> pd.DataFrame:
-    """One row a family at one horizon, by pinball loss; each against the better naive of the origins it has."""
+    """One row per family at one horizon, by pinball loss. Each is compared with the better naive on its origins."""
     rows = []
     for family, oof in oofs.items():
         scored = oof[oof["scored"] & oof["p50"].notna()]
@@ -166,14 +166,14 @@ def leaderboard(
 
 
 def by_year(oof: pd.DataFrame) -> pd.Series:
-    """The calendar year of each origin, as a slice's name."""
+    """The calendar year of each origin, as the name of its slice."""
     return oof["date"].dt.year.astype(str)
 
 
 def by_regime(oof: pd.DataFrame, regimes: pd.DataFrame) -> pd.Series:
-    """The regime of each origin in the dated calendar (registry/regime_calendar.csv); missing before and between.
+    """The regime of each origin by registry/regime_calendar.csv; missing before the first and between two.
 
-    The last regime goes on until the next one is written down.
+    The last regime continues until the next one is listed.
     """
     ordered = regimes.sort_values("start").reset_index(drop=True)
     dates = oof["date"].to_numpy().astype("datetime64[ns]")
@@ -193,12 +193,12 @@ def sliced(
     step: int,
     round_trip_cost_cents_lb: float,
 ) -> pd.DataFrame:
-    """``leaderboard`` within each slice, with its name in column ``slice``.
+    """``leaderboard`` per slice, with the slice's name in column ``slice``.
 
     Args:
         slices: by family, the slice of each origin (``by_year``, ``by_regime``), indexed like the frame.
 
-    Every family is judged against the naive that was better over the whole, so that the slices are parts of it.
+    Every family is compared with the naive that was better over all origins, so that slices add up to the whole.
     """
     rows = []
     for family, oof in oofs.items():

@@ -1,8 +1,8 @@
-"""What is measured of a forecast, on origins it had not seen.
+"""The metrics of a forecast, on out-of-fold origins.
 
 Out-of-fold frames have ``date, target_date, target_log_return, last_price, fold, scored, direction_probability`` and
-one column a quantile of the log return. Every figure is a function of means over the origins (``moments``), so that
-a bootstrap needs the means of a resample only (tasks/evaluation/bootstrap.py).
+one column per quantile of the log return. Every figure is a function of means over the origins (``moments``), so that
+a bootstrap needs only the means of a resample (tasks/evaluation/bootstrap.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SESSIONS_A_YEAR = 252
 
 
 def moments(oof: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
-    """What each origin adds to the means that ``figures`` is made of; a row an origin."""
+    """Each origin's part of the means that ``figures`` reads; one row per origin."""
     target = oof["target_log_return"].to_numpy()
     quantiles = oof[[column(level) for level in levels]].to_numpy()
     last = oof["last_price"].to_numpy()
@@ -39,14 +39,14 @@ def moments(oof: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
 
 
 def figures(means: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
-    """The figures of the leaderboard from rows of means of ``moments``, a row each.
+    """The figures of the leaderboard from rows of means of ``moments``, one row each.
 
     Units: pinball, CRPS and widths in log return; RMSE in cents/lb; the rest as named, shares from 0 to 1.
     CRPS is twice the quantile loss integrated over the levels (Gneiting and Ranjan 2011), here approximated by twice
-    its mean over the published levels: they are denser in the tails than evenly spaced ones, and what lies beyond the
-    outermost is left out, so it compares families on equal levels and is not the CRPS of another grid.
+    its mean over the published levels: these are denser in the tails than evenly spaced ones, and the part beyond the
+    outermost is left out, so it compares families on the same levels only.
     Calibration error is the mean over the quantiles of |observed share at or below it - its level|; resampling adds
-    its own scatter to it, so a bootstrap interval of it lies too high.
+    noise to it, so that its bootstrap interval is too high.
     """
     shares = means[[f"below_{column(level)}" for level in levels]].to_numpy()
     found = {
@@ -63,7 +63,7 @@ def figures(means: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
 
 
 def measure(oof: pd.DataFrame, levels: tuple[float, ...]) -> dict[str, float | int | str]:
-    """Every figure of the leaderboard that one frame alone gives, with the origins it is from; see ``figures``."""
+    """The figures of the leaderboard that need one frame only, with its origins; see ``figures``."""
     means = moments(oof, levels).mean().to_frame().T
     return {
         "origins": len(oof),
@@ -75,11 +75,11 @@ def measure(oof: pd.DataFrame, levels: tuple[float, ...]) -> dict[str, float | i
 
 
 def sign_strategy(oof: pd.DataFrame, *, round_trip_cost_cents_lb: float) -> pd.Series:
-    """Return after cost of following the called direction, over periods that do not overlap, by origin date.
+    """Return after cost of trading the predicted direction, over periods that do not overlap, by origin date.
 
-    Long where the direction probability is above one half, short below, flat (and free) at it; held to the target.
-    The first origin is taken, then the next at or after its target, and so on. The return is that of the continuous
-    front-month price: what rolling the position costs or earns is not in it.
+    Long where the direction probability is above one half, short below, flat (without cost) at one half. The position
+    is kept to the target. The first origin is taken, then the next at or after its target, and so on. The return is
+    that of the continuous front-month price: the cost or gain of rolling is not included.
     """
     ordered = oof.sort_values("date")
     dates, targets = ordered["date"].to_numpy(), ordered["target_date"].to_numpy()
@@ -87,17 +87,17 @@ def sign_strategy(oof: pd.DataFrame, *, round_trip_cost_cents_lb: float) -> pd.S
     while row < len(ordered):
         taken.append(row)
         row = max(row + 1, int(np.searchsorted(dates, targets[row], side="left")))
-    held = ordered.iloc[taken]
-    position = np.sign(held["direction_probability"].to_numpy() - 0.5)
-    gain = position * np.expm1(held["target_log_return"].to_numpy())
-    cost = np.abs(position) * round_trip_cost_cents_lb / held["last_price"].to_numpy()
-    return pd.Series(gain - cost, index=pd.DatetimeIndex(held["date"]), name="return_after_cost")
+    trades = ordered.iloc[taken]
+    position = np.sign(trades["direction_probability"].to_numpy() - 0.5)
+    gain = position * np.expm1(trades["target_log_return"].to_numpy())
+    cost = np.abs(position) * round_trip_cost_cents_lb / trades["last_price"].to_numpy()
+    return pd.Series(gain - cost, index=pd.DatetimeIndex(trades["date"]), name="return_after_cost")
 
 
 def annual_sharpe(returns: np.ndarray, *, sessions: int) -> np.ndarray:
     """Mean over standard deviation (n - 1) of returns over ``sessions`` each, times sqrt(252 / sessions); last axis.
 
-    No risk-free rate is taken off: a futures position is not paid for.
+    No risk-free rate is subtracted: a futures position needs no capital.
     """
     if returns.shape[-1] < 2:
         return np.full(returns.shape[:-1], np.nan)

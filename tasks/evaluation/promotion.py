@@ -1,7 +1,7 @@
-"""Who may become champion: what beats the better naive for certain, covers what it says, and is no leak.
+"""The promotion rule: a champion beats the better naive with 90% confidence, has true coverage, and is no leak.
 
-A model too good to be true waits for a leakage audit, and the baseline serves meanwhile. The audit is a file
-that the proofs write (tasks/proofs): which training data, which code, passed or not.
+A model that is too good to be true waits for a leakage audit. Until then the baseline is published. The audit is a
+file that the proofs write (tasks/proofs): which training data, which code, passed or not.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tasks.registry import Aspirations, PromotionRule
 
 @dataclass(frozen=True)
 class Audit:
-    """What the proofs found. ``data_snapshots``: horizon: hash of the training file that was proved."""
+    """The result of the proofs. ``data_snapshots``: horizon: hash of the training file that was tested."""
 
     passed: bool
     data_snapshots: Mapping[str, str]
@@ -27,7 +27,7 @@ class Audit:
 
 
 class Candidate(Protocol):
-    """What promotion needs to know of a model version."""
+    """The part of a model version that promotion reads."""
 
     @property
     def family(self) -> str:
@@ -39,23 +39,22 @@ class Candidate(Protocol):
 
     @property
     def name(self) -> str:
-        """How forecasts name it."""
+        """Its name in forecasts."""
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """``data_snapshot``: the hash of the training file that it was fitted on."""
+        """``data_snapshot``: hash of its training file."""
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """What was measured of it."""
+        """Its measured figures."""
 
 
 def refusal(version: Candidate, rule: PromotionRule, audit: Audit | None, *, code_version: str) -> str:
     """Why this version may not become champion; empty when it may.
 
-    Invariants: with a direction hit rate above the limit only a passing audit of the very training file and code that
-    made it lets a version through; an audit of anything else counts as none. The baseline has no view of direction
-    and always may.
+    Invariants: above the limit of the direction hit rate, only a passing audit of the same training file and code
+    lets a version pass. Any other audit counts as none. The baseline predicts no direction and always passes.
     """
     hit_rate = version.metrics.get("direction_hit_rate")
     if version.family == BASELINE or version.horizon not in rule.horizons or hit_rate is None:
@@ -68,7 +67,7 @@ def refusal(version: Candidate, rule: PromotionRule, audit: Audit | None, *, cod
         return ""
     return (
         f"{version.name} is not promoted: its direction hit rate of {percent:.1f}% is above "
-        f"{rule.max_direction_hit_rate_pct:g}%, which has always been a leak so far, and {wanting}. {BASELINE} is "
+        f"{rule.max_direction_hit_rate_pct:g}%, which has been a leak every time so far, and {wanting}. {BASELINE} is "
         f"served. Run `make proofs`, then `make train`"
     )
 
@@ -81,33 +80,32 @@ def verdict(
     *,
     code_version: str,
 ) -> str:
-    """Every reason why this version may not become champion; empty when it may.
+    """All reasons why this version may not become champion; empty when it may.
 
     Args:
         measured: the version's row of tasks.evaluation.comparison.leaderboard (``better_naive``, ``skill_pct_low``,
             ``coverage_80``).
 
-    Invariants: what is not measured counts as not reached. The baseline is what serves in the others' place: it
-    always may.
+    Invariants: a figure that is not measured counts as not met. The baseline is the fallback and always passes.
     """
     if version.family == BASELINE:
         return ""
     unmet = "; ".join(unmet_gates(measured, rule))
-    told = f"{version.name} is not promoted: {unmet}. {BASELINE} is served" if unmet else ""
-    return ". ".join(filter(None, (told, refusal(version, rule, audit, code_version=code_version))))
+    reason = f"{version.name} is not promoted: {unmet}. {BASELINE} is served" if unmet else ""
+    return ". ".join(filter(None, (reason, refusal(version, rule, audit, code_version=code_version))))
 
 
 def unmet_gates(measured: Mapping[str, object], rule: PromotionRule) -> tuple[str, ...]:
-    """What promotion needs of a row of the leaderboard and does not find there, in words with the figures."""
+    """The conditions of promotion that a row of the leaderboard does not meet, in words with the figures."""
     unmet = []
     lower, naive = _number(measured, "skill_pct_low"), measured.get("better_naive", "the better naive")
     if lower is None:
         unmet.append(f"its skill over {naive} has no measured lower 90% bound")
     elif lower <= rule.min_skill_lower_bound_pct:
         skill = _number(measured, "skill_pct")
-        told = "" if skill is None else f" of {skill:+.2f}%"
+        estimate = "" if skill is None else f" of {skill:+.2f}%"
         unmet.append(
-            f"the lower 90% bound of its skill{told} over {naive} is {lower:+.2f}%, "
+            f"the lower 90% bound of its skill{estimate} over {naive} is {lower:+.2f}%, "
             f"not above {rule.min_skill_lower_bound_pct:g}%"
         )
     covered = _number(measured, "coverage_80")
@@ -115,14 +113,14 @@ def unmet_gates(measured: Mapping[str, object], rule: PromotionRule) -> tuple[st
         unmet.append("the coverage of its 80% band is not measured")
     elif abs(covered - 0.8) > rule.coverage_80_within + 1e-12:
         unmet.append(
-            f"its 80% band held {covered:.1%} of the outcomes, "
+            f"its 80% band covered {covered:.1%} of the outcomes, "
             f"more than {100 * rule.coverage_80_within:g} points from 80%"
         )
     return tuple(unmet)
 
 
 def aspirations_met(measured: Mapping[str, object], aspirations: Aspirations) -> dict[str, bool | None]:
-    """Each aspiration and whether a row of the leaderboard meets it; None where its figure is not measured."""
+    """Each aspiration and whether a row of the leaderboard meets it; None if its figure is not measured."""
     met: dict[str, bool | None] = {}
     for name, limit in aspirations.model_dump().items():
         figure, _, side = name.rpartition("_")

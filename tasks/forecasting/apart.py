@@ -1,10 +1,10 @@
-"""Models are read in a process of their own, so that one whose files crash a reader costs that model and no forecast.
+"""Models run in a process of their own: files that crash a reader cost that model, and no other forecast.
 
-LightGBM's, XGBoost's and torch's readers are C++: a damaged or altered file can abort the process, loop, or ask for all
-memory. One process answers for all models of a day; once one has died, each model has its own.
+The readers of LightGBM, XGBoost and torch are C++: a damaged file can abort the process, loop, or allocate all
+memory. One process answers for all models of a day. After a crash each model gets its own process.
 
-``python -m tasks.forecasting.apart DESCRIPTOR SECONDS BYTES`` is that process: a line of JSON per question on its
-standard input, a line per answer into the descriptor. What libraries print goes nowhere near them.
+``python -m tasks.forecasting.apart DESCRIPTOR SECONDS BYTES`` is that process. It reads one line of JSON per question
+on standard input and writes one line per answer to the descriptor, apart from what libraries print.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tasks.settings import PROJECT
 from tasks.storage.files import UTF_8
 
 LIMIT_S = 120
-"""For one answer, the start of the process included; nets explain themselves in a few seconds."""
+"""Time limit of one answer, including the start of the process. A net needs a few seconds for contributions."""
 MEMORY_BYTES = 6 * 2**30
-"""What models may ask for beyond what the process starts with (where the system knows such a limit: not on macOS)."""
+"""Memory that models may allocate beyond the process's start (where the system has such a limit: not on macOS)."""
 
 
-class Models:
-    """Model versions, asked about the features they are shown. Use ``models_apart``."""
+class IsolatedModels:
+    """Model versions in another process, which answers questions about the features. Use ``isolated_models``."""
 
     def __init__(self, folder: Path, *, limit_s: int, memory_bytes: int) -> None:
         self._folder = folder
@@ -51,12 +51,12 @@ class Models:
         self._lost: dict[str, Answer] = {}
 
     def begin(self) -> None:
-        """Start the process now, so that it has imported its libraries by the time of the first question."""
+        """Start the process now, so that its libraries are imported before the first question."""
         if self._process is None:
             self._process = _Process(self._folder, *self._limits)
 
     def show(self, features: pd.DataFrame) -> None:
-        """From now on questions are about the last session of these."""
+        """Set the features. Questions are about their last session."""
         self._features = features
         self._lost = {}
         self._shown += 1
@@ -67,9 +67,9 @@ class Models:
         return self._folder / f"{self._shown}.arrow"
 
     def ask(self, question: Question) -> Answer:
-        """The answer; where the process died over it, an error that says how.
+        """The answer. If the process died over it, an answer with an error that says how.
 
-        The baseline is asked here: its file is numbers, and somebody must be left to serve.
+        The baseline runs in this process: its file is plain numbers, and it must always be available.
         """
         if question.family == BASELINE:
             return answer(question, self._features)
@@ -80,23 +80,23 @@ class Models:
         if question.folder in self._lost:
             return self._lost[question.folder]
         fresh = self._process is None
-        told = self._ask(question)
-        if isinstance(told, str) and not fresh and "took more" not in told:  # what it had read before may be to blame
-            told = self._ask(question)
-        if isinstance(told, Answer):
-            return told
-        self._lost[question.folder] = Answer(error=f"{question.folder} cannot be used: {told}")
+        result = self._ask(question)
+        if isinstance(result, str) and not fresh and "took more" not in result:  # an earlier model may be the cause
+            result = self._ask(question)
+        if isinstance(result, Answer):
+            return result
+        self._lost[question.folder] = Answer(error=f"{question.folder} cannot be used: {result}")
         return self._lost[question.folder]
 
     def _ask(self, question: Question) -> Answer | str:
         self.begin()
         assert self._process is not None
-        told = self._process.ask(question, self._path)
-        if isinstance(told, str):
+        result = self._process.ask(question, self._path)
+        if isinstance(result, str):
             self._one_by_one = True
-        if isinstance(told, str) or self._one_by_one:
+        if isinstance(result, str) or self._one_by_one:
             self.close()
-        return told
+        return result
 
     def close(self) -> None:
         """End the process, if there is one."""
@@ -106,10 +106,10 @@ class Models:
 
 
 @contextmanager
-def models_apart(*, limit_s: int = LIMIT_S, memory_bytes: int = MEMORY_BYTES) -> Iterator[Models]:
-    """Models that are read in another process, which starts with the first question and ends here."""
+def isolated_models(*, limit_s: int = LIMIT_S, memory_bytes: int = MEMORY_BYTES) -> Iterator[IsolatedModels]:
+    """Models in another process. It starts with the first question and ends with this context."""
     with tempfile.TemporaryDirectory(prefix="cbi-models-") as folder:
-        models = Models(Path(folder), limit_s=limit_s, memory_bytes=memory_bytes)
+        models = IsolatedModels(Path(folder), limit_s=limit_s, memory_bytes=memory_bytes)
         try:
             yield models
         finally:
@@ -119,7 +119,7 @@ def models_apart(*, limit_s: int = LIMIT_S, memory_bytes: int = MEMORY_BYTES) ->
 class _Process:
     def __init__(self, folder: Path, limit_s: int, memory_bytes: int) -> None:
         self._limit_s = limit_s
-        self._said = (folder / "said").open("w+b")
+        self._stderr = (folder / "stderr").open("w+b")
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -128,7 +128,7 @@ class _Process:
                 env={**os.environ, **UTF_8},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=self._said,
+                stderr=self._stderr,
                 pass_fds=(writing,),
             )
         finally:
@@ -136,7 +136,7 @@ class _Process:
         self._answers: IO[str] = os.fdopen(reading, "r", encoding="utf-8")
 
     def ask(self, question: Question, features: Path) -> Answer | str:
-        """The answer, or how the process ended."""
+        """The answer, or a text on how the process ended."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps([asdict(question), str(features)]).encode() + b"\n")
@@ -150,45 +150,45 @@ class _Process:
         if status == -signal.SIGALRM:
             return f"its reader took more than {self._limit_s} s"
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-        self._said.seek(0)
-        last = (self._said.read().decode(errors="replace").strip().splitlines() or [""])[-1]
+        self._stderr.seek(0)
+        last = (self._stderr.read().decode(errors="replace").strip().splitlines() or [""])[-1]
         return f"its reader ended with {how}{f' ({quoted(last)})' if last else ''}"
 
     def close(self) -> None:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._process.kill()  # it holds nothing that is not answered
+        self._process.kill()  # every question is answered by now
         self._process.wait()
         self._answers.close()
-        self._said.close()
+        self._stderr.close()
 
 
 def main() -> None:
-    """Answer until there is no further question."""
+    """Answer questions until standard input ends."""
     descriptor, limit_s, memory_bytes = map(int, sys.argv[1:])
     signal.alarm(limit_s)
-    with suppress(Exception):  # what most days need first; if it cannot be imported, the answer will say so
+    with suppress(Exception):  # the model that most days need first; an import error is reported with the answer
         import_module(f"tasks.models.{EXPLAINED_BY}")
     _limit_memory(memory_bytes)
-    signal.alarm(0)  # the first question may take its time
+    signal.alarm(0)  # the wait for the first question has no limit
     shown, features = "", pd.DataFrame()
     with os.fdopen(descriptor, "w", encoding="utf-8") as answers:
         for line in sys.stdin:
             signal.alarm(limit_s)  # its default action ends the process, inside a library too
-            asked, path = json.loads(line)
+            question, path = json.loads(line)
             if path != shown:
                 with pa.memory_map(path) as file:
                     features = pa.ipc.open_file(file).read_all().to_pandas()
                 shown = path
-            told = answer(Question(**{**asked, "quantiles": tuple(asked["quantiles"])}), features)
-            answers.write(json.dumps(asdict(told)) + "\n")
+            result = answer(Question(**{**question, "quantiles": tuple(question["quantiles"])}), features)
+            answers.write(json.dumps(asdict(result)) + "\n")
             answers.flush()
             signal.alarm(0)
 
 
 def _limit_memory(beyond_bytes: int) -> None:
-    """No core dumps, a limit of memory, and first to go where the machine has none left."""
+    """No core dumps, a memory limit, and first choice of the kernel when the machine runs out of memory."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text().split()[0])

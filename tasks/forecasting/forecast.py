@@ -1,4 +1,4 @@
-"""From the champion to the forecast of a day: calibrated quantiles of the price, direction, and whether to trust it."""
+"""The daily forecast from the champions: calibrated price quantiles, direction, and whether it is degraded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import CbiError, ModelStoreError, StaleSource
 from tasks.features.regimes import regime_name
-from tasks.forecasting.apart import Models, models_apart
+from tasks.forecasting.apart import IsolatedModels, isolated_models
 from tasks.forecasting.questions import EXPLAINED_BY, Answer, Question
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
@@ -21,20 +21,20 @@ from tasks.models.forecaster import Problem
 from tasks.quantiles import column
 from tasks.registry import FeatureRegistry, Horizons
 
-NAMED = 5  # missing features that a message names
-MISSING_INPUTS = 0.2  # share of a model's inputs that may be lost before its forecast is marked degraded
-GONE_SHARE = 0.5  # and of those that are made of one source alone: beyond half of them the source is gone
-MOSTLY_KNOWN = 2 / 3  # of the year to its training, in which a lost input was known: what features need of a window
+NAMED = 5  # at most so many missing features are named in a message
+MISSING_INPUTS = 0.2  # above this share of lost inputs a forecast is degraded
+GONE_SHARE = 0.5  # above this share of lost inputs that need one source only, the source counts as gone
+MOSTLY_KNOWN = 2 / 3  # share of the year before training in which a lost input was known
 YEAR_SESSIONS = 252
 
 
 @dataclass(frozen=True)
 class DayForecast:
-    """The forecasts of a session at every horizon, and their explanation.
+    """The forecasts of one session at every horizon, and their drivers.
 
     ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``explainers`` those of
     ``forecasts.zl_explainers_daily``, both without ``created_at``. ``notices`` says which horizon has no drivers
-    because a model's files cannot be read. ``leaderboard``, where it was asked for, is what was measured of the models
+    because a model's files cannot be read. ``leaderboard``, if requested, is what was measured of the models
     behind the forecasts.
     """
 
@@ -60,21 +60,22 @@ def forecast_day(
     data_snapshot: str,
     code_version: str,
     notes: InputNotes | None = None,
-    models: Models | None = None,
+    models: IsolatedModels | None = None,
 ) -> DayForecast:
-    """The forecasts of ``as_of`` at every horizon, and their explanation.
+    """The forecasts of ``as_of`` at every horizon, and their drivers.
 
     Prices are in cents/lb; price quantiles are exact transforms of the log-return quantiles.
 
     Args:
-        features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: what was set aside of the
-            inputs and what stands in; a model that reads any of it is degraded, and its reason says so.
-        models: where models are read (by default a process for this day); for a loop over many days.
+                features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: inputs that were set
+                aside or
+            replaced. A model that reads any of them is degraded, and its reason names them.
+        models: the process that reads models; default: one for this call. Pass it in a loop over many days.
 
-    Invariants: a model whose files crash whoever reads them costs its own forecast; the baseline serves there.
+    Invariants: a model whose files crash their reader costs its own forecast only; the baseline is used there.
 
     Raises:
-        StaleSource: there is no ZL price recent enough to start from, or not even the baseline has a forecast.
+        StaleSource: no ZL price is recent enough to start from, or even the baseline has no forecast.
     """
     row = features.iloc[[-1]]
     last_price, price_age = float(panel["zl_last"].iloc[-1]), float(panel["zl_last__age_days"].iloc[-1])
@@ -84,7 +85,7 @@ def forecast_day(
             f"Run `cbi ingest yahoo`, or see docs/runbook.md#stale-source"
         )
     if models is None:
-        with models_apart() as own:
+        with isolated_models() as own:
             return forecast_day(
                 features,
                 panel,
@@ -142,7 +143,7 @@ def forecast_day(
 
 def _served(
     store: ModelStore,
-    models: Models,
+    models: IsolatedModels,
     problem: Problem,
     features: pd.DataFrame,
     horizons: Horizons,
@@ -150,9 +151,9 @@ def _served(
     registry: FeatureRegistry,
     notes: InputNotes | None,
 ) -> tuple[Version, Answer, list[str]]:
-    """The champion and its forecast, or the baseline's beside it when it cannot serve; and what is wrong, if anything.
+    """The champion and its forecast, or the baseline and its forecast if the champion cannot serve, with the reasons.
 
-    The answer has its quantiles: calibrated log returns.
+    The answer always has quantiles: calibrated log returns.
     """
     try:
         champion = store.champion(problem.horizon, as_of)
@@ -175,13 +176,13 @@ def _served(
             reasons += input_reasons(features, reads, registry, trained_as_of=champion.trained_as_of, notes=notes)
         return champion, answer, reasons
     except CbiError as error:
-        told = [*reasons, f"{champion.name} cannot serve: {error}"]
-        return _baseline(store, models, problem, as_of, told, error, instead_of=champion)
+        all_reasons = [*reasons, f"{champion.name} cannot serve: {error}"]
+        return _baseline(store, models, problem, as_of, all_reasons, error, instead_of=champion)
 
 
 def _baseline(
     store: ModelStore,
-    models: Models,
+    models: IsolatedModels,
     problem: Problem,
     as_of: pd.Timestamp,
     reasons: list[str],
@@ -192,7 +193,7 @@ def _baseline(
     """The newest baseline that was trained by ``as_of`` and can serve, in place of a champion.
 
     Raises:
-        CbiError: why the newest cannot, or ``error`` where there is none.
+        CbiError: the reason why the newest cannot serve, or ``error`` if there is none.
     """
     fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
     for number, version in enumerate(reversed([v for v in fallbacks if v != instead_of])):
@@ -203,18 +204,18 @@ def _baseline(
     raise error
 
 
-def _forecast(version: Version, models: Models, problem: Problem) -> Answer:
-    """The answer of a version whose files are those that were stored, with its quantiles.
+def _forecast(version: Version, models: IsolatedModels, problem: Problem) -> Answer:
+    """The answer of a version, after a check that its files are unchanged. It has quantiles.
 
     Raises:
-        ModelStoreError: its files are not, or cannot be read.
-        StaleSource: the model has no forecast, since something that it cannot do without is missing.
+        ModelStoreError: its files are changed or cannot be read.
+        StaleSource: the model has no forecast, because an input that it needs is missing.
     """
     answer = models.ask(_question(version, problem))
     if answer.error:
         raise ModelStoreError(answer.error)
     if answer.without:
-        raise StaleSource(f"no forecast without {answer.without}; `cbi health` tells what is stale")
+        raise StaleSource(f"no forecast without {answer.without}; `cbi health` shows what is stale")
     return answer
 
 
@@ -238,10 +239,10 @@ def input_reasons(
     trained_as_of: pd.Timestamp,
     notes: InputNotes | None = None,
 ) -> list[str]:
-    """Why a forecast made of ``reads`` is degraded by its inputs, one line a cause; none where it is not.
+    """Why a forecast from the inputs ``reads`` is degraded, one line per cause; empty if it is not.
 
-    Lost is an input that is missing today and was known on two thirds of the year to the model's training: what was
-    missing then the model has learnt to do without, and what rests out of season is not due.
+    An input is lost if it is missing today and was known on two thirds of the year before the model's training. The
+    model has learned to do without inputs that were missing then, and an input out of season is not expected.
     """
     reads = [name for name in dict.fromkeys(reads) if name in registry.features]
     if not reads:
@@ -253,7 +254,7 @@ def input_reasons(
     by_source: dict[str, list[str]] = {}
     for name in reads:
         sources = set(_sources_of(name, registry))
-        if len(sources) == 1:  # what has others beside it says little of one source
+        if len(sources) == 1:  # a feature of several sources says little about one
             by_source.setdefault(sources.pop(), []).append(name)
     for source, names in by_source.items():
         gone = [name for name in names if name in lost]
@@ -273,7 +274,7 @@ def input_reasons(
 
 
 def _sources_of(name: str, registry: FeatureRegistry) -> list[str]:
-    """The sources a feature is made of; a derived series by its full name, the calendar left out."""
+    """The sources of a feature; a derived series by its full name, without the calendar."""
     sources = registry.features[name].sources
     return [s if s.startswith("derived ") else s.split(" ")[0] for s in sources if s != "calendar"]
 
@@ -284,7 +285,7 @@ def _named(names: Sequence[str]) -> str:
 
 def _explain(
     store: ModelStore,
-    models: Models,
+    models: IsolatedModels,
     problem: Problem,
     features: pd.DataFrame,
     served: Version,
@@ -293,17 +294,17 @@ def _explain(
     last_price: float,
     as_of: pd.Timestamp,
 ) -> pd.DataFrame:
-    """Contributions in cents/lb of the served model, or of the challenger where the served one has no reasons to give.
+    """Contributions in cents/lb of the published model, or of the challenger if the published one has none.
 
-    A model that only says how far the price may move gives none. What the challenger sees is then shown as such
-    (``served`` false). Log-return contributions are additive; they are brought to cents in proportion, so that they
+    A model that only scales the size of moves has no contributions. Then the challenger's are shown and marked
+    (``served`` false). Log-return contributions are additive. They are converted to cents in proportion, so that they
     add up to the move in cents.
 
     Raises:
-        ModelStoreError: the files of the challenger that has reasons to give are damaged.
+        ModelStoreError: the challenger's files are damaged.
     """
-    version, told = served, answer.contributions
-    if not told:
+    version, by_name = served, answer.contributions
+    if not by_name:
         trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
         if not trained or trained[-1].name == served.name:
             return pd.DataFrame()
@@ -311,14 +312,14 @@ def _explain(
         other = models.ask(_question(version, problem))
         if other.error:
             raise ModelStoreError(other.error)
-        told = other.contributions
-        if not told:
+        by_name = other.contributions
+        if not by_name:
             return pd.DataFrame()
-    contributions, seen = pd.Series(told), features.iloc[-1:]
+    contributions, newest = pd.Series(by_name), features.iloc[-1:]
     total = float(contributions.sum())
     cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
     by_feature = contributions.drop("base")
-    by_feature = by_feature[has_driver(by_feature, seen.iloc[-1], registry)]
+    by_feature = by_feature[has_driver(by_feature, newest.iloc[-1], registry)]
     return pd.DataFrame(
         {
             "as_of": as_of,
@@ -326,7 +327,7 @@ def _explain(
             "feature": by_feature.index,
             "group": [registry.category_of.get(name, "unregistered") for name in by_feature.index],
             "shap_cents_lb": by_feature.to_numpy() * cents_a_unit,
-            "feature_value": seen[list(by_feature.index)].iloc[-1].to_numpy(),
+            "feature_value": newest[list(by_feature.index)].iloc[-1].to_numpy(),
             "family": version.family,
             "served": version.name == served.name,
             "model_version": version.name,
@@ -335,9 +336,9 @@ def _explain(
 
 
 def has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:
-    """Which contributions to tell: those of a group of which any feature has a value, and any other that is not 0.
+    """Which contributions to publish: those of groups in which any feature has a value, and all others that are not 0.
 
-    A group without a value today says nothing: its zeros are no drivers. (A tree may move on a missing value; that
+    A group without a value today has no drivers, only zeros. (A tree may respond to a missing value. That
     part of the move stays, so that the contributions add up.)
     """
     groups = pd.Series([registry.category_of.get(name, "unregistered") for name in contributions.index])

@@ -1,4 +1,4 @@
-"""The rules of promotion, the same for every store: a history of promotions, and who stands by it."""
+"""The promotion history, the same for every store, and the champions that follow from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Entry = dict[str, str]
 
 
 def entry_of(version: Version, *, run: str) -> Entry:
-    """A promotion, as the history holds it."""
+    """A promotion as an entry of the history."""
     return {
         "horizon": version.horizon,
         "family": version.family,
@@ -29,18 +29,18 @@ def entry_of(version: Version, *, run: str) -> Entry:
 
 
 def _digest(version: Version) -> str:
-    """Of all that is said of a version, the hashes of its files among it."""
+    """A hash of a version's metadata, which includes the hashes of its files."""
     return fingerprint(json.loads(json.dumps(version.metadata, sort_keys=True)))
 
 
-def proven(version: Version, entry: Entry, place: str) -> Version:
+def verified(version: Version, entry: Entry, place: str) -> Version:
     """The version, if it is the one that was promoted.
 
     Raises:
-        ModelStoreError: another one lies in its place, or what is said of it was altered since.
+        ModelStoreError: another version is in its place, or its metadata was altered since.
     """
     own = {**entry_of(version, run=entry["run"])}
-    own = {name: told for name, told in own.items() if name in entry}  # promotions before there were digests have none
+    own = {name: value for name, value in own.items() if name in entry}  # the oldest promotions have no digest
     differs = [name for name in own if own[name] != entry[name]]
     if differs:
         name = differs[0]
@@ -52,7 +52,7 @@ def proven(version: Version, entry: Entry, place: str) -> Version:
 
 
 def with_promotions(history: Sequence[Entry], entries: Sequence[Entry]) -> list[Entry]:
-    """The history after promotions; one that already stands in its contest (horizon and day) is not noted again."""
+    """The history after promotions. A champion of its contest (horizon and day) is not added again."""
     lines = list(history)
     for entry in entries:
         contest = [line for line in lines if _contest(line) == _contest(entry)]
@@ -65,31 +65,31 @@ def _contest(entry: Entry) -> tuple[str, str]:
     return entry["horizon"], entry["trained_as_of"]
 
 
-def standing(history: Sequence[Entry]) -> dict[str, Entry]:
-    """The champion of each horizon: of those trained last, the one promoted last."""
+def current_champions(history: Sequence[Entry]) -> dict[str, Entry]:
+    """The champion of each horizon: among those trained last, the one promoted last."""
     found: dict[str, Entry] = {}
     for entry in history:
-        held = found.get(entry["horizon"])
-        if held is None or held["trained_as_of"] <= entry["trained_as_of"]:
+        champion = found.get(entry["horizon"])
+        if champion is None or champion["trained_as_of"] <= entry["trained_as_of"]:
             found[entry["horizon"]] = entry
     return found
 
 
-def standing_by(history: Sequence[Entry], horizon: str, as_of: pd.Timestamp) -> Entry | None:
-    """The champion of a horizon that was trained by ``as_of``."""
+def champion_by(history: Sequence[Entry], horizon: str, as_of: pd.Timestamp) -> Entry | None:
+    """The champion of a horizon among models trained by ``as_of``."""
     known = [
         entry for entry in history if entry["horizon"] == horizon and pd.Timestamp(entry["trained_as_of"]) <= as_of
     ]
-    return standing(known).get(horizon)
+    return current_champions(known).get(horizon)
 
 
 def to_lines(history: Sequence[Entry]) -> bytes:
-    """A history as the file of it."""
+    """A history as the content of its file."""
     return "".join(json.dumps(line, sort_keys=True) + "\n" for line in history).encode()
 
 
 def of_lines(content: bytes | str, place: str) -> list[Entry]:
-    """A history read back.
+    """A history from the content of its file.
 
     Raises:
         ModelStoreError: a line is not readable.

@@ -1,4 +1,4 @@
-"""The contest that ends a bake-off: what was judged becomes versions, and what beats the naive becomes champion."""
+"""The contest that ends a bake-off: evaluated models become versions, and one that beats the naive becomes champion."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from tasks.evaluation.promotion import Audit, verdict
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINE
 from tasks.registry import Horizons, PromotionRule
-from tasks.training.bake_off import Judged
+from tasks.training.bake_off import EvaluatedModel
 from tasks.training.plan import Plan
 
 logger = logging.getLogger(__name__)
 BOARD_OF_NONE = ("run", "trained_as_of", "horizon", "family", "model_version", "refusal")
 
 
-def settle(
-    judged: Iterable[Judged],
+def store_and_promote(
+    evaluated: Iterable[EvaluatedModel],
     store: ModelStore,
     plan: Plan,
     *,
@@ -31,19 +31,19 @@ def settle(
     code_version: str,
     failed: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """Store every judged family and promote the best that may be. Doing it again changes nothing.
+    """Store every evaluated family and promote the best that meets the rule. A repetition changes nothing.
 
-    Returns the leaderboard, one row per horizon and family. Champion is the family with the highest skill of those
-    that meet the promotion rule: column ``refusal`` says why another is not. Where none does, and of what there was no
-    fold to measure, the baseline is champion. A budget of a few folds promotes nothing.
+    Returns the leaderboard, one row per horizon and family. The champion is the family with the highest skill among
+    those that meet the promotion rule: column ``refusal`` says why another does not. If none does, or no fold could be
+    measured, the baseline is champion. A budget of a few folds promotes nothing.
 
     Args:
-        code_version: which code and rules made the training files. failed: fits that failed twice, with the reason.
+        code_version: which code and rules built the training files. failed: fits that failed twice, with the reason.
 
     Raises:
         TrainingFailed: the baseline itself has no fits. ManifestMismatch: a training file changed since the plan.
     """
-    versions = [store.add(one.files, one.metadata, one.metrics) for one in judged]
+    versions = [store.add(one.files, one.metadata, one.metrics) for one in evaluated]
     baselines = {version.horizon for version in versions if version.family == BASELINE}
     if missing := sorted(set(plan.horizons.horizons) - baselines):
         raise TrainingFailed(f"the baseline was not fitted at {', '.join(missing)}: {'; '.join(failed.values())}")
@@ -62,21 +62,21 @@ def settle(
 
 
 def write_audit(store: ModelStore, audit: Audit) -> str:
-    """Put the audit beside the models it speaks of, in place of the one before; returns where it lies."""
+    """Store the audit beside its models, in place of the one before; returns its location."""
     return store.keep_audit(asdict(audit))
 
 
 def read_audit(store: ModelStore) -> Audit | None:
-    """The last audit, or None where there is none or what is there is unreadable."""
-    held = store.audit()
+    """The last audit, or None if there is none or it is unreadable."""
+    stored = store.audit()
     try:
-        return Audit(**{**held, "findings": tuple(held["findings"])}) if held else None
+        return Audit(**{**stored, "findings": tuple(stored["findings"])}) if stored else None
     except (KeyError, TypeError):
         return None
 
 
 def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> dict[str, Version]:
-    """The champion of each horizon that has one trained by ``as_of``; one that is damaged is none."""
+    """The champion of each horizon that has one trained by ``as_of``; damaged ones are left out."""
     found = {}
     for name in horizons.horizons:
         with suppress(ModelStoreError):  # the forecast of its horizon says what is wrong with it
@@ -85,7 +85,7 @@ def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> 
 
 
 def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFrame:
-    """The leaderboard of the training runs that the champions came from, read back from the store."""
+    """The leaderboard of the training runs of the champions, from the store."""
     runs = {str(version.metadata["run"]) for version in champions.values()}
     versions = [
         version for name in champions for version in store.of_horizon(name) if str(version.metadata["run"]) in runs
@@ -95,9 +95,9 @@ def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFr
 
 
 def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
-    """The leaderboard: one row a family and horizon, with what was measured when the version was stored.
+    """The leaderboard: one row per family and horizon, with the figures that were stored with the version.
 
-    ``refused`` gives a reason for each version that may not be champion: the baseline is it in its place.
+    ``refused``: reason for each version that may not be champion. The baseline is champion instead.
     """
     rows = [
         {
@@ -111,14 +111,14 @@ def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyTy
         }
         for version in versions
     ]
-    # where no champion can be read there is no version to measure: a leaderboard of no row
+    # if no champion can be read, the leaderboard has no rows
     board = pd.DataFrame(rows, columns=None if rows else [*BOARD_OF_NONE])
-    # before the first scored fold nothing is measured: the figures are missing, not their columns
+    # before the first scored fold nothing is measured: the columns are there, without figures
     board = board.reindex(
         columns=[*board, *(name for name in ("pinball_log_return", "skill_pct") if name not in board)]
     )
     base, contest = board["family"] == BASELINE, [board["run"], board["horizon"]]
-    # by skill, which is measured on the origins a family has: a net's five years are no fourteen
+    # by skill, which is measured on a family's own origins: a net has five years, others fourteen
     base_loss = board["pinball_log_return"].where(base).groupby(contest).transform("min")
     skill = board["skill_pct"].fillna(100 * (1 - board["pinball_log_return"] / base_loss)).astype("float64")
     able = skill.where(~base & (board["refusal"] == "") & (skill > 0))

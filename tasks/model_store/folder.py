@@ -1,6 +1,6 @@
 """Models in a folder: ``<family>/<horizon>/v0001/``, with ``champions.json`` and ``history.jsonl``.
 
-A version is filled under a temporary name and renamed, so that it is complete or absent, after a power cut too.
+A version is written under a temporary name and renamed. So it is complete or absent, also after a power cut.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tasks.model_store.champions import (
     AUDIT,
     CHAMPIONS,
     HISTORY,
+    champion_by,
+    current_champions,
     entry_of,
     of_lines,
-    proven,
-    standing,
-    standing_by,
     to_lines,
+    verified,
     with_promotions,
 )
 from tasks.model_store.protocol import Version, altered_file
@@ -42,7 +42,7 @@ class FolderStore:
         return str(self.folder)
 
     def require_writable(self) -> None:
-        """Nothing to ask: a folder that cannot be written says so itself."""
+        """No check: a folder that cannot be written raises at the write."""
 
     def versions(self, family: str, horizon: str) -> list[Version]:
         """All complete versions, oldest first."""
@@ -55,7 +55,7 @@ class FolderStore:
         if not isinstance(metadata, dict) or not isinstance(metrics, dict):
             return None
         if (metadata.get("family"), metadata.get("horizon")) != (path.parent.parent.name, path.parent.name):
-            return None  # a folder in another's place serves nobody
+            return None  # a folder in the wrong place is not a version
         return Version(path.name, metadata, metrics, lambda: path)
 
     def of_horizon(self, horizon: str) -> list[Version]:
@@ -64,16 +64,16 @@ class FolderStore:
         return [version for family in families for version in self.versions(family, horizon)]
 
     def find(self, family: str, horizon: str, identity: str) -> Version | None:
-        """The version made from exactly these inputs, if there is one."""
+        """The version of exactly these inputs, if there is one."""
         return next((v for v in self.versions(family, horizon) if v.metadata["identity"] == identity), None)
 
     def add(self, files: Path, metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> Version:
-        """Store the model files in ``files`` as the next version; the same identity again gives the version held."""
+        """Store the model files in ``files`` as the next version; for a known identity, return the stored version."""
         family, horizon = str(metadata["family"]), str(metadata["horizon"])
-        held = self.find(family, horizon, str(metadata["identity"]))
-        same = held is not None and held.trained_as_of == pd.Timestamp(str(metadata["trained_as_of"]))
-        if held and same and altered_file(held.folder, held.metadata["files"]) is None:
-            return held
+        stored = self.find(family, horizon, str(metadata["identity"]))
+        same = stored is not None and stored.trained_as_of == pd.Timestamp(str(metadata["trained_as_of"]))
+        if stored and same and altered_file(stored.folder, stored.metadata["files"]) is None:
+            return stored
         parent = self.folder / family / horizon
         parent.mkdir(parents=True, exist_ok=True)
         for left in parent.glob(f"{TEMPORARY}*"):
@@ -89,13 +89,13 @@ class FolderStore:
         return version
 
     def promote(self, *versions: Version, run: str) -> None:
-        """Make each version champion of its horizon, and note it in the history. Repeating it changes nothing."""
+        """Make each version champion of its horizon, and add it to the history. A repetition changes nothing."""
         history = self.history()
         after = with_promotions(history, [entry_of(version, run=run) for version in versions])
         if after != history:
             write_bytes(self.folder / HISTORY, to_lines(after))
-        if standing(after) != read_json(self.folder / CHAMPIONS):
-            write_json(self.folder / CHAMPIONS, standing(after))
+        if current_champions(after) != read_json(self.folder / CHAMPIONS):
+            write_json(self.folder / CHAMPIONS, current_champions(after))
 
     def history(self) -> list[dict[str, str]]:
         """Every promotion, oldest first."""
@@ -103,34 +103,34 @@ class FolderStore:
         return of_lines(path.read_bytes(), str(path)) if path.exists() else []
 
     def champion(self, horizon: str, as_of: pd.Timestamp) -> Version | None:
-        """The newest champion that was trained by ``as_of``: a model that has seen later data must not forecast it."""
-        entry = standing_by(self.history(), horizon, as_of)
+        """The newest champion trained by ``as_of``: a model trained on later data must not forecast that day."""
+        entry = champion_by(self.history(), horizon, as_of)
         if entry is None:
             return None
         path = self.folder / entry["family"] / horizon / entry["version"]
         version = self._version(path)
         if version is None:
             raise ModelStoreError(
-                f"{path} was promoted but is gone, or another version's folder lies there; run `cbi train`"
+                f"{path} was promoted but is gone, or another version's folder is there; run `cbi train`"
             )
-        return proven(version, entry, str(path))
+        return verified(version, entry, str(path))
 
     def audit(self) -> Mapping[str, Any] | None:
-        """The last leakage audit, or None where there is none or what is there is unreadable."""
-        held = read_json(self.folder / AUDIT)
-        return held if isinstance(held, dict) else None
+        """The last leakage audit, or None if there is none or it is unreadable."""
+        stored = read_json(self.folder / AUDIT)
+        return stored if isinstance(stored, dict) else None
 
     def keep_audit(self, audit: Mapping[str, Any]) -> str:
-        """Put an audit in place of the one before; returns where it lies."""
+        """Store an audit in place of the one before; returns its location."""
         return str(write_json(self.folder / AUDIT, dict(audit)))
 
     def notices(self) -> tuple[str, ...]:
-        """None: a folder answers for itself."""
+        """None: a folder has no cached copy."""
         return ()
 
 
 def describe(folder: Path, metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> None:
-    """Write what is said of a version beside its files: ``metrics.json``, then ``metadata.json`` with every hash."""
+    """Write a version's ``metrics.json`` beside its files, then ``metadata.json`` with every hash."""
     write_json(folder / "metrics.json", dict(metrics))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

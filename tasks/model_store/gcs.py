@@ -1,10 +1,10 @@
 """Models in Cloud Storage: PREFIX/``<family>/<horizon>/v0001/…``, ``champions.json`` and ``history.jsonl``.
 
-Objects of a version are made once (if_generation_match=0), ``metadata.json`` last: a version is complete or absent,
-and of two writers of a number one takes the next. Champions are switched only if nobody did since they were read.
+Objects of a version are created once (if_generation_match=0), ``metadata.json`` last: it is complete or absent,
+and of two writers of a number one takes the next. Champions are changed only if unchanged since they were read.
 
-What was read is kept under CBI_HOME/models-cache, by hash, so that a run without the network goes on with the
-champions last known, and says so. Writes never fall back.
+Files that were read are cached under CBI_HOME/models-cache, by hash. A run without network continues with the
+last known champions, and reports it. Writes never fall back to the cache.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from tasks.model_store.champions import (
     AUDIT,
     CHAMPIONS,
     HISTORY,
+    champion_by,
+    current_champions,
     entry_of,
     of_lines,
-    proven,
-    standing,
-    standing_by,
     to_lines,
+    verified,
     with_promotions,
 )
 from tasks.model_store.folder import describe
@@ -47,16 +47,16 @@ logger = logging.getLogger(__name__)
 
 METADATA, METRICS = "metadata.json", "metrics.json"
 Answer = TypeVar("Answer")
-AT_ONCE = 8  # small downloads side by side
+AT_ONCE = 8  # parallel small downloads
 
 
 class GcsStore:
-    """Versions in a bucket, through a cache on this machine. Many writers at a time, on any machine."""
+    """Versions in a bucket, with a cache on this machine. Many writers may write at a time, on any machine."""
 
     def __init__(self, bucket: Bucket, zones: Zones) -> None:
         self._bucket, self._zones = bucket, zones
         self._cache = zones.models_cache
-        # what a store last said depends on which store it is; files do not: their names are their hashes
+        # the last answers are per store; files are not: their names are their hashes
         self._known_path = self._cache / f"known-{fingerprint(bucket.uri)}.json"
         self._outage: CloudUnreachable | None = None
 
@@ -66,7 +66,7 @@ class GcsStore:
         return self._bucket.uri
 
     def require_writable(self) -> None:
-        """Ask whether the bucket answers, before hours of training."""
+        """Check that the bucket answers, before hours of training."""
         self._bucket.check()
 
     def versions(self, family: str, horizon: str) -> list[Version]:
@@ -78,14 +78,15 @@ class GcsStore:
         return self._listed("*", horizon)
 
     def find(self, family: str, horizon: str, identity: str) -> Version | None:
-        """The version made from exactly these inputs, if there is one."""
+        """The version of exactly these inputs, if there is one."""
         return next((v for v in self.versions(family, horizon) if v.metadata["identity"] == identity), None)
 
     def add(self, files: Path, metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> Version:
-        """Store the model files in ``files`` as the next version; the same identity again gives the version held.
+        """Store the model files in ``files`` as the next version; for a known identity, return the stored version.
 
-        A number that another writer has begun, or left half done when it was killed, is passed over. What this writer
-        left half done is completed: the same objects are found in their place.
+                A number that another writer has begun, or left incomplete when it was killed, is skipped. What this
+                writer left
+        incomplete is completed: the same objects are found in their place.
         """
         family, horizon = str(metadata["family"]), str(metadata["horizon"])
         first = 0
@@ -96,49 +97,49 @@ class GcsStore:
             names = sorted(path.relative_to(filled).as_posix() for path in filled.rglob("*") if path.is_file())
             names = [*(name for name in names if name != METADATA), METADATA]
             for _ in range(TRIES):
-                self._bucket.check()  # an outage now is no reason to believe a copy of the list
+                self._bucket.check()  # during an outage the cached list must not be trusted
                 self._outage = None
-                held = self.versions(family, horizon)
-                if found := next((v for v in held if v.metadata["identity"] == metadata["identity"]), None):
+                stored = self.versions(family, horizon)
+                if found := next((v for v in stored if v.metadata["identity"] == metadata["identity"]), None):
                     return found
-                first = max([first, *(int(version.number[1:]) for version in held)]) + 1
+                first = max([first, *(int(version.number[1:]) for version in stored)]) + 1
                 place = f"{family}/{horizon}/v{first:04d}"
                 if all(self._bucket.create(f"{place}/{name}", filled / name) for name in names):
                     return self._described(f"{place}/{METADATA}", sha256_of(filled / METADATA))
         raise ModelStoreError(
-            f"{self.place}/{family}/{horizon}: {TRIES} numbers in a row are taken by others; run again"
+            f"{self.place}/{family}/{horizon}: {TRIES} consecutive numbers are taken by others; run again"
         )
 
     def promote(self, *versions: Version, run: str) -> None:
-        """Make each version champion of its horizon, and note it in the history. Repeating it changes nothing.
+        """Make each version champion of its horizon, and add it to the history. A repetition changes nothing.
 
-        Invariants: no promotion of another is lost. Champions are read before the history and switched after it, each
-        only if it is what was read: whoever comes second reads again and decides by the same rule.
+        Invariants: no promotion of another is lost. Champions are read before the history and changed after it, each
+        only if unchanged since it was read: the second writer reads again and decides by the same rule.
         """
         entries, sent = [entry_of(version, run=run) for version in versions], b""
         for waited in range(TRIES):
             champions, noted = self._bucket.read(CHAMPIONS), self._bucket.read(HISTORY)
             history = of_lines(noted.content, f"{self.place}/{HISTORY}")
-            # what was sent may have been noted although somebody else came next, or its answer was lost
+            # our entry may be in the history although another followed, or although the answer was lost
             is_noted = bool(sent) and noted.content.startswith(sent)
             after = history if is_noted else with_promotions(history, entries)
             sent = sent if is_noted else to_lines(after)
-            table = json_bytes(standing(after))
+            table = json_bytes(current_champions(after))
             if (after == history or self._bucket.switch(HISTORY, to_lines(after), replacing=noted)) and (
                 table == champions.content or self._bucket.switch(CHAMPIONS, table, replacing=champions)
             ):
                 self._remember(HISTORY, to_lines(after).decode())
                 return
-            time.sleep(random.uniform(0, 0.1 * 2 ** min(waited, 5)))  # noqa: S311 - who goes first is no secret
-        raise ModelStoreError(f"{self.place}: the champions are being switched by others; run `cbi train`")
+            time.sleep(random.uniform(0, 0.1 * 2 ** min(waited, 5)))  # noqa: S311 - not for security
+        raise ModelStoreError(f"{self.place}: the champions are being changed by others; run `cbi train`")
 
     def history(self) -> list[dict[str, str]]:
         """Every promotion, oldest first."""
         return of_lines(self._pointer(HISTORY), f"{self.place}/{HISTORY}")
 
     def champion(self, horizon: str, as_of: pd.Timestamp) -> Version | None:
-        """The newest champion that was trained by ``as_of``: a model that has seen later data must not forecast it."""
-        entry = standing_by(self.history(), horizon, as_of)
+        """The newest champion trained by ``as_of``: a model trained on later data must not forecast that day."""
+        entry = champion_by(self.history(), horizon, as_of)
         if entry is None:
             return None
         found = next((v for v in self.versions(entry["family"], horizon) if v.number == entry["version"]), None)
@@ -146,29 +147,29 @@ class GcsStore:
             raise ModelStoreError(
                 f"{self.place}/{entry['family']}/{horizon}/{entry['version']} was promoted but is gone; run `cbi train`"
             )
-        return proven(found, entry, f"{self.place}/{entry['family']}/{horizon}/{entry['version']}")
+        return verified(found, entry, f"{self.place}/{entry['family']}/{horizon}/{entry['version']}")
 
     def audit(self) -> Mapping[str, Any] | None:
-        """The last leakage audit, or None where there is none or what is there is unreadable."""
+        """The last leakage audit, or None if there is none or it is unreadable."""
         import json
 
         try:
-            held = json.loads(self._pointer(AUDIT) or "null")
+            stored = json.loads(self._pointer(AUDIT) or "null")
         except json.JSONDecodeError:
             return None
-        return held if isinstance(held, dict) else None
+        return stored if isinstance(stored, dict) else None
 
     def keep_audit(self, audit: Mapping[str, Any]) -> str:
-        """Put an audit in place of the one before; returns where it lies."""
+        """Store an audit in place of the one before; returns its location."""
         content = json_bytes(dict(audit))
         for _ in range(TRIES):
-            held = self._bucket.read(AUDIT)
-            if held.content == content or self._bucket.switch(AUDIT, content, replacing=held):
+            pointer = self._bucket.read(AUDIT)
+            if pointer.content == content or self._bucket.switch(AUDIT, content, replacing=pointer):
                 return f"{self.place}/{AUDIT}"
         raise ModelStoreError(f"{self.place}/{AUDIT} is being written by others; run again")
 
     def notices(self) -> tuple[str, ...]:
-        """That answers came from the copy on this machine: why, how old it is, who serves."""
+        """A notice if answers are from this machine's cache: why, how old, which champions."""
         if self._outage is None:
             return ()
         known = self._known()
@@ -176,17 +177,17 @@ class GcsStore:
         days = (pd.Timestamp.now(tz="UTC") - read_at) / pd.Timedelta(days=1)
         serving = [
             f"{horizon} {entry['family']}/{entry['version']} of {entry['trained_as_of']}"
-            for horizon, entry in standing(of_lines(known["pointers"].get(HISTORY, ""), "")).items()
+            for horizon, entry in current_champions(of_lines(known["pointers"].get(HISTORY, ""), "")).items()
         ]
         return (
             f"models come from the copy of {read_at:%Y-%m-%d %H:%M} UTC, {days:.1f} days old. Champions then: "
             f"{', '.join(serving) or 'none'}. {self._outage}",
         )
 
-    # What is known without the network: pointers as last read, and names of versions with the hash of their metadata.
+    # The cache: pointers as last read, and names of versions with the hash of their metadata.
 
     def _answer(self, ask: Callable[[], Answer], remembered: Callable[[dict[str, Any]], Answer]) -> Answer:
-        """What the bucket says, or, once it does not answer, what was remembered of it."""
+        """The bucket's answer, or, once it does not answer, the cached one."""
         if self._outage is None:
             try:
                 return ask()
@@ -223,13 +224,13 @@ class GcsStore:
             versions = self._describe_all(names)
             with exclusive(self._zones, "models-cache"):
                 known = self._known()
-                others = {name: held for name, held in known["versions"].items() if not fnmatch(name, pattern)}
+                others = {name: digest for name, digest in known["versions"].items() if not fnmatch(name, pattern)}
                 if {**others, **names} != known["versions"]:
                     write_json(self._known_path, {**known, "versions": {**others, **names}})
             return versions
 
         def remembered(known: dict[str, Any]) -> list[Version]:
-            return self._describe_all({n: held for n, held in known["versions"].items() if fnmatch(n, pattern)})
+            return self._describe_all({n: digest for n, digest in known["versions"].items() if fnmatch(n, pattern)})
 
         return self._answer(ask, remembered)
 
@@ -240,16 +241,16 @@ class GcsStore:
 
     def _described(self, name: str, digest: str) -> Version:
         place = name.removesuffix(f"/{METADATA}")
-        metadata = read_json(self._held(name, digest))
-        metrics = read_json(self._held(f"{place}/{METRICS}", metadata["files"][METRICS]))
+        metadata = read_json(self._cached_file(name, digest))
+        metrics = read_json(self._cached_file(f"{place}/{METRICS}", metadata["files"][METRICS]))
         return Version(place.rsplit("/", 1)[1], metadata, metrics, lambda: self._fetched(place, digest, metadata))
 
-    def _held(self, name: str, digest: str) -> Path:
-        """A small file, from this machine where it is held."""
-        if not stays_inside(digest):  # it names the file here, and comes from the bucket
+    def _cached_file(self, name: str, digest: str) -> Path:
+        """A small file, from the cache if it is there."""
+        if not stays_inside(digest):  # it comes from the bucket and becomes a file name here
             raise ModelStoreError(
-                f"{self.place}/{name}: {digest!r} is no SHA-256. Restore its earlier generation and that of its "
-                "metadata.json, and see who may write to the bucket"
+                f"{self.place}/{name}: {digest!r} is not a SHA-256. Restore its earlier generation and that of its "
+                "metadata.json, and check who may write to the bucket"
             )
         path = self._cache / "described" / f"{digest}.json"
         if path.exists() and sha256_of(path) == digest:
@@ -267,8 +268,8 @@ class GcsStore:
                 return folder
             temporary = folder.parent / f"{TEMPORARY}{digest}"
             shutil.rmtree(temporary, ignore_errors=True)
-            for name, held in dict(metadata["files"]).items():
-                self._bucket.download(f"{place}/{name}", held, temporary / name)
+            for name, file_digest in dict(metadata["files"]).items():
+                self._bucket.download(f"{place}/{name}", file_digest, temporary / name)
             shutil.rmtree(folder, ignore_errors=True)
             move_folder_into(temporary, folder)
         return folder

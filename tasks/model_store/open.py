@@ -1,4 +1,4 @@
-"""Which model store the settings name: the one place that knows there are two."""
+"""Opens the model store of the settings: a folder or Cloud Storage. Callers need not know which."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def open_store(settings: Settings) -> ModelStore:
     """The store of ``CBI_MODELS``: a folder under CBI_HOME, or a place in Cloud Storage with a cache under CBI_HOME.
 
     Raises:
-        SettingsError: it is neither.
+        SettingsError: the setting is neither.
     """
     zones = Zones(settings.home)
     if settings.models == "folder":

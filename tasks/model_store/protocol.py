@@ -1,7 +1,7 @@
-"""What a model store is, wherever it lies: immutable versions, champions, and the last leakage audit.
+"""The protocol of a model store: immutable versions, champions, and the last leakage audit.
 
-A version is complete or absent. Its identity is what it was made from, so that a rerun finds it instead of making
-another. Callers know this module and tasks/model_store/open.py only.
+A version is complete or absent. Its identity is a hash of its inputs, so that a rerun finds it and does not store
+another. Callers import only this module and tasks/model_store/open.py.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, Served
+from tasks.models.forecaster import FittedModel, Problem
 from tasks.models.loading import load_model
 from tasks.storage.files import stays_inside
 from tasks.storage.hashes import sha256_of
@@ -31,10 +31,11 @@ class Version:
 
     @property
     def folder(self) -> Path:
-        """Its files on this machine, fetched first where they are not; read only.
+        """Its files on this machine, fetched first if necessary. Read only.
 
         Raises:
-            ModelStoreError: a file is gone or altered. CloudUnreachable: they are not here, and nothing answers.
+            ModelStoreError: a file is gone or altered. CloudUnreachable: they are not here, and the store does not
+            answer.
         """
         return self.fetch()
 
@@ -50,19 +51,19 @@ class Version:
 
     @property
     def name(self) -> str:
-        """How forecasts name it: family/horizon/version."""
+        """Its name in forecasts: family/horizon/version."""
         return f"{self.family}/{self.horizon}/{self.number}"
 
     @property
     def trained_as_of(self) -> pd.Timestamp:
-        """Nothing known later than 18:00 Chicago of this date went into it."""
+        """It was trained only on data known by 18:00 Chicago of this date."""
         return pd.Timestamp(str(self.metadata["trained_as_of"]))
 
-    def load(self, problem: Problem) -> Served:
-        """The fitted model, of checked files, in this process: a forecast of a day has them read in another one.
+    def load(self, problem: Problem) -> FittedModel:
+        """The fitted model from checked files, in this process. (The daily forecast loads models in another process.)
 
         Raises:
-            ModelStoreError: a file is missing or is not the one stored.
+            ModelStoreError: a file is missing or altered.
         """
         return load_model(self.family, self.checked_folder(), problem, dict(self.metadata["horizons"]))
 
@@ -70,7 +71,7 @@ class Version:
         """Its files on this machine, checked against the hashes taken when it was stored.
 
         Raises:
-            ModelStoreError: a file is missing or is not the one stored.
+            ModelStoreError: a file is missing or altered.
         """
         folder = self.folder
         if altered := altered_file(folder, self.metadata["files"]):
@@ -87,35 +88,35 @@ def altered_file(folder: Path, files: Mapping[str, str]) -> Path | None:
     require_inside(files, str(folder))
     for name, digest in files.items():
         path = folder / name
-        if not path.is_file() or sha256_of(path) != digest:  # a pipe or device would be read for ever
+        if not path.is_file() or sha256_of(path) != digest:  # reading a pipe or device would never end
             return path
     return None
 
 
 def require_inside(names: Iterable[str], version: str) -> None:
-    """Who may write to a store chooses the names of a version's files: none may lead out of the version's folder.
+    """Check that no file name leads out of the version's folder: anyone with write access to the store chooses names.
 
     Raises:
-        ModelStoreError: one does.
+        ModelStoreError: a name does.
     """
     for name in names:
         if not stays_inside(name):
             raise ModelStoreError(
-                f"{version}/metadata.json names a file {name!r}, which would lie outside of the version's folder; "
+                f"{version}/metadata.json names a file {name!r}, which would be outside the version's folder; "
                 "nothing was read or written there. Restore that object or file from its earlier generation or a "
-                "backup, and see who may write to the store"
+                "backup, and check who may write to the store"
             )
 
 
 class ModelStore(Protocol):
-    """Versions, champions and the last audit. Reads may be served from this machine; writes never are."""
+    """Versions, champions and the last audit. Reads may come from a cache on this machine, writes never go there."""
 
     @property
     def place(self) -> str:
-        """Where it lies, for messages: a folder or gs://…"""
+        """Its location, for messages: a folder or gs://…"""
 
     def require_writable(self) -> None:
-        """Nothing, or why nothing could be stored now: asked before hours of training.
+        """Raise if nothing could be stored now. Called before hours of training.
 
         Raises:
             CloudError: with what to do.
@@ -128,33 +129,33 @@ class ModelStore(Protocol):
         """All complete versions of every family at a horizon."""
 
     def find(self, family: str, horizon: str, identity: str) -> Version | None:
-        """The version made from exactly these inputs, if there is one."""
+        """The version of exactly these inputs, if there is one."""
 
     def add(self, files: Path, metadata: Mapping[str, Any], metrics: Mapping[str, Any]) -> Version:
-        """Store the model files in ``files`` as the next version; the same identity again gives the version held.
+        """Store the model files in ``files`` as the next version; for a known identity, return the stored version.
 
         Raises:
-            CloudError: with what to do; nothing was half stored.
+            CloudError: with what to do; nothing was stored in part.
         """
 
     def promote(self, *versions: Version, run: str) -> None:
-        """Make each version champion of its horizon, and note it in the history. Repeating it changes nothing."""
+        """Make each version champion of its horizon, and add it to the history. A repetition changes nothing."""
 
     def history(self) -> list[dict[str, str]]:
         """Every promotion, oldest first."""
 
     def champion(self, horizon: str, as_of: pd.Timestamp) -> Version | None:
-        """The newest champion that was trained by ``as_of``: a model that has seen later data must not forecast it.
+        """The newest champion trained by ``as_of``: a model trained on later data must not forecast that day.
 
         Raises:
-            ModelStoreError: it was promoted but is gone.
+            ModelStoreError: the promoted version is gone.
         """
 
     def audit(self) -> Mapping[str, Any] | None:
-        """The last leakage audit, or None where there is none or what is there is unreadable."""
+        """The last leakage audit, or None if there is none or it is unreadable."""
 
     def keep_audit(self, audit: Mapping[str, Any]) -> str:
-        """Put an audit in place of the one before; returns where it lies."""
+        """Store an audit in place of the one before; returns its location."""
 
     def notices(self) -> tuple[str, ...]:
-        """What a person should know of the answers so far: that they came from a copy, and how old it is."""
+        """Notices on the answers so far: that they are from a cached copy, and how old it is."""

@@ -1,8 +1,8 @@
 """Boosted trees: quantiles of the volatility-scaled log return, shrunk towards the no-change quantiles.
 
-Boosted trees alone lose to the no-change forecast at every horizon (their location is mostly noise), so a quarter of
-their view is mixed into three quarters of the baseline's, at every horizon. Two libraries, one shape: a class names its
-options and says how its library trains, predicts, explains, writes and reads.
+Boosted trees alone lose to the no-change forecast at every horizon, because their location is mostly noise. So the
+forecast is one quarter trees and three quarters baseline, at every horizon. One subclass per library: it names its
+options and says how the library trains, predicts, explains, writes and reads.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 
 SEED = 20260101
 MIXTURE: Mapping[str, Any] = {
-    "own_share": 0.25,  # of the trees in the forecast; the rest is the no-change forecast
+    "own_share": 0.25,  # weight of the trees; the rest is the no-change forecast
     "rounds": 60,
-    "every": 3,  # neighbouring sessions share almost all of their target: a third carries the same information
+    "every": 3,  # neighboring sessions share almost all of their target: a third has the same information
 }
 
 
 class BoostedForecaster:
-    """Trees mixed with the no-change quantiles; a class brings the trees of its library."""
+    """Trees mixed with the no-change quantiles. A subclass supplies the trees of its library."""
 
     family: ClassVar[str]
-    defaults: ClassVar[Mapping[str, Any]]  # of ``MIXTURE`` and of the library's own parameters
+    defaults: ClassVar[Mapping[str, Any]]  # ``MIXTURE`` and the library's own parameters
     history_sessions = 1
     needs: tuple[str, ...] = (SCALE,)
     reads: tuple[str, ...] | None = None
@@ -50,7 +50,7 @@ class BoostedForecaster:
         self.columns: list[str] = []
 
     def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
-        """Learn the quantiles of return / scale from every third row, or as ``every`` says."""
+        """Learn the quantiles of return / scale from every ``every``-th row (default 3)."""
         self.columns = list(features.columns)
         self.baseline.fit(features, target)
         scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
@@ -67,7 +67,7 @@ class BoostedForecaster:
         return share * own + (1 - share) * self.baseline.predict_quantiles(features)
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
-        """From the quantiles themselves."""
+        """Probability implied by the quantiles."""
         return probability_above_zero(quantiles, self.problem.quantiles)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
@@ -164,7 +164,7 @@ class LightGbm(BoostedForecaster):
         return np.column_stack([booster.predict(inputs) for booster in self.boosters])
 
     def median_contributions(self, inputs: np.ndarray) -> np.ndarray:
-        """Of the median's booster."""
+        """SHAP values of the median's booster."""
         median = self.boosters[self.problem.quantiles.index(0.5)]
         return np.asarray(median.predict(inputs, pred_contrib=True))
 
@@ -174,7 +174,7 @@ class LightGbm(BoostedForecaster):
             (folder / f"quantile_{level}.txt").write_text(booster.model_to_string(), encoding="utf-8")
 
     def read_trees(self, folder: Path) -> bool:
-        """Every quantile's file."""
+        """Read the file of every quantile."""
         import lightgbm
 
         paths = [folder / f"quantile_{level}.txt" for level in self.problem.quantiles]
@@ -218,13 +218,13 @@ class XGBoost(BoostedForecaster):
         )
 
     def scaled_quantiles(self, inputs: np.ndarray) -> np.ndarray:
-        """As the booster gives them."""
+        """The booster's output, as it is."""
         import xgboost
 
         return self.booster.predict(xgboost.DMatrix(inputs))
 
     def median_contributions(self, inputs: np.ndarray) -> np.ndarray:
-        """Those of the median's trees."""
+        """SHAP values of the median's trees."""
         import xgboost
 
         contributions = self.booster.predict(xgboost.DMatrix(inputs), pred_contribs=True)

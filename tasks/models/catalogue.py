@@ -32,7 +32,7 @@ JOINT_FAMILIES = {
 """Families that learn all horizons at once: module and class."""
 
 WEIGHTED = ("har", "har_seasonal", "ridge", "lightgbm", "xgboost", *JOINT_FAMILIES)
-"""Families that can count some rows more than others; the rest are what they are compared with."""
+"""Families that accept row weights. The others are the baselines that they are compared with."""
 
 
 def is_joint(family: str) -> bool:

@@ -1,6 +1,6 @@
-"""The ensemble as it is served: each member's calibrated quantiles, weighted by today's regime probabilities.
+"""The ensemble as published: each member's calibrated quantiles, weighted by today's regime probabilities.
 
-The bake-off makes it from the members' past forecasts (tasks/training/blending.py); it is never fitted itself.
+The bake-off builds it from the members' past forecasts (tasks/training/blending.py). It is never fitted itself.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.forecaster import Problem, Served
+from tasks.models.forecaster import FittedModel, Problem
 from tasks.quantiles import calibrated, probability_above_zero
 from tasks.storage.files import read_json
 
 
 class Ensemble:
-    """Members with their calibrations, and weights a regime."""
+    """Members with their calibrations, and one set of weights per regime."""
 
     family: ClassVar[str] = "ensemble"
 
     def __init__(
         self,
         problem: Problem,
-        members: Mapping[str, Served],
+        members: Mapping[str, FittedModel],
         calibrations: Mapping[str, Mapping[str, object]],
         weights: Mapping[str, Mapping[str, float]],
     ) -> None:
@@ -37,13 +37,13 @@ class Ensemble:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What every member needs: one that has a forecast is enough."""
+        """The features that every member needs: one member with a forecast is enough."""
         every = [set(member.needs) for member in self.members.values()]
         return tuple(sorted(set.intersection(*every)))
 
     @property
     def reads(self) -> tuple[str, ...] | None:
-        """What any member reads."""
+        """The features that any member reads."""
         every = [member.reads for member in self.members.values()]
         return None if None in every else tuple(dict.fromkeys(name for reads in every for name in reads or ()))
 
@@ -64,23 +64,23 @@ class Ensemble:
         return np.sort((weights[:, :, None] * np.nan_to_num(own)).sum(axis=0), axis=1)
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
-        """From the quantiles themselves."""
+        """Probability implied by the quantiles."""
         return probability_above_zero(quantiles, self.problem.quantiles)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """The members' contributions, weighted; a member without reasons to give adds none."""
+        """The members' contributions, weighted. A member without contributions adds none."""
         shares = self._shares(features)
         parts = [
-            told.mul(shares[family].loc[told.index], axis=0)
+            contributions.mul(shares[family].loc[contributions.index], axis=0)
             for family, member in self.members.items()
-            if not (told := member.explain(features)).empty
+            if not (contributions := member.explain(features)).empty
         ]
         if not parts:
             return pd.DataFrame(index=features.index)
         return pd.concat(parts).groupby(level=0, sort=False).sum(min_count=1)
 
     @classmethod
-    def load(cls, folder: Path, problem: Problem, load_member: Callable[[str, Path], Served]) -> Ensemble:
+    def load(cls, folder: Path, problem: Problem, load_member: Callable[[str, Path], FittedModel]) -> Ensemble:
         """Read what the bake-off stored; ``load_member`` reads one family from its folder.
 
         Raises:
@@ -90,9 +90,9 @@ class Ensemble:
         if not weights:
             raise ModelStoreError(f"{folder} is not complete; delete it and run `cbi train`")
         families = list(weights["unknown"])
-        held = {family: folder / "members" / family for family in families}
-        calibrations = {family: read_json(path / "calibration.json") for family, path in held.items()}
-        members = {family: load_member(family, path) for family, path in held.items()}
+        folders = {family: folder / "members" / family for family in families}
+        calibrations = {family: read_json(path / "calibration.json") for family, path in folders.items()}
+        members = {family: load_member(family, path) for family, path in folders.items()}
         return cls(problem, members, calibrations, weights)
 
     def _shares(self, features: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What every model family is: it learns quantiles of the log return to a horizon, and can be saved as plain files.
+"""The protocols of a model family. It learns quantiles of the log return to a horizon and is saved as plain files.
 
 Model files are text and JSON, never pickles: a file from the store is data, not code.
 """
@@ -40,23 +40,23 @@ class JointProblem:
         return self.quantiles.index(0.5)
 
 
-class Served(Protocol):
-    """What a forecast of a day needs of a model at one horizon."""
+class FittedModel(Protocol):
+    """A fitted model at one horizon: what the daily forecast calls."""
 
     @property
     def family(self) -> str:
         """Its name."""
 
     history_sessions: int
-    """How many consecutive sessions, the last of them the one to forecast from, the model must be shown."""
+    """Consecutive sessions that the model needs as input. The last one is the origin."""
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The features without which it has no forecast."""
+        """The features that it cannot forecast without."""
 
     @property
     def reads(self) -> tuple[str, ...] | None:
-        """The features that its forecast is made of; None for all that it was trained on."""
+        """The features that its forecast uses. None means all that it was trained on."""
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
         """Log-return quantiles, rows x quantiles, never crossing; NaN where a vital input is missing."""
@@ -65,22 +65,22 @@ class Served(Protocol):
         """Probability that the price is higher at the horizon, for rows of (calibrated) quantiles."""
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Contributions to the median log return, rows x features; empty when the family has no reasons to give."""
+        """Contributions to the median log return, rows x features; empty when the family has no contributions."""
 
 
-class Forecaster(Served, Protocol):
-    """One family at one horizon, fitted on rows that stand for themselves."""
+class Forecaster(FittedModel, Protocol):
+    """One family at one horizon, fitted on independent rows."""
 
     problem: Problem
 
     def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
-        """``options``: those of the family that differ from its module's defaults; an unknown one is refused."""
+        """``options``: overrides of the module's defaults. An unknown option is refused."""
 
     def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
-        """Learn from rows whose target (log return) is known. Every row is in the past of what will be forecast.
+        """Learn from rows whose target (log return) is known. Every row is before the rows to forecast.
 
-        ``weights``: of the rows, relative; given to families in ``WEIGHTED`` only. They weigh what a family learns,
-        not the no-change quantiles that it is mixed with or shaped by.
+        ``weights``: relative row weights, for families in ``WEIGHTED`` only. They weigh what a family learns,
+        not the no-change quantiles that it is mixed with or takes its shape from.
         """
 
     def save(self, folder: Path) -> None:
@@ -88,21 +88,21 @@ class Forecaster(Served, Protocol):
 
     @classmethod
     def load(cls, folder: Path, problem: Problem) -> Forecaster:
-        """Read what ``save`` wrote."""
+        """Read the files of ``save``."""
 
 
 class JointForecaster(Protocol):
-    """One family at all horizons, which sees the sessions before a row as well as the row."""
+    """One family at all horizons. It reads the sessions before a row as well as the row."""
 
     family: ClassVar[str]
     problem: JointProblem
 
     @property
     def history_sessions(self) -> int:
-        """Sessions that a forecast looks at, its own the last."""
+        """Sessions that a forecast reads. The last one is its origin."""
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
-        """``options``: those of the family that differ from their defaults."""
+        """``options``: overrides of the family's defaults."""
 
     def fit(
         self,
@@ -113,7 +113,7 @@ class JointForecaster(Protocol):
         folder: Path | None = None,
         progress: Callable[[int, int, str], None] = ...,
     ) -> None:
-        """Learn from every session's features and log returns (a column a horizon, NaN where not known or purged)."""
+        """Learn from features and log returns (one column per horizon, NaN where unknown or purged)."""
 
     def predict_quantiles(self, features: pd.DataFrame, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Log-return quantiles of each horizon, rows x quantiles, never crossing; NaN where a vital input is missing.
@@ -132,7 +132,7 @@ class JointForecaster(Protocol):
 
     @classmethod
     def load(cls, folder: Path, problem: JointProblem) -> JointForecaster:
-        """Read what ``save`` wrote."""
+        """Read the files of ``save``."""
 
 
 def joint_forecaster(family: str) -> type[JointForecaster]:
@@ -165,7 +165,7 @@ def _class_at(place: str) -> Any:
 def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:
     """Standard deviation of the log return over ``sessions``, from the exponentially weighted daily volatility.
 
-    Square-root-of-time scaling of the RiskMetrics volatility with decay 0.99, which of the decays 0.94, 0.97, 0.99 and
-    their mixtures with the long run served every horizon best (docs/decisions/0004-baseline.md).
+    Square-root-of-time scaling of the RiskMetrics volatility with decay 0.99. Of the decays 0.94, 0.97, 0.99 and
+    their mixtures with the long run, it was best at every horizon (docs/decisions/0004-baseline.md).
     """
     return features[SCALE].to_numpy(dtype="float64") / 100 * np.sqrt(sessions / 252)

@@ -1,4 +1,4 @@
-"""GARCH(1,1): the variance of daily returns, and how fast it goes back to its long run over the horizon.
+"""GARCH(1,1): the variance of daily returns, and how fast it reverts to its long-run level over the horizon.
 
 Bollerslev (1986). The recursion s2[t+1] = w + a r2[t] + b s2[t] is w / (1 - b) + a / (1 - b) times the exponentially
 weighted variance with decay b, and those of three decays are features: b is one of them, w and a are fitted.
@@ -25,11 +25,11 @@ class Garch(VolatilityScaledForecaster):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The weighted variance of the decay that was fitted."""
+        """The variance feature whose decay was fitted."""
         return (DECAYS[self.state["decay"]],)
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
-        """Long-run variance by targeting, a and b by the Gaussian likelihood of the next session's return.
+        """Long-run variance by targeting, a and b by Gaussian likelihood of the next session's return.
 
         Variance targeting (Engle and Mezrich 1996) sets the long run to the mean square, so that w = (1 - a - b) V.
         """

@@ -1,7 +1,7 @@
-"""HAR: the log of coming realised volatility, regressed on volatility of several memories, the VIX and the price level.
+"""HAR: log of future realized volatility, regressed on volatility of several memories, the VIX and the price level.
 
-After Corsi (2009), with exponentially weighted components in place of daily, weekly and monthly ones, and shrunk: what
-is learnt is the departure from the baseline's scale.
+After Corsi (2009), with exponentially weighted components in place of daily, weekly and monthly ones, and shrunk: it
+learns the departure from the baseline's scale.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MEMORIES = ("zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", SCALE)
 LEVELS = ("zl_percentile_1260d",)
 SEASON = ("year_sin", "year_cos", "half_year_sin", "half_year_cos")
 SCALE_PENALTY = (
-    0.1  # ridge, a standardised input and row; 0.1 and 0.3 differed by at most 0.1% of pinball over 2010-2018
+    0.1  # ridge penalty per standardized input and row; 0.1 and 0.3 differed by at most 0.1% of pinball over 2010-2018
 )
-LOWEST_PCT = 3.0  # five closes that hardly differ have a log without a floor
+LOWEST_PCT = 3.0  # floor: the log of five nearly equal closes would have none
 
 
 class Har(VolatilityScaledForecaster):
@@ -40,7 +40,7 @@ class Har(VolatilityScaledForecaster):
         return (*self.logs, *self.levels)
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
-        """Ridge of log(realised / baseline volatility) on standardised inputs."""
+        """Ridge of log(realized / baseline volatility) on standardized inputs."""
         inputs = self._inputs(features)
         ahead = np.log(np.maximum(realised_ahead_pct(features, self.problem.sessions), LOWEST_PCT))
         departure = ahead - np.log(features[SCALE].to_numpy(dtype="float64"))
@@ -61,7 +61,7 @@ class Har(VolatilityScaledForecaster):
         }
 
     def scale(self, features: pd.DataFrame) -> np.ndarray:
-        """The baseline's scale times the predicted ratio; missing where an input is."""
+        """The baseline's scale times the predicted ratio; missing where an input is missing."""
         standard = (self._inputs(features) - np.asarray(self.state["mean"])) / np.asarray(self.state["spread"])
         departure = self.state["intercept"] + standard @ np.asarray(self.state["weights"])
         annual_pct = features[SCALE].to_numpy(dtype="float64") * np.exp(departure)

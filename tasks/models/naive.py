@@ -1,7 +1,7 @@
-"""The naive forecasts: the price stays, or goes on by its mean past move, with the quantiles of past moves.
+"""The naive forecasts: the price stays, or drifts by its mean past move, with the quantiles of past moves.
 
-``NoChange`` is the baseline: a full member of the bake-off and the fallback champion. Nothing is served that does not
-beat it. The others differ from it in one thing each.
+``NoChange`` is the baseline: a full member of the bake-off and the fallback champion. A model that does not beat it
+is not published. Each of the others differs from it in one thing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tasks.models.options import options_of
 from tasks.models.volatility_scaled import VolatilityScaledForecaster, over_horizon
 from tasks.storage.files import read_json, write_json
 
-PERSISTENCE = 0.99  # of variance from one session to the next: the decay of the volatility that is shrunk
+PERSISTENCE = 0.99  # of variance from one session to the next: the decay of the volatility feature
 
 
 class NoChange:
@@ -38,7 +38,7 @@ class NoChange:
         self.up_share = np.nan
 
     def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
-        """Empirical quantiles of return / scale, centred on their median: the median forecast is the last price."""
+        """Empirical quantiles of return / scale, centered on their median: the median forecast is the last price."""
         scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
         known = scaled[~np.isnan(scaled)]
         quantiles = np.quantile(known, self.problem.quantiles)
@@ -46,7 +46,7 @@ class NoChange:
         self.up_share = float((known > 0).mean())
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """The learnt quantiles times each row's scale."""
+        """The learned quantiles times each row's scale."""
         return horizon_scale(features, self.problem.sessions)[:, None] * self.scaled_quantiles
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ class NoChange:
         return np.full(len(quantiles), self.up_share)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """None: the price is expected to stay."""
+        """No contributions: the price is expected to stay."""
         return pd.DataFrame(index=features.index)
 
     def save(self, folder: Path) -> None:
@@ -84,7 +84,7 @@ class Historical(VolatilityScaledForecaster):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Nothing: the past returns are in the model."""
+        """No features: the past returns are in the model."""
         return ()
 
     def scale(self, features: pd.DataFrame) -> np.ndarray:
@@ -93,8 +93,10 @@ class Historical(VolatilityScaledForecaster):
 
 
 class MeanReverting(VolatilityScaledForecaster):
-    """The variance of each coming session is that of today, PERSISTENCE to the power of its distance, and the rest long
-    run: over the horizon today's weighs (1 - p^h) / (h (1 - p)), from 0.98 at a week to 0.37 at twelve months.
+    """Mean-reverting variance.
+
+    The variance k sessions ahead is today's times p^k plus the long run's times 1 - p^k, with p = PERSISTENCE. Over the
+    horizon today's has the weight (1 - p^h) / (h (1 - p)): 0.98 at one week, 0.37 at twelve months.
     """
 
     family: ClassVar[str] = "long_run"

@@ -1,4 +1,4 @@
-"""What may differ between two fits of a family at one horizon: its options, and how much each row counts."""
+"""Options and row weights of a family's fit at one horizon."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tasks.errors import RegistryError
 
 
 def options_of(family: str, defaults: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``defaults`` with what is ``given`` (registry/models.yaml) in their place.
+    """``defaults``, overridden by ``given`` (registry/models.yaml).
 
     Raises:
-        RegistryError: an option that the family does not have.
+        RegistryError: the family has no such option.
     """
     if unknown := sorted(set(given or {}) - set(defaults)):
         raise RegistryError(f"unknown options of {family}: {', '.join(unknown)}; known: {sorted(defaults) or 'none'}")
@@ -22,7 +22,7 @@ def options_of(family: str, defaults: Mapping[str, Any], given: Mapping[str, Any
 
 
 def mean_one(weights: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
-    """The weights of ``rows`` (numbers or a mask), with mean 1 so that penalties and leaf sizes keep their meaning."""
+    """The weights of ``rows`` (numbers or a mask), scaled to mean 1: penalties and leaf sizes keep their meaning."""
     if weights is None:
         return np.ones(int(rows.sum()) if rows.dtype == bool else len(rows))
     return weights[rows] / weights[rows].mean()

@@ -1,8 +1,8 @@
 """A median from ridge regression of the scaled return, shrunk hard, on HAR's scale.
 
-On the whole surface ridge lost to no change over 2010-2022 at four of five horizons however hard it was shrunk. Of the
-registry's groups, one at a time at this strength, those that registry/models.yaml gives it lowered the pinball loss by
-more than 0.1% at two or more of 1m, 3m and 6m over 2010-2018; that chose them, 2019-2022 did not
+With all features, ridge lost to no change over 2010-2022 at four of five horizons, however hard it was shrunk.
+Each group of the registry was tried alone at this strength. The groups in registry/models.yaml lowered the pinball
+loss by more than 0.1% at two or more of 1m, 3m and 6m. They were chosen on 2010-2018; 2019-2022 had no part in it
 (docs/decisions/0010-scale-and-ensemble.md).
 """
 
@@ -18,15 +18,15 @@ from tasks.models import har
 from tasks.models.options import mean_one
 
 NO_DRIVER = (
-    *(*har.MEMORIES, *har.LEVELS, "zl_volatility_252d_pct", "vix"),  # what a scale is made of
+    *(*har.MEMORIES, *har.LEVELS, "zl_volatility_252d_pct", "vix"),  # inputs of the scale
     *("zl_return_1d", "zl_return_5d"),
-    *("big8_coverage", "master_regime_classification"),  # a count of what is known, and a category's number
+    *("big8_coverage", "master_regime_classification"),  # a count of known inputs, and a category's number
 )
 MEDIAN_PENALTY = (
-    10.0  # a standardised input and row; of 1, 3, 10, 30 and 100 the least that lost at no horizon of 2010-2018
+    10.0  # per standardized input and row; of 1, 3, 10, 30, 100 the least that lost at no horizon in 2010-2018
 )
-EVERY = 3  # neighbouring sessions share almost all of their target
-CLIP = 3.0  # standard deviations; an input beyond says no more than one there
+EVERY = 3  # neighboring sessions share almost all of their target
+CLIP = 3.0  # standard deviations; an input beyond counts as one at the limit
 FEWEST_KNOWN = 0.5  # share of training rows with a value; an input with fewer is left out
 
 
@@ -42,7 +42,7 @@ class Ridge(har.Har):
         return (*self.needs, *self.state["columns"])
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
-        """The scale, then weights of the standardised drivers for return / scale."""
+        """The scale, then weights of the standardized drivers for return / scale."""
         super().learn(features, target, weights)
         scaled = target.to_numpy() / self.scale(features)
         rows = np.flatnonzero(~np.isnan(scaled))[::EVERY]
@@ -66,18 +66,18 @@ class Ridge(har.Har):
         self.state["input_weights"] = np.linalg.solve(gram, counted @ wanted).tolist()
 
     def location(self, features: pd.DataFrame) -> np.ndarray:
-        """What the drivers say together; the price stays where they are all at their mean."""
+        """The drivers' combined move. It is zero where all are at their mean."""
         return self.scale(features) * (self._standard(features) @ np.asarray(self.state["input_weights"]))
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Exact: each driver's weight times its standardised value, as log return; `base` is no change."""
+        """Exact: each driver's weight times its standardized value, as log return; `base` is no change."""
         weighted = self._standard(features) * np.asarray(self.state["input_weights"])
         contributions = weighted * self.scale(features)[:, None]
-        told = pd.DataFrame(contributions, columns=self.state["columns"], index=features.index)
-        return told.assign(base=0.0)
+        explained = pd.DataFrame(contributions, columns=self.state["columns"], index=features.index)
+        return explained.assign(base=0.0)
 
     def _standard(self, features: pd.DataFrame) -> np.ndarray:
-        """Standardised drivers, robustly cut. One that is missing adds nothing: it stands at its training mean."""
+        """Standardised drivers, clipped. A missing one adds nothing: it counts as its training mean."""
         values = features[self.state["columns"]].to_numpy(dtype="float64")
         standard = (values - np.asarray(self.state["input_mean"])) / np.asarray(self.state["input_spread"])
         return np.where(np.isnan(standard), 0.0, np.clip(standard, -CLIP, CLIP))

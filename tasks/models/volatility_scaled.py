@@ -1,4 +1,4 @@
-"""What the volatility families share: quantiles of past returns in units of a predicted scale, times today's scale.
+"""Base class of the volatility families: quantiles of past returns in units of a predicted scale, times today's scale.
 
 A family says what the scale is (``learn``, ``scale``), and may say where the median is (``location``); learning
 quantiles, saving and loading are here. Rows of features are sessions in ascending order.
@@ -23,16 +23,16 @@ from tasks.storage.files import read_json, write_json
 SESSIONS_A_YEAR = 252
 DAILY_RETURN = "zl_return_1d"
 SHORT_RETURN, SHORT_SESSIONS = "zl_return_5d", 5
-FULL_TRUST = 20  # independent outcomes at which the horizon's own shape weighs as much as that of weekly returns
+FULL_TRUST = 20  # independent outcomes at which the horizon's own shape has the same weight as the weekly one
 
 
 class VolatilityScaledForecaster:
-    """A forecaster whose quantiles are ``location + scale x shape``; what it learnt is in ``state``, as JSON."""
+    """A forecaster whose quantiles are ``location + scale x shape``; what it learned is in ``state``, as JSON."""
 
     family: ClassVar[str]
     history_sessions = 1
-    shares_shape: ClassVar[bool] = False  # whether the shape is shrunk to that of weekly returns
-    defaults: ClassVar[Mapping[str, Any]] = {}  # options; they decide learning only, and are not saved
+    shares_shape: ClassVar[bool] = False  # whether the shape is shrunk toward that of weekly returns
+    defaults: ClassVar[Mapping[str, Any]] = {}  # options of learning only; not saved
 
     def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
         self.problem = problem
@@ -43,12 +43,12 @@ class VolatilityScaledForecaster:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The features of the scale: without one of them there is no forecast."""
+        """The features of the scale. If one is missing, there is no forecast."""
         return (SCALE,)
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Those, and whatever the location is made of."""
+        """Those of the scale and of the location."""
         return self.needs
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
@@ -59,13 +59,13 @@ class VolatilityScaledForecaster:
         raise NotImplementedError
 
     def location(self, features: pd.DataFrame) -> np.ndarray:
-        """Median log return; by default none."""
+        """Median log return; 0 by default."""
         return np.zeros(len(features))
 
     def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
-        """Learn scale and location, then the quantiles of return / scale, centred on their median.
+        """Learn scale and location, then the quantiles of return / scale, centered on their median.
 
-        The location is not taken off first: on the rows it was learnt from it explains more than it will, and the
+        The location is not subtracted first: on its training rows it explains more than it will later, and the
         bands would be too narrow.
         """
         self.learn(features, target, weights)
@@ -82,16 +82,16 @@ class VolatilityScaledForecaster:
         self.up_share = float((outcomes > 0).mean())
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """Quantiles of the log return; missing where an input is."""
+        """Quantiles of the log return; missing where an input is missing."""
         return self.location(features)[:, None] + self.scale(features)[:, None] * self.shape
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
-        """The share of past moves that were up, where the median says nothing; else from the quantiles."""
+        """The share of past moves that were up where the median is zero; else from the quantiles."""
         view = quantiles[:, self.problem.quantiles.index(0.5)] != 0
         return np.where(view, probability_above_zero(quantiles, self.problem.quantiles), self.up_share)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """None: no contribution of single features to the median."""
+        """No contributions: no single feature moves the median."""
         return pd.DataFrame(index=features.index)
 
     def save(self, folder: Path) -> None:
@@ -120,7 +120,7 @@ class VolatilityScaledForecaster:
     def _weekly_shape(self, features: pd.DataFrame, scale: np.ndarray) -> np.ndarray:
         """Quantiles of weekly returns in units of the scale of their origin, brought to the horizon as a random walk.
 
-        A horizon of twelve months has as many independent outcomes as years; weekly returns have fifty times more,
+        A horizon of twelve months has one independent outcome per year; weekly returns have fifty times more,
         and the same shape to the extent that returns add up without memory.
         """
         later = features[SHORT_RETURN].to_numpy(dtype="float64")[SHORT_SESSIONS:]
@@ -130,14 +130,14 @@ class VolatilityScaledForecaster:
 
 
 def over_horizon(annual_pct: np.ndarray, sessions: int) -> np.ndarray:
-    """Standard deviation of the log return over ``sessions`` from volatility in percent a year, by root of time."""
+    """Standard deviation of the log return over ``sessions`` from annual volatility in percent, by root of time."""
     return annual_pct / 100 * np.sqrt(sessions / SESSIONS_A_YEAR)
 
 
 def realised_ahead_pct(features: pd.DataFrame, sessions: int) -> np.ndarray:
-    """Volatility of the next ``sessions`` daily returns after each row, percent a year; missing past the last rows.
+    """Volatility of the next ``sessions`` daily returns after each row, annual percent; missing past the last rows.
 
-    Invariants: of rows given for fitting only, so it ends where they end. A window with more than three in ten
+    Invariants: it reads only the rows given for fitting. A window with more than three in ten
     returns missing is missing.
     """
     squared = features[DAILY_RETURN].pow(2)

@@ -1,10 +1,10 @@
-"""A forensic inventory of one CBI_HOME: every file and warehouse table, who writes it, whether it is what it should be.
+"""A forensic inventory of one CBI_HOME: every file and warehouse table, its writer, and whether it is intact.
 
-Nothing is written, locked, or asked of a source. Each file belongs to exactly one line; what belongs to none of the
-product's own is a line of its own, with advice.
+The audit writes nothing, locks nothing and contacts no source. Each file is in exactly one line; an unknown file
+has its own line, with advice.
 
-Advice: keep; replace (damaged or half-made, and a command makes it again); quarantine (nobody can say what it is: move
-it away and look); delete (nothing names it any more).
+Advice: keep; replace (damaged or incomplete, and a command rebuilds it); quarantine (its origin is unknown: move
+it away and look); delete (no longer referenced).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pandas as pd
 
 from tasks.errors import CbiError
 from tasks.exports import file_name
-from tasks.model_store.champions import CHAMPIONS, HISTORY, standing
+from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
 from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
@@ -61,12 +61,12 @@ OWN_FOLDERS = {
     "services": "make up",
     "peers": "make bench-peers",
 }
-"""Folders whose files are their owner's own business: one line a folder."""
+"""Folders whose files belong to another program: one line per folder."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One line. What is not known, or not there to be counted, is None."""
+    """One line. Unknown values are None."""
 
     zone: str
     name: str
@@ -82,7 +82,7 @@ class Item:
 
 
 def take_inventory(run: RunContext) -> pd.DataFrame:
-    """One row a file, model version, fit and warehouse table, those that want something done first."""
+    """One row per file, model version, fit and warehouse table, those with advice first."""
     home, items = run.zones, []
     zones: dict[str, Callable[[RunContext, Zones], Iterator[Item]]] = {
         "raw": _raw,
@@ -116,20 +116,20 @@ def take_inventory(run: RunContext) -> pd.DataFrame:
 
 
 def summarise(inventory: pd.DataFrame) -> pd.DataFrame:
-    """A row a zone: items, bytes, and how many of each advice."""
+    """One row per zone: items, bytes, and the number of each advice."""
     counts = pd.crosstab(inventory["zone"], inventory["advice"]).reindex(columns=list(ADVICE), fill_value=0)
     totals = inventory.groupby("zone").agg(items=("name", "size"), megabytes=("bytes", lambda size: size.sum() / 1e6))
     return totals.assign(megabytes=totals["megabytes"].astype("float64").round(1)).join(counts).reset_index()
 
 
 def _files(folder: Path) -> list[Path]:
-    """Every file in ``folder`` and below it; a folder that goes away meanwhile, beside a run at work, has none."""
+    """Every file in ``folder`` and below it; a folder that a parallel run deletes has none."""
     found = (Path(at, name) for at, folders, names in os.walk(folder) for name in (*folders, *names))
     return sorted(path for path in found if path.is_file() or path.is_symlink())
 
 
 def _size(path: Path) -> int | None:
-    """Bytes; None of a file that has gone since it was listed."""
+    """Bytes; None if the file was deleted since it was listed."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
@@ -137,14 +137,14 @@ def _size(path: Path) -> int | None:
 
 
 def _known(path: Path) -> dict[str, Any]:
-    """Size, and of a table also rows, columns and the first and last date of its first date column."""
+    """Size; for a table also rows, columns, and first and last date of its first date column."""
     if not path.is_file():
         return {}
     try:
-        told: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-    except FileNotFoundError:  # gone since it was listed
+        facts: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    except FileNotFoundError:  # deleted since it was listed
         return {}
-    return told | (_table(path) if path.suffix == ".parquet" else {})
+    return facts | (_table(path) if path.suffix == ".parquet" else {})
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -154,12 +154,12 @@ def _table(path: Path) -> dict[str, Any]:
     try:
         with parquet.ParquetFile(path) as table:
             names = table.schema_arrow.names
-            told: dict[str, Any] = {"rows": table.metadata.num_rows, "columns": len(names)}
+            facts: dict[str, Any] = {"rows": table.metadata.num_rows, "columns": len(names)}
             if day := next((name for name in DATES if name in names), None):
                 ends = compute.min_max(table.read(columns=[day]).column(0)).as_py()
-                told |= _span(ends["min"], ends["max"])
-            return told
-    except Exception as error:  # pyarrow meets damage with whatever error comes first
+                facts |= _span(ends["min"], ends["max"])
+            return facts
+    except Exception as error:  # pyarrow raises any error on a damaged file
         return {"state": f"not a whole parquet file ({type(error).__name__})", "advice": REPLACE}
 
 
@@ -168,10 +168,10 @@ def _span(first: Any, last: Any) -> dict[str, Any]:
     return {"first_date": day[0], "last_date": day[1]}
 
 
-def _item(zone: str, path: Path, home: Zones, owner: str, **told: Any) -> Item:
-    """One file's line. What is said of it goes before what the file itself shows, but damage goes before all."""
+def _item(zone: str, path: Path, home: Zones, owner: str, **given: Any) -> Item:
+    """One file's line. ``given`` overrides what the file itself shows, but damage overrides both."""
     known = _known(path)
-    return Item(zone, path.relative_to(home.home).as_posix(), owner, **{**told, **known})
+    return Item(zone, path.relative_to(home.home).as_posix(), owner, **{**given, **known})
 
 
 def _stranger(zone: str, path: Path, home: Zones, why: str = "unregistered: no flow writes this") -> Item:
@@ -203,22 +203,22 @@ def _raw(run: RunContext, home: Zones) -> Iterator[Item]:
 
 
 def _payload(path: Path, home: Zones, owner: str, claimed: set[Path], *, registered: set[str]) -> Item:
-    """A sidecar and the payload it describes, which may lie in an archive, in one line."""
+    """A sidecar and its payload (which may be in an archive), in one line."""
     name, fix = path.relative_to(home.home).as_posix(), f"delete it and run `cbi ingest {owner[7:]}`"
     try:
         payload = read_sidecar(path)
         claimed.add(payload.path)
-        told: dict[str, Any] = {"bytes": payload.bytes, "sha256": payload.sha256}
-        told |= _span(payload.fetched_at, payload.fetched_at)
+        facts: dict[str, Any] = {"bytes": payload.bytes, "sha256": payload.sha256}
+        facts |= _span(payload.fetched_at, payload.fetched_at)
         verify(payload)
     except FileNotFoundError:
-        return Item("raw", name, owner, **told, state=f"its payload is gone: {fix}", advice=REPLACE)
+        return Item("raw", name, owner, **facts, state=f"its payload is gone: {fix}", advice=REPLACE)
     except (CbiError, KeyError, TypeError, ValueError) as error:
         return Item("raw", name, owner, state=quoted(str(error)), advice=REPLACE)
     if not any(fnmatchcase(payload.series, name) for name in registered):
         why = f"unregistered: the registry has no series or feed {payload.series}"
-        return Item("raw", name, owner, **told, state=why, advice=QUARANTINE)
-    return Item("raw", name, owner, **told)
+        return Item("raw", name, owner, **facts, state=why, advice=QUARANTINE)
+    return Item("raw", name, owner, **facts)
 
 
 STAGED = {
@@ -229,45 +229,45 @@ PARSED = ("parsed", "parsed_documents")
 
 
 def _staged(zone: str, run: RunContext, home: Zones) -> Iterator[Item]:
-    """Zones with a folder a source."""
+    """Zones with one folder per source."""
     folder = home.home / zone
-    told: dict[Path, dict[str, str]] = {}
+    digests: dict[Path, dict[str, str]] = {}
     for path in _files(folder):
         source = path.relative_to(folder).parts[0]
         beside = home.staging / source if path.parent == folder / source else path.parent
         manifest = beside / "manifest.json"
-        if manifest not in told:
-            told[manifest] = _digests(manifest)
+        if manifest not in digests:
+            digests[manifest] = _digests(manifest)
         if source not in run.sources.sources:
             yield _stranger(zone, path, home, f"unregistered: {source} is no source of registry/data_sources.yaml")
         elif zone == "staging" and path.parent.name in PARSED and path.parent.parent == folder / source:
-            yield _as_written(_item(zone, path, home, f"ingest-{source}"), told[manifest].get(path.name))
+            yield _as_written(_item(zone, path, home, f"ingest-{source}"), digests[manifest].get(path.name))
         elif path.name not in STAGED[zone] or len(path.relative_to(folder).parts) != 2:
             yield _stranger(zone, path, home)
         else:
-            yield _as_written(_item(zone, path, home, f"ingest-{source}"), told[manifest].get(path.name))
+            yield _as_written(_item(zone, path, home, f"ingest-{source}"), digests[manifest].get(path.name))
 
 
 def _digests(manifest: Path) -> dict[str, str]:
-    """The digests of a source's files as they were written; none where they are not told."""
-    held = read_json(manifest)
-    files = held.get("files") if isinstance(held, dict) else None
+    """The digests of a source's files when written; empty if there are none."""
+    manifest_content = read_json(manifest)
+    files = manifest_content.get("files") if isinstance(manifest_content, dict) else None
     return files if isinstance(files, dict) else {}
 
 
 def _as_written(item: Item, digest: str | None) -> Item:
     if digest is None or item.sha256 == digest:
         return item
-    return replace(item, state="not the file that was written; the next daily run makes it again", advice=REPLACE)
+    return replace(item, state="not the file that was written; the next daily run builds it again", advice=REPLACE)
 
 
 def _identified(zone: str, run: RunContext, home: Zones) -> Iterator[Item]:
-    """Zones whose table carries a manifest beside it."""
+    """Zones whose table has a manifest beside it."""
     for path in _files(home.home / zone):
         if path.name == f"{zone}.parquet":
-            said = (read_json(path.with_name(path.name + ".manifest.json")) or {}).get("sha256")
+            recorded = (read_json(path.with_name(path.name + ".manifest.json")) or {}).get("sha256")
             known = _known(path)
-            if Identity.of(path) is None or said != known.get("sha256"):
+            if Identity.of(path) is None or recorded != known.get("sha256"):
                 known |= {"state": "not the file its manifest describes", "advice": REPLACE}
             yield Item(zone, path.relative_to(home.home).as_posix(), "daily", **known)
         elif path.name in (f"{zone}.parquet.manifest.json", "asked.json"):
@@ -302,10 +302,10 @@ def _warehouse_files(run: RunContext, home: Zones) -> Iterator[Item]:
         elif place == "cbi.duckdb.older":
             yield _item("warehouse", path, home, "daily", state="an older working file, set aside")
         elif place in ("cbi.duckdb", "cbi.duckdb.wal", "published/CURRENT") or place.startswith("billed/"):
-            told: dict[str, Any] = {}
+            facts: dict[str, Any] = {}
             if place == "cbi.duckdb" and not _is_database(path):
-                told = {"state": "no DuckDB file; the next daily run says what to do", "advice": REPLACE}
-            yield _item("warehouse", path, home, "daily", **told)
+                facts = {"state": "no DuckDB file; the next daily run says what to do", "advice": REPLACE}
+            yield _item("warehouse", path, home, "daily", **facts)
         else:
             yield _stranger("warehouse", path, home)
     if named and not (home.warehouse / "published" / named).is_file():
@@ -314,13 +314,13 @@ def _warehouse_files(run: RunContext, home: Zones) -> Iterator[Item]:
 
 
 def _is_database(path: Path) -> bool:
-    """Whether a file begins as DuckDB's do. It is not opened: who has it open shuts the next publish out."""
+    """Whether a file begins like a DuckDB file. It is not opened: an open file would block the next publish."""
     with path.open("rb") as handle:
         return handle.read(12)[8:] == b"DUCK"
 
 
 def _warehouse_tables(run: RunContext) -> Iterator[Item]:
-    """Published tables and views. Rows are read, dated and hashed where that costs nothing: not on BigQuery."""
+    """Published tables and views. Rows are read, dated and hashed if that is free: not on BigQuery."""
     known_views = {view.name for view in views()} | {"staging.observations", "staging.quarantine"}
     try:
         warehouse = open_warehouse(run.settings)
@@ -347,16 +347,16 @@ def _warehouse_tables(run: RunContext) -> Iterator[Item]:
                     "warehouse tables", name, owner, rows=rows, state=quoted(str(error), most=300), advice=REPLACE
                 )
                 continue
-            held, digest = read.to_pandas(), checksum(read, tables()[name].key)
-            days = held[tables()[name].ordered_by] if tables()[name].ordered_by in DATES else pd.Series(dtype="object")
+            frame, digest = read.to_pandas(), checksum(read, tables()[name].key)
+            days = frame[tables()[name].ordered_by] if tables()[name].ordered_by in DATES else pd.Series(dtype="object")
             span = _span(days.min(), days.max()) if len(days.dropna()) else {}
             yield Item(
-                "warehouse tables", name, owner, rows=len(held), columns=len(held.columns), sha256=digest, **span
+                "warehouse tables", name, owner, rows=len(frame), columns=len(frame.columns), sha256=digest, **span
             )
 
 
 def _models(run: RunContext, home: Zones) -> Iterator[Item]:
-    store = FolderStore(home.models)  # the files here; those on Cloud Storage are not ours to list
+    store = FolderStore(home.models)  # the files here; those on Cloud Storage are not listed
     try:
         history = store.history()
     except CbiError as error:
@@ -378,10 +378,10 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
             continue
         own = {"champions.json": "training", "history.jsonl": "training", "leakage_audit.json": "make proofs"}
         if path.parent == home.models and path.name in own:
-            told: dict[str, Any] = {}
-            if path.name == CHAMPIONS and history and read_json(path) != standing(history):
-                told = {"state": f"not what {HISTORY} says; the next training writes it again", "advice": REPLACE}
-            yield _item("models", path, home, own[path.name], **told)
+            facts: dict[str, Any] = {}
+            if path.name == CHAMPIONS and history and read_json(path) != current_champions(history):
+                facts = {"state": f"not what {HISTORY} says; the next training writes it again", "advice": REPLACE}
+            yield _item("models", path, home, own[path.name], **facts)
         elif any(part.startswith(TEMPORARY) for part in path.parts):
             yield _item("models", path, home, "training", state="left by a killed writer")
         else:
@@ -389,7 +389,7 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
 
 
 def _version(folder: Path, home: Zones, families: set[str], *, champion: bool) -> Item:
-    """One model version: its files against the hashes taken when it was stored, and no file beside them."""
+    """One model version: its files compared with their stored hashes, and no additional file."""
     name, files = folder.relative_to(home.home).as_posix(), _files(folder)
     metadata = read_json(folder / "metadata.json")
     if metadata is None or "files" not in metadata:
@@ -399,27 +399,27 @@ def _version(folder: Path, home: Zones, families: set[str], *, champion: bool) -
     listed = dict(metadata["files"])
     altered = sorted(file for file, digest in listed.items() if hashes.get(file) != digest)
     extra = sorted(set(hashes) - set(listed) - {"metadata.json", "metrics.json"})
-    told: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "bytes": sum(path.stat().st_size for path in files),
         "columns": len(metadata.get("columns") or []) or None,
         "sha256": hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest(),
     }
     if (folder / "oof.parquet").is_file():
-        told |= {key: value for key, value in _table(folder / "oof.parquet").items() if key in ("rows", "first_date")}
-    told |= {"last_date": metadata.get("trained_as_of")}
+        facts |= {key: value for key, value in _table(folder / "oof.parquet").items() if key in ("rows", "first_date")}
+    facts |= {"last_date": metadata.get("trained_as_of")}
     if altered:
-        told |= {"state": f"not the files that were stored: {', '.join(altered)}", "advice": REPLACE}
+        facts |= {"state": f"not the files that were stored: {', '.join(altered)}", "advice": REPLACE}
     elif extra:
-        told |= {"state": f"orphaned files in it: {', '.join(extra)}", "advice": QUARANTINE}
+        facts |= {"state": f"orphaned files in it: {', '.join(extra)}", "advice": QUARANTINE}
     elif metadata.get("family") not in families:
-        told |= {"state": f"unregistered family {metadata.get('family')}", "advice": QUARANTINE}
+        facts |= {"state": f"unregistered family {metadata.get('family')}", "advice": QUARANTINE}
     else:
-        told |= {"state": "champion" if champion else "ok"}
-    return Item("models", name, "training", **told)
+        facts |= {"state": "champion" if champion else "ok"}
+    return Item("models", name, "training", **facts)
 
 
 def named_fits(run: RunContext) -> set[str]:
-    """The fits that a plan of any budget on the training files held, or a champion of any time, is made of."""
+    """The fits of a plan of any budget on the current training files, or of any champion."""
     store, named = open_store(run.settings), set()
     champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in store.history()}
     for family, horizon in sorted({(family, horizon) for family, horizon, _ in champions}):
@@ -449,23 +449,23 @@ def _fits(run: RunContext, home: Zones) -> Iterator[Item]:
         named: Iterable[str] | None = named_fits(run)
         unsure = ""
     except (CbiError, KeyError) as error:
-        named, unsure = None, quoted(f"whether it is still named cannot be told: {error}")
+        named, unsure = None, quoted(f"whether it is still in use is unknown: {error}")
     for folder in sorted(home.fits.iterdir()):
         if folder.is_file():
             yield _stranger("fits", folder, home)
             continue
         files, done = _files(folder), read_json(folder / "done.json")
-        told: dict[str, Any] = {"bytes": sum(path.stat().st_size for path in files)}
+        facts: dict[str, Any] = {"bytes": sum(path.stat().st_size for path in files)}
         tables_of = [_table(path) for path in files if path.suffix == ".parquet"]
-        told |= {"rows": sum(table.get("rows", 0) for table in tables_of) or None}
+        facts |= {"rows": sum(table.get("rows", 0) for table in tables_of) or None}
         if named is not None and folder.name not in named:
             what = f"{done['family']} {'+'.join(done['horizons'])} {done['year'] or 'final'}" if done else "unfinished"
-            told |= {"state": f"{what}: no plan and no champion names it any more", "advice": DELETE}
+            facts |= {"state": f"{what}: no plan and no champion uses it any more", "advice": DELETE}
         elif done is None:
-            told |= {"state": "unfinished: the next training goes on with it"}
+            facts |= {"state": "unfinished: the next training continues it"}
         elif unsure:
-            told |= {"state": unsure}
-        yield Item("fits", folder.relative_to(home.home).as_posix(), "training", **told)
+            facts |= {"state": unsure}
+        yield Item("fits", folder.relative_to(home.home).as_posix(), "training", **facts)
 
 
 def _reports(run: RunContext, home: Zones) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""deploy/automations.yaml: what the server does by itself when a run is lost, fails, crashes, or does not come."""
+"""deploy/automations.yaml: what the server does when a run is lost, fails, crashes, or does not start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.settings import PROJECT
 
 AUTOMATIONS = PROJECT / "deploy" / "automations.yaml"
 HEARTBEAT_S = 30
-PREFIX = "cbi: "  # what bears it on the server and is not in the file is removed
+PREFIX = "cbi: "  # an automation on the server with this prefix that is not in the file is removed
 EVENT = "prefect.flow-run."
 HEARTBEAT = f"{EVENT}heartbeat"
 STATES = (
@@ -29,7 +29,7 @@ STATES = (
     *("Failed", "TimedOut", "Crashed"),
     *("Skipped", "Disabled", "Partial"),
 )
-"""The names of a run's states, which name its events: Prefect's, and those of flows/scheduled.py."""
+"""The names of a run's states, and so of its events: Prefect's, and those of flows/scheduled.py."""
 
 
 def _event(name: str) -> str:
@@ -42,7 +42,7 @@ Event = Annotated[str, AfterValidator(_event)]
 
 
 class Trigger(Entry):
-    """When an automation acts: on an event, or (Proactive) where one does not come."""
+    """When an automation acts: on an event, or (Proactive) if an event does not occur."""
 
     type: Literal["event"]
     posture: Literal["Reactive", "Proactive"]
@@ -77,7 +77,7 @@ class Automation(Entry):
 
 
 class Notification(Entry):
-    """What a person is told, as Prefect's templates."""
+    """The text of a notification, as Prefect's templates."""
 
     subject: str
     body: str
@@ -91,24 +91,24 @@ class Automations(Entry):
 
 
 def automations(notify: list[dict[str, Any]], *, path: Path = AUTOMATIONS) -> list[dict[str, Any]]:
-    """Every automation of the file, in the words of Prefect's API. ``notify`` are the actions that tell a person.
+    """Every automation of the file, for Prefect's API. ``notify``: the actions that notify a person.
 
     Raises:
         RegistryError: an entry of the file does not fit; the message names file and entry.
     """
-    told = tuple(notify or [{"type": "do-nothing"}])  # the server's page of events shows it all the same
+    notifications = tuple(notify or [{"type": "do-nothing"}])  # the server's page of events shows it anyway
     return [
         {
             "name": f"{PREFIX}{name}",
             "description": one.description,
             "trigger": one.trigger.model_dump(mode="json", exclude_unset=True),
-            "actions": [*one.actions, *(told if one.notify else ())],
+            "actions": [*one.actions, *(notifications if one.notify else ())],
         }
         for name, one in read_entries(path, Automations).automations.items()
     ]
 
 
 def notification(block: str, *, path: Path = AUTOMATIONS) -> dict[str, Any]:
-    """The action that tells a person through a notification block (its id): which run, what state, what it said."""
+    """The action that notifies a person through a notification block (its id): run, state and message."""
     words = read_entries(path, Automations).notification
     return {"type": "send-notification", "block_document_id": block, **words.model_dump()}

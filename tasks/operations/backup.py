@@ -1,10 +1,10 @@
-"""What cannot be made again, written to a second place (CBI_BACKUP) after each day's publish.
+"""Backup of data that cannot be rebuilt, to a second place (CBI_BACKUP) after each day's publish.
 
-That is: the tables whose declaration says so (tasks/warehouse/schema), the model store's history with the versions of
-each training that promoted one, and payloads fetched live. All else is made again from these.
+It covers the tables whose declaration says so (tasks/warehouse/schema), the model store's history with the versions of
+each training that promoted one, and payloads fetched live. All else is rebuilt from these.
 
 ``latest.json`` names a manifest, which names every file with its SHA-256: a table's rows by month as parquet, a model
-version or the day's new payloads as a tar. The same content again writes nothing.
+version or the day's new payloads as a tar. Unchanged content is not written again.
 
 Invariants: a backup is never replaced by less. Rows that the warehouse no longer has stay (merged on the key), payloads
 and model versions are only added, and a store that has lost its history is refused. Another home's backup is refused.
@@ -34,10 +34,10 @@ from tasks import clock
 from tasks.errors import BackupFailed, CbiError, ManifestMismatch
 from tasks.model_store.champions import AUDIT, HISTORY, of_lines
 from tasks.model_store.folder import FolderStore
-from tasks.operations.backup_place import LATEST, Place, place_of, require_names_inside
+from tasks.operations.backup_place import LATEST, BackupPlace, place_of, require_names_inside
 from tasks.run import RunContext
 from tasks.sources.payloads import RECORDED
-from tasks.storage.bucket import Held
+from tasks.storage.bucket import PointerContent
 from tasks.storage.files import TEMPORARY, json_bytes, read_json, write_bytes, write_json, write_table
 from tasks.storage.hashes import sha256_of
 from tasks.storage.locks import exclusive
@@ -50,13 +50,13 @@ from tasks.warehouse.tables import STATED, Table, tables
 log = logging.getLogger(__name__)
 NONE = "none"
 FORMAT = 1
-PACK_BYTES = 200 * 10**6  # of payloads in one tar
+PACK_BYTES = 200 * 10**6  # bytes of payloads per tar
 LIST = "raw/listed"
 
 
 @dataclass
 class Manifest:
-    """What a backup holds. Every entry is a dictionary with ``file`` and ``sha256``.
+    """The content of a backup. Every entry is a dictionary with ``file`` and ``sha256``.
 
     ``tables``: by table and month, with ``rows`` and ``content`` (tasks/warehouse/checksum.py). ``versions``: by
     family/horizon/number. ``store``: the store's own files by name. ``packs``: tars of payloads; ``listed`` names all
@@ -77,16 +77,16 @@ class Manifest:
 
     @staticmethod
     def of(content: bytes, place: str) -> Manifest:
-        """Read back.
+        """A manifest from the content of its file.
 
         Raises:
-            ManifestMismatch: it is no manifest of this format.
+            ManifestMismatch: it is not a manifest of this format.
         """
         try:
-            told = json.loads(content)
-            if told.pop("format") != FORMAT:
+            content_of = json.loads(content)
+            if content_of.pop("format") != FORMAT:
                 raise ValueError("another format")
-            manifest = Manifest(**told)
+            manifest = Manifest(**content_of)
             require_names_inside((str(entry["file"]) for entry in manifest.entries()), place)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ManifestMismatch(f"the manifest of {place} is not readable: {error}") from error
@@ -108,15 +108,15 @@ class Manifest:
 
 
 def state_path(zones: Zones) -> Path:
-    """What this home knows of its backup: its own name, the place, when it was last whole, what failed since."""
+    """The state of this home's backup: the home's id, the place, time of the last complete backup, failures since."""
     return zones.home / "backup" / "state.json"
 
 
 def back_up(run: RunContext) -> str:
-    """Write what is new to the place of ``CBI_BACKUP``. Whatever fails is told, and raises nothing.
+    """Write new data to the place of ``CBI_BACKUP``. A failure is returned and logged, never raised.
 
     Returns:
-        why there is no backup of this day; empty where there is one, or where none is wanted.
+        why there is no backup of this day; empty if there is one or none is configured.
     """
     uri = run.settings.backup
     if uri is None or uri == NONE:
@@ -128,60 +128,60 @@ def back_up(run: RunContext) -> str:
         with exclusive(run.zones, "backup"):
             state = {**(read_json(path) or {})}
             state.setdefault("home", secrets.token_hex(8))
-            told = _write(run, place_of(uri, run.settings), state, path)
+            failure = _write(run, place_of(uri, run.settings), state, path)
             state = {"home": state["home"], "place": uri, "at": now, "as_of": f"{run.as_of:%Y-%m-%d}"}
-            write_json(path, state | ({"failed": told, "failed_at": now} if told else {}))
-    except Exception as error:  # a disk that goes away raises anything; the forecast is published
-        told = " ".join(f"{error}".split()) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}"
-        log.warning("no backup of %s: %s", f"{run.as_of:%Y-%m-%d}", told)
+            write_json(path, state | ({"failed": failure, "failed_at": now} if failure else {}))
+    except Exception as error:  # a lost disk may raise anything; the forecast is published already
+        failure = " ".join(f"{error}".split()) if isinstance(error, CbiError) else f"{type(error).__name__}: {error}"
+        log.warning("no backup of %s: %s", f"{run.as_of:%Y-%m-%d}", failure)
         try:
-            write_json(path, {**state, "failed": told, "failed_at": now})
+            write_json(path, {**state, "failed": failure, "failed_at": now})
         except (CbiError, OSError):
             log.warning("%s cannot be written", path)
-    return told
+    return failure
 
 
-def _write(run: RunContext, place: Place, state: dict[str, Any], path: Path) -> str:
+def _write(run: RunContext, place: BackupPlace, state: dict[str, Any], path: Path) -> str:
     place.check()
     latest = place.latest()
     if not latest.content and state.get("place") == place.uri and state.get("at"):
         raise BackupFailed(
-            f"{place.uri} held the backup of {state['as_of']} and holds none now: plug its disk in or mount it. To "
-            f"begin anew there, delete {path}"
+            f"{place.uri} had the backup of {state['as_of']} and has none now: plug its disk in or mount it. To "
+            f"start again there, delete {path}"
         )
     with tempfile.TemporaryDirectory(prefix="cbi-backup-") as folder:
         work = Path(folder)
-        held, pointer = read_latest(place, latest, work)
-        if held and held.home != state["home"]:
+        previous, pointer = read_latest(place, latest, work)
+        if previous and previous.home != state["home"]:
             raise BackupFailed(
-                f"{place.uri} holds the backup of another home (of {held.as_of}). To go on from that one, restore it "
+                f"{place.uri} has the backup of another home (of {previous.as_of}). To go on from that one, restore it "
                 "into an empty home (`cbi restore`); else set CBI_BACKUP to an empty folder"
             )
-        if not held:
-            write_json(path, {**state, "place": place.uri})  # this home's name, before the place knows it
-        held = held or Manifest(str(state["home"]))
-        lost = place.lacks(held.names())
+        if not previous:
+            write_json(path, {**state, "place": place.uri})  # the home's id is stored here before it is in the place
+        previous = previous or Manifest(str(state["home"]))
+        lost = place.lacks(previous.names())
         for name in sorted(lost):
-            log.warning("%s/%s of the backup is gone; what is still held here is written again", place.uri, name)
-        made = Manifest(held.home, max(held.as_of, f"{run.as_of:%Y-%m-%d}"))
-        made.tables = _tables(open_warehouse(run.settings), place, held, lost, work)
-        made.packs, made.listed = _payloads(run.zones.raw, place, held, lost, work)
-        told = ""
-        made.versions, made.store = held.versions, held.store
+            log.warning("%s/%s of the backup is gone; data that is still here is written again", place.uri, name)
+        manifest = Manifest(previous.home, max(previous.as_of, f"{run.as_of:%Y-%m-%d}"))
+        manifest.tables = _tables(open_warehouse(run.settings), place, previous, lost, work)
+        manifest.packs, manifest.listed = _payloads(run.zones.raw, place, previous, lost, work)
+        failure = ""
+        manifest.versions, manifest.store = previous.versions, previous.store
         if run.settings.models == "folder":
             try:
-                made.versions, made.store = _models(FolderStore(run.zones.models), place, held, lost, work)
+                manifest.versions, manifest.store = _models(FolderStore(run.zones.models), place, previous, lost, work)
             except CbiError as error:
-                told = f"the models are not backed up: {error}"
-        _switch(place, latest, pointer, held, made, work)
-    return told
+                failure = f"the models are not backed up: {error}"
+        _switch(place, latest, pointer, previous, manifest, work)
+    return failure
 
 
-def read_latest(place: Place, latest: Held, work: Path) -> tuple[Manifest | None, dict[str, str]]:
-    """The newest manifest and the pointer to it; None where there is none yet.
+def read_latest(place: BackupPlace, latest: PointerContent, work: Path) -> tuple[Manifest | None, dict[str, str]]:
+    """The newest manifest and the pointer to it; None if there is none yet.
 
     Raises:
-        ManifestMismatch: pointer or manifest are damaged, which is named.
+        ManifestMismatch: pointer or manifest are damaged; the message names the file.
     """
     if not latest.content:
         return None, {}
@@ -195,14 +195,21 @@ def read_latest(place: Place, latest: Held, work: Path) -> tuple[Manifest | None
     return Manifest.of(content, f"{place.uri}/{name}"), pointer
 
 
-def _switch(place: Place, latest: Held, pointer: Mapping[str, str], held: Manifest, made: Manifest, work: Path) -> None:
-    """Name the new manifest, if it says anything new; then remove what only the one before the last named."""
-    content = made.to_bytes()
+def _switch(
+    place: BackupPlace,
+    latest: PointerContent,
+    pointer: Mapping[str, str],
+    previous: Manifest,
+    manifest: Manifest,
+    work: Path,
+) -> None:
+    """Point to the new manifest if it differs, then remove files that only the manifest before the last one names."""
+    content = manifest.to_bytes()
     file = write_bytes(work / "new.json", content)
     digest = sha256_of(file)
     if digest == pointer.get("sha256"):
         return
-    name = f"manifests/{made.as_of}.{digest[:16]}.json"
+    name = f"manifests/{manifest.as_of}.{digest[:16]}.json"
     place.put(name, file)
     before = pointer.get("manifest")
     place.point(
@@ -213,9 +220,9 @@ def _switch(place: Place, latest: Held, pointer: Mapping[str, str], held: Manife
         old = pointer["previous"]
         try:
             content = place.fetch(old, str(pointer["previous_sha256"]), work / "old.json").read_bytes()
-            gone = Manifest.of(content, f"{place.uri}/{old}").names() - made.names() - held.names()
+            gone = Manifest.of(content, f"{place.uri}/{old}").names() - manifest.names() - previous.names()
             place.drop([*sorted(gone), old])
-        except CbiError as error:  # what cannot be tidied up stays
+        except CbiError as error:  # files that cannot be removed stay
             log.warning("%s: %s", place.uri, error)
 
 
@@ -223,47 +230,47 @@ def _switch(place: Place, latest: Held, pointer: Mapping[str, str], held: Manife
 
 
 def _tables(
-    warehouse: Warehouse, place: Place, held: Manifest, lost: set[str], work: Path
+    warehouse: Warehouse, place: BackupPlace, previous: Manifest, lost: set[str], work: Path
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    made = {}
+    backed_up = {}
     for table in tables().values():
-        if not table.made_again:
-            before = {m: entry for m, entry in held.tables.get(table.name, {}).items() if entry["file"] not in lost}
-            made[table.name] = {**before, **_months(table, warehouse.read(table.name), before, place, work)}
-    return made
+        if not table.rebuilt:
+            before = {m: entry for m, entry in previous.tables.get(table.name, {}).items() if entry["file"] not in lost}
+            backed_up[table.name] = {**before, **_months(table, warehouse.read(table.name), before, place, work)}
+    return backed_up
 
 
 def _months(
-    table: Table, rows: pa.Table, before: Mapping[str, dict[str, Any]], place: Place, work: Path
+    table: Table, rows: pa.Table, before: Mapping[str, dict[str, Any]], place: BackupPlace, work: Path
 ) -> dict[str, dict[str, Any]]:
-    """The table's months, those written again that say something new."""
+    """The table's months. Changed months are written again."""
     months = pc.fill_null(pc.strftime(rows[table.ordered_by], format="%Y-%m"), "none")
-    made = {}
+    entries = {}
     for month in sorted(pc.unique(months).to_pylist()):
         part = rows.filter(pc.equal(months, month)).sort_by([(name, "ascending") for name in table.key])
         content, old = checksum(part, table.key), before.get(month)
         if old and old["content"] == content:
-            made[month] = old
+            entries[month] = old
             continue
         if old:
             part = merged(table, read_rows(place, old, work), part)
             content = checksum(part, table.key)
-        if old and old["content"] == content:  # the warehouse has less than the backup, and nothing else
-            made[month] = old
+        if old and old["content"] == content:  # the warehouse has less than the backup, and nothing new
+            entries[month] = old
             continue
         file = write_table(work / "part.parquet", part)
         digest = sha256_of(file)
         name = f"tables/{table.name}/{month}.{digest[:16]}.parquet"
         place.put(name, file)
-        made[month] = {"file": name, "sha256": digest, "rows": part.num_rows, "content": content}
-    return made
+        entries[month] = {"file": name, "sha256": digest, "rows": part.num_rows, "content": content}
+    return entries
 
 
-def read_rows(place: Place, entry: Mapping[str, Any], work: Path) -> pa.Table:
-    """A month of a table as it was backed up.
+def read_rows(place: BackupPlace, entry: Mapping[str, Any], work: Path) -> pa.Table:
+    """One month of a table from the backup.
 
     Raises:
-        ManifestMismatch: the file is gone or damaged; it is named.
+        ManifestMismatch: the file is gone or damaged; the message names it.
     """
     file = place.fetch(str(entry["file"]), str(entry["sha256"]), work / "held.parquet")
     rows = parquet.read_table(file)
@@ -273,7 +280,7 @@ def read_rows(place: Place, entry: Mapping[str, Any], work: Path) -> pa.Table:
 
 
 def merged(table: Table, old: pa.Table, new: pa.Table) -> pa.Table:
-    """``new``, and the rows of ``old`` whose key it lacks. In tables of ``STATED`` a session is stated as a whole."""
+    """``new`` plus the rows of ``old`` whose key it lacks; in tables of ``STATED``, whose session it lacks."""
     keys = ["as_of"] if table.name in STATED else list(table.key)
     kept = old.join(new.select(keys).group_by(keys).aggregate([]), keys, join_type="left anti")
     together = pa.concat_tables([new, kept.select(old.column_names)], promote_options="default")
@@ -284,17 +291,17 @@ def merged(table: Table, old: pa.Table, new: pa.Table) -> pa.Table:
 
 
 def _payloads(
-    raw: Path, place: Place, held: Manifest, lost: set[str], work: Path
+    raw: Path, place: BackupPlace, previous: Manifest, lost: set[str], work: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Payloads fetched live, with their sidecars, that the backup does not have yet: in a tar, or a few."""
-    packs = [pack for pack in held.packs if pack["file"] not in lost]
+    """Payloads fetched live, with their sidecars, that are not in the backup yet: in one or more tars."""
+    packs = [pack for pack in previous.packs if pack["file"] not in lost]
     listed: set[str] = set()
-    if held.listed and not lost & {held.listed["file"], *(pack["file"] for pack in held.packs)}:
-        file = place.fetch(str(held.listed["file"]), str(held.listed["sha256"]), work / "listed.parquet")
+    if previous.listed and not lost & {previous.listed["file"], *(pack["file"] for pack in previous.packs)}:
+        file = place.fetch(str(previous.listed["file"]), str(previous.listed["sha256"]), work / "listed.parquet")
         listed = set(parquet.read_table(file)["file"].to_pylist())
     new = sorted(set(live_files(raw)) - listed)
     if not new:
-        return packs, held.listed
+        return packs, previous.listed
     for part in _parts(raw, new):
         file = tar_of(raw, part, work / "pack.tar.gz")
         digest = sha256_of(file)
@@ -310,7 +317,7 @@ def _payloads(
 
 
 def live_files(raw: Path) -> Iterator[str]:
-    """Names under raw/ of what was fetched; a recorded payload lies elsewhere, its sidecar is made again."""
+    """Names of fetched files under raw/. (A recorded payload is elsewhere, and its sidecar is rebuilt.)"""
     for folder, folders, names in os.walk(raw):
         folders[:] = [name for name in folders if not name.startswith(".")]
         place = Path(folder).relative_to(raw).as_posix()
@@ -333,7 +340,7 @@ def _parts(raw: Path, names: Iterable[str]) -> Iterator[list[str]]:
 
 
 def tar_of(folder: Path, names: Iterable[str], target: Path) -> Path:
-    """Files of a folder in one tar: the same files give the same bytes."""
+    """Pack files of a folder in one tar. The same files give the same bytes."""
     with (
         target.open("wb") as file,
         gzip.GzipFile("", "wb", compresslevel=3, fileobj=file, mtime=0) as packed,
@@ -351,21 +358,21 @@ def tar_of(folder: Path, names: Iterable[str], target: Path) -> Path:
 
 
 def _models(
-    store: FolderStore, place: Place, held: Manifest, lost: set[str], work: Path
+    store: FolderStore, place: BackupPlace, previous: Manifest, lost: set[str], work: Path
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     """The store's history, and every version of each training that promoted one: rivals, baseline and explainer too.
 
     Raises:
-        BackupFailed: the store has lost promotions that the backup holds.
+        BackupFailed: the store has lost promotions that are in the backup.
     """
-    versions = {name: entry for name, entry in held.versions.items() if entry["file"] not in lost}
+    versions = {name: entry for name, entry in previous.versions.items() if entry["file"] not in lost}
     history = store.history()
-    noted = held.store.get(HISTORY)
+    noted = previous.store.get(HISTORY)
     if noted and noted["file"] not in lost:
         before = of_lines(place.fetch(noted["file"], noted["sha256"], work / "history").read_bytes(), noted["file"])
         if gone := [line for line in before if line not in history]:
             raise BackupFailed(
-                f"{store.place} has lost {len(gone)} of {len(before)} promotions that {place.uri} holds; what is "
+                f"{store.place} has lost {len(gone)} of {len(before)} promotions that {place.uri} has; what is "
                 "there stays. Restore them (`cbi restore` into an empty home), or set CBI_BACKUP to an "
                 "empty folder"
             )
@@ -389,7 +396,7 @@ def _models(
             continue
         digest = sha256_of(path)
         there = f"models/{digest[:16]}.{name}"
-        old = held.store.get(name)
+        old = previous.store.get(name)
         if not old or old["file"] != there or there in lost:
             place.put(there, path)
         own[name] = {"file": there, "sha256": digest}
@@ -397,5 +404,5 @@ def _models(
 
 
 def age_days(state: Mapping[str, Any]) -> float:
-    """Days since the last whole backup."""
+    """Days since the last complete backup."""
     return float((clock.now() - pd.Timestamp(state["at"])) / pd.Timedelta(days=1))

@@ -1,7 +1,7 @@
-"""``make audit-dependencies``: every pinned package against the list of known vulnerabilities that PyPI serves.
+"""``make audit-dependencies``: checks every pinned package against PyPI's list of known vulnerabilities.
 
-Ends with 1 when a pinned version is known to be vulnerable. Where no service answers, or one that knows
-of no vulnerability (a mirror), nothing is known: that is said, and ends with 0, so that work offline goes on.
+Exits with 1 if a pinned version is known to be vulnerable. If no service answers, or a service without vulnerability
+data (a mirror), nothing was checked: that is printed, with exit 0, so that offline work can continue.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from typing import Any
 
 from tasks.settings import PROJECT
 
-# A version known to be vulnerable since 2021: a service that does not know of it knows nothing.
+# A version known to be vulnerable since 2021: a service that does not list it has no vulnerability data.
 CANARY = "jinja2==2.11.2"
 TIMEOUT_S = 3
 
 
 def ask(requirements: Path) -> list[dict[str, Any]] | None:
-    """pip-audit's findings, a mapping a package; None where it could not ask."""
+    """pip-audit's findings, one mapping per package; None if no service could be reached."""
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.json"
         quiet = ["--no-deps", "--disable-pip", "--progress-spinner", "off", "--timeout", str(TIMEOUT_S)]
         command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements), *quiet]
-        asked = [*command, "--format", "json", "--output", str(found)]
-        subprocess.run(asked, capture_output=True, check=False)  # it ends with 1 for findings and for a dead line alike
+        full_command = [*command, "--format", "json", "--output", str(found)]
+        subprocess.run(full_command, capture_output=True, check=False)  # exit 1: findings or a lost connection
         if not found.exists() or not found.stat().st_size:
             return None
         return list(json.loads(found.read_text(encoding="utf-8"))["dependencies"])
@@ -41,14 +41,14 @@ def audit() -> int:
         known = ask(canary)
     if not known or not known[0].get("vulns"):
         print(
-            f"dependencies: could not be asked: no service here knows of the vulnerabilities of {CANARY}. "
-            "Nothing was checked; run `make audit-dependencies` where https://pypi.org answers",
+            f"dependencies: not checked: no service here lists the vulnerabilities of {CANARY}. "
+            "Run `make audit-dependencies` where https://pypi.org answers",
             file=sys.stderr,
         )
         return 0
     found = ask(PROJECT / "constraints.txt")
     if found is None:
-        print("dependencies: could not be asked: the service broke off. Nothing was checked", file=sys.stderr)
+        print("dependencies: not checked: the service stopped answering", file=sys.stderr)
         return 0
     bad = [one for one in found if one.get("vulns")]
     skipped = [one for one in found if "skip_reason" in one]

@@ -1,4 +1,4 @@
-"""Which flows run when: prefect.yaml, from the registry. ``cbi project deployments`` writes it."""
+"""The schedule of the flows: prefect.yaml, from the registry. ``cbi project deployments`` writes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tasks.operations.services import POOL
 from tasks.registry import DataSources, Schedule
 
 PREFECT_YAML = "prefect.yaml"
-# 18:30 is when the bars are asked for and up to five minutes more; a run before they are in would use yesterday's
+# bars are fetched at 18:30 and up to five minutes later; a run before that would use yesterday's
 DAILY = Schedule(cron="0 19 * * 1-5", timezone=CHICAGO, spread_s=0)
 TRAINING = Schedule(cron="0 8 * * 6", timezone=CHICAGO, spread_s=0)
 HEALTH = Schedule(cron="5 * * * *", timezone="UTC", spread_s=0)
@@ -21,8 +21,8 @@ HEADER = (
 
 
 def deployments(sources: DataSources) -> list[dict[str, Any]]:
-    """Every deployment as prefect.yaml writes it: one a source, then daily, training and health."""
-    asked = [
+    """Every deployment for prefect.yaml: one per source, then daily, training and health."""
+    ingests = [
         _deployment(
             source,
             "ingest",
@@ -33,10 +33,10 @@ def deployments(sources: DataSources) -> list[dict[str, Any]]:
         for source, spec in sources.sources.items()
     ]
     return [
-        *asked,
-        _deployment("daily", "daily", DAILY, "From payloads to a published forecast, once a CBOT session."),
+        *ingests,
+        _deployment("daily", "daily", DAILY, "From payloads to a published forecast, once per CBOT session."),
         _deployment("training", "training", TRAINING, "The bake-off of every family.", parameters={"budget": "full"}),
-        # a health that waits for another tells nothing new
+        # a queued health run would report nothing new
         _deployment("health", "health", HEALTH, "The state of every source.", collision="CANCEL_NEW"),
     ]
 
@@ -50,7 +50,7 @@ def _deployment(
     parameters: dict[str, Any] | None = None,
     collision: str = "ENQUEUE",
 ) -> dict[str, Any]:
-    """One entry. A second run waits (ENQUEUE): cancelled, it would be lost when the first one crashed."""
+    """One entry. A second run waits (ENQUEUE): if cancelled, it would be lost when the first one crashes."""
     return {
         "name": name,
         "description": description,
@@ -63,7 +63,7 @@ def _deployment(
 
 
 def prefect_yaml(sources: DataSources) -> str:
-    """The text of prefect.yaml. CHECKOUT is set by the worker: it knows where its code lies, the server need not."""
+    """The text of prefect.yaml. CHECKOUT is set by the worker: it knows the path of its code, the server need not."""
     content = {
         "name": "cbi",
         "pull": [{"prefect.deployments.steps.set_working_directory": {"directory": "{{ $CHECKOUT }}"}}],

@@ -1,6 +1,6 @@
-"""The state of everything that runs every day, read from zones, warehouse and store: nothing is asked of a source.
+"""The state of everything that runs every day, from zones, warehouse and store. No source is contacted.
 
-A check is ok, not yet (nothing to judge so far), warning or failing. What is not known stays missing.
+A check is ok, not yet (nothing to check yet), warning or failing. Unknown values stay missing.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ EXIT_CODES = {OK: 0, NOT_YET: 0, WARNING: 1, FAILING: 2}
 FREE_WARNING_GB, FREE_FAILING_GB = 5.0, 1.0
 """A first daily run writes about 0.4 GB, a full bake-off a few more."""
 CHAMPION_WARNING_DAYS = 21
-"""The bake-off is weekly: three in a row have not come."""
+"""The bake-off is weekly: three in a row are missing."""
 PUBLISHED_WARNING_SESSIONS = 1
 BACKUP_WARNING_DAYS = 5
-"""A long weekend is no news."""
+"""A long weekend is normal."""
 GB = 10**9
 
-# Of each session and horizon the forecast that readers see (views/40_api.sql), where its target date has come.
+# For each session and horizon, the forecast that readers see (views/40_api.sql), if its target date has passed.
 FORECASTS = """
 SELECT as_of, horizon, target_date, p10, p90 FROM forecasts.zl_forecasts_daily
 WHERE target_date <= DATE '{as_of}'
@@ -60,9 +60,9 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY observation_date ORDER BY vintage DESC) 
 
 @dataclass(frozen=True)
 class Health:
-    """``checks``: check, state, told. ``sources``, ``gates`` and ``champions``: a row each.
+    """``checks``: check, state, told. ``sources``, ``gates`` and ``champions``: one row each.
 
-    ``dated`` says why it is judged as of this session and no other.
+    ``dated`` says why it is as of this session.
     """
 
     as_of: pd.Timestamp
@@ -94,33 +94,33 @@ class Health:
 
 
 def take_health(run: RunContext, *, now: datetime | None = None, dated: str = "") -> Health:
-    """Look at everything. What cannot be looked at is a failing check, not an error."""
+    """Run all checks. If something cannot be read, its check fails; no error is raised."""
     now = now or clock.now().to_pydatetime()
-    held = _Asked(run)
+    warehouse = _HealthQueries(run)
     sources = source_health(run.zones, run.sources, as_of=run.as_of)
     sources = sources.assign(
-        last_success=sources["source"].map(held.successes()).fillna("never"),
+        last_success=sources["source"].map(warehouse.successes()).fillna("never"),
         next_run=[_next_run(run.sources.source(name).schedule, now) for name in sources["source"]],
-        quarantined=sources["source"].map(held.quarantine()).fillna("not yet"),
+        quarantined=sources["source"].map(warehouse.quarantine()).fillna("not yet"),
     )
-    gates, champions = held.gates(), _champions(run, held)
-    made = _anything_made(run, held, sources, champions)
+    gates, champions = warehouse.gates(), _champions(run, warehouse)
+    started = _anything_started(run, warehouse, sources, champions)
     checks = [
-        held.reachable(),
-        _published(run, held),
-        _of_sources(sources, made=made),
-        _of_tables(run, made=made),
+        warehouse.reachable(),
+        _published(run, warehouse),
+        _of_sources(sources, started=started),
+        _of_tables(run, started=started),
         _of_gates(gates),
         _of_champions(run, champions),
         _disk(run.zones),
         _privacy(run.zones),
-        _backup(run, published=held.published),
+        _backup(run, published=warehouse.published),
     ]
     return Health(run.as_of, dated, pd.DataFrame(checks, columns=["check", "state", "told"]), sources, gates, champions)
 
 
-class _Asked:
-    """The warehouse, asked with care: an answer that does not come is told once, and leaves the rest missing."""
+class _HealthQueries:
+    """The warehouse for health: the first failed query is reported once, and later answers stay missing."""
 
     def __init__(self, run: RunContext) -> None:
         self._as_of = f"{run.as_of:%Y-%m-%d}"
@@ -145,7 +145,7 @@ class _Asked:
             return pd.DataFrame()
 
     def reachable(self) -> tuple[str, str, str]:
-        """Whether it answered all that was asked."""
+        """Whether it answered every query."""
         if self.failure:
             return "warehouse", FAILING, self.failure
         if not self.published:
@@ -153,7 +153,7 @@ class _Asked:
         return "warehouse", OK, f"{self._name} answers"
 
     def successes(self) -> dict[str, str]:
-        """Of each source, when a run last had all of it."""
+        """By source: time of the last complete fetch."""
         rows = self.ask(
             "SELECT source, MAX(created_at) AS at FROM ops.ingest_runs "
             "WHERE status = 'ok' AND as_of <= DATE '{as_of}' GROUP BY source"
@@ -161,20 +161,20 @@ class _Asked:
         return {row["source"]: f"{pd.Timestamp(row['at']):%Y-%m-%d %H:%M}" for row in rows.to_dict("records")}
 
     def quarantine(self) -> dict[str, str]:
-        """Of each source, the cells refused at the newest session, and how many more than at the one before it."""
+        """By source: cells refused at the newest session, and the change from the session before."""
         rows = self.ask(
             "SELECT as_of, source, quarantined AS cells FROM ops.ingest_runs WHERE as_of <= DATE '{as_of}' "
             "QUALIFY ROW_NUMBER() OVER (PARTITION BY as_of, source ORDER BY created_at DESC) = 1 ORDER BY as_of"
         )
-        told = {}
+        counts = {}
         for source, part in rows.groupby("source") if len(rows) else ():
             newest = int(part["cells"].iloc[-1])
             change = f" ({newest - int(part['cells'].iloc[-2]):+,})" if len(part) > 1 else ""
-            told[str(source)] = f"{newest:,}{change}"
-        return told
+            counts[str(source)] = f"{newest:,}{change}"
+        return counts
 
     def gates(self) -> pd.DataFrame:
-        """What each gate came to in the newest run that was published."""
+        """The counts of each gate in the newest published run."""
         rows = self.ask(
             "SELECT * FROM ops.gate_results WHERE as_of <= DATE '{as_of}' "
             "QUALIFY DENSE_RANK() OVER (ORDER BY as_of DESC, created_at DESC) = 1"
@@ -184,7 +184,7 @@ class _Asked:
         return count_states(rows).assign(as_of=f"{pd.Timestamp(rows['as_of'].max()):%Y-%m-%d}")
 
     def coverage(self) -> pd.DataFrame:
-        """By horizon: forecasts whose target date has come and has a close, and the share of them inside p10..p90."""
+        """By horizon: forecasts whose target date has passed and has a close, and the share of them inside p10..p90."""
         forecasts, closes = self.ask(FORECASTS), self.ask(CLOSES)
         if forecasts.empty or closes.empty:
             return pd.DataFrame(columns=["horizon", "judged", "covered"])
@@ -196,11 +196,11 @@ class _Asked:
 
 
 def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) -> pd.DataFrame:
-    """One row a source: ``source, priority, state, observations, series, first, last, age_days, last_fetch``.
+    """One row per source: ``source, priority, state, observations, series, first, last, age_days, last_fetch``.
 
-    ``state`` is ok, stale (with the number of series), nothing held, or disabled with the key that it needs; it begins
-    with ``critical`` where a series without which there is no forecast is stale or missing. Where a file of the source
-    cannot be read it is ``damaged``, with the file, and what is held is missing.
+    ``state`` is ok, stale (with the number of series), nothing held, or disabled with the missing key. It begins
+    with ``critical`` if a series that every forecast needs is stale or missing. If a file of the source
+    cannot be read it is ``damaged``, with the file, and its counts are missing.
     """
     staged: list[Staged] = []
     fetched: dict[str, pd.Timestamp | None] = {}
@@ -212,17 +212,15 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
                 staged.append(whole)
         except CbiError as error:
             damaged[name] = str(error)
-        except (KeyError, TypeError, ValueError) as error:  # JSON or parquet, and not what was written
+        except (KeyError, TypeError, ValueError) as error:  # altered JSON or parquet
             damaged[name] = f"{zones.raw / name} or {zones.staging / name}: {type(error).__name__}: {error}"
     series = summarise_series(sources, *gather(staged or [nothing_staged()], as_of=as_of), as_of=as_of)
     table = source_table(series, sources.sources).set_index("source").to_dict("index")
     lost = series[series["critical"] & ~(series["age_days"] <= series["stale_limit_days"])]
     rows = []
     for name, spec in sources.sources.items():
-        held, fetch = table[name], fetched.get(name)
-        state = (
-            f"stale: {held['stale']} series" if held["stale"] else "ok" if held["last"] != "none" else "nothing held"
-        )
+        row, fetch = table[name], fetched.get(name)
+        state = f"stale: {row['stale']} series" if row["stale"] else "ok" if row["last"] != "none" else "nothing held"
         if disabled := why_disabled(spec):
             state = f"disabled: {disabled}; {state}"
         if name in set(lost["source"]):
@@ -234,8 +232,8 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
                 "source": name,
                 "priority": spec.priority,
                 "state": state,
-                **{key: None if name in damaged else held[key] for key in ("observations", "series", "first", "last")},
-                "age_days": None if held["last"] == "none" else (as_of - pd.Timestamp(held["last"])).days,
+                **{key: None if name in damaged else row[key] for key in ("observations", "series", "first", "last")},
+                "age_days": None if row["last"] == "none" else (as_of - pd.Timestamp(row["last"])).days,
                 "last_fetch": f"{fetch:%Y-%m-%d}" if fetch else None if name in damaged else "never",
             }
         )
@@ -243,74 +241,76 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
 
 
 def _next_run(schedule: Schedule, now: datetime) -> str:
-    """When its deployment asks next, in the time zone of its schedule."""
+    """The next run of its deployment, in the time zone of its schedule."""
     due = next(CronSim(schedule.cron, now.astimezone(ZoneInfo(schedule.timezone))))
     return f"{due:%Y-%m-%d %H:%M %Z}"
 
 
-def _champions(run: RunContext, held: _Asked) -> pd.DataFrame:
-    """A row a horizon: its champion, the days since it was trained, and what came of the forecasts published."""
-    store, coverage = open_store(run.settings), held.coverage().set_index("horizon")
+def _champions(run: RunContext, warehouse: _HealthQueries) -> pd.DataFrame:
+    """One row per horizon: its champion, the days since its training, and the coverage of published forecasts."""
+    store, coverage = open_store(run.settings), warehouse.coverage().set_index("horizon")
     rows = []
     for horizon in run.horizons.horizons:
-        told, age = "not yet", None
+        champion_text, age = "not yet", None
         try:
             if champion := store.champion(horizon, run.as_of):
-                told, age = champion.name, (run.as_of - champion.trained_as_of).days
+                champion_text, age = champion.name, (run.as_of - champion.trained_as_of).days
         except CbiError as error:
-            told = f"lost: {error}"
+            champion_text = f"lost: {error}"
         judged = int(coverage["judged"].get(horizon, 0))
         share = f"{coverage['covered'][horizon]:.0%} of {judged}" if judged else "not yet"
-        rows.append({"horizon": horizon, "champion": told, "age_days": age, "realised_coverage_80": share})
+        rows.append({"horizon": horizon, "champion": champion_text, "age_days": age, "realised_coverage_80": share})
     return pd.DataFrame(rows).astype({"age_days": "Int64"})
 
 
-def _published(run: RunContext, held: _Asked) -> tuple[str, str, str]:
-    rows = held.ask("SELECT MAX(as_of) AS as_of FROM forecasts.zl_forecasts_daily WHERE as_of <= DATE '{as_of}'")
+def _published(run: RunContext, warehouse: _HealthQueries) -> tuple[str, str, str]:
+    rows = warehouse.ask("SELECT MAX(as_of) AS as_of FROM forecasts.zl_forecasts_daily WHERE as_of <= DATE '{as_of}'")
     if rows.empty or pd.isna(rows["as_of"].iloc[0]):
         return "forecast", NOT_YET, "no forecast is published"
     newest = pd.Timestamp(rows["as_of"].iloc[0])
     late = sum(newest < session <= run.as_of for session in sessions(last=run.as_of))
-    told = f"newest of {newest:%Y-%m-%d}, {late} sessions before {run.as_of:%Y-%m-%d}"
-    return "forecast", WARNING if late > PUBLISHED_WARNING_SESSIONS else OK, told
+    text = f"newest of {newest:%Y-%m-%d}, {late} sessions before {run.as_of:%Y-%m-%d}"
+    return "forecast", WARNING if late > PUBLISHED_WARNING_SESSIONS else OK, text
 
 
-def _anything_made(run: RunContext, held: _Asked, sources: pd.DataFrame, champions: pd.DataFrame) -> bool:
-    """Whether there has been a run: something is landed, staged, trained or published, or cannot be read any more."""
-    if held.published or held.failure or staged_paths(run.zones, run.sources.sources):
+def _anything_started(
+    run: RunContext, warehouse: _HealthQueries, sources: pd.DataFrame, champions: pd.DataFrame
+) -> bool:
+    """Whether there was a run: something is landed, staged, trained or published, or is unreadable."""
+    if warehouse.published or warehouse.failure or staged_paths(run.zones, run.sources.sources):
         return True
     return bool((sources["last_fetch"] != "never").any() or (champions["champion"] != "not yet").any())
 
 
-def _of_sources(sources: pd.DataFrame, *, made: bool) -> tuple[str, str, str]:
-    if not made:
-        return "sources", NOT_YET, "nothing has been made yet: `make demo` or `make daily` makes it"
+def _of_sources(sources: pd.DataFrame, *, started: bool) -> tuple[str, str, str]:
+    if not started:
+        return "sources", NOT_YET, "nothing has run yet: start with `make demo` or `make daily`"
     critical = sources[sources["state"].str.startswith(("critical", "damaged"))]
     if len(critical):
-        told = "; ".join(f"{row['source']}: {row['state']}" for row in critical.to_dict("records"))
-        return "sources", FAILING, f"{told}. See docs/runbook.md#stale-source" if "critical: " in told else told
-    # a source that cannot be asked is no news; a disabled one is told in its row
-    asked = sources[~sources["state"].str.startswith("disabled")]
-    worse = asked[asked["state"] != "ok"]
+        text = "; ".join(f"{row['source']}: {row['state']}" for row in critical.to_dict("records"))
+        return "sources", FAILING, f"{text}. See docs/runbook.md#stale-source" if "critical: " in text else text
+    # a disabled source is not a problem; its row shows it
+    enabled = sources[~sources["state"].str.startswith("disabled")]
+    worse = enabled[enabled["state"] != "ok"]
     if len(worse):
         return "sources", WARNING, "; ".join(f"{row['source']}: {row['state']}" for row in worse.to_dict("records"))
-    return "sources", OK, f"{len(asked)} asked, all ok"
+    return "sources", OK, f"{len(enabled)} enabled, all ok"
 
 
-def _of_tables(run: RunContext, *, made: bool) -> tuple[str, str, str]:
-    """Tables kept by hand that do not reach the session: what is made of them is missing, whatever the sources have."""
+def _of_tables(run: RunContext, *, started: bool) -> tuple[str, str, str]:
+    """Manually kept tables that end before the session: values from them are missing."""
     ended = ended_tables(run.settings.registry, run.sources, run.as_of.date())
-    told = "; ".join(f"{name}: {why}" for name, why in ended.items())
+    text = "; ".join(f"{name}: {why}" for name, why in ended.items())
     if ended:
-        return "tables", WARNING if made else NOT_YET, told
+        return "tables", WARNING if started else NOT_YET, text
     return "tables", OK, f"all reach {run.as_of:%Y-%m-%d}"
 
 
 def _of_gates(gates: pd.DataFrame) -> tuple[str, str, str]:
     if gates.empty:
         return "gates", NOT_YET, "no gate result is published"
-    told = ", ".join(f"{name} {int(gates[name].sum())}" for name in ("blocked", "quarantined", "warned", "waived"))
-    when = f"{told} of {int(gates['expectations'].sum())} expectations as of {gates['as_of'].iloc[0]}"
+    counts = ", ".join(f"{name} {int(gates[name].sum())}" for name in ("blocked", "quarantined", "warned", "waived"))
+    when = f"{counts} of {int(gates['expectations'].sum())} expectations as of {gates['as_of'].iloc[0]}"
     if gates["blocked"].sum():
         return "gates", FAILING, when
     return "gates", WARNING if gates[["quarantined", "warned", "waived"]].to_numpy().sum() else OK, when
@@ -339,12 +339,12 @@ def _disk(zones: Zones) -> tuple[str, str, str]:
 
 
 def _backup(run: RunContext, *, published: bool) -> tuple[str, str, str]:
-    """Whether what cannot be made again lies in a second place, and since when. The place itself is not asked."""
+    """Whether data that cannot be rebuilt is in a second place, and since when. The place is not contacted."""
     place, state = run.settings.backup, read_json(state_path(run.zones)) or {}
     if place is None:
         if has_live_data(run.zones, run.sources):
-            told = "nothing is backed up: set CBI_BACKUP to a folder on another disk, or gs://BUCKET/PREFIX"
-            return "backup", WARNING, f"{told} (`none`: you keep copies yourself). See docs/running.md#backup"
+            text = "nothing is backed up: set CBI_BACKUP to a folder on another disk, or gs://BUCKET/PREFIX"
+            return "backup", WARNING, f"{text} (`none`: you keep copies yourself). See docs/running.md#backup"
         return "backup", OK, "none; nothing here was fetched live"
     if place == NONE:
         return "backup", OK, "none, as CBI_BACKUP says"
@@ -359,24 +359,24 @@ def _backup(run: RunContext, *, published: bool) -> tuple[str, str, str]:
 
 
 def private_paths(zones: Zones) -> list[Path]:
-    """What holds something private: Prefect's database, logs, the bill, support bundles, and the checkout's .env."""
+    """Private paths: Prefect's database, logs, the bill, support bundles, and the checkout's .env."""
     return [zones.home / "prefect", zones.logs, zones.warehouse / "billed", zones.home / "support", Path(".env")]
 
 
 def _privacy(zones: Zones) -> tuple[str, str, str]:
-    """What others may read of what is private, and which of the home's folders they may write to."""
+    """Private files that others may read, and folders of the home that they may write to."""
     read = [path for path in private_paths(zones) if path.exists() and path.stat().st_mode & 0o077]
     folders = [zones.home, *sorted(zones.home.iterdir())] if zones.home.is_dir() else []
     written = [path for path in folders if path.is_dir() and path.stat().st_mode & 0o002 and path not in read]
-    told = []
+    findings = []
     if read:
         remedy = "; ".join(f"chmod {'700' if path.is_dir() else '600'} {in_shell(path)}" for path in read)
-        told.append(f"others may read {', '.join(map(str, read))}: {remedy}")
+        findings.append(f"others may read {', '.join(map(str, read))}: {remedy}")
     if written:
-        told.append(
+        findings.append(
             f"others may write to {', '.join(map(str, written))}: chmod -R o-w {in_shell(zones.home)}; "
             "set `umask 022` or stricter before a run"
         )
-    if told:
-        return "permissions", WARNING, ". ".join(told)
-    return "permissions", OK, "what is private is its owner's alone"
+    if findings:
+        return "permissions", WARNING, ". ".join(findings)
+    return "permissions", OK, "only the owner can read what is private"

@@ -21,17 +21,17 @@ from tasks.settings import PROJECT, load_settings
 from tasks.storage.files import write_bytes
 from tasks.storage.zones import Zones
 
-AGENTS = Path("Library/LaunchAgents")  # of the user's home folder, as the next two
+AGENTS = Path("Library/LaunchAgents")  # relative to the user's home folder, like the next two
 MAC_LOGS = Path("Library/Logs/cbi")
 UNITS = Path(".config/systemd/user")
 ANSWERS_WITHIN_S = 240
-FORGOTTEN_WITHIN_S = 20  # launchd forgets an agent some time after it was asked to
+FORGOTTEN_WITHIN_S = 20  # launchd needs some time to forget an agent
 
 
 def install(system: str, folder: Path | None, host: str, port: int, volume: Path | None) -> None:
-    """Write the files and load them; where ``folder`` is named, only write them there.
+    """Write the files and load them. With ``folder``, only write them there.
 
-    Done again it writes the same bytes and leaves what runs alone; a file that changed has its service started anew.
+    A repetition writes the same bytes and leaves running services alone. A service with a changed file is restarted.
     """
     if folder is None:
         require_manager(system)
@@ -62,7 +62,7 @@ def require_manager(system: str) -> None:
     """Refuse to install for another system.
 
     Raises:
-        SettingsError: what keeps services running there is not here.
+        SettingsError: that system's service manager is not here.
     """
     program = {"mac": "launchctl", "linux": "systemctl"}[system]
     if not shutil.which(program):
@@ -71,20 +71,20 @@ def require_manager(system: str) -> None:
 
 
 def written(system: str, target: Path, unit: Unit) -> bool:
-    """Write a unit's file where it is not there as it should be; whether it was written.
+    """Write a unit's file if it is missing or differs. Returns whether it was written.
 
     Raises:
-        SettingsError: a file of that name is somebody else's.
+        SettingsError: a file of that name is not ours.
     """
     path, ours, _ = of_service(system, target, unit.name)
     if system == "mac":
         logs = Path.home() / MAC_LOGS
-        logs.mkdir(parents=True, exist_ok=True, mode=0o700)  # launchd makes the file, not its folder
+        logs.mkdir(parents=True, exist_ok=True, mode=0o700)  # launchd creates the file, not its folder
         content = launchd.agent_text(unit, logs=logs).encode()
     else:
         content = systemd.unit_text(unit).encode()
     if path.exists() and not ours(path):
-        raise SettingsError(f"{path} is not of our making; move it away and install again")
+        raise SettingsError(f"{path} was not written by CBI; move it away and install again")
     if path.exists() and path.read_bytes() == content:
         print(f"{path}: as it was")
         return False
@@ -95,7 +95,7 @@ def written(system: str, target: Path, unit: Unit) -> bool:
 
 
 def load_mac(target: Path, changed: list[str]) -> None:
-    """Have launchd know each agent as its file is now, and run it."""
+    """Load each agent's current file into launchd, and start it."""
     user = os.getuid()
     for name in SERVICES:
         known = succeeds(launchd.loaded_command(name, user))
@@ -108,17 +108,17 @@ def load_mac(target: Path, changed: list[str]) -> None:
 
 
 def forget(name: str, user: int) -> None:
-    """End an agent, and wait until launchd has forgotten it: loaded earlier, it refuses."""
+    """End an agent, and wait until launchd has forgotten it: before that, launchd refuses to load it."""
     succeeds(launchd.unload_command(name, user))
     deadline = time.monotonic() + FORGOTTEN_WITHIN_S
     while succeeds(launchd.loaded_command(name, user)):
         if time.monotonic() > deadline:
-            raise ServiceFailed(f"launchd has not let go of {launchd.label(name)}; log out and in, and install again")
+            raise ServiceFailed(f"launchd has not unloaded {launchd.label(name)}; log out and in, and install again")
         time.sleep(0.5)
 
 
 def load_linux(target: Path, changed: list[str]) -> None:
-    """Have systemd know each unit as its file is now, and run it."""
+    """Load each unit's current file into systemd, and start it."""
     must(systemd.RELOAD)
     for name in SERVICES:
         must(systemd.load_command(name))
@@ -130,7 +130,7 @@ def await_server(zones: Zones) -> None:
     """Wait until the service answers.
 
     Raises:
-        ServiceFailed: it does not.
+        ServiceFailed: it does not answer.
     """
     if not wait_until(lambda: answering(zones) is not None, within_s=ANSWERS_WITHIN_S, every_s=1):
         raise ServiceFailed(
@@ -140,21 +140,21 @@ def await_server(zones: Zones) -> None:
 
 
 def advise(system: str) -> None:
-    """What this cannot do by itself."""
+    """Print the steps that the user must do."""
     if find_spec("keyring") is None:
-        held = "the keychain" if system == "mac" else "a keychain (or ~/.config/cbi/secrets.env, mode 600)"
-        print(f"keys are read from {held} with keyring, which is not in this environment: pip install keyring")
+        store = "the keychain" if system == "mac" else "a keychain (or ~/.config/cbi/secrets.env, mode 600)"
+        print(f"keys are read from {store} with keyring, which is not in this environment: pip install keyring")
     if system == "linux" and not Path("/var/lib/systemd/linger", os.environ.get("USER", "")).is_file():
         print("services of a user end with the last session: `loginctl enable-linger` keeps them")
 
 
 def remove(system: str, folder: Path | None) -> None:
-    """End the services and take their files away; a file that is not ours stays. CBI_HOME stays."""
+    """End the services and delete their files. Files of others and CBI_HOME stay."""
     target = folder or Path.home() / {"mac": AGENTS, "linux": UNITS}[system]
     for name in reversed(SERVICES):
         path, ours, unload = of_service(system, target, name)
         if path.exists() and not ours(path):
-            print(f"{path}: not of our making, left alone")
+            print(f"{path}: not written by CBI, left alone")
             continue
         if folder is None and shutil.which(unload[0]):
             succeeds(unload)
@@ -165,24 +165,24 @@ def remove(system: str, folder: Path | None) -> None:
 
 
 def of_service(system: str, target: Path, name: str) -> tuple[Path, Callable[[Path], bool], list[str]]:
-    """A service's file, how to tell that it is ours, and what ends it."""
+    """A service's file, a check that it is ours, and the command that ends it."""
     if system == "mac":
         return launchd.plist_path(target, name), launchd.is_ours, launchd.unload_command(name, os.getuid())
     return systemd.unit_path(target, name), systemd.is_ours, systemd.unload_command(name)
 
 
 def succeeds(command: list[str]) -> bool:
-    """Run it; whether it ended with 0."""
+    """Run a command. Returns whether it exited with 0."""
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def must(command: list[str]) -> None:
-    """Run it.
+    """Run a command.
 
     Raises:
-        ServiceFailed: with what it said.
+        ServiceFailed: it failed; the message has its output.
     """
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
-        said = end_of(done.stdout + done.stderr, most=500)
-        raise ServiceFailed(f"`{' '.join(command)}` ended with {done.returncode}: {said}")
+        output = end_of(done.stdout + done.stderr, most=500)
+        raise ServiceFailed(f"`{' '.join(command)}` ended with {done.returncode}: {output}")

@@ -19,12 +19,12 @@ def label(name: str) -> str:
 
 
 def plist_path(folder: Path, name: str) -> Path:
-    """Where the agent lies: ~/Library/LaunchAgents is ``folder``."""
+    """The path of the agent; ``folder`` is ~/Library/LaunchAgents."""
     return folder / f"{label(name)}.plist"
 
 
 def agent_text(unit: Unit, *, logs: Path) -> str:
-    """The file of a unit, from deploy/launchd/cbi.plist.in. ``logs`` lies on the system's disk."""
+    """The file of a unit, from deploy/launchd/cbi.plist.in. ``logs`` is on the system's disk."""
     return filled(TEMPLATE, unit, escape=escape, label=label(unit.name), log=str(logs / f"{unit.name}.log"))
 
 
@@ -39,20 +39,20 @@ def is_ours(path: Path) -> bool:
 
 
 def unload_command(name: str, user: int) -> list[str]:
-    """Ends the agent and forgets it."""
+    """The command that ends and unloads the agent."""
     return ["launchctl", "bootout", f"gui/{user}/{label(name)}"]
 
 
 def loaded_command(name: str, user: int) -> list[str]:
-    """Ends with 0 where launchd knows the agent."""
+    """The command that exits with 0 if launchd knows the agent."""
     return ["launchctl", "print", f"gui/{user}/{label(name)}"]
 
 
 def load_command(path: Path, user: int) -> list[str]:
-    """Makes the agent known; RunAtLoad starts it."""
+    """The command that loads the agent; RunAtLoad starts it."""
     return ["launchctl", "bootstrap", f"gui/{user}", str(path)]
 
 
 def start_command(name: str, user: int) -> list[str]:
-    """Starts an agent that is known and does not run; leaves one that runs alone."""
+    """The command that starts a loaded agent, unless it runs."""
     return ["launchctl", "kickstart", f"gui/{user}/{label(name)}"]

@@ -1,4 +1,4 @@
-"""``make lock-check``: constraints.txt resolves to wheels for every Python and system that the project names."""
+"""``make lock-check``: constraints.txt must resolve to wheels for every supported Python and system."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pinned(lines: str) -> set[str]:
 
 
 def resolve(python: str, system: str, *, extras: bool) -> tuple[set[str], str]:
-    """What installs there, wheels only, and what uv says where nothing does."""
+    """The packages that uv would install there, wheels only, and uv's message if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "resolved.txt"
         command = [
@@ -38,7 +38,7 @@ def resolve(python: str, system: str, *, extras: bool) -> tuple[set[str], str]:
 
 
 def check() -> int:
-    """Ends with 1 where something does not resolve to a wheel, or resolves to what is not pinned."""
+    """Returns 1 if something does not resolve to a wheel, or resolves to an unpinned version."""
     known = pinned((PROJECT / "constraints.txt").read_text(encoding="utf-8"))
     failed = False
     for python in PYTHONS:

@@ -1,6 +1,6 @@
-"""``make new-source NAME=…``: the skeleton of a source, four files' worth, that passes `make lint` as it is.
+"""``make new-source NAME=…``: the skeleton of a source, in four files; it passes `make lint`.
 
-Until its entry's ``disabled:`` line is deleted it asks nobody and says so on every run.
+Until its entry's ``disabled:`` line is deleted it fetches nothing, and every run says so.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ from tasks.sources.payloads import Fetched, Payload, Window
 
 def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator[Fetched]:
     """One series of the window."""
-    asked = {{"id": series, "start": str(window.start), "end": str(window.end)}}
-    content = http.get(spec.endpoint, asked)
+    query = {{"id": series, "start": str(window.start), "end": str(window.end)}}
+    content = http.get(spec.endpoint, query)
     yield Fetched(series=series, extension="csv", content=content, url=spec.endpoint)
 
 
@@ -105,7 +105,7 @@ def write_skeleton(name: str, project: Path) -> list[Path]:
     """Write the registry entry, the module, the test and the suite; returns the files.
 
     Raises:
-        RegistryError: the name is no module name, or something of that name is there already.
+        RegistryError: the name is not a module name, or exists already.
     """
     if not NAME.match(name):
         raise RegistryError(f"`{name}` cannot name a source: small letters, digits and _, a letter first")
@@ -118,7 +118,7 @@ def write_skeleton(name: str, project: Path) -> list[Path]:
     taken = [str(path.relative_to(project)) for path in texts if path.exists()]
     taken += ["registry/data_sources.yaml"] if name in load_sources(registry.parent).sources else []
     if taken:
-        raise RegistryError(f"`{name}` is there already, in {', '.join(taken)}; choose another name, or edit those")
+        raise RegistryError(f"`{name}` exists already, in {', '.join(taken)}; choose another name, or edit those")
     for path, text in texts.items():
         write_bytes(path, text.format(name=name).encode())
     entry = ENTRY.format(name=name, host=name.replace("_", "-"))

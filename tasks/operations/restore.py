@@ -1,7 +1,7 @@
-"""An empty home filled from a backup (tasks/operations/backup.py): payloads, models, and the tables for readers.
+"""Fills an empty home from a backup (tasks/operations/backup.py): payloads, models, and the tables for readers.
 
-Everything is fetched and compared with the manifest before anything is placed. The tables come last: a restore that was
-killed is run again, and ends as if it had gone through once.
+Everything is fetched and compared with the manifest before anything is written. The tables come last. A restore that
+was killed can be repeated, and ends like an undisturbed one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tasks.errors import ManifestMismatch, NothingStored, SettingsError
-from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
+from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions, of_lines
 from tasks.model_store.open import open_store
 from tasks.operations.backup import Manifest, read_latest, read_rows, state_path
-from tasks.operations.backup_place import Place, place_of
+from tasks.operations.backup_place import BackupPlace, place_of
 from tasks.settings import Settings
 from tasks.storage.files import (
     TEMPORARY,
@@ -46,7 +46,7 @@ WORK = f"{TEMPORARY}restore-"
 
 @dataclass(frozen=True)
 class Restored:
-    """What came back."""
+    """What was restored."""
 
     place: str
     as_of: str
@@ -59,27 +59,28 @@ class Restored:
 def restore(settings: Settings, uri: str) -> Restored:
     """Fill the home of ``settings`` from the backup at ``uri``.
 
-    Invariants: a home that has history is left alone; a damaged file of the backup stops it before anything is placed;
-        the warehouse is published under a name that no reader has ever had.
+    Invariants: a home with history is not changed; a damaged file of the backup stops it before anything is written;
+        the warehouse is published under a new name, unknown to readers.
 
     Raises:
-        SettingsError: the home has history. NothingStored: the place holds no backup.
-        ManifestMismatch: a file of the backup is gone or damaged; it is named. BackupFailed, CloudError: no such place.
+        SettingsError: the home has history. NothingStored: the place has no backup.
+        ManifestMismatch: a file of the backup is gone or damaged; the message names it. BackupFailed, CloudError: no
+        such place.
     """
     zones, place = Zones(settings.home), place_of(uri, settings)
     place.check()
     with exclusive(zones, "backup"):
         latest = place.latest()
         if not latest.content:
-            raise NothingStored(f"{place.uri} holds no backup; give the place that CBI_BACKUP named")
+            raise NothingStored(f"{place.uri} has no backup; name the place of CBI_BACKUP")
         _require_no_history(zones, settings, latest.content)
         zones.home.mkdir(parents=True, exist_ok=True)
-        for left in zones.home.glob(f"{WORK}*"):  # of a restore that was killed
+        for left in zones.home.glob(f"{WORK}*"):  # left by a restore that was killed
             shutil.rmtree(left)
         for folder in (zones.raw, zones.models):
             sweep_temporary(folder)
-        with tempfile.TemporaryDirectory(prefix=WORK, dir=zones.home) as made:
-            work = Path(made)
+        with tempfile.TemporaryDirectory(prefix=WORK, dir=zones.home) as workspace:
+            work = Path(workspace)
             manifest, _ = read_latest(place, latest, work)
             assert manifest is not None
             rows = {
@@ -111,14 +112,14 @@ def restore(settings: Settings, uri: str) -> Restored:
 
 
 def _begun(zones: Zones) -> Path:
-    """While a restore is under way: what it restores from."""
+    """The file that names the backup while a restore is in progress."""
     return zones.home / "backup" / "restoring.json"
 
 
 def _require_no_history(zones: Zones, settings: Settings, latest: bytes) -> None:
     begun = _begun(zones)
     if begun.exists() and begun.read_bytes() == latest:
-        return  # a restore of this very backup was killed
+        return  # a restore of this backup was killed
     has = "a published warehouse" if open_warehouse(settings).is_published() else ""
     if settings.warehouse == "duckdb" and (zones.warehouse / "cbi.duckdb").exists():
         has = "a warehouse"
@@ -131,15 +132,15 @@ def _require_no_history(zones: Zones, settings: Settings, latest: bytes) -> None
         )
 
 
-def _rows(place: Place, manifest: Manifest, name: str, work: Path) -> pa.Table:
+def _rows(place: BackupPlace, manifest: Manifest, name: str, work: Path) -> pa.Table:
     """All months of a table, in the types of its declaration."""
     table_named(name)
     months = [read_rows(place, entry, work) for _, entry in sorted(manifest.tables[name].items())]
     return pa.concat_tables(months, promote_options="default")
 
 
-def _unpacked(place: Place, packs: list[dict[str, str]], folder: Path, work: Path) -> int:
-    """The files of tars, unpacked; how many."""
+def _unpacked(place: BackupPlace, packs: list[dict[str, str]], folder: Path, work: Path) -> int:
+    """Unpack the files of tars. Returns their number."""
     count = 0
     for pack in packs:
         file = place.fetch(str(pack["file"]), str(pack["sha256"]), work / "pack.tar.gz")
@@ -156,7 +157,7 @@ def _unpacked(place: Place, packs: list[dict[str, str]], folder: Path, work: Pat
     return count
 
 
-def _require_all(place: Place, manifest: Manifest, work: Path) -> None:
+def _require_all(place: BackupPlace, manifest: Manifest, work: Path) -> None:
     """Raises: ManifestMismatch: a payload that the backup lists is in none of its tars."""
     if manifest.listed is None:
         return
@@ -167,7 +168,7 @@ def _require_all(place: Place, manifest: Manifest, work: Path) -> None:
 
 
 def _place_payloads(unpacked: Path, raw: Path) -> None:
-    """Payloads first, then their sidecars: what has one is whole."""
+    """Move payloads first, then their sidecars: a payload with a sidecar is complete."""
     for path in sorted(_files(unpacked), key=lambda path: path.name.endswith(".json")):
         target = raw / path.relative_to(unpacked)
         if not target.exists():
@@ -181,7 +182,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _place_models(unpacked: Path, names: list[str], own: dict[str, Path], models: Path) -> None:
     for name in names:
         target = models / name
-        if target.exists():  # of a restore that was killed
+        if target.exists():  # left by a restore that was killed
             shutil.rmtree(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         make_durable(unpacked / name)
@@ -190,5 +191,5 @@ def _place_models(unpacked: Path, names: list[str], own: dict[str, Path], models
         write_bytes(models / name, path.read_bytes())
     if HISTORY in own:
         history = of_lines((models / HISTORY).read_bytes(), str(models / HISTORY))
-        if standing(history) != read_json(models / CHAMPIONS):
-            write_json(models / CHAMPIONS, standing(history))
+        if current_champions(history) != read_json(models / CHAMPIONS):
+            write_json(models / CHAMPIONS, current_champions(history))

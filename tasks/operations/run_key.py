@@ -1,4 +1,4 @@
-"""What a scheduled run is the run of. A key that is done is not done again: a late or repeated trigger ends at once."""
+"""The key of a scheduled run. A key that is done is not run again: a late or repeated trigger ends at once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tasks.storage.zones import Zones
 
 @dataclass(frozen=True)
 class RunKey:
-    """A deployment, what it is due for (a session, or a day of a source's own calendar), and from which inputs.
+    """A deployment, its due date (a session, or a day of a source's own calendar), and its inputs.
 
-    ``inputs`` holds the origin and the code's version: other code or another origin is other work.
+    ``inputs`` are the origin and the code's version: other code or another origin is another run.
     """
 
     deployment: str
@@ -27,24 +27,28 @@ class RunKey:
     inputs: tuple[str, ...]
 
     def path(self, zones: Zones) -> Path:
-        """Where it is written down that this is done; a newer key of the deployment replaces none of the older."""
+        """The file that records the key as done. A newer key of the deployment does not replace an older one."""
         return zones.home / "runs" / self.deployment / f"{self.due}-{fingerprint(*self.inputs)}.json"
 
 
 def done(zones: Zones, key: RunKey) -> str | None:
-    """What the run that did it said, or None where nobody has."""
-    held: dict[str, Any] | None = read_json(key.path(zones))
-    return None if held is None else f"{key.deployment} of {key.due} was done {held['at'][:16]} UTC: {held['outcome']}"
+    """The message of the run that did it, or None."""
+    record: dict[str, Any] | None = read_json(key.path(zones))
+    return (
+        None
+        if record is None
+        else f"{key.deployment} of {key.due} was done {record['at'][:16]} UTC: {record['outcome']}"
+    )
 
 
 def write_done(zones: Zones, key: RunKey, outcome: str, *, now: pd.Timestamp | None = None) -> None:
-    """Say that this is done. Call it last, after everything the run makes is in place."""
+    """Record the key as done. Call it last, after all results of the run are stored."""
     at = now or clock.now()
     write_json(key.path(zones), {"outcome": outcome, "at": at.isoformat(), "inputs": list(key.inputs)})
 
 
 def no_session(due: pd.Timestamp) -> str | None:
-    """Why a daily run that is due at an instant has nothing to do: its day in Chicago is no CBOT session."""
+    """The reason if a daily run due at an instant has nothing to do: its day in Chicago is no CBOT session."""
     day = due.tz_convert(CHICAGO).tz_localize(None).normalize()
     last = session_on_or_before(day)
     return None if last == day else f"{day:%A %Y-%m-%d} is no CBOT session (the last one was {last:%Y-%m-%d})"

@@ -1,7 +1,7 @@
-"""Background processes of this home: started apart from the terminal, found again, ended whole.
+"""Background processes of this home: started independent of the terminal, found again, ended completely.
 
-A service and all it starts carry a mark in their environment, so that what a killed service leaves behind is found
-too, whoever its parent is by then. A pid alone proves nothing: it is compared with the time the process was started.
+A service and all its children have a mark in their environment. So children of a killed service are found
+too, whatever their parent is by then. A pid alone proves nothing: the start time is compared too.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"
 WEBHOOK = "NOTIFY_URL"
 NO_PAGE = "null.invalid"
 GENERATED = re.compile(r"cbi:[A-Za-z0-9_-]{32}")
-"""A password that this home made for itself."""
+"""The generated password of this home."""
 MARK = "SERVICE_OF_HOME"
 POOL = "mac"
 """The work pool of every deployment."""
@@ -44,21 +44,21 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # a daily run leaves 0.6 MB of states, logs and artifacts, which Prefect keeps for ever unless told: 90 days
+    # a daily run leaves 0.6 MB of states, logs and artifacts, which Prefect keeps for ever by default: 90 days
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
 }
-"""What every server of ours is told, however it is started."""
-# Arrow's own pool and glibc's eight arenas a core keep freed pages for each thread that there was: 0.4 to 1.2 MB for
-# each of 250 daily runs in one process, where nothing that Python holds grew
+"""Environment of every server of ours."""
+# Arrow's own pool and glibc's eight arenas a core keep freed pages for each past thread: 0.4 to 1.2 MB for
+# each of 250 daily runs in one process, while Python's own objects did not grow
 ALLOCATORS = {"ARROW_DEFAULT_MEMORY_POOL": "system", "MALLOC_ARENA_MAX": "2"}
-"""What every process that lives on is told, so that it gives back memory that it freed."""
+"""Environment of every long-lived process, so that it returns freed memory to the system."""
 
 
 @dataclass(frozen=True)
 class Service:
-    """A process that was started. ``started`` is in the system's seconds.
+    """A process that was started. ``started``: in the system's seconds.
 
-    ``host`` is what a server listens on, ``address`` where it answers to this machine.
+    ``host``: the address that a server listens on. ``address``: its URL from this machine.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Service:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still runs."""
+        """Whether exactly this process still runs."""
         try:
             process = psutil.Process(self.pid)
             return (
@@ -87,14 +87,14 @@ def record_path(zones: Zones, name: str) -> Path:
 
 
 def log_path(zones: Zones, name: str) -> Path:
-    """What a service prints."""
+    """The file of a service's output."""
     return zones.home / "logs" / f"{name}.log"
 
 
 def recorded(zones: Zones, name: str) -> Service | None:
-    """The service as it was last started here, alive or not."""
-    held = read_json(record_path(zones, name))
-    return Service(**held) if held else None
+    """The service as last started here, alive or not."""
+    record = read_json(record_path(zones, name))
+    return Service(**record) if record else None
 
 
 def running(zones: Zones, name: str) -> Service | None:
@@ -113,9 +113,9 @@ def start(
     address: str,
     host: str = "",
 ) -> Service:
-    """Start ``command`` in ``folder``, apart from this process, and write down which process it is.
+    """Start ``command`` in ``folder``, independent of this process, and record the process.
 
-    What an earlier start of the same service left behind is ended first. Call it under the lock of the services.
+    Processes left by an earlier start of the same service are ended first. Call it under the lock of the services.
     """
     end_marked(zones, name)
     log = log_path(zones, name)
@@ -138,7 +138,7 @@ def start(
 
 
 def stop(zones: Zones, name: str, *, grace_s: float = 20.0) -> bool:
-    """End a service and everything it started; says whether there was anything to end."""
+    """End a service and everything it started. Returns whether there was anything to end."""
     service, found = running(zones, name), bool(marked(zones, name))
     if service:
         with suppress(psutil.Error):
@@ -151,7 +151,7 @@ def stop(zones: Zones, name: str, *, grace_s: float = 20.0) -> bool:
 
 
 def marked(zones: Zones, name: str) -> list[psutil.Process]:
-    """Every living process that carries the service's mark."""
+    """Every living process with the service's mark."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -161,7 +161,7 @@ def marked(zones: Zones, name: str) -> list[psutil.Process]:
 
 
 def end_marked(zones: Zones, name: str, *, grace_s: float = 5.0) -> None:
-    """End what carries the mark: asked first, then killed."""
+    """End processes with the mark: terminated first, then killed."""
     left = marked(zones, name)
     for end in (psutil.Process.terminate, psutil.Process.kill):
         for process in left:
@@ -177,14 +177,15 @@ def _mark(zones: Zones, name: str) -> str:
 
 
 def rotate(log: Path, *, limit: int = LOG_BYTES, keep: int = LOGS_KEPT) -> bool:
-    """Set a log aside once it is larger than ``limit`` bytes; its writer goes on in the same file, now empty.
+    """Rotate a log that is larger than ``limit`` bytes. Its writer continues in the same file, now empty.
 
-    Copied and cut, not renamed: the service holds the file open, to append. Where there is no room for the copy the log
-    and its older pieces stay as they are, to be tried again; so they do while another process rotates this log.
+    It is copied and truncated, not renamed: the service has it open for appending. If there is no room for the copy,
+    the log and its older pieces stay as they are until the next try. The same holds while another process rotates this
+    log.
     """
-    with suppress(OSError), log.open("rb") as held:  # a log is no reason to end a service
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(held.fileno()).st_size > limit:
+    with suppress(OSError), log.open("rb") as file:  # a log problem must not end a service
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_size > limit:
             return _set_aside(log, keep)
     return False
 
@@ -212,9 +213,9 @@ def rotate_all(zones: Zones) -> list[str]:
 def server_password(zones: Zones) -> str:
     """The ``user:password`` of this home's server: the one set, else one that is generated once and kept in a file.
 
-    Without a password any page in a browser of this machine could ask the server to run code: it answers on loopback.
-    The file is readable for its owner only; the worker and the command line read it, so that nobody types it but in
-    the UI. A file that holds anything else than a password of that kind is damaged, and one is generated anew.
+    Without a password any page in a browser of this machine could ask the server to run code: it answers on the
+    loopback address. Only the owner can read the file. The worker and the command line read it, so that it is typed
+    only in the UI. A file with anything but such a password is damaged, and a new one is generated.
     """
     if given := find_secret(PASSWORD):
         return given
@@ -235,10 +236,10 @@ def password_path(zones: Zones) -> Path:
 
 
 def server_guard(password: str, *addresses: str) -> dict[str, str]:
-    """The settings of a server that answers its own pages and whoever has the password, and no other page.
+    """The settings of a server that answers only its own pages and clients with the password.
 
     Args:
-        addresses: where its pages are reached; none for a server without a UI.
+        addresses: the addresses of its pages; none for a server without a UI.
     """
     return {
         PASSWORD: password,
@@ -248,7 +249,7 @@ def server_guard(password: str, *addresses: str) -> dict[str, str]:
 
 
 def answers(address: str, password: str) -> bool:
-    """Whether a Prefect server answers there, to this password."""
+    """Whether a Prefect server answers there with this password."""
     import httpx
 
     user, _, secret = password.partition(":")
@@ -274,7 +275,7 @@ def is_loopback(host: str) -> bool:
 
 
 def address_of(host: str, port: int) -> str:
-    """Where a server that listens on ``host`` answers to this machine."""
+    """The address at which this machine reaches a server that listens on ``host``."""
     reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 to reach it, not to listen
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"
 
@@ -283,7 +284,7 @@ def require_private(host: str, password: str | None) -> None:
     """Refuse to serve beyond this machine without a password.
 
     Raises:
-        SettingsError: with the setting that is missing.
+        SettingsError: the password is missing; the message names the setting.
     """
     if not is_loopback(host) and not password:
         raise SettingsError(
@@ -304,11 +305,11 @@ def free_port(host: str, *wanted: int) -> int:
             except OSError:
                 continue
             return int(probe.getsockname()[1])
-    raise SettingsError(f"UI_HOST {host} is no address of this machine")
+    raise SettingsError(f"UI_HOST {host} is not an address of this machine")
 
 
 def wait_until(ready: Callable[[], bool], *, within_s: float, every_s: float = 0.3) -> bool:
-    """Ask ``ready()`` until it says yes; False when it has not in time."""
+    """Call ``ready()`` until it returns True; False if it does not in time."""
     deadline = time.monotonic() + within_s
     while not ready():
         if time.monotonic() > deadline:

@@ -1,6 +1,7 @@
-"""``cbi support``: what a helper needs to see, without secrets, in CBI_HOME/support/cbi-support-<time>.tar.gz.
+"""``cbi support``: the information that a helper needs, without secrets, in CBI_HOME/support/cbi-support-<time>.tar.gz.
 
-Versions, settings, the registry's hashes, health, audit, the last logs and gate results. No data, no model, no payload.
+Versions, settings, the registry's hashes, health, audit, the last logs and gate results. No data, no models, no
+payloads.
 """
 
 from __future__ import annotations
@@ -33,17 +34,17 @@ LOG_FILES, LOG_TAIL_BYTES = 12, 200_000
 
 
 def write_bundle(run: RunContext, folder: Path) -> Path:
-    """Gather, redact, look once more, write: a file that only its owner reads.
+    """Collect, redact, check again, and write a file that only its owner can read.
 
-    What cannot be gathered is a line that says why; the rest is worth having all the more.
+    A part that cannot be collected becomes a line with the reason.
 
     Raises:
-        SecretFound: a key was left in it after all. Nothing was written.
+        SecretFound: a key was still in it. Nothing was written.
     """
 
-    asked = [name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)]
-    for name in (*asked, PASSWORD, DATABASE, WEBHOOK):
-        find_secret(name)  # known from here on, the keychain's too
+    names = [name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)]
+    for name in (*names, PASSWORD, DATABASE, WEBHOOK):
+        find_secret(name)  # redacted from here on, also the keychain's
     parts: dict[str, Callable[[RunContext], object]] = {
         "versions.json": _versions,
         "settings.json": _settings,
@@ -52,10 +53,10 @@ def write_bundle(run: RunContext, folder: Path) -> Path:
         "audit.json": _audit,
         "gates.json": _gates,
     }
-    members = {name: _told(make, run) for name, make in parts.items()} | _logs(run.zones.logs)
+    members = {name: _part(make, run) for name, make in parts.items()} | _logs(run.zones.logs)
     for name, content in members.items():
         if spelled_in(content):
-            raise SecretFound(f"{name} would have held a key; nothing was written. Tell the makers of CBI which part")
+            raise SecretFound(f"{name} would have contained a key; nothing was written. Tell CBI's makers which part")
     path = private_folder(folder) / f"cbi-support-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.tar.gz"
 
     def pack(temporary: Path) -> None:
@@ -69,10 +70,10 @@ def write_bundle(run: RunContext, folder: Path) -> Path:
     return write_atomically(path, pack)
 
 
-def _told(make: Callable[[RunContext], object], run: RunContext) -> bytes:
+def _part(make: Callable[[RunContext], object], run: RunContext) -> bytes:
     try:
         value = make(run)
-    except Exception as error:  # a home in trouble is why somebody asks for a bundle
+    except Exception as error:  # a bundle is usually needed for a broken home
         value = {"not to be had": f"{type(error).__name__}: {error}"}
     return redact(json.dumps(redact_values(value), indent=1, default=str)).encode()
 
@@ -89,7 +90,7 @@ def _versions(run: RunContext) -> Mapping[str, object]:
 
 
 def _settings(run: RunContext) -> Mapping[str, object]:
-    """Every setting; of keys only whether they are set."""
+    """Every setting; for keys only whether they are set."""
     names = {name for spec in run.sources.sources.values() for name in (*spec.secrets, *spec.optional_secrets)}
     return {
         "settings": {name: str(value) for name, value in run.settings.model_dump().items()},

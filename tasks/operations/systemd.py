@@ -18,7 +18,7 @@ def unit_name(name: str) -> str:
 
 
 def unit_path(folder: Path, name: str) -> Path:
-    """Where the unit lies: ~/.config/systemd/user is ``folder``."""
+    """The path of the unit; ``folder`` is ~/.config/systemd/user."""
     return folder / unit_name(name)
 
 
@@ -29,17 +29,17 @@ def unit_text(unit: Unit) -> str:
 
 
 def startable(command: Sequence[str]) -> tuple[str, ...]:
-    """The command, through a shell where systemd would not start the program by its name.
+    """The command, through a shell if systemd cannot start the program by its name.
 
-    It refuses quotes and backslashes in an executable's name, and reads ``$$`` there as two signs; in arguments both
-    are well. The shell gets the name as an argument: nothing in it is a command.
+    systemd refuses quotes and backslashes in an executable's name, and reads ``$$`` there as two characters; in
+    arguments both work. The shell gets the name as an argument: nothing in it is a command.
     """
     plain = not set(command[0]) & set("\"'\\$")
     return tuple(command) if plain else ("/bin/sh", "-c", 'exec "$0" "$@"', *command)
 
 
 def literal(text: str) -> str:
-    """``text`` without systemd's specifiers, which stand everywhere in a unit: ``%h`` would be the home folder."""
+    """``text`` without systemd's specifiers, which work everywhere in a unit: ``%h`` would be the home folder."""
     return text.replace("%", "%%")
 
 
@@ -64,15 +64,15 @@ RELOAD = ["systemctl", "--user", "daemon-reload"]
 
 
 def load_command(name: str) -> list[str]:
-    """Starts the unit, now and at every login (at boot with lingering); leaves one that runs alone."""
+    """The command that starts the unit, now and at every login (at boot with lingering), unless it runs."""
     return ["systemctl", "--user", "enable", "--now", unit_name(name)]
 
 
 def restart_command(name: str) -> list[str]:
-    """Starts it anew, for a unit whose file changed."""
+    """The command that restarts a unit whose file changed."""
     return ["systemctl", "--user", "restart", unit_name(name)]
 
 
 def unload_command(name: str) -> list[str]:
-    """Ends the unit, and starts it at no login any more."""
+    """The command that ends the unit and disables it."""
     return ["systemctl", "--user", "disable", "--now", unit_name(name)]

@@ -1,4 +1,4 @@
-"""What runs as a service of the user's session: server and worker, each through the launcher, on any system."""
+"""The services of the user's session: server and worker, each through the launcher, on any system."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tasks.storage.files import UTF_8
 SERVICES = ("server", "worker")
 LAUNCHER = ("-m", "cli", "services", "keep")
 LAUNCHERS = (LAUNCHER, ("-m", "flows.launcher"))
-"""Today's, and that of what an earlier version installed."""
-STOP_S = 60  # what a service is given to end
+"""The current name, and that of an earlier version."""
+STOP_S = 60  # time for a service to end
 TEMPLATES = PROJECT / "deploy"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A command that is kept running. Nothing in it is secret: the launcher asks the keychain."""
+    """A command that is kept running. It has no secrets: the launcher reads the keychain."""
 
     name: str
     description: str
@@ -42,10 +42,10 @@ def units(
     volume: Path | None,
     given: Mapping[str, str],
 ) -> list[Unit]:
-    """Server and worker of a home, as they are to be kept running.
+    """Server and worker of a home, as units.
 
-    ``given`` is the environment of the install: of it only our own settings are kept, by name, so that no secret that
-    happens to be in it reaches a file. What ``.env`` says stays in ``.env``, read from ``folder`` at every start.
+    ``given`` is the environment of the install: only our own settings are taken from it, by name, so that no secret
+    that is in it reaches a file. Settings of ``.env`` stay there; it is read from ``folder`` at every start.
     """
     ours = {f"CBI_{name.upper()}" for name in Settings.model_fields}
     environment = {
@@ -61,9 +61,9 @@ def units(
     }
     where = ("--volume", str(volume)) if volume else ()
     listens = {"server": ("--host", host, "--port", str(port)), "worker": ()}
-    said = {"server": "CBI: Prefect's server", "worker": "CBI: the worker of this machine"}
+    descriptions = {"server": "CBI: Prefect's server", "worker": "CBI: the worker of this machine"}
     return [
-        Unit(name, said[name], (str(python), *LAUNCHER, name, *listens[name], *where), folder, environment)
+        Unit(name, descriptions[name], (str(python), *LAUNCHER, name, *listens[name], *where), folder, environment)
         for name in SERVICES
     ]
 
@@ -76,24 +76,24 @@ def filled(
     filters: Sequence[Callable[[str], str]] = (),
     **values: str,
 ) -> str:
-    """A file of deploy/ with a unit's words in it.
+    """A template of deploy/, filled with a unit's values.
 
     Args:
-        escape: what every value goes through on its way into the file, after the template's filters.
-        filters: what the template may call by name.
-        values: what it knows beside the unit.
+        escape: applied to every value, after the template's filters.
+        filters: functions that the template may call by name.
+        values: further values beside the unit.
 
     Raises:
-        SettingsError: a value has a sign that no line of such a file can hold.
+        SettingsError: a value has a character that such a file cannot contain.
     """
 
     def written(value: object) -> str:
         text = str(value)
         if any(ord(sign) < ord(" ") for sign in text):
-            raise SettingsError(f"{text!r} has a control character, which {template} cannot hold")
+            raise SettingsError(f"{text!r} has a control character, which {template} cannot contain")
         return escape(text)
 
-    files = Environment(  # noqa: S701 each kind of file has an escape of its own
+    files = Environment(  # noqa: S701 each kind of file has its own escape
         loader=FileSystemLoader(TEMPLATES),
         undefined=StrictUndefined,
         finalize=written,

@@ -1,8 +1,8 @@
-"""A model trained on shuffled labels must show no skill: what it shows came through the harness, not from the market.
+"""A model trained on shuffled labels must show no skill. Any skill comes from a leak in the harness.
 
-Labels are moved in blocks longer than the horizon, features stay. Within a block neighbouring targets still overlap, as
-true ones do, so a model that saw a row next to its test (a purge left out, a label used in a feature, a scaler fitted
-on everything) forecasts well what nobody could know.
+Labels are moved in blocks longer than the horizon, features stay. Within a block adjacent targets still overlap, as
+true ones do. So a model that saw a row next to its test (a missing purge, a label in a feature, a scaler fitted
+on everything) forecasts what it could not know.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from tasks.registry import Horizons
 from tasks.training.worker import out_of_fold, usable
 
 MAX_SKILL_PCT = 1.0
-"""Mean skill over the no-change forecast, in pinball loss, above which something leaks. Shuffled labels hold no signal,
-so an honest harness gives none: measured on the archive are means of -0.1 to +0.3 for the echo and -14 to -36 for the
+"""Limit of the mean skill over the no-change forecast, in pinball loss; above it something leaks. Shuffled labels
+have no signal, so a correct harness shows none. Measured: means of -0.1 to +0.3 for the echo and -14 to -36 for the
 analogues; without the purge the echo has +6 (6m) to +27 (1w)."""
 NEIGHBOURS = 10
-FADING = 3.0  # over one horizon, which is as far as an outcome reaches, the belief in it falls to exp(-3)
+FADING = 3.0  # over one horizon, the reach of an outcome, its weight falls to exp(-3)
 
 
 class Echo(NoChange):
-    """No-change quantiles around the newest outcome it was given, believed less the further the forecast lies ahead.
+    """No-change quantiles around the newest training outcome, with less weight the further the forecast is ahead.
 
-    Where the purge is right that outcome ended before the test began and is hardly believed any more; where rows are
-    left that reach into the test, it is most of the answer.
+    If the purge is right, that outcome ended before the test began and has almost no weight. If training rows reach
+    into the test, it is most of the forecast.
     """
 
     family: ClassVar[str] = "echo"
@@ -43,21 +43,21 @@ class Echo(NoChange):
         self._row, self._outcome = int(features.index[-1]), float(scaled[-1])
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """The baseline's quantiles, moved to the newest outcome."""
+        """The baseline's quantiles, shifted to the newest outcome."""
         belief = np.exp(-FADING * (features.index.to_numpy() - self._row) / self.problem.sessions)
         location = belief * self._outcome * horizon_scale(features, self.problem.sessions)
         return super().predict_quantiles(features) + location[:, None]
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
-        """Up where the median is."""
+        """Up where the median is above zero."""
         return (quantiles[:, self.problem.quantiles.index(0.5)] > 0).astype("float64")
 
 
 class Analogues(NoChange):
     """No-change quantiles around the mean outcome of the most similar past rows.
 
-    Cheap, and greedy: what a similar row had is believed without shrinkage, whichever feature told it. A feature
-    missing in a row counts as average there; it tells distances only, and nothing of it is served.
+    Cheap and greedy: the outcome of a similar row is used without shrinkage, whichever feature made it similar. A
+    missing feature counts as average; it affects distances only.
     """
 
     family: ClassVar[str] = "analogues"
@@ -67,9 +67,9 @@ class Analogues(NoChange):
         super().fit(features, target)
         known = features.to_numpy(dtype="float64")
         with np.errstate(invalid="ignore"):
-            held = ~np.isnan(known).all(axis=0)
-            self._held = held & (np.nanstd(np.where(held, known, 0.0), axis=0) > 0)
-        known = known[:, self._held]
+            known_columns = ~np.isnan(known).all(axis=0)
+            self._varying = known_columns & (np.nanstd(np.where(known_columns, known, 0.0), axis=0) > 0)
+        known = known[:, self._varying]
         self._centre, self._spread = np.nanmean(known, axis=0), np.nanstd(known, axis=0)
         self._rows = self._standardised(known)
         self._outcomes = target.to_numpy() / horizon_scale(features, self.problem.sessions)
@@ -78,22 +78,22 @@ class Analogues(NoChange):
         return np.nan_to_num(np.clip((known - self._centre) / self._spread, -5, 5), nan=0.0)
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
-        """The baseline's quantiles, moved to the neighbours' mean outcome."""
-        asked = self._standardised(features.to_numpy(dtype="float64")[:, self._held])
-        distance = (self._rows**2).sum(axis=1) - 2 * asked @ self._rows.T
+        """The baseline's quantiles, shifted to the neighbors' mean outcome."""
+        standardised = self._standardised(features.to_numpy(dtype="float64")[:, self._varying])
+        distance = (self._rows**2).sum(axis=1) - 2 * standardised @ self._rows.T
         nearest = np.argpartition(distance, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
         location = self._outcomes[nearest].mean(axis=1) * horizon_scale(features, self.problem.sessions)
         return super().predict_quantiles(features) + location[:, None]
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
-        """Up where the median is."""
+        """Up where the median is above zero."""
         return (quantiles[:, self.problem.quantiles.index(0.5)] > 0).astype("float64")
 
 
 def permuted_in_blocks(table: pd.DataFrame, *, sessions: int, chance: np.random.Generator) -> pd.DataFrame:
     """The training table with the known targets moved in blocks of twice the horizon, at least half a year.
 
-    The order of blocks is drawn, and where they begin; no block stays where it was.
+    The order of the blocks and their start are random; no block stays in its place.
     """
     known = np.flatnonzero(usable(table).to_numpy())
     length = max(2 * sessions, 126)
@@ -121,13 +121,13 @@ def permutation_proof(
 ) -> pd.DataFrame:
     """Walk-forward skill on shuffled labels, for each horizon of ``tables``, permutation and family.
 
-    Judged are the origins less than a horizon after their fold began: a training row can reach no further.
+    Only origins less than a horizon after the start of their fold are scored: a training row can reach no further.
 
     Args:
         tables: horizon: its training table (tasks.exports.training_table). columns: the production features.
 
     Returns:
-        ``horizon, family, permutation, skill_pct, direction_hit_rate, origins``; judge it with ``skilful``.
+        ``horizon, family, permutation, skill_pct, direction_hit_rate, origins``; check it with ``skillful``.
     """
     rows = []
     for number, (name, table) in enumerate(tables.items()):
@@ -152,8 +152,8 @@ def permutation_proof(
     return pd.DataFrame(rows)
 
 
-def skilful(found: pd.DataFrame) -> pd.DataFrame:
-    """The horizons and families at which shuffled labels were forecast: empty when the proof holds."""
+def skillful(found: pd.DataFrame) -> pd.DataFrame:
+    """The horizons and families with skill on shuffled labels: empty if the proof passes."""
     mean = found.groupby(["horizon", "family"], sort=False)["skill_pct"].mean()
     return mean[~(mean <= MAX_SKILL_PCT)].rename("mean_skill_pct").reset_index()
 

@@ -1,8 +1,8 @@
 """Nothing at session t changes when the future is removed: from payloads to features, cell by cell.
 
-Each sampled day is built twice, from all that is held and from what had been published by 18:00 Chicago of that day.
-What was published is decided here, by one comparison of its own, so that the product's comparisons are checked and not
-trusted: restaged observations, the panel of all observations, derived series and every feature must equal their twins.
+Each sampled day is built twice, from all stored data and from what was published by 18:00 Chicago of that day.
+This module decides by its own comparison what was published, so that the product's comparisons are checked and not
+trusted. Restaged observations, the panel of all observations, derived series and every feature must equal their twins.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ TEXT_KEY = ["source", "series", "document_id", "vintage"]
 
 
 @dataclass(frozen=True)
-class Held:
-    """Everything the proof starts from, as of the last session.
+class ProofInputs:
+    """The inputs of the proof, as of the last session.
 
     ``observations`` and ``documents`` are the staged rows of every source (not yet cut, nothing derived). ``payloads``
-    gives a source's landed payloads; it is asked for the days that are restaged only. ``build`` is the feature build.
+    returns a source's landed payloads; it is called for restaged days only. ``build`` is the feature build.
     """
 
     observations: pd.DataFrame
@@ -67,14 +67,14 @@ class Held:
 
 
 def sample_days(count: int, *, last: pd.Timestamp, seed: str = "truncation") -> list[pd.Timestamp]:
-    """Sessions to cut at, spread over the history: one drawn from each of ``count`` equal parts."""
+    """Random sessions to cut at: one from each of ``count`` equal parts of the history."""
     parts = np.array_split(np.arange(len(sessions("2002-01-02", last)) - 1), count)
     days, chance = sessions("2002-01-02", last), random.Random(seed)  # noqa: S311 a sample, no secret
     return [days[chance.choice(list(part))] for part in parts]
 
 
 def truncation_proof(
-    held: Held,
+    inputs: ProofInputs,
     days: Iterable[pd.Timestamp],
     *,
     restaged: int,
@@ -83,29 +83,29 @@ def truncation_proof(
     """Cut at each of ``days`` and compare all columns of all rows up to it.
 
     Args:
-        restaged: so many of the days, spread over them, start from the payloads; the others from observations.
+        restaged: number of days, evenly spread, that start from the payloads; the others start from observations.
 
     Returns:
-        one row a stage, cut and column that differ: ``stage, cut, column, date`` (the first that differs), both values
-        and the number of ``cells``. Empty when the proof holds.
+        one row per stage, cut and column that differ: ``stage, cut, column, date`` (the first that differs), both
+        values and the number of ``cells``. Empty if the proof passes.
     """
     days = sorted(days)
     from_payloads = {days[i] for i in np.linspace(0, len(days) - 1, restaged).astype(int)} if restaged else set()
-    relevant = held.relevant(held.observations)
-    whole = _everything(held, relevant, held.documents, held.as_of)
-    found = [early_stamps(held.observations, held.sources)]
+    relevant = inputs.relevant(inputs.observations)
+    whole = _everything(inputs, relevant, inputs.documents, inputs.as_of)
+    found = [early_stamps(inputs.observations, inputs.sources)]
     for number, day in enumerate(days, start=1):
-        known, texts = _published(relevant, day), _published(held.documents, day)
+        known, texts = _published(relevant, day), _published(inputs.documents, day)
         product_cut = stage.known_by(relevant, day)
         if not product_cut.index.equals(known.index):
             found.append(_differences("known_by", day, product_cut, known))
         if day in from_payloads:
-            of_used = held.observations[held.observations["source"].isin(held.used)]
-            known, again = _restaged(held, day)
+            of_used = inputs.observations[inputs.observations["source"].isin(inputs.used)]
+            known, again = _restaged(inputs, day)
             found.append(_differences("staging", day, _published(of_used, day), known))
             found.append(_differences("documents", day, _wording(texts), _wording(again), key=TEXT_KEY))
-            known, texts = held.relevant(known), again
-        cut = _everything(held, known, texts, day)
+            known, texts = inputs.relevant(known), again
+        cut = _everything(inputs, known, texts, day)
         found += [
             _differences(name, day, frame[frame["date"] <= day], cut[name], key=["date"])
             for name, frame in whole.items()
@@ -115,10 +115,10 @@ def truncation_proof(
 
 
 def early_stamps(observations: pd.DataFrame, sources: DataSources) -> pd.DataFrame:
-    """Observations stamped as known before the earliest release that their series' rule allows, or out of order.
+    """Observations whose ``available_at`` is before the earliest release by their series' rule, or out of order.
 
-    A value stamped too early looks the same with and without the future. So the rule is read again here, date by date
-    and in the plainest words, with holidays and delays left out: they only make a release later.
+    A value stamped too early looks the same with and without the future. So the rule is applied again here, date by
+    date and in the simplest way, without holidays and delays: these only make a release later.
     """
     rows: list[dict[str, object]] = []
     read: dict[Availability, pd.Series] = {}
@@ -153,7 +153,7 @@ def early_stamps(observations: pd.DataFrame, sources: DataSources) -> pd.DataFra
                         "column": f"{source} {series}: {what}",
                         "date": first["observation_date"],
                         "with_future": f"{first['available_at']:%Y-%m-%d %H:%M} UTC",
-                        "without_future": _told(earliest[first["observation_date"]]),
+                        "without_future": _earliest_text(earliest[first["observation_date"]]),
                         "cells": len(wrong),
                     }
                 )
@@ -165,7 +165,7 @@ def _earliest(dates: pd.DatetimeIndex, rule: Availability) -> pd.Series:
     return pd.Series(at_clock(days, rule.time, rule.timezone).asi8, index=dates)
 
 
-def _told(instant_us: int) -> str:
+def _earliest_text(instant_us: int) -> str:
     return f"{pd.Timestamp(instant_us, unit='us'):%Y-%m-%d %H:%M} UTC at the earliest"
 
 
@@ -186,17 +186,17 @@ def _first_release(day: date, rule: Availability) -> date:
 
 
 def _published(rows: pd.DataFrame, day: pd.Timestamp) -> pd.DataFrame:
-    """The proof's own cut: 18:00 in Chicago of that day, by the clock there."""
+    """The proof's own cut: 18:00 Chicago time of that day."""
     evening = pd.Timestamp(f"{day:%Y-%m-%d} 18:00", tz="America/Chicago")
     return rows[(rows["available_at"] <= evening).to_numpy()]
 
 
-def _restaged(held: Held, day: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Observations and documents staged anew from the payloads, through that day."""
+def _restaged(inputs: ProofInputs, day: pd.Timestamp) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Observations and documents staged again from the payloads, through that day."""
     parts, texts = [], []
-    for name in held.used:
-        spec, through = held.sources.source(name), as_of_instant(day)
-        payloads = list(held.payloads(name))
+    for name in inputs.used:
+        spec, through = inputs.sources.source(name), as_of_instant(day)
+        payloads = list(inputs.payloads(name))
         parts.append(stage.stage_payloads(name, spec, payloads, through=through)[0])
         if spec.kind == "documents":
             texts.append(documents.stage_documents(name, spec, stage.named(payloads), through=through)[0])
@@ -208,21 +208,23 @@ def _wording(texts: pd.DataFrame) -> pd.DataFrame:
 
 
 def _everything(
-    held: Held, observations: pd.DataFrame, texts: pd.DataFrame, day: pd.Timestamp
+    inputs: ProofInputs, observations: pd.DataFrame, texts: pd.DataFrame, day: pd.Timestamp
 ) -> dict[str, pd.DataFrame]:
-    known = derived.with_derived(observations, held.derived, as_of=day, documents=texts)
-    panel = join.build_panel(known, held.joins, as_of=day)
+    known = derived.with_derived(observations, inputs.derived, as_of=day, documents=texts)
+    panel = join.build_panel(known, inputs.joins, as_of=day)
     own = known[known["source"] == derived.SOURCE]
     wide = own.pivot(index="observation_date", columns="series", values="value")
     wide.columns = wide.columns.astype(str)
-    wide = wide.reindex(columns=list(held.derived.series)).reindex(pd.DatetimeIndex(panel["date"])).rename_axis("date")
-    return {"derived": wide.reset_index(), "panel": panel, "features": held.build(panel, held.features)}
+    wide = (
+        wide.reindex(columns=list(inputs.derived.series)).reindex(pd.DatetimeIndex(panel["date"])).rename_axis("date")
+    )
+    return {"derived": wide.reset_index(), "panel": panel, "features": inputs.build(panel, inputs.features)}
 
 
 def _differences(
     name: str, day: pd.Timestamp, full: pd.DataFrame, cut: pd.DataFrame, *, key: list[str] | None = None
 ) -> pd.DataFrame:
-    """What differs between the twins, a row a column; rows that only one of them has are column ``rows``."""
+    """The differences between the twins, one row per column. Rows of only one of them are column ``rows``."""
     key = key or KEY
     left, right = _in_order(full, key), _in_order(cut, key)
     if len(left) != len(right) or not all((left[k].to_numpy() == right[k].to_numpy()).all() for k in key):
@@ -230,9 +232,9 @@ def _differences(
         alone = both[both["_merge"] != "both"].astype({"_merge": str})
         if len(alone):
             first = alone.iloc[0]
-            told = {"with_future": len(left), "without_future": len(right), "cells": len(alone)}
+            counts = {"with_future": len(left), "without_future": len(right), "cells": len(alone)}
             where = " ".join(str(first[k]) for k in key[:-2])
-            row = {"stage": name, "cut": day, "column": f"rows {where}".strip(), "date": first[key[-2:][0]], **told}
+            row = {"stage": name, "cut": day, "column": f"rows {where}".strip(), "date": first[key[-2:][0]], **counts}
             return pd.DataFrame([row], columns=FINDINGS)
     rows = []
     dates = left["date"] if "date" in left else left["observation_date"]
@@ -250,7 +252,7 @@ def _differences(
 
 def _in_order(frame: pd.DataFrame, key: list[str]) -> pd.DataFrame:
     named = [c for c in ("source", "series", "field") if c in frame and "value" in frame]
-    if named:  # of staged rows only what is known matters: not how categories are coded, nor which run fetched them
+    if named:  # of staged rows only values matter: not the coding of categories, nor the run that fetched them
         frame = frame[[*KEY, "value", "available_at"]]
         codes = {c: frame[c].astype(str) for c in named}
         frame = frame.assign(**codes)

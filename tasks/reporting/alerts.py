@@ -1,4 +1,4 @@
-"""What a person should hear about: sources that failed, series that age, tables that ended, degraded forecasts."""
+"""Alerts: sources that failed, stale series, tables that ended, degraded forecasts."""
 
 from __future__ import annotations
 
@@ -20,41 +20,41 @@ def raise_alerts(
 ) -> pd.DataFrame:
     """Rows ``kind, subject, level, message`` of ``ops.alerts``.
 
-    ``ended``: tables kept by hand that end too early. ``inputs``: what was set aside and what stands in. ``gates``:
-    every gate's results; of a run that published, one that blocks is PRE_TRAINING on a day that trained nothing.
+    ``ended``: tables kept by hand that end too early. ``inputs``: inputs that were set aside or replaced. ``gates``:
+    the results of every gate. In a run that published, only PRE_TRAINING can block, on a day without training.
     """
     rows = [
-        {"kind": "source", "subject": came.source, "level": "warning", "message": f"{came.status}: {came.message}"}
-        for came in ingested
-        if (came.status in ("partial", "failed") or came.beside) and not came.no_network
+        {"kind": "source", "subject": one.source, "level": "warning", "message": f"{one.status}: {one.message}"}
+        for one in ingested
+        if (one.status in ("partial", "failed") or one.beside) and not one.no_network
     ]
-    offline = [came for came in ingested if came.no_network]
+    offline = [one for one in ingested if one.no_network]
     if offline:
         message = f"{offline[0].message.partition(': ')[2]} ({len(offline)} sources were not reached)"
         rows.append({"kind": "source", "subject": "network", "level": "warning", "message": message})
-    # that a source is disabled or was never recorded is no news: the table of sources says so on every run
-    quiet = {came.source for came in ingested if came.status in ("disabled", "ended") or came.not_recorded}
+    # no alert for a disabled or never recorded source: the table of sources shows it on every run
+    quiet = {one.source for one in ingested if one.status in ("disabled", "ended") or one.not_recorded}
     for source, part in series.groupby("source", sort=False):
         stale = part[part["age_days"] > part["stale_limit_days"]]
-        unheld = part[(part["observations"] == 0) & (source not in quiet)]
-        for kind, found, what in (("stale", stale, "nothing new"), ("missing", unheld, "nothing at all")):
+        absent = part[(part["observations"] == 0) & (source not in quiet)]
+        for kind, found, what in (("stale", stale, "nothing new"), ("missing", absent, "nothing at all")):
             if len(found):
                 message = f"{len(found)} of {len(part)} series have {what}: {', '.join(found['series'])}"
                 rows.append({"kind": kind, "subject": str(source), "level": "warning", "message": message})
-    for table, told in (ended or {}).items():
-        rows.append({"kind": "table", "subject": table, "level": "warning", "message": told})
+    for table, text in (ended or {}).items():
+        rows.append({"kind": "table", "subject": table, "level": "warning", "message": text})
     for row in forecasts[forecasts["degraded"]].to_dict("records"):
         rows.append(
             {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}
         )
     rows += [
-        {"kind": "input", "subject": subject, "level": "warning", "message": told}
-        for subject, told in (inputs.lines() if inputs else ())
+        {"kind": "input", "subject": subject, "level": "warning", "message": text}
+        for subject, text in (inputs.lines() if inputs else ())
     ]
     if gates is not None:
         blocked = gates[~gates["success"].astype(bool) & (gates["on_fail"] == "block")]
         for gate, part in blocked.groupby("gate", sort=False):
-            told = f"{len(part)} expectations stop the next training: {'; '.join(part['reason'])}"
-            rows.append({"kind": "gate", "subject": str(gate), "level": "warning", "message": told})
-    rows += [{"kind": "models", "subject": "model store", "level": "warning", "message": told} for told in notices]
+            text = f"{len(part)} expectations stop the next training: {'; '.join(part['reason'])}"
+            rows.append({"kind": "gate", "subject": str(gate), "level": "warning", "message": text})
+    rows += [{"kind": "models", "subject": "model store", "level": "warning", "message": text} for text in notices]
     return pd.DataFrame(rows, columns=["kind", "subject", "level", "message"])

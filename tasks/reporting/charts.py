@@ -1,4 +1,4 @@
-"""Pictures a buyer reads at a glance."""
+"""Charts for a buyer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, *, orig
 
     Args:
         prices: ``date, zl_close`` to the as-of session, cents/lb. forecasts: rows of ``forecasts.zl_forecasts_daily``.
-            origin: ``live``, ``recorded`` or ``folder``; any but the first is named on the picture.
+            origin: ``live``, ``recorded`` or ``folder``; any but ``live`` is named on the chart.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -51,8 +51,8 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, *, orig
         label="forecast",
     )
     for row in forecasts[forecasts["horizon"].isin(["3m", "6m", "12m"])].to_dict("records"):
-        told, at = f"{row['horizon']}: {row['p10']:.0f} to {row['p90']:.0f}", (row["target_date"], row["p90"])
-        axes.annotate(told, at, xytext=(-6, 4), textcoords="offset points", ha="right", fontsize=9, color=BAND)
+        span, at = f"{row['horizon']}: {row['p10']:.0f} to {row['p90']:.0f}", (row["target_date"], row["p90"])
+        axes.annotate(span, at, xytext=(-6, 4), textcoords="offset points", ha="right", fontsize=9, color=BAND)
     far = forecasts.sort_values("target_date").iloc[-1]
     axes.set_title(
         f"Soybean oil at {last:.2f} cents/lb on {day:%Y-%m-%d}: "
@@ -74,10 +74,10 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, *, orig
 
 
 def coverage_chart(path: Path, coverage: pd.DataFrame, *, as_of: pd.Timestamp) -> Path:
-    """The share of feature cells with a value, categories by years, as a PNG. Where there is none it is hatched.
+    """The share of feature cells with a value, categories by years, as a PNG. Cells without any value are hatched.
 
     Args:
-        coverage: as ``tasks.features.coverage.coverage_by_year`` makes it.
+        coverage: the result of ``tasks.features.coverage.coverage_by_year``.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.colors import LinearSegmentedColormap
@@ -90,19 +90,19 @@ def coverage_chart(path: Path, coverage: pd.DataFrame, *, as_of: pd.Timestamp) -
     figure = Figure(figsize=(11, 1.5 + 0.32 * len(shares)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    # from a colour that is not the paper's: a little is more than nothing
+    # the scale starts at a color, not at white: a little is more than nothing
     scale = LinearSegmentedColormap.from_list("coverage", [PALE, DEEP])
-    held = shares.where(shares > 0)
-    image = axes.imshow(100 * held.to_numpy(), cmap=scale, vmin=0, vmax=100, aspect="auto")
-    for row, column in zip(*(held.isna().to_numpy().nonzero()), strict=True):
+    positive = shares.where(shares > 0)
+    image = axes.imshow(100 * positive.to_numpy(), cmap=scale, vmin=0, vmax=100, aspect="auto")
+    for row, column in zip(*(positive.isna().to_numpy().nonzero()), strict=True):
         corner = (column - 0.5, row - 0.5)
         axes.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor="#b5b5b5", hatch="////", linewidth=0))
-    for row, values in enumerate(held.to_numpy()):
+    for row, values in enumerate(positive.to_numpy()):
         for column, share in enumerate(values):
             if 0 < share < 1:
-                told = "<1" if share < 0.01 else ">99" if share > 0.99 else f"{100 * share:.0f}"
+                text = "<1" if share < 0.01 else ">99" if share > 0.99 else f"{100 * share:.0f}"
                 colour = "white" if share > 0.45 else "#222222"
-                axes.text(column, row, told, ha="center", va="center", fontsize=7.5, color=colour)
+                axes.text(column, row, text, ha="center", va="center", fontsize=7.5, color=colour)
     axes.set_xticks(range(shares.shape[1]), [str(year) for year in shares.columns], fontsize=8)
     axes.tick_params(axis="x", rotation=45 if shares.shape[1] > 12 else 0, length=0)
     labels = [f"{name.replace('_', ' ')} ({counts[name]})" for name in shares.index]
@@ -116,7 +116,7 @@ def coverage_chart(path: Path, coverage: pd.DataFrame, *, as_of: pd.Timestamp) -
         side.set_visible(False)
     begun = int((coverage.groupby("category")["share"].max() > 0).sum())
     axes.set_title(
-        f"{counts.sum()} features as of {as_of:%Y-%m-%d}: {begun} of {len(counts)} categories hold values",
+        f"{counts.sum()} features as of {as_of:%Y-%m-%d}: {begun} of {len(counts)} categories have values",
         loc="left",
         fontsize=12,
     )

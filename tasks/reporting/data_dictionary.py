@@ -1,4 +1,4 @@
-"""``cbi project dictionary``: docs/data_dictionary.md, made from the registry and nothing else."""
+"""``cbi project dictionary``: docs/data_dictionary.md, generated from the registry only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATH = PROJECT / "docs" / "data_dictionary.md"
 
 
 def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegistry) -> str:
-    """The dictionary as Markdown: a chapter a source, then what is derived or missing, then the features."""
+    """The dictionary as Markdown: one chapter per source, then derived and missing series, then the features."""
     contracts = sum(len(_contracts(spec)) for spec in sources.sources.values())
     series = sum(len(spec.series) for spec in sources.sources.values()) - contracts
     parts = [
@@ -26,16 +26,16 @@ def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegist
         f"{len(derived.series)} derived ones, "
         f"{len(features.features)} features.",
         "`point in time`: *exact*, the source says when each value was released; *lagged*, a rule of the release "
-        "calendar that is never early; *revised*, the history is rewritten and no vintages are held: never in the "
+        "calendar that is never early; *revised*, the history is rewritten and no vintages are stored: never in the "
         "production features. `put off as … is`: closed offices, shutdowns and late releases of that name in "
         "registry/release_calendar.yaml. `frequency`: how often new values come out; *event*, when something happens. "
         "`reliability`: *high*, an official or exchange source that keeps its calendar; *medium*, official with holes "
         "or a selection, or unofficial but checked against others; *low*, kept by hand, recorded once, or from an "
-        "address nobody vouches for. "
+        "address without a guarantee. "
         "What is made of several series has the slowest frequency of any of them (daily, weekly, monthly, quarterly, "
         "annual, event), the lowest reliability, and the worst point in time (exact, lagged, revised); the calendar is "
         "daily, high and exact. `first date`: the first session with a value on the recorded archive, which the gate "
-        "POST_FEATURES holds every run against.",
+        "POST_FEATURES compares with every run.",
         "## Sources",
         *(_source(name, spec) for name, spec in sources.sources.items()),
         "## Derived series",
@@ -52,7 +52,7 @@ def known_when(rule: Availability) -> str:
     """An availability rule in words."""
     clock = f"{rule.time} {rule.timezone}"
     days = f"{rule.min_days} day{'s' if rule.min_days != 1 else ''}"
-    told = {
+    text = {
         "same_day": f"the same day, {clock}",
         "next_business_day": f"the next business day, {clock}",
         "weekday_after": f"the first {(rule.weekday or '').capitalize()} at least {days} after, {clock}",
@@ -61,8 +61,8 @@ def known_when(rule: Availability) -> str:
         "days_after": f"{days} after, {clock}",
     }[rule.rule]
     if rule.release:
-        told += f"; put off as `{rule.release}` is"
-    return told + (f"; {len(rule.delays)} dated delays" if rule.delays else "")
+        text += f"; put off as `{rule.release}` is"
+    return text + (f"; {len(rule.delays)} dated delays" if rule.delays else "")
 
 
 def _ordinal(number: int) -> str:
@@ -75,7 +75,7 @@ def _source(name: str, spec: SourceSpec) -> str:
     facts = [
         f"- Asked at: {spec.endpoint}" + (f" ({'; '.join(keys)})" if keys else ""),
         f"- Schedule: `{spec.schedule.cron}` {spec.schedule.timezone}; "
-        + ("served whole each time" if spec.served_whole else f"the last {spec.refetch_days} days are asked for again")
+        + ("served whole each time" if spec.served_whole else f"the last {spec.refetch_days} days are fetched again")
         + f"; at most {spec.rate_limit_per_minute} requests a minute; priority {spec.priority}",
         f"- Known: {known_when(spec.availability)}; point in time: {spec.point_in_time}",
         f"- Frequency: {spec.frequency}; reliability: {spec.reliability}; {spec.caveat}",
@@ -92,10 +92,10 @@ def _source(name: str, spec: SourceSpec) -> str:
     for product, of in spec.contracts.items():
         names = list(of.series(product, spec.contract_name))
         span, (low, high) = f"`{names[0]}` and on", of.range
-        told = f"{of.title}: every contract from {of.first_year} to {of.years_ahead} years from today"
+        title = f"{of.title}: every contract from {of.first_year} to {of.years_ahead} years from today"
         allowed = f"{low:g} to {high:g}"
         rows.append(
-            _row([span, told, of.unit, allowed, spec.frequency, "as the source", spec.point_in_time, "its end"])
+            _row([span, title, of.unit, allowed, spec.frequency, "as the source", spec.point_in_time, "its end"])
         )
     for series, entry in spec.series.items():
         if series in contracts:

@@ -1,4 +1,4 @@
-"""The tables of a day's result, made once: the terminal and the artifacts show the same."""
+"""The tables of a day's result. The terminal and the artifacts show the same ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tasks.outcome import DayResult
 
 
 def forecast_table(result: DayResult) -> pd.DataFrame:
-    """One row a horizon, as a reader wants it."""
+    """The forecast, one row per horizon, formatted for readers."""
     rows = []
     for row in result.forecasts.to_dict("records"):
         rows.append(
@@ -27,34 +27,34 @@ def forecast_table(result: DayResult) -> pd.DataFrame:
 
 
 def skill_table(result: DayResult) -> pd.DataFrame:
-    """How the served model and its best rival did on origins they had not seen."""
+    """Figures of the published model and its best rival on out-of-fold origins."""
     rows = []
     for row in result.forecasts.to_dict("records"):
         board = result.leaderboard[result.leaderboard["horizon"] == row["horizon"]].set_index("family")
-        # of a model store that is damaged nothing is known to have been measured
+        # with a damaged model store no figures are known
         served = board.loc[row["family"]] if row["family"] in board.index else pd.Series(dtype="object")
         rivals = board.drop(index=row["family"], errors="ignore")
         best = rivals["skill_pct"].dropna().sort_values().tail(1)
         rows.append(
             {
                 "horizon": row["horizon"],
-                "80% band held": _told(served.get("coverage_80"), "{:.0%}"),
-                "MAPE": _told(served.get("mape_pct"), "{:.1f}%"),
+                "80% band held": _formatted(served.get("coverage_80"), "{:.0%}"),
+                "MAPE": _formatted(served.get("mape_pct"), "{:.1f}%"),
                 "skill over the better naive": _skill(served),
                 "best rival": ", ".join(f"{name} {skill:+z.1f}%" for name, skill in best.items()) or "not measured",
-                "origins": _told(served.get("origins"), "{:.0f}"),
+                "origins": _formatted(served.get("origins"), "{:.0f}"),
             }
         )
     return pd.DataFrame(rows)
 
 
 def _skill(measured: pd.Series) -> str:
-    """With its 90% interval, where there are enough origins for one."""
-    told = _told(measured.get("skill_pct"), "{:+z.1f}%")
+    """Skill with its 90% interval, if there are enough origins for one."""
+    estimate = _formatted(measured.get("skill_pct"), "{:+z.1f}%")
     bounds = [measured.get("skill_pct_low"), measured.get("skill_pct_high")]
     if any(bound is None or pd.isna(bound) for bound in bounds):
-        return told
-    return f"{told} ({bounds[0]:+z.1f} to {bounds[1]:+z.1f})"
+        return estimate
+    return f"{estimate} ({bounds[0]:+z.1f} to {bounds[1]:+z.1f})"
 
 
 def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:
@@ -66,17 +66,17 @@ def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:
     for horizon in result.forecasts["horizon"]:
         part = by_group[by_group["horizon"] == horizon]
         top = part.reindex(part["shap_cents_lb"].abs().sort_values(ascending=False).index).head(groups)
-        told = ", ".join(f"{r['group']} {r['shap_cents_lb']:+.2f}" for r in top.to_dict("records"))
-        said = result.explainers[result.explainers["horizon"] == horizon].iloc[:1]
-        seen_by = [row["family"] + ("" if row["served"] else ", not served") for row in said.to_dict("records")]
-        rows.append({"horizon": horizon, "drivers, cents/lb": told, "seen by": "".join(seen_by) or "no model"})
+        largest = ", ".join(f"{r['group']} {r['shap_cents_lb']:+.2f}" for r in top.to_dict("records"))
+        first = result.explainers[result.explainers["horizon"] == horizon].iloc[:1]
+        explained_by = [row["family"] + ("" if row["served"] else ", not served") for row in first.to_dict("records")]
+        rows.append({"horizon": horizon, "drivers, cents/lb": largest, "seen by": "".join(explained_by) or "no model"})
     return pd.DataFrame(rows)
 
 
 def freshness_table(result: DayResult) -> pd.DataFrame:
-    """One row a source: what came, what is held, how new it is."""
-    status = {came.source: came.status for came in result.ingested}
-    payloads = {came.source: came.payloads for came in result.ingested}
+    """One row per source: its last fetch, its stored data, and how recent it is."""
+    status = {one.source: one.status for one in result.ingested}
+    payloads = {one.source: one.payloads for one in result.ingested}
     names = dict.fromkeys([*status, *result.series["source"]])
     table = source_table(result.series, names)
     table.insert(1, "status", table["source"].map(status).fillna("computed"))
@@ -85,8 +85,8 @@ def freshness_table(result: DayResult) -> pd.DataFrame:
 
 
 def disabled_table(result: DayResult) -> pd.DataFrame:
-    """Sources that cannot be asked live, and why."""
-    rows = [{"source": came.source, "cannot be asked live": came.disabled} for came in result.ingested]
+    """Sources that cannot be fetched live, with the reason."""
+    rows = [{"source": fetched.source, "cannot be asked live": fetched.disabled} for fetched in result.ingested]
     return pd.DataFrame([row for row in rows if row["cannot be asked live"]])
 
 
@@ -102,9 +102,9 @@ def quarantine_table(result: DayResult) -> pd.DataFrame:
 
 
 def refused_table(result: DayResult) -> pd.DataFrame:
-    """One row per source: the share of what was served that has no accepted value, by dates and by cells.
+    """One row per source: the share of served data without an accepted value, by dates and by cells.
 
-    A date counts as accepted when its key field is; a cell is one field of one date. Both are told, for a source
+    A date is accepted if its key field is accepted. A cell is one field of one date. Both are shown: a source
     may lose a third of its highs and no date.
     """
     rows = []
@@ -115,7 +115,7 @@ def refused_table(result: DayResult) -> pd.DataFrame:
             continue
         worst = part.sort_values("worst_refused_share").dropna(subset="worst_field").tail(1)
         most = [
-            f"{row['series']} {row['worst_field']}: {share_told(row['worst_refused_share'])}"
+            f"{row['series']} {row['worst_field']}: {share_text(row['worst_refused_share'])}"
             for row in worst.to_dict("records")
         ]
         rows.append(
@@ -131,7 +131,7 @@ def refused_table(result: DayResult) -> pd.DataFrame:
 
 
 def coverage_table(result: DayResult, years: int = 5) -> pd.DataFrame:
-    """One row a category: its features, when the first began, and the share of cells with a value by years."""
+    """One row per category: its features, the first date, and the share of cells with a value by years."""
     cells = result.coverage.assign(
         cells=result.coverage["features"] * result.coverage["sessions"],
         block=result.coverage["year"] // years * years,
@@ -145,20 +145,20 @@ def coverage_table(result: DayResult, years: int = 5) -> pd.DataFrame:
             "features": int(part["features"].iloc[0]),
             "first": f"{begun:%Y-%m-%d}" if pd.notna(begun) else "none",
         }
-        for _, held in part.groupby("block"):
-            share = held["known"].sum() / held["cells"].sum()
-            row[f"{held['year'].iloc[0]}-{held['year'].iloc[-1] % 100:02d}"] = share_told(float(share))
+        for _, years_of in part.groupby("block"):
+            share = years_of["known"].sum() / years_of["cells"].sum()
+            row[f"{years_of['year'].iloc[0]}-{years_of['year'].iloc[-1] % 100:02d}"] = share_text(float(share))
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def gate_table(result: DayResult) -> pd.DataFrame:
-    """Each gate with the number of its expectations that were met, the rows it set aside, and what it warns of."""
+    """Each gate with the number of expectations met, the rows set aside, and its warnings."""
     rows = []
     for gate, part in result.gates.groupby("gate", sort=False):
         failed = part[~part["success"]]
         lost = failed[failed["on_fail"] == "quarantine"]
-        told = [
+        warnings = [
             f"{r['expectation']} ({r['suite']}: {r['unexpected_count']} of {r['element_count']})"
             + (f", {r['reason'].split('. ')[0]}" if r["reason"].startswith("waived until") else "")
             for r in failed[failed["on_fail"] != "quarantine"].to_dict("records")
@@ -168,35 +168,35 @@ def gate_table(result: DayResult) -> pd.DataFrame:
                 "gate": gate,
                 "met": f"{len(part) - len(failed)} of {len(part)}",
                 "rows set aside": int(lost["unexpected_count"].sum()),
-                "warnings": "; ".join(told) or "none",
+                "warnings": "; ".join(warnings) or "none",
             }
         )
     return pd.DataFrame(rows)
 
 
 def source_table(series: pd.DataFrame, sources: Iterable[str]) -> pd.DataFrame:
-    """One row a source, those with nothing too: how much is held of it, from when to when, what has grown old."""
+    """One row per source, also without data: number of observations, first and last date, stale series."""
     rows = []
     for source in sources:
         part = series[series["source"] == source]
-        held = part[part["observations"] > 0]
-        stale = held[held["age_days"] > held["stale_limit_days"]]
+        stored = part[part["observations"] > 0]
+        stale = stored[stored["age_days"] > stored["stale_limit_days"]]
         rows.append(
             {
                 "source": source,
                 "observations": f"{part['observations'].sum():,}",
-                "series": f"{len(held)} of {len(part)}",
-                "first": f"{held['first_date'].min():%Y-%m-%d}" if len(held) else "none",
-                "last": f"{held['last_date'].max():%Y-%m-%d}" if len(held) else "none",
+                "series": f"{len(stored)} of {len(part)}",
+                "first": f"{stored['first_date'].min():%Y-%m-%d}" if len(stored) else "none",
+                "last": f"{stored['last_date'].max():%Y-%m-%d}" if len(stored) else "none",
                 "stale": len(stale),
-                "ended": int(held["ended"].sum()),
+                "ended": int(stored["ended"].sum()),
             }
         )
     return pd.DataFrame(rows)
 
 
-def share_told(share: float) -> str:
-    """A share in percent. Only nothing at all is 0%, and only everything is 100%."""
+def share_text(share: float) -> str:
+    """A share in percent. Only exactly none is 0%, and only exactly all is 100%."""
     percent = 100 * share
     if 0 < percent < 1:
         return "<1%"
@@ -204,8 +204,8 @@ def share_told(share: float) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{share_told(part / whole)} ({part:,} of {whole:,})" if whole else "none served"
+    return f"{share_text(part / whole)} ({part:,} of {whole:,})" if whole else "none served"
 
 
-def _told(value: object, form: str) -> str:
+def _formatted(value: object, form: str) -> str:
     return "not measured" if value is None or pd.isna(value) else form.format(value)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Pictures of how forecasts did on origins they had not seen: reliability, forecast beside outcome, the leaderboard."""
+"""Charts of out-of-fold forecasts: reliability, forecast and outcome, the leaderboard."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MUTED = "#8a8f98"
-NORMAL_90 = 1.6449  # standard deviations on each side that hold 90% of a normal distribution
+NORMAL_90 = 1.6449  # 90% of a normal distribution is within so many standard deviations
 
 
 def reliability_figure(
     path: Path, oofs: Mapping[str, pd.DataFrame], levels: tuple[float, ...], sessions: Mapping[str, int], *, step: int
 ) -> Path:
-    """Observed share at or below each quantile against its level, a panel a horizon, as a PNG.
+    """Observed share at or below each quantile against its level, one panel per horizon, as a PNG.
 
     Args:
-        oofs: horizon: scored out-of-fold forecasts of what is served. sessions: horizon: its length. step: sessions
+        oofs: horizon: scored out-of-fold forecasts of the published model. sessions: horizon: its length. step:
+        sessions
             between two origins.
 
-    The grey band holds 90% of what perfectly calibrated forecasts would show by chance, with as many outcomes as do
-    not overlap (normal approximation of the binomial).
+    The gray band shows the range that perfectly calibrated forecasts reach by chance in 90% of cases, for the number of
+    independent outcomes (normal approximation of the binomial).
     """
     figure = _figure(width=2.75 * len(oofs), height=3.4)
     grid = np.linspace(0, 1, 101)
@@ -53,7 +54,7 @@ def reliability_figure(
         worst = max(worst, float(np.abs(observed - np.asarray(levels)).max()))
     first, last = _span(oofs)
     figure.suptitle(
-        f"Quantiles held what they said to within {100 * worst:.0f} points, "
+        f"Quantiles were accurate to within {100 * worst:.0f} points, "
         f"{first:%Y-%m} to {last:%Y-%m} (origins not seen in training)",
         x=0.01,
         ha="left",
@@ -63,7 +64,7 @@ def reliability_figure(
 
 
 def forecast_and_outcome_figure(path: Path, oofs: Mapping[str, pd.DataFrame], levels: tuple[float, ...]) -> Path:
-    """The bands as they were forecast for each date and the price that came, a panel a horizon, as a PNG."""
+    """The forecast bands of each date and the actual price, one panel per horizon, as a PNG."""
     figure = _figure(width=11, height=2.25 * len(oofs) + 0.6)
     names = [column(level) for level in levels]
     for at, (horizon, oof) in enumerate(oofs.items(), start=1):
@@ -71,17 +72,17 @@ def forecast_and_outcome_figure(path: Path, oofs: Mapping[str, pd.DataFrame], le
         ordered = oof.sort_values("target_date")
         last = ordered["last_price"].to_numpy()
         prices = pd.DataFrame(price_quantiles(last, ordered[names].to_numpy()), columns=names)
-        came = last * np.exp(ordered["target_log_return"].to_numpy())
+        actual = last * np.exp(ordered["target_log_return"].to_numpy())
         dates = ordered["target_date"].to_numpy()
         for (band, (low, high)), shade in zip(BANDS.items(), (0.4, 0.25, 0.15), strict=True):
             axes.fill_between(
                 dates, prices[low], prices[high], color=BAND, alpha=shade, linewidth=0, label=f"{band}% band"
             )
-        axes.plot(dates, came, color=PRICE, linewidth=1.1, label="ZL close that came")
+        axes.plot(dates, actual, color=PRICE, linewidth=1.1, label="actual ZL close")
         low, high = BANDS[80]
-        held = ((came >= prices[low]) & (came <= prices[high])).mean()
+        covered = ((actual >= prices[low]) & (actual <= prices[high])).mean()
         axes.set_title(
-            f"{horizon} ahead: the 80% band held {held:.0%} of {len(ordered)} outcomes", loc="left", fontsize=10
+            f"{horizon} ahead: the 80% band covered {covered:.0%} of {len(ordered)} outcomes", loc="left", fontsize=10
         )
         axes.set_ylabel("cents per pound")
         axes.grid(alpha=0.25)
@@ -93,11 +94,11 @@ def forecast_and_outcome_figure(path: Path, oofs: Mapping[str, pd.DataFrame], le
 
 
 def leaderboard_figure(path: Path, boards: Mapping[str, pd.DataFrame]) -> Path:
-    """Skill over the better naive with its 90% interval, a panel a horizon and a row a family, as a PNG.
+    """Skill over the better naive with its 90% interval, one panel per horizon and one row per family, as a PNG.
 
     Args:
-        boards: horizon: tasks.evaluation.comparison.leaderboard. A family with an interval above zero is in colour.
-            What lies far below zero is cut off at the left, with its figure written there.
+        boards: horizon: tasks.evaluation.comparison.leaderboard. A family with an interval above zero is colored.
+            A value far below zero is cut off at the left, with its figure as text.
     """
     families = list(pd.concat(list(boards.values())).groupby("family")["skill_pct"].median().sort_values().index)
     figure = _figure(width=2.6 * len(boards) + 1.2, height=0.36 * len(families) + 1.7)
@@ -120,7 +121,7 @@ def leaderboard_figure(path: Path, boards: Mapping[str, pd.DataFrame]) -> Path:
             axes.plot(row["skill_pct"], y, marker="o", markersize=4.5, color=colour)
         axes.axvline(0, color="black", linewidth=0.8)
         axes.set_xlim(left * 1.05, highest * 1.1)
-        axes.set_ylim(-0.6, len(families) - 0.4)  # the same in every panel: a row is a family
+        axes.set_ylim(-0.6, len(families) - 0.4)  # the same in every panel: one row per family
         axes.set_yticks(range(len(families)), families if at == 1 else [""] * len(families), fontsize=9)
         naive = board["better_naive"].mode().iloc[0]
         axes.set_title(f"{horizon}, over {naive}", fontsize=10)
@@ -139,12 +140,12 @@ def leaderboard_figure(path: Path, boards: Mapping[str, pd.DataFrame]) -> Path:
 
 
 def group_importance_figure(path: Path, importance: pd.DataFrame) -> Path:
-    """Increase of pinball loss when a group of features says nothing, a panel a horizon and a bar a family, as a PNG.
+    """Increase of pinball loss with a permuted feature group, one panel per horizon and one bar per family, as a PNG.
 
     Args:
         importance: rows of tasks.training.importance.grouped_permutation with ``horizon`` and ``family``. A bar is
-            the mean over the folds, its whisker two standard errors; one far longer than the others is cut off, with
-            its figure written there.
+            the mean over the folds, its whisker two standard errors; a far longer one is cut off, with
+            its figure as text.
     """
     horizons, families = list(dict.fromkeys(importance["horizon"])), list(dict.fromkeys(importance["family"]))
     groups = list(importance.groupby("group")["increase_pct"].median().sort_values().index)

@@ -1,4 +1,4 @@
-"""The gate page of a run, with the history that the warehouse holds."""
+"""The gate page of a run, with the history from the warehouse."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def gate_history(run: RunContext) -> pd.DataFrame:
 
 def write_gate_page(run: RunContext, results: pd.DataFrame, *, name: str = "gates") -> Path:
     """Write ``reports/<name>_<as_of>.html`` of these results; the same results and history give the same file."""
-    said = rules(results["gate"].unique(), run.settings.expectations)
-    told = results.merge(said, on=KEY, how="left", validate="one_to_one")
-    told = told.fillna({"table": told["suite"], "rule": told["expectation"]})  # gates without suites of their own
-    page = render_gate_page(told, gate_history(run), run.as_of)
+    wording = rules(results["gate"].unique(), run.settings.expectations)
+    rows = results.merge(wording, on=KEY, how="left", validate="one_to_one")
+    rows = rows.fillna({"table": rows["suite"], "rule": rows["expectation"]})  # gates without their own suites
+    page = render_gate_page(rows, gate_history(run), run.as_of)
     return write_bytes(run.work.reports / f"{name}_{run.as_of:%Y-%m-%d}.html", page.encode())

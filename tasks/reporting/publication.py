@@ -1,4 +1,4 @@
-"""The last step of a run: what it came to, and the warehouse, charts and gate page that show it."""
+"""The last step of a run: its result, and the warehouse, charts and gate page that show it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def result_of(
     ingested: list[Ingested],
     gates: Sequence[GateReport],
 ) -> DayResult:
-    """What the run came to, before it is published."""
+    """The result of the run, before it is published."""
     results = pd.concat([report.frame() for report in gates], ignore_index=True)
     return DayResult(
         as_of=run.as_of,
@@ -91,14 +91,14 @@ def publish_run(run: RunContext, day: Day, result: DayResult) -> DayResult:
         )
     except (StorageFailed, OSError) as error:
         raise ReportFailed(
-            f"the forecasts of {date} are published, their charts and gate page are not all there: {error}. "
-            "Run it again once that is mended"
+            f"the forecasts of {date} are published, but a chart or the gate page is missing: {error}. "
+            "Run it again once that is fixed"
         ) from error
     return replace(result, changed_rows=sum(published.changed.values()), pages=pages)
 
 
 def publish_alert(run: RunContext, result: DayResult, *, kind: str, subject: str, message: str) -> DayResult:
-    """One more alert of a run that is published already; where even that fails, it is in the result alone."""
+    """Publish one more alert of a published run. If that fails too, it is only in the result."""
     alert = pd.DataFrame([{"kind": kind, "subject": subject, "level": "warning", "message": message}])
     try:
         open_warehouse(run.settings).publish(

@@ -1,4 +1,4 @@
-"""What `cbi query` prints: the rows of an answer for a terminal or as CSV, and what there is to ask."""
+"""Output of `cbi query`: rows for a terminal or as CSV, and the list of tables."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # OWASP, CSV injection
 
 
 def _cell(value: object) -> str:
-    if value is None or value is pd.NaT or value != value:  # NaN is not itself
+    if value is None or value is pd.NaT or value != value:  # NaN differs from itself
         return "NULL"
     if isinstance(value, pd.Timestamp):
         return (
@@ -37,12 +37,12 @@ def _cell(value: object) -> str:
 
 
 def _widths(texts: pd.DataFrame) -> list[int]:
-    """What each column takes on the screen, its right border included."""
+    """The width of each column on the screen, with its right border."""
     return [max([len(str(name)), *texts[name].str.len()]) + 3 for name in texts]
 
 
 def print_rows(frame: pd.DataFrame, rows: int) -> None:
-    """The first rows as a table, and what of it did not fit."""
+    """Print the first rows as a table, and a note on what did not fit."""
     with _reader_may_leave():
         _print_rows(frame, rows)
 
@@ -55,7 +55,7 @@ def _print_rows(frame: pd.DataFrame, rows: int) -> None:
     columns = texts.shape[1]
     if console.is_terminal:
         columns = max(1, sum(edge <= console.width for edge in edges))
-    else:  # a pipe has no width: there nothing is squeezed
+    else:  # a pipe has no width: nothing is shortened
         console = Console(width=max([console.width, *edges]))
     table = Table()
     for name in texts.columns[:columns]:
@@ -74,7 +74,7 @@ def _print_rows(frame: pd.DataFrame, rows: int) -> None:
 
 
 def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
-    """A title or a payload's name may begin as a formula does, and a spreadsheet would compute it."""
+    """Mark texts that start like a formula (a title, a payload's name): a spreadsheet would compute them."""
 
     def safe(value: object) -> object:
         return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
@@ -91,7 +91,7 @@ def contents(warehouse: Warehouse) -> pd.DataFrame:
 
 
 def near_table(sql: str | None, error: str) -> str:
-    """The published name nearest to one that the query reads and that is none, where the engine names no other."""
+    """The published name nearest to an unknown name in the query, if the engine suggests none."""
     if not sql or "Did you mean" in error:
         return ""
     known = known_names()
@@ -103,14 +103,14 @@ def near_table(sql: str | None, error: str) -> str:
 
 
 def print_csv(frame: pd.DataFrame, *, formulas: bool) -> None:
-    """Everything as CSV; a text that a spreadsheet takes for a formula is marked, unless ``formulas`` are wanted."""
+    """Print all rows as CSV. A text that starts like a formula is marked, unless ``formulas`` is set."""
     with _reader_may_leave():
         (frame if formulas else _without_formulas(frame)).to_csv(sys.stdout, index=False)
 
 
 @contextmanager
 def _reader_may_leave() -> Iterator[None]:
-    """`| head` has read enough before the end; nothing may be written at exit either."""
+    """`| head` closes the pipe before the end. Then nothing may be written at exit either."""
     try:
         yield
         sys.stdout.flush()

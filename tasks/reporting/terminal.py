@@ -1,4 +1,4 @@
-"""The end of a run in a terminal, and the same as Markdown for artifacts."""
+"""The result of a run for a terminal, and the same as Markdown for artifacts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
     from tasks.operations.health import Health
-    from tasks.training.search import Found
+    from tasks.training.search import StudyResult
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
@@ -40,7 +40,7 @@ COVERAGE_TITLE = "Features: share of cells with a value, by category and years"
 
 
 def print_result(result: DayResult, console: Console) -> None:
-    """The forecast first, then why, then how far to trust it, then the state of the data."""
+    """Print the forecast, its drivers, its measured quality, and the state of the data."""
     last = result.forecasts["last_price"].iloc[0]
     console.print()
     day = f"as of {result.as_of:%Y-%m-%d}, 18:00 Chicago{_source(result)}"
@@ -61,8 +61,8 @@ def print_result(result: DayResult, console: Console) -> None:
     print_table(console, REFUSED_TITLE, refused_table(result))
     print_table(console, "Gates", gate_table(result))
     for alert in result.alerts.to_dict("records"):
-        said = shown(f"{alert['subject']}: {quoted(alert['message'], most=150)}")
-        console.print(f"[yellow]{shown(alert['kind'])}[/] {said}", highlight=False)
+        text = shown(f"{alert['subject']}: {quoted(alert['message'], most=150)}")
+        console.print(f"[yellow]{shown(alert['kind'])}[/] {text}", highlight=False)
     pages = result.pages
     written = (
         {"Fan chart": pages.fan_chart, "Coverage chart": pages.coverage_chart, "Gate page": pages.gate_page}
@@ -70,33 +70,33 @@ def print_result(result: DayResult, console: Console) -> None:
         else {}
     )
     for what, path in written.items():
-        console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is no style
+        console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is not a style
 
 
 def _source(result: DayResult) -> str:
-    """Where the data is from, unless it is live."""
+    """The origin of the data, unless it is live."""
     if result.origin == LIVE:
         return ""
     return f" ({result.origin} data, not a live price)"
 
 
-def search_table(found: Sequence[Found]) -> Table:
-    """A row a study: pinball loss over that of no change on the validation folds, by the registry's and the best."""
+def search_table(found: Sequence[StudyResult]) -> Table:
+    """One row per study: pinball loss relative to no change on the validation folds, registry's and best options."""
     table = Table(title="Options, on folds before the first scored year: pinball loss, no change = 1")
     for name in ("horizon", "default", "best", "trials", "pruned", "best options"):
         table.add_column(name, justify="right" if name in ("default", "best", "trials", "pruned") else "left")
     for one in found:
-        told = ", ".join(
+        options = ", ".join(
             f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in one.best_options.items()
         )
         figures = (f"{one.default_loss:.4f}", f"{one.best_loss:.4f}", str(one.trials), str(one.pruned))
-        table.add_row(", ".join(one.horizons), *figures, shown(told) or "the registry's: no trial lost less")
+        table.add_row(", ".join(one.horizons), *figures, shown(options) or "the registry's: no trial lost less")
     return table
 
 
 def board_tables(board: pd.DataFrame) -> list[Table]:
-    """The leaderboard, a table a horizon: skill over the better naive and coverage with their 90% intervals."""
+    """The leaderboard, one table per horizon: skill over the better naive and coverage with their 90% intervals."""
     tables = []
     for horizon, part in board.groupby("horizon", sort=False):
         naive = ", ".join(sorted(set(part.get("better_naive", pd.Series(dtype="str")).dropna())))
@@ -137,7 +137,7 @@ def _figure(row: dict[Hashable, Any], name: str, form: str) -> str:
 
 
 def notes(result: DayResult) -> list[str]:
-    """What the table does not say by itself."""
+    """Notes below the table."""
     measured = result.leaderboard.dropna(subset=["skill_pct"])
     out = []
     if len(measured):
@@ -153,11 +153,11 @@ def notes(result: DayResult) -> list[str]:
     if result.forecasts["is_baseline"].all():
         champions = result.leaderboard[result.leaderboard["champion"].astype(bool)]
         if champions["family"].eq(BASELINE).all():
-            out.append("No model met the promotion gates, so the price is forecast to stay and only its range is told.")
+            out.append("No model met the promotion gates, so the price is forecast to stay, within a range.")
         else:
             out.append(
-                "The models that met the promotion gates cannot serve today, so the price is forecast to stay and only "
-                "its range is told; the reasons follow."
+                "The models that met the promotion gates cannot serve today, so the price is forecast to stay, "
+                "within a range; the reasons follow."
             )
     if result.forecasts["is_baseline"].any():
         out.append("P(higher) of no_change is the share of past moves that were up: it has no other view of direction.")
@@ -167,7 +167,7 @@ def notes(result: DayResult) -> list[str]:
 
 
 def markdown(result: DayResult) -> str:
-    """The same for a Prefect artifact."""
+    """The result as Markdown for a Prefect artifact."""
     last, pages = result.forecasts["last_price"].iloc[0], result.pages
     parts = [
         f"# Soybean oil: {last:.2f} cents/lb as of {result.as_of:%Y-%m-%d}{_source(result)}",
@@ -195,7 +195,7 @@ def markdown(result: DayResult) -> str:
 
 
 def gates_markdown(result: DayResult) -> str:
-    """What each gate came to, what failed, and where the page with everything is."""
+    """The result of each gate, its failures, and the path of the full page."""
     failed = result_table(result.gates[~result.gates["success"].astype(bool)])
     parts = [
         f"# Gates as of {result.as_of:%Y-%m-%d}",
@@ -207,7 +207,7 @@ def gates_markdown(result: DayResult) -> str:
 
 
 def print_gate_results(results: pd.DataFrame, title: str, console: Console) -> None:
-    """Every result, failures first with their example rows, then how many came to what."""
+    """Print every result, failures first with their example rows, then the counts."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim", expand=True)
     listed = result_table(results)
     widths = {"suite": 4, "expectation": 5, "column": 3, "reason": 9}
@@ -215,15 +215,15 @@ def print_gate_results(results: pd.DataFrame, title: str, console: Console) -> N
         side: JustifyMethod = "right" if name == "count" else "left"
         table.add_column(name, justify=side, overflow="fold", no_wrap=name not in widths, ratio=widths.get(name))
     for row in listed.to_dict("records"):
-        said = {name: shown(value) for name, value in row.items()}
-        said["result"] = f"[{STATE_STYLES[row['result']]}]{row['result']}[/]"
-        table.add_row(*said.values())
+        cells = {name: shown(value) for name, value in row.items()}
+        cells["result"] = f"[{STATE_STYLES[row['result']]}]{row['result']}[/]"
+        table.add_row(*cells.values())
     console.print(table)
     print_table(console, "In all", count_states(results))
 
 
 def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
-    """A frame as a table; columns of numbers to the right."""
+    """Print a frame as a table, with numbers aligned right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     for name in frame.columns:
         number = frame[name].map(lambda value: str(value)[:1].isdigit() or str(value)[:1] in "+-").all()
@@ -238,13 +238,13 @@ HEALTH_STYLES = {"ok": "green", "not yet": "dim", "warning": "yellow", "failing"
 
 
 def print_health(console: Console, health: Health) -> None:
-    """The checks first, each in its colour, then a table a part."""
+    """Print the checks, each in its color, then one table per part."""
     dated = f", {health.dated}" if health.dated else ""
     table = Table(title=f"Health as of {health.as_of:%Y-%m-%d}{dated}", title_justify="left", title_style="bold")
     for name in health.checks:
         table.add_column(str(name), header_style="dim", overflow="fold")
-    for check, state, told in health.checks.itertuples(index=False):
-        table.add_row(shown(check), f"[{HEALTH_STYLES[state]}]{state}[/]", shown(told))
+    for check, state, reason in health.checks.itertuples(index=False):
+        table.add_row(shown(check), f"[{HEALTH_STYLES[state]}]{state}[/]", shown(reason))
     console.print(table)
     for title, part in {"Champions": health.champions, "Gates": health.gates}.items():
         if len(part):
@@ -257,14 +257,14 @@ def print_health(console: Console, health: Health) -> None:
         )
     for row in health.sources.astype(object).where(health.sources.notna(), "none").to_dict("records"):
         style = next((style for word, style in SOURCE_STYLES.items() if row["state"].startswith(word)), "yellow")
-        said = {name: shown(row[name]) for name in columns}
-        said["state"] = f"[{style}]{escape(quoted(row['state'], most=60))}[/]"
-        table.add_row(*said.values())
+        cells = {name: shown(row[name]) for name in columns}
+        cells["state"] = f"[{style}]{escape(quoted(row['state'], most=60))}[/]"
+        table.add_row(*cells.values())
     console.print(table)
 
 
 def shown(value: object) -> str:
-    """A text for a terminal, as it is: no sign of it is obeyed, and no `[...]` is a style."""
+    """A text for a terminal, literally: no control character acts, and no `[...]` is a style."""
     return escape(visible(str(value)))
 
 
@@ -272,7 +272,7 @@ MARKUP = re.compile(r"([\\`*_\[\]<>|~#!&@]|:(?=//)|(?<=www)\.)")
 
 
 def in_markdown(value: object) -> str:
-    """A text for a page of Markdown, as it is: no part of it is a link, a picture, a tag, a table or a style."""
+    """A text for Markdown, literally: no part of it is a link, a picture, a tag, a table or a style."""
     lines = visible(str(value)).split("\n")
     return "<br>".join(MARKUP.sub(r"\\\1", line) for line in lines)
 

@@ -20,7 +20,14 @@ from pathlib import Path, PurePosixPath
 from tasks.errors import ManifestMismatch, OriginError, StorageFailed
 from tasks.registry import DataSources
 from tasks.sources.payloads import Payload, landed
-from tasks.storage.files import move_folder_into, read_json, refusals_told, stays_inside, write_bytes, write_json
+from tasks.storage.files import (
+    move_folder_into,
+    read_json,
+    stays_inside,
+    storage_errors_explained,
+    write_bytes,
+    write_json,
+)
 from tasks.storage.hashes import sha256_of
 from tasks.storage.locks import exclusive
 from tasks.storage.regular import open_file
@@ -142,7 +149,7 @@ def _is_whole(target: Path, source: str, listed: Mapping[str, Mapping[str, str]]
 def _unpack_source(packed: Path, target: Path, source: str, listed: Mapping[str, Mapping[str, str]]) -> None:
     """Unpack into a temporary folder, compare with the manifest, then move it into place."""
     beside = target / f".tmp-{source}"
-    with refusals_told(target):
+    with storage_errors_explained(target):
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir(parents=True)
         try:

@@ -1,7 +1,7 @@
-"""A place in Cloud Storage: objects are made once and never altered, pointers are switched if nobody did before.
+"""Cloud Storage: objects are created once and never altered; pointers are replaced if unchanged since they were read.
 
-Every object carries its SHA-256; transfers are checked by crc32c on the way and by SHA-256 on arrival. Requests that
-may safely be repeated are, by Google's own client: each write here says which generation it replaces.
+Every object carries its SHA-256; transfers are checked by crc32c on the way and by SHA-256 on arrival. Google's client
+repeats requests that are safe to repeat: each write here names the generation that it replaces.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from google.cloud.storage import Bucket as GoogleBucket
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
-CHUNK_BYTES = 8 * 2**20  # a file above this goes up in resumable chunks of this size
+CHUNK_BYTES = 8 * 2**20  # a larger file is uploaded in resumable chunks of this size
 TIMEOUT_S = (5.0, 60.0)  # to connect; between two bytes
-PATIENCE_S = 30.0  # a request is repeated for so long
-TRIES = 12  # for a pointer that others switch at the same time
+PATIENCE_S = 30.0  # a request is repeated for at most so long
+TRIES = 12  # for a pointer that others change at the same time
 
 _URI = re.compile(r"gs://(?P<bucket>[a-z0-9][a-z0-9._-]{1,220}[a-z0-9])(?:/(?P<prefix>[\w.=-]+(?:/[\w.=-]+)*))?/?")
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a pointer held when it was read; generation 0 and no content: there was none."""
+class PointerContent:
+    """A pointer's content when it was read. Generation 0 and no content: there was none."""
 
     content: bytes
     generation: int
 
 
 class Bucket:
-    """The objects under one gs://BUCKET/PREFIX. Nothing is asked of Google before the first use.
+    """The objects under one gs://BUCKET/PREFIX. Google is not contacted before the first use.
 
-    Every method raises CloudUnreachable where nothing answers, and CloudError with what to do for the rest: bucket
+    Every method raises CloudUnreachable if Google does not answer, and CloudError with what to do for the rest: bucket
     missing, a role missing, credentials expired, quota.
     """
 
@@ -65,46 +65,46 @@ class Bucket:
         self.uri = f"gs://{self._name}/{self._prefix}".rstrip("/")
 
     def check(self) -> None:
-        """Ask for the list of objects: whether the bucket is there, and we may read it."""
-        with self._told("list"):
+        """List the objects, as a check that the bucket exists and is readable."""
+        with self._errors_explained("list"):
             next(iter(self._bucket.list_blobs(prefix=self._prefix, max_results=1, **self._asking())), None)
 
     def names(self, pattern: str) -> dict[str, str]:
         """Names under the prefix that match (``*`` stops at a slash), each with its SHA-256, in order."""
-        with self._told("list"):
+        with self._errors_explained("list"):
             blobs = list(
                 self._bucket.list_blobs(prefix=self._prefix, match_glob=self._prefix + pattern, **self._asking())
             )
         return {blob.name.removeprefix(self._prefix): self._digest(blob) for blob in blobs}
 
-    def read(self, name: str) -> Held:
-        """A pointer and its generation, of one and the same moment."""
+    def read(self, name: str) -> PointerContent:
+        """A pointer and its generation, consistent with each other."""
         from google.api_core.exceptions import NotFound, PreconditionFailed
 
-        self._there  # noqa: B018 - else a missing bucket reads like a missing object
+        self._there  # noqa: B018 - otherwise a missing bucket looks like a missing object
         for _ in range(TRIES):
-            with self._told(f"read {name}"):
+            with self._errors_explained(f"read {name}"):
                 blob = self._bucket.get_blob(self._prefix + name, **self._asking())
                 if blob is None:
-                    return Held(b"", 0)
-                generation = self._generation(blob)  # before the download, which may forget it
+                    return PointerContent(b"", 0)
+                generation = self._generation(blob)  # before the download, which may reset it
                 try:
                     content = blob.download_as_bytes(
                         if_generation_match=generation, checksum="crc32c", **self._asking()
                     )
                 except (NotFound, PreconditionFailed):
-                    continue  # switched between the two requests
-                return Held(content, generation)
-        raise CloudUnreachable(f"{self.uri}/{name} is switched faster than it can be read; run again")
+                    continue  # replaced between the two requests
+                return PointerContent(content, generation)
+        raise CloudUnreachable(f"{self.uri}/{name} changes faster than it can be read; run again")
 
-    def switch(self, name: str, content: bytes, *, replacing: Held) -> bool:
-        """Put ``content`` in the place of what was read. False: somebody else has switched it since; read again."""
+    def switch(self, name: str, content: bytes, *, replacing: PointerContent) -> bool:
+        """Replace a pointer that was read. False: another writer has replaced it since; read again."""
         from google.api_core.exceptions import PreconditionFailed
 
-        if replacing.generation is None:  # would be unconditional
-            raise CloudError(f"{self.uri}/{name}: its generation is unknown, so that it cannot be switched safely")
+        if replacing.generation is None:  # the write would be unconditional
+            raise CloudError(f"{self.uri}/{name}: its generation is unknown, so that it cannot be replaced safely")
         blob = self._blob(name, hashlib.sha256(content).hexdigest())
-        with self._told(f"write {name}"):
+        with self._errors_explained(f"write {name}"):
             try:
                 blob.upload_from_string(
                     content,
@@ -118,14 +118,14 @@ class Bucket:
         return True
 
     def create(self, name: str, file: Path) -> bool:
-        """Make an object that nobody made before. False: there is one already, and it is not this file.
+        """Create an object. False: another object of that name exists, and it is not this file.
 
-        An upload that was cut, or repeated because its answer was lost, ends as if it had gone through once.
+        An upload that was cut, or repeated because its answer was lost, ends as if it had succeeded once.
         """
         from google.api_core.exceptions import PreconditionFailed
 
         blob = self._blob(name, sha256_of(file))
-        with self._told(f"write {name}"):
+        with self._errors_explained(f"write {name}"):
             try:
                 blob.upload_from_filename(str(file), if_generation_match=0, checksum="crc32c", **self._asking())
             except PreconditionFailed:
@@ -146,16 +146,16 @@ class Bucket:
         return bool(same_bytes and self._digest(found) == sha256_of(file))
 
     def download(self, name: str, digest: str, target: Path) -> Path:
-        """Fetch an object to ``target``, atomically, once it is known to be the one that was stored.
+        """Fetch an object to ``target``, atomically, after a check that it is the one stored.
 
         Raises:
-            ModelStoreError: it is gone, or is not the one stored.
+            ModelStoreError: it is gone or altered.
         """
         from google.api_core.exceptions import NotFound
         from google.cloud.storage.exceptions import DataCorruption
 
         def write(temporary: Path) -> None:
-            with self._told(f"read {name}"):
+            with self._errors_explained(f"read {name}"):
                 try:
                     blob = self._bucket.blob(self._prefix + name)
                     blob.download_to_filename(str(temporary), checksum="crc32c", **self._asking())
@@ -165,23 +165,23 @@ class Bucket:
                     ) from None
                 except DataCorruption:
                     raise ModelStoreError(
-                        f"{self.uri}/{name} arrived damaged twice over; run again, and look at the network"
+                        f"{self.uri}/{name} arrived damaged twice; run again, and check the network"
                     ) from None
             if sha256_of(temporary) != digest:
                 raise ModelStoreError(
-                    f"{self.uri}/{name} is not the object that was stored (SHA-256). Somebody has overwritten it: "
-                    "restore its earlier generation, and see who may write to the bucket"
+                    f"{self.uri}/{name} is not the object that was stored (SHA-256). It was overwritten: "
+                    "restore its earlier generation, and check who may write to the bucket"
                 )
 
-        self._there  # noqa: B018 - else a missing bucket reads like a missing object
+        self._there  # noqa: B018 - otherwise a missing bucket looks like a missing object
         return write_atomically(target, write)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete objects; one that is gone already is none."""
+        """Delete objects; missing ones are ignored."""
         from google.api_core.exceptions import NotFound
 
         for name in names:
-            with self._told(f"delete {name}"), suppress(NotFound):
+            with self._errors_explained(f"delete {name}"), suppress(NotFound):
                 self._bucket.blob(self._prefix + name).delete(**self._asking())
 
     @cached_property
@@ -210,18 +210,18 @@ class Bucket:
         digest = (blob.metadata or {}).get("sha256")
         if not digest:
             raise ModelStoreError(
-                f"gs://{self._name}/{blob.name} carries no SHA-256: this program did not write it; delete or move it"
+                f"gs://{self._name}/{blob.name} has no SHA-256: this program did not write it; delete or move it"
             )
         return str(digest)
 
     def _generation(self, blob: Blob) -> int:
         if blob.generation is None:
-            raise CloudError(f"gs://{self._name}/{blob.name}: the server names no generation; nothing may be switched")
+            raise CloudError(f"gs://{self._name}/{blob.name}: the server names no generation; it cannot be replaced")
         return int(blob.generation)
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[None]:
-        """Errors of Google's client as ours."""
+    def _errors_explained(self, what: str) -> Iterator[None]:
+        """Convert errors of Google's client to ours."""
         import requests
         from google.api_core.exceptions import GoogleAPIError, RetryError, ServerError, TooManyRequests
         from google.auth.exceptions import GoogleAuthError, TransportError
@@ -236,6 +236,6 @@ class Bucket:
             if isinstance(error, (*outages, TimeoutError, RetryError)):
                 raise CloudUnreachable(
                     f"{self.uri} ({what}): no answer within {self._patience_s:g} s: {one_line(error)}. Check the "
-                    "network and https://status.cloud.google.com, and run again; nothing was half done"
+                    "network and https://status.cloud.google.com, and run again; nothing was left half done"
                 ) from raised
             raise explained(error, f"{self.uri} ({what})") from raised

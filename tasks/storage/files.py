@@ -1,4 +1,4 @@
-"""The only ways to write under CBI_HOME: whole files, atomically.
+"""The only functions that write under CBI_HOME: whole files, atomically.
 
 A reader sees the old file or the new one, never a part. A kill -9 leaves at most a temporary file, which the
 next writer of that folder removes.
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 TEMPORARY = ".tmp-"
 UTF_8 = {"PYTHONUTF8": "1"}
-"""What every Python process of ours is told: text and file names are UTF-8, whatever the locale."""
+"""Environment of all our Python processes: text and file names are UTF-8, whatever the locale."""
 
 
 def private_folder(path: Path) -> Path:
-    """``path``, made if it is not there, and closed to everybody but its owner."""
+    """Create ``path`` if necessary, readable by its owner only."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
@@ -42,7 +42,7 @@ def private_folder(path: Path) -> Path:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Let ``write`` fill a temporary file beside ``path``, make it durable, then rename it into place."""
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{time.monotonic_ns()}-{path.name}"
-    with refusals_told(path.parent):
+    with storage_errors_explained(path.parent):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(temporary)
@@ -51,12 +51,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
             temporary.replace(path)
             _sync_folder(path.parent)
         finally:
-            with suppress(OSError):  # a folder that cannot be written to holds none
+            with suppress(OSError):  # a folder that cannot be written has no temporary file
                 temporary.unlink(missing_ok=True)
     return path
 
 
-# what the system says when a folder takes no more, and what a person does about it
+# system errors of a folder that cannot be written, with the remedy
 REFUSALS = {
     errno.ENOSPC: "the disk is full: make room",
     errno.EDQUOT: "the quota is used up: make room or raise it",
@@ -67,8 +67,8 @@ REFUSALS = {
 
 
 @contextmanager
-def refusals_told(folder: Path) -> Iterator[None]:
-    """Raises: StorageFailed: the folder takes no more; it and the remedy are named."""
+def storage_errors_explained(folder: Path) -> Iterator[None]:
+    """Raises: StorageFailed: the folder cannot be written; the message names it and the remedy."""
     try:
         yield
     except OSError as error:
@@ -95,7 +95,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
 
 def move_into(file: Path, path: Path) -> Path:
     """Make ``file`` durable and rename it to ``path``, which is on the same file system."""
-    with refusals_told(path.parent):
+    with storage_errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         with file.open("rb+") as handle:
             os.fsync(handle.fileno())
@@ -105,7 +105,7 @@ def move_into(file: Path, path: Path) -> Path:
 
 
 def make_durable(folder: Path) -> None:
-    """Have every file below ``folder``, and what is where, on the disk before this returns."""
+    """Sync every file and folder below ``folder`` to the disk."""
     for place, _, names in os.walk(folder):
         for name in names:
             with (Path(place) / name).open("rb") as handle:
@@ -117,9 +117,9 @@ def move_folder_into(folder: Path, path: Path) -> Path:
     """Make ``folder`` durable and rename it to ``path``, which is on the same file system and not there yet.
 
     Raises:
-        StorageFailed: the disk takes no more; ``path`` is absent.
+        StorageFailed: the folder cannot be written; ``path`` is absent.
     """
-    with refusals_told(path.parent):
+    with storage_errors_explained(path.parent):
         make_durable(folder)
         folder.rename(path)
         _sync_folder(path.parent)
@@ -132,12 +132,12 @@ def write_json(path: Path, value: Any) -> Path:
 
 
 def json_bytes(value: Any) -> bytes:
-    """A value as the JSON file of it."""
+    """A value as the content of its JSON file."""
     return (json.dumps(value, indent=1, sort_keys=True, default=str) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file, or None when there is none or a killed run left it unreadable."""
+    """The value in a JSON file, or None if there is none or a killed run left it unreadable."""
     try:
         with open_file(path) as handle:
             return json.loads(handle.read().decode("utf-8"))
@@ -162,7 +162,7 @@ def write_parquet(path: Path, frame: pd.DataFrame) -> Path:
 def write_table(path: Path, table: pa.Table) -> Path:
     """Write an Arrow table as parquet; the same table gives the same bytes.
 
-    Floats seldom repeat: a dictionary of them takes twice the time to write, thrice to read, and is larger.
+    Floats rarely repeat: with a dictionary they take twice as long to write, three times to read, and are larger.
     """
     import pyarrow as pa
     from pyarrow import parquet
@@ -175,10 +175,10 @@ def write_table(path: Path, table: pa.Table) -> Path:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None, *, sha256: str | None = None) -> pd.DataFrame:
-    """Read a parquet file of a zone; ``sha256`` is that of the file as it was written, where that is known.
+    """Read a parquet file of a zone; ``sha256``: the hash when it was written, if known.
 
     Raises:
-        ManifestMismatch: the file is not readable parquet, or another than was written.
+        ManifestMismatch: the file is not readable parquet, or is not the one written.
     """
     import pandas as pd
     from pyarrow.lib import ArrowException
@@ -186,8 +186,7 @@ def read_parquet(path: Path, columns: list[str] | None = None, *, sha256: str | 
     try:
         if sha256 is not None and sha256_of(path) != sha256:
             raise ManifestMismatch(
-                f"{path} is not the file that was written, some of it changed; run `cbi daily`, which "
-                "makes it again from raw/"
+                f"{path} is not the file that was written; run `cbi daily`, which builds it again from raw/"
             )
         return pd.read_parquet(path, columns=columns)
     except (ArrowException, OSError) as error:
@@ -195,22 +194,22 @@ def read_parquet(path: Path, columns: list[str] | None = None, *, sha256: str | 
 
 
 def stays_inside(name: str) -> bool:
-    """Whether a file name that somebody else chose stays in the folder that it is joined to, on any system."""
+    """Whether a file name from outside stays in the folder that it is joined to, on any system."""
     return not set(name) & {"\\", "\0"} and not {"", ".", ".."} & set(name.split("/"))
 
 
 def in_shell(path: str | Path) -> str:
-    """A path as a word of a command that a person may copy."""
+    """A path quoted for a shell command that a person may copy."""
     return shlex.quote(str(path))
 
 
 def without_glob_signs(name: str | Path) -> str:
-    """A name as a pattern that it alone matches, for pathlib and for DuckDB."""
+    """A name as a pattern that matches only itself, for pathlib and for DuckDB."""
     return re.sub(r"([*?\[])", r"[\1]", str(name))
 
 
 def sweep_temporary(folder: Path) -> None:
-    """Remove what a killed writer left in ``folder``. Call it under the folder's lock."""
+    """Remove temporary files of killed writers in ``folder``. Call it under the folder's lock."""
     if folder.is_dir():
         for left in folder.rglob(f"{TEMPORARY}*"):
             left.unlink(missing_ok=True)
@@ -218,7 +217,7 @@ def sweep_temporary(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a stored file was made from. Equal identity means that it need not be made again."""
+    """The inputs of a stored file. With an equal identity it need not be built again."""
 
     inputs: str
     rows: int
@@ -226,16 +225,16 @@ class Identity:
     @staticmethod
     def of(path: Path) -> Identity | None:
         """The identity recorded beside ``path``, if the file is there and is the recorded one."""
-        held = read_json(path.with_name(path.name + ".manifest.json"))
-        if not held or not path.exists() or path.stat().st_size != held.get("bytes"):
+        manifest = read_json(path.with_name(path.name + ".manifest.json"))
+        if not manifest or not path.exists() or path.stat().st_size != manifest.get("bytes"):
             return None
-        if sha256_of(path) != held.get("sha256"):  # as long as it was, and not what it was
+        if sha256_of(path) != manifest.get("sha256"):  # same length, other content
             return None
-        return Identity(inputs=held["inputs"], rows=held["rows"])
+        return Identity(inputs=manifest["inputs"], rows=manifest["rows"])
 
 
 def write_identified(path: Path, frame: pd.DataFrame, *, inputs: str) -> Identity:
-    """Write ``frame`` and, last, the manifest that says what it was made from."""
+    """Write ``frame`` and then the manifest with its inputs."""
     write_parquet(path, frame)
     manifest = {"inputs": inputs, "rows": len(frame), "bytes": path.stat().st_size, "sha256": sha256_of(path)}
     write_json(path.with_name(path.name + ".manifest.json"), manifest)

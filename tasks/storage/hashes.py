@@ -1,4 +1,4 @@
-"""Hashes of files, values and code: what something was made from."""
+"""Hashes of files, values and code: the identity of inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file's bytes.
 
     Raises:
-        OSError: it is no regular file, or cannot be read.
+        OSError: it is not a regular file, or cannot be read.
     """
     with open_file(path) as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()

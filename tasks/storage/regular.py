@@ -1,4 +1,4 @@
-"""Regular files alone: a FIFO or a device in the place of one is an error, and no wait without end."""
+"""Opens regular files only: a FIFO or a device raises an error instead of blocking for ever."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ NO_FILE = "it is a FIFO, a device or a socket"
 
 
 class NotAFile(OSError):
-    """What lies there is a FIFO, a device or a socket."""
+    """The path is a FIFO, a device or a socket."""
 
 
 def open_file(path: Path) -> io.BufferedReader:
-    """A regular file, opened to be read.
+    """Open a regular file for reading.
 
     Raises:
-        NotAFile: reading it might wait for a writer for ever, or never end. OSError: it cannot be opened.
+        NotAFile: reading it might block, or never end. OSError: it cannot be opened.
     """
     try:  # O_NONBLOCK: a FIFO is opened without a writer
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

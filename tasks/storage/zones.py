@@ -1,4 +1,4 @@
-"""Where data lies under CBI_HOME."""
+"""The folders of data under CBI_HOME."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class Zones:
 
     @property
     def fits(self) -> Path:
-        """What training has fitted so far, a folder a fit."""
+        """The fits of training so far, one folder per fit."""
         return self.home / "fits"
 
     @property
     def search(self) -> Path:
-        """Studies of options, a database a family, and what each found."""
+        """Studies of options: one database per family, and its result."""
         return self.home / "search"
 
     @property
@@ -69,7 +69,7 @@ class Zones:
 
     @property
     def models_cache(self) -> Path:
-        """What this machine holds of a model store in the cloud."""
+        """This machine's cache of a model store in the cloud."""
         return self.home / "models-cache"
 
     @property
@@ -78,7 +78,7 @@ class Zones:
 
     @property
     def logs(self) -> Path:
-        """What runs said, a JSON line each (tasks/logs.py)."""
+        """The logs of runs, one JSON line per message (tasks/logs.py)."""
         return self.home / "logs"
 
     @property
@@ -86,7 +86,7 @@ class Zones:
         return self.home / "locks"
 
 
-# signs that no folder on the way to CBI_HOME may have in its name, and why
+# characters that no folder on the path to CBI_HOME may have in its name, and why
 UNUSABLE = {
     "?": "DuckDB ends a file's name there and writes its log elsewhere",
     "\\": "DuckDB reads it as the border between two folders",
@@ -100,7 +100,7 @@ def require_usable_home(home: Path) -> None:
     """Refuse a CBI_HOME that cannot work, before anything is written.
 
     Raises:
-        SettingsError: it or a folder above it is a file, or has a sign in its name that the warehouse cannot take.
+        SettingsError: it or a folder above it is a file, or has a character in its name that the warehouse cannot use.
     """
     name = str(home)
     for sign, why in UNUSABLE.items():

@@ -1,7 +1,7 @@
-"""The bake-off: fits side by side, then every family calibrated and measured. tasks/model_store/contest.py promotes.
+"""The bake-off: parallel fits, then calibration and measurement per family. tasks/model_store/contest.py promotes.
 
-Fits are files under CBI_HOME/fits, named by what they are made of (tasks/training/plan.py, tasks/training/worker.py).
-Judging them is quick and changes nothing there, so that it may be done again.
+Fits are files under CBI_HOME/fits, named by a hash of their inputs (tasks/training/plan.py, tasks/training/worker.py).
+Evaluating them is quick and leaves them unchanged, so that it can be repeated.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from tasks.training.blending import REGIMES, ensemble, regime_weights
 from tasks.training.folds import FINAL
 from tasks.training.plan import TRAINING, Fit, Plan
 
-JUDGING_CODE = (PROJECT / "tasks" / "evaluation", TRAINING / "bake_off.py", TRAINING / "blending.py")
+EVALUATION_CODE = (PROJECT / "tasks" / "evaluation", TRAINING / "bake_off.py", TRAINING / "blending.py")
 
 
-def fit_held(zones: Zones, fit: Fit) -> bool:
-    """Whether a fit was done before."""
+def is_fitted(zones: Zones, fit: Fit) -> bool:
+    """Whether the fit is stored, complete."""
     return (zones.fits / fit.identity / "done.json").exists()
 
 
 def fit_in_process(work: dict[str, Any]) -> None:
-    """Do the fits of ``work`` (Plan.work) in a process of their own; those done before are left alone.
+    """Do the fits of ``work`` (Plan.work) in their own process. Stored fits are not fitted again.
 
-    Fits are named by the rows that were planned on: the process reads copies, found to be of those files, which a
-    daily run cannot replace. (Here, not in tasks/models: a change of that code gives every fit another name.)
+    Fits are named by the planned rows. So the process reads verified copies of the training files, which a
+    daily run cannot replace. (Here, not in tasks/models: a change of that code renames every fit.)
 
     Raises:
         ManifestMismatch: a training file changed since the plan. TrainingFailed: the process failed, with its last
@@ -58,9 +58,9 @@ def fit_in_process(work: dict[str, Any]) -> None:
         for name, path in work["training_files"].items():
             content = planned_on(Path(path), work["data_snapshots"][name])
             copies[name] = str(write_bytes(Path(folder) / Path(path).name, content))
-        told = Path(folder) / "work.json"
-        write_json(told, {**work, "training_files": copies})
-        command = [sys.executable, "-m", "tasks.training.worker", str(told)]
+        request = Path(folder) / "work.json"
+        write_json(request, {**work, "training_files": copies})
+        command = [sys.executable, "-m", "tasks.training.worker", str(request)]
         ended = subprocess.run(
             command,
             cwd=PROJECT,
@@ -79,10 +79,11 @@ def fit_in_process(work: dict[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A family at one horizon, calibrated and measured: what a model store keeps as a version.
+class EvaluatedModel:
+    """A family at one horizon, calibrated and measured. A model store keeps it as a version.
 
-    ``files`` is the folder of its model, calibration and out-of-fold forecasts; it lives until the next one is judged.
+    ``files`` is the folder of its model, calibration and out-of-fold forecasts; it exists until the next one is
+    evaluated.
     """
 
     files: Path
@@ -90,8 +91,8 @@ class Judged:
     metrics: Mapping[str, Any]
 
 
-def judge_fits(plan: Plan, zones: Zones, *, as_of: pd.Timestamp, gates: QualityGates) -> Iterator[Judged]:
-    """Calibrate and measure every family that has all its fits, one horizon after the other.
+def evaluate_fits(plan: Plan, zones: Zones, *, as_of: pd.Timestamp, gates: QualityGates) -> Iterator[EvaluatedModel]:
+    """Calibrate and measure every family whose fits are complete, horizon by horizon.
 
     Args:
         as_of: the session of the training files.
@@ -100,19 +101,19 @@ def judge_fits(plan: Plan, zones: Zones, *, as_of: pd.Timestamp, gates: QualityG
         ManifestMismatch: a training file changed since the plan.
     """
     tables = {name: _planned_table(plan, name) for name in plan.horizons.horizons}
-    # what is held, not what was planned: a family is measured against those beside it
-    held = [fit.identity for fit in plan.fits if fit_held(zones, fit)]
+    # what is stored, not what was planned: a family is compared with those present
+    stored = [fit.identity for fit in plan.fits if is_fitted(zones, fit)]
     cost = gates.trading_cost.round_trip_cents_lb
     run = fingerprint(
-        held,
+        stored,
         plan.budget_name,
         dict(plan.data_snapshots),
         list(plan.models.ensemble),
         cost,
-        code_fingerprint(*JUDGING_CODE),
+        code_fingerprint(*EVALUATION_CODE),
     )
     for horizon in plan.horizons.horizons:
-        yield from _judge_horizon(plan, zones, horizon, tables[horizon], run=run, as_of=as_of, cost=cost)
+        yield from _evaluate_horizon(plan, zones, horizon, tables[horizon], run=run, as_of=as_of, cost=cost)
 
 
 def _planned_table(plan: Plan, horizon: str) -> pd.DataFrame:
@@ -120,7 +121,7 @@ def _planned_table(plan: Plan, horizon: str) -> pd.DataFrame:
     return pd.read_parquet(BytesIO(content), columns=["date", SCALE, *REGIMES])
 
 
-def _judge_horizon(
+def _evaluate_horizon(
     plan: Plan,
     zones: Zones,
     horizon: str,
@@ -129,20 +130,20 @@ def _judge_horizon(
     run: str,
     as_of: pd.Timestamp,
     cost: float,
-) -> Iterator[Judged]:
+) -> Iterator[EvaluatedModel]:
     levels, sessions = tuple(plan.horizons.quantiles), plan.horizons.horizons[horizon].sessions
     step = plan.horizons.walk_forward.origin_step_sessions
     oofs: dict[str, pd.DataFrame] = {}
     calibrations: dict[str, dict[str, object]] = {}
     for family in plan.columns:
         fits = plan.of(family, horizon)
-        if not all(fit_held(zones, fit) for fit in fits):
+        if not all(is_fitted(zones, fit) for fit in fits):
             continue
         parts = [
             read_parquet(zones.fits / f.identity / f"forecasts.{horizon}.parquet") for f in fits if f.year != FINAL
         ]
-        held = [part for part in parts if len(part)]
-        oof = pd.concat(held, ignore_index=True) if held else pd.DataFrame()
+        known = [part for part in parts if len(part)]
+        oof = pd.concat(known, ignore_index=True) if known else pd.DataFrame()
         oofs[family], calibrations[family] = calibrate(oof, levels, horizon=sessions, step=step)
     measured = {family: oof for family, oof in oofs.items() if len(oof)}
     members = {family: oof for family, oof in measured.items() if family in plan.models.ensemble}
@@ -163,13 +164,13 @@ def _judge_horizon(
     }
     for family, oof in oofs.items():
         parts_of = list(members) if family == ENSEMBLE else [family]
-        made_from = [fit.identity for part in parts_of for fit in plan.of(part, horizon)]
+        inputs = [fit.identity for part in parts_of for fit in plan.of(part, horizon)]
         metadata = {
             "family": family,
             "horizon": horizon,
             "sessions": sessions,
             "horizons": {name: h.sessions for name, h in plan.horizons.horizons.items()},
-            "identity": fingerprint(family, made_from, run),
+            "identity": fingerprint(family, inputs, run),
             "run": run,
             "budget": plan.budget_name,
             "fits": {part: {str(fit.year): fit.identity for fit in plan.of(part, horizon)} for part in parts_of},
@@ -190,7 +191,7 @@ def _judge_horizon(
                 _copy_model(plan, zones, family, horizon, out)
             write_json(out / "calibration.json", calibrations[family])
             write_parquet(out / "oof.parquet", oof)
-            yield Judged(out, metadata, figures.get(family, {}))
+            yield EvaluatedModel(out, metadata, figures.get(family, {}))
 
 
 def _copy_model(plan: Plan, zones: Zones, family: str, horizon: str, to: Path) -> None:

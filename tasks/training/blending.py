@@ -1,4 +1,4 @@
-"""The ensemble: quantiles averaged over families, by how each did before, in the regimes of before.
+"""The ensemble: quantiles averaged over families, weighted by each one's past losses per regime.
 
 Averaging quantiles keeps bands sharper than averaging probabilities does, and never makes them cross (Lichtendahl,
 Grushka-Cockayne and Winkler 2013).
@@ -15,7 +15,7 @@ from tasks.errors import TrainingFailed
 from tasks.quantiles import column, pinball
 
 REGIMES = ("regime_prob_calm", "regime_prob_tense", "regime_prob_crisis")
-FULL_TRUST = 20  # independent past outcomes at which weights are half way from equal to those that the losses ask for
+FULL_TRUST = 20  # independent past outcomes at which weights are half way from equal to loss-based
 SHARPNESS = 30.0  # weights go with loss to the power of minus this; of 0, 8 and 30 the best over 2010-2018
 IDENTITY = ["target_date", "target_log_return", "last_price", "fold", "scored"]
 
@@ -28,17 +28,17 @@ def ensemble(
     horizon: int,
     step: int,
 ) -> pd.DataFrame:
-    """The weighted quantile average at every origin that any family has, as an out-of-fold frame.
+    """The weighted quantile average at every origin that any family forecasts, as an out-of-fold frame.
 
-    Weights of a regime go with the families' relative pinball loss there to the power of -``SHARPNESS``, a power that
-    is shrunk to zero, and so the weights to equal ones, by n / (n + 20), n the family's independent outcomes known by
-    then, each counted by its regime's probability at its origin. The weights of an origin blend the regimes' by their
-    probabilities there: between regimes they change smoothly. Where the probabilities of an origin are missing, all
+    The weights of a regime are the families' relative pinball losses there to the power of -``SHARPNESS``. The power is
+    shrunk to zero, and the weights to equal ones, by n / (n + 20), with n the family's independent outcomes known at
+    the origin, each counted by its regime's probability at its origin. The weights of an origin mix the regimes' by
+    their probabilities there, so that they change smoothly between regimes. If the probabilities are missing, all
     past origins count alike.
 
     Args:
-        oofs: family: its out-of-fold forecasts, warm-up folds included. A family without a forecast of an origin has
-            no weight there. A last row whose outcome is still missing gets its weights like any other: the forecast
+        oofs: family: its out-of-fold forecasts, warm-up folds included. A family without a forecast at an origin has
+            no weight there. A last row without an outcome is weighted like any other: it is the forecast
             of today.
         probabilities: ``date`` and the columns of ``REGIMES``, causal.
         horizon: sessions to the target. step: sessions between two origins.
@@ -86,30 +86,30 @@ def regime_weights(
     horizon: int,
     step: int,
 ) -> pd.DataFrame:
-    """The weights after all outcomes of the frames: a row a regime and one, ``unknown``, for a day without a view.
+    """The weights after all outcomes of the frames: one row per regime and ``unknown``, for days without probabilities.
 
-    A day's weights are those of the regimes, each times its probability that day.
+    A day's weights are the regimes' weights, averaged by their probabilities that day.
     """
     last = max(probabilities["date"].max(), *(oof[["date", "target_date"]].max().max() for oof in oofs.values()))
     days = [last + pd.Timedelta(days=1 + i) for i in range(len(REGIMES) + 1)]
     views = pd.DataFrame([*np.eye(len(REGIMES)), np.full(len(REGIMES), np.nan)], columns=list(REGIMES)).assign(
         date=days
     )
-    asked = {}
+    extended = {}
     for family, oof in oofs.items():
         latest = oof[oof["p50"].notna()].iloc[[-1]]
         blank = pd.concat([latest] * len(days), ignore_index=True).assign(
             date=days, target_date=days[-1] + pd.Timedelta(days=1), target_log_return=np.nan
         )
-        asked[family] = pd.concat([oof, blank], ignore_index=True)
+        extended[family] = pd.concat([oof, blank], ignore_index=True)
     known = pd.concat([probabilities[["date", *REGIMES]], views], ignore_index=True)
-    made = ensemble(asked, known, levels, horizon=horizon, step=step).set_index("date").loc[days]
-    weights = made[[f"weight_{family}" for family in oofs]].set_axis(list(oofs), axis=1)
+    blended = ensemble(extended, known, levels, horizon=horizon, step=step).set_index("date").loc[days]
+    weights = blended[[f"weight_{family}" for family in oofs]].set_axis(list(oofs), axis=1)
     return weights.set_axis([*REGIMES, "unknown"], axis=0)
 
 
 def _identity(oofs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Every origin of any family, by date, with its outcome; families that differ on an outcome are of other data."""
+    """Every origin of any family, by date, with its outcome; families with different outcomes are of different data."""
     kept = ["date", *IDENTITY, *(["row"] if all("row" in oof for oof in oofs.values()) else [])]
     forecast = [oof.loc[oof["p50"].notna(), kept] for oof in oofs.values()]
     together = pd.concat(forecast).sort_values("date", kind="stable")
@@ -135,7 +135,7 @@ def _weights(
     Args:
         losses: families x origins. present: which family has a forecast of which origin. regimes: origins x regimes.
     """
-    # a family's losses are held against the mean of the families there at the same origins: a late one compares too
+    # compared with the mean of the families present at the same origins, so that a late starter can be compared
     judged = present & ~np.isnan(losses)
     counts = judged.sum(axis=0)
     usual = np.divide(np.where(judged, losses, 0.0).sum(axis=0), counts, out=np.zeros(len(counts)), where=counts > 0)
@@ -155,5 +155,5 @@ def _weights(
 
 
 def _normalised(weights: np.ndarray, present: np.ndarray) -> np.ndarray:
-    held = np.where(present, weights, 0.0)
-    return held / held.sum(axis=0)
+    kept = np.where(present, weights, 0.0)
+    return kept / kept.sum(axis=0)

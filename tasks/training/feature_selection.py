@@ -2,18 +2,18 @@
 
 The choice is registry/production_surface.yaml.
 
-The rule, none of whose constants was tuned on a result (docs/decisions/0009-production-surface.md):
+The rule (docs/decisions/0009-production-surface.md). No constant was tuned on a result:
 
-1. Read sessions before the final test year only; a target that reaches into that year is not known.
+1. Only sessions before the final test year are read; a target that reaches into that year counts as unknown.
 2. A candidate is a production feature with two years of varying values before 2014. Candidates that rank sessions
    alike (Spearman above 0.9, complete linkage) are one group.
-3. Every horizon's median LightGBM is fitted before every scored fold on the candidates and on a shadow of each: its
-   own known values, shifted by half of them. A shadow has the feature's persistence and gaps, and knows nothing.
+3. Every horizon's median LightGBM is fitted before every scored fold on the candidates and one shadow each: its own
+   known values, shifted by half of them. A shadow has the feature's persistence and gaps, but no information.
 4. A group outranks noise in a fit when its grouped SHAP, mean |sum of its members' contributions| at the fold's
-   origins, is above that of nine in ten shadow groups. Stability is the share of fits in which it does, of those whose
-   training rows hold two years of it: a late beginning is no lack of signal.
-5. Chosen are the groups more stable than nine in ten shadow groups, the best of each category first, at most 60; each
-   stands as its member with the most SHAP. The volatility that every family scales by is always in.
+      origins, is above that of nine in ten shadow groups. Stability is the share of fits in which it does, among those
+      whose training rows have two years of it: a late beginning does not count as lack of signal.
+5. The groups more stable than nine in ten shadow groups are chosen, best per category first, at most 60. Each
+   is represented by its member with the most SHAP. The volatility that every family scales by is always included.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ HEAD = """\
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """Mean |SHAP| as shares of each fit's total over the candidates; a row a fit, indexed by (horizon, fold).
+class ShapShares:
+    """Mean |SHAP| as shares of each fit's total over the candidates; one row per fit, index (horizon, fold).
 
-    Column i of ``groups`` and ``shadows`` is ``members[i]``; ``features`` has a column a candidate. A group is missing
-    in a fit whose training rows hold less than two years of it.
+    Column i of ``groups`` and ``shadows`` is ``members[i]``; ``features`` has one column per candidate. A group is
+    missing in a fit whose training rows have less than two years of it.
     """
 
     members: tuple[tuple[str, ...], ...]
@@ -87,7 +87,7 @@ class Evidence:
 def before_final_year(table: pd.DataFrame) -> pd.DataFrame:
     """The sessions before the last calendar year of the table, without the targets that lie in it.
 
-    Invariants: nothing of the final year is in the result but that it was there.
+    Invariants: nothing of the final year is in the result, except that it existed.
     """
     start = pd.Timestamp(year=table["date"].max().year, month=1, day=1)
     kept = table[table["date"] < start].reset_index(drop=True)
@@ -96,13 +96,13 @@ def before_final_year(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def candidates(table: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Features with two years of varying values before 2014: enough folds can have learnt from them."""
+    """Features with two years of varying values before 2014: enough folds can learn from them."""
     early = table.loc[table["date"] < KNOWN_BEFORE, columns]
     return [name for name in columns if early[name].count() >= KNOWN_SESSIONS and early[name].nunique() > 1]
 
 
 def alike(table: pd.DataFrame, columns: list[str]) -> tuple[tuple[str, ...], ...]:
-    """Groups of features of which every pair has |Spearman| above 0.9 before 2014, in the order of ``columns``.
+    """Groups of features in which every pair has |Spearman| above 0.9 before 2014, in the order of ``columns``.
 
     A column is ranked over its own known sessions; pairs with less than a year in common count as unlike.
     """
@@ -119,7 +119,7 @@ def alike(table: pd.DataFrame, columns: list[str]) -> tuple[tuple[str, ...], ...
 
 
 def shadow(feature: pd.Series) -> pd.Series:
-    """The feature's known values shifted round by half of their number; missing where the feature is."""
+    """The feature's known values rotated by half of their number; missing where the feature is missing."""
     known = feature.dropna()
     return pd.Series(np.roll(known.to_numpy(), len(known) // 2), index=known.index).reindex(feature.index)
 
@@ -129,7 +129,7 @@ def explain_folds(
     members: tuple[tuple[str, ...], ...],
     horizons: Horizons,
     progress: Callable[[str], None] = lambda fit: None,
-) -> Evidence:
+) -> ShapShares:
     """Fit every horizon and scored fold on features and shadows; exact TreeSHAP at the fold's origins."""
     from tasks.models.boosted import LightGbm
 
@@ -151,14 +151,14 @@ def explain_folds(
             found = model.explain(inputs.loc[test])[list(inputs.columns)].to_numpy()
             own, noise = found[:, : len(columns)], found[:, len(columns) :]
             total = np.abs(own @ of_group).mean(axis=0).sum()
-            held = (table.loc[train, columns].count().to_numpy()[:, None] * of_group).max(axis=0) >= KNOWN_SESSIONS
-            groups.append(np.where(held, np.abs(own @ of_group).mean(axis=0) / total, np.nan))
-            shadows.append(np.where(held, np.abs(noise @ of_group).mean(axis=0) / total, np.nan))
+            enough = (table.loc[train, columns].count().to_numpy()[:, None] * of_group).max(axis=0) >= KNOWN_SESSIONS
+            groups.append(np.where(enough, np.abs(own @ of_group).mean(axis=0) / total, np.nan))
+            shadows.append(np.where(enough, np.abs(noise @ of_group).mean(axis=0) / total, np.nan))
             features.append(np.abs(own).mean(axis=0) / total)
             index.append((horizon, fold.year))
             progress(f"{horizon} {fold.year}")
     fits = pd.MultiIndex.from_tuples(index, names=["horizon", "fold"])
-    return Evidence(
+    return ShapShares(
         members,
         pd.DataFrame(groups, index=fits),
         pd.DataFrame(shadows, index=fits),
@@ -166,8 +166,8 @@ def explain_folds(
     )
 
 
-def standings(evidence: Evidence, registry: FeatureRegistry) -> pd.DataFrame:
-    """A row a group: ``feature`` it stands as, its ``category``, ``stability``, ``share`` of |SHAP|, ``chosen``."""
+def standings(evidence: ShapShares, registry: FeatureRegistry) -> pd.DataFrame:
+    """One row per group: the ``feature`` for it, its ``category``, ``stability``, ``share`` of |SHAP|, ``chosen``."""
     stability, noise = evidence.stability()
     strongest = evidence.features.mean()
     of = [SCALE if SCALE in group else str(strongest[list(group)].idxmax()) for group in evidence.members]
@@ -181,7 +181,7 @@ def standings(evidence: Evidence, registry: FeatureRegistry) -> pd.DataFrame:
     return table.assign(chosen=table.index.isin(turn.index[: SURFACE_SIZE[1]]))
 
 
-def choose(evidence: Evidence, registry: FeatureRegistry) -> dict[str, SurfaceFeature]:
+def choose(evidence: ShapShares, registry: FeatureRegistry) -> dict[str, SurfaceFeature]:
     """The chosen features in the registry's order."""
     table = standings(evidence, registry)
     rows = {row["feature"]: (group, row) for group, row in table[table["chosen"]].iterrows()}
@@ -203,11 +203,11 @@ def select_surface(
     registry: FeatureRegistry,
     horizons: Horizons,
     progress: Callable[[str], None] = lambda fit: None,
-) -> tuple[ProductionSurface, Evidence]:
-    """The surface, and what chose it.
+) -> tuple[ProductionSurface, ShapShares]:
+    """The surface, and the SHAP shares that chose it.
 
     Args:
-        tables: the training table of every horizon, whole: what may not be read is cut off here.
+        tables: the training table of every horizon, in full; this function cuts off what it may not read.
 
     Raises:
         TrainingFailed: too few features outrank noise, or there is no fold to judge by.
@@ -229,7 +229,7 @@ def select_surface(
     if len(features) < SURFACE_SIZE[0]:
         raise TrainingFailed(
             f"only {len(features)} groups of features outrank noise and a surface has {SURFACE_SIZE[0]} at least; the "
-            f"file is left as it was. More history or more features are needed, not a lower line"
+            f"file is unchanged. More history or more features are needed, not a lower threshold"
         )
     table = standings(evidence, registry)
     candidate_categories = [registry.category_of[name] for name in able]
@@ -262,16 +262,16 @@ def _content(table: pd.DataFrame, columns: list[str]) -> str:
 
 
 def write_surface(path: Path, surface: ProductionSurface) -> Path:
-    """The file: readable, no clock in it, the same bytes for the same choice."""
+    """Write the file: readable, without a timestamp, the same bytes for the same choice."""
     content = yaml.safe_dump(surface.model_dump(mode="json"), sort_keys=False, width=110, default_flow_style=None)
     return write_bytes(path, (HEAD + content).encode())
 
 
 def read_tables(exports: Path, registry: FeatureRegistry, horizons: Horizons) -> dict[str, pd.DataFrame]:
-    """The training file of every horizon, after all were found to be those of their manifest.
+    """The training file of every horizon, verified against the manifest.
 
     Raises:
-        ManifestMismatch: files missing, altered, or made before the feature registry changed.
+        ManifestMismatch: files missing, altered, or built before the feature registry changed.
     """
     check_exports(exports)
     tables = {horizon: read_parquet(exports / file_name("prod", horizon)) for horizon in horizons.horizons}
@@ -284,8 +284,8 @@ def read_tables(exports: Path, registry: FeatureRegistry, horizons: Horizons) ->
     return tables
 
 
-def surface_figure(path: Path, surface: ProductionSurface, evidence: Evidence, registry: FeatureRegistry) -> Path:
-    """Grouped SHAP by category: the mean of all fits as a bar, each fold as a dot, its shadows as a tick. A PNG."""
+def surface_figure(path: Path, surface: ProductionSurface, evidence: ShapShares, registry: FeatureRegistry) -> Path:
+    """A PNG of grouped SHAP by category: mean of all fits as a bar, each fold as a dot, its shadows as a tick."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""Purged walk-forward folds: a model is judged only on what it could not have seen."""
+"""Purged walk-forward folds: a model is tested only on data that it could not know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.registry import WalkForwardPlan
 
 FINAL = 0
-"""The year of no fold: the model that is served, fitted on every known target and tested on nothing."""
+"""Stands for no fold: the model to publish, fitted on every known target, without a test."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ def walk_forward(dates: pd.DatetimeIndex, plan: WalkForwardPlan, *, horizon: int
     """Expanding train windows and yearly tests; test origins every ``origin_step_sessions``.
 
     Args:
-        dates: one session a row, ascending. horizon: sessions to the target.
+        dates: one session per row, ascending. horizon: sessions to the target.
 
-    Invariants: the ``horizon`` rows before a test year are purged, because their targets lie in it.
+    Invariants: the ``horizon`` rows before a test year are purged, because their targets reach into it.
     """
     years = dates.year.to_numpy()
     for year in range(plan.first_test_year - plan.warm_up_years, int(years[-1]) + 1):

@@ -1,7 +1,7 @@
-"""Which groups of features earn their place: what a forecast loses when a group says nothing, or was never there.
+"""Importance of feature groups: the loss when a group carries no information, or is left out.
 
-Permutation (``grouped_permutation``) asks what a fitted model draws from a group; ablation (``ablation``) what a model
-that never had the group would lose. Both stop before the final calendar year, sessions and targets alike.
+Permutation (``grouped_permutation``): what a fitted model draws from a group. Ablation (``ablation``): what a model
+loses that was fitted without the group. Both stop before the final calendar year, sessions and targets alike.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from tasks.training.feature_selection import before_final_year
 from tasks.training.folds import walk_forward
 from tasks.training.worker import out_of_fold, usable
 
-BLOCK_SESSIONS = 21  # drawn together: a feature keeps its persistence within a month
+BLOCK_SESSIONS = 21  # sessions drawn together, so that a feature keeps its persistence within a month
 REPEATS = 5
 SEED = 20260101
-TOLD = ("origins", "skill_pct", "skill_pct_low", "skill_pct_high", "dm_p_value")  # of an ablation
-FEWEST_ORIGINS = 20  # a fold cut off by a long horizon says too little
+FIGURES = ("origins", "skill_pct", "skill_pct_low", "skill_pct_high", "dm_p_value")  # of an ablation
+FEWEST_ORIGINS = 20  # a fold cut short by a long horizon says too little
 
 
 def grouped_permutation(
@@ -34,39 +34,39 @@ def grouped_permutation(
     groups: Mapping[str, str],
     plan: WalkForwardPlan,
 ) -> pd.DataFrame:
-    """Increase of a family's pinball loss when a group's values are those of other days of the training window.
+    """Increase of a family's pinball loss when a group's values come from other days of the training window.
 
     Args:
         table: the training table of the problem's horizon. columns: what the family reads. groups: column: its group.
 
     Returns:
-        a row a group, most important first: ``features``, ``folds``, ``increase_pct`` (mean over the folds of 100 x
-        (loss so / loss as it was - 1), each the mean of five draws), ``spread_pct`` (standard deviation of
+        one row per group, most important first: ``features``, ``folds``, ``increase_pct`` (mean over the folds of 100 x
+        (permuted loss / original loss - 1), each the mean of five draws), ``spread_pct`` (standard deviation of
         the folds) and ``folds_above_zero``. Empty where no fold could be fitted.
 
     All columns of a group come from the same days, in blocks of 21 sessions, at the origins of scored folds, from the
-    model of the fold, which has not seen these. The values are not shuffled among a fold's own origins: a volatility of
-    December tells what moved in June, so that shuffled within a year volatility seemed to do harm (-0.4 to -1.5% of
-    loss at 1w to 6m for ridge and LightGBM), and what is slow would seem to do nothing.
+    fold's own model, which was not trained on them. The values are not shuffled among a fold's own origins: a
+    volatility of December carries information on June, so that shuffled within a year volatility seemed to do harm
+    (-0.4 to -1.5% of loss at 1w to 6m for ridge and LightGBM), and a slow feature would seem to have no effect.
 
-    Invariants: no value that stands in is of a session after the fold's training window.
+    Invariants: no replacement value is of a session after the fold's training window.
     """
-    held = before_final_year(table)
-    known = usable(held).to_numpy()
+    before = before_final_year(table)
+    known = usable(before).to_numpy()
     members: dict[str, list[str]] = {}
     for name in columns:
         members.setdefault(groups[name], []).append(name)
     increases: dict[str, list[float]] = {group: [] for group in members}
-    for fold in walk_forward(pd.DatetimeIndex(held["date"]), plan, horizon=problem.sessions):
+    for fold in walk_forward(pd.DatetimeIndex(before["date"]), plan, horizon=problem.sessions):
         train, test = fold.train[known[fold.train]], fold.test[known[fold.test]]
         if not fold.scored or not len(train) or len(test) < FEWEST_ORIGINS:
             continue
         model = family(problem)
-        model.fit(held.loc[train, list(columns)], held.loc[train, "target_log_return"])
+        model.fit(before.loc[train, list(columns)], before.loc[train, "target_log_return"])
         drawn = [
-            held.loc[rows, list(columns)] for rows in draws(train, len(test), plan.origin_step_sessions, fold.year)
+            before.loc[rows, list(columns)] for rows in draws(train, len(test), plan.origin_step_sessions, fold.year)
         ]
-        found = _increases(model, problem, held.loc[test], drawn, members)
+        found = _increases(model, problem, before.loc[test], drawn, members)
         for group, increase in found.items():
             increases[group].append(increase)
     rows = [
@@ -87,7 +87,7 @@ def grouped_permutation(
 def draws(
     train: np.ndarray, origins: int, step: int, seed: int, *, block: int = BLOCK_SESSIONS, repeats: int = REPEATS
 ) -> list[np.ndarray]:
-    """Rows of the training window to stand in for ``origins`` test rows, in blocks of ``block`` sessions.
+    """Rows of the training window that replace ``origins`` test rows, in blocks of ``block`` sessions.
 
     Args:
         step: sessions between two origins; a block's rows are as far apart.
@@ -112,23 +112,23 @@ def ablation(
     """Skill of a family over itself refitted without one group, over the scored folds before the final year.
 
     Args:
-        groups: column: its group, of the columns that may be left out. kept: columns that the family cannot do without.
+        groups: column: its group, of the columns that may be left out. kept: columns that the family needs.
 
     Returns:
-        a row a group: ``features`` left out, ``origins``, ``skill_pct`` with its 90% interval and ``dm_p_value``;
-        above zero the group earns its place. Empty where no scored fold could be fitted.
+        one row per group: ``features`` left out, ``origins``, ``skill_pct`` with its 90% interval and ``dm_p_value``;
+        above zero the group helps. Empty where no scored fold could be fitted.
     """
-    held = before_final_year(table)
-    whole = out_of_fold(family, problem, held, list(columns), plan)
+    before = before_final_year(table)
+    whole = out_of_fold(family, problem, before, list(columns), plan)
     scored = whole[whole["scored"] & whole["p50"].notna()] if len(whole) else whole
     if scored.empty:
-        return pd.DataFrame(columns=["group", "features", *TOLD])
+        return pd.DataFrame(columns=["group", "features", *FIGURES])
     rows = []
     for group in dict.fromkeys(groups[name] for name in columns if name in groups):
         out = {name for name in columns if groups.get(name) == group and name not in kept}
         if not out:
             continue
-        without = out_of_fold(family, problem, held, [name for name in columns if name not in out], plan)
+        without = out_of_fold(family, problem, before, [name for name in columns if name not in out], plan)
         found = evaluate(
             scored,
             without,
@@ -137,7 +137,7 @@ def ablation(
             step=plan.origin_step_sessions,
             round_trip_cost_cents_lb=0.0,
         )
-        rows.append({"group": group, "features": len(out), **{name: found[name] for name in TOLD}})
+        rows.append({"group": group, "features": len(out), **{name: found[name] for name in FIGURES}})
     return pd.DataFrame(rows)
 
 

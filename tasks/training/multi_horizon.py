@@ -1,4 +1,4 @@
-"""Walk-forward forecasts of a family that learns all horizons at once, in the shape of those that learn one."""
+"""Walk-forward forecasts of a family that learns all horizons at once, in the form of those that learn one."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def joint_out_of_fold(
     folder: Path | None = None,
     progress: Callable[[int, int, str], None] = lambda done, of, what: None,
 ) -> dict[str, pd.DataFrame]:
-    """Forecasts of the folds of ``years``, a frame a horizon, as ``worker.out_of_fold`` makes them.
+    """Forecasts of the folds of ``years``, one frame per horizon, as ``worker.out_of_fold`` returns them.
 
     Args:
-        tables: a horizon's training table (date, columns, target_log_return, target_date, target_price); all have the
-            same sessions. weights: how much rows count. folder: checkpoints, one subfolder a fold; what is finished
-            there is not fitted again.
+        tables: training table per horizon (date, columns, target_log_return, target_date, target_price); all have the
+            same sessions. weights: settings of row weights. folder: checkpoints, one subfolder per fold; what is
+            finished there is not fitted again.
 
     Invariants: each head learns only targets known before the fold, so each is purged by its own horizon.
     """
@@ -46,15 +46,15 @@ def joint_out_of_fold(
     parts: dict[str, list[pd.DataFrame]] = {name: [] for name in problem.sessions}
     chosen = [i for i, fold in enumerate(next(iter(folds.values()))) if fold.year in years]
     for number, i in enumerate(chosen):
-        learnt = pd.DataFrame(np.nan, index=targets.index, columns=targets.columns)
-        for name, held in folds.items():
-            learnt.loc[held[i].train, name] = targets.loc[held[i].train, name]
+        learned = pd.DataFrame(np.nan, index=targets.index, columns=targets.columns)
+        for name, of_horizon in folds.items():
+            learned.loc[of_horizon[i].train, name] = targets.loc[of_horizon[i].train, name]
         fold = next(iter(folds.values()))[i]
-        known = int(np.flatnonzero(learnt.notna().any(axis=1))[-1]) + 1
+        known = int(np.flatnonzero(learned.notna().any(axis=1))[-1]) + 1
         model = family(problem, options)
         model.fit(
             features.iloc[:known],
-            learnt.iloc[:known],
+            learned.iloc[:known],
             weights=row_weights(first.iloc[:known], weights),
             folder=None if folder is None else folder / str(fold.year),
             progress=progress,
@@ -75,11 +75,11 @@ def joint_out_of_fold(
             )
             parts[name].append(part.assign(**{column(p): forecast[:, j] for j, p in enumerate(problem.quantiles)}))
         progress(number + 1, len(chosen), f"{family.family}: fold {fold.year}")
-    return {name: pd.concat(held, ignore_index=True) if held else pd.DataFrame() for name, held in parts.items()}
+    return {name: pd.concat(frames, ignore_index=True) if frames else pd.DataFrame() for name, frames in parts.items()}
 
 
 def joint_targets(problem: JointProblem, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """The log returns of every horizon, a column each; NaN where not known or without the scale that all need.
+    """The log returns of every horizon, one column each; NaN where unknown or without the scale that all need.
 
     Raises:
         TrainingFailed: the tables do not have the same sessions.
@@ -95,7 +95,7 @@ def joint_targets(problem: JointProblem, tables: Mapping[str, pd.DataFrame]) -> 
 
 
 def row_weights(table: pd.DataFrame, setting: SampleWeights | None) -> np.ndarray | None:
-    """``sample_weights`` of the rows to learn from, or None where the setting is off.
+    """``sample_weights`` of the training rows, or None if the setting is off.
 
     Raises:
         TrainingFailed: a row lies outside of the regime calendar.
@@ -112,9 +112,9 @@ def row_weights(table: pd.DataFrame, setting: SampleWeights | None) -> np.ndarra
 
 
 def sample_weights(table: pd.DataFrame, *, regimes: bool, half_life_sessions: float | None) -> np.ndarray:
-    """How much each row counts: the regime calendar's weight, times recency that halves every ``half_life_sessions``.
+    """The weight of each row: the regime calendar's weight, times recency that halves every ``half_life_sessions``.
 
-    Only the ratios matter; None means that old rows count as much as new ones.
+    Only the ratios matter; None: old rows count as much as new ones.
     """
     weights = table["training_weight"].to_numpy(dtype="float64") if regimes else np.ones(len(table))
     if half_life_sessions is not None:

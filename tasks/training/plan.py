@@ -1,7 +1,7 @@
-"""The bake-off as a list of fits: a family, its horizons and a fold each, named by all that decides its result.
+"""The bake-off as a list of fits: family, horizons and fold, each named by a hash of all that decides its result.
 
-A fold's fit is named by the rows up to the end of its test, not by the whole training file: tomorrow's file fits the
-folds of past years again only where their rows or targets changed.
+The hash covers the rows up to the end of the test, not the whole training file. With tomorrow's file, the
+folds of past years are fitted again only if their rows or targets changed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MODEL_CODE = (
 
 @dataclass(frozen=True)
 class Fit:
-    """One fit. ``identity`` names what it is made from; ``horizons`` is one, or all that a family learns at once."""
+    """One fit. ``identity``: hash of its inputs. ``horizons``: one, or all that a family learns at once."""
 
     family: str
     horizons: tuple[str, ...]
@@ -49,7 +49,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every fit of a bake-off and what a worker needs to do them."""
+    """Every fit of a bake-off, and what a worker needs for it."""
 
     exports: Path
     horizons: Horizons
@@ -62,12 +62,12 @@ class Plan:
     fits: tuple[Fit, ...] = field(default=())
 
     def of(self, family: str, horizon: str) -> list[Fit]:
-        """The fits that a family's forecasts at a horizon come from, folds first, the final one last."""
-        held = [fit for fit in self.fits if fit.family == family and horizon in fit.horizons]
-        return sorted(held, key=lambda fit: (fit.year == FINAL, fit.year))
+        """The fits of a family at a horizon, folds first, the final fit last."""
+        fits = [fit for fit in self.fits if fit.family == family and horizon in fit.horizons]
+        return sorted(fits, key=lambda fit: (fit.year == FINAL, fit.year))
 
     def work(self, fits: Iterable[Fit], cache: Path) -> list[dict[str, Any]]:
-        """What a worker process is told, one for the fits of a family: a process a fit would mostly start up."""
+        """The work of each worker process, one per family: one process per fit would mostly start up."""
         grouped: dict[str, list[Fit]] = {}
         for fit in fits:
             grouped.setdefault(fit.family, []).append(fit)
@@ -110,13 +110,13 @@ def plan_bake_off(
     budget: str,
     data_snapshots: Mapping[str, str],
 ) -> Plan:
-    """Every fit of ``budget``, named by rows, columns, options, plan and code.
+    """Every fit of ``budget``, named by a hash of rows, columns, options, plan and code.
 
     Args:
         exports: folder of the training files. data_snapshots: horizon: hash of its training file.
 
     Raises:
-        RegistryError: an option that a family does not have.
+        RegistryError: a family has no such option.
     """
     chosen = models.budgets[budget]
     tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
@@ -142,16 +142,16 @@ def plan_bake_off(
             setting = (horizons.walk_forward.model_dump(), list(horizons.quantiles), list(read), sessions)
             for year, end in ends.items():
                 weighed = models.families[family].weights.model_dump()
-                told = (family, year, dict(plan.options(family)), weighed, [named[name, read][end] for name in names])
-                fits.append(Fit(family, names, year, fingerprint(told, setting, code)))
+                parts = (family, year, dict(plan.options(family)), weighed, [named[name, read][end] for name in names])
+                fits.append(Fit(family, names, year, fingerprint(parts, setting, code)))
     return replace(plan, fits=tuple(fits))
 
 
 def require_known_options(family: str, options: Mapping[str, Any]) -> None:
-    """Refuse a misspelt option before hours of fits.
+    """Refuse a misspelled option before hours of fits.
 
     Raises:
-        RegistryError: the family does not have it; those it has are named.
+        RegistryError: the family has no such option; the message names its options.
     """
     if is_joint(family):
         NeuralOptions.of(options)  # torch stays out of this process
@@ -160,17 +160,17 @@ def require_known_options(family: str, options: Mapping[str, Any]) -> None:
 
 
 def context_columns(models: Models, surface: ProductionSurface) -> tuple[str, ...]:
-    """What a net reads through its context encoder."""
+    """The columns that a net reads through its context encoder."""
     return tuple(name for name, entry in surface.features.items() if entry.category in models.context)
 
 
 def set_options(models: Models, family: str, context: tuple[str, ...]) -> dict[str, Any]:
-    """A family's options as the registry sets them, under any budget."""
+    """A family's options as the registry sets them, the same under every budget."""
     return {**({"other_markets": list(context)} if is_joint(family) else {}), **models.families[family].options}
 
 
 def folds_of(table: pd.DataFrame, horizons: Horizons, last_test_years: int, *, sessions: int) -> list[Fold]:
-    """Every fold, or so many test years counted back from the last year that is over, without the running one."""
+    """Every fold, or the last ``last_test_years`` completed test years, without the current one."""
     dates = pd.DatetimeIndex(table["date"])
     folds = [fold for fold in walk_forward(dates, horizons.walk_forward, horizon=sessions) if len(fold.train)]
     if not last_test_years:
@@ -180,8 +180,8 @@ def folds_of(table: pd.DataFrame, horizons: Horizons, last_test_years: int, *, s
 
 
 def row_names(table: pd.DataFrame, columns: Iterable[str], ends: Iterable[int]) -> dict[int, str]:
-    """What the first ``end`` rows hold, in one hash each: dates, targets, weights and the columns."""
-    dates = table[["date", "target_date"]].astype("int64")  # NaT is a number of its own
+    """One hash of the first ``end`` rows, for each of ``ends``: dates, targets, weights and the columns."""
+    dates = table[["date", "target_date"]].astype("int64")  # NaT has its own number
     rows = np.column_stack(
         [dates, table[["target_log_return", "training_weight", *columns]].to_numpy("float64").view("int64")]
     )

@@ -1,7 +1,7 @@
-"""A search for a family's options, on sessions from before the first scored fold and nothing later.
+"""A search for a family's options, on sessions before the first scored fold only.
 
-What it finds is a proposal: whether it holds is seen on the folds it never looked at, by a person, who then writes it
-into registry/models.yaml. Studies are kept under CBI_HOME/search, so a search that was killed goes on where it was.
+Its result is a proposal. A person checks on the later folds whether it holds, and then writes it into
+registry/models.yaml. Studies are kept under CBI_HOME/search, so that a search that was killed continues.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-FIRST = ("1w", "1m")  # searched before the others: where most decisions are
+FIRST = ("1w", "1m")  # searched first: most decisions are there
 SEED = 20260101
-STARTUP = 5  # trials drawn at random, and left to finish, before the sampler and the pruner have something to go by
+STARTUP = 5  # trials drawn at random and never pruned, before the sampler and the pruner have enough data
 MINUTE_S = 60.0
 
 
 @dataclass(frozen=True)
 class SearchBudget:
-    """Trials a study in all, those of earlier runs counted; or minutes for all studies of this run together."""
+    """Trials per study, including earlier runs; or minutes for all studies of this run together."""
 
     trials: int | None = None
     minutes: float | None = None
@@ -66,7 +66,7 @@ class SearchBudget:
 
 @dataclass(frozen=True)
 class Subject:
-    """A family as the registry has it, and what it is to be searched on."""
+    """A family as in the registry, and the data for its search."""
 
     family: str
     entry: ModelFamily
@@ -78,13 +78,13 @@ class Subject:
 
     @property
     def weights(self) -> SampleWeights:
-        """How the family's rows count."""
+        """The family's row weights."""
         return self.entry.weights
 
 
 @dataclass(frozen=True)
-class Found:
-    """One study: losses are pinball relative to no change (1 is equal), averaged over validation folds."""
+class StudyResult:
+    """Result of one study. Losses are pinball relative to no change (1 is equal), averaged over validation folds."""
 
     horizons: tuple[str, ...]
     study: str
@@ -96,7 +96,7 @@ class Found:
 
 
 def subject_of(family: str, registry: Path) -> Subject:
-    """A family as the registry has it.
+    """A family as in the registry.
 
     Raises:
         RegistryError: no such family.
@@ -121,7 +121,7 @@ def subject_of(family: str, registry: Path) -> Subject:
 
 
 def training_window(table: pd.DataFrame, plan: WalkForwardPlan) -> pd.DataFrame:
-    """The sessions before the first scored test year; targets that reach into it are missing."""
+    """The sessions before the first scored test year; targets that reach into that year are missing."""
     first = pd.Timestamp(plan.first_test_year, 1, 1)
     window = table[table["date"] < first].reset_index(drop=True)
     outside = ~(window["target_date"] < first)
@@ -138,18 +138,18 @@ def search(
     *,
     device: str = "auto",
     progress: Callable[[int, str], None] = lambda done, what: None,
-) -> list[Found]:
+) -> list[StudyResult]:
     """Search every horizon of ``subject``, 1w and 1m first; a family that learns all horizons at once in one study.
 
     Args:
-        tables: a training table a horizon. folder: of the studies' database and of ``<family>.json``, the outcome.
+        tables: one training table per horizon. folder: for the studies' database and ``<family>.json``, the result.
         device: where nets are trained. progress: called with the trials of a study done so far, and its name.
 
-    Invariants: nothing outside of ``training_window`` is read. Trials are numbered by those finished before and drawn
-    from a seed of their number, so a search that was interrupted ends where one that was not does.
+    Invariants: nothing outside ``training_window`` is read. A trial's number is the count of trials finished before; it
+    is drawn from a seed of that number. So an interrupted search ends like an uninterrupted one.
 
     Raises:
-        RegistryError: the family has no search space, or an option in it that it does not know.
+        RegistryError: the family has no search space, or the space has an unknown option.
     """
     import optuna
 
@@ -162,10 +162,12 @@ def search(
     groups = _groups(subject)
     started, found = time.monotonic(), []
     for number, group in enumerate(groups):
-        contest = Contest(replace(subject, sessions={name: subject.sessions[name] for name in group}), windows, device)
+        folds = ValidationFolds(
+            replace(subject, sessions={name: subject.sessions[name] for name in group}), windows, device
+        )
         study = optuna.create_study(
             storage=storage,
-            study_name=f"{subject.family} {'+'.join(group)} {contest.identity}",
+            study_name=f"{subject.family} {'+'.join(group)} {folds.identity}",
             direction="minimize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP),
             load_if_exists=True,
@@ -174,11 +176,11 @@ def search(
         if budget.minutes is not None:
             left = budget.minutes * MINUTE_S - (time.monotonic() - started)
             ends = time.monotonic() + max(0.0, left) / (len(groups) - number)
-        found.append(_study(study, contest, group, budget.trials, ends, progress))
+        found.append(_study(study, folds, group, budget.trials, ends, progress))
         outcome = {
             "family": subject.family,
             "before": f"{subject.plan.first_test_year}-01-01",
-            "validation_years": sorted({fold for fold, _ in contest.baselines}),
+            "validation_years": sorted({fold for fold, _ in folds.baselines}),
             "studies": [asdict(one) for one in found],
         }
         write_json(folder / f"{subject.family}.json", outcome)
@@ -186,7 +188,7 @@ def search(
 
 
 def storage_url(database: Path) -> str:
-    """A SQLite file as Optuna takes it: it fills braces in, and doubled ones are themselves."""
+    """Optuna's URL of a SQLite file. Optuna fills in braces; doubled braces stay as they are."""
     return f"sqlite:///{database}".replace("{", "{{").replace("}", "}}")
 
 
@@ -198,17 +200,17 @@ def _groups(subject: Subject) -> list[tuple[str, ...]]:
 
 def _study(
     study: Study,
-    contest: Contest,
+    folds: ValidationFolds,
     group: tuple[str, ...],
     trials: int | None,
     ends: float | None,
     progress: Callable[[int, str], None],
-) -> Found:
+) -> StudyResult:
     from optuna.samplers import TPESampler
     from optuna.trial import TrialState
 
     if "default_loss" not in study.user_attrs:
-        study.set_user_attr("default_loss", float(np.mean(list(contest.losses({})))))
+        study.set_user_attr("default_loss", float(np.mean(list(folds.losses({})))))
     finished = (TrialState.COMPLETE, TrialState.PRUNED)
     while True:
         done = len(study.get_trials(deepcopy=False, states=finished))
@@ -216,12 +218,12 @@ def _study(
         if (trials is not None and done >= trials) or (ends is not None and time.monotonic() >= ends):
             break
         study.sampler = TPESampler(seed=SEED + done, n_startup_trials=STARTUP)
-        study.optimize(contest.objective, n_trials=1)
+        study.optimize(folds.objective, n_trials=1)
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     default = float(study.user_attrs["default_loss"])
     best = min(complete, key=lambda trial: (trial.values[0], trial.number), default=None)
     better = best is not None and best.values[0] < default
-    return Found(
+    return StudyResult(
         group,
         study.study_name,
         default,
@@ -232,8 +234,8 @@ def _study(
     )
 
 
-class Contest:
-    """The validation folds of one study: what options lose there, relative to no change on the same origins."""
+class ValidationFolds:
+    """The validation folds of one study: the loss of options there, relative to no change on the same origins."""
 
     def __init__(self, subject: Subject, windows: Mapping[str, pd.DataFrame], device: str) -> None:
         self.subject, self.device = subject, device
@@ -252,7 +254,7 @@ class Contest:
 
     @property
     def identity(self) -> str:
-        """Names data, space and settings: another window is another study."""
+        """A hash of data, space and settings: another window is another study."""
         subject = self.subject
         rows = [row_names(window, subject.columns, [len(window)])[len(window)] for window in self.windows.values()]
         space = {name: entry.model_dump() for name, entry in subject.entry.search.items()}
@@ -260,7 +262,7 @@ class Contest:
         return fingerprint(rows, space, setting, subject.plan.model_dump(), code_fingerprint(*MODEL_CODE))
 
     def objective(self, trial: Trial) -> float:
-        """The mean over the folds; told to the pruner fold by fold. Options that cannot be fitted end their trial."""
+        """Mean loss over the folds, reported to the pruner per fold. Options that cannot be fitted end the trial."""
         from optuna import TrialPruned
 
         losses: list[float] = []
@@ -277,17 +279,17 @@ class Contest:
         return float(np.mean(losses))
 
     def losses(self, options: Mapping[str, Any]) -> Iterator[float]:
-        """Pinball loss relative to no change in each validation year, horizons alike, with ``options`` for the rest."""
+        """Pinball loss relative to no change in each validation year, horizons weighted equally, with these options."""
         for year in sorted({year for year, _ in self.baselines}):
             names = [name for name in self.subject.sessions if (year, name) in self.baselines]
-            made = self._forecasts(year, names, options)
-            yield float(np.mean([self._relative(made[name], self.baselines[year, name]) for name in names]))
+            forecasts = self._forecasts(year, names, options)
+            yield float(np.mean([self._relative(forecasts[name], self.baselines[year, name]) for name in names]))
 
     def _forecasts(self, year: int, names: list[str], options: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         subject = self.subject
-        told = {**subject.options, **options}
+        merged = {**subject.options, **options}
         if not is_joint(subject.family):
-            return {name: self._at_one_horizon(subject.family, name, year, told, subject.weights) for name in names}
+            return {name: self._at_one_horizon(subject.family, name, year, merged, subject.weights) for name in names}
         return joint_out_of_fold(
             joint_forecaster(subject.family),
             JointProblem(subject.sessions, subject.quantiles),
@@ -295,7 +297,7 @@ class Contest:
             list(subject.columns),
             subject.plan,
             years=[year],
-            options={**told, "device": self.device},
+            options={**merged, "device": self.device},
             weights=subject.weights,
         )
 
@@ -317,8 +319,8 @@ class Contest:
             if len(fold.train)
         ]
 
-    def _relative(self, made: pd.DataFrame, baseline: pd.DataFrame) -> float:
-        known = made[made["p50"].notna()] if len(made) else made
+    def _relative(self, forecast: pd.DataFrame, baseline: pd.DataFrame) -> float:
+        known = forecast[forecast["p50"].notna()] if len(forecast) else forecast
         if known.empty:
             raise TrainingFailed(f"{self.subject.family}: no forecast of a validation year; its inputs begin too late")
         own = known.set_index("date")

@@ -1,8 +1,8 @@
-"""Fits of one family in a process of its own: ``python -m tasks.training.worker WORK.json``.
+"""Fits of one family in its own process: ``python -m tasks.training.worker WORK.json``.
 
-LightGBM and torch bring two OpenMP runtimes, which can crash one macOS process; and a crash here costs one fit. Each
-fit leaves a folder named by what it was made from, complete or absent: `forecasts.<horizon>.parquet` of its fold, or
-the model's files. What is there already is not fitted again, so a killed training goes on where it was.
+LightGBM and torch bring two OpenMP runtimes, which can crash one macOS process; and a crash here costs one fit only.
+Each fit leaves a folder named by the hash of its inputs, complete or absent: `forecasts.<horizon>.parquet` of its fold,
+or the model's files. A stored fit is not fitted again, so that a training that was killed continues.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LABELS = ("date", "target_date", "target_price", "target_log_return", "training_
 
 
 def run_work(work: dict[str, Any]) -> None:
-    """Do every fit of ``work`` (tasks/training/plan.py) that its cache does not hold yet.
+    """Do every fit of ``work`` (tasks/training/plan.py) that is not in its cache yet.
 
     Raises:
-        TrainingFailed: some fit failed, after all others were done; the first of them with its reason.
+        TrainingFailed: a fit failed. Raised after all others are done, with the first failure and its reason.
     """
     read = list(dict.fromkeys([*LABELS, SCALE, *work["columns"]]))
     tables = {name: read_parquet(Path(path), columns=read) for name, path in work["training_files"].items()}
@@ -48,7 +48,7 @@ def run_work(work: dict[str, Any]) -> None:
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir(parents=True)
             _one(work, tables, plan, fit, out)
-        except Exception as error:  # whatever a library raises: the other fits are not lost for it
+        except Exception as error:  # a library may raise anything: the other fits still run
             shutil.rmtree(out, ignore_errors=True)
             failed.append(f"{'+'.join(fit['horizons'])} {fit['year'] or 'final'}: {type(error).__name__}: {error}")
             continue
@@ -83,8 +83,8 @@ def _one(
         return
     folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=sessions)
     fold = next(fold for fold in folds if fold.year == fit["year"])
-    made = forecast_fold(family, problem, table, columns, fold, options=options, weights=weights)
-    write_parquet(out / f"forecasts.{name}.parquet", made)
+    forecasts = forecast_fold(family, problem, table, columns, fold, options=options, weights=weights)
+    write_parquet(out / f"forecasts.{name}.parquet", forecasts)
 
 
 def _joint(
@@ -94,7 +94,7 @@ def _joint(
     family, columns = joint_forecaster(work["family"]), work["columns"]
     options = {**work["options"], "device": load_settings().device}
     weights = SampleWeights.model_validate(work["weights"])
-    # outside of `out`, which begins anew each time: a killed training goes on from its last epoch
+    # outside `out`, which starts empty each time: a training that was killed continues from its last epoch
     checkpoints = Path(work["cache"]) / "checkpoints" / fit["identity"]
     first = next(iter(tables.values()))
     if fit["year"] == FINAL:
@@ -106,7 +106,7 @@ def _joint(
             (out / name).mkdir()
             model.save(out / name)
     else:
-        made = joint_out_of_fold(
+        frames = joint_out_of_fold(
             family,
             problem,
             tables,
@@ -117,7 +117,7 @@ def _joint(
             weights=weights,
             folder=checkpoints,
         )
-        for name, forecasts in made.items():
+        for name, forecasts in frames.items():
             write_parquet(out / f"forecasts.{name}.parquet", forecasts)
     shutil.rmtree(checkpoints, ignore_errors=True)
 
@@ -130,11 +130,11 @@ def usable(table: pd.DataFrame) -> pd.Series:
 def out_of_fold(
     family: type[Forecaster], problem: Problem, table: pd.DataFrame, columns: list[str], plan: WalkForwardPlan
 ) -> pd.DataFrame:
-    """Forecasts of every fold's origins whose target is known, by a model fitted before that fold."""
+    """Forecasts of every fold's origins with a known target, by a model fitted before that fold."""
     folds = walk_forward(pd.DatetimeIndex(table["date"]), plan, horizon=problem.sessions)
     parts = [forecast_fold(family, problem, table, columns, fold) for fold in folds]
-    held = [part for part in parts if len(part)]
-    return pd.concat(held, ignore_index=True) if held else pd.DataFrame()
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def forecast_fold(
@@ -147,7 +147,7 @@ def forecast_fold(
     options: Mapping[str, Any] | None = None,
     weights: SampleWeights | None = None,
 ) -> pd.DataFrame:
-    """Forecasts of one fold's origins whose target is known; no rows where there is nothing to learn or test."""
+    """Forecasts of one fold's origins whose target is known; no rows if there is nothing to train on or to test."""
     known = usable(table).to_numpy()
     train, test = fold.train[known[fold.train]], fold.test[known[fold.test]]
     if not len(train) or not len(test):

@@ -1,1 +1,1 @@
-"""The warehouse: everything a person reads comes from here. One protocol; DuckDB is the implementation at hand."""
+"""The warehouse: everything a person reads comes from here. One protocol, on DuckDB or BigQuery."""

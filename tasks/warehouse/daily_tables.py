@@ -1,4 +1,4 @@
-"""The rows one daily run has for the warehouse, table by table."""
+"""The rows of one daily run for the warehouse, by table."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def daily_tables(
 ) -> dict[str, pd.DataFrame]:
     """Frames by ``dataset.table``. ``now`` becomes ``created_at`` of rows that are new or changed.
 
-    A replay of an earlier session leaves the feature and training tables alone: they hold what is known as of the
-    newest session, targets included, and an earlier run knows less. Its feature universe carries its own session.
+    A replay of an earlier session does not write the feature and training tables: they are as of the
+    newest session, targets included, and an earlier run knows less. Its feature universe has its own session.
     """
     identity = fingerprint("daily", run.as_of, run.origin, result.data_snapshot, run.code_version)
     regimes = load_regime_calendar(run.settings.registry)
@@ -99,16 +99,16 @@ def daily_tables(
 
 
 def panel_in_sql(panel: pd.DataFrame) -> pd.DataFrame:
-    """The panel's columns that SQL features are made of: all of them, with their history, are in staging.observations.
+    """The panel's columns that SQL features read. All values with their history are in staging.observations.
 
-    A file of tasks/features/sql that reads one more brings it into the table by itself; the whole panel would be
-    twenty times as wide, and each publish compares every cell.
+    If a file of tasks/features/sql reads one more column, it is added automatically. The whole panel would be twenty
+    times as wide, and each publish compares every cell.
     """
     return panel[[name for name in panel if name in in_sql.panel_columns()]]
 
 
 def sentiment(features: pd.DataFrame, registry: FeatureRegistry, derived: DerivedSeries) -> pd.DataFrame:
-    """The sentiment features, with what scored the texts on every row (tasks/texts/lexicon.py)."""
+    """The sentiment features, with the scorer of the texts on every row (tasks/texts/lexicon.py)."""
     scorer = scorer_name(derived.lexicon) if derived.lexicon else None
     return features[["date", *registry.categories["sentiment"]]].assign(scorer=scorer)
 
@@ -124,21 +124,21 @@ def _ingest_runs(
 ) -> pd.DataFrame:
     refused = quarantine.groupby("source")["cells"].sum() if len(quarantine) else pd.Series(dtype="int64")
     rows = []
-    for came in ingested:
-        part = series[series["source"] == came.source]
+    for result in ingested:
+        part = series[series["source"] == result.source]
         rows.append(
             {
-                "source": came.source,
+                "source": result.source,
                 "as_of": run.as_of,
                 "origin": run.origin,
-                "status": came.status,
-                "payloads": came.payloads,
+                "status": result.status,
+                "payloads": result.payloads,
                 "observations": int(part["observations"].sum()),
-                "quarantined": int(refused.get(came.source, 0)),
+                "quarantined": int(refused.get(result.source, 0)),
                 "series": len(part),
                 "first_date": part["first_date"].min(),
                 "last_date": part["last_date"].max(),
-                "message": came.message or None,
+                "message": result.message or None,
             }
         )
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""BigQuery's dialect, in which all SQL is written here, and what each engine is given of it."""
+"""All SQL here is in BigQuery's dialect. This module translates it for each engine."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sqlglot.errors import ErrorLevel, ParseError, SqlglotError
 
 from tasks.command_line import nearest
 from tasks.errors import WarehouseError
-from tasks.secrets import quoted as told
+from tasks.secrets import quoted as in_message
 
 KEYWORDS = ("SELECT", "FROM", "WHERE", "GROUP", "ORDER", "LIMIT", "JOIN", "HAVING", "QUALIFY", "UNION", "WITH")
-"""Words that a query is written with, and that a slip of the finger turns into a name."""
+"""Keywords of a query. Mistyped, one of them looks like a name."""
 
 
 def parse_query(sql: str) -> exp.Query:
-    """One SELECT of a reader.
+    """Parse one SELECT.
 
     Raises:
         WarehouseError: it does not parse, is more than one statement, or writes.
@@ -33,7 +33,7 @@ def parse_query(sql: str) -> exp.Query:
     except SqlglotError as error:
         raise WarehouseError(f"SQL cannot run here: {' '.join(str(error).split())}") from None
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        raise WarehouseError(f"one SELECT at a time, and nothing that writes: {told(sql, most=120)!r}")
+        raise WarehouseError(f"one SELECT at a time, and nothing that writes: {in_message(sql, most=120)!r}")
     return statements[0]
 
 
@@ -43,7 +43,7 @@ def read_names(statement: exp.Expr) -> list[str]:
 
 
 def _near_keyword(sql: str) -> str:
-    """Of the first bare word that is almost a keyword: which."""
+    """A hint for the first word that is almost a keyword."""
     for word in re.findall(r"[A-Za-z_]+", re.sub(r"'[^']*'|\"[^\"]*\"|`[^`]*`", " ", sql)):
         if word.upper() not in KEYWORDS and (near := nearest(word, KEYWORDS, at_least=0.7)):
             return f".{near}"
@@ -51,10 +51,10 @@ def _near_keyword(sql: str) -> str:
 
 
 def for_duckdb(statement: exp.Expr) -> str:
-    """The statement as DuckDB runs it.
+    """The statement in DuckDB's dialect.
 
     Raises:
-        WarehouseError: DuckDB has no counterpart of some construct.
+        WarehouseError: DuckDB has no counterpart of a construct.
     """
     try:
         return statement.sql("duckdb", comments=False, unsupported_level=ErrorLevel.RAISE)
@@ -63,15 +63,15 @@ def for_duckdb(statement: exp.Expr) -> str:
 
 
 def written_for_duckdb(sql: str) -> str:
-    """One statement that this package wrote in BigQuery's dialect, as DuckDB runs it."""
-    # A MERGE differs in its quotes alone; to parse one of 460 columns takes longer than to run it
+    """One statement of this package, from BigQuery's dialect to DuckDB's."""
+    # A MERGE differs in its quotes only; parsing one of 460 columns takes longer than running it
     if sql.startswith("MERGE ") and not any(sign in sql for sign in "\"'\\"):
         return sql.replace("`", '"')
     return for_duckdb(sqlglot.parse_one(sql, read="bigquery"))
 
 
 def for_bigquery(statement: exp.Expr, *, project: str, prefix: str, datasets: frozenset[str]) -> str:
-    """The statement with each ``dataset.table`` of ours where it lies: ``project.<prefix>dataset.table``."""
+    """The statement with full table names: ``dataset.table`` becomes ``project.<prefix>dataset.table``."""
 
     def placed(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Table) and node.db in datasets and not node.catalog:
@@ -83,5 +83,5 @@ def for_bigquery(statement: exp.Expr, *, project: str, prefix: str, datasets: fr
 
 
 def quoted(*names: str) -> str:
-    """Names, dotted ones in their parts, as identifiers of BigQuery."""
+    """Names as quoted identifiers of BigQuery, dotted ones part by part."""
     return ".".join(f"`{part}`" for name in names for part in name.split("."))

@@ -1,12 +1,12 @@
-"""The warehouse as DuckDB files: one that publishing writes, and published snapshots of it that everybody reads.
+"""The warehouse as DuckDB files: a working file that a publish writes, and published snapshots for readers.
 
-DuckDB lets one process with a write handle shut out all others, readers too. So the writer's file is opened only
-under the lock and only while it is merged into, and readers open a copy whose name is in `published/CURRENT`.
+A DuckDB process with a write handle locks out all others, readers too. So the working file is opened only under the
+lock and only during a merge, and readers open a copy whose name is in `published/CURRENT`.
 
-Invariants: the writer's file counts its own changes (`main.publication`), in the transaction that makes them. A
-publish that was killed after its commit left a revision that no snapshot bears; the next publish sees that. What was
-published is never replaced by less: a writer's file that is lost, or older than the snapshot readers have, begins from
-that snapshot.
+Invariants: the working file counts its own changes (`main.publication`), in the transaction that makes them. A publish
+that was killed after its commit left a revision without a snapshot; the next publish finds that. Published content is
+never replaced by less: a working file that is lost, or older than the readers' snapshot, is restored from that
+snapshot.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ def _literal(text: object) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """An engine's message without the picture of the statement under it."""
+    """An engine's message without the excerpt of the statement below it."""
     return " ".join(str(error).split("\n\nLINE ")[0].split())
 
 
 def _is_damage(error: duckdb.Error) -> bool:
-    """Whether the engine met a damaged file, rather than a statement that it cannot run."""
+    """Whether the error is a damaged file, and not a statement that cannot run."""
     return "corrupt" in str(error).casefold() or isinstance(error, duckdb.IOException)
 
 
 def _revision(file: Path) -> tuple[str, int] | None:
-    """The database and revision that a warehouse file bears; None where it bears none yet, or cannot be read."""
+    """The database and revision of a warehouse file; None if it has none yet or cannot be read."""
     try:
         with duckdb.connect(str(file), read_only=True, config=OFFLINE) as connection:
             row = connection.execute("SELECT database, revision FROM main.publication").fetchone()
-    except duckdb.Error:  # new, in use or damaged: who opens it to write says so
+    except duckdb.Error:  # new, in use or damaged: the next write reports it
         return None
     return (str(row[0]), int(row[1])) if row else None
 
@@ -118,9 +118,9 @@ class DuckDbWarehouse:
             sweep_temporary(self._folder)
             connection.begin()
             self._migrate(connection)
-            held = self._columns(connection)
+            existing = self._columns(connection)
             changed = {
-                name: self._merge(connection, table_named(name), frame, held.get(name, {})) if len(frame) else 0
+                name: self._merge(connection, table_named(name), frame, existing.get(name, {})) if len(frame) else 0
                 for name, frame in tables.items()
             }
             if session is not None:
@@ -137,11 +137,11 @@ class DuckDbWarehouse:
 
     @contextmanager
     def _writer(self) -> Iterator[DuckDBPyConnection]:
-        """The write handle, under the lock. What is not committed when it closes never was."""
+        """The write handle, under the lock. Uncommitted changes are lost when it closes."""
         with exclusive(self._zones, "warehouse"):
             try:
                 self._begin_from_what_is_published()
-                if not self._file.exists():  # DuckDB's own making of a file can be cut in half by a kill
+                if not self._file.exists():  # a kill during DuckDB's creation of a file would leave half a file
                     write_atomically(self._file, lambda new: duckdb.connect(str(new), config=OFFLINE).close())
                 connection = duckdb.connect(str(self._file), config=OFFLINE)
             except duckdb.Error as error:
@@ -162,21 +162,21 @@ class DuckDbWarehouse:
                 connection.close()
 
     def _begin_from_what_is_published(self) -> None:
-        """Put the published snapshot in the place of a writer's file that is lost or older than it.
+        """Restore a working file that is lost, or older than the published snapshot, from that snapshot.
 
         Raises:
-            WarehouseError: the writer's file is of another warehouse: neither may replace the other. Or it is gone, and
-                what was published cannot be read.
+            WarehouseError: the working file is of another warehouse: neither may replace the other. Or it is gone, and
+                the snapshots cannot be read.
         """
         snapshots = sorted((path.name for path in self._folder.glob("*.duckdb")), reverse=True)
-        snapshots.sort(key=lambda name: name != self._current())  # the one that readers have, then the newest
+        snapshots.sort(key=lambda name: name != self._current())  # the readers' one first, then the newest
         read = ((name, _revision(self._folder / name)) for name in snapshots)
-        current, published = next(((name, told) for name, told in read if told), (None, None))
+        current, published = next(((name, identity) for name, identity in read if identity), (None, None))
         own_there = self._file.exists() and self._file.stat().st_size  # DuckDB takes an empty file for a new warehouse
         if snapshots and current is None and not own_there:
             raise WarehouseError(
                 f"{self._file} is gone, and none of the snapshots in {self._folder} can be read: a new warehouse would "
-                f"take the place of all history. Restore one of them from a backup; to begin without, "
+                f"replace all history. Restore one of them from a backup; to start without history, "
                 f"`mv {in_shell(self._folder)} {in_shell(f'{self._folder}.bad')}`. Then run again"
             )
         if current is None or published is None:
@@ -189,19 +189,19 @@ class DuckDbWarehouse:
                 raise WarehouseError(
                     f"{self._file} is not the file that {current} was published from, and would replace its history. "
                     f"Move it away with `mv {in_shell(self._file)} {in_shell(f'{self._file}.other')}`: the next run "
-                    "begins from what is published"
+                    "starts from the published snapshot"
                 )
             aside = self._file.with_name(f"{self._file.name}.older")
             self._file.replace(aside)
             log.warning(
-                "%s was older than %s, which readers have; it lies at %s now, this run begins from what is published",
+                "%s was older than %s, which readers have; now at %s; this run starts from the published snapshot",
                 self._file,
                 current,
                 aside,
             )
         else:
-            log.warning("%s was gone; it begins again from %s", self._file, current)
-        self._file.with_name(f"{self._file.name}.wal").unlink(missing_ok=True)  # of the file that is gone
+            log.warning("%s was gone; it is restored from %s", self._file, current)
+        self._file.with_name(f"{self._file.name}.wal").unlink(missing_ok=True)  # the log of the lost file
         write_atomically(self._file, lambda new: shutil.copyfile(self._folder / current, new))
 
     def _unreadable(self, error: Exception) -> str:
@@ -218,22 +218,22 @@ class DuckDbWarehouse:
     def _columns(self, connection: DuckDBPyConnection) -> dict[str, dict[str, str]]:
         """Every base table's columns and their BigQuery types."""
         kinds = {duck: kind for kind, duck in DUCKDB_TYPES.items()}
-        held: dict[str, dict[str, str]] = {}
+        found: dict[str, dict[str, str]] = {}
         for dataset, name, column, kind in connection.execute(
             "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() JOIN duckdb_tables() "
             "USING (database_name, schema_name, table_name) WHERE database_name = current_database() "
             "AND schema_name <> 'main' ORDER BY schema_name, table_name, column_index"
         ).fetchall():
-            held.setdefault(f"{dataset}.{name}", {})[column] = kinds[kind]
-        return held
+            found.setdefault(f"{dataset}.{name}", {})[column] = kinds[kind]
+        return found
 
     def _migrate(self, connection: DuckDBPyConnection) -> None:
         for dataset in DATASETS:
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_quoted(dataset)}")
-        held = self._columns(connection)
+        existing = self._columns(connection)
         for table in tables().values():
             if not table.wide:
-                self._ensure(connection, table, table.columns, held.get(table.name, {}))
+                self._ensure(connection, table, table.columns, existing.get(table.name, {}))
         connection.execute(
             "CREATE TABLE IF NOT EXISTS main.publication (database VARCHAR, revision BIGINT, views VARCHAR)"
         )
@@ -241,10 +241,10 @@ class DuckDbWarehouse:
             connection.execute("INSERT INTO main.publication VALUES (?, 0, '')", [secrets.token_hex(4)])
 
     def _ensure(
-        self, connection: DuckDBPyConnection, table: Table, columns: Mapping[str, str], held: Mapping[str, str]
+        self, connection: DuckDBPyConnection, table: Table, columns: Mapping[str, str], existing: Mapping[str, str]
     ) -> None:
-        """Create the table, or add the columns it lacks."""
-        if not held:
+        """Create the table, or add missing columns."""
+        if not existing:
             listed = ", ".join(
                 f"{_column(name)} {DUCKDB_TYPES[kind]}{' NOT NULL' if name in table.key else ''}"
                 for name, kind in columns.items()
@@ -252,13 +252,15 @@ class DuckDbWarehouse:
             connection.execute(f"CREATE TABLE {_quoted(table.name)} ({listed})")
             return
         for name, kind in columns.items():
-            if name not in held:
+            if name not in existing:
                 connection.execute(f"ALTER TABLE {_quoted(table.name)} ADD COLUMN {_column(name)} {DUCKDB_TYPES[kind]}")
 
-    def _merge(self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame, held: Mapping[str, str]) -> int:
-        """Insert new keys, update rows whose content differs; the number of rows touched. ``held``: its columns."""
-        types = table.columns or {str(name): held.get(str(name)) or column_type(frame[name]) for name in frame}
-        self._ensure(connection, table, types, held)
+    def _merge(
+        self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame, existing: Mapping[str, str]
+    ) -> int:
+        """Insert new keys, update rows whose content differs; the number of rows touched. ``existing``: its columns."""
+        types = table.columns or {str(name): existing.get(str(name)) or column_type(frame[name]) for name in frame}
+        self._ensure(connection, table, types, existing)
         connection.register("incoming", conform(table, frame, types))
         try:
             statement = merge(table, types, target=quoted(table.name), staged="incoming")
@@ -270,7 +272,7 @@ class DuckDbWarehouse:
     def _withdraw(
         self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame, session: pd.Timestamp
     ) -> int:
-        """Delete the session's rows that ``frame`` does not state any more; how many they were."""
+        """Delete the session's rows that are no longer in ``frame``; their number."""
         if len(frame):
             connection.register("stated", conform(table, frame, table.columns))
         statement = withdraw(table, session.date(), target=quoted(table.name), staged="stated" if len(frame) else None)
@@ -282,7 +284,7 @@ class DuckDbWarehouse:
     # -- views and revisions ------------------------------------------------------------------------------------
 
     def _views(self, connection: DuckDBPyConnection, *, as_of: str | pd.Timestamp, staging: Path) -> dict[str, str]:
-        """Every view that can be made now, by name. One waits until what it reads has been published."""
+        """Every view that can be created now, by name. A view waits until its tables have been published."""
         known_by = f"available_at <= TIMESTAMPTZ {_literal(as_of_instant(as_of).isoformat())}"
         observations = _over_files(staging, "observations.parquet", OBSERVATIONS, known_by)
         refused = _over_files(self._zones.quarantine, "cells.parquet", REFUSED_CELLS, "TRUE")
@@ -290,21 +292,21 @@ class DuckDbWarehouse:
             "staging.observations": f"CREATE VIEW staging.observations AS {observations}",
             "staging.quarantine": f"CREATE VIEW staging.quarantine AS {refused}",
         }
-        held = self._columns(connection)
+        existing = self._columns(connection)
         for view in views():
-            if view.reads <= set(held) | set(wanted) and view.columns <= set(held.get(FEATURES, {})):
+            if view.reads <= set(existing) | set(wanted) and view.columns <= set(existing.get(FEATURES, {})):
                 wanted[view.name] = for_duckdb(view.statement)
         return wanted
 
     def _commit(self, connection: DuckDBPyConnection, changed: bool, wanted: dict[str, str]) -> str:
-        """Commit, with the views made anew, if anything is new; the name of the snapshot that shows this state."""
+        """Commit if anything is new, with the views created again. Returns the name of this state's snapshot."""
         row = connection.execute("SELECT database, revision, views FROM main.publication").fetchall()[0]
-        database, revision, views_held = row
-        # Columns count too: one that only `migrate` added is new to readers, though no row changed.
+        database, revision, views_before = row
+        # Columns count too: a column that only `migrate` added is new to readers, although no row changed.
         views_now = fingerprint(wanted, self._columns(connection))
-        if changed or views_now != views_held:
+        if changed or views_now != views_before:
             revision += 1
-            if views_now != views_held:
+            if views_now != views_before:
                 self._make_views(connection, wanted)
             connection.execute("UPDATE main.publication SET revision = ?, views = ?", [revision, views_now])
             connection.commit()
@@ -322,12 +324,12 @@ class DuckDbWarehouse:
             try:
                 connection.execute(statement)
             except duckdb.Error as error:
-                raise WarehouseError(f"view {name} cannot be made: {one_line(error)}. Nothing was written") from None
+                raise WarehouseError(f"view {name} cannot be created: {one_line(error)}. Nothing was written") from None
 
     # -- snapshots ----------------------------------------------------------------------------------------------
 
     def _current(self) -> str | None:
-        """Name of the snapshot readers see, if it is there."""
+        """Name of the readers' snapshot, if it is there."""
         try:
             name = self._pointer.read_text(encoding="utf-8", errors="replace").strip()
         except FileNotFoundError:
@@ -335,7 +337,7 @@ class DuckDbWarehouse:
         return name if name and name == Path(name).name and (self._folder / name).is_file() else None
 
     def _copy(self, connection: DuckDBPyConnection, snapshot: str) -> None:
-        """A compact copy; reading every block for it also proves them sound before readers get them."""
+        """Write a compact copy. This reads, and so checks, every block before readers get it."""
 
         def copy_to(temporary: Path) -> None:
             connection.execute(f"ATTACH {_literal(temporary)} AS snapshot")
@@ -345,18 +347,18 @@ class DuckDbWarehouse:
         write_atomically(self._folder / snapshot, copy_to)
 
     def _is_sound(self, snapshot: str) -> bool:
-        """Whether every block of a snapshot can be read, as its checksums tell; one that cannot is written again."""
+        """Whether every block of a snapshot is readable, by its checksums. A damaged one is written again."""
         try:
-            with duckdb.connect(str(self._folder / snapshot), read_only=True, config=OFFLINE) as held:
-                for table in self._columns(held):
-                    held.execute(f"SELECT BIT_XOR(HASH(rows)) FROM {_quoted(table)} AS rows").fetchall()  # noqa: S608
+            with duckdb.connect(str(self._folder / snapshot), read_only=True, config=OFFLINE) as connection:
+                for table in self._columns(connection):
+                    connection.execute(f"SELECT BIT_XOR(HASH(rows)) FROM {_quoted(table)} AS rows").fetchall()  # noqa: S608
         except duckdb.Error as error:
             log.warning("the snapshot %s was damaged (%s); it is written again", snapshot, one_line(error))
             return False
         return True
 
     def _drop_old_snapshots(self, current: str) -> None:
-        """Keep the newest ones. A process that has an older one open goes on reading it."""
+        """Keep the newest ones. A process that has an older one open can still read it."""
         others = [path for path in self._folder.glob("*.duckdb") if path.name != current]
         for path in sorted(others, key=lambda p: p.stat().st_mtime_ns)[: -(SNAPSHOTS_KEPT - 1)]:
             path.unlink()
@@ -377,11 +379,11 @@ class DuckDbWarehouse:
                 raise WarehouseError(self._unread(one_line(error)) if _is_damage(error) else one_line(error)) from None
 
     def is_published(self) -> bool:
-        """Whether there is anything to read yet."""
+        """Whether anything was published yet."""
         return self._pointer.exists()
 
     def read(self, table: str) -> pa.Table:
-        """All rows of a published table, in the table's types and no certain order.
+        """All rows of a published table, in the table's types, in any order.
 
         Raises:
             WarehouseError: no such table is published, or it cannot be read.
@@ -426,7 +428,7 @@ class DuckDbWarehouse:
 
     def _open_snapshot(self) -> DuckDBPyConnection:
         reason = "no snapshot"
-        for _ in range(5):  # between reading the pointer and opening, publishes may have dropped that snapshot
+        for _ in range(5):  # a publish may drop the snapshot between reading the pointer and opening
             name = self._current()
             if name is None:
                 if not self._pointer.exists():
@@ -446,13 +448,13 @@ class DuckDbWarehouse:
 
 
 def _over_files(folder: Path, file: str, columns: Mapping[str, str], where: str) -> str:
-    """SELECT of a zone's parquet files, one a source; with no file yet, the same columns and no row."""
+    """SELECT of a zone's parquet files, one per source. Without files it has the same columns and no rows."""
     columns = {name: DUCKDB_TYPES[kind] for name, kind in columns.items()}
     if not any(folder.glob(f"*/{file}")):
         listed = ", ".join(f"CAST(NULL AS {kind}) AS {_column(name)}" for name, kind in columns.items())
         return f"SELECT {listed} WHERE FALSE"
     listed = ", ".join(f"CAST({_column(name)} AS {kind}) AS {_column(name)}" for name, kind in columns.items())
     files = _literal(f"{without_glob_signs(folder.resolve())}/*/{file}")
-    # a folder named `value=9` is no partition: DuckDB would take every value of the column from its name
+    # a folder named `value=9` is not a partition: DuckDB would read the column's values from its name
     read = f"read_parquet({files}, union_by_name = true, hive_partitioning = false)"
     return f"SELECT {listed} FROM {read} WHERE {where}"  # noqa: S608

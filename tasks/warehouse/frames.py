@@ -1,4 +1,4 @@
-"""Frames on their way in: keys checked, columns brought to the table's types. What does not fit is refused."""
+"""Checks frames before a publish: keys, and conversion of columns to the table's types. A misfit is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _example(row: Mapping[Hashable, Any]) -> str:
 
 
 def check(tables: Mapping[str, pd.DataFrame]) -> None:
-    """Refuse frames of no table, and those that cannot be merged on their table's key.
+    """Refuse frames of unknown tables, and those that cannot be merged on their table's key.
 
     Raises:
         WarehouseError: naming table, column, count and an example.
@@ -44,7 +44,7 @@ def _check(table: Table, frame: pd.DataFrame) -> None:
     names = pd.Series([str(column) for column in frame.columns])
     doubled = names[names.str.casefold().duplicated(keep=False)].tolist()
     if doubled:
-        raise WarehouseError(f"{table.name}: columns {doubled} differ at most in case, which SQL does not see; rename")
+        raise WarehouseError(f"{table.name}: columns {doubled} differ only in case, which SQL ignores; rename")
     missing = [column for column in table.columns or table.key if column not in frame]
     if missing:
         raise WarehouseError(f"{table.name}: {len(missing)} columns missing from the frame: {', '.join(missing)}")
@@ -71,7 +71,7 @@ def _check(table: Table, frame: pd.DataFrame) -> None:
 
 
 def column_type(series: pd.Series) -> str:
-    """The BigQuery type of a wide table's new column. Every number is FLOAT64: tomorrow's frame may hold a gap."""
+    """The BigQuery type of a wide table's new column. Every number is FLOAT64: tomorrow's frame may have a gap."""
     kind = pa.Array.from_pandas(series).type
     if pa.types.is_boolean(kind):
         return "BOOL"
@@ -83,9 +83,9 @@ def column_type(series: pd.Series) -> str:
 
 
 def _converted(series: pd.Series, kind: str) -> pa.Array:
-    """``series`` as ``kind``; what Arrow would round, cut or guess without a word is a ValueError here."""
+    """``series`` as ``kind``; a value that Arrow would silently round, cut or guess is a ValueError."""
     dtype = series.dtype
-    if kind == "FLOAT64" and dtype == "float64":  # most columns by far, and nothing to check
+    if kind == "FLOAT64" and dtype == "float64":  # most columns; nothing to check
         return pa.array(series.to_numpy(dtype="float64", na_value=np.nan), from_pandas=True)
     if series.isna().all():
         return pa.nulls(len(series), ARROW[kind])
@@ -94,14 +94,14 @@ def _converted(series: pd.Series, kind: str) -> pa.Array:
     if kind == "DATE" and instants:
         if zoned:
             raise ValueError("has a time zone; a DATE is a naive midnight")
-        held = series.dropna()
-        odd = held[held != held.dt.normalize()]
+        known = series.dropna()
+        odd = known[known != known.dt.normalize()]
         if len(odd):
             raise ValueError(f"{len(odd)} values have a time of day, e.g. {odd.iloc[0]}")
     if kind == "TIMESTAMP" and instants and not zoned:
         raise ValueError("has no time zone; give instants in UTC")
     if kind == "BOOL" and pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
-        raise ValueError(f"{dtype} values are no truth values, e.g. {series.dropna().iloc[0]}")
+        raise ValueError(f"{dtype} values are not boolean, e.g. {series.dropna().iloc[0]}")
     return pa.Array.from_pandas(series, type=ARROW[kind], safe=True)
 
 
@@ -125,14 +125,14 @@ NULLABLE = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_()
 
 
 def to_frame(rows: pa.Table) -> pd.DataFrame:
-    """What an engine answers as a frame, the same whichever engine it was: NULL is NaN, NaT, None or NA.
+    """An engine's answer as a frame, the same for both engines: NULL is NaN, NaT, None or NA.
 
-    DATE and TIMESTAMP are datetime64[us] (the latter in UTC), whole numbers and truth values nullable where NULL is.
+    DATE and TIMESTAMP are datetime64[us] (the latter in UTC), integers and booleans are nullable if there is a NULL.
     """
     columns = {}
     for name, column in zip(rows.column_names, rows.columns, strict=True):
         kind = column.type
-        if pa.types.is_decimal(kind):  # DuckDB's sums of whole numbers
+        if pa.types.is_decimal(kind):  # DuckDB's sums of integers
             column = column.cast(pa.int64() if kind.scale == 0 else pa.float64(), safe=kind.scale == 0)
         elif pa.types.is_date(kind):
             column = column.cast(pa.timestamp("us"))

@@ -1,4 +1,4 @@
-"""What BigQuery has billed this machine for in this calendar month, and the limit that stops a runaway."""
+"""The bytes that BigQuery billed to this machine in this calendar month, and the limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GB = 10**9
 
 
 class Ledger:
-    """One line a job in ``warehouse/billed/<project>-<month>.jsonl``; months are UTC's, as on the bill."""
+    """One line per job in ``warehouse/billed/<project>-<month>.jsonl``; months are UTC's, as on the bill."""
 
     def __init__(self, zones: Zones, project: str, settings: Settings) -> None:
         self._folder = zones.warehouse / "billed"
@@ -29,7 +29,7 @@ class Ledger:
         return self._folder / f"{self._project}-{pd.Timestamp.now(tz='UTC'):%Y-%m}.jsonl"
 
     def billed_bytes(self) -> int:
-        """What this month has come to on this machine. A line that a kill cut off is not counted."""
+        """The billed bytes of this month on this machine. A line that a kill cut off is not counted."""
         if not self._path().exists():
             return 0
         total = 0
@@ -41,10 +41,10 @@ class Ledger:
         return total
 
     def allow(self, expected_bytes: int, purpose: str) -> None:
-        """Let a job pass.
+        """Check a job against the limits.
 
         Raises:
-            WarehouseError: it would read more than one query, or the month, may be billed for.
+            WarehouseError: it would exceed the limit of one query or of the month.
         """
         if expected_bytes > self.query_limit_bytes:
             raise WarehouseError(
@@ -56,11 +56,11 @@ class Ledger:
             raise WarehouseError(
                 f"this month {billed / GB:.2f} GB were billed from this machine, and this {purpose} would add "
                 f"{expected_bytes / GB:.2f}: more than CBI_MONTH_LIMIT_GB ({self._month_limit_bytes / GB:g}). "
-                f"{self._path()} lists the jobs; raise the limit if they are as they should be"
+                f"{self._path()} lists the jobs; raise the limit if they are as expected"
             )
 
     def note(self, job: str, billed_bytes: int, purpose: str) -> None:
-        """One more job. A line is written at once, so that two processes do not mix theirs."""
+        """Record a job. The line is written in one call, so that two processes do not mix theirs."""
         private_folder(self._folder)
         entry = {"at": f"{pd.Timestamp.now(tz='UTC'):%Y-%m-%dT%H:%M:%SZ}", "job": job, "bytes": billed_bytes}
         line = json.dumps({**entry, "purpose": purpose}) + "\n"

@@ -1,4 +1,4 @@
-"""The warehouse that settings name."""
+"""Opens the warehouse of the settings."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ def open_warehouse(settings: Settings) -> Warehouse:
     """DuckDB under CBI_HOME, or BigQuery.
 
     Raises:
-        SettingsError: CBI_WAREHOUSE is neither.
+        SettingsError: CBI_WAREHOUSE names neither.
     """
     zones = Zones(settings.home)
     if settings.warehouse == "duckdb":
         from tasks.warehouse.duckdb import DuckDbWarehouse
 
         return DuckDbWarehouse(zones)
-    from tasks.warehouse.bigquery.connection import Place
+    from tasks.warehouse.bigquery.connection import BigQueryAddress
     from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 
-    return BigQueryWarehouse(Place.of(settings.warehouse), zones, settings)
+    return BigQueryWarehouse(BigQueryAddress.of(settings.warehouse), zones, settings)

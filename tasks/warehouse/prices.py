@@ -1,7 +1,7 @@
-"""What BigQuery costs: the list price for the US on demand.
+"""BigQuery's price: the on-demand list price for the US.
 
-It is that of https://cloud.google.com/bigquery/pricing as of August 2025; other regions, editions and contracts differ.
-The free tier (1 TiB of queries a month) is not taken off.
+It is from https://cloud.google.com/bigquery/pricing as of August 2025; other regions, editions and contracts differ.
+The free tier (1 TiB of queries a month) is not subtracted.
 """
 
 from __future__ import annotations

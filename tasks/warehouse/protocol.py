@@ -1,4 +1,4 @@
-"""What a warehouse can do, whichever engine holds it. Flows and reports know this module, not the engine."""
+"""The protocol of a warehouse. Flows and reports use this module, not an engine."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Published:
-    """What one publish did."""
+    """The result of one publish."""
 
     changed: dict[str, int]
-    """Rows inserted or updated, by table. All zero when the same content came again."""
+    """Rows inserted or updated, by table. All zero if the content was the same."""
     snapshot: str
-    """Name of the snapshot that readers see now."""
+    """Name of the readers' snapshot."""
     switched: bool
-    """Whether that snapshot is a new one."""
+    """Whether that snapshot is new."""
 
 
 class Warehouse(Protocol):
@@ -40,19 +40,20 @@ class Warehouse(Protocol):
     ) -> Published:
         """Merge every frame into its table on the natural key, in one transaction, then switch readers to it.
 
-        Invariants: all tables change or none; no row is deleted but those of ``session`` in the tables of ``STATED``
-            that the frame no longer has; the same content again changes nothing,
-        ``created_at`` included; readers see the state before or after, never between.
+        Invariants: all tables change or none. No row is deleted, except rows of ``session`` in the tables of ``STATED``
+        that
+            are no longer in the frame. The same content again changes nothing, ``created_at`` included. Readers see the
+            state before or after, never between.
 
         Args:
-            tables: frames by ``dataset.table``. A frame without rows is nothing to do.
-            as_of: the run's session; ``staging.observations`` shows what was known at 18:00 Chicago of it.
-            staging: the staging zone that view reads.
-            session: the session whose alerts, refused cells, drivers and features the frames state completely.
+            tables: frames by ``dataset.table``. A frame without rows changes nothing.
+            as_of: the run's session; ``staging.observations`` shows what was known at its 18:00 Chicago time.
+            staging: the staging zone that this view reads.
+            session: the frames contain all alerts, refused cells, drivers and features of this session.
 
         Raises:
             WarehouseError: an unknown table, a missing or unknown column, a NULL or duplicate key, a value
-                that does not fit its column. Nothing of any table was written.
+                that does not fit its column. Nothing was written to any table.
         """
         ...
 
@@ -65,14 +66,14 @@ class Warehouse(Protocol):
         ...
 
     def is_published(self) -> bool:
-        """Whether there is anything to read yet."""
+        """Whether anything was published yet."""
         ...
 
     def read(self, table: str) -> pa.Table:
-        """All rows of a table, in the table's types and no certain order.
+        """All rows of a table, in the table's types, in any order.
 
         Raises:
-            WarehouseError: no such table is held.
+            WarehouseError: there is no such table.
         """
         ...
 

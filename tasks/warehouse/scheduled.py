@@ -1,10 +1,10 @@
-"""The SQL features as BigQuery refreshes them by itself: `cbi project scheduled-sql` writes the scripts.
+"""The SQL features as scheduled queries of BigQuery: `cbi project scheduled-sql` writes the scripts.
 
-Each file of tasks/features/sql becomes one script of deploy/gcp/scheduled, which makes the table
-``refreshed.zl_<file>`` anew from the tables a publish leaves; deploy/gcp/setup.sh schedules them. The scripts name
-``${PROJECT}`` and ``${PREFIX}``, which that program fills in.
+Each file of tasks/features/sql becomes one script of deploy/gcp/scheduled, which builds the table
+``refreshed.zl_<file>`` from the published tables; deploy/gcp/setup.sh schedules them. The scripts name
+``${PROJECT}`` and ``${PREFIX}``, which setup.sh fills in.
 
-Invariants: a script replaces its table as a whole, so a run that fails leaves the table of the day before, and one that
+Invariants: a script replaces its table as a whole, so that a failed run leaves yesterday's table, and one that
 runs twice changes nothing.
 """
 
@@ -23,12 +23,12 @@ from tasks.warehouse.tables import FEATURES, PANEL, REFRESHED
 
 FOLDER = PROJECT / "deploy" / "gcp" / "scheduled"
 READS = {"panel": PANEL, "built": FEATURES}
-"""What the files' table names are in the warehouse."""
+"""The warehouse's names of the tables in the files."""
 PLACED = frozenset({PANEL.split(".")[0], FEATURES.split(".")[0], REFRESHED})
 
 
 def refreshed(name: str) -> str:
-    """The table that a file's features are refreshed in."""
+    """The table with a file's refreshed features."""
     return f"{REFRESHED}.zl_{name}"
 
 
@@ -45,33 +45,33 @@ def over_warehouse(name: str) -> exp.Expr:
 
 
 def refresh(name: str) -> exp.Expr:
-    """The statement that makes a file's table anew."""
+    """The statement that builds a file's table."""
     layout = "PARTITION BY DATE_TRUNC(date, YEAR) OPTIONS (labels = [('app', 'cbi')])"
-    made = sqlglot.parse_one(f"CREATE OR REPLACE TABLE {refreshed(name)} {layout} AS SELECT 1", read="bigquery")
+    create = sqlglot.parse_one(f"CREATE OR REPLACE TABLE {refreshed(name)} {layout} AS SELECT 1", read="bigquery")
     select = over_warehouse(name)
-    select.set("order", None)  # a table has none
-    made.set("expression", select)
-    return made
+    select.set("order", None)  # a table has no order
+    create.set("expression", select)
+    return create
 
 
 def script(name: str) -> str:
-    """The script that BigQuery runs on a schedule, ``${PROJECT}`` and ``${PREFIX}`` still open."""
+    """The script that BigQuery runs on a schedule, ``${PROJECT}`` and ``${PREFIX}`` not filled in."""
     placed = for_bigquery(refresh(name), project="${PROJECT}", prefix="${PREFIX}", datasets=PLACED)
-    told = sqlglot.parse_one(placed, read="bigquery").sql("bigquery", pretty=True, comments=False)
+    sql = sqlglot.parse_one(placed, read="bigquery").sql("bigquery", pretty=True, comments=False)
     return (
         f"-- {refreshed(name)}: the features of tasks/features/sql/{name}.sql, refreshed inside BigQuery.\n"
         "-- Written by `cbi project scheduled-sql`: generated, never edited.\n"
-        f"{told};\n"
+        f"{sql};\n"
     )
 
 
 def scripts() -> dict[str, str]:
-    """Every script by its file's name."""
+    """Every script by its file name."""
     return {f"{name}.sql": script(name) for name in (*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES)}
 
 
 def write_scripts() -> list[Path]:
-    """Write the scripts; one whose SQL file is gone is deleted."""
+    """Write the scripts. A script without its SQL file is deleted."""
     wanted = scripts()
     for path in FOLDER.glob("*.sql"):
         if path.name not in wanted:

@@ -1,7 +1,7 @@
 """`cbi project sql-check`: every SQL statement parsed in both dialects and run over empty tables.
 
 With CBI_WAREHOUSE=bigquery://… each is dry-run there too, which reads nothing and costs nothing, and its bytes and
-price are shown. The exit status is 1 where a statement fails; its file and name are told.
+price are shown. The exit status is 1 if a statement fails; its file and name are printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tasks.errors import CbiError
 from tasks.features import in_sql
 from tasks.panel.join import AGE
 from tasks.registry import load_derived, load_features, load_join_spec, load_sources
-from tasks.secrets import quoted as told
+from tasks.secrets import quoted as in_message
 from tasks.settings import PROJECT, Settings
 from tasks.warehouse import scheduled, tables
 from tasks.warehouse.dialect import for_bigquery, for_duckdb, quoted
@@ -40,7 +40,7 @@ ZONES = {"staging.observations": tables.OBSERVATIONS, "staging.quarantine": tabl
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement: where it is written, what it is of, and itself, or why it does not parse."""
+    """One statement: its file, its name, and its tree, or why it does not parse."""
 
     file: str
     name: str
@@ -49,8 +49,8 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What came of a statement. ``bytes_read`` is BigQuery's answer to a dry run; None where none was asked for."""
+class CheckedStatement:
+    """The result of a statement. ``bytes_read`` is BigQuery's answer to a dry run; None without one."""
 
     statement: Statement
     problem: str
@@ -58,7 +58,7 @@ class Checked:
 
 
 def wide_columns(registry: Path) -> dict[str, dict[str, str]]:
-    """The columns of the wide tables, as the registry declares what is published to them."""
+    """The columns of the wide tables, from the registry."""
     sources = load_sources(registry)
     features = load_features(registry, sources)
     joined = [name for join in load_join_spec(registry, sources).joins for name in join.columns]
@@ -94,20 +94,20 @@ def _of_file(path: Path, text: str) -> Iterator[Statement]:
 
 
 def _first_line(error: Exception) -> str:
-    return told(str(error).replace("\x1b[4m", "").replace("\x1b[0m", ""), most=300)
+    return in_message(str(error).replace("\x1b[4m", "").replace("\x1b[0m", ""), most=300)
 
 
 def schema_statements() -> list[Statement]:
-    """What creates the fixed tables."""
+    """The statements that create the fixed tables."""
     return [
-        held
+        statement
         for path in sorted(tables.SCHEMA.glob("*.sql"))
-        for held in _of_file(path, path.read_text(encoding="utf-8"))
+        for statement in _of_file(path, path.read_text(encoding="utf-8"))
     ]
 
 
 def statements(columns: dict[str, dict[str, str]]) -> Iterator[Statement]:
-    """Every other statement of the product, those that write once for each table. ``columns``: of the wide tables."""
+    """Every other statement; those that write, once per table. ``columns``: of the wide tables."""
     for path, text in view_files():
         yield from _of_file(path, text)
     for name in (*in_sql.OVER_PANEL, *in_sql.OVER_FEATURES):
@@ -130,7 +130,7 @@ def statements(columns: dict[str, dict[str, str]]) -> Iterator[Statement]:
 
 
 def _in_duckdb(tree: exp.Expr) -> str:
-    """The statement in DuckDB's words, without what only BigQuery has: partitions, clusters, keys not enforced."""
+    """The statement for DuckDB, without what only BigQuery has: partitions, clusters, unenforced keys."""
     if not isinstance(tree, exp.Create):
         return for_duckdb(tree)
     bare = tree.copy()
@@ -150,49 +150,49 @@ def _empty_tables(columns: dict[str, dict[str, str]]) -> duckdb.DuckDBPyConnecti
     return connection
 
 
-def check(registry: Path, dry_run: Callable[[exp.Expr], int] | None = None) -> list[Checked]:
-    """Every statement's outcome. ``dry_run`` asks BigQuery for the bytes; it raises CbiError where that is refused."""
+def check(registry: Path, dry_run: Callable[[exp.Expr], int] | None = None) -> list[CheckedStatement]:
+    """The result of every statement. ``dry_run`` asks BigQuery for the bytes; it raises CbiError if that is refused."""
     created = schema_statements()
-    if any(held.problem for held in created):  # the tables are what all others are made of
-        return [Checked(held, held.problem) for held in created]
+    if any(statement.problem for statement in created):  # all others need the tables
+        return [CheckedStatement(statement, statement.problem) for statement in created]
     columns = wide_columns(registry)
     connection = _empty_tables(columns)
     outcomes = []
-    for held in (*created, *statements(columns)):
-        problem, bytes_read = held.problem, None
-        if held.tree is not None:
+    for statement in (*created, *statements(columns)):
+        problem, bytes_read = statement.problem, None
+        if statement.tree is not None:
             try:
-                translated = _in_duckdb(held.tree)
+                translated = _in_duckdb(statement.tree)
                 sqlglot.parse(translated, read="duckdb")
                 connection.execute(translated).fetchall()
-                bytes_read = dry_run(held.tree) if dry_run else None
+                bytes_read = dry_run(statement.tree) if dry_run else None
             except duckdb.Error as error:
                 problem = f"DuckDB: {one_line(error)}"
             except (CbiError, SqlglotError) as error:
                 problem = _first_line(error)
-        outcomes.append(Checked(held, problem, bytes_read))
+        outcomes.append(CheckedStatement(statement, problem, bytes_read))
     connection.close()
     return outcomes
 
 
 def dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
-    """What asks BigQuery how many bytes a statement would read; nothing is run there."""
+    """A function that asks BigQuery how many bytes a statement would read. Nothing runs there."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
     from requests import RequestException
 
     from tasks.gcp import explained
     from tasks.storage.zones import Zones
-    from tasks.warehouse.bigquery.connection import Place
+    from tasks.warehouse.bigquery.connection import BigQueryAddress
     from tasks.warehouse.bigquery.warehouse import ALL_DATASETS, BigQueryWarehouse
 
-    place = Place.of(settings.warehouse)
+    place = BigQueryAddress.of(settings.warehouse)
     warehouse = BigQueryWarehouse(place, Zones(settings.home), settings)
 
     def bytes_of(tree: exp.Expr) -> int:
-        # Making a view reads nothing; what it costs is what its SELECT reads.
-        asked = tree.expression if isinstance(tree, exp.Create) and tree.kind == "VIEW" else tree
-        placed = for_bigquery(asked, project=place.project, prefix=place.prefix, datasets=ALL_DATASETS)
+        # Creating a view reads nothing; its cost is what its SELECT reads.
+        priced = tree.expression if isinstance(tree, exp.Create) and tree.kind == "VIEW" else tree
+        placed = for_bigquery(priced, project=place.project, prefix=place.prefix, datasets=ALL_DATASETS)
         try:
             return warehouse.connection.bytes_of(placed)
         except (GoogleAPIError, GoogleAuthError, RequestException) as error:
@@ -201,25 +201,25 @@ def dry_run(settings: Settings) -> Callable[[exp.Expr], int]:
     return bytes_of
 
 
-def show(outcomes: list[Checked], *, asked_bigquery: bool) -> int:
-    """Print a line per statement; the exit status."""
+def show(outcomes: list[CheckedStatement], *, with_bytes: bool) -> int:
+    """Print one line per statement. Returns the exit status."""
     shown = Shown("file", "statement", "outcome")
-    if asked_bigquery:
+    if with_bytes:
         shown.add_column("bytes", justify="right")
         shown.add_column("USD", justify="right")
-    for held in outcomes:
-        cells = [held.statement.file, held.statement.name, "[red]fails[/red]" if held.problem else "ok"]
-        if asked_bigquery:
-            read = held.bytes_read
+    for one in outcomes:
+        cells = [one.statement.file, one.statement.name, "[red]fails[/red]" if one.problem else "ok"]
+        if with_bytes:
+            read = one.bytes_read
             cells += ["", ""] if read is None else [f"{read:,}", f"{query_usd(read):.6f}"]
         shown.add_row(*(cell if cell.startswith("[red]") else escape(cell) for cell in cells))
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(shown)
-    failed = [held for held in outcomes if held.problem]
-    on = "DuckDB and by dry run on BigQuery" if asked_bigquery else "DuckDB"
+    failed = [one for one in outcomes if one.problem]
+    on = "DuckDB and by dry run on BigQuery" if with_bytes else "DuckDB"
     print(f"{len(outcomes)} statements parsed in both dialects and run on {on}, {len(failed)} of them fail")
-    if asked_bigquery:
+    if with_bytes:
         print(f"USD on demand, list prices of {PRICES_OF} ({SOURCE}); a table is billed as 10 MB at least")
-    for held in failed:
-        print(f"{held.statement.file}: {held.statement.name}: {held.problem}", file=sys.stderr)
+    for one in failed:
+        print(f"{one.statement.file}: {one.statement.name}: {one.problem}", file=sys.stderr)
     return 1 if failed else 0

@@ -1,4 +1,4 @@
-"""The statements that write, in BigQuery's dialect. Each brings rows from a staging table into a table of ours.
+"""The statements that write, in BigQuery's dialect. Each moves rows from a staging table into a warehouse table.
 
 ``target`` and ``staged`` are quoted names; ``types`` are the table's columns and their types.
 """
@@ -17,13 +17,13 @@ def _same_key(table: Table) -> str:
 
 
 def _differs(table: Table, columns: Iterable[str]) -> str:
-    """Whether a held row says something else than the staged one; the stamp says when, not what."""
+    """Whether a stored row differs from the staged one, apart from its timestamp."""
     content = [c for c in columns if c not in (*table.key, STAMP)]
     return " OR ".join(f"t.{quoted(c)} IS DISTINCT FROM s.{quoted(c)}" for c in content)
 
 
 def merge(table: Table, types: Mapping[str, str], *, target: str, staged: str) -> str:
-    """Insert new keys, update rows whose content differs, leave the others alone, their stamp included."""
+    """Insert new keys, update rows whose content differs, leave the others unchanged, timestamp included."""
     rest = [c for c in types if c not in table.key]
     differs = _differs(table, types)
     update = ", ".join(f"{quoted(c)} = s.{quoted(c)}" for c in rest)
@@ -53,7 +53,7 @@ def _not_stated(table: Table, session: datetime.date, staged: str | None) -> str
 
 
 def withdraw(table: Table, session: datetime.date, *, target: str, staged: str | None) -> str:
-    """Delete the session's rows that the staged ones do not state any more; without ``staged``, all of the session."""
+    """Delete the session's rows that are not among the staged ones; without ``staged``, all of the session."""
     return f"DELETE FROM {target} AS t WHERE {_not_stated(table, session, staged)}"  # noqa: S608 quoted names
 
 
@@ -64,7 +64,7 @@ def touched_by_withdraw(table: Table, session: datetime.date, *, target: str, st
 
 
 def keep_latest(table: Table, rows: int, *, target: str) -> str:
-    """Delete all but the latest ``rows`` by the table's date: what a thin warehouse holds of a table."""
+    """Delete all but the latest ``rows`` by the table's date: what a thin warehouse stores of a table."""
     newest = ", ".join([f"{quoted(table.ordered_by)} DESC", *map(quoted, table.key)])
     key = ", ".join(map(quoted, table.key))
     kept = f"SELECT {key} FROM {target} ORDER BY {newest} LIMIT {rows}"  # noqa: S608 quoted names

@@ -1,7 +1,7 @@
-"""Bring what the DuckDB warehouse has published to BigQuery: `cbi sync`.
+"""Copy the published DuckDB warehouse to BigQuery: `cbi sync`.
 
-Table by table, each replaced by one load job and read back: the checksums of both sides are told. A rerun finds the
-tables that are equal already and leaves them, so that one killed halfway goes on where it was.
+Table by table, each replaced by one load job and read back; the checksums of both sides are shown. A rerun skips tables
+that are already equal, so that a sync that was killed continues.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from tasks.warehouse.tables import Table, tables
 
 
 @dataclass(frozen=True)
-class Synced:
-    """One table: what both sides say, and whether anything had to be done."""
+class SyncedTable:
+    """One table: the checksums of both sides, and whether it was loaded."""
 
     table: str
     rows: int
@@ -32,7 +32,7 @@ class Synced:
 
     @property
     def equal(self) -> bool:
-        """Whether both sides say the same."""
+        """Whether both sides are equal."""
         return self.source == self.target
 
 
@@ -41,20 +41,20 @@ def sync(
     target: BigQueryWarehouse,
     *,
     staging: Path,
-    done: Callable[[Synced], None] = lambda _: None,
-) -> list[Synced]:
-    """Make every table of ``target`` say what ``source`` has published, then its views and the zones' files.
+    done: Callable[[SyncedTable], None] = lambda _: None,
+) -> list[SyncedTable]:
+    """Make every table of ``target`` equal to the published one of ``source``, then its views and the zones' files.
 
     Raises:
         WarehouseError: nothing is published, or a table differs after it was loaded.
         CloudError: BigQuery refused or did not answer; run it again.
     """
-    held = source.row_counts()
+    published = source.row_counts()
     newest = source.query("SELECT MAX(as_of) AS as_of FROM forecasts.zl_forecasts_daily")["as_of"].iloc[0]
     target.migrate()
     brought = []
     for table in tables().values():
-        if table.name not in held:
+        if table.name not in published:
             continue
         one = _bring(table, target.cut(table, source.read(table.name)), target)
         done(one)
@@ -65,13 +65,13 @@ def sync(
     return brought
 
 
-def _bring(table: Table, rows: pa.Table, target: BigQueryWarehouse) -> Synced:
+def _bring(table: Table, rows: pa.Table, target: BigQueryWarehouse) -> SyncedTable:
     wanted = checksum(rows, table.key)
     types = {name: kind for name in rows.column_names for kind, arrow in ARROW.items() if rows[name].type == arrow}
     if target.rows_of(table.name) == rows.num_rows and _says(table, target) == wanted:
-        return Synced(table.name, rows.num_rows, wanted, wanted, loaded=False)
+        return SyncedTable(table.name, rows.num_rows, wanted, wanted, loaded=False)
     target.connection.load(table.name, rows, types, layout=table)
-    return Synced(table.name, rows.num_rows, wanted, _says(table, target), loaded=True)
+    return SyncedTable(table.name, rows.num_rows, wanted, _says(table, target), loaded=True)
 
 
 def _says(table: Table, target: BigQueryWarehouse) -> str:

@@ -1,6 +1,6 @@
-"""The warehouse's tables: names, natural keys, columns. Fixed tables are written once, in schema/*.sql.
+"""The warehouse's tables: names, natural keys, columns. Fixed tables are declared once, in schema/*.sql.
 
-The columns of a wide table come from the frames published to it; a new column is added, none is ever dropped.
+The columns of a wide table come from the frames published to it; new columns are added, and none is ever dropped.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ DATASETS = (
 )
 FEATURES = "features.zl_daily_v1"
 PANEL = "features.zl_panel_daily_v1"
-"""The panel's columns that tasks/features/sql reads: what BigQuery refreshes those features from."""
+"""The panel's columns that tasks/features/sql reads: BigQuery refreshes those features from them."""
 REFRESHED = "refreshed"
-"""BigQuery only: the dataset that its scheduled queries write (tasks/warehouse/scheduled.py)."""
+"""BigQuery only: the dataset of its scheduled queries (tasks/warehouse/scheduled.py)."""
 STAMP = "created_at"
-"""Says when a row's content was written; a rerun that brings the same content does not touch it."""
+"""Time at which a row's content was written. A rerun with the same content does not change it."""
 
 
 ZONE_VIEWS = ("staging.observations", "staging.quarantine")
-# what these two views show of the zones' files
+# the columns of these two views over the zones' files
 OBSERVATIONS = {
     "source": "STRING",
     "series": "STRING",
@@ -52,7 +52,7 @@ OBSERVATIONS = {
 }
 REFUSED_CELLS = {**OBSERVATIONS, "rule": "STRING", "reason": "STRING", "payload": "STRING", "row": "INT64"}
 
-# What a run says of its session as a whole: what a rerun no longer says is no longer so.
+# Tables that a run writes completely for its session: rows that a rerun no longer has are deleted.
 STATED = (
     "ops.alerts",
     "ops.quarantine_summary",
@@ -64,16 +64,16 @@ STATED = (
 
 @dataclass(frozen=True)
 class Table:
-    """One table. ``columns`` maps a column to its BigQuery type; a wide table has none fixed."""
+    """One table. ``columns`` maps a column to its BigQuery type; a wide table has no fixed columns."""
 
     name: str
     key: tuple[str, ...]
     columns: dict[str, str] = field(default_factory=dict)
     partition: tuple[str, str] | None = None
-    """The date column that BigQuery parts the table by, and the unit."""
+    """The date column that BigQuery partitions the table by, and the unit."""
     cluster: tuple[str, ...] = ()
-    made_again: bool = True
-    """Whether a run makes its rows again from payloads and registry. What no run makes again is backed up."""
+    rebuilt: bool = True
+    """Whether a run can rebuild its rows from payloads and registry. The other tables are backed up."""
 
     @property
     def wide(self) -> bool:
@@ -82,13 +82,13 @@ class Table:
 
     @property
     def ordered_by(self) -> str:
-        """The column that says which rows are the latest."""
+        """The column that orders rows from old to new."""
         return self.partition[0] if self.partition else self.key[0]
 
 
 @cache
 def horizons() -> tuple[str, ...]:
-    """The names of registry/horizons.yaml, the nearest first: tables and views are named by them."""
+    """The names of registry/horizons.yaml, the nearest first. Tables and views are named after them."""
     return tuple(load_horizons(PROJECT / "registry").horizons)
 
 
@@ -123,13 +123,13 @@ def _declared(path: Path) -> list[Table]:
                 columns,
                 _partition(truncated.this) if truncated else None,
                 tuple(column.name for column in cluster.expressions) if cluster else (),
-                _made_again(create, path),
+                _is_rebuilt(create, path),
             )
         )
     return declared
 
 
-def _made_again(create: exp.Create, path: Path) -> bool:
+def _is_rebuilt(create: exp.Create, path: Path) -> bool:
     """The label ``made_again`` of a table's declaration: yes or no."""
     labels = {
         name.name: value.name
@@ -165,7 +165,7 @@ def table_named(name: str) -> Table:
     """One table.
 
     Raises:
-        WarehouseError: no such table; the message lists those there are.
+        WarehouseError: no such table; the message lists the known ones.
     """
     if name not in tables():
         raise WarehouseError(f"unknown table {name}; known: {', '.join(sorted(tables()))} (tasks/warehouse/schema)")

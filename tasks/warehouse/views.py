@@ -1,6 +1,6 @@
-"""The views over the tables, in the order they are made. views/*.sql is BigQuery SQL.
+"""The views over the tables, in the order of creation. views/*.sql is BigQuery SQL.
 
-`{horizon}` is filled in with each horizon, `{correlations}` and its like with the features of tasks/features/sql.
+`{horizon}` stands for each horizon, `{correlations}` and similar for the features of tasks/features/sql.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ VIEWS = Path(__file__).parent / "views"
 
 @dataclass(frozen=True)
 class View:
-    """One view: its statement, the tables and views it reads, and the columns it names of the feature table.
+    """One view: its statement, the tables and views it reads, and the columns that it reads of the feature table.
 
-    Those come with the runs: a home that has not been published to since a feature was added lacks its column.
+    These arrive with runs: a home without a publish since a feature was added lacks its column.
     """
 
     name: str
@@ -44,7 +44,7 @@ def _views_of(text: str) -> list[View]:
 
 
 def view_files() -> Iterator[tuple[Path, str]]:
-    """Each file and what it says, its places filled in: once for each horizon, where it has a place for one."""
+    """Each file and its SQL with placeholders filled in; once per horizon if it has a placeholder for one."""
     for path in sorted(VIEWS.glob("*.sql")):
         text = path.read_text(encoding="utf-8")
         for name in in_sql.OVER_PANEL:
@@ -55,14 +55,14 @@ def view_files() -> Iterator[tuple[Path, str]]:
 
 
 def _order_of(column: str) -> str:
-    """Ranks a column of horizons, the nearest first."""
+    """SQL that ranks a column of horizons, the nearest first."""
     ranks = " ".join(f"WHEN '{name}' THEN {rank}" for rank, name in enumerate(horizons(), 1))
     return f"CASE {column} {ranks} END"
 
 
 @cache
 def views() -> tuple[View, ...]:
-    """Every view written in SQL, each after those it reads."""
+    """Every view in SQL, each after the views that it reads."""
     return tuple(view for _, text in view_files() for view in _views_of(text))
 
 

@@ -67,7 +67,7 @@ def test_what_is_pushed_here_is_pulled_there_and_only_what_differs_travels(
     first = export(here, archive, "2020-06-01")
     assert (push(here, bucket).moved, push(here, bucket).moved) == (3, 0)
     got = pull(there, bucket)
-    assert (got.moved, got.held, got.as_of) == (3, 0, "2020-06-01") and contents(there) == first
+    assert (got.moved, got.present, got.as_of) == (3, 0, "2020-06-01") and contents(there) == first
     stamps = {path: path.stat().st_mtime_ns for path in there.exports.iterdir()}
     assert pull(there, bucket).moved == 0
     assert {path: path.stat().st_mtime_ns for path in there.exports.iterdir()} == stamps
@@ -76,7 +76,7 @@ def test_what_is_pushed_here_is_pulled_there_and_only_what_differs_travels(
     assert push(here, bucket).moved == 2, "3m did not change"
     storage.requests.clear()
     got = pull(there, bucket)
-    assert (got.moved, got.held) == (2, 1) and contents(there) == second
+    assert (got.moved, got.present) == (2, 1) and contents(there) == second
     assert check_exports(there.exports)["as_of"] == "2020-06-02"
     assert len([told for told in storage.requests if "/download/" in told and ".parquet" in told]) == 2
 
@@ -145,7 +145,7 @@ def test_a_name_that_is_no_file_of_the_folder_is_refused(
     forged = f"exports/manifests/2020-06-01-{hashlib.sha256(content).hexdigest()}.json"
     assert bucket.create(forged, write_bytes(here.home / "forged", content))
     assert bucket.switch(LATEST, json_bytes({"as_of": "2020-06-01", "manifest": forged}), replacing=bucket.read(LATEST))
-    with pytest.raises(ManifestMismatch, match=r"names .*, which is no file of the folder"):
+    with pytest.raises(ManifestMismatch, match=r"names .*, which is not a file of the folder"):
         pull(there, bucket)
     assert contents(there) == {}
 
@@ -192,7 +192,7 @@ def test_killed_in_a_push_and_in_a_pull_and_run_again_it_is_all_there(
             with pytest.raises(ManifestMismatch):
                 check_exports(there.exports)
         if way == "push":
-            assert push(here, bucket).held in (1, 2), "what arrived is not sent again; the last one was on its way"
+            assert push(here, bucket).present in (1, 2), "what arrived is not sent again; the last one was on its way"
     again = command("pull", there.home, bucket)
     told = again.communicate(timeout=60)[0]
     assert again.returncode == 0 and "pull of 2020-06-02" in told, told

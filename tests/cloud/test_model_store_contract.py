@@ -133,7 +133,7 @@ def test_a_file_name_that_leads_out_of_a_version_is_refused(place: Place, fitted
     place.forge(version, {path: hashlib.sha256(b"{}").hexdigest(), **version.metadata["files"]})
     [forged] = place.store("b").versions("no_change", "1w")
     before = sorted(place.home.rglob("*"))
-    told = rf"no_change/1w/v0001/metadata.json names a file {re.escape(repr(path))}, .* outside .* see who may write"
+    told = rf"no_change/1w/v0001/metadata.json names a file {re.escape(repr(path))}, .* outside .* check who may write"
     with pytest.raises(ModelStoreError, match=told):
         forged.load(PROBLEM)
     assert sorted(place.home.rglob("*")) == before
@@ -144,7 +144,7 @@ def test_a_hash_that_leads_out_of_the_cache_is_refused(models_uri: str, fitted: 
     version = place.store().add(fitted.files, metadata("a"), {})
     place.forge(version, {**version.metadata["files"], "metrics.json": "../../made/planted"})
     with pytest.raises(
-        ModelStoreError, match=r"v0001/metrics.json: '../../made/planted' is no SHA-256.* who may write"
+        ModelStoreError, match=r"v0001/metrics.json: '../../made/planted' is not a SHA-256.* who may write"
     ):
         place.store("b").versions("no_change", "1w")
     assert not list(place.home.rglob("made"))
@@ -181,7 +181,7 @@ def test_folders_that_were_exchanged_serve_nobody(fitted: Fitted, tmp_path: Path
     (tmp_path / "between").rename(year)
     for horizon in ("1w", "12m"):
         assert store.versions("no_change", horizon) == []
-        with pytest.raises(ModelStoreError, match="or another version's folder lies there"):
+        with pytest.raises(ModelStoreError, match="or another version's folder is there"):
             store.champion(horizon, pd.Timestamp("2022-01-03"))
 
 

@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 from tasks.errors import CloudError, CloudUnreachable, ModelStoreError
-from tasks.model_store.champions import CHAMPIONS, HISTORY, of_lines, standing
+from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions, of_lines
 from tasks.reporting.alerts import raise_alerts
 from tasks.settings import PROJECT
-from tasks.storage.bucket import CHUNK_BYTES, Bucket, Held
+from tasks.storage.bucket import CHUNK_BYTES, Bucket, PointerContent
 from tests.cloud.conftest import BUCKET, free_port, settings_of
 from tests.cloud.models import CHILD, PROBLEM, Fitted, Place, fit_baseline, metadata, names
 from tests.cloud.storage_proxy import Fault, Proxy
@@ -46,7 +46,7 @@ def child(place: Place, fitted: Fitted, machine: str, work: list[dict]) -> subpr
 def agree(place: Place) -> list[dict[str, str]]:
     """The history, once champions.json was found to follow from it."""
     history = of_lines(place.pointer(HISTORY), "")
-    assert json.loads(place.pointer(CHAMPIONS)) == standing(history)
+    assert json.loads(place.pointer(CHAMPIONS)) == current_champions(history)
     return history
 
 
@@ -88,7 +88,7 @@ def test_a_promoter_that_comes_second_reads_again_and_decides_by_the_same_rule(
 
 def test_a_pointer_of_unknown_generation_is_never_switched(place: Place) -> None:
     with pytest.raises(CloudError, match="generation is unknown"):
-        Bucket(place.uri, settings_of(place.home)).switch(CHAMPIONS, b"{}", replacing=Held(b"", None))  # type: ignore[arg-type]
+        Bucket(place.uri, settings_of(place.home)).switch(CHAMPIONS, b"{}", replacing=PointerContent(b"", None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("at", ["members/har/calibration.json", "model.json", "metadata.json"])

@@ -13,7 +13,7 @@ from tasks.features import cross_asset, in_sql, regimes, technical
 from tasks.settings import Settings
 from tasks.storage.zones import Zones
 from tasks.warehouse import scheduled, sql_check
-from tasks.warehouse.bigquery.connection import Place
+from tasks.warehouse.bigquery.connection import BigQueryAddress
 from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tasks.warehouse.daily_tables import panel_in_sql
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -30,7 +30,7 @@ NAMED = frozenset().union({"date"}, in_sql.query("interactions").mentions, *(vie
 
 @pytest.fixture
 def bigquery(bigquery_emulator, tmp_path) -> BigQueryWarehouse:
-    place = Place("test-project", prefix=f"t{secrets.token_hex(4)}_")
+    place = BigQueryAddress("test-project", prefix=f"t{secrets.token_hex(4)}_")
     return BigQueryWarehouse(place, Zones(tmp_path / "bigquery"), Settings(home=tmp_path / "bigquery"))
 
 

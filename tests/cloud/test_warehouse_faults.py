@@ -23,7 +23,7 @@ from tasks.settings import PROJECT, Settings
 from tasks.storage.files import write_parquet
 from tasks.storage.zones import Zones
 from tasks.warehouse.bigquery import connection
-from tasks.warehouse.bigquery.connection import Connection, Place
+from tasks.warehouse.bigquery.connection import BigQueryAddress, Connection
 from tasks.warehouse.bigquery.warehouse import BigQueryWarehouse
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -344,13 +344,13 @@ def test_a_month_that_is_used_up_stops_every_query_and_a_cut_line_does_not(zones
 @pytest.mark.parametrize("address", ["bigquery://", "bigquery://p/dataset", "bigquery://p?region=eu", "postgres://p"])
 def test_an_address_that_is_none_is_refused(address):
     with pytest.raises(SettingsError, match="bigquery://PROJECT"):
-        Place.of(address)
+        BigQueryAddress.of(address)
 
 
 def test_a_dataset_in_another_location_is_named(warehouse, zones):
     warehouse.connection.client.create_dataset(f"{warehouse.place.prefix}api")  # the client's own location: us-central1
-    elsewhere = Place(warehouse.place.project, "europe-west3", warehouse.place.prefix)
-    with pytest.raises(SettingsError, match=r"_api lies in us-central1, CBI_WAREHOUSE says europe-west3: write \?loc"):
+    elsewhere = BigQueryAddress(warehouse.place.project, "europe-west3", warehouse.place.prefix)
+    with pytest.raises(SettingsError, match=r"_api is in us-central1, CBI_WAREHOUSE says europe-west3: write \?loc"):
         BigQueryWarehouse(elsewhere, zones, Settings(home=zones.home)).migrate()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from evidence.neural import _convolution, _convolutions, counted, tcn_step
-from tasks.models.neural.networks import Shape, Tcn
+from tasks.models.neural.networks import Shape, TcnNetwork
 from tasks.models.neural.options import NeuralOptions
 
 
@@ -19,10 +19,10 @@ def test_operations_are_counted_forwards_and_backwards_by_hand():
 def test_the_convolutions_by_themselves_are_almost_all_of_a_step():
     import numpy as np
 
-    net = Tcn(Shape(4, 3, 30, 8, 0.0), np.tile([-1.0, 0.0, 1.0], (2, 1)), median=1)
+    net = TcnNetwork(Shape(4, 3, 30, 8, 0.0), np.tile([-1.0, 0.0, 1.0], (2, 1)), median=1)
     batch = torch.randn(4, 14, 30)
     found = _convolutions(net, batch)
-    assert len(found) == 4 + 2 * Tcn.blocks  # own, two of the context, its mixing, two a block
+    assert len(found) == 4 + 2 * TcnNetwork.blocks  # own, two of the context, its mixing, two a block
     whole = counted(lambda: net(batch).sum().backward())
     assert 0.97 < sum(counted(_convolution(*shapes)) for shapes in found) / whole <= 1
 

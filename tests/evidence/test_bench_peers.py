@@ -11,7 +11,7 @@ import pytest
 from evidence.measurement import BenchError
 from evidence.peers.exchange import CLOSE, Contest, has_run, read_costs, read_forecasts, write_answer, write_contest
 from evidence.peers.report import PAIRS, accuracy, beside, every_cost, render
-from evidence.peers.run import Steps, Task, cpu_seconds
+from evidence.peers.run import OptimizerSteps, Task, cpu_seconds
 from tasks.models.catalogue import SCALE
 from tasks.quantiles import column
 from tasks.registry import load_horizons
@@ -120,7 +120,7 @@ def test_the_tables_rank_by_pinball_and_put_ours_over_the_peer(contest, tmp_path
 def test_steps_and_parameters_are_counted_and_a_peer_that_is_only_timed_has_no_seconds_a_fold(contest, tmp_path):
     import torch
 
-    counted, before = Steps(), cpu_seconds()
+    counted, before = OptimizerSteps(), cpu_seconds()
     layer = torch.nn.Linear(3, 2)
     optimiser = torch.optim.AdamW(layer.parameters(), lr=0.1)
     for _ in range(5):

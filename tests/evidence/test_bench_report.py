@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 
 from evidence.__main__ import main, render
-from evidence.measurement import Measurement, Table
+from evidence.measurement import Measurement, ReportTable
 
 
-def lines(*results: Measurement | Table) -> list[str]:
+def lines(*results: Measurement | ReportTable) -> list[str]:
     return render("the stamp", results, took_s=61.4).splitlines()
 
 
@@ -43,7 +43,7 @@ def test_the_page_begins_with_its_stamp_and_how_long_the_run_took():
 
 
 def test_a_table_of_its_own_stands_below_the_measurements():
-    accuracy = Table("Accuracy", pd.DataFrame({"horizon": ["1w"], "pinball": ["0.00812"]}), "Lower is better.")
+    accuracy = ReportTable("Accuracy", pd.DataFrame({"horizon": ["1w"], "pinball": ["0.00812"]}), "Lower is better.")
     page = lines(accuracy, Measurement("panel", 1.0, "s"))
     assert page.index("| 1w | 0.00812 |") > page.index("| panel | 1 s | none |  |  |  |")
     assert page[-1] == "Lower is better."

@@ -44,7 +44,7 @@ def test_training_files_that_are_not_made_of_the_held_payloads_are_not_proved(pr
     write_parquet(path, table.assign(target_log_return=table["target_log_return"].shift(1)))
     manifest["files"][path.name]["sha256"] = sha256_of(path)
     write_json(folder / "manifest.json", manifest)
-    with pytest.raises(ManifestMismatch, match=r"1m\.parquet is not what this code makes of the held payloads"):
+    with pytest.raises(ManifestMismatch, match=r"1m\.parquet is not what this code builds from the stored payloads"):
         prove()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evidence.soak_report import Day, Soak, days_over, differences, trend, write_days, write_report
+from evidence.soak_report import Soak, SoakDay, days_over, differences, trend, write_days, write_report
 from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
 
@@ -45,8 +45,8 @@ def test_a_slope_within_the_noise_is_told_with_its_error() -> None:
 
 def test_days_are_read_back_as_they_were_written(tmp_path: Path) -> None:
     days = [
-        Day("2023-01-03", 5.0, 4.0, 900.0, 1300.0, 16, 9, 300.0, 40, "c0ffee", (1.5, 2.5), 4.0),
-        Day("2023-01-04", 5.0, 4.0, 900.0, 1300.0, 16, 9, 300.0, 40, "c0ffee"),
+        SoakDay("2023-01-03", 5.0, 4.0, 900.0, 1300.0, 16, 9, 300.0, 40, "c0ffee", (1.5, 2.5), 4.0),
+        SoakDay("2023-01-04", 5.0, 4.0, 900.0, 1300.0, 16, 9, 300.0, 40, "c0ffee"),
     ]
     assert days_over(tmp_path / "home") == []
     write_days(tmp_path / "home", days)
@@ -54,7 +54,7 @@ def test_days_are_read_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_the_report_names_the_tables_that_differ(tmp_path: Path) -> None:
-    days = [Day(f"2023-01-{day:02d}", 5.0, 4.0, 900.0, 1300.0, 16, 9, 300.0, 40) for day in (3, 4, 5, 6)]
+    days = [SoakDay(f"2023-01-{day:02d}", 5.0, 4.0, 900.0, 1300.0, 16, 9, 300.0, 40) for day in (3, 4, 5, 6)]
     soak = Soak(1, 250, ["2023-01-03 after 1.0 s"], days, days, tables=20, rows=1000, found=["ops.alerts"])
     page = write_report(tmp_path / "soak.md", soak).read_text()
     assert "| tables that differ | ops.alerts |" in page and "| sessions | 4 of 250, 2023-01-03 to 2023-01-06 |" in page
@@ -62,8 +62,8 @@ def test_the_report_names_the_tables_that_differ(tmp_path: Path) -> None:
 
 
 def test_what_was_not_measured_on_some_days_is_told_from_the_others(tmp_path: Path) -> None:
-    unmeasured = Day("2023-01-03", 5.0, float("nan"), 900.0, 1300.0, 16, float("nan"), 300.0, 40)  # type: ignore[arg-type]
-    days = [unmeasured, Day("2023-01-04", 5.0, 4.0, 950.0, 1350.0, 16, 9, 300.0, 40)]
+    unmeasured = SoakDay("2023-01-03", 5.0, float("nan"), 900.0, 1300.0, 16, float("nan"), 300.0, 40)  # type: ignore[arg-type]
+    days = [unmeasured, SoakDay("2023-01-04", 5.0, 4.0, 950.0, 1350.0, 16, 9, 300.0, 40)]
     page = write_report(tmp_path / "soak.md", Soak(1, 2, [], days, days, tables=20, rows=9, found=[])).read_text()
     assert "nan" not in page
     assert "threads of the process, first, last | 9, 9" in page

@@ -181,7 +181,7 @@ def test_a_daily_run_asked_to_end_says_what_stands_and_leaves_no_server(
     run.send_signal(asked)
     _, said = run.communicate(timeout=60)
     last = [line for line in said.splitlines() if line.strip()][-1]
-    assert last == f"Ended by {name}. Nothing was published yet. The same command goes on where this one stopped."
+    assert last == f"Ended by {name}. Nothing was published yet. The same command continues where this one stopped."
     assert run.returncode == status and "Traceback" not in said
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
@@ -202,13 +202,13 @@ def test_a_run_asked_to_end_while_its_server_starts_says_what_stands_and_leaves_
 @pytest.mark.xdist_group("daily")  # it needs the day computed there
 @pytest.mark.slow
 def test_what_was_published_before_is_named(copied_home, archive, few_families, monkeypatch, begun):
-    from flows.daily import open_daily_run, what_stands
+    from flows.daily import open_daily_run, published_state
 
     monkeypatch.setenv("CBI_HOME", str(copied_home))
     monkeypatch.setenv("CBI_REGISTRY", str(few_families))
-    told = what_stands(open_daily_run(str(archive), "2011-12-30"))
-    assert told.startswith("Published is the forecast of 2011-12-30, made 20")
-    told = what_stands(open_daily_run(str(archive), "2011-12-29"))
+    told = published_state(open_daily_run(str(archive), "2011-12-30"))
+    assert told.startswith("The forecast of 2011-12-30 is published, created 20")
+    told = published_state(open_daily_run(str(archive), "2011-12-29"))
     assert told.startswith("Nothing was published of 2011-12-29; the newest forecast is of 2011-12-30 and stays.")
 
 

@@ -28,7 +28,7 @@ def test_one_source_and_one_series_of_it(prefect_server, archive, tmp_path, monk
     assert (came.status, set(staged.observations["series"])) == ("ok", {"DFF"})
     assert {payload.series for payload in landed(Zones(tmp_path), "fred")} == {"DFF"}
     with pytest.raises(
-        OriginError, match="--start None --end 2023-01-01: give dates as YYYY-MM-DD, the start at least"
+        OriginError, match="--start None --end 2023-01-01: give dates as YYYY-MM-DD, at least the start"
     ):
         ingest_flow("fred")("live", "2023-12-29", None, None, "2023-01-01")
 
@@ -83,7 +83,7 @@ def test_health_tells_every_source_and_fails_only_for_what_is_critical(
     code, printed = asked(tmp_path / "empty", "--json")
     told = json.loads(printed)
     assert (code, told["exit_code"], told["state"]) == (0, 0, "not yet"), "as --help says"
-    assert "nothing has been made yet" in {check["check"]: check["told"] for check in told["checks"]}["sources"]
+    assert "nothing has run yet" in {check["check"]: check["told"] for check in told["checks"]}["sources"]
     assert not (tmp_path / "empty").exists(), "looking writes nothing"
 
 
@@ -124,7 +124,7 @@ def test_a_key_in_a_task_is_in_no_log_no_artifact_and_no_state(prefect_server, t
     assert any("RuntimeError: refused ***" in line.get("error", "") for line in lines), "Prefect's own lines too"
     # the same as a flow: nothing has been made here yet; once something was and is lost it fails, and says of what
     state = health("2012-02-01", return_state=True)
-    assert state.is_completed() and "nothing has been made yet" in str(state.message)
+    assert state.is_completed() and "nothing has run yet" in str(state.message)
     (tmp_path / "raw" / "yahoo" / "ZL=F").mkdir(parents=True)
     (tmp_path / "raw" / "yahoo" / "ZL=F" / "2012.csv.sidecar.json").touch()
     state = health("2012-02-01", return_state=True)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from tasks.errors import StaleSource
-from tasks.forecasting.apart import models_apart
+from tasks.forecasting.apart import isolated_models
 from tasks.forecasting.forecast import forecast_day, problem_of
 from tasks.forecasting.questions import Question
 from tasks.model_store.folder import FolderStore
@@ -43,7 +43,7 @@ class Day:
     def forecast(self, store: Path, **limits: int) -> pd.DataFrame:
         panel = pd.DataFrame({"zl_last": [50.0], "zl_last__age_days": [0]})
         as_of = pd.Timestamp(self.features["date"].iloc[-1])
-        with models_apart(**limits) as models:
+        with isolated_models(**limits) as models:
             day = forecast_day(
                 self.features,
                 panel,
@@ -266,7 +266,7 @@ def test_a_net_whose_weights_declare_a_huge_array_is_one_clear_error(
     (tmp_path / "weights.npz").write_bytes(weights_that_declare(shape))
     write_json(tmp_path / "model.json", {"family": "dense"})
     question = Question("dense/1w/v0001", "dense", str(tmp_path), "1w", 5, (0.05, 0.5, 0.95), {"1w": 5})
-    with models_apart(memory_bytes=4 * 2**30) as models:
+    with isolated_models(memory_bytes=4 * 2**30) as models:
         models.show(day.features)
         told = models.ask(question)
     assert not told.quantiles and not told.contributions
@@ -286,7 +286,7 @@ def test_a_net_is_read_apart_to_the_digit(day: Day, tmp_path: Path) -> None:
     model.save(tmp_path)
     write_json(tmp_path / "calibration.json", calibration(problem.quantiles))
     question = Question("dense/1w/v0001", "dense", str(tmp_path), "1w", 5, problem.quantiles, dict(problem.sessions))
-    with models_apart() as models:
+    with isolated_models() as models:
         models.show(day.features)
         told = models.ask(question)
     here = model.predict_quantiles(day.features, np.array([len(day.features) - 1]))["1w"]

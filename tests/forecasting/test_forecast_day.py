@@ -14,7 +14,7 @@ import pytest
 from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import ModelStoreError, StaleSource
-from tasks.forecasting.apart import Models
+from tasks.forecasting.apart import IsolatedModels
 from tasks.forecasting.forecast import DayForecast, forecast_day, problem_of
 from tasks.forecasting.questions import Answer, Question, answer
 from tasks.labels import target_date
@@ -35,7 +35,7 @@ BANDS = {0.05: "p05", 0.1: "p10", 0.25: "p25", 0.5: "p50", 0.75: "p75", 0.9: "p9
 DAYS = pd.DatetimeIndex(["2014-12-30", "2013-08-06", "2012-09-04", "2011-03-02"])
 
 
-class ReadHere(Models):
+class ReadHere(IsolatedModels):
     """Models that are read in the test's own process, where a test can alter them."""
 
     def __init__(self) -> None:

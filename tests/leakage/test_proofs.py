@@ -14,8 +14,8 @@ import pytest
 
 from tasks.exports import training_table
 from tasks.panel import join
-from tasks.proofs.permutation import permutation_proof, permuted_in_blocks, skilful
-from tasks.proofs.truncation import Held, early_stamps, sample_days, truncation_proof
+from tasks.proofs.permutation import permutation_proof, permuted_in_blocks, skillful
+from tasks.proofs.truncation import ProofInputs, early_stamps, sample_days, truncation_proof
 from tasks.registry import load_derived
 from tasks.sources.payloads import landed
 from tasks.staging import stage
@@ -30,8 +30,8 @@ A_WEDNESDAY = DAYS[:1]  # Tuesday's positions are out on Friday: known by date, 
 
 
 @pytest.fixture(scope="module")
-def held(staged, documents, registry) -> Held:
-    given = Held(
+def held(staged, documents, registry) -> ProofInputs:
+    given = ProofInputs(
         observations=staged.observations,
         documents=documents,
         sources=registry.sources,
@@ -46,7 +46,7 @@ def held(staged, documents, registry) -> Held:
 
 
 @pytest.fixture(scope="module")
-def small(held: Held) -> Held:
+def small(held: ProofInputs) -> ProofInputs:
     """Only what some column is made of, so that breaking things is cheap."""
     return replace(held, observations=held.relevant(held.observations).reset_index(drop=True))
 
@@ -106,7 +106,7 @@ def test_a_cut_without_its_comparison_is_found(small, monkeypatch):
 def test_staging_that_keeps_what_came_later_is_found(small, monkeypatch):
     """As if no comparison with ``through`` were left: of noaa, which is quick to restage."""
     noaa = small.observations["source"] == "noaa"
-    monkeypatch.setattr(Held, "used", ["noaa"])
+    monkeypatch.setattr(ProofInputs, "used", ["noaa"])
     honest, end = stage.stage_payloads, pd.Timestamp("2023-12-29", tz="UTC")
     monkeypatch.setattr(stage, "stage_payloads", lambda *given, through: honest(*given, through=end))
     only = replace(small, observations=small.observations[noaa].reset_index(drop=True))
@@ -144,14 +144,14 @@ def tables(features, labels, registry) -> dict[str, pd.DataFrame]:
 def test_shuffled_labels_are_not_forecast(tables, registry):
     found = permutation_proof(tables, registry.horizons, registry.features.production(), permutations=2)
     assert len(found) == 2 * 2 * 2 and (found["origins"] >= 70).all()
-    assert skilful(found).empty, found.to_string()
+    assert skillful(found).empty, found.to_string()
 
 
 def test_a_walk_forward_without_its_purge_is_found(tables, registry, monkeypatch):
     unpurged = lambda dates, plan, *, horizon: walk_forward(dates, plan, horizon=0)  # noqa: E731
     monkeypatch.setattr(worker, "walk_forward", unpurged)
     found = permutation_proof(tables, registry.horizons, registry.features.production(), permutations=1)
-    caught = skilful(found)
+    caught = skillful(found)
     assert set(caught["horizon"]) == {"1m", "12m"} and (caught["mean_skill_pct"] > 3).all()
 
 
@@ -163,7 +163,7 @@ def test_a_harness_that_trains_on_the_test_is_found(tables, registry, monkeypatc
     monkeypatch.setattr(worker, "walk_forward", on_everything)
     some = {"12m": tables["12m"]}
     found = permutation_proof(some, registry.horizons, registry.features.production(), permutations=1)
-    assert "analogues" in set(skilful(found)["family"])
+    assert "analogues" in set(skillful(found)["family"])
 
 
 def test_a_permutation_moves_every_label_in_blocks_and_keeps_their_values(tables):

@@ -14,18 +14,18 @@ from tasks.evaluation.metrics import measure
 from tasks.evaluation.promotion import Audit, aspirations_met, refusal, unmet_gates, verdict
 from tasks.exports import file_name, training_table
 from tasks.features.build import build_features
-from tasks.model_store.contest import compare, read_audit, settle, write_audit
+from tasks.model_store.contest import compare, read_audit, store_and_promote, write_audit
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import Problem
 from tasks.proofs.permutation import Analogues
-from tasks.proofs.truncation import Held, truncation_proof
+from tasks.proofs.truncation import ProofInputs, truncation_proof
 from tasks.registry import load_derived, load_models, load_quality_gates, load_surface
 from tasks.storage.files import write_parquet
 from tasks.storage.hashes import sha256_of
 from tasks.storage.zones import Zones
-from tasks.training.bake_off import judge_fits
+from tasks.training.bake_off import evaluate_fits
 from tasks.training.blending import REGIMES
 from tasks.training.plan import plan_bake_off
 from tasks.training.worker import out_of_fold, run_work
@@ -86,13 +86,13 @@ GOOD = {"better_naive": "long_run", "skill_pct": 1.4, "skill_pct_low": 0.2, "cov
         ({"coverage_80": 0.75}, ()),
         ({"skill_pct_low": 0.0}, ("the lower 90% bound of its skill of +1.40% over long_run is +0.00%, not above 0%",)),
         ({"skill_pct_low": float("nan")}, ("its skill over long_run has no measured lower 90% bound",)),
-        ({"coverage_80": 0.7499}, ("its 80% band held 75.0% of the outcomes, more than 5 points from 80%",)),
+        ({"coverage_80": 0.7499}, ("its 80% band covered 75.0% of the outcomes, more than 5 points from 80%",)),
         ({"coverage_80": None}, ("the coverage of its 80% band is not measured",)),
         (
             {"skill_pct_low": -3.0, "coverage_80": 0.9},
             (
                 "the lower 90% bound of its skill of +1.40% over long_run is -3.00%, not above 0%",
-                "its 80% band held 90.0% of the outcomes, more than 5 points from 80%",
+                "its 80% band covered 90.0% of the outcomes, more than 5 points from 80%",
             ),
         ),
     ],
@@ -154,7 +154,7 @@ def planted(panel: pd.DataFrame, registry) -> pd.DataFrame:
 def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_passes(
     staged, documents, registry, panel, features, labels, rule, tmp_path
 ):
-    given = Held(
+    given = ProofInputs(
         observations=staged.observations,
         documents=documents,
         sources=registry.sources,
@@ -204,8 +204,8 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
     for audit_passed in (None, False, True):
         if audit_passed is not None:
             write_audit(store, Audit(audit_passed, {"1m": data}, CODE, "2023-12-29", ("features planted",)))
-        judged = judge_fits(plan, zones, as_of=AS_OF, gates=lenient)
-        board = settle(judged, store, plan, rule=lenient.promotion, code_version=CODE).set_index("family")
+        judged = evaluate_fits(plan, zones, as_of=AS_OF, gates=lenient)
+        board = store_and_promote(judged, store, plan, rule=lenient.promotion, code_version=CODE).set_index("family")
         champions.append(store.champion("1m", AS_OF).family)
         assert board.loc["lightgbm", "champion"] == bool(audit_passed)
         assert board.loc["lightgbm", "skill_pct_low"] > 50, "no other gate is in its way"

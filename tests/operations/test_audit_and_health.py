@@ -279,7 +279,7 @@ def test_a_damaged_file_of_a_source_fails_by_name_and_the_rest_is_told(run, kind
 def test_a_home_in_which_nothing_was_made_yet_is_well_and_one_that_lost_its_price_is_not(run):
     health = take_health(run)
     told = health.checks.set_index("check").loc["sources", "told"]
-    assert (health.exit_code, told.partition(":")[0]) == (0, "nothing has been made yet")
+    assert (health.exit_code, told.partition(":")[0]) == (0, "nothing has run yet")
     closes(run, [], [])
     assert take_health(run).exit_code == 2
 

@@ -132,7 +132,7 @@ def the_same(found: dict[str, pd.DataFrame], wanted: dict[str, pd.DataFrame]) ->
 
 
 def test_every_table_says_whether_a_run_makes_it_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert {name for name, table in tables().items() if not table.made_again} == KEPT
+    assert {name for name, table in tables().items() if not table.rebuilt} == KEPT
     untold = tmp_path / "x.sql"
     untold.write_text("CREATE TABLE a.b (x DATE NOT NULL, PRIMARY KEY (x) NOT ENFORCED);")
     monkeypatch.setattr(declared, "SCHEMA", tmp_path)
@@ -233,20 +233,20 @@ def test_another_home_does_not_write_into_a_backup(home: Path, place: Path, tmp_
     assert back_up(run_of(home, place)) == ""
     before = files(place)
     published(Zones(tmp_path / "demo"), SESSIONS[2])
-    assert "holds the backup of another home (of 2023-12-01)" in back_up(run_of(tmp_path / "demo", place))
+    assert "has the backup of another home (of 2023-12-01)" in back_up(run_of(tmp_path / "demo", place))
     assert files(place) == before
 
 
 def test_a_disk_that_is_gone_or_empty_is_told_and_nothing_is_made_in_its_place(home: Path, place: Path) -> None:
-    assert "is no folder now: plug its disk in" in back_up(run_of(home, place / "gone"))
+    assert "is not a folder now: plug its disk in" in back_up(run_of(home, place / "gone"))
     assert not (place / "gone").exists()
     assert back_up(run_of(home, place)) == ""
     shutil.rmtree(place)
-    assert "is no folder now" in back_up(run_of(home, place))
+    assert "is not a folder now" in back_up(run_of(home, place))
     place.mkdir()  # the mount point without its disk
-    assert "held the backup of 2023-12-01 and holds none now" in back_up(run_of(home, place))
+    assert "had the backup of 2023-12-01 and has none now" in back_up(run_of(home, place))
     assert not list(place.iterdir())
-    assert "lies in CBI_HOME" in back_up(run_of(home, home / "inside"))
+    assert "is inside CBI_HOME" in back_up(run_of(home, home / "inside"))
 
 
 @pytest.mark.more
@@ -430,7 +430,7 @@ def test_health_says_whether_there_is_a_backup_and_how_old(home: Path, place: Pa
     shutil.rmtree(place)
     assert back_up(run_of(home, place))
     state, words = told(run_of(home, place))
-    assert state == WARNING and "is no folder now" in words and "Last written: 0.0 days ago, as of" in words
+    assert state == WARNING and "is not a folder now" in words and "Last written: 0.0 days ago, as of" in words
     path = state_path(Zones(home))
     write_json(path, {**(read_json(path) or {}), "failed": None, "at": "2023-12-01T00:00:00Z"})
     assert told(run_of(home, place))[0] == WARNING
@@ -475,7 +475,7 @@ def test_two_days_of_a_home_come_back_in_an_empty_one_and_the_next_day_goes_on(
     place.rename(gone)  # the disk is unplugged under the third day: the forecast is published, and it is told
     told = run_daily(copied_home, first_run.archive, "2012-01-04", **settings)
     alert = told.alerts.set_index("kind").loc["backup", "message"]
-    assert "is no folder now" in alert
+    assert "is not a folder now" in alert
     stored = DuckDbWarehouse(Zones(copied_home)).query("SELECT message FROM api.vw_alerts WHERE kind = 'backup'")
     assert list(stored["message"]) == [alert]
     gone.rename(place)

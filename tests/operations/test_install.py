@@ -137,7 +137,7 @@ def test_a_file_of_our_name_that_is_not_ours_is_neither_replaced_nor_taken_away(
         theirs = plistlib.dumps({"Label": "cbi.server", "ProgramArguments": ["/bin/true"]})
         path.write_bytes(theirs)
         done = run("install", system, "--folder", str(person))
-        assert done.returncode == 1 and "not of our making" in done.stderr
+        assert done.returncode == 1 and "was not written by CBI" in done.stderr
         done = run("uninstall", system, "--folder", str(person))
         assert "left alone" in done.stdout and path.read_bytes() == theirs
 
@@ -177,7 +177,7 @@ def test_a_missing_volume_is_named_and_nothing_is_written_in_its_place(
     monkeypatch.setenv("CBI_HOME", str(volume / "cbi"))
     done = run("keep", "worker", "--volume", str(volume), "--wait", "0")
     assert done.returncode == 1
-    assert f"VolumeMissing: CBI_HOME {volume}/cbi lies on the volume Drive, which is not mounted" in done.stdout
+    assert f"VolumeMissing: CBI_HOME {volume}/cbi is on the volume Drive, which is not mounted" in done.stdout
     done = run("install", "mac", "--folder", str(person / "agents"), "--volume", str(volume))
     assert done.returncode == 1 and "volume Drive" in done.stderr
     assert list(volume.iterdir()) == [] and not (person / "agents").exists()
@@ -316,7 +316,7 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
             )
         launchers.append(launcher)
         deadline = time.monotonic() + 300
-        while log.read_text().count("in charge of") < times:
+        while log.read_text().count("watching process") < times:
             assert launcher.poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         return launcher
@@ -340,4 +340,4 @@ def test_the_command_of_the_agent_starts_a_server_and_takes_charge_of_it_again(t
         for launcher in launchers:
             launcher.kill()
         stop(zones, "server")
-    assert left == [] and "ended, as asked" in log.read_text()
+    assert left == [] and "ended, as requested" in log.read_text()

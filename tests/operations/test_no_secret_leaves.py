@@ -185,7 +185,7 @@ def test_no_bundle_is_written_when_a_key_is_left_in_it(zones, monkeypatch, capsy
     monkeypatch.setenv("CBI_HOME", str(zones.home))
     monkeypatch.setattr(support_bundle, "_logs", lambda folder: {"logs/x": KEY.encode()})
     assert main(["support"]) == 1
-    assert "SecretFound: logs/x would have held a key" in capsys.readouterr().err
+    assert "SecretFound: logs/x would have contained a key" in capsys.readouterr().err
     assert not list(zones.home.rglob("*.tar.gz"))
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tasks.outcome import DayResult
 from tasks.reporting.charts import coverage_chart
-from tasks.reporting.day_tables import coverage_table, share_told
+from tasks.reporting.day_tables import coverage_table, share_text
 
 DAY = pd.Timestamp("2011-12-30")
 
@@ -51,7 +51,7 @@ def test_the_table_has_a_row_a_category_and_tells_nothing_from_little(coverage):
     ("share", "told"), [(0, "0%"), (0.0001, "<1%"), (0.5, "50%"), (0.9999, ">99%"), (1, "100%"), (0.99, "99%")]
 )
 def test_only_nothing_is_0_and_only_everything_is_100(share, told):
-    assert share_told(share) == told
+    assert share_text(share) == told
 
 
 def test_the_picture_is_the_same_twice_and_another_when_a_category_is_missing(coverage, tmp_path):

@@ -73,8 +73,8 @@ def test_the_figures_say_what_was_measured_and_are_the_same_twice(tmp_path: Path
     assert all(picture.startswith(b"\x89PNG") for picture in written[0])
     half = oofs["1m"]
     held = ((half["target_log_return"] >= half["p10"]) & (half["target_log_return"] <= half["p90"])).mean()
-    assert f"1m ahead: the 80% band held {held:.0%} of 120 outcomes" in titles
+    assert f"1m ahead: the 80% band covered {held:.0%} of 120 outcomes" in titles
     assert "1w: 120 independent outcomes" in titles and "1m: 29 independent outcomes" in titles
     gap = max(abs((half["target_log_return"] <= half[column(p)]).mean() - p) for p in LEVELS)
-    assert any(title.startswith(f"Quantiles held what they said to within {100 * gap:.0f} points") for title in titles)
+    assert any(title.startswith(f"Quantiles were accurate to within {100 * gap:.0f} points") for title in titles)
     assert any("lies above zero in 2 of 6 cases" in title for title in titles)

@@ -20,7 +20,7 @@ import pytest
 from tasks.errors import ManifestMismatch, ModelStoreError, RegistryError, TrainingFailed
 from tasks.evaluation.calibration import calibrate
 from tasks.exports import file_name, training_table
-from tasks.model_store.contest import settle
+from tasks.model_store.contest import store_and_promote
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.forecaster import Problem
@@ -33,7 +33,7 @@ from tasks.storage.hashes import sha256_of
 from tasks.storage.zones import Zones
 from tasks.training import bake_off, worker
 from tasks.training import plan as plan_module
-from tasks.training.bake_off import fit_held, fit_in_process, judge_fits
+from tasks.training.bake_off import evaluate_fits, fit_in_process, is_fitted
 from tasks.training.blending import REGIMES, ensemble
 from tasks.training.folds import FINAL, walk_forward
 from tasks.training.plan import Plan, plan_bake_off
@@ -101,8 +101,8 @@ class Bench:
         as_of = read_parquet(plan.exports / file_name("prod", one), columns=["date"])["date"].iloc[-1]
         gates = load_quality_gates(self.registry.folder)
         store = FolderStore(zones.models)
-        judged = judge_fits(plan, zones, as_of=as_of, gates=gates)
-        return settle(judged, store, plan, rule=gates.promotion, code_version="c0de", failed=failed or {})
+        judged = evaluate_fits(plan, zones, as_of=as_of, gates=gates)
+        return store_and_promote(judged, store, plan, rule=gates.promotion, code_version="c0de", failed=failed or {})
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def stamps(folder: Path) -> dict[Path, int]:
 
 
 def test_a_rerun_fits_nothing_and_stores_nothing(bench, contest) -> None:
-    assert all(fit_held(contest.zones, fit) for fit in contest.plan.fits)
+    assert all(is_fitted(contest.zones, fit) for fit in contest.plan.fits)
     before = stamps(contest.zones.fits) | stamps(contest.zones.models)
     done(contest.plan, contest.zones)
     pd.testing.assert_frame_equal(bench.judged(contest.plan, contest.zones), contest.board)
@@ -238,11 +238,11 @@ def test_training_files_that_changed_since_the_plan_are_neither_fitted_nor_judge
     told = r"1[wm]\.parquet is not the file that the training was planned on: .* changed while it ran.* again"
     with pytest.raises(ManifestMismatch, match=told):
         fit_in_process(work)
-    assert not any(fit_held(zones, fit) for fit in plan.fits)
+    assert not any(is_fitted(zones, fit) for fit in plan.fits)
 
     bench.exported(zones.exports, EARLIER)
     fit_in_process(work)
-    assert all(fit_held(zones, fit) for fit in plan.fits)
+    assert all(is_fitted(zones, fit) for fit in plan.fits)
     bench.exported(zones.exports)
     with pytest.raises(ManifestMismatch, match=told):
         bench.judged(plan, zones)

@@ -19,7 +19,7 @@ from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface,
 from tasks.storage.files import write_json, write_parquet
 from tasks.storage.hashes import sha256_of
 from tasks.training.feature_selection import (
-    Evidence,
+    ShapShares,
     alike,
     before_final_year,
     candidates,
@@ -144,7 +144,7 @@ def test_what_every_family_scales_by_is_in_and_every_category_before_a_second_of
     groups = pd.DataFrame({i: [0.3] * n + [0.0] * (10 - n) for i, n in enumerate(above.values())}, index=fits)
     features = pd.DataFrame(0.1, index=fits, columns=[name for group in above for name in group])
     features = features.assign(zl_volatility_126d_pct=0.9, zl_rsi_7d=0.9)
-    evidence = Evidence(tuple(above), groups, groups * 0 + 0.1, features)
+    evidence = ShapShares(tuple(above), groups, groups * 0 + 0.1, features)
     chosen = choose(evidence, registry.features)
     assert list(chosen) == ["zl_return_1d", "zl_return_21d", "zl_rsi_7d", SCALE, "dgs10_pct"]
     assert chosen[SCALE].stands_for == ("zl_volatility_126d_pct",) and chosen[SCALE].stability == 0

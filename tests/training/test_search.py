@@ -15,7 +15,7 @@ from tasks.models.forecaster import Problem, forecaster
 from tasks.models.neural.options import NeuralOptions
 from tasks.registry import ModelFamily, SearchRange, load_models, load_regime_calendar
 from tasks.settings import PROJECT
-from tasks.training.search import Found, SearchBudget, Subject, search, training_window
+from tasks.training.search import SearchBudget, StudyResult, Subject, search, training_window
 from tests.conftest import Registry
 
 pytestmark = pytest.mark.xdist_group("search")  # what its fixtures make is dear: one process makes it
@@ -48,12 +48,12 @@ def subject(registry: Registry) -> Subject:
     return Subject("har", entry, tuple(COLUMNS), {}, {"3m": 63, "1w": 5}, LEVELS, plan)
 
 
-def searched(subject: Subject, tables: dict[str, pd.DataFrame], folder: Path, trials: int = 7) -> list[Found]:
+def searched(subject: Subject, tables: dict[str, pd.DataFrame], folder: Path, trials: int = 7) -> list[StudyResult]:
     return search(subject, tables, SearchBudget(trials=trials), folder)
 
 
 @pytest.fixture(scope="module")
-def whole(subject: Subject, tables, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+def whole(subject: Subject, tables, tmp_path_factory: pytest.TempPathFactory) -> list[StudyResult]:
     """Seven trials a horizon in one go."""
     return searched(subject, tables, tmp_path_factory.mktemp("search"))
 

@@ -224,7 +224,7 @@ def test_where_nothing_of_the_history_can_be_read_no_new_warehouse_takes_its_pla
     backup = kept.read_bytes()
     (zones.warehouse / "cbi.duckdb").unlink()
     zeros(kept)
-    with pytest.raises(WarehouseError, match=r"place of all history\. Restore one of them") as refusal:
+    with pytest.raises(WarehouseError, match=r"replace all history\. Restore one of them") as refusal:
         publish({FORECASTS: forecasts({"horizon": "1m"})})
     damaged = kept.read_bytes()
     kept.write_bytes(backup)

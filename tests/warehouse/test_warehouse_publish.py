@@ -87,7 +87,7 @@ REFUSED = {
         "key column date is NULL in 1 of 3 rows, e.g. row 2",
     ),
     "missing key": (lambda f: f.drop(columns="date"), "1 columns missing from the frame: date"),
-    "case only": (lambda f: f.assign(Close=1.0), r"\['close', 'Close'\] differ at most in case"),
+    "case only": (lambda f: f.assign(Close=1.0), r"\['close', 'Close'\] differ only in case"),
     "time of day": (
         lambda f: f.assign(date=f["date"] + pd.Timedelta("1h")),
         "date is DATE, the frame does not fit: 3 values have a time of day, e.g. 2023-12-28 01:00",
@@ -116,7 +116,7 @@ def test_a_fixed_table_refuses_other_columns_and_other_types(publish, forecasts)
         publish({FORECASTS: frame.drop(columns="regime")})
     with pytest.raises(WarehouseError, match=r"1 unknown columns: mood; declare them in tasks/warehouse/schema/fore"):
         publish({FORECASTS: frame.assign(mood=1)})
-    with pytest.raises(WarehouseError, match=r"degraded is BOOL, .* float64 values are no truth values, e.g. 0.5"):
+    with pytest.raises(WarehouseError, match=r"degraded is BOOL, .* float64 values are not boolean, e.g. 0.5"):
         publish({FORECASTS: frame.assign(degraded=0.5)})
     with pytest.raises(WarehouseError, match=r"created_at is TIMESTAMP, .* has no time zone"):
         publish({FORECASTS: frame.assign(created_at=pd.Timestamp("2024-01-02"))})

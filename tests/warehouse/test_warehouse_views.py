@@ -160,7 +160,7 @@ def test_alerts_are_current_from_the_newest_forecast_on(publish, warehouse, fore
 
 def test_a_view_that_cannot_be_made_leaves_nothing_written(publish, warehouse, features):
     publish({})
-    with pytest.raises(WarehouseError, match=r"view training.vw_zl_1w_v1 cannot be made: .*target_log_return"):
+    with pytest.raises(WarehouseError, match=r"view training.vw_zl_1w_v1 cannot be created: .*target_log_return"):
         publish({"training.zl_training_prod_allhistory_1w": features.assign(weight=np.nan)})
     publish({"features.zl_daily_v1": features})
     assert "training.zl_training_prod_allhistory_1w" not in warehouse.row_counts()

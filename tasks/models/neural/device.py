@@ -1,4 +1,4 @@
-"""Where a net is trained, and what of that place is safe to use: measured, not assumed."""
+"""The device that trains a net, and which of its features are safe to use: measured, not assumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FASTER = 0.95  # of the plain time: less gain than this is noise
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device of a name: `auto` is mps, else cuda, else cpu.
+    """The device with this name. `auto` is mps, else cuda, else cpu.
 
     Raises:
         SettingsError: the name is unknown, or this machine has no such device.
@@ -38,9 +38,9 @@ def choose_device(wanted: str) -> torch.device:
 
 @contextmanager
 def deterministic(threads: int, *, device: torch.device) -> Iterator[None]:
-    """Only algorithms that give equal bits twice, on so many CPU threads; what was set before is put back.
+    """Allow only bit-for-bit reproducible algorithms, on ``threads`` CPU threads; restore the settings at the end.
 
-    On the CPU an operation without such an algorithm is an error. On a GPU it is a warning: not every one has them all.
+    An operation without such an algorithm is an error on the CPU and a warning on a GPU, where some have none.
     """
     before = torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()
     torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
@@ -53,7 +53,7 @@ def deterministic(threads: int, *, device: torch.device) -> Iterator[None]:
 
 
 def wait_for(device: torch.device) -> None:
-    """Let the device finish what was asked of it, so that a clock means something."""
+    """Wait until the device has finished, so that a measured time is true."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -61,14 +61,14 @@ def wait_for(device: torch.device) -> None:
 
 
 def compiled(network: torch.nn.Module, example: torch.Tensor) -> torch.nn.Module:
-    """``network`` through torch.compile, or as it was where compiling fails; both share their weights."""
+    """``network`` through torch.compile, or unchanged where compiling fails; both share their weights."""
     try:
-        made = cast(torch.nn.Module, torch.compile(network))
-        made(example)
-    except Exception as error:  # the compiler's backends raise errors of their own, of no common class
-        logger.warning("torch.compile failed (%s): going on without it", str(error).splitlines()[0])
+        optimized = cast(torch.nn.Module, torch.compile(network))
+        optimized(example)
+    except Exception as error:  # the compiler's backends raise errors without a common class
+        logger.warning("torch.compile failed (%s): continuing without it", str(error).splitlines()[0])
         return network
-    return made
+    return optimized
 
 
 @dataclass(frozen=True)
@@ -81,18 +81,18 @@ class AutocastMeasured:
 
     @property
     def pays(self) -> bool:
-        """Faster by more than noise, and equal within tolerance."""
+        """Whether it is faster by more than noise, and equal within tolerance."""
         return self.autocast_s < FASTER * self.plain_s and self.largest_difference <= TOLERANCE
 
 
 def measure_autocast(network: torch.nn.Module, batch: torch.Tensor, *, repeats: int = 3) -> AutocastMeasured:
-    """Time both, the fastest of ``repeats``, and compare their outputs; gradients are cleared afterwards."""
+    """Time both (fastest of ``repeats``) and compare their outputs. Gradients are cleared afterwards."""
     seconds, outputs = [], []
     was_training = network.training
     network.train()  # cuDNN's LSTM has no backward pass in eval mode
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout | torch.nn.Dropout1d):
-            module.eval()  # or the two would differ by chance
+            module.eval()  # dropout would make the two differ by chance
     for enabled in (False, True):
         taken = []
         for _ in range(repeats + 1):  # the first is a warm-up

@@ -1,6 +1,6 @@
-"""``cbi device-check``: every neural family on the chosen device against the CPU, one batch forwards and backwards.
+"""``cbi device-check``: every neural family on the chosen device against the CPU, one forward and one backward pass.
 
-The batch is noise of the size of the real one: what is checked is arithmetic and speed, not a forecast.
+The batch is noise of the real size: the check is of arithmetic and speed, not of a forecast.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from rich.table import Table
 from tasks.models.catalogue import JOINT_FAMILIES
 from tasks.models.forecaster import joint_forecaster
 from tasks.models.neural.device import TOLERANCE, deterministic, measure_autocast, wait_for
-from tasks.models.neural.networks import Network, Shape
+from tasks.models.neural.networks import NeuralNetwork, Shape
 from tasks.models.neural.options import NeuralOptions
 
-COLUMNS = (20, 20)  # own and other markets'
+COLUMNS = (20, 20)  # of the market itself, of other markets
 ANCHOR = np.tile([-1.645, -1.282, -0.674, 0.0, 0.674, 1.282, 1.645], (5, 1))  # normal quantiles, five horizons
 FALLBACK = re.compile(r"operator '([\w:.]+)'.*fall back to run on the CPU", re.DOTALL)
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What one family did on the device."""
+class DeviceCheck:
+    """The result of one family on the device."""
 
     family: str
     cpu_s: float
@@ -42,16 +42,16 @@ class Checked:
 
     @property
     def passed(self) -> bool:
-        """It ran, and agrees with the CPU."""
+        """Whether it ran and agrees with the CPU."""
         return not self.error and max(self.output_difference, self.gradient_difference) <= TOLERANCE
 
 
 def check_devices(
     device: torch.device, *, families: Iterable[str] = JOINT_FAMILIES, options: NeuralOptions | None = None
-) -> list[Checked]:
-    """Run each family with its own width; a family that fails is a row of the table, not the end."""
+) -> list[DeviceCheck]:
+    """Run each family with its own width. A family that fails becomes a row of the table."""
     options = options or NeuralOptions()
-    torch.set_warn_always(True)  # MPS tells of its first fallback only
+    torch.set_warn_always(True)  # MPS warns of its first fallback only
     try:
         with deterministic(options.threads, device=device):
             return [_check(family, device, options) for family in families]
@@ -59,11 +59,11 @@ def check_devices(
         torch.set_warn_always(False)
 
 
-def _check(family: str, device: torch.device, options: NeuralOptions) -> Checked:
+def _check(family: str, device: torch.device, options: NeuralOptions) -> DeviceCheck:
     torch.manual_seed(0)
     shape = Shape(*COLUMNS, options.window, options.channels, dropout=0.0)
     network = joint_forecaster(family).network(shape, ANCHOR, median=3)  # type: ignore[attr-defined]
-    with torch.no_grad():  # heads start at zero, which would hide everything behind them
+    with torch.no_grad():  # heads start at zero, which would hide all layers before them
         for parameter in network.heads.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     batch = torch.randn(options.batch, 2 * sum(COLUMNS), options.window)
@@ -74,9 +74,9 @@ def _check(family: str, device: torch.device, options: NeuralOptions) -> Checked
             device_s, found, gradient = _step(network, batch, device)
             pays = measure_autocast(network, batch.to(device)).pays
         except (RuntimeError, NotImplementedError) as error:
-            return Checked(family, cpu_s, np.nan, np.nan, np.nan, False, (), str(error).splitlines()[0])
+            return DeviceCheck(family, cpu_s, np.nan, np.nan, np.nan, False, (), str(error).splitlines()[0])
     fallbacks = {match.group(1) for warning in caught if (match := FALLBACK.search(str(warning.message)))}
-    return Checked(
+    return DeviceCheck(
         family,
         cpu_s,
         device_s,
@@ -87,8 +87,10 @@ def _check(family: str, device: torch.device, options: NeuralOptions) -> Checked
     )
 
 
-def _step(network: Network, batch: torch.Tensor, device: torch.device) -> tuple[float, torch.Tensor, torch.Tensor]:
-    """Seconds of a step (the second: the first warms up), quantiles, and all gradients in a row."""
+def _step(
+    network: NeuralNetwork, batch: torch.Tensor, device: torch.device
+) -> tuple[float, torch.Tensor, torch.Tensor]:
+    """Seconds of one step (the second one: the first warms up), quantiles, and all gradients as one vector."""
     network.to(device).train()
     x = batch.to(device)
     for _ in range(2):
@@ -103,8 +105,8 @@ def _step(network: Network, batch: torch.Tensor, device: torch.device) -> tuple[
     return seconds, out.detach().cpu(), gradient
 
 
-def show(device: torch.device, checked: list[Checked]) -> None:
-    """The table that a person reads."""
+def show(device: torch.device, checked: list[DeviceCheck]) -> None:
+    """Print the results as a table."""
     table = Table(title=f"one batch on {device.type} (torch {torch.__version__}) against the CPU")
     for name in ("family", "CPU ms", f"{device.type} ms", "outputs differ", "gradients differ", "autocast", "result"):
         table.add_column(name)

@@ -1,4 +1,4 @@
-"""The neural families: each is the shared forecaster around a network of its own."""
+"""The neural families: each is the shared forecaster with its own network."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ class Tcn(NeuralForecaster):
     """Causal convolutions with exponential dilation."""
 
     family = "tcn"
-    network = networks.Tcn
+    network = networks.TcnNetwork
 
 
 class LstmAttention(NeuralForecaster):
     """An LSTM with scaled dot-product attention."""
 
     family = "lstm_attention"
-    network = networks.LstmAttention
+    network = networks.LstmAttentionNetwork
 
 
 class NBeatsX(NeuralForecaster):
     """N-BEATS with exogenous series."""
 
     family = "nbeatsx"
-    network = networks.NBeatsX
+    network = networks.NBeatsXNetwork
 
 
 class Tft(NeuralForecaster):
     """A temporal fusion transformer."""
 
     family = "tft"
-    network = networks.Tft
+    network = networks.TftNetwork
 
 
 class Dense(NeuralForecaster):
     """A fully connected network over the whole window."""
 
     family = "dense"
-    network = networks.Dense
+    network = networks.DenseNetwork

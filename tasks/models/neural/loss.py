@@ -1,4 +1,4 @@
-"""What a net minimises, in units of the volatility-scaled log return. A target that is not known yet counts nothing."""
+"""What a net minimizes, in units of the volatility-scaled log return. An unknown target has no weight."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIRECTION_SHARPNESS = 2.0  # tanh(2 x): half a standard deviation counts as thre
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much the terms beside the quantile loss count."""
+    """Weights of the terms beside the quantile loss."""
 
     huber: float
     direction: float
@@ -62,8 +62,8 @@ def training_loss(
     """Quantile loss of all levels, Huber's of the median, and the direction term.
 
     Args:
-        quantiles: rows x horizons x levels. target: rows x horizons, NaN where not known. rows: a weight a row.
-        horizons: a weight a horizon.
+        quantiles: rows x horizons x levels. target: rows x horizons, NaN where not known. rows: one weight per row.
+        horizons: one weight per horizon.
     """
     median = quantiles[..., int((levels - 0.5).abs().argmin())]
     terms = (

@@ -1,4 +1,4 @@
-"""What all neural families share: scaling, fitting one net a seed, forecasting, explaining, saving."""
+"""What all neural families share: scaling, fitting one net per seed, forecasting, explaining, saving."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.errors import ModelStoreError, TrainingFailed
 from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import JointProblem, horizon_scale
 from tasks.models.neural.device import choose_device, deterministic
-from tasks.models.neural.networks import Network, Shape
+from tasks.models.neural.networks import NeuralNetwork, Shape
 from tasks.models.neural.options import NeuralOptions
 from tasks.models.neural.training import (
     Progress,
@@ -31,27 +31,27 @@ from tasks.quantiles import probability_above_zero
 from tasks.storage.files import read_json, write_bytes, write_json
 
 CPU = torch.device("cpu")
-EXPLAIN_STEPS = 16  # of the path integral
+EXPLAIN_STEPS = 16  # steps of the path integral
 
 
 class NeuralForecaster:
-    """One net a seed, averaged quantile by quantile; a family names its network.
+    """One net per seed, averaged quantile by quantile. A family names its network.
 
-    A net learns, and proves itself on the validation tail, with its whole voice. It forecasts with `own_share` of it,
-    the rest is the no-change forecast's: noise in the location costs more than the little that can be learnt of it.
+    A net learns and is validated at full weight. In its forecast it has the weight `own_share`, the no-change forecast
+    has the rest: noise in the location costs more than the little that can be learned about it.
     """
 
     family: ClassVar[str]
-    network: ClassVar[type[Network]]
+    network: ClassVar[type[NeuralNetwork]]
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
-        """``options``: those of NeuralOptions that differ from their defaults."""
+        """``options``: overrides of the defaults of NeuralOptions."""
         self.problem = problem
         self.options = NeuralOptions.of(options or {})
         self.layout = Layout((), ())
         self.scaler = RobustScaler((), np.empty(0), np.empty(0))
         self.anchor = np.empty((0, 0))
-        self.nets: list[Network] = []
+        self.nets: list[NeuralNetwork] = []
         self.progressed: list[Progressed] = []
 
     @property
@@ -71,11 +71,11 @@ class NeuralForecaster:
         """Learn all horizons at once from the rows whose target is known.
 
         Args:
-            features: every session up to the last training row, one a row, without gaps: the rows are also the windows.
-            targets: log returns, a column a horizon, the same rows; NaN where not known before what will be forecast.
-            weights: of the rows, relative. folder: for a checkpoint a seed.
+            features: every session up to the last training row, one per row, without gaps: windows are cut from them.
+            targets: log returns, one column per horizon, the same rows; NaN where not known at the origin.
+            weights: relative row weights. folder: for one checkpoint per seed.
 
-        Scaling and no-change quantiles are those of this training window, its validation tail included.
+        Scaling and no-change quantiles come from this training window, validation tail included.
 
         Raises:
             TrainingFailed: too few rows, or a loss that is not finite.
@@ -121,14 +121,14 @@ class NeuralForecaster:
         if able.any():
             inputs, at = net_inputs(features, self.scaler, self.layout), torch.from_numpy(rows[able])
             with deterministic(self.options.threads, device=CPU), torch.no_grad():
-                seen = [windows(inputs, part, self.options.window) for part in at.split(256)]
-                made = [np.concatenate([net(x).numpy() for x in seen]).astype("float64") for net in self.nets]
+                batches = [windows(inputs, part, self.options.window) for part in at.split(256)]
+                outputs = [np.concatenate([net(x).numpy() for x in batches]).astype("float64") for net in self.nets]
             share = self.options.own_share
-            out[able] = (share * np.mean(made, axis=0) + (1 - share) * self.anchor) * scale[able][:, :, None]
+            out[able] = (share * np.mean(outputs, axis=0) + (1 - share) * self.anchor) * scale[able][:, :, None]
         return {name: out[:, i] for i, name in enumerate(self.problem.sessions)}
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
-        """From the quantiles themselves."""
+        """Probability implied by the quantiles."""
         return probability_above_zero(quantiles, self.problem.quantiles)
 
     def explain(self, features: pd.DataFrame, rows: np.ndarray) -> dict[str, pd.DataFrame]:
@@ -145,9 +145,9 @@ class NeuralForecaster:
         inputs = net_inputs(features, self.scaler, self.layout)
         with deterministic(self.options.threads, device=CPU):
             for i in np.flatnonzero(able):
-                seen = windows(inputs, torch.tensor([int(rows[i])]), self.options.window)
-                parts = np.mean([self._attributions(net, seen) for net in self.nets], axis=0)
-                out[:, i] = self.options.own_share * parts * scale[i][:, None]  # the rest's median is no change
+                window = windows(inputs, torch.tensor([int(rows[i])]), self.options.window)
+                parts = np.mean([self._attributions(net, window) for net in self.nets], axis=0)
+                out[:, i] = self.options.own_share * parts * scale[i][:, None]  # the median of the rest is no change
         return {
             name: pd.DataFrame(out[h], columns=names, index=features.index[rows])
             for h, name in enumerate(self.problem.sessions)
@@ -176,10 +176,10 @@ class NeuralForecaster:
         """Read it back.
 
         Raises:
-            ModelStoreError: the folder is not complete, or holds a model of another family, problem or number type.
+            ModelStoreError: the folder is not complete, or has a model of another family, problem or number type.
         """
-        content, held = read_json(folder / "model.json"), unpacked(folder / "weights.npz")
-        if not content or not held:
+        content, weights = read_json(folder / "model.json"), unpacked(folder / "weights.npz")
+        if not content or not weights:
             raise ModelStoreError(f"{folder} is not complete; delete it and run `cbi train`")
         wanted = [cls.family, DTYPE, [list(pair) for pair in problem.sessions.items()], list(problem.quantiles)]
         found = [content[name] for name in ("family", "dtype", "horizons", "quantiles")]
@@ -187,7 +187,7 @@ class NeuralForecaster:
             raise ModelStoreError(f"{folder} holds {found}, not {wanted}; run `cbi train`")
         model = cls(problem, content["options"])
         model.layout = Layout(tuple(content["own"]), tuple(content["other"]))
-        arrays = held[0]
+        arrays = weights[0]
         model.scaler = RobustScaler(model.layout.columns, arrays["scaler/centre"], arrays["scaler/spread"])
         model.anchor = arrays["anchor"]
         model.progressed = [Progressed(**state) for state in content["training"]]
@@ -197,7 +197,7 @@ class NeuralForecaster:
             model.nets.append(net.eval())
         return model
 
-    def _net(self) -> Network:
+    def _net(self) -> NeuralNetwork:
         shape = Shape(
             len(self.layout.own),
             len(self.layout.other),
@@ -214,7 +214,7 @@ class NeuralForecaster:
     def _data(self, features: pd.DataFrame, scaled: np.ndarray, weights: np.ndarray | None) -> TrainingData:
         learnt, validated = split_rows(scaled, tuple(self.problem.sessions.values()), self.options.validation_sessions)
         train = np.flatnonzero(~np.isnan(learnt).all(axis=1))
-        train = train[::-1][:: self.options.every][::-1]  # counted from the newest, which is always learnt from
+        train = train[::-1][:: self.options.every][::-1]  # counted from the newest row, which is always used
         validation = np.flatnonzero(~np.isnan(validated).all(axis=1))
         if not len(train) or not len(validation):
             raise TrainingFailed(
@@ -232,15 +232,15 @@ class NeuralForecaster:
             levels=torch.tensor(self.problem.quantiles, dtype=torch.float32),
         )
 
-    def _attributions(self, net: Network, seen: torch.Tensor) -> np.ndarray:
+    def _attributions(self, net: NeuralNetwork, window: torch.Tensor) -> np.ndarray:
         """Horizons x (columns and base), in scaled returns, of one window."""
         middles = (torch.arange(EXPLAIN_STEPS) + 0.5) / EXPLAIN_STEPS
-        path = (middles[:, None, None] * seen).requires_grad_(True)
+        path = (middles[:, None, None] * window).requires_grad_(True)
         medians = net(path)[..., self.problem.median]
         rows = []
         for h in range(medians.shape[1]):
             (gradient,) = torch.autograd.grad(medians[:, h].sum(), path, retain_graph=True)
-            channels = (gradient.mean(dim=0) * seen[0]).sum(dim=1).numpy()
+            channels = (gradient.mean(dim=0) * window[0]).sum(dim=1).numpy()
             own, other = len(self.layout.own), len(self.layout.other)
             start = 2 * own
             rows.append(
@@ -252,7 +252,7 @@ class NeuralForecaster:
                 )
             )
         with torch.no_grad():
-            base = net(torch.zeros_like(seen))[0, :, self.problem.median].numpy()
+            base = net(torch.zeros_like(window))[0, :, self.problem.median].numpy()
         return np.column_stack([np.stack(rows), base])
 
 

@@ -1,7 +1,7 @@
-"""Five architectures with one outside: a window of sessions in, quantiles of the scaled return of every horizon out.
+"""Five architectures with one interface: a window of sessions in, quantiles of the scaled return of every horizon out.
 
-Each has a context encoder for the other markets, a trunk that all horizons share, and a head a horizon. A head starts
-at the no-change quantiles exactly, so training can only add what the data show, and weight decay pulls back to them.
+Each has a context encoder for the other markets, a trunk that all horizons share, and one head per horizon. A head
+starts at the no-change quantiles exactly: training adds only what the data show, and weight decay pulls back to them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Shape:
-    """What decides a net's tensors: columns of either kind, sessions in a window, width, dropout."""
+    """The sizes of a net's tensors: columns of both kinds, sessions per window, width, dropout."""
 
     own: int
     other: int
@@ -26,20 +26,20 @@ class Shape:
 
 
 class ContextEncoder(nn.Module):
-    """The other markets, session by session, in a few channels."""
+    """Maps the other markets, session by session, to a few channels."""
 
     def __init__(self, columns: int, channels: int, dropout: float) -> None:
         super().__init__()
         self.first = pointwise(columns, channels)
         self.second = nn.Conv1d(channels, channels, 1)
-        self.dropout = nn.Dropout1d(dropout)  # whole channels, all sessions: one session's gap is filled by the next
+        self.dropout = nn.Dropout1d(dropout)  # whole channels, all sessions: the next session would fill the gap of one
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
         return self.second(self.dropout(functional.gelu(self.first(x))))
 
 
 class Embedding(nn.Module):
-    """The market's own columns and the context, session by session, in ``channels`` channels."""
+    """Maps the market's own columns and the context, session by session, to ``channels`` channels."""
 
     def __init__(self, shape: Shape, channels: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Embedding(nn.Module):
 
 
 def context_width(channels: int) -> int:
-    """Half the trunk's width, so that other markets inform and do not drown."""
+    """Half the trunk's width, so that other markets do not dominate."""
     return max(4, channels // 2)
 
 
@@ -72,12 +72,12 @@ def pointwise(columns: int, channels: int) -> nn.Conv1d:
 
 
 class Heads(nn.Module):
-    """A head a horizon: median and positive steps outwards, so that quantiles cannot cross."""
+    """One head per horizon: the median and positive steps outward, so that quantiles cannot cross."""
 
     start: torch.Tensor
 
     def __init__(self, width: int, anchor: np.ndarray, median: int, shape: Shape) -> None:
-        """``anchor``: the no-change quantiles, horizons x levels, in scaled returns. ``median``: the level's place."""
+        """``anchor``: the no-change quantiles, horizons x levels, in scaled returns. ``median``: its index."""
         super().__init__()
         hidden = max(8, width // 2)
         self.median = median
@@ -108,7 +108,7 @@ def summing(steps: torch.Tensor) -> torch.Tensor:
     return torch.ones(steps.shape[-1], steps.shape[-1], device=steps.device, dtype=steps.dtype).triu()
 
 
-class Network(nn.Module):
+class NeuralNetwork(nn.Module):
     """A trunk and its heads."""
 
     width: int
@@ -119,11 +119,11 @@ class Network(nn.Module):
         self.heads = Heads(self.width, anchor, median, shape)
 
     def build(self, shape: Shape) -> None:
-        """Make the trunk's layers and set ``width``."""
+        """Build the trunk's layers and set ``width``."""
         raise NotImplementedError
 
     def state(self, x: torch.Tensor) -> torch.Tensor:
-        """What the trunk knows at the window's last session: rows x width."""
+        """The trunk's state at the window's last session: rows x width."""
         raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -132,7 +132,7 @@ class Network(nn.Module):
 
 
 class SessionNorm(nn.Module):
-    """GroupNorm of each session by itself: over time it would let a later session move an earlier one."""
+    """GroupNorm within each session: across time a later session would change an earlier one."""
 
     def __init__(self, groups: int, channels: int) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class CausalBlock(nn.Module):
         self.dropout = nn.Dropout1d(dropout)
 
     def forward(self, x: torch.Tensor, *, dilation: int = 1, keep: int = 1) -> torch.Tensor:
-        """Every ``keep``-th session counted back from the last: only the left is padded."""
+        """The output at every ``keep``-th session, counted back from the last. Only the left is padded."""
         skipped = (x.shape[-1] - 1) % keep  # sessions before the first that is kept
         y = self.dropout(functional.gelu(self.norm_first(self.causal(self.first, x, dilation))))
         y = self.causal(self.second, y, dilation, skipped=skipped, keep=keep)
@@ -173,10 +173,10 @@ class CausalBlock(nn.Module):
         return functional.conv1d(padded, layer.weight, layer.bias, stride=keep, dilation=dilation)
 
 
-class Tcn(Network):
+class TcnNetwork(NeuralNetwork):
     """Causal convolutions with dilation 1, 2, 4 … 32: six blocks of kernel 5 see 505 sessions, five only 249."""
 
-    blocks, kernel, group = 6, 5, 8  # channels normalised together: of two, only which is larger would be left
+    blocks, kernel, group = 6, 5, 8  # group: channels normalized together; of two, only which is larger would be left
 
     def build(self, shape: Shape) -> None:  # noqa: D102
         self.width = shape.channels
@@ -187,9 +187,9 @@ class Tcn(Network):
         )
 
     def state(self, x: torch.Tensor) -> torch.Tensor:
-        """The last session of ``sequence``, without computing what it does not see.
+        """The last session of ``sequence``, without computing what it does not depend on.
 
-        Block k at dilation 2^k reads only every 2^k-th session counted from the last, so keeping every second session
+        Block k at dilation 2^k reads only every 2^k-th session counted from the last. Keeping every second session
         of each block turns dilation into plain convolution on ever shorter series: a quarter of the work.
         """
         x = self.embedding(x)
@@ -198,14 +198,14 @@ class Tcn(Network):
         return x[..., -1]
 
     def sequence(self, x: torch.Tensor) -> torch.Tensor:
-        """The trunk at every session: rows x width x sessions, as it is usually written."""
+        """The trunk at every session: rows x width x sessions, in the usual form."""
         x = self.embedding(x)
         for k, block in enumerate(self.trunk):
             x = block(x, dilation=2**k)
         return x
 
 
-class LstmAttention(Network):
+class LstmAttentionNetwork(NeuralNetwork):
     """An LSTM, and scaled dot-product attention of its last state over all of them (Vaswani et al. 2017)."""
 
     heads_of_attention = 2
@@ -223,9 +223,9 @@ class LstmAttention(Network):
         return self.lstm(functional.gelu(self.embedding(x)).transpose(1, 2))[0]
 
     def state(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        seen = self.sequence(x)
-        last = seen[:, -1:]
-        found = attend(self.query(last), self.key(seen), self.value(seen), self.heads_of_attention)
+        states = self.sequence(x)
+        last = states[:, -1:]
+        found = attend(self.query(last), self.key(states), self.value(states), self.heads_of_attention)
         return self.norm(torch.cat([last, found], dim=-1)[:, 0])
 
 
@@ -256,16 +256,16 @@ class NBeatsBlock(nn.Module):
         self.forecast = nn.Linear(hidden, hidden)
 
     def forward(self, x: torch.Tensor, basis: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is left of the series (rows x series x sessions), and what was learnt from it (rows x hidden)."""
+        """What is left of the series (rows x series x sessions), and what was learned from it (rows x hidden)."""
         hidden = self.layers(x.flatten(1))
         weights = self.backcast(hidden).view(len(x), self.series, self.basis)
         return x - weights @ basis, self.forecast(hidden)
 
 
-class NBeatsX(Network):
+class NBeatsXNetwork(NeuralNetwork):
     """Doubly residual stacks: trend, season, exogenous, generic (Oreshkin et al. 2020; Olivares et al. 2023).
 
-    The series is a learnt projection of the market's own columns, the exogenous basis the encoded other markets.
+    The series is a learned projection of the market's own columns, the exogenous basis the encoded other markets.
     """
 
     series, degree, harmonics, generic = 8, 3, 6, 8
@@ -317,16 +317,16 @@ class GatedResidual(nn.Module):
         hidden = self.first(x)
         if self.context is not None and context is not None:
             hidden = hidden + self.context(context)
-        hidden = self.dropout(functional.elu(hidden).transpose(1, 2)).transpose(1, 2)  # the same channels all window
+        hidden = self.dropout(functional.elu(hidden).transpose(1, 2)).transpose(1, 2)  # same channels at every session
         gated = functional.glu(self.second(hidden), dim=-1)
         return self.norm(self.skip(x) + gated)
 
 
-class Tft(Network):
+class TftNetwork(NeuralNetwork):
     """A temporal fusion transformer (Lim et al. 2021) without known future inputs.
 
     The market's own columns are embedded and selected one by one, session by session; the other markets are the
-    context that steers the selection. Only the last session's attention is computed: only it is forecast from.
+    context that steers the selection. Only the attention of the last session, the origin, is computed.
     """
 
     heads_of_attention = 2
@@ -356,19 +356,19 @@ class Tft(Network):
         share = torch.softmax(self.choose(self.select(own, context)), dim=-1)
         # sum over columns of share x (value x slope + missing x effect + level), without a rows x columns x c tensor
         chosen = (share * values) @ self.embed[0] + (share * missing) @ self.embed[1] + share @ self.embed[2]
-        seen = self.lstm(chosen)[0]
-        seen = self.norm(chosen + functional.glu(self.gate(seen), dim=-1))
-        return self.enrich(seen, context)
+        encoded = self.lstm(chosen)[0]
+        encoded = self.norm(chosen + functional.glu(self.gate(encoded), dim=-1))
+        return self.enrich(encoded, context)
 
     def state(self, x: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        seen = self.sequence(x)
-        last = seen[:, -1:]
-        found = attend(self.query(last), self.key(seen), self.value(seen), self.heads_of_attention)
+        states = self.sequence(x)
+        last = states[:, -1:]
+        found = attend(self.query(last), self.key(states), self.value(states), self.heads_of_attention)
         return self.last(self.attended_norm(last + functional.glu(self.attended(found), dim=-1)))[:, 0]
 
 
-class Dense(Network):
-    """Fully connected layers 512-256-128-64-32 over the whole window, each session first pressed into 8 channels."""
+class DenseNetwork(NeuralNetwork):
+    """Fully connected layers 512-256-128-64-32 over the whole window, each session first reduced to 8 channels."""
 
     sizes, pressed = (512, 256, 128, 64, 32), 8
 

@@ -1,4 +1,4 @@
-"""What may differ between two fits of a net. A model is saved with its options."""
+"""The options of a net's fit. A model is saved with its options."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ class NeuralOptions:
     """Settings of one fit; the defaults are what the quick bake-off uses on one CPU core."""
 
     other_markets: tuple[str, ...] = ()  # input columns that go through the context encoder
-    window: int = 252  # sessions a forecast sees
+    window: int = 252  # sessions that a forecast reads
     channels: int = 32
     dropout: float = 0.3
-    own_share: float = 0.5  # of the net in its forecast; the rest is the no-change forecast
+    own_share: float = 0.5  # weight of the net in its forecast; the rest is the no-change forecast
     learning_rate: float = 3e-4
     weight_decay: float = 1e-2
     batch: int = 64
     epochs: int = 20
     patience: int = 10  # epochs without a better validation before it stops
     clip_norm: float = 1.0
-    every: int = 5  # neighbouring sessions share almost all of window and target: every fifth is learnt from
+    every: int = 5  # neighboring sessions share almost all of window and target: every fifth is used
     validation_sessions: int = 504  # the purged tail of the training window that decides when to stop
     seeds: tuple[int, ...] = (1,)  # one net each, averaged quantile by quantile
     last_horizon_weight: float = 0.7
     huber_weight: float = 0.1
     direction_weight: float = 0.02
-    device: str = "auto"  # of training; forecasts are always made on the CPU
-    threads: int = 1  # of the CPU; another number may round differently
+    device: str = "auto"  # of training; forecasts always run on the CPU
+    threads: int = 1  # CPU threads; another number may round differently
     compile: bool = False
-    autocast: bool = False  # only used where measured to pay (tasks/models/neural/device.py)
+    autocast: bool = False  # used only where it measures faster (tasks/models/neural/device.py)
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> NeuralOptions:
-        """From registry or JSON, where tuples are lists.
+        """Options from the registry or JSON, where tuples are lists.
 
         Raises:
             RegistryError: an unknown option.
@@ -49,5 +49,5 @@ class NeuralOptions:
         return cls(**values)
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for what is saved and for a checkpoint's identity."""
+        """Plain values, for the saved model and a checkpoint's identity."""
         return asdict(self)

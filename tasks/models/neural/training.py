@@ -1,7 +1,7 @@
-"""The training loop of every net: read it from top to bottom.
+"""The training loop of every net.
 
-A checkpoint after each epoch holds all that the next epoch needs, and each epoch draws its random numbers from a seed
-of its own, so a killed training goes on to the same weights, bit for bit, on the CPU.
+After each epoch a checkpoint stores all that the next epoch needs. Each epoch draws its random numbers from its own
+seed. So a training that was killed continues to the same weights, bit for bit, on the CPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from tasks.errors import TrainingFailed
 from tasks.models.neural.device import compiled, measure_autocast
 from tasks.models.neural.loss import LossWeights, average, horizon_weights, pinball_terms, training_loss
-from tasks.models.neural.networks import Network
+from tasks.models.neural.networks import NeuralNetwork
 from tasks.models.neural.options import NeuralOptions
 from tasks.models.neural.windows import windows
 from tasks.storage.files import write_bytes
@@ -36,10 +36,10 @@ SEED_STRIDE = 1_000_003  # keeps the epochs' seeds of different nets apart
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a net learns from. Row numbers count the sessions of ``inputs``."""
+    """The training data of a net. Row numbers count the sessions of ``inputs``."""
 
     inputs: torch.Tensor  # sessions x channels
-    target: torch.Tensor  # sessions x horizons, scaled log returns, NaN where not known or not to be learnt from
+    target: torch.Tensor  # sessions x horizons, scaled log returns, NaN where unknown or not for training
     weight: torch.Tensor  # sessions; mean 1 over the training rows
     train: torch.Tensor  # row numbers
     validation: torch.Tensor
@@ -47,14 +47,14 @@ class TrainingData:
     levels: torch.Tensor
 
     def identity(self) -> str:
-        """A hash of all of it: a checkpoint of other data is of no use."""
+        """A hash of all fields: a checkpoint of other data is not used."""
         tensors = [getattr(self, name) for name in self.__dataclass_fields__]
         return fingerprint([hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for tensor in tensors])
 
 
 @dataclass
 class Progressed:
-    """Where a training stands: what a checkpoint holds beside weights and optimiser."""
+    """The progress of a training: stored in a checkpoint beside weights and optimizer."""
 
     epoch: int = 0  # epochs done
     best_epoch: int = 0  # 0: the untrained net, which is the no-change forecast
@@ -67,9 +67,9 @@ def split_rows(targets: np.ndarray, sessions: tuple[int, ...], tail: int) -> tup
     """Targets to learn from, and targets to validate on: the last ``tail`` sessions that have any.
 
     Args:
-        targets: sessions x horizons, NaN where not known. sessions: to each horizon.
+        targets: sessions x horizons, NaN where not known. sessions: length of each horizon.
 
-    Invariants: no target learnt from reaches into the validation's sessions; each horizon is purged by its own length.
+    Invariants: no training target reaches into the validation sessions; each horizon is purged by its own length.
     """
     known = np.flatnonzero(~np.isnan(targets).all(axis=1))
     if len(known) < 2:
@@ -83,7 +83,7 @@ def split_rows(targets: np.ndarray, sessions: tuple[int, ...], tail: int) -> tup
 
 
 def fit_network(
-    network: Network,
+    network: NeuralNetwork,
     data: TrainingData,
     options: NeuralOptions,
     *,
@@ -92,15 +92,15 @@ def fit_network(
     checkpoint: Path | None,
     progress: Progress,
 ) -> Progressed:
-    """Train ``network`` and leave it with the weights of its best epoch, on the CPU.
+    """Train ``network`` and end with the weights of its best epoch, on the CPU.
 
     Args:
-        checkpoint: a file that is written after each epoch; training goes on from it where it belongs to the same data,
+        checkpoint: a file written after each epoch. Training continues from it if it belongs to the same data,
             options and seed. progress: called with (epoch, of, what) after each epoch.
     """
     network.to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=options.epochs)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=options.epochs)
     identity = fingerprint(options.as_json(), seed, type(network).__name__, data.identity(), device.type)
     inputs, target, validation_target = (
         tensor.to(device) for tensor in (data.inputs, data.target, data.validation_target)
@@ -112,17 +112,17 @@ def fit_network(
     example = windows(inputs, data.train[: options.batch].to(device), options.window)
     run = compiled(network, example) if options.compile else network
     autocast = options.autocast and measure_autocast(network, example).pays
-    held = read_checkpoint(checkpoint, identity) if checkpoint else None
-    if held is None:
+    saved = read_checkpoint(checkpoint, identity) if checkpoint else None
+    if saved is None:
         state = Progressed()
         state.best_loss = validate(run, inputs, data.validation, validation_target, by_horizon, levels, options)
         best = copied(network)
     else:
-        state, best = restore(held, network, optimiser, schedule)
+        state, best = restore(saved, network, optimizer, schedule)
 
     while not state.finished:
         epoch = state.epoch
-        torch.manual_seed(seed * SEED_STRIDE + epoch)  # seeds every device: dropout and order depend on the epoch only
+        torch.manual_seed(seed * SEED_STRIDE + epoch)  # every device: dropout and row order depend on the epoch only
         order = data.train[torch.randperm(len(data.train))]
         network.train()
         total = torch.zeros((), device=device)
@@ -138,10 +138,10 @@ def fit_network(
                 horizons=by_horizon,
                 weights=loss_weights,
             )
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip_norm)
-            optimiser.step()
+            optimizer.step()
             total += loss.detach() * len(rows)
         schedule.step()
         trained = float(total) / len(order)
@@ -157,7 +157,7 @@ def fit_network(
             state.best_loss, state.best_epoch, best = validated, state.epoch, copied(network)
         state.finished = state.epoch >= options.epochs or state.epoch - state.best_epoch >= options.patience
         if checkpoint:
-            write_checkpoint(checkpoint, identity, state, network, best, optimiser, schedule)
+            write_checkpoint(checkpoint, identity, state, network, best, optimizer, schedule)
         progress(state.epoch, options.epochs, f"seed {seed}: validation {validated:.4f}, best {state.best_loss:.4f}")
     network.to("cpu")
     network.load_state_dict(best)
@@ -175,7 +175,7 @@ def validate(
     levels: torch.Tensor,
     options: NeuralOptions,
 ) -> float:
-    """Quantile loss over the validation rows, horizons weighted as in training, rows all alike."""
+    """Quantile loss over the validation rows, horizons weighted as in training, rows equally."""
     network.eval()
     at = rows.to(inputs.device)
     quantiles = torch.cat([network(windows(inputs, part, options.window)) for part in at.split(256)]).float()
@@ -193,40 +193,40 @@ def write_checkpoint(
     path: Path,
     identity: str,
     state: Progressed,
-    network: Network,
+    network: NeuralNetwork,
     best: dict[str, torch.Tensor],
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> None:
-    """One file of plain arrays and JSON, replaced as a whole."""
+    """Write one file of plain arrays and JSON, replaced atomically."""
     arrays = {f"network/{name}": tensor.numpy() for name, tensor in copied(network).items()}
     arrays |= {f"best/{name}": tensor.numpy() for name, tensor in best.items()}
-    held = optimiser.state_dict()
-    for number, moments in held["state"].items():
+    optimizer_state = optimizer.state_dict()
+    for number, moments in optimizer_state["state"].items():
         arrays |= {f"optimiser/{number}/{name}": tensor.cpu().numpy() for name, tensor in moments.items()}
     meta = {
         "identity": identity,
         "progressed": state.__dict__,
-        "groups": held["param_groups"],
+        "groups": optimizer_state["param_groups"],
         "schedule": schedule.state_dict(),
     }
     write_bytes(path, packed(arrays, meta))
 
 
 def restore(
-    held: tuple[dict[str, np.ndarray], dict[str, Any]],
-    network: Network,
-    optimiser: torch.optim.Optimizer,
+    saved: tuple[dict[str, np.ndarray], dict[str, Any]],
+    network: NeuralNetwork,
+    optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> tuple[Progressed, dict[str, torch.Tensor]]:
-    """Put a checkpoint back into network, optimiser and schedule; where it stood, and the best weights."""
-    arrays, meta = held
+    """Restore network, optimizer and schedule from a checkpoint. Returns the progress and the best weights."""
+    arrays, meta = saved
     network.load_state_dict(tensors_under(arrays, "network/"))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors_under(arrays, "optimiser/").items():
         number, name = key.split("/")
         moments.setdefault(int(number), {})[name] = tensor
-    optimiser.load_state_dict({"state": moments, "param_groups": meta["groups"]})
+    optimizer.load_state_dict({"state": moments, "param_groups": meta["groups"]})
     schedule.load_state_dict(meta["schedule"])
     return Progressed(**meta["progressed"]), tensors_under(arrays, "best/")
 
@@ -245,7 +245,7 @@ def packed(arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> bytes:
 
 
 def unpacked(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """What ``packed`` wrote, or None where there is no readable file."""
+    """The arrays and meta of a ``packed`` file, or None where there is no readable file."""
     try:
         with np.load(path, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
@@ -255,6 +255,6 @@ def unpacked(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
 
 
 def read_checkpoint(path: Path, identity: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """A checkpoint of this very training, or None."""
-    held = unpacked(path)
-    return held if held and held[1]["identity"] == identity else None
+    """The checkpoint of exactly this training, or None."""
+    saved = unpacked(path)
+    return saved if saved and saved[1]["identity"] == identity else None

@@ -1,4 +1,4 @@
-"""From a training table to what a net sees: scaled columns, a mask of what is missing, windows of sessions."""
+"""From a training table to a net's inputs: scaled columns, a mask of missing values, windows of sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from tasks.errors import ModelStoreError, TrainingFailed
 
-CLIP = 5.0  # interquartile ranges: farther out a value says only "extreme"
+CLIP = 5.0  # interquartile ranges: a value beyond says only "extreme"
 DTYPE = "float32"
 
 
@@ -26,7 +26,7 @@ class Layout:
         """Split ``columns`` and keep their order; a listed column that is not an input is an error.
 
         Raises:
-            TrainingFailed: an unknown column is listed, or nothing is left of the market itself.
+            TrainingFailed: an unknown column is listed, or no column of the market itself is left.
         """
         unknown = sorted(set(other_markets) - set(columns))
         own = tuple(name for name in columns if name not in set(other_markets))
@@ -53,12 +53,12 @@ class RobustScaler:
 
     @classmethod
     def fit(cls, features: pd.DataFrame, columns: tuple[str, ...]) -> RobustScaler:
-        """Learn both from ``features``, which hold training sessions and no others.
+        """Learn both from ``features``, which must be training sessions only.
 
-        A flag that is rarely set has no interquartile range: its standard deviation serves. A column without a value
-        stays NaN: the net has not learnt it, so it is missing for ever.
+        A flag that is rarely set has no interquartile range: its standard deviation is used. A column without values
+        stays NaN: the net has not learned it, so it always counts as missing.
 
-        Invariants: rows not given cannot move a forecast through the scaling (prevents look-ahead).
+        Invariants: other rows cannot change a forecast through the scaling (prevents look-ahead).
         """
         values = features[list(columns)].to_numpy(dtype="float64")
         observed = pd.DataFrame(values)
@@ -72,11 +72,11 @@ class RobustScaler:
         """Scaled and clipped values, rows x columns; NaN where missing.
 
         Raises:
-            ModelStoreError: ``features`` lack a column that the model was fitted with.
+            ModelStoreError: ``features`` lack a column that the model was fitted on.
         """
         absent = [name for name in self.columns if name not in features.columns]
         if absent:
-            raise ModelStoreError(f"the features lack {absent}, which the model was fitted with; train it anew")
+            raise ModelStoreError(f"the features lack {absent}, which the model was fitted on; train it again")
         values = features[list(self.columns)].to_numpy(dtype="float64")
         values = np.where(np.isfinite(values), values, np.nan)
         return np.clip((values - self.centre) / self.spread, -CLIP, CLIP).astype(DTYPE)
@@ -97,11 +97,11 @@ def net_inputs(features: pd.DataFrame, scaler: RobustScaler, layout: Layout) -> 
 
 
 def windows(inputs: torch.Tensor, rows: torch.Tensor, sessions: int) -> torch.Tensor:
-    """The ``sessions`` up to and with each row: rows x channels x sessions. Only the rows asked for are made.
+    """The ``sessions`` that end at each row: rows x channels x sessions. Only the requested rows are built.
 
     By row numbers, not through a strided view: some devices copy all of a view before they index it.
 
-    Invariants: window of row t holds no session after t.
+    Invariants: the window of row t has no session after t.
     """
     back = torch.arange(1 - sessions, 1, device=rows.device)
     return inputs[rows[:, None] + back].transpose(1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""The wire to BigQuery: a client, Google's errors as ours, each question priced before it runs, tables and loads."""
+"""The connection to BigQuery: client, errors, a price check before each query, tables and loads."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in BigQuery: ``bigquery://PROJECT?location=us-central1&prefix=``. A prefix keeps two warehouses apart."""
+class BigQueryAddress:
+    """Address: ``bigquery://PROJECT?location=us-central1&prefix=``. A prefix keeps two warehouses apart."""
 
     project: str
     location: str = "us-central1"
     prefix: str = ""
 
     @classmethod
-    def of(cls, address: str) -> Place:
+    def of(cls, address: str) -> BigQueryAddress:
         """Read CBI_WAREHOUSE.
 
         Raises:
@@ -59,9 +59,9 @@ class Place:
 
 
 class Connection:
-    """One project of BigQuery, as settings name it."""
+    """One BigQuery project, from the settings."""
 
-    def __init__(self, place: Place, zones: Zones, settings: Settings) -> None:
+    def __init__(self, place: BigQueryAddress, zones: Zones, settings: Settings) -> None:
         self.place = place
         self._settings = settings
         self._ledger = Ledger(zones, place.project, settings)
@@ -69,7 +69,7 @@ class Connection:
 
     @property
     def client(self) -> bigquery.Client:
-        """Google's client, made when it is first needed."""
+        """Google's client, created at its first use."""
         if self._client is None:
             from google.cloud import bigquery
 
@@ -83,7 +83,7 @@ class Connection:
 
     @contextmanager
     def explained(self, what: str) -> Iterator[None]:
-        """Google's errors as ours, with ``what`` was being done."""
+        """Convert Google's errors to ours. ``what``: the attempted action."""
         import requests
         from google.api_core.exceptions import GoogleAPIError
         from google.auth.exceptions import GoogleAuthError
@@ -94,7 +94,7 @@ class Connection:
             raise explained(error, f"BigQuery project {self.place.project}, {what}") from None
 
     def run(self, sql: str, *, purpose: str, expected_bytes: int | None = None) -> bigquery.QueryJob:
-        """A query or script to its end, its price checked before: by dry run, where it is not told."""
+        """Run a query or script. Its price is checked first, by dry run unless ``expected_bytes`` is set."""
         from google.cloud import bigquery
         from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
@@ -109,7 +109,7 @@ class Connection:
         return job
 
     def bytes_of(self, sql: str) -> int:
-        """What a statement would read, by dry run (nothing runs, nothing is billed). BigQuery's own SQL, placed."""
+        """Bytes that a statement would read, by dry run (nothing runs, nothing is billed). ``sql`` has full names."""
         from google.cloud import bigquery
         from google.cloud.bigquery.retry import DEFAULT_RETRY
 
@@ -119,48 +119,48 @@ class Connection:
 
     @staticmethod
     def labels(purpose: str) -> dict[str, str]:
-        """What Google's bill shows a job as."""
+        """The labels of a job on Google's bill."""
         return {"app": "cbi", "purpose": purpose}
 
     def name(self, table: str) -> str:
-        """``project.<prefix>dataset.table``, as the client's API wants it."""
+        """``project.<prefix>dataset.table``, as the client's API needs it."""
         return f"{self.place.project}.{self.place.prefix}{table}"
 
     def quoted(self, table: str) -> str:
-        """The same as a name in SQL."""
+        """The full name, quoted for SQL."""
         return quoted(self.place.project) + "." + quoted(f"{self.place.prefix}{table}")
 
     def arrow(self, rows: bigquery.table.RowIterator) -> pa.Table:
-        """All rows; over the Storage API where there is one (an emulator has none)."""
+        """All rows, over the Storage API if there is one (an emulator has none)."""
         return rows.to_arrow(create_bqstorage_client=not os.environ.get(EMULATOR))
 
     def columns(self, table: str) -> dict[str, str]:
-        """A table's columns and types; none where there is no such table."""
+        """A table's columns and types; empty if there is no such table."""
         from google.api_core.exceptions import NotFound
 
         try:
-            held = self.client.get_table(self.name(table))
+            existing = self.client.get_table(self.name(table))
         except NotFound:
             return {}
-        return {column.name: SQL_NAMES.get(column.field_type, column.field_type) for column in held.schema}
+        return {column.name: SQL_NAMES.get(column.field_type, column.field_type) for column in existing.schema}
 
     def ensure(self, table: Table, columns: Mapping[str, str]) -> bool:
-        """Create the table, or add the columns it lacks; whether it was not there before."""
+        """Create the table, or add missing columns. Returns whether it is new."""
         from google.cloud import bigquery
 
-        held = self.columns(table.name)
-        if not held:
+        existing = self.columns(table.name)
+        if not existing:
             self.client.create_table(table_of(self.name(table.name), columns, table), exists_ok=True)
             return True
-        lacking = {name: kind for name, kind in columns.items() if name not in held}
+        lacking = {name: kind for name, kind in columns.items() if name not in existing}
         if lacking:
             added = [f"ADD COLUMN IF NOT EXISTS {quoted(name)} {kind}" for name, kind in lacking.items()]
-            # BigQuery changes a table five times in ten seconds at most; its emulator takes one column a statement.
+            # BigQuery allows five changes of a table in ten seconds; its emulator takes one column per statement.
             for clause in added if os.environ.get(EMULATOR) else [", ".join(added)]:
                 self.run(f"ALTER TABLE {self.quoted(table.name)} {clause}", purpose="migrate", expected_bytes=0)
             known = self.client.get_table(self.name(table.name))
-            told = {column.name for column in known.schema}
-            if set(lacking) - told:  # an emulator's catalogue does not hear of it
+            listed = {column.name for column in known.schema}
+            if set(lacking) - listed:  # an emulator does not update its catalog
                 known.schema = [*known.schema, *(bigquery.SchemaField(n, k) for n, k in lacking.items())]
                 self.client.update_table(known, ["schema"])
         return False
@@ -174,10 +174,11 @@ class Connection:
         append: bool = False,
         layout: Table | None = None,
     ) -> None:
-        """Rows into a table by one parquet load job: all of them or none. Without ``append`` they replace what it held.
+        """Load rows by one parquet job: all or none. Without ``append`` they replace the table's rows.
 
-        Loads cost nothing. One that was cut off is begun again. The same rows are appended to a table once, whoever
-        asks and however often.
+                Loads cost nothing. An interrupted load is started again. The same rows are appended to a table only
+                once, however
+        often and from wherever this is called.
 
         Raises:
             CloudError: BigQuery refused or did not answer.
@@ -187,38 +188,38 @@ class Connection:
         from google.cloud import bigquery
 
         shape = layout or Table(table, ())
-        made = table_of(self.name(table), types, shape)
+        definition = table_of(self.name(table), types, shape)
         required = pa.schema([pa.field(n, ARROW[kind], nullable=n not in shape.key) for n, kind in types.items()])
-        held = io.BytesIO()
-        pq.write_table(rows.select(list(types)).cast(required), held)
+        buffer = io.BytesIO()
+        pq.write_table(rows.select(list(types)).cast(required), buffer)
         disposition = bigquery.WriteDisposition
         configured = bigquery.LoadJobConfig(
             source_format=bigquery.SourceFormat.PARQUET,
             write_disposition=disposition.WRITE_APPEND if append else disposition.WRITE_TRUNCATE,
-            schema=made.schema,
-            time_partitioning=made.time_partitioning,
-            clustering_fields=made.clustering_fields,
+            schema=definition.schema,
+            time_partitioning=definition.time_partitioning,
+            clustering_fields=definition.clustering_fields,
             labels=self.labels("load"),
         )
 
-        # What is appended may not come twice: a job of this name runs once, whoever asks for it again.
+        # Appended rows may not be loaded twice: BigQuery runs a job of this name only once.
         named = (
-            f"cbi-append-{fingerprint(self.name(table), hashlib.sha256(held.getbuffer()).hexdigest())}"
+            f"cbi-append-{fingerprint(self.name(table), hashlib.sha256(buffer.getbuffer()).hexdigest())}"
             if append
             else None
         )
 
         def once() -> None:
-            held.seek(0)
+            buffer.seek(0)
             try:  # without a size the client uploads resumably, in pieces
                 job = self.client.load_table_from_file(
-                    held,
+                    buffer,
                     self.name(table),
                     job_config=configured,
                     job_id=named,
                     job_id_prefix=None if named else "cbi-load-",
                     timeout=PATIENCE_S,
-                    num_retries=1,  # a piece's; the whole load is begun again below
+                    num_retries=1,  # of a piece; the whole load is started again below
                 )
             except Conflict:
                 if named is None:
@@ -228,17 +229,17 @@ class Connection:
             job.result()
 
         with self.explained(f"loading {table}"):
-            self.client.create_table(made, exists_ok=True)
+            self.client.create_table(definition, exists_ok=True)
             _retried(once, (ServerError, TooManyRequests, requests.ConnectionError))
 
     def drop(self, table: str) -> None:
-        """Delete a table that nobody needs any more; a failure to is no error."""
-        with suppress(Exception):  # tidying: what went wrong before is what is told
+        """Delete a table that is no longer needed. A failure is ignored."""
+        with suppress(Exception):  # cleanup: an earlier error is the one to report
             self.client.delete_table(self.name(table), not_found_ok=True, timeout=PATIENCE_S)
 
 
 def table_of(name: str, columns: Mapping[str, str], table: Table) -> bigquery.Table:
-    """A table to be made: parted by its date, clustered, its key told to the optimiser."""
+    """The definition of a table: partitioned by date, clustered, with its key for the optimizer."""
     from google.cloud import bigquery
     from google.cloud.bigquery.table import PrimaryKey, TableConstraints
 
@@ -246,19 +247,19 @@ def table_of(name: str, columns: Mapping[str, str], table: Table) -> bigquery.Ta
         bigquery.SchemaField(column, kind, "REQUIRED" if column in table.key else "NULLABLE")
         for column, kind in columns.items()
     ]
-    made = bigquery.Table(name, schema=schema)
-    made.labels = {"app": "cbi"}
+    definition = bigquery.Table(name, schema=schema)
+    definition.labels = {"app": "cbi"}
     if table.partition and table.partition[0] in columns:
-        made.time_partitioning = bigquery.TimePartitioning(type_=table.partition[1], field=table.partition[0])
+        definition.time_partitioning = bigquery.TimePartitioning(type_=table.partition[1], field=table.partition[0])
     if table.cluster:
-        made.clustering_fields = list(table.cluster)
+        definition.clustering_fields = list(table.cluster)
     if table.key:
-        made.table_constraints = TableConstraints(PrimaryKey(list(table.key)), None)
-    return made
+        definition.table_constraints = TableConstraints(PrimaryKey(list(table.key)), None)
+    return definition
 
 
 def _retried(once: Callable[[], T], passing: tuple[type[Exception], ...]) -> T:
-    """``once``, begun again after a fault that passes."""
+    """Run ``once``, again after a transient fault."""
     from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
     for attempt in Retrying(

@@ -1,9 +1,9 @@
-"""The warehouse in BigQuery: loads are parquet jobs, a publish is one transaction, each question has its price checked.
+"""The warehouse in BigQuery: loads are parquet jobs, a publish is one transaction, each query's price is checked.
 
-Frames land in staging tables of the dataset ``scratch`` first (which forgets them after a day), are compared with what
-is held, and what differs is merged by one script in one transaction: all tables change or none. A staged frame may be
-loaded twice and a script may run twice; the second time finds nothing to change. Two machines that publish at once
-touch the same tables: BigQuery lets one through and the other begins again.
+Frames are loaded into staging tables of the dataset ``scratch`` (which deletes them after a day) and compared with the
+stored rows. The differences are merged by one script in one transaction: all tables change or none. A staged frame may
+be loaded twice and a script may run twice; the second time changes nothing. If two machines publish at once to the
+same tables, BigQuery lets one through and the other starts again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tasks.settings import Settings
 from tasks.storage.hashes import fingerprint
 from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
-from tasks.warehouse.bigquery.connection import PATIENCE_S, Connection, Place
+from tasks.warehouse.bigquery.connection import PATIENCE_S, BigQueryAddress, Connection
 from tasks.warehouse.bigquery.zones import ZONE_TABLES, load_zones, zone_view
 from tasks.warehouse.dialect import for_bigquery, parse_query
 from tasks.warehouse.frames import check, column_type, conform, to_frame
@@ -61,18 +61,18 @@ DAY_MS = 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class _Staged:
-    """A frame in a table of its own, and the types it has there."""
+    """A frame in its own staging table, and its types there."""
 
     name: str
     types: Mapping[str, str]
     into: str
     is_new: bool
-    """Whether the table it goes into was made for it."""
+    """Whether its target table is new."""
 
 
 @dataclass(frozen=True)
 class _Publication:
-    """What the last publish left: its number, and what views and fixed tables it found in place."""
+    """The last publish: its number, and hashes of the views and the fixed tables."""
 
     revision: int = 0
     views: str = ""
@@ -81,7 +81,7 @@ class _Publication:
 
 @dataclass(frozen=True)
 class _Write:
-    """One statement of the transaction, and how many rows of which table it touches."""
+    """One statement of the transaction, its table, and the number of rows that it touches."""
 
     table: str
     statement: str
@@ -91,25 +91,25 @@ class _Write:
 class BigQueryWarehouse:
     """The warehouse in one project (`tasks.warehouse.protocol.Warehouse`)."""
 
-    def __init__(self, place: Place, zones: Zones, settings: Settings) -> None:
+    def __init__(self, place: BigQueryAddress, zones: Zones, settings: Settings) -> None:
         self.connection = Connection(place, zones, settings)
         self._zones = zones
         self._settings = settings
 
     @property
-    def place(self) -> Place:
+    def place(self) -> BigQueryAddress:
         """Where it lies."""
         return self.connection.place
 
     # -- schema -------------------------------------------------------------------------------------------------
 
     def migrate(self) -> None:
-        """Create the datasets and fixed tables that are missing, and columns added to them since."""
+        """Create the datasets and fixed tables that are missing, and the columns added to them since."""
         with self.connection.explained("creating datasets and tables"):
             self._migrate()
 
     def _migrate(self) -> None:
-        """Additive, and versioned: what is declared is compared with what the last publish found in place."""
+        """Additive and versioned: the declared schema is compared with that of the last publish."""
         from google.api_core.exceptions import NotFound
         from google.cloud import bigquery
 
@@ -117,12 +117,12 @@ class BigQueryWarehouse:
             return
         for name in sorted(ALL_DATASETS):
             reference = f"{self.place.project}.{self.place.prefix}{name}"
-            with suppress(NotFound):  # asked first: who may only write into datasets is refused making one
-                held = self.connection.client.get_dataset(reference, timeout=PATIENCE_S)
-                if held.location and held.location.lower() != self.place.location.lower():
+            with suppress(NotFound):  # looked up first: an account that may only write into datasets cannot create one
+                existing = self.connection.client.get_dataset(reference, timeout=PATIENCE_S)
+                if existing.location and existing.location.lower() != self.place.location.lower():
                     raise SettingsError(
-                        f"the dataset {reference} lies in {held.location}, CBI_WAREHOUSE says {self.place.location}: "
-                        f"write ?location={held.location}, or give another prefix"
+                        f"the dataset {reference} is in {existing.location}, CBI_WAREHOUSE says {self.place.location}: "
+                        f"write ?location={existing.location}, or set another prefix"
                     )
                 continue
             dataset = bigquery.Dataset(reference)
@@ -146,11 +146,11 @@ class BigQueryWarehouse:
         staging: Path,
         session: str | pd.Timestamp | None = None,
     ) -> Published:
-        """Stage all frames, make the views anew if they changed, merge what differs in one transaction.
+        """Stage all frames, create changed views again, merge the differences in one transaction.
 
         Raises:
             WarehouseError: a frame does not fit its table; nothing was written.
-            CloudError: BigQuery refused or did not answer; nothing was half done.
+            CloudError: BigQuery refused or did not answer; nothing was left half done.
         """
         check(tables)
         with exclusive(self._zones, "warehouse"), self.connection.explained("publishing"):
@@ -172,7 +172,7 @@ class BigQueryWarehouse:
                 revision, switched = self._commit(writes, wanted, zones_changed)
             except BaseException:
                 for source in (source for source in staged.values() if source.is_new):
-                    self.connection.drop(source.into)  # it has no row yet
+                    self.connection.drop(source.into)  # it has no rows yet
                 raise
             finally:
                 self._forget(staged)
@@ -180,8 +180,8 @@ class BigQueryWarehouse:
         return Published(changed=changed, snapshot=f"{where} revision {revision}", switched=switched)
 
     def _stage(self, table: Table, frame: pd.DataFrame) -> _Staged:
-        held = self.connection.columns(table.name)
-        types = table.columns or {str(name): held.get(str(name)) or column_type(frame[name]) for name in frame}
+        existing = self.connection.columns(table.name)
+        types = table.columns or {str(name): existing.get(str(name)) or column_type(frame[name]) for name in frame}
         rows = self.cut(table, conform(table, frame, types))
         is_new = self.connection.ensure(table, types)
         name = f"{SCRATCH}.{table.name.replace('.', '__')}__{secrets.token_hex(6)}"
@@ -189,27 +189,27 @@ class BigQueryWarehouse:
         return _Staged(name, types, table.name, is_new)
 
     def cut(self, table: Table, rows: pa.Table) -> pa.Table:
-        """What this warehouse holds of the rows: a thin one the latest of most tables."""
+        """The rows that this warehouse stores. A thin one stores only the latest rows of most tables."""
         if not self._is_cut(table.name):
             return rows
         newest = [(table.ordered_by, "descending"), *((name, "ascending") for name in table.key)]
         return rows.sort_by(newest).slice(0, THIN_ROWS)
 
     def _is_cut(self, table: str) -> bool:
-        """Whether a thin warehouse holds only the latest rows of this table."""
+        """Whether this is a thin warehouse that stores only the latest rows of this table."""
         return self._settings.warehouse_mode == "thin" and table.split(".")[0] not in WHOLE_WHEN_THIN
 
     def _writes(
         self, frames: Mapping[str, pd.DataFrame], staged: Mapping[str, _Staged], session: pd.Timestamp | None
     ) -> list[_Write]:
-        """What has to be written, and how many rows each statement touches. What would touch none is left out."""
+        """The statements to run, with the number of rows that each touches. Those that touch none are left out."""
         found = []
         for name in frames:
             table, target, source = table_named(name), self.connection.quoted(name), staged.get(name)
             into = self.connection.quoted(source.name) if source else None
-            asked: list[tuple[str, str]] = []
+            queries: list[tuple[str, str]] = []
             if source and into:
-                asked.append(
+                queries.append(
                     (
                         touched_by_merge(table, source.types, target=target, staged=into),
                         merge(table, source.types, target=target, staged=into),
@@ -217,13 +217,13 @@ class BigQueryWarehouse:
                 )
             if session is not None and name in STATED:
                 day = session.date()
-                asked.append(
+                queries.append(
                     (
                         touched_by_withdraw(table, day, target=target, staged=into),
                         withdraw(table, day, target=target, staged=into),
                     )
                 )
-            for question, statement in asked:
+            for question, statement in queries:
                 touched = int(next(iter(self.connection.run(question, purpose="compare").result()))["touched"])
                 if touched:
                     found.append(_Write(name, statement, touched))
@@ -232,20 +232,20 @@ class BigQueryWarehouse:
         return found
 
     def _forget(self, staged: Mapping[str, _Staged]) -> None:
-        """Drop the staging tables; one that stays is forgotten by its dataset after a day."""
+        """Drop the staging tables. The dataset deletes any that stay after a day."""
         for source in staged.values():
             self.connection.drop(source.name)
 
     def _commit(self, writes: list[_Write], wanted: dict[str, str], zones_changed: bool) -> tuple[int, bool]:
-        """The views, then the transaction; the revision that readers see now, and whether it is a new one."""
-        held = self._publication()
+        """Create the views, then run the transaction. Returns the readers' revision, and whether it is new."""
+        last = self._publication()
         views_now, schema_now = fingerprint(wanted), _declared()
-        if not writes and (views_now, schema_now) == (held.views, held.schema) and not zones_changed:
-            return held.revision, False
+        if not writes and (views_now, schema_now) == (last.views, last.schema) and not zones_changed:
+            return last.revision, False
         if (views_now, schema_now) != (
-            held.views,
-            held.schema,
-        ):  # before the rows: a view that cannot be made leaves them alone
+            last.views,
+            last.schema,
+        ):  # before the rows: if a view fails, no row changes
             for name, statement in wanted.items():
                 self._make_view(name, statement)
         publication = self.connection.quoted(PUBLICATION)
@@ -259,7 +259,7 @@ class BigQueryWarehouse:
         statements = [write.statement for write in writes] + [moved]
         script = "BEGIN TRANSACTION;\n" + ";\n".join(statements) + ";\nCOMMIT TRANSACTION;"
         self._transact(script, sum(self.connection.bytes_of(statement) for statement in statements))
-        return held.revision + 1, True
+        return last.revision + 1, True
 
     def _make_view(self, name: str, statement: str) -> None:
         from google.api_core.exceptions import BadRequest, NotFound
@@ -267,7 +267,7 @@ class BigQueryWarehouse:
         try:
             self.connection.run(statement, purpose="view")
         except (BadRequest, NotFound) as error:
-            raise WarehouseError(f"view {name} cannot be made: {one_line(error)}. No row was written") from None
+            raise WarehouseError(f"view {name} cannot be created: {one_line(error)}. No row was written") from None
 
     def _transact(self, script: str, expected_bytes: int) -> None:
         from google.api_core.exceptions import BadRequest
@@ -276,7 +276,7 @@ class BigQueryWarehouse:
             try:
                 self.connection.run(script, purpose="publish", expected_bytes=expected_bytes)
                 return
-            except BadRequest as error:  # another machine wrote the same tables first: it counts, and we begin again
+            except BadRequest as error:  # another machine wrote the same tables first: this one starts again
                 if left == 0 or "concurrent update" not in str(error):
                     raise
 
@@ -292,7 +292,7 @@ class BigQueryWarehouse:
     # -- views --------------------------------------------------------------------------------------------------
 
     def _views(self, as_of: str | pd.Timestamp) -> dict[str, str]:
-        """Every view that can be made now, by name. One waits until what it reads has been published."""
+        """Every view that can be created now, by name. A view waits until its tables have been published."""
         known_by = f"available_at <= TIMESTAMP '{as_of_instant(as_of).tz_convert('UTC'):%Y-%m-%d %H:%M:%S}+00'"
         wanted = {
             "staging.observations": zone_view(
@@ -303,12 +303,12 @@ class BigQueryWarehouse:
             ),
         }
         wide = {name: self.connection.columns(name) for name, table in tables().items() if table.wide}
-        held = {name for name in tables() if wide.get(name, True)} | set(wanted)
+        readable = {name for name in tables() if wide.get(name, True)} | set(wanted)
         features = set(wide[FEATURES])
         for view in views():
-            if view.reads <= held and view.columns <= features:
+            if view.reads <= readable and view.columns <= features:
                 wanted[view.name] = self._placed(view.statement)
-                held.add(view.name)
+                readable.add(view.name)
         return wanted
 
     def _placed(self, statement: object) -> str:
@@ -322,10 +322,10 @@ class BigQueryWarehouse:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def query(self, sql: str) -> pd.DataFrame:
-        """Rows of one SELECT, its price checked before.
+        """Rows of one SELECT. Its price is checked before.
 
         Raises:
-            WarehouseError: nothing is published yet, the SQL does not run, or it would cost more than is allowed.
+            WarehouseError: nothing is published yet, the SQL does not run, or it would cost more than the limit.
             CloudError: BigQuery refused or did not answer.
         """
         from google.api_core.exceptions import BadRequest, NotFound
@@ -343,12 +343,12 @@ class BigQueryWarehouse:
         return f"nothing is published in {self.place.project}.{self.place.prefix}* yet; run `cbi daily`"
 
     def is_published(self) -> bool:
-        """Whether there is anything to read yet."""
+        """Whether anything was published yet."""
         with self.connection.explained("looking for what is published"):
             return self._publication().revision > 0
 
     def rows_of(self, table: str) -> int | None:
-        """Rows of a table; None where there is no such table."""
+        """Rows of a table; None if there is no such table."""
         from google.api_core.exceptions import NotFound
 
         with self.connection.explained(f"looking at {table}"):
@@ -358,15 +358,15 @@ class BigQueryWarehouse:
                 return None
 
     def read(self, table: str) -> pa.Table:
-        """All rows of a table, in the table's types and no certain order.
+        """All rows of a table, in the table's types, in any order.
 
         Raises:
-            WarehouseError: no such table is held.
+            WarehouseError: there is no such table.
         """
         with self.connection.explained(f"reading {table}"):
-            held = self.connection.columns(table)
-            if not held:
-                raise WarehouseError(f"{table} is not held in {self.place.project}.{self.place.prefix}*")
+            existing = self.connection.columns(table)
+            if not existing:
+                raise WarehouseError(f"there is no {table} in {self.place.project}.{self.place.prefix}*")
             return self.connection.arrow(self.connection.client.list_rows(self.connection.name(table)))
 
     def row_counts(self) -> dict[str, int]:
@@ -382,14 +382,14 @@ class BigQueryWarehouse:
                     if not name.startswith(ZONE_TABLES):
                         counted.append(name)
             if counted:
-                asked = " UNION ALL ".join(
+                sql = " UNION ALL ".join(
                     f"SELECT '{name}' AS name, COUNT(*) AS `rows` FROM {self.connection.quoted(name)}"  # noqa: S608 our own names
                     for name in counted
                 )
-                counts = {row["name"]: int(row["rows"]) for row in self.connection.run(asked, purpose="query").result()}
+                counts = {row["name"]: int(row["rows"]) for row in self.connection.run(sql, purpose="query").result()}
         return dict(sorted(counts.items()))
 
 
 def _declared() -> str:
-    """What the schema files declare, as one word: the version that a warehouse has been migrated to."""
+    """A hash of the schema files: the version that a warehouse was migrated to."""
     return fingerprint({name: [table.columns, table.key] for name, table in tables().items() if not table.wide})

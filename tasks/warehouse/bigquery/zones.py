@@ -18,9 +18,9 @@ ZONE_TABLES = ("staging.observations_", "staging.quarantine_")
 
 
 def load_zones(connection: Connection, staging: Path, quarantine: Path, *, rows_kept: int | None) -> bool:
-    """Load observations and refused cells, one table per source, where their file changed; whether any was loaded.
+    """Load observations and refused cells of changed files, one table per source. Returns whether any was loaded.
 
-    ``rows_kept``: only so many of the latest rows of each; None for all.
+    ``rows_kept``: limit of the latest rows per table; None for all.
     """
     found = False
     for folder, file, prefix, columns in (
@@ -48,21 +48,21 @@ def _load_file(
         rows = rows.sort_by([("observation_date", "descending"), ("series", "ascending")]).slice(0, rows_kept)
     connection.load(name, rows, columns, layout=table)
     loaded = connection.client.get_table(connection.name(name))
-    loaded.labels = {"app": "cbi", "file": digest}  # last: a load that was not finished is done again
+    loaded.labels = {"app": "cbi", "file": digest}  # last: an unfinished load is repeated
     connection.client.update_table(loaded, ["labels"])
     return True
 
 
 def zone_view(connection: Connection, view: str, prefix: str, columns: Mapping[str, str], where: str) -> str:
-    """The statement that makes a view of all sources' tables; of none, the same columns and no row."""
-    held = sorted(
+    """The statement for a view of all sources' tables. Without tables it has the same columns and no rows."""
+    loaded = sorted(
         table.table_id
         for table in connection.client.list_tables(f"{connection.place.project}.{connection.place.prefix}staging")
         if f"staging.{table.table_id}".startswith(prefix)
     )
     listed = ", ".join(map(quoted, columns))
-    if held:
-        parts = [f"SELECT {listed} FROM {connection.quoted(f'staging.{name}')} WHERE {where}" for name in held]  # noqa: S608
+    if loaded:
+        parts = [f"SELECT {listed} FROM {connection.quoted(f'staging.{name}')} WHERE {where}" for name in loaded]  # noqa: S608
         body = " UNION ALL ".join(parts)
     else:
         body = "SELECT " + ", ".join(f"CAST(NULL AS {k}) AS {quoted(n)}" for n, k in columns.items())

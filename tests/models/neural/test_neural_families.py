@@ -14,7 +14,7 @@ from tasks.errors import ModelStoreError, RegistryError, TrainingFailed
 from tasks.models.catalogue import JOINT_FAMILIES, SCALE
 from tasks.models.forecaster import Problem, forecaster, joint_forecaster
 from tasks.models.neural.model import NeuralForecaster
-from tasks.models.neural.networks import LstmAttention, Network, Shape, Tcn, Tft
+from tasks.models.neural.networks import LstmAttentionNetwork, NeuralNetwork, Shape, TcnNetwork, TftNetwork
 from tasks.models.neural.training import split_rows, tensors_under, unpacked
 from tasks.models.neural.windows import Layout, RobustScaler, net_inputs, windows
 from tasks.registry import WalkForwardPlan
@@ -205,15 +205,15 @@ def test_a_window_ends_at_its_row() -> None:
     assert seen[1, 1].tolist() == [13.0, 15.0, 17.0, 19.0]
 
 
-@pytest.mark.parametrize("network", [Tcn, LstmAttention, Tft])
-def test_within_a_window_a_later_session_does_not_move_an_earlier_one(network: type[Network]) -> None:
+@pytest.mark.parametrize("network", [TcnNetwork, LstmAttentionNetwork, TftNetwork])
+def test_within_a_window_a_later_session_does_not_move_an_earlier_one(network: type[NeuralNetwork]) -> None:
     torch.manual_seed(0)
     net = network(Shape(4, 3, 60, 8, 0.0), ANCHOR, 3).eval()
     x = torch.randn(2, 14, 60)
     changed = x.clone()
     changed[..., 40:] += 10.0
     before, after = (net.sequence(inputs) for inputs in (x, changed))  # type: ignore[operator]
-    if network is Tcn:
+    if network is TcnNetwork:
         before, after = before.transpose(1, 2), after.transpose(1, 2)
     assert torch.equal(before[:, :40], after[:, :40])
     assert not torch.equal(before[:, 40:], after[:, 40:])
@@ -222,7 +222,7 @@ def test_within_a_window_a_later_session_does_not_move_an_earlier_one(network: t
 @pytest.mark.parametrize("sessions", [252, 61])
 def test_the_tcn_at_its_last_session_is_the_dilated_network_and_sees_the_whole_window(sessions: int) -> None:
     torch.manual_seed(0)
-    net = Tcn(Shape(4, 3, sessions, 8, 0.0), ANCHOR, 3).eval()
+    net = TcnNetwork(Shape(4, 3, sessions, 8, 0.0), ANCHOR, 3).eval()
     x = torch.randn(2, 14, sessions, requires_grad=True)
     torch.testing.assert_close(net.state(x), net.sequence(x)[..., -1], atol=1e-5, rtol=1e-4)
     (gradient,) = torch.autograd.grad(net.state(x).square().sum(), x)

@@ -17,7 +17,7 @@ import torch
 from tasks.errors import SettingsError
 from tasks.models.forecaster import joint_forecaster
 from tasks.models.neural.device import AutocastMeasured, choose_device, compiled, measure_autocast
-from tasks.models.neural.device_check import Checked, check_devices
+from tasks.models.neural.device_check import DeviceCheck, check_devices
 from tasks.models.neural.loss import (
     LossWeights,
     average,
@@ -171,8 +171,8 @@ def test_every_family_agrees_with_itself_on_the_cpu_and_a_difference_is_found() 
     checked = check_devices(torch.device("cpu"), options=options)
     assert len(checked) == 5
     assert all(row.passed and not row.fallbacks for row in checked)
-    assert not Checked("tcn", 0.1, 0.1, 0.01, 0.0, False, ()).passed
-    assert not Checked("tcn", 0.1, np.nan, np.nan, np.nan, False, (), "no such operation").passed
+    assert not DeviceCheck("tcn", 0.1, 0.1, 0.01, 0.0, False, ()).passed
+    assert not DeviceCheck("tcn", 0.1, np.nan, np.nan, np.nan, False, (), "no such operation").passed
 
 
 def test_a_device_that_is_not_there_is_refused_and_auto_finds_one() -> None:
