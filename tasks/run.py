@@ -19,10 +19,12 @@ from tasks.registry import (
     FinBertWeights,
     Horizons,
     JoinSpec,
+    RollCalendar,
     load_derived,
     load_features,
     load_horizons,
     load_join_spec,
+    load_roll_calendar,
     load_sources,
 )
 from tasks.settings import PROJECT, Settings
@@ -53,6 +55,7 @@ class RunContext:
     derived: DerivedSeries
     features: FeatureRegistry
     horizons: Horizons
+    rolls: RollCalendar
     origin: str
     payloads: Path | None
     as_of: pd.Timestamp
@@ -92,6 +95,7 @@ def open_run(settings: Settings, *, origin: str, as_of: str | None, progress: Pr
         derived=load_derived(settings.registry, sources, finbert=_finbert(settings)),
         features=load_features(settings.registry, sources),
         horizons=load_horizons(settings.registry),
+        rolls=load_roll_calendar(settings.registry, sources),
         origin=origin,
         payloads=payloads,
         as_of=session,

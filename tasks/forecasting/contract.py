@@ -22,19 +22,22 @@ def contract_month(name: str) -> str:
     return f"{calendar.month_name[MONTH_CODES.index(name[-3]) + 1]} 20{name[-2:]}"
 
 
-def with_contracts(forecasts: pd.DataFrame, rule: RollRule, product: str = "ZL") -> pd.DataFrame:
+def with_contracts(
+    forecasts: pd.DataFrame, rule: RollRule, *, priced_on: pd.Timestamp, product: str = "ZL"
+) -> pd.DataFrame:
     """The forecasts with the contracts of their prices.
 
     Args:
-        forecasts: rows with ``as_of`` and ``target_date``.
+        forecasts: rows with ``target_date``.
+        priced_on: the session of the last price, where the forecasts start.
 
     Returns:
-        the same with ``contract`` (quoted at ``as_of``), ``roll_date`` (the first session whose quote is of the next
-        contract) and ``target_contract`` (quoted on the target date: the forecast is of its price).
+        the same with ``contract`` (of the last price), ``roll_date`` (the first session after it whose front-month
+        price is of the next contract) and ``target_contract`` (of the front-month price on the target date).
     """
-    as_of, last = forecasts["as_of"].iloc[0], forecasts["target_date"].max()
-    front = front_contracts(sessions(first=as_of, last=last), rule)
-    ahead = rolls(rule, as_of, last + pd.DateOffset(months=3))
+    last = forecasts["target_date"].max()
+    front = front_contracts(sessions(first=priced_on, last=last), rule)
+    ahead = rolls(rule, priced_on, last + pd.DateOffset(months=3))
     return forecasts.assign(
         contract=contract_name(product, int(front.iloc[0])),
         roll_date=ahead["date"].iloc[0],

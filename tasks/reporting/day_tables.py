@@ -17,6 +17,7 @@ def forecast_table(result: DayResult) -> pd.DataFrame:
             {
                 "horizon": row["horizon"],
                 "target date": f"{row['target_date']:%Y-%m-%d}",
+                "contract": row["target_contract"],
                 "forecast": f"{row['point']:.2f}",
                 "80% band": f"{row['p10']:.2f} to {row['p90']:.2f}",
                 "P(higher)": f"{row['direction_probability']:.0%}",

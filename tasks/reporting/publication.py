@@ -12,6 +12,7 @@ from tasks import clock
 from tasks.day import Day
 from tasks.errors import CbiError, ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
+from tasks.forecasting.contract import with_contracts
 from tasks.forecasting.forecast import DayForecast
 from tasks.gates.run import GateReport
 from tasks.outcome import DayResult, Pages
@@ -40,11 +41,14 @@ def result_of(
 ) -> DayResult:
     """The result of the run, before it is published."""
     results = pd.concat([report.frame() for report in gates], ignore_index=True)
+    price_age_days = float(day.panel["zl_last__age_days"].iloc[-1])
     return DayResult(
         as_of=run.as_of,
         origin=run.origin_kind,
         data_snapshot=data_snapshot,
-        forecasts=forecast.forecasts,
+        forecasts=with_contracts(
+            forecast.forecasts, run.rolls.rolls["ZL"], priced_on=run.as_of - pd.Timedelta(days=price_age_days)
+        ),
         explainers=forecast.explainers,
         leaderboard=forecast.leaderboard,
         ingested=ingested,

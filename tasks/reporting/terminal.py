@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.command_line import visible
+from tasks.forecasting.contract import contract_month
 from tasks.gates.states import count_states, result_table
 from tasks.models.catalogue import BASELINE
 from tasks.outcome import DayResult
@@ -45,6 +46,7 @@ def print_result(result: DayResult, console: Console) -> None:
     console.print()
     day = f"as of {result.as_of:%Y-%m-%d}, 18:00 Chicago{_source(result)}"
     console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] {day}")
+    console.print(_contract(result))
     print_table(console, "Forecast, cents/lb", forecast_table(result))
     print_table(console, "Measured on past origins the models had not seen", skill_table(result))
     for note in notes(result):
@@ -71,6 +73,15 @@ def print_result(result: DayResult, console: Console) -> None:
     )
     for what, path in written.items():
         console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is not a style
+
+
+def _contract(result: DayResult) -> str:
+    """Which contract the price is of, and when the front-month price moves to the next."""
+    row = result.forecasts.iloc[0]
+    return (
+        f"The price is of the {contract_month(row['contract'])} contract ({row['contract']}). From "
+        f"{row['roll_date']:%Y-%m-%d} on, the front-month price is of the next one."
+    )
 
 
 def _source(result: DayResult) -> str:
@@ -171,6 +182,7 @@ def markdown(result: DayResult) -> str:
     last, pages = result.forecasts["last_price"].iloc[0], result.pages
     parts = [
         f"# Soybean oil: {last:.2f} cents/lb as of {result.as_of:%Y-%m-%d}{_source(result)}",
+        _contract(result),
         _markdown(forecast_table(result)),
         "## Measured on past origins the models had not seen",
         _markdown(skill_table(result)),

@@ -30,7 +30,7 @@ def rule(registry):
 def test_the_contract_its_roll_and_those_of_the_targets(rule, registry, as_of, contract, roll_date, targets):
     day = pd.Timestamp(as_of)
     ahead = [target_date(day, horizon.sessions) for horizon in registry.horizons.horizons.values()]
-    told = with_contracts(pd.DataFrame({"as_of": day, "target_date": ahead}), rule)
+    told = with_contracts(pd.DataFrame({"target_date": ahead}), rule, priced_on=day)
     assert set(told["contract"]) == {contract} and set(told["roll_date"]) == {pd.Timestamp(roll_date)}
     assert told["target_contract"].tolist() == targets
 

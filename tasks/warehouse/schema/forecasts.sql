@@ -5,6 +5,9 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_forecasts_daily (
   model_version STRING NOT NULL,
   target_date DATE,
   last_price FLOAT64,
+  contract STRING,  -- of the last price, such as ZLF24
+  roll_date DATE,  -- the first session whose front-month price is of the next contract
+  target_contract STRING,  -- of the front-month price on the target date
   point FLOAT64,
   p05 FLOAT64,
   p10 FLOAT64,
