@@ -6,6 +6,7 @@ import ast
 
 from tasks.settings import PROJECT
 
+FOLDERS = ("cli", "tasks", "flows", "evidence")
 CUTTERS = {"tasks/secrets.py"}
 LONG = 20  # signs: a shorter piece of a text is a date, a hash or a code
 NO_WORDS = {
@@ -19,7 +20,7 @@ NO_WORDS = {
 
 def test_no_text_is_cut_but_by_the_function_that_redacts_first() -> None:
     found = set()
-    for path in [path for folder in ("cli", "tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
+    for path in [path for folder in FOLDERS[:3] for path in sorted((PROJECT / folder).rglob("*.py"))]:
         name = path.relative_to(PROJECT).as_posix()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice) and name not in CUTTERS:
@@ -40,7 +41,7 @@ def _number(node: ast.expr | None) -> int | None:
 
 def test_no_model_file_is_read_by_torch_load_or_unpickled() -> None:
     found = []
-    for path in [path for folder in ("cli", "tasks", "flows") for path in sorted((PROJECT / folder).rglob("*.py"))]:
+    for path in [path for folder in FOLDERS[:3] for path in sorted((PROJECT / folder).rglob("*.py"))]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "torch.jit.load", "joblib.load"):
                 found.append(f"{path}: {ast.unparse(node)}")
@@ -49,4 +50,23 @@ def test_no_model_file_is_read_by_torch_load_or_unpickled() -> None:
                 found += [f"{path}: {name}" for name in names & {"pickle", "joblib", "dill", "cloudpickle", "marshal"}]
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
                 found.append(f"{path}: allow_pickle")
+    assert not found
+
+
+PRIVATE_WORDS = {"told", "held", "made", "came", "said"}
+"""What a value, a reason, a stored table or a result is not called."""
+
+
+def test_names_are_words_of_the_field() -> None:
+    found = []
+    for path in [path for folder in FOLDERS for path in sorted((PROJECT / folder).rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                name = node.name
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                name = node.id
+            else:
+                name = node.arg if isinstance(node, ast.arg) else ""
+            if name.strip("_") in PRIVATE_WORDS:
+                found.append(f"{path.relative_to(PROJECT)}:{getattr(node, 'lineno', 0)}: {name}")
     assert not found
