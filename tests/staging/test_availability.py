@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.panel.join import as_known_at
 from tasks.registry import Availability
+from tasks.registry.release_calendar import ReleaseDays
 from tasks.staging.availability import known_at
 
 
@@ -202,3 +203,28 @@ def test_every_registered_rule_is_later_than_the_value_it_dates(registry):
             same_day = pd.Timedelta(hours=8, minutes=45) if source.kind == "documents" else pd.Timedelta(hours=18)
             floor = days + (same_day if rule.rule == "same_day" else pd.Timedelta(days=1))
             assert (at >= floor.tz_localize(rule.timezone)).all(), name
+
+
+@pytest.mark.parametrize(
+    ("day", "weekday", "calendar", "known_on"),
+    [
+        # due on Friday the 3rd; New Year delays it by a day, a Monday or Tuesday eve by one more where eves count
+        ("2013-12-30", "friday", {}, "2014-01-06"),
+        ("2013-12-30", "friday", {"eves": True}, "2014-01-07"),
+        # due on the 26th; Christmas delays it by a day, the Monday before too where nobody has written down orders yet
+        ("2029-12-21", "wednesday", {"complete_until": "2027-06-30"}, "2029-12-28"),
+        ("2029-12-21", "wednesday", {"complete_until": "2035-06-30"}, "2029-12-27"),
+        ("2029-12-21", "wednesday", {}, "2029-12-27"),
+    ],
+)
+def test_eves_and_usual_orders_delay_a_release_only_where_they_count(day, weekday, calendar, known_on):
+    rule = Availability(
+        rule="weekday_after",
+        weekday=weekday,
+        min_days=1,
+        time="12:00",
+        timezone="UTC",
+        calendar=ReleaseDays(**calendar),
+    )
+    (at,) = known_at(pd.DatetimeIndex([pd.Timestamp(day)]).as_unit("us"), rule)
+    assert f"{at:%Y-%m-%d}" == known_on

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tasks.calendar import as_of_instant, sessions
 from tasks.sources.payloads import landed
-from tasks.staging.stage import known_by, stage_payloads
+from tasks.staging.stage import _missed_before, known_by, stage_payloads
 from tests.staging.conftest import bar
 
 DAYS = [f"{day:%Y-%m-%d}" for day in sessions("2020-03-02", "2020-03-31")]
@@ -164,3 +164,37 @@ def test_a_value_that_no_payload_could_have_had_yet_keeps_its_rule(payload, stag
     held, _ = stage(early, payload("2024-01-20 12:00", bar("2024-01-03", 47.2), bar("2024-01-04", 47.1)))
     close = held[held["field"] == "close"].set_index("observation_date")["available_at"]
     assert close["2024-01-04"] == pd.Timestamp("2024-01-05 00:00", tz="UTC")
+
+
+@given(st.data())
+def test_an_earlier_payload_that_missed_a_value_is_found_as_if_all_were_compared(data):
+    """A value first served late: was there a payload, fetched when it was due, that covers its date and lacks it?"""
+    start = pd.Timestamp("2024-01-01")
+    hours = st.integers(0, 12)
+    fetched = data.draw(st.lists(hours, min_size=1, max_size=8))
+    spans = pd.DataFrame(
+        {
+            "order": range(len(fetched)),
+            "fetched_at": [(start + pd.Timedelta(hours=hour)).tz_localize("UTC") for hour in fetched],
+            "first": [start - pd.Timedelta(days=data.draw(st.integers(0, 3))) for _ in fetched],
+            "last": [start + pd.Timedelta(days=data.draw(st.integers(0, 3))) for _ in fetched],
+        }
+    )
+    many = data.draw(st.integers(1, 6))
+    firsts = pd.DataFrame(
+        {
+            "order": [data.draw(st.integers(0, len(fetched))) for _ in range(many)],
+            "known_at": [(start + pd.Timedelta(hours=data.draw(hours))).tz_localize("UTC") for _ in range(many)],
+            "observation_date": [start + pd.Timedelta(days=data.draw(st.integers(-3, 3))) for _ in range(many)],
+        }
+    )
+    every = [
+        any(
+            span["order"] < value["order"]
+            and span["fetched_at"] >= value["known_at"]
+            and span["first"] <= value["observation_date"] <= span["last"]
+            for span in spans.to_dict("records")
+        )
+        for value in firsts.to_dict("records")
+    ]
+    assert _missed_before(firsts, spans).tolist() == every

@@ -10,8 +10,10 @@ from tasks.errors import TrainingFailed
 from tasks.evaluation.calibration import STEP, adapt_out_of_fold, static_and_adaptive
 from tasks.models.forecaster import Problem
 from tasks.models.naive import NoChange
-from tasks.quantiles import column, coverage, price_quantiles, widened
-from tasks.training.blending import REGIMES, ensemble
+from tasks.quantiles import column, coverage, pinball, price_quantiles, widened
+from tasks.registry import load_models, load_surface
+from tasks.training.blending import REGIMES, ensemble, regime_weights
+from tasks.training.plan import context_columns
 from tasks.training.worker import out_of_fold
 from tests.conftest import Registry
 
@@ -196,3 +198,57 @@ def test_price_quantiles_are_exact_transforms_of_return_quantiles() -> None:
     np.testing.assert_allclose(prices, np.quantile(47.84 * np.exp(returns), LEVELS, method="linear"), rtol=1e-3)
     shares = [(47.84 * np.exp(returns) <= price).mean() for price in prices]
     np.testing.assert_allclose(shares, LEVELS, atol=1 / 999)
+
+
+def test_weights_by_hand_where_no_regime_is_known() -> None:
+    """Loss relative to the mean of both, to the power of -30 n / (n + 20); an outcome counts once its date has come."""
+    rng = np.random.default_rng(3)
+    target = rng.normal(size=60)
+    good, bad = simulated(target), simulated(target, width=2.0)
+    unknown = regimes_of(good, np.full(60, np.nan)).assign(regime_prob_tense=np.nan)
+    found = ensemble({"good": good, "bad": bad}, unknown, LEVELS, horizon=5, step=5)
+    losses = [pinball(target, oof[NAMES].to_numpy(), LEVELS) for oof in (good, bad)]
+    n = 59  # the outcome of the last origin is known a week later
+    mean = (losses[0][:n].sum() + losses[1][:n].sum()) / 2
+    power = -30 * n / (n + 20)
+    raw = [(loss[:n].sum() / mean) ** power for loss in losses]
+    assert found["weight_good"].iloc[-1] == pytest.approx(raw[0] / sum(raw))
+    assert found["weight_good"].iloc[0] == pytest.approx(0.5), "nothing is known yet"
+    assert found["p90"].iloc[-1] == pytest.approx(
+        found["weight_good"].iloc[-1] * good["p90"].iloc[-1] + found["weight_bad"].iloc[-1] * bad["p90"].iloc[-1]
+    )
+
+
+def test_the_weights_of_each_regime_after_all_outcomes() -> None:
+    """Narrow bands are better in calm times, wide ones in a crisis, and each regime's row says so."""
+    rng = np.random.default_rng(4)
+    crisis = (np.arange(400) % 4 == 0).astype("float64")
+    target = rng.normal(size=400) * np.where(crisis == 1, 3.0, 0.5)
+    oofs = {"narrow": simulated(target, width=0.5), "wide": simulated(target, width=3.0)}
+    weights = regime_weights(oofs, regimes_of(oofs["narrow"], crisis), LEVELS, horizon=5, step=5)
+    assert list(weights.index) == [*REGIMES, "unknown"] and list(weights.columns) == ["narrow", "wide"]
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+    assert weights.at["regime_prob_calm", "narrow"] > 0.99 and weights.at["regime_prob_crisis", "wide"] > 0.99
+    assert weights.at["regime_prob_tense", "narrow"] == pytest.approx(0.5), "no origin was tense"
+    everything = ensemble(
+        oofs,
+        regimes_of(oofs["narrow"], np.full(400, np.nan)).assign(regime_prob_tense=np.nan),
+        LEVELS,
+        horizon=5,
+        step=5,
+    )
+    assert weights.at["unknown", "wide"] == pytest.approx(everything["weight_wide"].iloc[-1], abs=0.02)
+
+
+def test_the_ends_of_a_band_are_inside_it() -> None:
+    ends = np.array([1.0, 2.0, 3.0])
+    assert coverage(ends, np.full(3, 1.0), np.full(3, 3.0)) == 1.0
+    assert coverage(ends, np.full(3, 1.5), np.full(3, 2.0)) == pytest.approx(1 / 3)
+
+
+def test_a_net_reads_the_categories_of_the_registry_as_context(registry: Registry) -> None:
+    surface, models = load_surface(registry.folder, registry.features), load_models(registry.folder, registry.features)
+    context = context_columns(models, surface)
+    assert context and {surface.features[name].category for name in context} <= set(models.context)
+    rest = set(surface.features) - set(context)
+    assert rest and not {surface.features[name].category for name in rest} & set(models.context)
