@@ -100,7 +100,7 @@ def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -
         allow_exact_matches=False,
         tolerance=pd.Timedelta(days=rule.pairs.max_age_days),
     )
-    return out.assign(age_days=(pd.DatetimeIndex(out["date"]) - pd.DatetimeIndex(out["seen_on"])).days)
+    return out.assign(age_days=(out["date"] - out["seen_on"]).dt.days.astype("float64"))
 
 
 def roll_free_returns(close: pd.Series, ratios: pd.DataFrame) -> pd.Series:

@@ -95,8 +95,8 @@ def test_july_to_august_2021_has_no_pair_so_its_return_is_missing(quote, known):
 
 def test_every_roll_to_2020_is_known_and_they_add_six_tenths_of_a_percent_each(known):
     by_year = known["log_ratio"].groupby(known.index.year)
-    assert (by_year.count()[:2020] == 8).all()
-    assert by_year.count()[2021:].tolist() == [4, 2, 2]
+    assert (by_year.count().loc[:2020] == 8).all()
+    assert by_year.count().loc[2021:].tolist() == [4, 2, 2]
     assert 100 * known["log_ratio"][:"2020-12-31"].mean() == pytest.approx(0.58, abs=0.005)
 
 
