@@ -166,6 +166,7 @@ def test_a_value_that_no_payload_could_have_had_yet_keeps_its_rule(payload, stag
     assert close["2024-01-04"] == pd.Timestamp("2024-01-05 00:00", tz="UTC")
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_an_earlier_payload_that_missed_a_value_is_found_as_if_all_were_compared(data):
     """A value first served late: was there a payload, fetched when it was due, that covers its date and lacks it?"""
