@@ -112,7 +112,7 @@ def test_files_that_are_not_those_of_the_manifest_are_not_pushed(bucket: Bucket,
 
 
 def test_nothing_pushed_yet_and_no_bucket_say_so(bucket: Bucket, here: Zones, storage: Proxy, tmp_path: Path) -> None:
-    with pytest.raises(ManifestMismatch, match=r"flows\.bundle push"):
+    with pytest.raises(ManifestMismatch, match="cbi bundle push"):
         pull(here, bucket)
     with pytest.raises(CloudError, match="run deploy/gcp"):
         pull(here, Bucket("gs://no-such-bucket/models", settings_of(tmp_path)))

@@ -62,7 +62,7 @@ def zones(tmp_path: Path) -> Zones:
 
 @pytest.fixture
 def warehouse(wire: Proxy, zones: Zones) -> BigQueryWarehouse:
-    made = open_warehouse(Settings(home=zones.home))
+    made = open_warehouse(Settings(home=zones.home, warehouse=os.environ["CBI_WAREHOUSE"]))
     assert isinstance(made, BigQueryWarehouse)
     return made
 
@@ -113,7 +113,7 @@ def test_a_fault_that_passes_loses_and_doubles_nothing(fault, wire, warehouse, z
 
 
 LASTING = {
-    "503": (503, "backendError", "trouble|did not answer"),
+    "503": (503, "backendError", "outage|did not answer"),
     "429": (429, "Exceeded rate limits", "Too many requests|did not answer"),
     "403 quota": (403, "Quota exceeded: free query bytes scanned", "A quota is used up"),
     "403 role": (403, "Access Denied: User does not have bigquery.jobs.create permission", "A role is missing"),
@@ -199,6 +199,7 @@ def test_rows_are_appended_once_however_often_they_are_sent(wire, warehouse, mon
 
 
 PUBLISH = """
+import os
 import sys
 from pathlib import Path
 from tasks.settings import Settings
@@ -207,7 +208,7 @@ from tasks.storage.zones import Zones
 from tests.cloud.test_warehouse_faults import publish
 zones = Zones(Path(sys.argv[1]))
 print("ready", flush=True)
-publish(open_warehouse(Settings(home=zones.home)), zones, float(sys.argv[2]))
+publish(open_warehouse(Settings(home=zones.home, warehouse=os.environ["CBI_WAREHOUSE"])), zones, float(sys.argv[2]))
 """
 
 
@@ -247,7 +248,7 @@ def test_a_publish_that_is_killed_is_whole_or_absent_and_a_rerun_heals(at, wire,
 
 
 def test_a_thin_warehouse_holds_all_forecasts_and_the_latest_rows_of_the_rest(wire, zones):
-    thin = open_warehouse(Settings(home=zones.home, warehouse_mode="thin"))
+    thin = open_warehouse(Settings(home=zones.home, warehouse=os.environ["CBI_WAREHOUSE"], warehouse_mode="thin"))
     dates = pd.date_range("2023-01-02", periods=150, unit="us")
     many = rows(
         FORECASTS,

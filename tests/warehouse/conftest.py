@@ -34,7 +34,7 @@ def warehouse(request: pytest.FixtureRequest, zones: Zones) -> Warehouse:
     request.getfixturevalue("bigquery_emulator")
     place = f"bigquery://test-project?prefix=t{secrets.token_hex(4)}_"
     request.getfixturevalue("monkeypatch").setenv("CBI_WAREHOUSE", place)
-    return open_warehouse(Settings(home=zones.home))
+    return open_warehouse(Settings(home=zones.home, warehouse=place))
 
 
 @pytest.fixture
