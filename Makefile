@@ -119,13 +119,13 @@ uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
 TESTERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 
 # -- for the one who changes it ---------------------------------------------------------------------------------------------------------
-test: $(VENV)/dev ## what guards every behaviour: 5 to 6 minutes on two cores (docs/tests.md)
+test: $(VENV)/dev ## what guards every behaviour: 6 to 7 minutes on two cores (docs/tests.md)
 	@$(RUN) -m pytest -n $(TESTERS) --dist loadgroup -m "not more and not long"
 
 test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-registry days, bake-offs
 	@$(RUN) -m pytest -n 2 --dist loadgroup -m "more and not long"
 
-test-faults: $(VENV)/dev ## every fault on real processes; writes docs/reliability.md (half an hour)
+test-faults: $(VENV)/dev ## every fault on real processes; writes docs/reliability.md (an hour, alone)
 	@RELIABILITY_PAGE=docs/reliability.md $(RUN) -m pytest -n 2 --dist loadgroup -m faults --timeout 1800
 
 test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on DuckDB and a folder and on emulators of Google's services

@@ -16,8 +16,8 @@ from tasks.features.coverage import summarise_starts
 from tasks.gates.confirmation import unconfirmed_closes
 from tasks.gates.quarantine import ColumnsAside, without_failing_columns, without_failing_features
 from tasks.gates.run import GateResult
-from tasks.gates.stored import Known, known_at_session
-from tasks.gates.tables import Tables, assembly_tables, feature_tables, staging_tables
+from tasks.gates.stored import Known, known_at_session, known_tables
+from tasks.gates.tables import Tables, assembly_tables, feature_tables
 from tasks.labels import build_labels, with_settled_closes
 from tasks.panel.join import build_panel
 from tasks.panel.summary import summarise_panel
@@ -126,13 +126,8 @@ def day_of(run: RunContext, staged: Iterable[Staged]) -> Day:
 def gate_tables(run: RunContext, day: Day) -> dict[str, Tables]:
     """The tables that each gate between staging and training checks, by gate."""
     return {
-        "POST_STAGING": staging_tables(
-            day.observations,
-            day.quarantine,
-            day.series,
-            run.sources,
-            as_of=run.as_of,
-            expectations=run.settings.expectations,
+        "POST_STAGING": known_tables(
+            run, Known(day.observations, day.quarantine, day.series, day.set_aside["POST_STAGING"])
         ),
         "POST_FEATURES": feature_tables(day.features, day.panel, day.feature_starts, run.features),
         "POST_ASSEMBLY": assembly_tables(day.panel, day.panel_summary, day.labels),
