@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets, by who needs them
 	@awk -F ':.*## ' '/^# -- / {sub(/^# -- /, ""); sub(/ *-*$$/, ""); title = $$0} \
@@ -182,6 +182,9 @@ time-machine: $(VENV)/dev ## past days, and sources dead for 30 to 400 sessions:
 
 rolls: $(VENV)/dev ## the rolls of ZL=F, and what they do to labels: docs/results/rolls.md
 	@$(RUN) -m evidence.rolls
+
+curve: $(VENV)/dev ## what the curve is worth, with and without it, and the bands of contracts: docs/results/curve.md
+	@$(RUN) -m evidence.curve
 
 proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo

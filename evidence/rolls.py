@@ -17,7 +17,8 @@ from evidence.inputs import Inputs
 from evidence.machine import stamp
 from evidence.page import table, write_page
 from tasks.calendar import sessions
-from tasks.panel.rolls import roll_free_returns, roll_free_targets, rolls, with_pair_ratios
+from tasks.panel.curve import contract_prices
+from tasks.panel.rolls import roll_free_returns, roll_free_targets, roll_ratios, rolls
 from tasks.registry import Horizons, load_roll_calendar
 from tasks.settings import PROJECT
 
@@ -98,7 +99,7 @@ def measure(folder: Path) -> Path:
     rule = load_roll_calendar(run.settings.registry, run.sources).rolls["ZL"]
     days = sessions(last=run.as_of)
     close = newest(observations, rule.quote.series)["close"].reindex(days)
-    known = with_pair_ratios(rolls(rule, days[0], days[-1]), newest(observations, rule.pairs.series), rule)
+    known = roll_ratios(rolls(rule, days[0], days[-1]), contract_prices(observations, rule), rule)
     return write_page(
         PAGE,
         "The rolls of ZL=F",

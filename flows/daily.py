@@ -272,7 +272,8 @@ def needs_training(run: RunContext) -> bool:
 
 
 def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedModels) -> DayForecast:
-    """Forecasts, their drivers, and the measured figures of their models."""
+    """Forecasts of the front month and of each contract, their drivers, and the measured figures of their models."""
+    from tasks.forecasting.by_contract import forecast_contracts
     from tasks.forecasting.forecast import forecast_day
     from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
@@ -290,8 +291,17 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         notes=day.notes,
         models=models,
     )
+    contracts = forecast_contracts(
+        day.observations,
+        day.features,
+        day.panel.set_index("date")["zl_close"],
+        run.rolls.rolls["ZL"],
+        run.horizons,
+        as_of=run.as_of,
+    )
     measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
-    return replace(forecasted, leaderboard=measured, notices=(*store.notices(), *forecasted.notices))
+    notices = (*store.notices(), *forecasted.notices)
+    return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts)
 
 
 def publish(

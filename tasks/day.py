@@ -18,7 +18,8 @@ from tasks.gates.quarantine import ColumnsAside, without_failing_columns, withou
 from tasks.gates.run import GateResult
 from tasks.gates.stored import Known, known_at_session, known_tables
 from tasks.gates.tables import Tables, assembly_tables, feature_tables
-from tasks.labels import build_labels, with_settled_closes
+from tasks.labels import build_labels, with_rolls, with_settled_closes
+from tasks.panel.curve import contract_prices
 from tasks.panel.join import build_panel
 from tasks.panel.summary import summarise_panel
 from tasks.run import RunContext
@@ -77,8 +78,10 @@ def make_features(run: RunContext, assembled: ColumnsAside) -> ColumnsAside:
 
 
 def make_labels(run: RunContext, panel: pd.DataFrame, observations: pd.DataFrame) -> pd.DataFrame:
-    """The targets at every horizon."""
-    return build_labels(with_settled_closes(panel, observations, as_of=run.as_of), run.horizons)
+    """The targets at every horizon, with both returns."""
+    settled, rule = with_settled_closes(panel, observations, as_of=run.as_of), run.rolls.rolls["ZL"]
+    labels = build_labels(settled, run.horizons)
+    return with_rolls(labels, settled, contract_prices(observations, rule), rule)
 
 
 def notes_on(run: RunContext, known: Known, assembled: ColumnsAside, featured: ColumnsAside) -> InputNotes:

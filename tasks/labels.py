@@ -1,4 +1,8 @@
-"""What a forecast is measured against: the ZL close ``h`` sessions ahead, and the log return to it."""
+"""What a forecast is measured against: the ZL close ``h`` sessions ahead, and the log return to it.
+
+The close is the front month's, which is what is published. Beside it stands what one contract after another returned,
+without the steps of the rolls.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import pandas as pd
 
 from tasks.calendar import as_of_instant, sessions
 from tasks.panel.join import as_known_at
-from tasks.registry import Horizons
+from tasks.panel.rolls import front_contracts, roll_free_targets, roll_ratios, rolls
+from tasks.registry import Horizons, RollRule
 
 
 def build_labels(panel: pd.DataFrame, horizons: Horizons) -> pd.DataFrame:
@@ -44,6 +49,36 @@ def build_labels(panel: pd.DataFrame, horizons: Horizons) -> pd.DataFrame:
                     "sessions_ahead": h,
                     "reachable": reachable,
                 }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def with_rolls(labels: pd.DataFrame, panel: pd.DataFrame, prices: pd.DataFrame, rule: RollRule) -> pd.DataFrame:
+    """The labels with the contracts that they start and end on, and their returns without the steps of the rolls.
+
+    Args:
+        labels: rows of ``build_labels`` over ``panel``, which has settled closes. prices: rows of
+            tasks/panel/curve.py ``contract_prices``.
+
+    Returns:
+        the same with ``contract`` and ``target_contract`` (YYYYMM), ``rolls`` in between, and
+        ``roll_free_log_return``: ``target_log_return`` less the step of each of them; missing where one is unknown.
+    """
+    days = pd.DatetimeIndex(panel["date"])
+    ahead = sessions(first=days[0], last=max(days[-1], labels["target_date"].max()))
+    front = front_contracts(ahead, rule)
+    ratios = roll_ratios(rolls(rule, days[0], days[-1]), prices, rule)
+    close = panel.set_index("date")["zl_close"]
+    parts = []
+    for _, part in labels.groupby("horizon", sort=False):
+        targets = roll_free_targets(close, ratios, sessions_ahead=int(part["sessions_ahead"].iloc[0]))
+        parts.append(
+            part.assign(
+                contract=front.reindex(part["date"]).to_numpy(),
+                target_contract=front.reindex(part["target_date"]).to_numpy(),
+                rolls=targets["rolls"].to_numpy(),
+                roll_free_log_return=targets["roll_free_log_return"].to_numpy(),
             )
         )
     return pd.concat(parts, ignore_index=True)

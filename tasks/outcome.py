@@ -26,8 +26,9 @@ class DayResult:
     """The result of one daily run. Prices in cents/lb.
 
     ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts`` and ``explainers`` have the rows of
-    ``forecasts.zl_forecasts_daily`` and ``forecasts.zl_explainers_daily``; ``leaderboard`` what was measured of the
-    models behind them. ``series`` has one row per series, ``quarantine`` one per source, series, field and rule,
+    ``forecasts.zl_forecasts_daily`` and ``forecasts.zl_explainers_daily``, ``contracts`` those of
+    ``forecasts.zl_contracts_daily``; ``leaderboard`` what was measured of the models behind them. ``price_notes``: what
+    the price is of, in words. ``series`` has one row per series, ``quarantine`` one per source, series, field and rule,
     ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year.
     ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are set once it is published.
     """
@@ -36,6 +37,7 @@ class DayResult:
     origin: str
     data_snapshot: str
     forecasts: pd.DataFrame
+    contracts: pd.DataFrame
     explainers: pd.DataFrame
     leaderboard: pd.DataFrame
     ingested: list[Ingested]
@@ -45,5 +47,6 @@ class DayResult:
     alerts: pd.DataFrame
     coverage: pd.DataFrame
     trained: bool
+    price_notes: tuple[str, ...] = ()
     changed_rows: int = 0
     pages: Pages | None = None

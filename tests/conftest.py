@@ -61,7 +61,7 @@ settings.load_profile("busy")
 AS_OF = pd.Timestamp("2023-12-29")
 EARLY = "2011-12-30"  # early enough that a training run is short
 # what tests' daily runs train: two naive ones, both members of the ensemble, and the one that explains
-FEW = ("no_change", "drift", "har", "ridge", "lightgbm")
+FEW = ("curve", "drift", "har", "ridge", "lightgbm")
 ENSEMBLE = ("har", "ridge")
 # how often a payload is damaged at random: a few times after every change, often in `make test-more`
 DAMAGES = [40, pytest.param(200, marks=pytest.mark.more)]

@@ -113,7 +113,7 @@ def test_a_dead_source_degrades_the_forecast_by_name_and_only_the_price_stops_it
     energy = outage(("eia",), 90)
     assert energy.families["3m"] == "ridge" and "eia: " in energy.degraded["3m"], "ridge does without"
     both = outage(("fred", BESIDE_PRICE), 90)
-    assert both.families["3m"] == "no_change"
+    assert both.families["3m"] == "curve"
     assert "cannot serve: no forecast without vix;" in both.degraded["3m"], "the VIX alone stopped it, and is named"
     assert "1w" not in both.degraded, "the baseline reads the price and nothing else"
     dead = outage((PRICE,), 30)

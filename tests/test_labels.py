@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from tasks.calendar import sessions
-from tasks.labels import build_labels, with_settled_closes
+from tasks.labels import build_labels, with_rolls, with_settled_closes
+from tasks.panel.curve import contract_prices
 
 
 @pytest.mark.parametrize("name", ["1w", "1m", "3m", "6m", "12m"])
@@ -77,3 +78,19 @@ def test_a_close_mended_the_next_day_does_not_stay_wrong_in_the_targets(panel):
     evening = pd.DataFrame({"date": days, "zl_close": [68.96, 61.99, 67.0]})
     assert list(with_settled_closes(evening, observations, as_of=days[2])["zl_close"]) == [68.96, 67.73, 67.0]
     assert list(with_settled_closes(evening[:2], observations, as_of=days[1])["zl_close"]) == [68.96, 61.99]
+
+
+def test_labels_know_their_contracts_and_both_returns(panel, labels, staged, registry):
+    """From 2014-05-09 a week crosses the roll of the 15th: July cost 41.14 where May cost 40.92 (2014-05-02)."""
+    rule = registry.derived.roll_rule
+    prices = contract_prices(staged.by_source["pysystemtrade"].observations, rule)
+    both = with_rolls(labels, panel, prices, rule)
+    pd.testing.assert_frame_equal(both[list(labels)], labels)
+    week = both[(both["horizon"] == "1w") & (both["date"] == "2014-05-09")].iloc[0]
+    assert (week["contract"], week["target_contract"], week["rolls"]) == (201405, 201407, 1)
+    step = math.log(41.14 / 40.92)
+    assert week["target_log_return"] - week["roll_free_log_return"] == pytest.approx(step)
+    across = both[(both["horizon"] == "1m") & both["date"].between("2021-06-21", "2021-07-14")]
+    assert across["target_log_return"].notna().all() and across["roll_free_log_return"].isna().all()
+    same = both[both["reachable"] & both["rolls"].eq(0)]
+    np.testing.assert_allclose(same["roll_free_log_return"], same["target_log_return"], atol=1e-12)

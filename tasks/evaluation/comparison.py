@@ -13,7 +13,7 @@ from tasks.evaluation.bootstrap import block_length, bounds, resampled_means, re
 from tasks.evaluation.metrics import annual_sharpe, figures, measure, moments, sign_strategy
 from tasks.quantiles import column, pinball
 
-NAIVE = ("no_change", "historical", "long_run", "drift")
+NAIVE = ("curve", "no_change", "historical", "long_run", "drift")
 FEWEST_BLOCKS = 3  # with fewer independent blocks there is no interval
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.features.policy import change_over_days
+from tasks.features.roll_free import ROLL_FREE
 from tasks.features.rolling import SESSIONS_A_YEAR, log_return, percentile, rolling_correlation
 from tasks.features.soy_complex import boho_usd_gal, oil_share
 
@@ -86,7 +87,7 @@ def _biofuel_cascade(panel: pd.DataFrame) -> Drivers:
 
 
 def _hidden_correlation(panel: pd.DataFrame) -> Drivers:
-    zl = log_return(panel["zl_last"], 1)
+    zl = log_return(panel[ROLL_FREE], 1)
     # the real's price is of 18:00 Chicago of the previous session
     alike = {c: rolling_correlation(zl, log_return(panel[c], 1), 63).abs() for c in OTHERS}
     alike["real"] = rolling_correlation(zl.shift(), log_return(panel["brl_last"], 1), 63).abs()

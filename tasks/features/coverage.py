@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tasks.panel.curve import OF_THE_QUOTE_ALONE
 from tasks.registry import DataSources, FeatureRegistry
 
 
@@ -56,6 +57,7 @@ def summarise_starts(
         for series, entry in spec.series.items()
         if entry.critical
     }
+    always |= {f"derived {series}" for series in OF_THE_QUOTE_ALONE}
     declared = {name: pd.Timestamp(entry.first_date) for name, entry in registry.features.items()}
     frame = pd.DataFrame({"column": list(declared), "first_date": list(declared.values())})
     begun = _inputs_begin(panel_summary, features["date"].min())

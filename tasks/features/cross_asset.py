@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from tasks.features.roll_free import ROLL_FREE
 from tasks.features.rolling import LogPrice, correlation, correlation_and_slope
 
 MARKETS = {
@@ -66,7 +67,7 @@ def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
 
 def log_prices(panel: pd.DataFrame) -> Logs:
     """The log price of ZL and of each market."""
-    return {name: LogPrice.of(panel[column]) for name, column in {"zl": "zl_last", **MARKETS, **CHINA}.items()}
+    return {name: LogPrice.of(panel[column]) for name, column in {"zl": ROLL_FREE, **MARKETS, **CHINA}.items()}
 
 
 def returns(logs: Logs, sessions: int, markets: Iterable[str]) -> dict[str, np.ndarray]:

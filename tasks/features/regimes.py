@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.features import big8
+from tasks.features.roll_free import ROLL_FREE
 from tasks.features.rolling import SESSIONS_A_YEAR, annualised_pct, ewma_volatility, log_return, percentile
 
 STATES = ("calm", "tense", "crisis")
@@ -36,7 +37,7 @@ def thresholds(panel: pd.DataFrame) -> dict[str, pd.Series]:
 
     A regime is missing, not 0, if its measure is missing.
     """
-    close = panel["zl_last"]
+    close = panel[ROLL_FREE]
     volatility = percentile(annualised_pct(log_return(close, 1), 63), 1260)
     trend = close / close.rolling(200, min_periods=150).mean() - 1
     fear = percentile(panel["vix_last"], 756)
@@ -74,7 +75,7 @@ def regime_inputs(panel: pd.DataFrame) -> pd.DataFrame:
     A crisis moves the curve both ways (inverted before, steep after), so its move counts: the absolute change of the
     10-year less 2-year yield over 63 sessions, percentage points.
     """
-    volatility = ewma_volatility(log_return(panel["zl_last"], 1), 0.94)
+    volatility = ewma_volatility(log_return(panel[ROLL_FREE], 1), 0.94)
     columns = {"vix": panel["vix_last"], "zl_volatility": volatility, "high_yield_spread": panel["hy_oas_pct"]}
     logs = {name: np.log(values.where(values > 0)) for name, values in columns.items()}
     curve_move = panel["t10y2y_pct"].diff(63).abs()

@@ -15,6 +15,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from tasks.features.roll_free import ROLL_FREE, roll_free_bars
+
 BAR_WINDOW = 63
 
 
@@ -22,7 +24,7 @@ def features(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """Trend, momentum, range and flow, as ratios or oscillators, so that they do not depend on the price level."""
     import talib
 
-    close = panel["zl_last"]
+    close, panel = panel[ROLL_FREE], panel.assign(**roll_free_bars(panel))
     simple, cross = simple_averages(close)
     out = dict(simple)
     for window in (12, 26, 100):
@@ -88,7 +90,7 @@ def _of_bars(panel: pd.DataFrame) -> dict[str, pd.Series]:
         "zl_adx_14d": shown(talib.ADX(high, low, close, 14)),
         "zl_adxr_14d": shown(talib.ADXR(high, low, close, 14)),
         "zl_directional_index_14d": shown(talib.PLUS_DI(high, low, close, 14) - talib.MINUS_DI(high, low, close, 14)),
-        "zl_atr_14d_cents_lb": shown(talib.ATR(high, low, close, 14)),
+        "zl_atr_14d_cents_lb": shown(talib.ATR(high, low, close, 14)) * panel["zl_last"] / panel[ROLL_FREE],
         "zl_natr_14d_pct": shown(talib.NATR(high, low, close, 14)),
         "zl_true_range_pct": shown(100 * talib.TRANGE(high, low, close) / close),
         "zl_aroon_oscillator_25d": shown(talib.AROONOSC(high, low, 25)),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tasks.features.roll_free import ROLL_FREE
 from tasks.features.rolling import ANNUAL_PCT, annualised_pct, ewma_volatility, log_return, percentile
 from tasks.features.technical import complete_bars
 
 
 def features(panel: pd.DataFrame) -> dict[str, np.ndarray]:
     """Realised, exponentially weighted and range-based volatility (annualised, %), its shape and its own changes."""
-    returns = log_return(panel["zl_last"], 1)
+    returns = log_return(panel[ROLL_FREE], 1)
     moves = returns.to_numpy(dtype="float64")
     out = {f"zl_volatility_{w}d_pct": annualised_pct(returns, w).to_numpy() for w in (5, 10, 21, 63, 126, 252)}
     for decay in (94, 97, 99):

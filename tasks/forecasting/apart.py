@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.forecasting.questions import EXPLAINED_BY, Answer, Question, answer
-from tasks.models.catalogue import BASELINE
+from tasks.models.catalogue import BASELINES
 from tasks.secrets import quoted
 from tasks.settings import PROJECT
 from tasks.storage.files import UTF_8
@@ -71,7 +71,7 @@ class IsolatedModels:
 
         The baseline runs in this process: its file is plain numbers, and it must always be available.
         """
-        if question.family == BASELINE:
+        if question.family in BASELINES:
             return answer(question, self._features)
         if not self._path.exists():
             table = pa.Table.from_pandas(self._features, preserve_index=False)

@@ -16,7 +16,7 @@ from tasks.forecasting.apart import IsolatedModels, isolated_models
 from tasks.forecasting.questions import EXPLAINED_BY, Answer, Question
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
-from tasks.models.catalogue import BASELINE
+from tasks.models.catalogue import BASELINES, expected_move
 from tasks.models.forecaster import Problem
 from tasks.quantiles import column
 from tasks.registry import FeatureRegistry, Horizons
@@ -33,14 +33,15 @@ class DayForecast:
     """The forecasts of one session at every horizon, and their drivers.
 
     ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``explainers`` those of
-    ``forecasts.zl_explainers_daily``, both without ``created_at``. ``notices`` says which horizon has no drivers
-    because a model's files cannot be read. ``leaderboard``, if requested, is what was measured of the models
-    behind the forecasts.
+    ``forecasts.zl_explainers_daily``, ``contracts`` those of ``forecasts.zl_contracts_daily``, all without
+    ``created_at``. ``notices`` says which horizon has no drivers because a model's files cannot be read.
+    ``leaderboard``, if requested, is what was measured of the models behind the forecasts.
     """
 
     forecasts: pd.DataFrame
     explainers: pd.DataFrame
     notices: tuple[str, ...]
+    contracts: pd.DataFrame = field(default_factory=pd.DataFrame)
     leaderboard: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
@@ -108,6 +109,9 @@ def forecast_day(
         ]
         if price_age > 0:
             reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
+        move = np.nan
+        if answer.around_curve and expected_move(problem.sessions) in features:
+            move = float(features[expected_move(problem.sessions)].iloc[-1])
         median = float(np.exp(answer.quantiles[problem.quantiles.index(0.5)]))
         forecasts.append(
             {
@@ -121,9 +125,11 @@ def forecast_day(
                     column(p): last_price * float(np.exp(q))
                     for p, q in zip(problem.quantiles, answer.quantiles, strict=True)
                 },
+                "curve_centre": last_price * np.exp(move),
+                "centre_source": centre_source(answer.around_curve, move),
                 "direction_probability": answer.up,
                 "family": version.family,
-                "is_baseline": version.family == BASELINE,
+                "is_baseline": version.family in BASELINES,
                 "degraded": bool(reasons),
                 "degraded_reason": "; ".join(reasons) or None,
                 "regime": regime_name(row.iloc[0]),
@@ -139,6 +145,13 @@ def forecast_day(
             notices.append(f"no drivers at {name}: {error}")
     explainers = pd.concat(explained, ignore_index=True) if explained else pd.DataFrame()
     return DayForecast(pd.DataFrame(forecasts), explainers, tuple(notices))
+
+
+def centre_source(around_curve: bool, move: float) -> str:
+    """Where a forecast has its centre from, in words."""
+    if not around_curve:
+        return "price: this model does not read the curve"
+    return "price: the curve is not known" if np.isnan(move) else "curve"
 
 
 def _served(
@@ -171,7 +184,7 @@ def _served(
         if absent:
             raise CbiError(f"the feature table no longer has {absent[:3]}")
         answer = _forecast(champion, models, problem)
-        if champion.family != BASELINE:
+        if champion.family not in BASELINES:
             reads = columns if answer.reads is None else answer.reads
             reasons += input_reasons(features, reads, registry, trained_as_of=champion.trained_as_of, notes=notes)
         return champion, answer, reasons
@@ -195,12 +208,13 @@ def _baseline(
     Raises:
         CbiError: the reason why the newest cannot serve, or ``error`` if there is none.
     """
-    fallbacks = [v for v in store.versions(BASELINE, problem.horizon) if v.trained_as_of <= as_of]
+    trained = [v for family in reversed(BASELINES) for v in store.versions(family, problem.horizon)]
+    fallbacks = sorted((v for v in trained if v.trained_as_of <= as_of), key=lambda one: one.trained_as_of)
     for number, version in enumerate(reversed([v for v in fallbacks if v != instead_of])):
         try:
             return version, _forecast(version, models, problem), reasons
         except CbiError as own:
-            error = own if number == 0 and (instead_of is None or instead_of.family != BASELINE) else error
+            error = own if number == 0 and (instead_of is None or instead_of.family not in BASELINES) else error
     raise error
 
 

@@ -45,14 +45,16 @@ class Answer:
     """The answer for the newest session. If ``error`` says why there is none, all other fields are empty.
 
     ``quantiles``: calibrated log returns, empty if ``without`` names the missing inputs. ``up``: the probability that
-    the price is higher. ``reads``: the features that the forecast uses, None for all that the model was trained on.
-    ``contributions``: to the median log return, by feature and ``base``; empty if the family has none.
+    the price is higher. ``around_curve``: whether its centre is the curve's, where that is known. ``reads``: the
+    features that the forecast uses, None for all that the model was trained on. ``contributions``: to the median log
+    return, by feature and ``base``; empty if the family has none.
     """
 
     error: str = ""
     quantiles: list[float] = field(default_factory=list)
     without: str = ""
     up: float = np.nan
+    around_curve: bool = False
     reads: list[str] | None = None
     contributions: dict[str, float] = field(default_factory=dict)
 
@@ -75,6 +77,7 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
         return Answer(
             quantiles=[float(q) for q in quantiles[0]],
             up=up,
+            around_curve=bool(model.around_curve),
             reads=None if model.reads is None else list(model.reads),
             contributions=_reasons(model, window),
         )

@@ -1,8 +1,8 @@
 """Boosted trees: quantiles of the volatility-scaled log return, shrunk towards the no-change quantiles.
 
 Boosted trees alone lose to the no-change forecast at every horizon, because their location is mostly noise. So the
-forecast is one quarter trees and three quarters baseline, at every horizon. One subclass per library: it names its
-options and says how the library trains, predicts, explains, writes and reads.
+forecast is one quarter trees and three quarters no change, at every horizon; both are of the move around the curve. One
+subclass per library: it names its options and says how the library trains, predicts, explains, writes and reads.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.catalogue import SCALE
-from tasks.models.forecaster import Problem, horizon_scale
+from tasks.models.catalogue import SCALE, expected_move
+from tasks.models.forecaster import Problem, curve_moves, horizon_scale, without_curve_moves
 from tasks.models.naive import NoChange
 from tasks.models.options import mean_one, options_of
 from tasks.quantiles import probability_above_zero
@@ -40,6 +40,7 @@ class BoostedForecaster:
     family: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]]  # ``MIXTURE`` and the library's own parameters
     history_sessions = 1
+    around_curve = True
     needs: tuple[str, ...] = (SCALE,)
     reads: tuple[str, ...] | None = None
 
@@ -51,7 +52,9 @@ class BoostedForecaster:
 
     def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
         """Learn the quantiles of return / scale from every ``every``-th row (default 3)."""
-        self.columns = list(features.columns)
+        self.columns = without_curve_moves(features.columns)
+        self.around_curve = expected_move(self.problem.sessions) in features
+        target = target - self._centre(features)
         self.baseline.fit(features, target)
         scaled = target.to_numpy() / horizon_scale(features, self.problem.sessions)
         known = np.flatnonzero(~np.isnan(scaled))[:: self.options["every"]]
@@ -64,7 +67,8 @@ class BoostedForecaster:
         own = np.sort(self.scaled_quantiles(self._inputs(features)), axis=1)
         own = own * horizon_scale(features, self.problem.sessions)[:, None]
         share = self.options["own_share"]
-        return share * own + (1 - share) * self.baseline.predict_quantiles(features)
+        around = share * own + (1 - share) * self.baseline.predict_quantiles(features)
+        return self._centre(features)[:, None] + around
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
         """Probability implied by the quantiles."""
@@ -74,7 +78,12 @@ class BoostedForecaster:
         """Exact TreeSHAP of the median, as log return after shrinkage; `base` is the expected value."""
         scale = self.options["own_share"] * horizon_scale(features, self.problem.sessions)[:, None]
         contributions = self.median_contributions(self._inputs(features)) * scale
-        return pd.DataFrame(contributions, columns=[*self.columns, "base"], index=features.index)
+        table = pd.DataFrame(contributions, columns=[*self.columns, "base"], index=features.index)
+        return (
+            table.assign(**{expected_move(self.problem.sessions): self._centre(features)})
+            if self.around_curve
+            else table
+        )
 
     def save(self, folder: Path) -> None:
         """The library's own text or JSON, and the baseline's JSON."""
@@ -82,6 +91,7 @@ class BoostedForecaster:
         self.write_trees(folder)
         write_json(folder / "columns.json", self.columns)
         write_json(folder / "options.json", self.options)
+        write_json(folder / "centre.json", {"around_curve": self.around_curve})
 
     @classmethod
     def load(cls, folder: Path, problem: Problem) -> Self:
@@ -90,9 +100,13 @@ class BoostedForecaster:
         model = cls(problem, options)
         model.baseline = NoChange.load(folder, problem)
         model.columns = read_json(folder / "columns.json") or []
+        model.around_curve = (read_json(folder / "centre.json") or {}).get("around_curve", False)
         if not model.columns or options is None or not model.read_trees(folder):
             raise ModelStoreError(f"{folder} is not complete; delete it and run `cbi train`")
         return model
+
+    def _centre(self, features: pd.DataFrame) -> np.ndarray:
+        return curve_moves(features, self.problem.sessions) if self.around_curve else np.zeros(len(features))
 
     def _inputs(self, features: pd.DataFrame) -> np.ndarray:
         return features[self.columns].to_numpy(dtype="float32")

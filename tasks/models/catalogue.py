@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-BASELINE = "no_change"
+BASELINE = "curve"
+BASELINES = (BASELINE, "no_change")
+"""What is served where no family has skill; the second in a home that was trained before the curve was read."""
 ENSEMBLE = "ensemble"
 SCALE = "zl_ewma_volatility_99_pct"
 """The feature that every family scales by: annual volatility in percent, exponentially weighted."""
 
+EXPECTED_MOVE = "curve_expected_move_"
+"""Features that start so are the log move of the quote that the curve expects; their ends are sessions, as in `21d`."""
+
 FAMILIES = {
+    "curve": "tasks.models.naive:Curve",
     "no_change": "tasks.models.naive:NoChange",
     "historical": "tasks.models.naive:Historical",
     "long_run": "tasks.models.naive:MeanReverting",
@@ -33,6 +39,11 @@ JOINT_FAMILIES = {
 
 WEIGHTED = ("har", "har_seasonal", "ridge", "lightgbm", "xgboost", *JOINT_FAMILIES)
 """Families that accept row weights. The others are the baselines that they are compared with."""
+
+
+def expected_move(sessions: int) -> str:
+    """The feature with the log move that the curve expects over a horizon."""
+    return f"{EXPECTED_MOVE}{sessions}d"
 
 
 def is_joint(family: str) -> bool:

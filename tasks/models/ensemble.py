@@ -33,6 +33,7 @@ class Ensemble:
         """``weights``: regime: family: weight, and ``unknown`` for a row without regime probabilities."""
         self.problem = problem
         self.members, self.calibrations, self.weights = members, calibrations, weights
+        self.around_curve = any(member.around_curve for member in members.values())
         self.history_sessions = max(member.history_sessions for member in members.values())
 
     @property

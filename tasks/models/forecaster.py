@@ -5,7 +5,7 @@ Model files are text and JSON, never pickles: a file from the store is data, not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import RegistryError
-from tasks.models.catalogue import FAMILIES, JOINT_FAMILIES, SCALE
+from tasks.models.catalogue import EXPECTED_MOVE, FAMILIES, JOINT_FAMILIES, SCALE, expected_move
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,9 @@ class FittedModel(Protocol):
 
     history_sessions: int
     """Consecutive sessions that the model needs as input. The last one is the origin."""
+
+    around_curve: bool
+    """Whether its forecast is the move that the curve expects, and a move around it. If not, it is around the price."""
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -95,6 +98,7 @@ class JointForecaster(Protocol):
     """One family at all horizons. It reads the sessions before a row as well as the row."""
 
     family: ClassVar[str]
+    around_curve: bool
     problem: JointProblem
 
     @property
@@ -160,6 +164,18 @@ def forecaster(family: str) -> type[Forecaster]:
 def _class_at(place: str) -> Any:
     module, _, name = place.partition(":")
     return getattr(import_module(module), name)
+
+
+def curve_moves(features: pd.DataFrame, sessions: int) -> np.ndarray:
+    """The log move that the curve expects over ``sessions``; 0 where it is not known: the centre is the price there."""
+    if (name := expected_move(sessions)) not in features:
+        return np.zeros(len(features))
+    return features[name].fillna(0.0).to_numpy(dtype="float64")
+
+
+def without_curve_moves(names: Iterable[str]) -> list[str]:
+    """The features that a family learns from. The expected moves are the centre of its target."""
+    return [name for name in names if not name.startswith(EXPECTED_MOVE)]
 
 
 def horizon_scale(features: pd.DataFrame, sessions: int) -> np.ndarray:

@@ -21,6 +21,7 @@ class SingleHorizonModel:
 
     def __init__(self, model: JointForecaster, horizon: str, history_sessions: int) -> None:
         self.family = model.family
+        self.around_curve = model.around_curve
         self.history_sessions = history_sessions
         self._model, self._horizon = model, horizon
 

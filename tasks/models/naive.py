@@ -1,23 +1,24 @@
-"""The naive forecasts: the price stays, or drifts by its mean past move, with the quantiles of past moves.
+"""The naive forecasts: the price goes where the curve says, stays, or drifts by its mean past move.
 
-``NoChange`` is the baseline: a full member of the bake-off and the fallback champion. A model that does not beat it
-is not published. Each of the others differs from it in one thing.
+``Curve`` is the baseline: a full member of the bake-off and the fallback champion. ``NoChange`` is the same around the
+price. A model that does not beat the better naive is not published.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.catalogue import SCALE
-from tasks.models.forecaster import Problem, horizon_scale
+from tasks.models.catalogue import SCALE, expected_move
+from tasks.models.forecaster import Problem, curve_moves, horizon_scale
 from tasks.models.options import options_of
 from tasks.models.volatility_scaled import VolatilityScaledForecaster, over_horizon
+from tasks.quantiles import probability_above_zero
 from tasks.storage.files import read_json, write_json
 
 PERSISTENCE = 0.99  # of variance from one session to the next: the decay of the volatility feature
@@ -27,6 +28,7 @@ class NoChange:
     """No-change forecast with volatility-scaled empirical quantiles."""
 
     family: ClassVar[str] = "no_change"
+    around_curve = False
     history_sessions = 1
     needs: tuple[str, ...] = (SCALE,)
     reads: tuple[str, ...] | None = (SCALE,)
@@ -67,7 +69,7 @@ class NoChange:
         write_json(folder / "model.json", content)
 
     @classmethod
-    def load(cls, folder: Path, problem: Problem) -> NoChange:
+    def load(cls, folder: Path, problem: Problem) -> Self:
         """Read it back."""
         content = read_json(folder / "model.json")
         if not content or content["quantiles"] != list(problem.quantiles):
@@ -77,10 +79,38 @@ class NoChange:
         return model
 
 
+class Curve(NoChange):
+    """The quantiles of past moves around what the curve expected, around what it expects now.
+
+    Where the curve is not known the centre is the price.
+    """
+
+    family: ClassVar[str] = "curve"
+    around_curve = True
+
+    def __init__(self, problem: Problem, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__(problem, options)
+        self.reads = (SCALE, expected_move(problem.sessions))
+
+    def fit(self, features: pd.DataFrame, target: pd.Series, *, weights: np.ndarray | None = None) -> None:
+        """Empirical quantiles of (return - expected move) / scale, centered on their median."""
+        super().fit(features, target - curve_moves(features, self.problem.sessions))
+
+    def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
+        """The expected move, and the learned quantiles times each row's scale."""
+        return curve_moves(features, self.problem.sessions)[:, None] + super().predict_quantiles(features)
+
+    def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
+        """From the quantiles; where the curve expects no move, the share of past moves around it that were up."""
+        moves = quantiles[:, self.problem.quantiles.index(0.5)] != 0
+        return np.where(moves, probability_above_zero(quantiles, self.problem.quantiles), self.up_share)
+
+
 class Historical(VolatilityScaledForecaster):
     """No-change forecast with unscaled empirical quantiles."""
 
     family: ClassVar[str] = "historical"
+    around_curve = False
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -100,6 +130,7 @@ class MeanReverting(VolatilityScaledForecaster):
     """
 
     family: ClassVar[str] = "long_run"
+    around_curve = False
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The long-run volatility: root of the mean variance of all past sessions."""
@@ -118,6 +149,7 @@ class Drift(VolatilityScaledForecaster):
     """The no-change quantiles around the mean past return."""
 
     family: ClassVar[str] = "drift"
+    around_curve = False
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The mean log return over the horizon."""

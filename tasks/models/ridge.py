@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.models import har
+from tasks.models.forecaster import without_curve_moves
 from tasks.models.options import mean_one
 
 NO_DRIVER = (
@@ -39,14 +40,14 @@ class Ridge(har.Har):
     @property
     def reads(self) -> tuple[str, ...]:
         """The scale's inputs, and the drivers of the median."""
-        return (*self.needs, *self.state["columns"])
+        return (*self.needs, *self.centre, *self.state["columns"])
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The scale, then weights of the standardized drivers for return / scale."""
         super().learn(features, target, weights)
         scaled = target.to_numpy() / self.scale(features)
         rows = np.flatnonzero(~np.isnan(scaled))[::EVERY]
-        columns = [name for name in features.columns if name not in NO_DRIVER]
+        columns = [name for name in without_curve_moves(features.columns) if name not in NO_DRIVER]
         inputs = features[columns].to_numpy(dtype="float64")[rows]
         columns = [
             name
@@ -70,11 +71,12 @@ class Ridge(har.Har):
         return self.scale(features) * (self._standard(features) @ np.asarray(self.state["input_weights"]))
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Exact: each driver's weight times its standardized value, as log return; `base` is no change."""
+        """Exact: each driver's weight times its standardized value, as log return, and the centre; `base` is 0."""
         weighted = self._standard(features) * np.asarray(self.state["input_weights"])
         contributions = weighted * self.scale(features)[:, None]
         explained = pd.DataFrame(contributions, columns=self.state["columns"], index=features.index)
-        return explained.assign(base=0.0)
+        moves = dict.fromkeys(self.centre, self.centre_moves(features))
+        return explained.assign(**moves, base=0.0)
 
     def _standard(self, features: pd.DataFrame) -> np.ndarray:
         """Standardised drivers, clipped. A missing one adds nothing: it counts as its training mean."""

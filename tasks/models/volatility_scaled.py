@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import ModelStoreError
-from tasks.models.catalogue import SCALE
-from tasks.models.forecaster import Problem
+from tasks.models.catalogue import SCALE, expected_move
+from tasks.models.forecaster import Problem, curve_moves
 from tasks.models.options import options_of
 from tasks.quantiles import probability_above_zero
 from tasks.storage.files import read_json, write_json
@@ -31,6 +31,7 @@ class VolatilityScaledForecaster:
 
     family: ClassVar[str]
     history_sessions = 1
+    around_curve: bool = True
     shares_shape: ClassVar[bool] = False  # whether the shape is shrunk toward that of weekly returns
     defaults: ClassVar[Mapping[str, Any]] = {}  # options of learning only; not saved
 
@@ -48,8 +49,17 @@ class VolatilityScaledForecaster:
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Those of the scale and of the location."""
-        return self.needs
+        """Those of the scale, of the location and of the centre."""
+        return self.needs + self.centre
+
+    @property
+    def centre(self) -> tuple[str, ...]:
+        """The feature of the centre, where it is not the price."""
+        return (expected_move(self.problem.sessions),) if self.around_curve else ()
+
+    def centre_moves(self, features: pd.DataFrame) -> np.ndarray:
+        """The log move to the centre of each row's forecast: what the curve expects, or 0."""
+        return curve_moves(features, self.problem.sessions) if self.around_curve else np.zeros(len(features))
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """Fit what ``scale`` and ``location`` need into ``state``; nothing by default."""
@@ -66,8 +76,10 @@ class VolatilityScaledForecaster:
         """Learn scale and location, then the quantiles of return / scale, centered on their median.
 
         The location is not subtracted first: on its training rows it explains more than it will later, and the
-        bands would be too narrow.
+        bands would be too narrow. What is learned is the move around the centre.
         """
+        self.around_curve = self.around_curve and expected_move(self.problem.sessions) in features
+        target = target - self.centre_moves(features)
         self.learn(features, target, weights)
         scale = self.scale(features)
         scaled = target.to_numpy() / scale
@@ -83,7 +95,8 @@ class VolatilityScaledForecaster:
 
     def predict_quantiles(self, features: pd.DataFrame) -> np.ndarray:
         """Quantiles of the log return; missing where an input is missing."""
-        return self.location(features)[:, None] + self.scale(features)[:, None] * self.shape
+        median = self.centre_moves(features) + self.location(features)
+        return median[:, None] + self.scale(features)[:, None] * self.shape
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
         """The share of past moves that were up where the median is zero; else from the quantiles."""
@@ -91,7 +104,7 @@ class VolatilityScaledForecaster:
         return np.where(view, probability_above_zero(quantiles, self.problem.quantiles), self.up_share)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """No contributions: no single feature moves the median."""
+        """No contributions: no single feature moves the median, but the curve's own, if it is the centre."""
         return pd.DataFrame(index=features.index)
 
     def save(self, folder: Path) -> None:
@@ -100,6 +113,7 @@ class VolatilityScaledForecaster:
             "quantiles": list(self.problem.quantiles),
             "shape": self.shape.tolist(),
             "up_share": self.up_share,
+            "around_curve": self.around_curve,
             "state": self.state,
         }
         write_json(folder / f"{self.family}.json", content)
@@ -115,6 +129,7 @@ class VolatilityScaledForecaster:
         model = cls(problem)
         model.shape, model.up_share = np.asarray(content["shape"]), content["up_share"]
         model.state = content["state"]
+        model.around_curve = bool(content.get("around_curve", False))  # trained before the curve was read
         return model
 
     def _weekly_shape(self, features: pd.DataFrame, scale: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 A derived value is an observation of source ``derived``, dated at a session and known at its as_of. The registry names
 the inputs; a formula gets a frame with one row per session and may look back, never ahead. Series that need more than
 the newest value of their inputs have their own module: wasde.py for balances of several marketing years, weather.py for
-calendar days of weather stations.
+calendar days of weather stations, curve.py for dated contracts.
 
 Counts of events and documents are running totals of everything known by the session, starting with the first known
 item of their source. A feature takes the difference over its window, so days without a session lose nothing.
@@ -18,7 +18,7 @@ import pandas as pd
 
 from tasks.calendar import as_of_instant
 from tasks.errors import RegistryError
-from tasks.panel import wasde, weather
+from tasks.panel import curve, wasde, weather
 from tasks.panel.join import AGE, build_panel
 from tasks.registry import DerivedSeries, JoinSpec
 from tasks.staging.gather import stack
@@ -114,7 +114,8 @@ READ_WHOLE = (wasde.SOURCE, "policy_events", "federal_register")
 
 def read_whole(spec: DerivedSeries) -> set[str]:
     """Sources that are read completely, not only by the inputs in the registry."""
-    return {*READ_WHOLE, *(region.source for region in spec.weather_regions.values())}
+    of_curve = () if spec.roll_rule is None else spec.roll_rule.sources
+    return {*READ_WHOLE, *of_curve, *(region.source for region in spec.weather_regions.values())}
 
 
 TEXTS = {
@@ -214,7 +215,8 @@ def derive(
 
     Invariants: the value of session t depends on observations with ``available_at`` by 18:00 Chicago of t only.
     """
-    tabled = set(spec.series) & {*wasde.columns(), *weather.columns(spec.weather_regions)}
+    of_curve = curve.columns(spec.series)
+    tabled = set(spec.series) & {*wasde.columns(), *weather.columns(spec.weather_regions), *of_curve}
     apart = sorted(set(spec.series) ^ {*FORMULAS, *TOTALS, *TEXTS, REGISTER_AGE, *tabled})
     if apart:
         raise RegistryError(f"registry/derived_series.yaml and tasks/panel/derived.py differ: {', '.join(apart)}")
@@ -224,7 +226,8 @@ def derive(
         name: region for name, region in spec.weather_regions.items() if any(f"weather.{name}." in s for s in tabled)
     }
     balances = wasde.wasde_known(observations, *moments)
-    tables = pd.concat([balances, weather.weather_known(observations, regions, *moments)], axis=1)
+    curves = curve.curve_known(observations, spec.roll_rule, known, of_curve)
+    tables = pd.concat([balances, weather.weather_known(observations, regions, *moments), curves], axis=1)
     computed = _totals(observations, documents, spec, known) | {name: tables[name] for name in tabled}
     parts = []
     for name, entry in spec.series.items():

@@ -8,11 +8,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks.calendar import sessions
+from tasks.calendar import as_of_instants, sessions
 from tasks.registry import RollRule
 
-LEGS = (("carry", "price"), ("price", "forward"), ("carry", "forward"))
-"""The two prices of a pair, nearer contract first, each with its ``<leg>_contract``."""
+MEDIAN_OF = 3
 
 
 def contracts(rule: RollRule, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:
@@ -59,47 +58,48 @@ def rolls(rule: RollRule, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFra
     )
 
 
-def with_pair_ratios(table: pd.DataFrame, pairs: pd.DataFrame, rule: RollRule) -> pd.DataFrame:
-    """Each roll with the price ratio of new to old contract, from the newest pair of both before it.
+def roll_ratios(
+    table: pd.DataFrame, prices: pd.DataFrame, rule: RollRule, *, known_by_roll: bool = False
+) -> pd.DataFrame:
+    """Each roll with the price ratio of new to old contract, from the newest days before it on which both have a price.
+
+    It is the median of three days: the nearer price of a day may be hours older than the other one (on 2020-03-09 it
+    stood 1.9% above the quote), and one such day must not become a step.
 
     Args:
         table: rows of ``rolls``.
-        pairs: one row per day, indexed by its date: ``carry, price, forward`` and their ``…_contract`` (YYYYMM00).
+        prices: rows of tasks/panel/curve.py ``contract_prices``.
+        known_by_roll: use only prices that were known at the as_of of the roll's own session.
 
     Returns:
-        ``table`` and ``seen_on``, ``age_days`` and ``log_ratio`` (log of new over old price); missing if there is no
-        pair of both contracts at most ``rule.pairs.max_age_days`` old.
+        ``table`` and ``seen_on`` (the newest of the days), ``age_days`` and ``log_ratio`` (log of new over old price);
+        missing if there is no pair of both contracts at most ``rule.pairs.max_age_days`` old.
 
-    Invariants: a pair of the roll's own day or later is never used: the old contract's last trade was before.
+    Invariants: prices of the roll's own day or later are never used: the old contract's last trade was before.
     """
-    priced = []
-    for near, far in LEGS:
-        both = pairs[[near, far, f"{near}_contract", f"{far}_contract"]].dropna()
-        both = both[(both[near] > 0) & (both[far] > 0)]
-        priced.append(
-            pd.DataFrame(
-                {
-                    "seen_on": both.index,
-                    "from_contract": (both[f"{near}_contract"] // 100).astype("int64").to_numpy(),
-                    "to_contract": (both[f"{far}_contract"] // 100).astype("int64").to_numpy(),
-                    "log_ratio": np.log((both[far] / both[near]).to_numpy()),
-                }
-            )
-        )
-    known = (
-        pd.concat(priced)
-        .sort_values("seen_on", kind="stable")
-        .drop_duplicates(["seen_on", "from_contract", "to_contract"])
+    key = ["rank", "seen_on"]
+    followers = table[["from_contract", "to_contract"]].drop_duplicates()
+    old = followers.merge(prices, left_on="from_contract", right_on="contract")
+    both = old.merge(prices, left_on=[*key, "to_contract"], right_on=[*key, "contract"], suffixes=("", "_new"))
+    pairs = pd.DataFrame(
+        {
+            "seen_on": both["seen_on"],
+            "rank": both["rank"],
+            "known_at": both[["known_at", "known_at_new"]].max(axis=1),
+            "from_contract": both["from_contract"],
+            "to_contract": both["to_contract"],
+            "log_ratio": np.log(both["price_new"] / both["price"]),
+        }
     )
-    out = pd.merge_asof(
-        table.sort_values("date"),
-        known,
-        left_on="date",
-        right_on="seen_on",
-        by=["from_contract", "to_contract"],
-        allow_exact_matches=False,
-        tolerance=pd.Timedelta(days=rule.pairs.max_age_days),
-    )
+    oldest = pd.Timedelta(days=rule.pairs.max_age_days)
+    found = table.merge(pairs, on=["from_contract", "to_contract"], how="left")
+    usable = (found["seen_on"] < found["date"]) & (found["date"] - found["seen_on"] <= oldest)
+    if known_by_roll:
+        usable &= found["known_at"] <= pd.Series(as_of_instants(pd.DatetimeIndex(found["date"])), index=found.index)
+    ordered = found[usable].sort_values(["seen_on", "rank"], ascending=[True, False])
+    best = ordered.drop_duplicates(["date", "seen_on"], keep="last").groupby("date").tail(MEDIAN_OF)
+    steps = best.groupby("date").agg(seen_on=("seen_on", "max"), log_ratio=("log_ratio", "median"))
+    out = table.merge(steps.reset_index(), on="date", how="left")
     return out.assign(age_days=(out["date"] - out["seen_on"]).dt.days.astype("float64"))
 
 
@@ -110,7 +110,7 @@ def roll_free_returns(close: pd.Series, ratios: pd.DataFrame) -> pd.Series:
 
     Args:
         close: the front-month quote by session; a missing close stays missing.
-        ratios: rows of ``with_pair_ratios``.
+        ratios: rows of ``roll_ratios``.
 
     Returns:
         log returns by session; missing where a close is missing, and at a roll with an unknown ratio.
@@ -125,7 +125,7 @@ def roll_free_targets(close: pd.Series, ratios: pd.DataFrame, *, sessions_ahead:
 
     Args:
         close: the front-month quote by session, one row per session.
-        ratios: rows of ``with_pair_ratios`` over these sessions.
+        ratios: rows of ``roll_ratios`` over these sessions.
 
     Returns:
         by session ``rolls`` (how many lie between), ``log_return`` and ``roll_free_log_return``; missing where the

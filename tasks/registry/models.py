@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tasks.errors import RegistryError
-from tasks.models.catalogue import FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
+from tasks.models.catalogue import EXPECTED_MOVE, FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
 from tasks.registry.entry import Entry, read_entries
 from tasks.registry.features import FeatureRegistry
 from tasks.registry.surface import ProductionSurface
@@ -106,7 +106,7 @@ class Models(Entry):
     budgets: dict[str, Budget]
 
     def columns(self, family: str, features: FeatureRegistry, surface: ProductionSurface) -> list[str]:
-        """The production features that a family reads, in the registry's order."""
+        """The production features that a family reads, in the registry's order, and the centres of its forecasts."""
         chosen = self.families[family]
         read = {
             "volatility": set(self.volatility),
@@ -114,7 +114,11 @@ class Models(Entry):
             "full": set(features.production()),
         }[chosen.surface]
         category = features.category_of
-        return [name for name in features.production() if name in read or category[name] in chosen.groups]
+        return [
+            name
+            for name in features.production()
+            if name in read or category[name] in chosen.groups or name.startswith(EXPECTED_MOVE)
+        ]
 
     @model_validator(mode="after")
     def _families_known(self) -> Models:

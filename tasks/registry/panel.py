@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from tasks.errors import RegistryError
 from tasks.registry.entry import Entry, read_entries
+from tasks.registry.rolls import RollRule, load_roll_calendar
 from tasks.registry.sources import DataSources
 
 
@@ -125,6 +126,7 @@ class DerivedSeries(Entry):
         default={}, description="policy_events series: session after which it is missing; filled in when loaded"
     )
     lexicon: Lexicon | None = Field(default=None, description="registry/policy_lexicon.yaml, for the series of texts")
+    roll_rule: RollRule | None = Field(default=None, description="of ZL in registry/roll_calendar.yaml, for the curve")
 
     @model_validator(mode="after")
     def _inputs_known(self) -> DerivedSeries:
@@ -169,7 +171,8 @@ def load_derived(folder: Path, sources: DataSources, *, finbert: FinBertWeights 
         for name in source.series
         if (end := source.complete_until(name)) is not None
     }
-    return spec.model_copy(update={"inputs": inputs, "lexicon": lexicon, "complete_until": until})
+    rule = load_roll_calendar(folder, sources).rolls["ZL"]
+    return spec.model_copy(update={"inputs": inputs, "lexicon": lexicon, "complete_until": until, "roll_rule": rule})
 
 
 def _checked(join: Join, sources: DataSources, path: Path) -> Join:

@@ -154,11 +154,18 @@ class Contracts(Entry):
             "stale_run": None,
         }
         return {
-            name.format(product=product, month=month, year=year % 100, code=MONTH_CODES[month - 1]): {
+            series: {
                 **shared,
-                "title": f"{self.title}, {calendar.month_abbr[month]} {year}",
-                "ended": date(year, month, calendar.monthrange(year, month)[1]),
+                "title": f"{self.title}, {calendar.month_abbr[contract % 100]} {contract // 100}",
+                "ended": date(*divmod(contract, 100), calendar.monthrange(*divmod(contract, 100))[1]),
             }
+            for series, contract in self.delivery_months(product, name).items()
+        }
+
+    def delivery_months(self, product: str, name: str) -> dict[str, int]:
+        """Series: its delivery month as YYYYMM; ``name`` as in ``series``."""
+        return {
+            name.format(product=product, month=month, year=year % 100, code=MONTH_CODES[month - 1]): 100 * year + month
             for year in range(self.first_year, date.today().year + self.years_ahead + 1)
             for month in self.months
         }

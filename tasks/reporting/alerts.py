@@ -14,14 +14,16 @@ def raise_alerts(
     forecasts: pd.DataFrame,
     *,
     notices: tuple[str, ...] = (),
+    thin: str = "",
     ended: dict[str, str] | None = None,
     inputs: InputNotes | None = None,
     gates: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Rows ``kind, subject, level, message`` of ``ops.alerts``.
 
-    ``ended``: tables kept by hand that end too early. ``inputs``: inputs that were set aside or replaced. ``gates``:
-    the results of every gate. In a run that published, only PRE_TRAINING can block, on a day without training.
+    ``thin``: why the front contract's price is thin. ``ended``: tables kept by hand that end too early. ``inputs``:
+    inputs that were set aside or replaced. ``gates``: the results of every gate. In a run that published, only
+    PRE_TRAINING can block, on a day without training.
     """
     rows = [
         {"kind": "source", "subject": one.source, "level": "warning", "message": f"{one.status}: {one.message}"}
@@ -47,6 +49,8 @@ def raise_alerts(
         rows.append(
             {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}
         )
+    if thin:
+        rows.append({"kind": "liquidity", "subject": "ZL=F", "level": "warning", "message": thin})
     rows += [
         {"kind": "input", "subject": subject, "level": "warning", "message": text}
         for subject, text in (inputs.lines() if inputs else ())

@@ -12,12 +12,15 @@ PRICE, BAND = "#1b4965", "#c2571a"
 PALE, DEEP = "#e3eef4", "#1b4965"
 
 
-def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, *, origin: str) -> Path:
+def fan_chart(
+    path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, contracts: pd.DataFrame, *, origin: str
+) -> Path:
     """The last two years of ZL and the forecast's 50, 80 and 90% bands to twelve months, as a PNG.
 
     Args:
         prices: ``date, zl_close`` to the as-of session, cents/lb. forecasts: rows of ``forecasts.zl_forecasts_daily``.
-            origin: ``live``, ``recorded`` or ``folder``; any but ``live`` is named on the chart.
+            contracts: rows of ``forecasts.zl_contracts_daily``, or none: each one's price now, at its last trading
+            day. origin: ``live``, ``recorded`` or ``folder``; any but ``live`` is named on the chart.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -50,6 +53,17 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, *, orig
         markersize=3.5,
         label="forecast",
     )
+    if len(contracts):
+        curve = contracts.drop_duplicates("contract").sort_values("last_trading_day")
+        axes.plot(
+            curve["last_trading_day"],
+            curve["last_price"],
+            color=PRICE,
+            linestyle="none",
+            marker="D",
+            markersize=4,
+            label="contracts now",
+        )
     for row in forecasts[forecasts["horizon"].isin(["3m", "6m", "12m"])].to_dict("records"):
         span, at = f"{row['horizon']}: {row['p10']:.0f} to {row['p90']:.0f}", (row["target_date"], row["p90"])
         axes.annotate(span, at, xytext=(-6, 4), textcoords="offset points", ha="right", fontsize=9, color=BAND)
@@ -63,9 +77,11 @@ def fan_chart(path: Path, prices: pd.DataFrame, forecasts: pd.DataFrame, *, orig
     axes.set_ylabel("CBOT ZL front month, cents per pound")
     named = "" if origin == "live" else f" ({origin} data)"
     families = ", ".join(sorted(forecasts["family"].unique()))
-    axes.set_xlabel(f"as of {day:%Y-%m-%d}{named}; prices: Yahoo Finance ZL=F; model: {families}")
+    axes.set_xlabel(
+        f"as of {day:%Y-%m-%d}{named}, {forecasts['contract'].iloc[0]}; prices: Yahoo Finance ZL=F; model: {families}"
+    )
     axes.grid(alpha=0.25)
-    axes.legend(loc="upper left", frameon=False, ncols=5, fontsize=9)
+    axes.legend(loc="upper left", frameon=False, ncols=6, fontsize=9)
     axes.margins(x=0.02)
     axes.set_ylim(top=max(float(fan["p95"].max()), float(recent["zl_close"].max())) * 1.14)
     return write_atomically(

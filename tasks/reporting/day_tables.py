@@ -18,6 +18,7 @@ def forecast_table(result: DayResult) -> pd.DataFrame:
                 "horizon": row["horizon"],
                 "target date": f"{row['target_date']:%Y-%m-%d}",
                 "contract": row["target_contract"],
+                "curve": "not known" if pd.isna(row["curve_centre"]) else f"{row['curve_centre']:.2f}",
                 "forecast": f"{row['point']:.2f}",
                 "80% band": f"{row['p10']:.2f} to {row['p90']:.2f}",
                 "P(higher)": f"{row['direction_probability']:.0%}",
@@ -25,6 +26,23 @@ def forecast_table(result: DayResult) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def contract_table(result: DayResult) -> pd.DataFrame:
+    """Each listed contract: its price, and the band of it on the day before it goes off."""
+    return pd.DataFrame(
+        [
+            {
+                "contract": row["contract"],
+                "goes off": f"{row['last_trading_day']:%Y-%m-%d}",
+                "price": f"{row['last_price']:.2f}",
+                "of": f"{row['price_date']:%Y-%m-%d}",
+                "80% band before it goes off": f"{row['p10']:.2f} to {row['p90']:.2f}",
+                "P(higher)": f"{row['direction_probability']:.0%}",
+            }
+            for row in result.contracts.drop_duplicates("contract", keep="last").to_dict("records")
+        ]
+    )
 
 
 def skill_table(result: DayResult) -> pd.DataFrame:

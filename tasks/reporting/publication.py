@@ -20,6 +20,7 @@ from tasks.registry import ended_tables
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import coverage_chart, fan_chart
 from tasks.reporting.gate_page import write_gate_page
+from tasks.reporting.price_words import price_notes, thin_front
 from tasks.run import RunContext, newest_session
 from tasks.sources.ingest import Ingested
 from tasks.staging.documents import documents_known_by
@@ -42,13 +43,17 @@ def result_of(
     """The result of the run, before it is published."""
     results = pd.concat([report.frame() for report in gates], ignore_index=True)
     price_age_days = float(day.panel["zl_last__age_days"].iloc[-1])
+    contracts = forecast.contracts
+    forecasts = with_contracts(
+        forecast.forecasts, run.rolls.rolls["ZL"], priced_on=run.as_of - pd.Timedelta(days=price_age_days)
+    )
+    thin = thin_front(day.panel, forecasts)
     return DayResult(
         as_of=run.as_of,
         origin=run.origin_kind,
         data_snapshot=data_snapshot,
-        forecasts=with_contracts(
-            forecast.forecasts, run.rolls.rolls["ZL"], priced_on=run.as_of - pd.Timedelta(days=price_age_days)
-        ),
+        forecasts=forecasts,
+        contracts=contracts,
         explainers=forecast.explainers,
         leaderboard=forecast.leaderboard,
         ingested=ingested,
@@ -60,12 +65,14 @@ def result_of(
             day.series,
             forecast.forecasts,
             notices=forecast.notices,
+            thin=thin,
             ended=ended_tables(run.settings.registry, run.sources, run.as_of.date()),
             inputs=day.notes,
             gates=results,
         ),
         coverage=coverage_by_year(day.features, run.features),
         trained=False,
+        price_notes=price_notes(forecasts, contracts, day.panel),
     )
 
 
@@ -89,7 +96,9 @@ def publish_run(run: RunContext, day: Day, result: DayResult) -> DayResult:
     prices = day.panel[["date", "zl_close"]]
     try:
         pages = Pages(
-            fan_chart=fan_chart(folder / f"zl_fan_{date}.png", prices, result.forecasts, origin=result.origin),
+            fan_chart=fan_chart(
+                folder / f"zl_fan_{date}.png", prices, result.forecasts, result.contracts, origin=result.origin
+            ),
             coverage_chart=coverage_chart(folder / f"feature_coverage_{date}.png", result.coverage, as_of=run.as_of),
             gate_page=write_gate_page(run, result.gates),
         )

@@ -12,11 +12,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from tasks.command_line import visible
-from tasks.forecasting.contract import contract_month
 from tasks.gates.states import count_states, result_table
-from tasks.models.catalogue import BASELINE
+from tasks.models.catalogue import BASELINES
 from tasks.outcome import DayResult
 from tasks.reporting.day_tables import (
+    contract_table,
     coverage_table,
     disabled_table,
     driver_table,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from tasks.training.search import StudyResult
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
+CONTRACTS_TITLE = "Contracts that can be bought now, cents/lb"
 DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
 REFUSED_TITLE = "Refused, of what was served: without an accepted value from any payload"
 COVERAGE_TITLE = "Features: share of cells with a value, by category and years"
@@ -46,11 +47,14 @@ def print_result(result: DayResult, console: Console) -> None:
     console.print()
     day = f"as of {result.as_of:%Y-%m-%d}, 18:00 Chicago{_source(result)}"
     console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] {day}")
-    console.print(_contract(result))
+    for note in result.price_notes:
+        console.print(shown(note), highlight=False)
     print_table(console, "Forecast, cents/lb", forecast_table(result))
     print_table(console, "Measured on past origins the models had not seen", skill_table(result))
     for note in notes(result):
         console.print(f"  {shown(note)}")
+    if len(result.contracts):
+        print_table(console, CONTRACTS_TITLE, contract_table(result))
     drivers = driver_table(result)
     if len(drivers):
         print_table(console, DRIVERS_TITLE, drivers)
@@ -73,15 +77,6 @@ def print_result(result: DayResult, console: Console) -> None:
     )
     for what, path in written.items():
         console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is not a style
-
-
-def _contract(result: DayResult) -> str:
-    """Which contract the price is of, and when the front-month price moves to the next."""
-    row = result.forecasts.iloc[0]
-    return (
-        f"The price is of the {contract_month(row['contract'])} contract ({row['contract']}). From "
-        f"{row['roll_date']:%Y-%m-%d} on, the front-month price is of the next one."
-    )
 
 
 def _source(result: DayResult) -> str:
@@ -163,15 +158,18 @@ def notes(result: DayResult) -> list[str]:
     )
     if result.forecasts["is_baseline"].all():
         champions = result.leaderboard[result.leaderboard["champion"].astype(bool)]
-        if champions["family"].eq(BASELINE).all():
-            out.append("No model met the promotion gates, so the price is forecast to stay, within a range.")
+        if champions["family"].isin(BASELINES).all():
+            out.append(
+                "No model met the promotion gates, so the price is forecast to go where the curve puts it, "
+                "within a range."
+            )
         else:
             out.append(
-                "The models that met the promotion gates cannot serve today, so the price is forecast to stay, "
-                "within a range; the reasons follow."
+                "The models that met the promotion gates cannot serve today, so the price is forecast to go where the "
+                "curve puts it, within a range; the reasons follow."
             )
-    if result.forecasts["is_baseline"].any():
-        out.append("P(higher) of no_change is the share of past moves that were up: it has no other view of direction.")
+    if (result.forecasts["is_baseline"] & result.forecasts["point"].eq(result.forecasts["last_price"])).any():
+        out.append("Where a forecast is the last price, P(higher) is the share of past moves that were up.")
     for row in result.forecasts[result.forecasts["degraded"]].to_dict("records"):
         out.append(f"{row['horizon']} is degraded: {row['degraded_reason']}")
     return out
@@ -182,11 +180,13 @@ def markdown(result: DayResult) -> str:
     last, pages = result.forecasts["last_price"].iloc[0], result.pages
     parts = [
         f"# Soybean oil: {last:.2f} cents/lb as of {result.as_of:%Y-%m-%d}{_source(result)}",
-        _contract(result),
+        " ".join(in_markdown(note) for note in result.price_notes),
         _markdown(forecast_table(result)),
         "## Measured on past origins the models had not seen",
         _markdown(skill_table(result)),
         "\n".join(f"- {in_markdown(note)}" for note in notes(result)),
+        f"## {CONTRACTS_TITLE}" if len(result.contracts) else "",
+        _markdown(contract_table(result)),
         f"## {DRIVERS_TITLE}",
         _markdown(driver_table(result)),
         "## Data",

@@ -29,7 +29,7 @@ import yaml
 from tasks.errors import ManifestMismatch, TrainingFailed
 from tasks.exports import check_exports, file_name
 from tasks.models.catalogue import SCALE
-from tasks.models.forecaster import Problem
+from tasks.models.forecaster import Problem, without_curve_moves
 from tasks.registry import (
     SURFACE_SIZE,
     FeatureRegistry,
@@ -96,7 +96,11 @@ def before_final_year(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def candidates(table: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Features with two years of varying values before 2014: enough folds can learn from them."""
+    """Features with two years of varying values before 2014: enough folds can learn from them.
+
+    The expected moves of the curve are the centre of the target, and no family learns from them.
+    """
+    columns = without_curve_moves(columns)
     early = table.loc[table["date"] < KNOWN_BEFORE, columns]
     return [name for name in columns if early[name].count() >= KNOWN_SESSIONS and early[name].nunique() > 1]
 

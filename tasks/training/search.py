@@ -18,7 +18,7 @@ import pandas as pd
 
 from tasks.command_line import nearest
 from tasks.errors import RegistryError, SettingsError, TrainingFailed
-from tasks.models.catalogue import BASELINE, SCALE, is_joint
+from tasks.models.catalogue import BASELINE, EXPECTED_MOVE, SCALE, is_joint
 from tasks.models.forecaster import JointProblem, Problem, forecaster, joint_forecaster
 from tasks.quantiles import column, pinball
 from tasks.registry import (
@@ -306,7 +306,9 @@ class ValidationFolds:
     ) -> pd.DataFrame:
         problem = Problem(name, self.subject.sessions[name], self.subject.quantiles)
         [fold] = [fold for fold in self._folds(name) if fold.year == year]
-        columns = [SCALE] if family == BASELINE else list(self.subject.columns)
+        columns = list(self.subject.columns)
+        if family == BASELINE:
+            columns = [name for name in columns if name == SCALE or name.startswith(EXPECTED_MOVE)]
         return forecast_fold(
             forecaster(family), problem, self.windows[name], columns, fold, options=options, weights=weights
         )

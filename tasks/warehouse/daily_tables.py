@@ -72,6 +72,12 @@ def daily_tables(
     tables = {
         "forecasts.zl_forecasts_daily": result.forecasts.assign(origin=run.origin_kind, created_at=now),
         "forecasts.zl_explainers_daily": result.explainers,
+        "forecasts.zl_contracts_daily": result.contracts.assign(
+            origin=run.origin_kind,
+            data_snapshot=result.data_snapshot,
+            code_version=run.code_version,
+            created_at=now,
+        ),
         "performance.leaderboard": _leaderboard(result.leaderboard).assign(created_at=now),
         "ops.ingest_runs": _ingest_runs(run, result.ingested, result.series, result.quarantine).assign(
             run=identity, created_at=now

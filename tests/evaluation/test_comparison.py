@@ -160,7 +160,7 @@ def test_each_family_is_held_against_the_best_naive_of_its_own_origins() -> None
     assert board.loc["no_change", "better_naive"] == "long_run"
     assert board.loc["net", ["better_naive", "origins"]].tolist() == ["long_run", 100]
     assert board.loc["long_run", "skill_pct"] == 0
-    with pytest.raises(TrainingFailed, match="none of no_change"):
+    with pytest.raises(TrainingFailed, match="none of curve, no_change"):
         better_naive({"net": oofs["net"]}, LEVELS, on=oofs["net"])
 
 

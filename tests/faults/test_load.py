@@ -34,13 +34,23 @@ MOST_TIMES = 3.0
 AND_S = 40.0
 
 
+MEASURE = """
+import json, os, subprocess, sys
+with open(sys.argv[1], "wb") as out:
+    process = subprocess.Popen(sys.argv[2:], stdout=out, stderr=subprocess.STDOUT)
+    _, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]))
+"""
+"""Starts a command from a small process: a child's greatest memory is never below its parent's when it was forked, and
+a worker of pytest is larger than any run."""
+
+
 def measured(command: list[str], environment: dict[str, str], log: Path) -> tuple[int, float, float]:
     """Exit code, processor seconds of the process and its children, and megabytes at most."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, env=environment, cwd=PROJECT, stdout=out, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    small = [sys.executable, "-I", "-S", "-c", MEASURE, str(log), *command]
+    done = subprocess.run(small, env=environment, cwd=PROJECT, stdout=subprocess.PIPE, check=True, encoding="utf-8")
+    code, seconds, megabytes = json.loads(done.stdout)
+    return code, seconds, megabytes
 
 
 def costs(small_home: SmallHome, home: Path, log: Path) -> dict[str, tuple[int, float, float]]:

@@ -40,14 +40,14 @@ def test_a_price_carried_over_golden_week_is_no_return_of_zero(built, panel):
     day = pd.Timestamp("2021-10-08")
     at = panel.index[panel["date"] == day][0]
     rows = panel.iloc[at - 63 : at + 1]
-    x, y = log_return(rows["dalian_soyoil_cny_t"], 1), log_return(rows["zl_last"], 1)
+    x, y = log_return(rows["dalian_soyoil_cny_t"], 1), log_return(rows["zl_roll_free"], 1)
     own = (rows["dalian_soyoil_cny_t__age_days"] == 0) & x.notna()
     assert x.iloc[-1] == pytest.approx(np.log(9714 / 9356)) and (x.iloc[-6:-1] == 0).all()
     assert built.at[day, "zl_dalian_soyoil_correlation_63d"] == pytest.approx(np.corrcoef(x[own], y[own])[0, 1])
 
 
 def test_beta_and_lead_lag_against_numpy(built, panel):
-    zl = log_return(panel["zl_last"], 1)
+    zl = log_return(panel["zl_roll_free"], 1)
     carried = panel["dalian_soyoil_cny_t__age_days"] != 0
     dalian = log_return(panel["dalian_soyoil_cny_t"], 1).mask(carried)
     rows = panel.index[panel["date"] <= DAY][-63:]

@@ -42,7 +42,7 @@ def trailing(values: pd.Series, window: int) -> np.ndarray:
 
 
 def correlations(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    zl = log_return(panel["zl_last"], 1)
+    zl = log_return(panel["zl_roll_free"], 1)
 
     def own_bars(column: str) -> pd.Series:
         return log_return(panel[column], 1).where(panel[f"{column}__age_days"] == 0)
@@ -76,7 +76,7 @@ def products(features) -> dict[str, pd.Series]:
 
 
 def in_python(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    ratios, cross = technical.simple_averages(panel["zl_last"])
+    ratios, cross = technical.simple_averages(panel["zl_roll_free"])
     built = cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
     return {name: pd.Series(values, panel.index) for name, values in built.items()}
 
@@ -154,7 +154,7 @@ def small(rows: int, **columns: object) -> pd.DataFrame:
 
 def test_an_average_is_of_known_closes_by_hand(make):
     closes = [10.0, np.nan, 11, 12, 13, 14, 15, np.nan, 16, 17, 18, 30]
-    made = make(small(12, zl_last=closes))["zl_sma_ratio_10d"]
+    made = make(small(12, zl_roll_free=closes))["zl_sma_ratio_10d"]
     assert made.isna().tolist() == [True] * 11 + [False]
     assert made.iloc[-1] == pytest.approx(30 / ((10 + 11 + 12 + 13 + 14 + 15 + 16 + 17 + 18 + 30) / 10) - 1)
 
@@ -167,7 +167,7 @@ def test_correlation_and_beta_of_what_moves_with_against_and_not_at_all(make):
     moves = np.random.default_rng(5).normal(scale=0.01, size=90)
     panel = small(
         90,
-        zl_last=prices(moves),
+        zl_roll_free=prices(moves),
         cl_last=prices(2 * moves),
         gc_last=prices(-moves),
         brl_last=prices(np.concatenate([[0.0], -moves[:-1]])),
@@ -190,7 +190,7 @@ def test_a_price_that_is_not_positive_has_no_return_and_breaks_nothing(make):
     moves = np.random.default_rng(6).normal(scale=0.01, size=80)
     crude = prices(2 * moves)
     crude[60] = -37.63
-    made = make(small(80, zl_last=prices(moves), cl_last=crude))["zl_cl_correlation_63d"]
+    made = make(small(80, zl_roll_free=prices(moves), cl_last=crude))["zl_cl_correlation_63d"]
     assert made.iloc[42:].notna().all() and made.iloc[-1] == pytest.approx(1)
 
 
@@ -199,7 +199,7 @@ def test_regimes_by_hand(make):
     closes = np.full(1300, 50.0)
     closes[-1] = 53.5
     vix = np.r_[np.full(700, 20.0), np.arange(600) / 10]
-    made = pd.DataFrame(make(small(1300, zl_last=closes, vix_last=vix)))
+    made = pd.DataFrame(make(small(1300, zl_roll_free=closes, vix_last=vix)))
     assert made["regime_uptrend"].iloc[[148, 149, -2, -1]].fillna(-1).tolist() == [-1, 0, 0, 1]
     assert made["regime_downtrend"].iloc[-1] == 0
     assert made["regime_risk_off"].iloc[376:378].fillna(-1).tolist() == [-1, 0], "all the same: the middle of all"
@@ -208,7 +208,7 @@ def test_regimes_by_hand(make):
 
 
 def test_a_missing_measure_has_no_regime(make):
-    made = pd.DataFrame(make(small(900, zl_last=50.0, vix_last=[*range(899), np.nan])))
+    made = pd.DataFrame(make(small(900, zl_roll_free=50.0, vix_last=[*range(899), np.nan])))
     assert np.isnan(made["regime_risk_off"].iloc[-1]) and made["regime_risk_off"].iloc[-2] == 1
     assert made.filter(like="correlation").isna().all(axis=None)
 

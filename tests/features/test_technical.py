@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.features import technical, volatility
+from tasks.features.roll_free import ROLL_FREE, roll_free_bars
 
 FIRST = "2013-01-02"
 
@@ -20,13 +21,14 @@ def built(panel) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def bars(panel) -> pd.DataFrame:
     """Complete bars in a row, with volume."""
-    rows = panel[technical.complete_bars(panel) & (panel["zl_volume"] > 0)].set_index("date")
+    rows = panel.assign(**roll_free_bars(panel))
+    rows = rows[technical.complete_bars(panel) & (panel["zl_volume"] > 0)].set_index("date")
     return rows[["zl_open", "zl_high", "zl_low", "zl_close", "zl_volume"]].set_axis(list("ohlcv"), axis=1)
 
 
 @pytest.fixture(scope="module")
 def closes(panel) -> pd.Series:
-    return panel.set_index("date")["zl_last"].dropna()
+    return panel.set_index("date")[ROLL_FREE].dropna()
 
 
 def wilder(values: pd.Series, window: int) -> pd.Series:
@@ -79,7 +81,7 @@ def test_momentum_and_stochastic_rsi(built, closes):
 
 
 def test_oscillators_of_whole_bars(built, panel):
-    bars = panel[technical.complete_bars(panel)].set_index("date")
+    bars = panel.assign(**roll_free_bars(panel))[technical.complete_bars(panel)].set_index("date")
     bars = bars[["zl_open", "zl_high", "zl_low", "zl_close"]].set_axis(list("ohlc"), axis=1)
     low, high = bars["l"].rolling(14).min(), bars["h"].rolling(14).max()
     slow = (100 * (bars["c"] - low) / (high - low)).rolling(3).mean()
@@ -96,7 +98,8 @@ def test_oscillators_of_whole_bars(built, panel):
     assert_same(built["zl_aroon_oscillator_25d"], 4 * (since_low - since_high))
     assert_same(built["zl_true_range_pct"], 100 * true_range(bars) / bars["c"])
     atr = wilder(true_range(bars).iloc[1:], 14)
-    assert_same(built["zl_atr_14d_cents_lb"], atr)
+    quoted = panel.set_index("date")["zl_last"] / panel.set_index("date")[ROLL_FREE]
+    assert_same(built["zl_atr_14d_cents_lb"], atr * quoted)
     assert_same(built["zl_natr_14d_pct"], 100 * atr / bars["c"])
     up, down = bars["h"].diff(), -bars["l"].diff()
     plus = wilder(up.where((up > down) & (up > 0), 0.0), 14) / atr * 100

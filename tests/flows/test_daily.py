@@ -57,7 +57,7 @@ def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_pric
     ahead = [list(sessions(first=EARLY)).index(pd.Timestamp(day)) for day in published["target_date"]]
     assert ahead == [5, 21, 63, 126, 252]
     assert published["direction_probability"].between(0, 1).all()
-    assert (published["is_baseline"] == (published["family"] == "no_change")).all()
+    assert (published["is_baseline"] == (published["family"] == "curve")).all()
 
 
 def the_best_serve(summary: DayResult, folder: Path, registry: Registry) -> set[str]:
@@ -68,7 +68,7 @@ def the_best_serve(summary: DayResult, folder: Path, registry: Registry) -> set[
     assert set(served.index) == set(board["horizon"]) == set(registry.horizons.horizons)
     rule = load_quality_gates(folder).promotion
     for horizon, part in board.groupby("horizon"):
-        naive = part["family"] == "no_change"
+        naive = part["family"] == "curve"
         sure = (part["skill_pct_low"] > rule.min_skill_lower_bound_pct) & (
             (part["coverage_80"] - 0.8).abs() <= rule.coverage_80_within
         )
@@ -86,7 +86,7 @@ def test_the_best_family_that_meets_the_gates_serves_and_the_baseline_where_none
     first_run: FinishedRun, registry: Registry
 ) -> None:
     served = the_best_serve(first_run.summary, first_run.registry, registry)
-    assert "no_change" in served and len(served) > 1, "this early both serve somewhere: both ways are exercised"
+    assert "curve" in served and len(served) > 1, "this early both serve somewhere: both ways are exercised"
 
 
 @pytest.mark.more
@@ -100,7 +100,7 @@ def test_on_the_whole_registry_every_family_is_trained_and_the_best_serves(
     summary = run_daily(home, first_run.archive, CBI_REGISTRY=str(PROJECT / "registry"))
     assert summary.trained
     served = the_best_serve(summary, PROJECT / "registry", registry)
-    assert "no_change" in served and len(served) > 1
+    assert "curve" in served and len(served) > 1
     published = DuckDbWarehouse(Zones(home)).query("SELECT * FROM api.vw_latest_forecast").set_index("horizon")
     pd.testing.assert_series_equal(published["family"], summary.forecasts.set_index("horizon")["family"])
     assert (np.diff(published[LEVELS].to_numpy(dtype=float), axis=1) > 0).all()

@@ -20,7 +20,7 @@ from tasks.storage.zones import Zones
 from tests.conftest import EARLY, FinishedRun
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("daily")]
-FAMILIES = ["no_change", "drift", "har"]
+FAMILIES = ["curve", "drift", "har"]
 PACKAGES = {"local": [], "dask": ["distributed", "prefect_dask"], "ray": ["ray", "prefect_ray"]}
 
 

@@ -29,7 +29,7 @@ from tasks.storage.hashes import sha256_of
 from tests.conftest import Registry
 
 TRAINED = pd.Timestamp("2019-12-30")
-FAMILIES = ("no_change", "lightgbm", "xgboost")
+FAMILIES = ("curve", "lightgbm", "xgboost")
 pytestmark = pytest.mark.xdist_group("apart")
 
 
@@ -90,9 +90,9 @@ def day(archive: Path, registry: Registry, tmp_path_factory: pytest.TempPathFact
         target = np.log(close.shift(-problem.sessions) / close).reset_index(drop=True)
         known = (features[SCALE].notna() & target.notna() & (features["date"] < TRAINED)).to_numpy()
         for family in FAMILIES:
-            if family not in ("no_change", champion):
+            if family not in ("curve", champion):
                 continue
-            options = {"rounds": 5} if family != "no_change" else {}
+            options = {"rounds": 5} if family != "curve" else {}
             model = forecaster(family)(problem, options)
             model.fit(features.loc[known, columns], target[known])
             files = folder / family / name
@@ -146,7 +146,7 @@ def only_one_gives_way(found: pd.DataFrame, undisturbed: pd.DataFrame, horizon: 
     others = [name for name in undisturbed.index if name != horizon]
     told = [name for name in found if name != "degraded_reason"]
     pd.testing.assert_frame_equal(found.loc[others, told], undisturbed.loc[others, told], check_exact=True)
-    assert found.loc[horizon, "family"] == "no_change" and found.loc[horizon, "degraded"]
+    assert found.loc[horizon, "family"] == "curve" and found.loc[horizon, "degraded"]
     assert found.loc[horizon, ["p05", "p50", "p95"]].notna().all()
     return str(found.loc[horizon, "degraded_reason"])
 
@@ -237,7 +237,7 @@ def test_a_model_s_json_of_another_shape_costs_that_model_alone(
 @pytest.mark.more
 def test_without_any_model_that_can_be_read_the_day_ends_with_one_line(day: Day, altered: Callable[..., Path]) -> None:
     store = altered("lightgbm", "quantile_0.5.txt", ABORTING["a number of leaves"], horizon="1w")
-    shutil.rmtree(store / "no_change" / "1w")
+    shutil.rmtree(store / "curve" / "1w")
     with pytest.raises(Exception, match=r"its reader ended with SIG(ABRT|SEGV)"):
         day.forecast(store)
     features = day.features.copy()

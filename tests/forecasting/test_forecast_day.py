@@ -21,7 +21,7 @@ from tasks.labels import target_date
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models import har
-from tasks.models.catalogue import BASELINE
+from tasks.models.catalogue import BASELINE, expected_move
 from tasks.models.forecaster import forecaster
 from tasks.quantiles import contradiction, probability_above_zero
 from tasks.registry import Horizons
@@ -112,7 +112,8 @@ def market(
     targets = labels[labels["horizon"] == "1m"].set_index("date")
     known = targets[(targets["target_date"] <= TRAINED) & targets["reachable"]].index
     production = registry.features.production()
-    columns = list(dict.fromkeys([*har.Har(problem).needs, "zl_ewma_volatility_99_pct", *production[:24]]))
+    needed = [*har.Har(problem).needs, "zl_ewma_volatility_99_pct", *production[:24], expected_move(21)]
+    columns = list(dict.fromkeys(needed))
     rows = shown[shown["date"].isin(known) & shown["zl_ewma_volatility_99_pct"].notna()].reset_index(drop=True)
     outcomes = targets["target_log_return"].reindex(rows["date"]).reset_index(drop=True)
     folder = tmp_path_factory.mktemp("forecast_day")
@@ -134,6 +135,7 @@ def market(
             "columns": columns,
         }
         versions[family] = store.add(files, metadata, {"coverage_80": 0.8})
+    outcomes = outcomes.set_axis(rows["date"])
     return Market(shown, panel, outcomes, registry, horizons, versions, folder / "store")
 
 
@@ -156,11 +158,20 @@ def test_p_higher_is_what_the_published_quantiles_say(family: str, market: Marke
 
 
 def test_the_baseline_s_p_higher_is_the_share_of_past_moves_that_were_up(market: Market, tmp_path: Path) -> None:
-    row, _ = market.day(market.served_by(BASELINE, tmp_path / "store"))
-    up = sum(outcome > 0 for outcome in market.outcomes.dropna()) / market.outcomes.notna().sum()
-    assert row["p50"] == row["point"] == row["last_price"]
-    assert row["direction_probability"] == pytest.approx(up)
-    assert up != pytest.approx(1 - up), "an inverted share would be seen"
+    """Where the curve expects no move: of the moves around it. Where it expects one, its quantiles say."""
+    store, name = market.served_by(BASELINE, tmp_path / "store"), expected_move(21)
+    row, _ = market.day(store)
+    expected = market.features.set_index("date")[name].fillna(0.0)
+    assert (
+        row["p50"] == row["point"] == row["curve_centre"] == pytest.approx(row["last_price"] * np.exp(expected[AS_OF]))
+    )
+    assert row["centre_source"] == "curve" and (row["direction_probability"] > 0.5) == (expected[AS_OF] > 0)
+    row, _ = market.day(store, features=market.features.assign(**{name: np.nan}))
+    around = market.outcomes.dropna() - expected.reindex(market.outcomes.dropna().index)
+    assert row["p50"] == row["point"] == row["last_price"] and np.isnan(row["curve_centre"])
+    assert row["centre_source"] == "price: the curve is not known" and not row["degraded"]
+    assert row["direction_probability"] == pytest.approx((around > 0).mean())
+    assert (around > 0).mean() != pytest.approx((around < 0).mean()), "an inverted share would be seen"
 
 
 def test_p_higher_rises_with_the_distribution_and_is_never_beyond_what_the_quantiles_bound() -> None:
@@ -260,7 +271,7 @@ def test_where_the_baseline_itself_tells_no_probability_nothing_is_published(
 ) -> None:
     store = market.served_by(BASELINE, tmp_path / "store")
     monkeypatch.setattr(forecaster(BASELINE), "direction_probability", lambda self, quantiles: np.array([1.2]))
-    with pytest.raises(ModelStoreError, match=r"no_change/1m/v0001: P\(higher\) is 1\.2, which is not a probability"):
+    with pytest.raises(ModelStoreError, match=r"curve/1m/v0001: P\(higher\) is 1\.2, which is not a probability"):
         market.day(store)
 
 
@@ -321,7 +332,7 @@ def test_a_champion_that_lacks_an_input_gives_way_to_the_newest_baseline_that_is
         store.add(market.folder.parent / BASELINE, metadata, {"coverage_80": 0.7})
     blind = market.features.assign(vix=market.features["vix"].mask(market.features["date"] == AS_OF))
     row, _ = market.day(store, features=blind)
-    assert row["model_version"] == "no_change/1m/v0002" and row["confidence"] == 0.7
+    assert row["model_version"] == "curve/1m/v0002" and row["confidence"] == 0.7
     assert row["is_baseline"] and row["degraded"]
     assert row["degraded_reason"].startswith("ridge/1m/v0001 cannot serve: no forecast without vix; `cbi health")
     lost, _ = market.day(store, features=market.features.drop(columns="vix"))

@@ -127,9 +127,11 @@ def summary(families: list[str], champions: list[str]) -> SimpleNamespace:
         {
             "horizon": ["1w", "1m"],
             "family": families,
-            "is_baseline": [family == "no_change" for family in families],
+            "is_baseline": [family == "curve" for family in families],
             "degraded": [family != champion for family, champion in zip(families, champions, strict=True)],
             "degraded_reason": "ridge/1m/v0001 cannot serve: no forecast without vix",
+            "point": 1.5,
+            "last_price": 1.5,
             "p10": 1.0,
             "p90": 2.0,
         }
@@ -140,10 +142,8 @@ def summary(families: list[str], champions: list[str]) -> SimpleNamespace:
 
 def test_champions_that_cannot_serve_are_not_said_to_have_missed_the_gates() -> None:
     missed = "No model met the promotion gates"
-    assert any(missed in line for line in notes(summary(["no_change"] * 2, ["no_change"] * 2)))
-    cannot = notes(summary(["no_change"] * 2, ["no_change", "ridge"]))
+    assert any(missed in line for line in notes(summary(["curve"] * 2, ["curve"] * 2)))
+    cannot = notes(summary(["curve"] * 2, ["curve", "ridge"]))
     assert not any(missed in line for line in cannot)
     assert any("cannot serve today" in line for line in cannot) and any("without vix" in line for line in cannot)
-    assert not any(
-        "cannot serve today" in line for line in notes(summary(["no_change", "ridge"], ["no_change", "ridge"]))
-    )
+    assert not any("cannot serve today" in line for line in notes(summary(["curve", "ridge"], ["curve", "ridge"])))

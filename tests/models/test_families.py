@@ -16,7 +16,7 @@ from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.catalogue import FAMILIES
 from tasks.models.ensemble import Ensemble
-from tasks.models.forecaster import Problem, forecaster, horizon_scale
+from tasks.models.forecaster import Problem, curve_moves, forecaster, horizon_scale
 from tasks.quantiles import coverage, pinball, probability_above_zero
 from tasks.training.blending import REGIMES
 from tasks.training.folds import walk_forward
@@ -71,8 +71,9 @@ def test_contributions_and_base_add_up_to_the_median(rows: tuple[pd.DataFrame, p
     table, target = rows
     model = forecaster("lightgbm")(PROBLEM)  # type: ignore[call-arg]
     model.fit(table[:1500], target[:1500])
-    boosted = model.boosters[3].predict(table[1500:1600].to_numpy(dtype="float32"))  # type: ignore[attr-defined]
-    expected = 0.25 * boosted * horizon_scale(table[1500:1600], 21)
+    inputs = table.loc[1500:1599, model.columns].to_numpy(dtype="float32")  # type: ignore[attr-defined]
+    boosted = model.boosters[3].predict(inputs)  # type: ignore[attr-defined]
+    expected = curve_moves(table[1500:1600], 21) + 0.25 * boosted * horizon_scale(table[1500:1600], 21)
     np.testing.assert_allclose(model.explain(table[1500:1600]).sum(axis=1), expected, atol=1e-12)
 
 
@@ -178,9 +179,9 @@ def fake_version(
 
 def test_the_baseline_is_champion_unless_a_family_is_truly_better(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
-    for loss, winner in ((0.011, "no_change"), (0.010, "no_change"), (0.009, "lightgbm")):
+    for loss, winner in ((0.011, "curve"), (0.010, "curve"), (0.009, "lightgbm")):
         store = FolderStore(tmp_path / f"store{loss}")
-        base = fake_version(store, tmp_path / "files", "no_change", loss=0.010, identity="a")
+        base = fake_version(store, tmp_path / "files", "curve", loss=0.010, identity="a")
         rival = fake_version(store, tmp_path / "files", "lightgbm", loss=loss, identity="b")
         board = compare([rival, base])
         assert board[board["champion"]]["family"].tolist() == [winner]
@@ -196,7 +197,7 @@ def test_a_family_of_fewer_origins_is_held_against_its_own_and_not_against_the_l
         metadata = {"family": family, "horizon": "1w", "identity": family, "run": "r", "trained_as_of": "2020-01-02"}
         return store.add(tmp_path / "files", metadata, {"pinball_log_return": loss, "skill_pct": skill})
 
-    board = compare([stored("no_change", 0.010, 0.0), stored("ridge", 0.0095, 5.0), stored("tcn", 0.006, 1.0)])
+    board = compare([stored("curve", 0.010, 0.0), stored("ridge", 0.0095, 5.0), stored("tcn", 0.006, 1.0)])
     assert board[board["champion"]]["family"].tolist() == ["ridge"], "five calm years lose less, and are no skill"
 
 
@@ -204,10 +205,10 @@ def test_the_store_keeps_one_version_an_identity_and_serves_none_trained_later(t
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "model.json").write_text("{}")
     store = FolderStore(tmp_path / "store")
-    old = fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="a", day="2020-01-02")
-    assert fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="a").folder == old.folder
-    new = fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity="b", day="2021-01-04")
-    assert [v.number for v in store.versions("no_change", "1w")] == ["v0001", "v0002"]
+    old = fake_version(store, tmp_path / "files", "curve", loss=1.0, identity="a", day="2020-01-02")
+    assert fake_version(store, tmp_path / "files", "curve", loss=1.0, identity="a").folder == old.folder
+    new = fake_version(store, tmp_path / "files", "curve", loss=1.0, identity="b", day="2021-01-04")
+    assert [v.number for v in store.versions("curve", "1w")] == ["v0001", "v0002"]
     for version in (new, old, new, new):
         store.promote(version, run="r")
     assert len(store.history()) == 2
@@ -224,7 +225,7 @@ def test_of_two_champions_of_one_day_the_later_promotion_serves(tmp_path: Path) 
     """Trained again on the same data by other code; and promoting the first again is a rollback."""
     (tmp_path / "files").mkdir()
     store, day = FolderStore(tmp_path / "store"), pd.Timestamp("2020-01-02")
-    first, second = (fake_version(store, tmp_path / "files", "no_change", loss=1.0, identity=i) for i in "ab")
+    first, second = (fake_version(store, tmp_path / "files", "curve", loss=1.0, identity=i) for i in "ab")
     for version in (first, second, first):
         store.promote(version, run="r")
         assert store.champion("1w", day).folder == version.folder  # type: ignore[union-attr]

@@ -17,7 +17,7 @@ from tasks.features.build import build_features
 from tasks.model_store.contest import compare, read_audit, store_and_promote, write_audit
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
-from tasks.models.catalogue import SCALE
+from tasks.models.catalogue import EXPECTED_MOVE, SCALE
 from tasks.models.forecaster import Problem
 from tasks.proofs.permutation import Analogues
 from tasks.proofs.truncation import ProofInputs, truncation_proof
@@ -62,14 +62,14 @@ def test_a_hit_rate_above_the_limit_needs_a_passing_audit_of_the_same_data_and_c
     audit = None if changed is None else replace(PASSED, **changed)
     told = refusal(version(tmp_path, hit=0.601), rule, audit, code_version=CODE)
     assert wanting in told
-    for words in ("lightgbm/1m/v0001 is not promoted", "60.1% is above 60%", "no_change is served", "make proofs"):
+    for words in ("lightgbm/1m/v0001 is not promoted", "60.1% is above 60%", "curve is served", "make proofs"):
         assert words in told
     assert refusal(version(tmp_path, hit=0.601), rule, PASSED, code_version=CODE) == ""
 
 
 @pytest.mark.parametrize(
     "harmless",
-    [{"hit": 0.60}, {"hit": None}, {"hit": 0.7, "horizon": "1w"}, {"hit": 0.7, "family": "no_change"}],
+    [{"hit": 0.60}, {"hit": None}, {"hit": 0.7, "horizon": "1w"}, {"hit": 0.7, "family": "curve"}],
     ids=["at the limit", "not measured", "a week", "the baseline"],
 )
 def test_what_needs_no_audit(tmp_path, rule, harmless):
@@ -110,7 +110,7 @@ def test_the_leak_rule_stands_beside_the_gates_and_the_baseline_always_may(tmp_p
     assert verdict(leaky, GOOD, rule, PASSED, code_version=CODE) == ""
     both = verdict(leaky, {}, rule, None, code_version=CODE)
     assert "no measured lower 90% bound" in both and "there is no leakage audit" in both
-    assert verdict(version(tmp_path, hit=0.5, family="no_change"), {}, rule, None, code_version=CODE) == ""
+    assert verdict(version(tmp_path, hit=0.5, family="curve"), {}, rule, None, code_version=CODE) == ""
 
 
 def test_aspirations_are_told_met_or_not_and_unmeasured_ones_are_neither(registry):
@@ -121,11 +121,11 @@ def test_aspirations_are_told_met_or_not_and_unmeasured_ones_are_neither(registr
 
 
 def test_the_baseline_is_champion_while_the_best_is_refused(tmp_path):
-    best, base = version(tmp_path, hit=0.7), version(tmp_path, hit=0.5, family="no_change", loss=0.010)
+    best, base = version(tmp_path, hit=0.7), version(tmp_path, hit=0.5, family="curve", loss=0.010)
     board = compare([base, best], {best.name: "why"}).set_index("family")
-    assert board["champion"].to_dict() == {"no_change": True, "lightgbm": False}
-    assert board["refusal"].to_dict() == {"no_change": "", "lightgbm": "why"}
-    assert compare([base, best]).set_index("family")["champion"].to_dict() == {"no_change": False, "lightgbm": True}
+    assert board["champion"].to_dict() == {"curve": True, "lightgbm": False}
+    assert board["refusal"].to_dict() == {"curve": "", "lightgbm": "why"}
+    assert compare([base, best]).set_index("family")["champion"].to_dict() == {"curve": False, "lightgbm": True}
 
 
 def test_an_audit_is_read_as_it_was_written_and_a_damaged_one_counts_as_none(tmp_path):
@@ -178,23 +178,24 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
 
     # the bake-off: fits of honest families, and beside them under LightGBM's name what was just measured
     zones, store = Zones(tmp_path / "home"), FolderStore(tmp_path / "home" / "models")
-    exported = write_parquet(zones.exports / file_name("prod", "1m"), table.assign(**features[[*REGIMES]]))
+    moves = [name for name in features if name.startswith(EXPECTED_MOVE)]
+    exported = write_parquet(zones.exports / file_name("prod", "1m"), table.assign(**features[[*REGIMES, *moves]]))
     data = sha256_of(exported)
     one_month = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
     daily = load_models(registry.folder, registry.features)
-    two = daily.budgets["daily"].model_copy(update={"families": ("no_change", "lightgbm")})
+    two = daily.budgets["daily"].model_copy(update={"families": ("curve", "lightgbm")})
     models = daily.model_copy(update={"volatility": (SCALE,), "budgets": {"daily": two}})
     plan = plan_bake_off(
         zones.exports,
         one_month,
-        models.model_copy(update={"families": {n: models.families["no_change"] for n in two.families}}),
+        models.model_copy(update={"families": {n: models.families["curve"] for n in two.families}}),
         registry.features,
         load_surface(registry.folder, registry.features),
         budget="daily",
         data_snapshots={"1m": data},
     )
     for work in plan.work(plan.fits, zones.fits):
-        run_work(work | {"family": "no_change"})
+        run_work(work | {"family": "curve"})
     for fit in plan.of("lightgbm", "1m")[:-1]:
         write_parquet(zones.fits / fit.identity / "forecasts.1m.parquet", oof[oof["fold"] == fit.year])
     # bands that hold too much are refused as well: that gate stands aside here, so that the audit alone decides
@@ -209,4 +210,4 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
         champions.append(store.champion("1m", AS_OF).family)
         assert board.loc["lightgbm", "champion"] == bool(audit_passed)
         assert board.loc["lightgbm", "skill_pct_low"] > 50, "no other gate is in its way"
-    assert champions == ["no_change", "no_change", "lightgbm"]
+    assert champions == ["curve", "curve", "lightgbm"]

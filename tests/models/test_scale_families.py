@@ -11,6 +11,7 @@ import pytest
 
 from tasks.errors import ModelStoreError
 from tasks.models import har, ridge
+from tasks.models.catalogue import expected_move
 from tasks.models.forecaster import Problem, forecaster, horizon_scale
 from tasks.models.volatility_scaled import realised_ahead_pct
 from tests.conftest import Registry
@@ -126,7 +127,7 @@ def test_har_learns_what_volatility_comes_after_volatility(rows) -> None:
 
 
 def test_few_outcomes_borrow_their_shape_from_weekly_returns(rows) -> None:
-    own = forecaster("no_change")(QUARTER)
+    own = forecaster("curve")(QUARTER)
     own.fit(rows.past, rows.target)
     pooled = fitted("pooled", rows)
     weekly = pooled._weekly_shape(rows.past, pooled.scale(rows.past))
@@ -142,7 +143,8 @@ def test_the_ridge_median_is_the_sum_of_its_reasons_and_small(rows) -> None:
     np.testing.assert_allclose(reasons.sum(axis=1), quantiles[:, 3])
     assert reasons["base"].eq(0).all()
     assert {"big8_vix_stress", "year_sin"} <= set(reasons) and "big8_coverage" not in reasons
-    assert 0 < np.abs(quantiles[:, 3]).mean() < 0.25 * np.abs(rows.outcome).mean()
+    drivers = quantiles[:, 3] - rows.later[expected_move(63)]
+    assert 0 < np.abs(drivers).mean() < 0.25 * np.abs(rows.outcome).mean()
     unknown = rows.later.iloc[[0]].copy()
     unknown[model.state["columns"][0]] = np.nan
     assert model.explain(unknown).iloc[0][model.state["columns"][0]] == 0

@@ -20,8 +20,10 @@ from tasks.staging.stage import stage_source
 SECRET = "s3cr3t-key-1234"
 QUICK = Limits(attempts=2, read_s=9, total_s=20, first_wait_s=0, longest_wait_s=0)
 ALL = load_sources(PROJECT / "registry").sources
-# yahoo is asked through yfinance, which has its own address (test_yahoo_live.py); tables and disabled sources have none
-ASKED = [name for name, spec in ALL.items() if name != "yahoo" and not spec.tables and not spec.disabled]
+# yahoo's are asked through yfinance, which has its own address (test_yahoo_live.py); tables and disabled sources have
+# none
+THROUGH_YFINANCE = ("yahoo", "yahoo_contracts")
+ASKED = [name for name, spec in ALL.items() if not (name in THROUGH_YFINANCE or spec.tables or spec.disabled)]
 
 
 def local(spec: SourceSpec, url: str) -> SourceSpec:

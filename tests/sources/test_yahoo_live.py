@@ -16,8 +16,9 @@ import pytest
 
 from tasks.errors import SourceDown, SourceUnavailable
 from tasks.http import Http, Limits
+from tasks.panel.curve import contract_prices
 from tasks.registry import SourceSpec
-from tasks.sources import yahoo
+from tasks.sources import yahoo, yahoo_contracts
 from tasks.sources.payloads import Payload, Window, land
 from tasks.staging.stage import stage_payloads
 from tasks.storage.hashes import sha256_of
@@ -291,3 +292,25 @@ def test_the_time_of_a_history_counts_everything_that_yfinance_asks_for(ask, ser
     with pytest.raises(SourceDown):
         ask(attempts=3, total_s=0.5, series=series)
     assert time.monotonic() - started < 2.5
+
+
+def test_single_contracts_are_asked_by_name_and_only_while_they_trade(server, yahoo_at, registry, zones):
+    spec = registry.sources.source("yahoo_contracts")
+    window = Window(date(2026, 11, 2), date(2026, 11, 27))
+    bars = {"2026-11-26": (52.1, 52.9, 51.8, 52.4, 30000), "2026-11-27": (52.4, 53.0, 52.2, 52.8, 20000)}
+    server.script = [(200, chart(bars, symbol="ZLZ26.CBT"))]
+    limits = Limits(attempts=1, read_s=2, first_wait_s=0, longest_wait_s=0)
+    with Http("yahoo_contracts", per_minute=60_000, limits=limits) as http:
+        (fetched,) = yahoo_contracts.fetch("ZLZ26.CBT", window, spec, http)
+        assert server.requests[-1].path == "/v8/finance/chart/ZLZ26.CBT"
+        asked = len(server.requests)
+        # gone off in October, and one that goes off in twenty months
+        assert [*yahoo_contracts.fetch("ZLV26.CBT", window, spec, http)] == []
+        assert [*yahoo_contracts.fetch("ZLN28.CBT", window, spec, http)] == [] and len(server.requests) == asked
+    now = pd.Timestamp("2026-11-28 12:00", tz="UTC")
+    payload = land(zones, "yahoo_contracts", fetched, spec, fetched_at=now)
+    observations, quarantine = stage_payloads("yahoo_contracts", spec, [payload], through=now)
+    closes = observations[observations["field"] == "close"]
+    assert closes["value"].tolist() == [52.4, 52.8] and quarantine.empty
+    prices = contract_prices(observations, registry.derived.roll_rule)
+    assert prices[["source", "contract", "price"]].iloc[-1].tolist() == ["yahoo_contracts", 202612, 52.8]

@@ -43,7 +43,7 @@ from tests.conftest import Registry
 pytestmark = pytest.mark.xdist_group("bake_off")  # what its fixtures make is dear: one process makes it
 
 UNTIL, EARLIER = "2011-12-30", "2010-12-31"
-FAMILIES = ("no_change", "long_run", "pooled", "har")
+FAMILIES = ("curve", "long_run", "pooled", "har")
 MEMBERS = ("pooled", "har")
 TINY = {"window": 21, "channels": 8, "batch": 32, "epochs": 1, "validation_sessions": 120, "every": 10}
 
@@ -232,7 +232,7 @@ def test_a_killed_process_leaves_no_half_fit_and_a_rerun_ends_with_the_same_file
 def test_training_files_that_changed_since_the_plan_are_neither_fitted_nor_judged(bench, tmp_path) -> None:
     """A daily run exports while a training runs: what was named by the earlier rows may not be made of later ones."""
     zones = Zones(tmp_path)
-    plan = bench.plan(bench.exported(zones.exports, EARLIER), ("no_change",))
+    plan = bench.plan(bench.exported(zones.exports, EARLIER), ("curve",))
     [work] = plan.work(plan.fits, zones.fits)
     bench.exported(zones.exports)
     told = r"1[wm]\.parquet is not the file that the training was planned on: .* changed while it ran.* again"
@@ -259,7 +259,7 @@ def test_a_fit_outlasts_a_power_cut(bench, contest, tmp_path, monkeypatch) -> No
         sync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noted)
-    final = contest.plan.of("no_change", "1m")[-1]
+    final = contest.plan.of("curve", "1m")[-1]
     [work] = contest.plan.work([final], tmp_path)
     run_work(work)
     kept = tmp_path / final.identity
@@ -284,8 +284,8 @@ def test_a_family_that_cannot_be_fitted_is_reported_and_left_out_and_its_return_
     assert set(board["family"]) == set(FAMILIES) - {"har"}, "and no ensemble of one"
     assert board.groupby("horizon")["champion"].sum().eq(1).all()
     assert all(reason in caplog.text for reason in failed.values())
-    with pytest.raises(TrainingFailed, match=r"the baseline was not fitted at 1m, 1w: no_change died"):
-        bench.judged(contest.plan, Zones(tmp_path / "nothing"), {"no_change 1w": "no_change died"})
+    with pytest.raises(TrainingFailed, match=r"the baseline was not fitted at 1m, 1w: curve died"):
+        bench.judged(contest.plan, Zones(tmp_path / "nothing"), {"curve 1w": "curve died"})
 
     zones = Zones(tmp_path / "later")
     done(contest.plan, zones, set(FAMILIES) - {"long_run"})
@@ -299,7 +299,7 @@ def test_a_family_that_cannot_be_fitted_is_reported_and_left_out_and_its_return_
 
 def test_a_short_budget_promotes_nothing(bench, contest, tmp_path) -> None:
     zones = Zones(tmp_path)
-    plan = bench.plan(contest.plan.exports, ["no_change", "pooled"], last_test_years=2)
+    plan = bench.plan(contest.plan.exports, ["curve", "pooled"], last_test_years=2)
     assert {fit.year for fit in plan.fits} == {2009, 2010, FINAL}, "without the running year"
     done(plan, zones)
     board = bench.judged(plan, zones)
@@ -310,11 +310,11 @@ def test_a_short_budget_promotes_nothing(bench, contest, tmp_path) -> None:
 
 def test_before_the_first_scored_year_nothing_is_measured_and_the_baseline_serves(bench, tmp_path) -> None:
     zones = Zones(tmp_path)
-    plan = bench.plan(bench.exported(zones.exports, "2009-12-30"), ["no_change", "pooled"])
+    plan = bench.plan(bench.exported(zones.exports, "2009-12-30"), ["curve", "pooled"])
     done(plan, zones)
     board = bench.judged(plan, zones)
     assert board["skill_pct"].isna().all() and board["pinball_log_return"].isna().all()
-    assert list(board.loc[board["champion"], "family"]) == ["no_change", "no_change"]
+    assert list(board.loc[board["champion"], "family"]) == ["curve", "curve"]
 
 
 def test_the_served_ensemble_is_the_measured_one_carried_to_today(contest) -> None:
@@ -370,7 +370,7 @@ def test_two_contests_give_the_same_files_and_figures(bench, contest, tmp_path) 
     """Every family that is no net, and one tiny net: fitted twice, in two homes."""
     names = [f for f in load_models(bench.registry.folder, bench.registry.features).budgets["quick"].families]
     families = [f for f in names if f not in ("tcn", "lstm_attention", "nbeatsx", "tft")]
-    assert len(families) == 12 and "dense" in families
+    assert len(families) == 13 and "dense" in families
     week = Bench(bench.registry, {"1w": bench.tables["1w"]})
     plan = week.plan(contest.plan.exports, families, options={"dense": TINY}, last_test_years=1)
     made = []

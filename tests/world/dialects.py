@@ -302,6 +302,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "usda_nass": gone,
     "eia_biofuels": gone,
     "databento": gone,
+    "yahoo_contracts": gone,
     "alphavantage": gone,
     "dce": gone,
     "carb_lcfs": gone,

@@ -10,7 +10,7 @@ WITH prices AS (
     p.date,
     m.market,
     m.age,
-    LN(IF(p.zl_last > 0, p.zl_last, NULL)) AS zl,
+    LN(IF(p.zl_roll_free > 0, p.zl_roll_free, NULL)) AS zl,
     LN(IF(m.price > 0, m.price, NULL)) AS price
   FROM `${PROJECT}`.`${PREFIX}features`.zl_panel_daily_v1 AS p
   CROSS JOIN UNNEST([

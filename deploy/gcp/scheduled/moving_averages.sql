@@ -8,12 +8,12 @@ OPTIONS (
 WITH known AS (
   SELECT
     date,
-    zl_last AS close,
-    CAST(ROUND(zl_last * 1e12) AS INT64) AS fixed,
+    zl_roll_free AS close,
+    CAST(ROUND(zl_roll_free * 1e12) AS INT64) AS fixed,
     ROW_NUMBER() OVER (ORDER BY date) AS n
   FROM `${PROJECT}`.`${PREFIX}features`.zl_panel_daily_v1 AS panel
   WHERE
-    NOT zl_last IS NULL
+    NOT zl_roll_free IS NULL
 ), averages AS (
   SELECT
     date,

@@ -9,9 +9,9 @@ WITH returns AS (
   SELECT
     date,
     ROW_NUMBER() OVER session AS n,
-    zl_last AS close,
+    zl_roll_free AS close,
     vix_last AS vix,
-    LN(IF(zl_last > 0, zl_last, NULL)) - LAG(LN(IF(zl_last > 0, zl_last, NULL))) OVER session AS x
+    LN(IF(zl_roll_free > 0, zl_roll_free, NULL)) - LAG(LN(IF(zl_roll_free > 0, zl_roll_free, NULL))) OVER session AS x
   FROM `${PROJECT}`.`${PREFIX}features`.zl_panel_daily_v1 AS panel
   WINDOW session AS (ORDER BY date)
 ), sums AS (

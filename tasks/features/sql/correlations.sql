@@ -1,4 +1,5 @@
--- How ZL has moved with other markets: correlation and beta of daily log returns over trailing windows.
+-- How ZL has moved with other markets: correlation and beta of daily log returns over trailing windows. ZL's returns are
+-- those of one contract: without the steps of its rolls, where these are known.
 --
 -- A window counts where two thirds of its sessions have both returns. Sums are of whole numbers (a product of returns
 -- in units of 1e-16), so that they are exact in any order: a sum of floats depends on how an engine groups its rows,
@@ -6,7 +7,7 @@
 WITH prices AS (
   SELECT
     p.date, m.market, m.age,
-    LN(IF(p.zl_last > 0, p.zl_last, NULL)) AS zl,
+    LN(IF(p.zl_roll_free > 0, p.zl_roll_free, NULL)) AS zl,
     LN(IF(m.price > 0, m.price, NULL)) AS price
   FROM panel AS p, UNNEST([
     STRUCT('zs' AS market, p.zs_last AS price, 0.0 AS age),

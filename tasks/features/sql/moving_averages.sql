@@ -1,10 +1,10 @@
--- ZL against its simple moving averages, over the known closes: a session without a close is not in any average.
+-- ZL (without the steps of its rolls) against its simple moving averages, over the known closes: a session without a close is not in any average.
 --
 -- Sums are of whole numbers (1e-12 cents per pound), so that they are exact in any order.
 WITH known AS (
-  SELECT date, zl_last AS close, CAST(ROUND(zl_last * 1e12) AS INT64) AS fixed, ROW_NUMBER() OVER (ORDER BY date) AS n
+  SELECT date, zl_roll_free AS close, CAST(ROUND(zl_roll_free * 1e12) AS INT64) AS fixed, ROW_NUMBER() OVER (ORDER BY date) AS n
   FROM panel
-  WHERE zl_last IS NOT NULL
+  WHERE zl_roll_free IS NOT NULL
 ),
 averages AS (
   SELECT

@@ -1,4 +1,4 @@
--- Regimes from thresholds on the past only: ZL's volatility by its rank in five years, ZL's trend by its 200-session
+-- Regimes from thresholds on the past only, ZL without the steps of its rolls: its volatility by its rank in five years, its trend by its 200-session
 -- mean, the VIX by its rank in three years. A regime whose measure is missing is missing, not 0.
 --
 -- Sums are of whole numbers (squares of returns in units of 1e-16, closes in 1e-12 cents per pound) and ranks are
@@ -7,9 +7,9 @@ WITH returns AS (
   SELECT
     date,
     ROW_NUMBER() OVER session AS n,
-    zl_last AS close,
+    zl_roll_free AS close,
     vix_last AS vix,
-    LN(IF(zl_last > 0, zl_last, NULL)) - LAG(LN(IF(zl_last > 0, zl_last, NULL))) OVER session AS x
+    LN(IF(zl_roll_free > 0, zl_roll_free, NULL)) - LAG(LN(IF(zl_roll_free > 0, zl_roll_free, NULL))) OVER session AS x
   FROM panel
   WINDOW session AS (ORDER BY date)
 ),

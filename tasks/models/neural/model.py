@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from tasks.errors import ModelStoreError, TrainingFailed
-from tasks.models.catalogue import SCALE
-from tasks.models.forecaster import JointProblem, horizon_scale
+from tasks.models.catalogue import SCALE, expected_move
+from tasks.models.forecaster import JointProblem, curve_moves, horizon_scale, without_curve_moves
 from tasks.models.neural.device import choose_device, deterministic
 from tasks.models.neural.networks import NeuralNetwork, Shape
 from tasks.models.neural.options import NeuralOptions
@@ -42,6 +42,7 @@ class NeuralForecaster:
     """
 
     family: ClassVar[str]
+    around_curve: bool = True
     network: ClassVar[type[NeuralNetwork]]
 
     def __init__(self, problem: JointProblem, options: Mapping[str, Any] | None = None) -> None:
@@ -80,7 +81,9 @@ class NeuralForecaster:
         Raises:
             TrainingFailed: too few rows, or a loss that is not finite.
         """
-        scaled = targets[list(self.problem.sessions)].to_numpy(dtype="float64") / self._scales(features)
+        self.around_curve = any(expected_move(sessions) in features for sessions in self.problem.sessions.values())
+        around = targets[list(self.problem.sessions)].to_numpy(dtype="float64") - self._centres(features)
+        scaled = around / self._scales(features)
         self.anchor = np.stack([_centred_quantiles(column, self.problem.quantiles) for column in scaled.T])
         scaled[: self.options.window - 1] = np.nan
         known = np.flatnonzero(~np.isnan(scaled).all(axis=1))
@@ -90,7 +93,7 @@ class NeuralForecaster:
                 f"history; a net needs {2 * self.options.batch}. Give it an earlier start or a shorter window"
             )
         features, scaled = features.iloc[: known[-1] + 1], scaled[: known[-1] + 1]
-        self.layout = Layout.of(list(features.columns), self.options.other_markets)
+        self.layout = Layout.of(without_curve_moves(features.columns), self.options.other_markets)
         self.scaler = RobustScaler.fit(features, self.layout.columns)
         data = self._data(features, scaled, weights)
         device = choose_device(self.options.device)
@@ -125,6 +128,7 @@ class NeuralForecaster:
                 outputs = [np.concatenate([net(x).numpy() for x in batches]).astype("float64") for net in self.nets]
             share = self.options.own_share
             out[able] = (share * np.mean(outputs, axis=0) + (1 - share) * self.anchor) * scale[able][:, :, None]
+            out[able] += self._centres(features)[rows[able]][:, :, None]
         return {name: out[:, i] for i, name in enumerate(self.problem.sessions)}
 
     def direction_probability(self, quantiles: np.ndarray) -> np.ndarray:
@@ -148,9 +152,16 @@ class NeuralForecaster:
                 window = windows(inputs, torch.tensor([int(rows[i])]), self.options.window)
                 parts = np.mean([self._attributions(net, window) for net in self.nets], axis=0)
                 out[:, i] = self.options.own_share * parts * scale[i][:, None]  # the median of the rest is no change
-        return {
+        centres = self._centres(features)[rows]
+        tables = {
             name: pd.DataFrame(out[h], columns=names, index=features.index[rows])
             for h, name in enumerate(self.problem.sessions)
+        }
+        if not self.around_curve:
+            return tables
+        return {
+            name: tables[name].assign(**{expected_move(sessions): centres[:, h]})
+            for h, (name, sessions) in enumerate(self.problem.sessions.items())
         }
 
     def save(self, folder: Path) -> None:
@@ -166,6 +177,7 @@ class NeuralForecaster:
             "other": self.layout.other,
             "horizons": list(self.problem.sessions.items()),
             "quantiles": self.problem.quantiles,
+            "around_curve": self.around_curve,
             "options": self.options.as_json(),
             "training": [state.__dict__ for state in self.progressed],
         }
@@ -186,6 +198,7 @@ class NeuralForecaster:
         if wanted != found:
             raise ModelStoreError(f"{folder} holds {found}, not {wanted}; run `cbi train`")
         model = cls(problem, content["options"])
+        model.around_curve = bool(content.get("around_curve", False))  # trained before the curve was read
         model.layout = Layout(tuple(content["own"]), tuple(content["other"]))
         arrays = weights[0]
         model.scaler = RobustScaler(model.layout.columns, arrays["scaler/centre"], arrays["scaler/spread"])
@@ -210,6 +223,12 @@ class NeuralForecaster:
     def _scales(self, features: pd.DataFrame) -> np.ndarray:
         """Standard deviation of the log return, rows x horizons."""
         return np.column_stack([horizon_scale(features, sessions) for sessions in self.problem.sessions.values()])
+
+    def _centres(self, features: pd.DataFrame) -> np.ndarray:
+        """The log move to each horizon's centre, rows x horizons."""
+        if not self.around_curve:
+            return np.zeros((len(features), len(self.problem.sessions)))
+        return np.column_stack([curve_moves(features, sessions) for sessions in self.problem.sessions.values()])
 
     def _data(self, features: pd.DataFrame, scaled: np.ndarray, weights: np.ndarray | None) -> TrainingData:
         learnt, validated = split_rows(scaled, tuple(self.problem.sessions.values()), self.options.validation_sessions)

@@ -8,6 +8,8 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_forecasts_daily (
   contract STRING,  -- of the last price, such as ZLF24
   roll_date DATE,  -- the first session whose front-month price is of the next contract
   target_contract STRING,  -- of the front-month price on the target date
+  curve_centre FLOAT64,  -- where the curve puts the front-month price on the target date; missing where it is not known
+  centre_source STRING,  -- `curve`, or `price` with the reason
   point FLOAT64,
   p05 FLOAT64,
   p10 FLOAT64,
@@ -48,4 +50,31 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY horizon, `group`
+OPTIONS (labels = [('made_again', 'no')]);
+
+-- What a buyer can lock in: each listed contract, and where its price may stand at each horizon and before it goes off.
+CREATE TABLE IF NOT EXISTS forecasts.zl_contracts_daily (
+  as_of DATE NOT NULL,
+  contract STRING NOT NULL,  -- such as ZLH24
+  horizon STRING NOT NULL,  -- `last`: the day before the last trading day
+  target_date DATE,
+  last_trading_day DATE,
+  price_date DATE,  -- of last_price, which may be some days old
+  last_price FLOAT64,
+  p05 FLOAT64,
+  p10 FLOAT64,
+  p25 FLOAT64,
+  p50 FLOAT64,
+  p75 FLOAT64,
+  p90 FLOAT64,
+  p95 FLOAT64,
+  direction_probability FLOAT64,  -- to end above last_price
+  origin STRING,
+  data_snapshot STRING,
+  code_version STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, contract, horizon) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY contract
 OPTIONS (labels = [('made_again', 'no')]);

@@ -12,6 +12,8 @@ SELECT
   contract,
   roll_date,
   target_contract,
+  curve_centre,
+  centre_source,
   point,
   100 * (point / NULLIF(last_price, 0) - 1) AS expected_change_pct,
   p05, p10, p25, p50, p75, p90, p95,
@@ -43,6 +45,27 @@ QUALIFY ROW_NUMBER() OVER (
   ORDER BY IF(data_snapshot = newest_snapshot, 0, 1), degraded, created_at DESC, is_baseline, model_version DESC
 ) = 1
 ORDER BY horizon_order;
+
+-- The newest session's contracts: what each costs now, and the band of its price, one row per contract and horizon.
+CREATE OR REPLACE VIEW api.vw_curve AS
+SELECT
+  as_of,
+  contract,
+  horizon,
+  target_date,
+  last_trading_day,
+  DATE_DIFF(last_trading_day, as_of, DAY) AS days_to_last_trading_day,
+  price_date,
+  last_price,
+  p05, p10, p25, p50, p75, p90, p95,
+  p10 AS lower_80,
+  p90 AS upper_80,
+  direction_probability,
+  origin,
+  created_at
+FROM forecasts.zl_contracts_daily
+WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
+ORDER BY last_trading_day, target_date;
 
 -- Every session's forecast by the names older readers know.
 CREATE OR REPLACE VIEW predictions.zl_predictions AS
