@@ -60,6 +60,23 @@ def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_pric
     assert (published["is_baseline"] == (published["family"] == "curve")).all()
 
 
+def test_the_centre_and_each_contract_are_published_and_said(first_run: FinishedRun) -> None:
+    """30 December 2011: January 2012 goes off on the 13th; March is the next one."""
+    warehouse = DuckDbWarehouse(Zones(first_run.home))
+    published = warehouse.query("SELECT * FROM api.vw_latest_forecast").set_index("horizon")
+    assert (published["centre_source"] == "curve").all() and published["contract"].unique().tolist() == ["ZLF12"]
+    assert published["curve_centre"]["1w"] == published["last_price"]["1w"], "no roll within a week"
+    assert published["curve_centre"]["12m"] > published["last_price"]["12m"], "the curve rose"
+    curve = warehouse.query("SELECT * FROM api.vw_curve")
+    assert curve["contract"].unique().tolist()[:2] == ["ZLF12", "ZLH12"]
+    now = curve.drop_duplicates("contract").set_index("contract")
+    assert round(float(now["last_price"]["ZLF12"]), 2) == 52.09 and now["days_to_last_trading_day"]["ZLF12"] == 14
+    assert (np.diff(curve[LEVELS].to_numpy(dtype=float), axis=1) > 0).all()
+    first, leaning = first_run.summary.price_notes
+    assert "(ZLF12). From 2012-01-17 on" in first and "March 2012 (ZLH12), which cost" in first
+    assert leaning.startswith("The curve rises (contango)")
+
+
 def the_best_serve(summary: DayResult, folder: Path, registry: Registry) -> set[str]:
     """Every family of the daily budget was measured, and at each horizon the best that may be serves; who does."""
     board = summary.leaderboard
