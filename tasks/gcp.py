@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import EntryPoints, entry_points
 from typing import TYPE_CHECKING
 
 from tasks.errors import CloudError
@@ -12,6 +13,8 @@ from tasks.settings import Settings
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
+ENTRY_POINT = "cbi.google_credentials"
+"""The group of entry points (pyproject.toml) with the function that turns a block's name into credentials."""
 LOGIN = "`gcloud auth application-default login`, or name a GcpCredentials block of Prefect in CBI_GCP_BLOCK"
 
 
@@ -32,7 +35,7 @@ def credentials(settings: Settings, *, emulator: str) -> Credentials:
     if os.environ.get(emulator):
         return AnonymousCredentials()
     if settings.gcp_block:
-        return _of_block(settings.gcp_block)
+        return _of_block(settings.gcp_block, entry_points(group=ENTRY_POINT))
     try:
         found, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
     except GoogleAuthError as error:
@@ -40,14 +43,20 @@ def credentials(settings: Settings, *, emulator: str) -> Credentials:
     return found
 
 
-def _of_block(name: str) -> Credentials:
-    # The one place outside flows/ that knows Prefect: a block is where a work pool keeps its credentials.
-    from prefect_gcp import GcpCredentials
+def _of_block(name: str, loaders: EntryPoints) -> Credentials:
+    """The credentials of a block, by whoever knows blocks: an entry point of the installed package.
 
+    Raises:
+        CloudError: no loader is installed, or it finds no credentials.
+    """
     try:
-        block = GcpCredentials.load(name, _sync=True)
-        return block.get_credentials_from_service_account()
-    except Exception as error:  # Prefect, pydantic or google.auth: any error means that the block gives no credentials
+        (loader,) = loaders
+    except ValueError:
+        raise CloudError("CBI_GCP_BLOCK is set, but this installation has no loader of blocks: `make setup`") from None
+    try:
+        found: Credentials = loader.load()(name)
+        return found
+    except Exception as error:  # the loader's, pydantic or google.auth: any error means that it gives no credentials
         raise CloudError(
             f"the block gcp-credentials/{name} of CBI_GCP_BLOCK gives no credentials ({one_line(error)}). "
             "`prefect block ls` lists the blocks there are; unset CBI_GCP_BLOCK to use Google's default"

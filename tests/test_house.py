@@ -79,10 +79,9 @@ def test_a_stage_imports_no_later_one(folder: str) -> None:
 
 @pytest.mark.parametrize("outside", ["cli", "flows", "evidence", "tests", "prefect"])
 def test_tasks_know_nothing_of_what_runs_them(outside: str) -> None:
-    allowed = {"tasks.gcp"} if outside == "prefect" else set()  # Prefect's credentials block, until flows load it
     for name, path in TASKS.items():
         found = {module for module in imports(path) if module.split(".")[0].split("_")[0] == outside}
-        assert not found or name in allowed, f"{name} imports {sorted(found)}"
+        assert not found, f"{name} imports {sorted(found)}"
 
 
 def test_only_flows_import_prefect_and_only_the_front_door_imports_flows() -> None:
