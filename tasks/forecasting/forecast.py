@@ -68,8 +68,7 @@ def forecast_day(
     Prices are in cents/lb; price quantiles are exact transforms of the log-return quantiles.
 
     Args:
-                features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: inputs that were set
-                aside or
+        features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: inputs that were set aside or
             replaced. A model that reads any of them is degraded, and its reason names them.
         models: the process that reads models; default: one for this call. Pass it in a loop over many days.
 
