@@ -13,7 +13,7 @@ from tasks.day import InputNotes
 from tasks.errors import CbiError, ModelStoreError, StaleSource
 from tasks.features.regimes import regime_name
 from tasks.forecasting.apart import IsolatedModels, isolated_models
-from tasks.forecasting.questions import EXPLAINED_BY, Answer, Question
+from tasks.forecasting.questions import Answer, Question
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINES, expected_move
@@ -22,6 +22,8 @@ from tasks.quantiles import column
 from tasks.registry import FeatureRegistry, Horizons
 
 NAMED = 5  # at most so many missing features are named in a message
+MOST_UNEXPLAINED = 0.02
+"""Share of the contributions by which their sum may miss the move: a path integral has 16 steps."""
 MISSING_INPUTS = 0.2  # above this share of lost inputs a forecast is degraded
 GONE_SHARE = 0.5  # above this share of lost inputs that need one source only, the source counts as gone
 MOSTLY_KNOWN = 2 / 3  # share of the year before training in which a lost input was known
@@ -34,7 +36,7 @@ class DayForecast:
 
     ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``explainers`` those of
     ``forecasts.zl_explainers_daily``, ``contracts`` those of ``forecasts.zl_contracts_daily``, all without
-    ``created_at``. ``notices`` says which horizon has no drivers because a model's files cannot be read.
+    ``created_at``. ``notices`` says which horizon has no drivers because they do not add up to its move.
     ``leaderboard``, if requested, is what was measured of the models behind the forecasts.
     """
 
@@ -138,10 +140,10 @@ def forecast_day(
                 "code_version": code_version,
             }
         )
-        try:
-            explained.append(_explain(store, models, problem, features, version, answer, registry, last_price, as_of))
-        except CbiError as error:
-            notices.append(f"no drivers at {name}: {error}")
+        drivers, why_none = _drivers(problem, features, version, answer, registry, last_price, as_of)
+        explained.append(drivers)
+        if why_none:
+            notices.append(f"no drivers at {name}: {version.name}: {why_none}")
     explainers = pd.concat(explained, ignore_index=True) if explained else pd.DataFrame()
     return DayForecast(pd.DataFrame(forecasts), explainers, tuple(notices))
 
@@ -296,9 +298,7 @@ def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
 
 
-def _explain(
-    store: ModelStore,
-    models: IsolatedModels,
+def _drivers(
     problem: Problem,
     features: pd.DataFrame,
     served: Version,
@@ -306,46 +306,40 @@ def _explain(
     registry: FeatureRegistry,
     last_price: float,
     as_of: pd.Timestamp,
-) -> pd.DataFrame:
-    """Contributions in cents/lb of the published model, or of the challenger if the published one has none.
+) -> tuple[pd.DataFrame, str]:
+    """Contributions in cents/lb of the published model, which add up to its move; or none, and why.
 
-    A model that only scales the size of moves has no contributions. Then the challenger's are shown and marked
-    (``served`` false). Log-return contributions are additive. They are converted to cents in proportion, so that they
-    add up to the move in cents.
-
-    Raises:
-        ModelStoreError: the challenger's files are damaged.
+    Log-return contributions are additive. They are converted to cents in proportion. What no feature explains is
+    the row `base`.
     """
-    version, by_name = served, answer.contributions
-    if not by_name:
-        trained = [v for v in store.versions(EXPLAINED_BY, problem.horizon) if v.trained_as_of == served.trained_as_of]
-        if not trained or trained[-1].name == served.name:
-            return pd.DataFrame()
-        version = trained[-1]
-        other = models.ask(_question(version, problem))
-        if other.error:
-            raise ModelStoreError(other.error)
-        by_name = other.contributions
-        if not by_name:
-            return pd.DataFrame()
-    contributions, newest = pd.Series(by_name), features.iloc[-1:]
-    total = float(contributions.sum())
-    cents_a_unit = last_price * (np.expm1(total) / total if abs(total) > 1e-12 else 1.0)
-    by_feature = contributions.drop("base")
-    by_feature = by_feature[has_driver(by_feature, newest.iloc[-1], registry)]
-    return pd.DataFrame(
+    contributions, newest = pd.Series(answer.contributions, dtype="float64"), features.iloc[-1]
+    if contributions.empty:
+        return pd.DataFrame(), ""
+    move, total = answer.quantiles[problem.quantiles.index(0.5)], float(contributions.sum())
+    if abs(total - move) > MOST_UNEXPLAINED * contributions.abs().sum() + 1e-9:
+        return pd.DataFrame(), f"its contributions add up to a log return of {total:+.4f}, its forecast is {move:+.4f}"
+    cents_a_unit = last_price * (np.expm1(move) / total if abs(total) > 1e-12 else 1.0)
+    by_feature = contributions.drop("base", errors="ignore")
+    by_feature = by_feature[has_driver(by_feature, newest.reindex(by_feature.index), registry)]
+    if base := contributions.get("base", 0.0):
+        by_feature = pd.concat([by_feature, pd.Series({"base": base})])
+    table = pd.DataFrame(
         {
             "as_of": as_of,
             "horizon": problem.horizon,
             "feature": by_feature.index,
-            "group": [registry.category_of.get(name, "unregistered") for name in by_feature.index],
+            "group": [
+                "base" if name == "base" else registry.category_of.get(name, "unregistered")
+                for name in by_feature.index
+            ],
             "shap_cents_lb": by_feature.to_numpy() * cents_a_unit,
-            "feature_value": newest[list(by_feature.index)].iloc[-1].to_numpy(),
-            "family": version.family,
-            "served": version.name == served.name,
-            "model_version": version.name,
+            "feature_value": newest.reindex(by_feature.index).to_numpy(dtype="float64"),
+            "family": served.family,
+            "served": True,
+            "model_version": served.name,
         }
     )
+    return table, ""
 
 
 def has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:

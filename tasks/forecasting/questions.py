@@ -15,9 +15,6 @@ from tasks.quantiles import calibrated, contradiction
 from tasks.secrets import quoted
 from tasks.storage.files import read_json
 
-EXPLAINED_BY = "lightgbm"
-"""The family whose drivers are shown if the published model has none."""
-
 
 @dataclass(frozen=True)
 class Question:
@@ -47,7 +44,7 @@ class Answer:
     ``quantiles``: calibrated log returns, empty if ``without`` names the missing inputs. ``up``: the probability that
     the price is higher. ``around_curve``: whether its centre is the curve's, where that is known. ``reads``: the
     features that the forecast uses, None for all that the model was trained on. ``contributions``: to the median log
-    return, by feature and ``base``; empty if the family has none.
+    return, by feature and ``base``, which is the rest of it; empty if the family has none.
     """
 
     error: str = ""

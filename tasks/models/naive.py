@@ -56,8 +56,8 @@ class NoChange:
         return np.full(len(quantiles), self.up_share)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """No contributions: the price is expected to stay."""
-        return pd.DataFrame(index=features.index)
+        """Nothing moves it: the price is expected to stay."""
+        return pd.DataFrame({"base": 0.0}, index=features.index)
 
     def save(self, folder: Path) -> None:
         """One JSON file."""
@@ -104,6 +104,11 @@ class Curve(NoChange):
         """From the quantiles; where the curve expects no move, the share of past moves around it that were up."""
         moves = quantiles[:, self.problem.quantiles.index(0.5)] != 0
         return np.where(moves, probability_above_zero(quantiles, self.problem.quantiles), self.up_share)
+
+    def explain(self, features: pd.DataFrame) -> pd.DataFrame:
+        """The expected move of the curve is the whole median."""
+        moves = curve_moves(features, self.problem.sessions)
+        return pd.DataFrame({expected_move(self.problem.sessions): moves, "base": 0.0}, index=features.index)
 
 
 class Historical(VolatilityScaledForecaster):

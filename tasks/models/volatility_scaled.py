@@ -104,8 +104,9 @@ class VolatilityScaledForecaster:
         return np.where(view, probability_above_zero(quantiles, self.problem.quantiles), self.up_share)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """No contributions: no single feature moves the median, but the curve's own, if it is the centre."""
-        return pd.DataFrame(index=features.index)
+        """The centre, and in `base` what the family adds to it on every row: nothing, or a drift."""
+        moves = dict.fromkeys(self.centre, self.centre_moves(features))
+        return pd.DataFrame({**moves, "base": self.location(features)}, index=features.index)
 
     def save(self, folder: Path) -> None:
         """One JSON file."""

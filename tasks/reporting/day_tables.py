@@ -77,7 +77,7 @@ def _skill(measured: pd.Series) -> str:
 
 
 def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:
-    """The largest contributions by group at each horizon, in cents/lb."""
+    """The largest contributions by group at each horizon, in cents/lb; all of them add up to the forecast's move."""
     if result.explainers.empty:
         return pd.DataFrame()
     by_group = result.explainers.groupby(["horizon", "group"])["shap_cents_lb"].sum().reset_index()
@@ -87,8 +87,8 @@ def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:
         top = part.reindex(part["shap_cents_lb"].abs().sort_values(ascending=False).index).head(groups)
         largest = ", ".join(f"{r['group']} {r['shap_cents_lb']:+.2f}" for r in top.to_dict("records"))
         first = result.explainers[result.explainers["horizon"] == horizon].iloc[:1]
-        explained_by = [row["family"] + ("" if row["served"] else ", not served") for row in first.to_dict("records")]
-        rows.append({"horizon": horizon, "drivers, cents/lb": largest, "seen by": "".join(explained_by) or "no model"})
+        family = "".join(first["family"])
+        rows.append({"horizon": horizon, "drivers, cents/lb": largest or "none", "model": family or "none"})
     return pd.DataFrame(rows)
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 CONTRACTS_TITLE = "Contracts that can be bought now, cents/lb"
-DRIVERS_TITLE = "Drivers (contributions by group, against the average)"
+DRIVERS_TITLE = "Drivers: contributions by group, which add up to the forecast less the price"
 REFUSED_TITLE = "Refused, of what was served: without an accepted value from any payload"
 COVERAGE_TITLE = "Features: share of cells with a value, by category and years"
 

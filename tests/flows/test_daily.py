@@ -163,7 +163,7 @@ def test_a_champion_that_has_no_forecast_gives_way_to_the_baseline_and_says_what
         forecast_again(first_run, registry, features, store)
 
 
-def test_a_damaged_challenger_takes_its_drivers_with_it_and_no_forecast(
+def test_a_damaged_model_that_does_not_serve_costs_no_forecast(
     first_run: FinishedRun, copied_home: Path, registry: Registry
 ) -> None:
     store = FolderStore(Zones(copied_home).models)
@@ -178,17 +178,14 @@ def test_a_damaged_challenger_takes_its_drivers_with_it_and_no_forecast(
     )
 
 
-def test_drivers_say_whose_they_are(first_run: FinishedRun) -> None:
-    explained = first_run.summary.explainers
-    served = first_run.summary.forecasts.set_index("horizon")["family"]
-    said = explained.groupby("horizon")[["family", "served"]].agg(["nunique", "first"])
-    assert set(said.index) == set(served.index)
-    assert (said[("family", "nunique")] == 1).all()
-    own = said[("family", "first")] == served.reindex(said.index)
-    assert (said[("served", "first")] == own).all()
-    assert (said.loc[~own, ("family", "first")] == "lightgbm").all()
-    assert explained["group"].nunique() >= 8
-    assert not (explained["group"] == "unregistered").any()
+def test_drivers_are_of_what_is_served_and_add_up_to_its_move(first_run: FinishedRun) -> None:
+    explained, forecasts = first_run.summary.explainers, first_run.summary.forecasts.set_index("horizon")
+    assert explained["served"].all() and not (explained["group"] == "unregistered").any()
+    for horizon, part in explained.groupby("horizon"):
+        row = forecasts.loc[horizon]
+        assert set(part["model_version"]) == {row["model_version"]}
+        assert part["shap_cents_lb"].sum() == pytest.approx(row["point"] - row["last_price"], abs=1e-9)
+    assert set(explained["horizon"]) == set(forecasts.index)
 
 
 def test_nothing_known_after_the_session_is_in_any_zone(first_run: FinishedRun, registry: Registry) -> None:

@@ -202,40 +202,32 @@ def test_drivers_add_up_to_the_forecast_less_the_last_price_in_cents(market: Mar
             assert told["feature_value"] == now[told["feature"]] or np.isnan(now[told["feature"]])
 
 
-def test_drivers_of_boosted_trees_and_their_base_add_up_to_the_move_that_they_explain(
-    market: Market, tmp_path: Path
-) -> None:
-    store = market.served_by("lightgbm", tmp_path / "store")
+@pytest.mark.parametrize("family", ["lightgbm", "drift", BASELINE])
+def test_drivers_are_of_what_is_served_and_add_up_to_its_move(family: str, market: Market, tmp_path: Path) -> None:
+    """What no feature explains, a tree's average or a drift, is the row `base`."""
+    store = market.served_by(family, tmp_path / "store")
     for day in DAYS:
         row, drivers = market.day(store, day)
-        model = store.versions("lightgbm", "1m")[-1].load(problem_of("1m", market.horizons))
-        told = model.explain(market.features[market.features["date"] == day]).iloc[0]
-        move = row["last_price"] * np.expm1(told.sum())
-        base = move * told["base"] / told.sum()
-        assert drivers["shap_cents_lb"].sum() + base == pytest.approx(move, abs=1e-9)
-        assert move == pytest.approx(row["point"] - row["last_price"], abs=1e-6), "the median that is served"
+        assert drivers["served"].all() and set(drivers["model_version"]) == {f"{family}/1m/v0001"}
+        assert drivers["shap_cents_lb"].sum() == pytest.approx(row["point"] - row["last_price"], abs=1e-9)
+        own = drivers[drivers["feature"] == expected_move(21)]["shap_cents_lb"]
+        if family == BASELINE:
+            assert own.sum() == pytest.approx(row["curve_centre"] - row["last_price"], abs=1e-9)
+        if family == "drift":
+            assert drivers["group"].tolist() == ["base"]
 
 
-def test_where_the_served_model_has_no_reasons_the_challenger_s_are_shown_as_not_served(
-    market: Market, tmp_path: Path
+def test_drivers_that_do_not_add_up_are_not_shown(
+    market: Market, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row, drivers = market.day(market.served_by(BASELINE, tmp_path / "store"))
-    assert row["is_baseline"] and not drivers["served"].any()
-    assert set(drivers["model_version"]) == {"lightgbm/1m/v0001"}
-
-
-def test_damaged_files_of_the_challenger_cost_the_drivers_which_is_said_and_not_the_forecast(
-    market: Market, tmp_path: Path
-) -> None:
-    store = market.served_by(BASELINE, tmp_path / "store")
-    sound = market.whole_day(store)
-    damaged = store.versions("lightgbm", "1m")[-1].folder / "quantile_0.5.txt"
-    damaged.write_bytes(bytes(100))
+    """Doubled ones, for example."""
+    store, kind = market.served_by("ridge", tmp_path / "store"), forecaster("ridge")
+    sound, explain = market.whole_day(store), kind.explain
+    monkeypatch.setattr(kind, "explain", lambda self, features: 2 * explain(self, features))
     day = market.whole_day(store)
-    assert len(sound.explainers) and sound.notices == ()
-    assert day.explainers.empty
+    assert len(sound.explainers) and sound.notices == () and day.explainers.empty
     (notice,) = day.notices
-    assert notice.startswith(f"no drivers at 1m: {damaged} is not the file that was stored"), notice
+    assert notice.startswith("no drivers at 1m: ridge/1m/v0001: its contributions add up to a log return of"), notice
     pd.testing.assert_frame_equal(day.forecasts, sound.forecasts)
 
 
