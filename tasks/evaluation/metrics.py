@@ -13,6 +13,9 @@ import pandas as pd
 from tasks.quantiles import BANDS, column, pinball
 
 SESSIONS_A_YEAR = 252
+COIN_BRIER = 0.25
+"""The mean squared error of a chance of one half, always."""
+FEWEST_VIEWS = 50
 
 
 def moments(oof: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
@@ -71,6 +74,28 @@ def measure(oof: pd.DataFrame, levels: tuple[float, ...]) -> dict[str, float | i
         "first_origin": f"{oof['date'].min():%Y-%m-%d}",
         "last_origin": f"{oof['date'].max():%Y-%m-%d}",
         **{str(name): float(value) for name, value in figures(means, levels).iloc[0].items()},
+        **direction_reliability(oof),
+    }
+
+
+def direction_reliability(oof: pd.DataFrame) -> dict[str, float]:
+    """How good the chances of a higher price were, on origins where the median is not the last price.
+
+    Returns:
+        ``brier`` (mean squared error of the chance; a coin has 0.25) and ``direction_slope`` (of the outcome, 0 or 1,
+        regressed on the chance; 1 is right, 0 or less says nothing). Missing with fewer than 50 origins that have a
+        view, the slope also where the chance never changes.
+    """
+    view = oof[(oof["p50"] != 0) & oof["direction_probability"].notna()]
+    if len(view) < FEWEST_VIEWS:
+        return {"brier": float("nan"), "direction_slope": float("nan")}
+    chance = view["direction_probability"].to_numpy(dtype="float64")
+    higher = (view["target_log_return"] > 0).to_numpy(dtype="float64")
+    around = chance - chance.mean()
+    spread = float(around @ around)
+    return {
+        "brier": float(((chance - higher) ** 2).mean()),
+        "direction_slope": float(around @ higher / spread) if spread > 0 else float("nan"),
     }
 
 

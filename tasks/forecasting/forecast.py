@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import CbiError, ModelStoreError, StaleSource
+from tasks.evaluation.metrics import COIN_BRIER
 from tasks.features.regimes import regime_name
 from tasks.forecasting.apart import IsolatedModels, isolated_models
 from tasks.forecasting.questions import Answer, Question
@@ -113,6 +115,7 @@ def forecast_day(
         move = np.nan
         if answer.around_curve and expected_move(problem.sessions) in features:
             move = float(features[expected_move(problem.sessions)].iloc[-1])
+        no_view = why_no_direction(answer.quantiles[problem.quantiles.index(0.5)], version.metrics)
         median = float(np.exp(answer.quantiles[problem.quantiles.index(0.5)]))
         forecasts.append(
             {
@@ -128,13 +131,14 @@ def forecast_day(
                 },
                 "curve_centre": last_price * np.exp(move),
                 "centre_source": centre_source(answer.around_curve, move),
-                "direction_probability": answer.up,
+                "direction_probability": np.nan if no_view else answer.up,
+                "direction_reason": no_view or None,
                 "family": version.family,
                 "is_baseline": version.family in BASELINES,
                 "degraded": bool(reasons),
                 "degraded_reason": "; ".join(reasons) or None,
                 "regime": regime_name(row.iloc[0]),
-                "conviction": abs(2 * answer.up - 1),
+                "conviction": np.nan if no_view else abs(2 * answer.up - 1),
                 "confidence": version.metrics.get("coverage_80", np.nan),
                 "data_snapshot": data_snapshot,
                 "code_version": code_version,
@@ -145,7 +149,26 @@ def forecast_day(
         if why_none:
             notices.append(f"no drivers at {name}: {version.name}: {why_none}")
     explainers = pd.concat(explained, ignore_index=True) if explained else pd.DataFrame()
-    return DayForecast(pd.DataFrame(forecasts), explainers, tuple(notices))
+    table = pd.DataFrame(forecasts).astype({"direction_reason": "object"})
+    return DayForecast(table, explainers, tuple(notices))
+
+
+def why_no_direction(median: float, metrics: Mapping[str, Any]) -> str:
+    """Why no chance of a higher price is published; empty if one is.
+
+    A constant is no probability, and one that was no better than a coin is not shown.
+
+    Args:
+        median: log return of the forecast. metrics: of its model, as measured on past origins.
+    """
+    if median == 0:
+        return "the forecast is the last price: no view of the direction"
+    brier, slope = (float(metrics.get(name) or np.nan) for name in ("brier", "direction_slope"))
+    if np.isnan(brier) or np.isnan(slope):
+        return "the chances of this model are not measured; `cbi train` measures them"
+    if brier >= COIN_BRIER or slope <= 0:
+        return f"on past origins its chances were no better than a coin (Brier score {brier:.4f}, slope {slope:+.2f})"
+    return ""
 
 
 def centre_source(around_curve: bool, move: float) -> str:

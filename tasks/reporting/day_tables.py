@@ -21,7 +21,7 @@ def forecast_table(result: DayResult) -> pd.DataFrame:
                 "curve": "not known" if pd.isna(row["curve_centre"]) else f"{row['curve_centre']:.2f}",
                 "forecast": f"{row['point']:.2f}",
                 "80% band": f"{row['p10']:.2f} to {row['p90']:.2f}",
-                "P(higher)": f"{row['direction_probability']:.0%}",
+                "P(higher)": "none" if pd.isna(row["direction_probability"]) else f"{row['direction_probability']:.0%}",
                 "model": row["family"] + (" (degraded)" if row["degraded"] else ""),
             }
         )

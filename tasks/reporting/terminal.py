@@ -168,8 +168,8 @@ def notes(result: DayResult) -> list[str]:
                 "The models that met the promotion gates cannot serve today, so the price is forecast to go where the "
                 "curve puts it, within a range; the reasons follow."
             )
-    if (result.forecasts["is_baseline"] & result.forecasts["point"].eq(result.forecasts["last_price"])).any():
-        out.append("Where a forecast is the last price, P(higher) is the share of past moves that were up.")
+    for reason, part in result.forecasts.dropna(subset=["direction_reason"]).groupby("direction_reason", sort=False):
+        out.append(f"No P(higher) at {', '.join(part['horizon'])}: {reason}.")
     for row in result.forecasts[result.forecasts["degraded"]].to_dict("records"):
         out.append(f"{row['horizon']} is degraded: {row['degraded_reason']}")
     return out

@@ -42,6 +42,8 @@ MEASURED = [
     "coverage_90",
     "width_80_log_return",
     "calibration_error",
+    "brier",
+    "direction_slope",
     "direction_hit_rate",
     "direction_hit_rate_low",
     "direction_hit_rate_high",

@@ -56,7 +56,9 @@ def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_pric
     assert (np.diff(widths) > 0).all(), "a longer horizon is less certain"
     ahead = [list(sessions(first=EARLY)).index(pd.Timestamp(day)) for day in published["target_date"]]
     assert ahead == [5, 21, 63, 126, 252]
-    assert published["direction_probability"].between(0, 1).all()
+    shown = published["direction_probability"]
+    assert shown.dropna().between(0, 1).all() and (shown.isna() == published["direction_reason"].notna()).all()
+    assert shown.notna().any() and "no view of the direction" in published["direction_reason"].dropna().iloc[0]
     assert (published["is_baseline"] == (published["family"] == "curve")).all()
 
 

@@ -108,7 +108,7 @@ def day(archive: Path, registry: Registry, tmp_path_factory: pytest.TempPathFact
                 "trained_as_of": f"{TRAINED:%Y-%m-%d}",
                 "columns": columns,
             }
-            version = store.add(files, told, {"coverage_80": 0.8})
+            version = store.add(files, told, {"coverage_80": 0.8, "brier": 0.24, "direction_slope": 1.0})
             if family == champion:
                 store.promote(version, run="r")
     return Day(features, store.folder, registry, horizons)

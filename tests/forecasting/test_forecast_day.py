@@ -15,7 +15,7 @@ from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import ModelStoreError, StaleSource
 from tasks.forecasting.apart import IsolatedModels
-from tasks.forecasting.forecast import DayForecast, forecast_day, problem_of
+from tasks.forecasting.forecast import DayForecast, forecast_day, problem_of, why_no_direction
 from tasks.forecasting.questions import Answer, Question, answer
 from tasks.labels import target_date
 from tasks.model_store.folder import FolderStore
@@ -30,6 +30,7 @@ from tests.conftest import Registry
 
 AS_OF = pd.Timestamp("2014-12-30")
 TRAINED = pd.Timestamp("2010-12-16")
+BETTER_THAN_A_COIN = {"brier": 0.24, "direction_slope": 1.0}
 FAMILIES = (BASELINE, "drift", "ridge", "lightgbm")
 BANDS = {0.05: "p05", 0.1: "p10", 0.25: "p25", 0.5: "p50", 0.75: "p75", 0.9: "p90", 0.95: "p95"}
 DAYS = pd.DatetimeIndex(["2014-12-30", "2013-08-06", "2012-09-04", "2011-03-02"])
@@ -134,9 +135,18 @@ def market(
             "trained_as_of": f"{TRAINED:%Y-%m-%d}",
             "columns": columns,
         }
-        versions[family] = store.add(files, metadata, {"coverage_80": 0.8})
+        versions[family] = store.add(files, metadata, {"coverage_80": 0.8, **BETTER_THAN_A_COIN})
     outcomes = outcomes.set_axis(rows["date"])
     return Market(shown, panel, outcomes, registry, horizons, versions, folder / "store")
+
+
+def test_a_chance_that_was_no_better_than_a_coin_is_not_published() -> None:
+    assert why_no_direction(0.01, BETTER_THAN_A_COIN) == ""
+    coin = why_no_direction(0.01, {"brier": 0.2567, "direction_slope": 0.17})
+    assert coin == "on past origins its chances were no better than a coin (Brier score 0.2567, slope +0.17)"
+    assert "slope -0.45" in why_no_direction(0.01, {"brier": 0.249, "direction_slope": -0.45})
+    assert "not measured" in why_no_direction(0.01, {}) and "not measured" in why_no_direction(0.01, {"brier": np.nan})
+    assert "no view" in why_no_direction(0.0, BETTER_THAN_A_COIN)
 
 
 def own_probability_of_higher(row: pd.Series) -> float:
@@ -157,8 +167,8 @@ def test_p_higher_is_what_the_published_quantiles_say(family: str, market: Marke
         assert row["conviction"] == pytest.approx(abs(2 * row["direction_probability"] - 1))
 
 
-def test_the_baseline_s_p_higher_is_the_share_of_past_moves_that_were_up(market: Market, tmp_path: Path) -> None:
-    """Where the curve expects no move: of the moves around it. Where it expects one, its quantiles say."""
+def test_the_baseline_has_a_view_of_the_direction_where_the_curve_has_one(market: Market, tmp_path: Path) -> None:
+    """Where the curve expects a move, the quantiles around it say; where it expects none, there is no chance."""
     store, name = market.served_by(BASELINE, tmp_path / "store"), expected_move(21)
     row, _ = market.day(store)
     expected = market.features.set_index("date")[name].fillna(0.0)
@@ -167,11 +177,10 @@ def test_the_baseline_s_p_higher_is_the_share_of_past_moves_that_were_up(market:
     )
     assert row["centre_source"] == "curve" and (row["direction_probability"] > 0.5) == (expected[AS_OF] > 0)
     row, _ = market.day(store, features=market.features.assign(**{name: np.nan}))
-    around = market.outcomes.dropna() - expected.reindex(market.outcomes.dropna().index)
     assert row["p50"] == row["point"] == row["last_price"] and np.isnan(row["curve_centre"])
     assert row["centre_source"] == "price: the curve is not known" and not row["degraded"]
-    assert row["direction_probability"] == pytest.approx((around > 0).mean())
-    assert (around > 0).mean() != pytest.approx((around < 0).mean()), "an inverted share would be seen"
+    assert np.isnan(row["direction_probability"]) and np.isnan(row["conviction"]), "a constant is no probability"
+    assert row["direction_reason"] == "the forecast is the last price: no view of the direction"
 
 
 def test_p_higher_rises_with_the_distribution_and_is_never_beyond_what_the_quantiles_bound() -> None:

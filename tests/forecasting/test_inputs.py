@@ -132,6 +132,7 @@ def summary(families: list[str], champions: list[str]) -> SimpleNamespace:
             "degraded_reason": "ridge/1m/v0001 cannot serve: no forecast without vix",
             "point": 1.5,
             "last_price": 1.5,
+            "direction_reason": None,
             "p10": 1.0,
             "p90": 2.0,
         }

@@ -18,14 +18,15 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_forecasts_daily (
   p75 FLOAT64,
   p90 FLOAT64,
   p95 FLOAT64,
-  direction_probability FLOAT64,
+  direction_probability FLOAT64,  -- that the price is higher; missing where direction_reason says why
+  direction_reason STRING,
   family STRING,
   is_baseline BOOL,
   degraded BOOL,
   degraded_reason STRING,
   regime STRING,
-  conviction FLOAT64,
-  confidence FLOAT64,
+  conviction FLOAT64,  -- |2 x direction_probability - 1|: how far the chance is from one half
+  confidence FLOAT64,  -- share of past outcomes that lay inside the model's 80% band
   origin STRING,  -- of its payloads: live, recorded (the archive that ends in the past), folder, or rehearsal (CBI_NOW)
   data_snapshot STRING,
   code_version STRING,

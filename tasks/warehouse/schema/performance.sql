@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS performance.leaderboard (
   coverage_90 FLOAT64,
   width_80_log_return FLOAT64,
   calibration_error FLOAT64,
+  brier FLOAT64,  -- of the chance that the price is higher, where the forecast has a view; a coin has 0.25
+  direction_slope FLOAT64,  -- of the outcome on that chance; 1 is right, 0 or less says nothing
   direction_hit_rate FLOAT64,
   direction_hit_rate_low FLOAT64,
   direction_hit_rate_high FLOAT64,

@@ -20,6 +20,7 @@ SELECT
   p10 AS lower_80,
   p90 AS upper_80,
   direction_probability,
+  direction_reason,
   family,
   model_version,
   is_baseline,
