@@ -41,7 +41,7 @@ def run_script(warehouse: BigQueryWarehouse, text: str) -> None:
 
 
 def in_python(panel: pd.DataFrame) -> dict[str, pd.Series]:
-    ratios, cross = technical.simple_averages(panel["zl_last"])
+    ratios, cross = technical.simple_averages(panel["zl_roll_free"])
     built = cross_asset.features(panel) | ratios | cross | regimes.thresholds(panel)
     return {name: pd.Series(values, panel.index) for name, values in built.items()}
 
