@@ -26,6 +26,7 @@ from evidence.measurement import BenchError, Measurement, in_turns, timed
 from evidence.processes import build_in_child
 from tasks.features import cross_asset, price, volatility
 from tasks.features.build import build_features, one_table
+from tasks.features.roll_free import ROLL_FREE
 from tasks.features.rolling import annualised_pct, log_return, percentile, rolling_correlation, z_score
 
 LIMIT_S, MEMORY_LIMIT_MB, REPEATS, POLARS_REPEATS = 3, 1536, 5, 101
@@ -108,7 +109,7 @@ def lags(panel: pd.DataFrame) -> pd.DataFrame:
 def windows(panel: pd.DataFrame) -> pd.DataFrame:
     """ZL's level, its place in trailing ranges and its volatility, by the product."""
     built = {"zl_close_cents_lb": panel["zl_last"].to_numpy()} | price.ranges(
-        panel, log_return(panel["zl_last"], 1).to_numpy()
+        panel, log_return(panel[ROLL_FREE], 1).to_numpy()
     )
     built |= volatility.features(panel)
     return one_table(built, list(built), panel.index)
@@ -154,7 +155,7 @@ def _beside_polars(what: str, product: Callable[[], pd.DataFrame], polars: Calla
 
 def product_way(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """The seven features with the product's own arithmetic."""
-    close = panel["zl_last"]
+    close = panel[ROLL_FREE]
     returns = log_return(close, 1)
     return {
         "zl_return_21d": log_return(close, 21),
@@ -163,13 +164,13 @@ def product_way(panel: pd.DataFrame) -> dict[str, pd.Series]:
         "vix_z_252d": z_score(panel["vix_last"]),
         "zl_zs_correlation_63d": rolling_correlation(returns, log_return(panel["zs_last"], 1), 63),
         "zl_cl_correlation_252d": rolling_correlation(returns, log_return(panel["cl_last"], 1), 252),
-        "zl_percentile_1260d": percentile(close, 1260),
+        "zl_percentile_1260d": percentile(panel["zl_last"], 1260),
     }
 
 
 def naive_way(panel: pd.DataFrame) -> dict[str, pd.Series]:
     """The seven features, one Python call per window."""
-    close = panel["zl_last"]
+    close = panel[ROLL_FREE]
     returns = _lag(close, 1)
     up = returns.gt(0).astype("float64").where(returns.notna())
     volatility = returns.rolling(21, min_periods=14).apply(lambda w: _known(w).std(ddof=1), raw=True)
@@ -180,7 +181,7 @@ def naive_way(panel: pd.DataFrame) -> dict[str, pd.Series]:
         "vix_z_252d": panel["vix_last"].rolling(252, min_periods=126).apply(_z, raw=True),
         "zl_zs_correlation_63d": _correlation(returns, _lag(panel["zs_last"], 1), 63),
         "zl_cl_correlation_252d": _correlation(returns, _lag(panel["cl_last"], 1), 252),
-        "zl_percentile_1260d": close.rolling(1260, min_periods=630).apply(_rank, raw=True),
+        "zl_percentile_1260d": panel["zl_last"].rolling(1260, min_periods=630).apply(_rank, raw=True),
     }
 
 

@@ -12,18 +12,33 @@ import math
 import pandas as pd
 import polars as pl
 
-from tasks.features.cross_asset import CHINA, CORRELATED, MARKETS
+from tasks.features.cross_asset import CHINA, CORRELATED, CURRENCIES, MARKETS
+from tasks.features.roll_free import ROLL_FREE, roll_free_bars
 from tasks.panel.join import AGE
 
 ZL, PALM = "daily_zl_last", "cpo_last"
+QUOTE = "zl_quote"
+LATE = tuple(f"daily_{MARKETS[name]}" for name in CURRENCIES)
+"""Their price is that of the session before, and so is the return of ZL that they are compared with."""
 SLOW = (CHINA["dalian_soyoil"], CHINA["dalian_palm"])
 REALISED, DECAYS = (5, 10, 21, 63, 126, 252), (94, 97, 99)
 YEAR, PERCENT = math.sqrt(252), 100
 
 
 def frame(panel: pd.DataFrame) -> pl.DataFrame:
-    """The columns that the features read, missing values as nulls."""
-    columns = {"zl_last", "zl_open", "zl_high", "zl_low", "zl_close", "cpo_last", *MARKETS.values(), *CHINA.values()}
+    """The columns that the features read, missing values as nulls; ZL's are roll-free, its quote is ``QUOTE``."""
+    panel = panel.assign(**{QUOTE: panel["zl_last"]}, **roll_free_bars(panel), zl_last=panel[ROLL_FREE])
+    columns = {
+        QUOTE,
+        "zl_last",
+        "zl_open",
+        "zl_high",
+        "zl_low",
+        "zl_close",
+        "cpo_last",
+        *MARKETS.values(),
+        *CHINA.values(),
+    }
     aged = ("zl_last", "cpo_last", CHINA["dalian_soyoil"], CHINA["dalian_palm"])
     return pl.from_pandas(panel[[*sorted(columns), *(c + AGE for c in aged)]], nan_to_null=True)
 
@@ -77,13 +92,13 @@ def _zl_returns() -> dict[str, pl.Expr]:
 
 def _ranges() -> dict[str, pl.Expr]:
     close = pl.col("zl_last")
-    out = {"zl_close_cents_lb": close}
+    out = {"zl_close_cents_lb": pl.col(QUOTE)}
     for window in (21, 63, 252):
         low = close.rolling_min(window, min_samples=window * 2 // 3)
         high = close.rolling_max(window, min_samples=window * 2 // 3)
         out[f"zl_range_position_{window}d"] = (close - low) / pl.when(high > low).then(high - low)
     out["zl_drawdown_252d_pct"] = 100 * (close / close.rolling_max(252, min_samples=126) - 1)
-    out["zl_percentile_1260d"] = _rank(close, 1260)
+    out["zl_percentile_1260d"] = _rank(pl.col(QUOTE), 1260)
     out["zl_up_days_21d"] = _mean((pl.col(ZL) > 0).cast(pl.Float64), 21)
     out["zl_open_gap_pct"] = 100 * (pl.col("zl_open") / close.shift() - 1)
     out["zl_bar_age_days"] = pl.when(close.is_not_null()).then(pl.col("zl_last" + AGE))
@@ -145,8 +160,9 @@ def _others() -> list[str]:
 def _pairs() -> dict[str, pl.Expr]:
     out: dict[str, pl.Expr] = {}
     for other in _others():
-        both = pl.col(ZL).is_not_null() & pl.col(other).is_not_null()
-        out |= {f"{other}_x": pl.when(both).then(pl.col(other)), f"{other}_y": pl.when(both).then(pl.col(ZL))}
+        own = pl.col(ZL).shift() if other in LATE else pl.col(ZL)
+        both = own.is_not_null() & pl.col(other).is_not_null()
+        out |= {f"{other}_x": pl.when(both).then(pl.col(other)), f"{other}_y": pl.when(both).then(own)}
     return out
 
 
