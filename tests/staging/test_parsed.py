@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
+from tasks.sources import payloads
 from tasks.sources.payloads import adapter
 from tasks.staging.stage import stage_source
 from tasks.storage.zones import Zones
@@ -77,3 +78,19 @@ def test_other_code_or_damage_parses_all_again(
         path.write_bytes(path.read_bytes()[:100])
     assert stage("other code") == whole
     assert stage("other code") == 0, "what was damaged is whole again"
+
+
+def test_a_backup_that_links_a_payload_while_it_is_read_does_not_lose_it(registry, zones, monkeypatch) -> None:
+    """A hard link, or a change of mode, moves the change time; the content is what was landed."""
+    spec, now = registry.sources.source("fred"), pd.Timestamp("2023-12-30T01:00", tz="UTC")
+    content = b"observation_date,DFF\n2023-12-27,5.33\n2023-12-28,5.33\n"
+    payloads.land(zones, "fred", payloads.Fetched("DFF", "csv", content, "u"), spec, fetched_at=now)
+    honest = adapter(spec).parse
+
+    def linked_meanwhile(payload, spec):
+        payload.path.with_name("backup").hardlink_to(payload.path)
+        return honest(payload, spec)
+
+    monkeypatch.setattr(adapter(spec), "parse", linked_meanwhile)
+    staged = stage_source(zones, "fred", spec, as_of=pd.Timestamp("2023-12-29"), code="tests")
+    assert staged.observations["value"].tolist() == [5.33, 5.33]
