@@ -105,6 +105,7 @@ def contract_outcomes(inputs: Inputs, features: pd.DataFrame) -> Iterator[dict[s
                 )
                 days = (history.days[end] - history.days[row]).days
                 yield {
+                    "contract": contract,
                     "months": min(int(days / 30.4375), 6),
                     "outcome": outcome / price - 1,
                     **{f"{level:.2f}": band for level, band in zip(levels, bands / price - 1, strict=True)},
@@ -123,8 +124,18 @@ def contract_coverage(inputs: Inputs, features: pd.DataFrame) -> str:
         ]
         width = (part["0.90"] - part["0.10"]).mean()
         higher = f"{(part['outcome'] > 0).mean():.1%}"
-        rows.append((months, f"{len(part):,}", *inside, f"{100 * width:.1f}%", higher, f"{part['up'].mean():.1%}"))
-    heads = ("months to the end", "origins", "50% band held", "80%", "90%", "width of the 80% band")
+        rows.append(
+            (
+                months,
+                f"{len(part):,}",
+                part["contract"].nunique(),
+                *inside,
+                f"{100 * width:.1f}%",
+                higher,
+                f"{part['up'].mean():.1%}",
+            )
+        )
+    heads = ("months to the end", "origins", "contracts", "50% band held", "80%", "90%", "width of the 80% band")
     return table([*heads, "ended higher", "chance forecast"], rows)
 
 
@@ -167,8 +178,8 @@ def measure(folder: Path) -> Path:
         around_curve_and_price(inputs, features),
         "## Bands of single contracts",
         "Weekly origins of 2010 to 2023, each year with what was fitted before it; the outcome is the contract's price "
-        "on the day before its last trading day. Origins of one contract share their outcome: the bands held on about "
-        "110 outcomes, not on as many as there are origins.",
+        "on the day before its last trading day. Origins of one contract share their outcome: there are as many "
+        "outcomes as contracts, not as origins.",
         contract_coverage(inputs, features),
         "## Features without the steps of the rolls",
         "Features of ZL's moves, volatility and indicators, beside the same from the quote.",

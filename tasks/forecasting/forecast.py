@@ -163,7 +163,7 @@ def why_no_direction(median: float, metrics: Mapping[str, Any]) -> str:
     """
     if median == 0:
         return "the forecast is the last price: no view of the direction"
-    brier, slope = (float(metrics.get(name) or np.nan) for name in ("brier", "direction_slope"))
+    brier, slope = (float(np.nan if metrics.get(n) is None else metrics[n]) for n in ("brier", "direction_slope"))
     if np.isnan(brier) or np.isnan(slope):
         return "the chances of this model are not measured; `cbi train` measures them"
     if brier >= COIN_BRIER or slope <= 0:

@@ -12,6 +12,7 @@ from tasks.calendar import as_of_instants, sessions
 from tasks.registry import RollRule
 
 MEDIAN_OF = 3
+"""Days whose pairs a step is the median of: one stale price must not become a step."""
 
 
 def contracts(rule: RollRule, first: pd.Timestamp, last: pd.Timestamp) -> pd.DataFrame:

@@ -52,4 +52,4 @@ def test_a_forecast_reads_nothing_that_became_known_later(market, staged):
 def test_without_contract_prices_only_the_front_month_is_known(market, staged):
     none = staged.observations.iloc[:0]
     told = market("2023-12-29", none)
-    assert set(told["contract"]) <= {"ZLF24"}
+    assert set(told["contract"]) == {"ZLF24"}

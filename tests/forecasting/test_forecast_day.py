@@ -144,6 +144,7 @@ def test_a_chance_that_was_no_better_than_a_coin_is_not_published() -> None:
     assert why_no_direction(0.01, BETTER_THAN_A_COIN) == ""
     coin = why_no_direction(0.01, {"brier": 0.2567, "direction_slope": 0.17})
     assert coin == "on past origins its chances were no better than a coin (Brier score 0.2567, slope +0.17)"
+    assert "slope +0.00" in why_no_direction(0.01, {"brier": 0.249, "direction_slope": 0.0})
     assert "slope -0.45" in why_no_direction(0.01, {"brier": 0.249, "direction_slope": -0.45})
     assert "not measured" in why_no_direction(0.01, {}) and "not measured" in why_no_direction(0.01, {"brier": np.nan})
     assert "no view" in why_no_direction(0.0, BETTER_THAN_A_COIN)

@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_contracts_daily (
   p75 FLOAT64,
   p90 FLOAT64,
   p95 FLOAT64,
-  direction_probability FLOAT64,  -- to end above last_price
+  direction_probability FLOAT64,  -- share of past moves of contracts, over as many sessions, that were up
   origin STRING,
   data_snapshot STRING,
   code_version STRING,
