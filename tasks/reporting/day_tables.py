@@ -38,7 +38,7 @@ def contract_table(result: DayResult) -> pd.DataFrame:
                 "price": f"{row['last_price']:.2f}",
                 "of": f"{row['price_date']:%Y-%m-%d}",
                 "80% band before it goes off": f"{row['p10']:.2f} to {row['p90']:.2f}",
-                "such moves that were up": f"{row['direction_probability']:.0%}",
+                "past moves that were up": f"{row['direction_probability']:.0%}",
             }
             for row in result.contracts.drop_duplicates("contract", keep="last").to_dict("records")
         ]
