@@ -186,9 +186,12 @@ rolls: $(VENV)/dev ## the rolls of ZL=F, and what they do to labels: docs/result
 curve: $(VENV)/dev ## what the curve is worth, with and without it, and the bands of contracts: docs/results/curve.md
 	@$(RUN) -m evidence.curve
 
-lived: $(VENV)/dev ## the skill that a user would have lived: each January the rule on what was known; docs/results/lived.md
+lived: $(VENV)/dev ## the skill that a user would have lived: at each origin the rule on what was known; docs/results/lived.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
 	@$(RUN) -m evidence.lived
+
+promotion-power: $(VENV)/dev ## how often the promotion rule errs, and what it can find; docs/results/promotion.md
+	@$(RUN) -m evidence.promotion
 
 proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo

@@ -33,9 +33,9 @@ from evidence.page import facts, table, write_page
 from tasks.errors import ManifestMismatch, ModelStoreError, TrainingFailed
 from tasks.evaluation.calibration import static_and_adaptive
 from tasks.evaluation.comparison import NAIVE, by_regime, by_year, leaderboard, sliced
-from tasks.evaluation.promotion import Audit, refusal, unmet_gates, verdict
+from tasks.evaluation.promotion import Audit, refusal, unmet_gates
 from tasks.exports import check_exports, file_name
-from tasks.model_store.contest import compare, read_audit
+from tasks.model_store.contest import judged, read_audit, serving_before
 from tasks.model_store.open import open_store
 from tasks.model_store.protocol import Version
 from tasks.models.catalogue import BASELINE, ENSEMBLE, SCALE
@@ -120,8 +120,8 @@ def newest_bake_off(run: RunContext, budget: str, *, models: Models, gates: Qual
                 f"trained on; run `cbi train --budget {budget}` on the files that are there now"
             )
     audit = read_audit(store)
-    refused = {v.name: verdict(v, v.metrics, gates.promotion, audit, code_version=run.code_version) for v in versions}
-    board = compare(versions, refused)
+    serving = serving_before(store, run.horizons, versions[0].trained_as_of)
+    board = judged(versions, gates.promotion, audit, code_version=run.code_version, serving=serving)
     promotes = not models.budgets[budget].last_test_years
     return BakeOff(tuple(versions), board if promotes else board.assign(champion=False), audit)
 
@@ -258,7 +258,7 @@ def _leaderboards(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> li
     parts = [
         "## Leaderboard",
         "Out-of-fold forecasts with adaptive bands, as issued. Skill is in pinball loss over the better naive, chosen "
-        "with hindsight on the origins of the row; brackets are 90% intervals (moving-block bootstrap). A row is "
+        "with hindsight on the origins of the row; brackets are 90% intervals from groups of origins. A row is "
         "measured on the origins it has: where these differ (nets run on the last years only), losses are not "
         "comparable between rows, skill only roughly. DM p: one-sided Diebold-Mariano. Sharpe: sign strategy on "
         f"periods that do not overlap, after {gates.trading_cost.round_trip_cents_lb:g} cents/lb a round trip. "

@@ -5,6 +5,7 @@ It reads the newest bake-off of the daily budget in CBI_HOME (`make demo` or `cb
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 
@@ -13,26 +14,26 @@ import pandas as pd
 from evidence.bake_off_report import newest_bake_off
 from evidence.command_line import command, exit_status
 from evidence.machine import stamp
-from evidence.page import table, write_page
+from evidence.page import shown, table, write_page
 from tasks.evaluation.comparison import evaluate
 from tasks.evaluation.lived import lived_policy, naive_of_the_past
 from tasks.models.catalogue import BASELINE
-from tasks.registry import load_models, load_quality_gates
+from tasks.registry import load_models, load_quality_gates, load_surface
 from tasks.run import open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import RECORDED
 
 PAGE = PROJECT / "docs" / "results" / "lived.md"
 BUDGET = "daily"
-FIRST_YEAR = 2013
-"""The first year with three scored years before it."""
-TUNED_UNTIL = 2018
-"""Choices of earlier work read the years to here."""
+HALVES = 2018
+"""The last year that earlier work read to choose families and settings."""
 
 
 def skill(found: Mapping[str, object]) -> str:
-    """Skill in percent with its 90% interval."""
-    return f"{found['skill_pct']:+.2f} ({found['skill_pct_low']:+.2f} to {found['skill_pct_high']:+.2f})"
+    """Skill in percent with its 90% interval, where there are enough groups of origins for one."""
+    low, high = (float(str(found[name])) for name in ("skill_pct_low", "skill_pct_high"))
+    interval = "no interval" if math.isnan(low) else f"{low:+z.1f} to {high:+z.1f}"
+    return f"{found['skill_pct']:+z.2f} ({interval})"
 
 
 def measure() -> None:
@@ -43,9 +44,10 @@ def measure() -> None:
     bake_off = newest_bake_off(run, BUDGET, models=models, gates=gates)
     levels, step = tuple(run.horizons.quantiles), run.horizons.walk_forward.origin_step_sessions
     cost = gates.trading_cost.round_trip_cents_lb
-    years, newest = range(FIRST_YEAR, run.as_of.year + 1), run.as_of.year
-    periods = ((FIRST_YEAR, newest), (FIRST_YEAR, TUNED_UNTIL), (TUNED_UNTIL + 1, newest))
-    rows, yearly = [], []
+    surface = load_surface(run.settings.registry, run.features)
+    chosen_until = models.known_when_chosen(surface)
+    first, newest = run.horizons.walk_forward.first_test_year, run.as_of.year
+    years, rows, yearly, ranks = range(first, newest + 1), [], [], []
     for name in bake_off.horizons:
         sessions, oofs = run.horizons.horizons[name].sessions, bake_off.oofs[name]
 
@@ -53,72 +55,92 @@ def measure() -> None:
             return evaluate(own, other, levels, sessions=sessions, step=step, round_trip_cost_cents_lb=cost)
 
         lived = lived_policy(
-            oofs, levels, gates.promotion, years, sessions=sessions, step=step, round_trip_cost_cents_lb=cost
+            oofs, levels, gates.promotion, years, sessions=sessions, step=step, chosen_until=chosen_until
         )
         naive = naive_of_the_past(oofs, levels, years)
-        hindsight = bake_off.promoted(name) or BASELINE
-        for first, last in periods:
-            part = lived[lived["date"].dt.year.between(first, last)]
-            chosen = oofs[hindsight][oofs[hindsight]["date"].isin(part["date"])]
+        board = bake_off.board[bake_off.board["horizon"] == name].set_index("family")
+        best = str(board["skill_pct"].idxmax())
+        leading = {str(figure): value for figure, value in board.loc[best].items()}
+        for since, until in ((first, newest), (first, HALVES), (HALVES + 1, newest)):
+            part = lived[lived["date"].dt.year.between(since, until)]
+            against = compared(part, oofs[BASELINE])
             rows.append(
                 (
                     name,
-                    f"{first} to {last}",
+                    f"{since} to {until}",
                     len(part),
                     len(part) * step // sessions,
+                    ", ".join(f"{family} {share:.0%}" for family, share in part["served"].value_counts(True).items()),
                     skill(compared(part, oofs["no_change"])),
-                    skill(compared(part, oofs[BASELINE])),
+                    skill(against),
                     skill(compared(part, naive)),
-                    f"{hindsight}: {skill(compared(chosen, oofs[BASELINE]))}",
-                    f"{compared(part, oofs[BASELINE])['coverage_80']:.0%}",
+                    f"{against['coverage_50']:.0%}, {against['coverage_80']:.0%}, {against['coverage_90']:.0%}",
                 )
             )
+        ranks.append(
+            (
+                name,
+                skill(compared(lived, oofs[BASELINE])),
+                f"{best}: {skill(leading)}",
+                shown(leading["promotion_p_value"], "{:.0%}"),
+            )
+        )
         for year, part in lived.groupby(lived["date"].dt.year):
             against = compared(part, oofs[BASELINE])
-            stood_in = (part["served"] != part["champion"]).sum()
             yearly.append(
                 (
                     name,
                     year,
-                    part["champion"].iloc[0],
+                    ", ".join(dict.fromkeys(part["served"])),
                     len(part),
-                    stood_in,
-                    f"{compared(part, oofs['no_change'])['skill_pct']:+.1f}",
-                    f"{against['skill_pct']:+.1f}",
+                    f"{compared(part, oofs['no_change'])['skill_pct']:+z.1f}",
+                    f"{against['skill_pct']:+z.1f}",
                     f"{against['coverage_80']:.0%}",
                 )
             )
         print(f"{name}: done", flush=True)
-    heads = (
-        "over no_change",
-        "over the curve",
-        "over the best naive of the past",
-        "chosen in hindsight, over the curve",
-    )
     write_page(
         PAGE,
         "The skill that a user would have lived",
         before,
-        "Each January the promotion rule is applied to the outcomes known by then, and the family that it names serves "
-        "the year; the baseline serves where none meets the rule, and where the champion has no forecast. Every "
-        "forecast was made by a model fitted before its year, with bands that widened after misses already known. "
-        "Skill is in percent of the pinball loss of the forecast named in the head of the column, with a 90% interval. "
-        "The last skill is of the family that the same rule names when it sees all years: the difference is what "
-        "selection in hindsight adds.",
-        "Two choices were still made with knowledge of these years, and both flatter: the groups of features that "
-        "`ridge` reads and the members of the ensemble (on 2010 to 2018), and the form of the curve's centre. "
-        "Production trains more often than each January, and its leakage audit of a direction hit rate above 60% is "
-        "taken as passed. Intervals are of blocks as long as the targets overlap, which is short: they are too narrow.",
+        "At each weekly origin the promotion rule is applied to the outcomes known by then, with the champion so far, "
+        "as a training of that day would. The family that it names serves; the baseline (`curve`) serves where none "
+        "meets the rule, and where the champion has no forecast. Every forecast is from a model fitted before its "
+        "year, with bands that widened after misses already known. Skill is in percent of the pinball loss of the "
+        "forecast named in the head of the column, with its 90% interval from groups of origins "
+        "(tasks/evaluation/groups.py); with fewer than five groups there is none.",
+        "A family whose inputs or settings were chosen by someone who had read outcomes to a certain day "
+        "(`chosen_until` in registry/models.yaml) did not exist before that day: it neither serves nor counts then. "
+        "What is left of hindsight: the form of the curve's centre, the decay of the EWMA volatility and the step of "
+        "the adaptive bands, which every family shares. Models are refitted each January here, and weekly in "
+        "production; a leakage audit that a direction hit rate above 60% asks for is taken as passed.",
         "## By horizon",
-        table(["horizon", "years", "origins", "periods that do not overlap", *heads, "80% band held"], rows),
+        table(
+            [
+                "horizon",
+                "years",
+                "origins",
+                "periods that do not overlap",
+                "served",
+                "skill over no_change",
+                "over the curve",
+                "over the best naive of the past",
+                "50, 80, 90% bands held",
+            ],
+            rows,
+        ),
+        "## What choosing in hindsight adds",
+        "Beside the lived skill over the curve: the family with the highest skill of the leaderboard, which knows all "
+        "years and all choices, over the better naive. Its p-value is the family-wise one of promotion: it counts "
+        "outcomes later than its choice only.",
+        table(["horizon", "lived", "best of the leaderboard", "its p-value"], ranks),
         "## By year",
         table(
             [
                 "horizon",
                 "year",
-                "champion",
+                "served",
                 "origins",
-                "served by the baseline instead",
                 "skill % over no_change",
                 "over the curve",
                 "80% band held",

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from tasks.errors import TrainingFailed
-from tasks.evaluation.bootstrap import block_length, bounds, resampled_means, resampled_rows
+from tasks.evaluation.bootstrap import block_length, bounds, resampled_rows
+from tasks.evaluation.groups import group_length, interval
 from tasks.evaluation.metrics import annual_sharpe, figures, measure, moments, sign_strategy
 from tasks.quantiles import column, pinball
 
 NAIVE = ("curve", "no_change", "historical", "long_run", "drift")
-FEWEST_BLOCKS = 3  # with fewer independent blocks there is no interval
+SHARES = ("coverage_", "direction_hit_rate", "calibration_error")
+FEWEST_BLOCKS = 3  # of trades: with fewer there is no interval of a Sharpe ratio
 
 
 @dataclass(frozen=True)
@@ -111,31 +113,54 @@ def evaluate(
 
     Returns:
         ``measure`` of the common origins, ``sharpe`` with its number of ``periods``, ``skill_pct`` (100 x
-        (1 - pinball / reference's pinball)), ``dm_statistic``, ``dm_p_value``. Intervals are missing where there are
-        fewer than three blocks of origins: at twelve months a block is a year, and a year by itself proves nothing.
+        (1 - pinball / reference's pinball)), ``dm_statistic``, ``dm_p_value``. The Sharpe ratio is the median over the
+        origins at which trading could begin. Intervals are missing where there are fewer than five groups of origins
+        (tasks/evaluation/groups.py): at twelve months a group is two years.
     """
     own, naive = paired(oof, reference)
     if own.empty:
         raise TrainingFailed("no origin has a forecast of both the family and the reference; nothing to compare")
     overlap = overlapping_origins(sessions, step)
-    block = block_length(len(own), overlap=overlap)
     rows = moments(own, levels).assign(reference=_losses(naive, levels))
     observed = _with_skill(rows.mean().to_frame().T, levels).iloc[0]
     found: dict[str, float | int | str] = {**measure(own, levels), "skill_pct": float(observed["skill_pct"])}
-    low = high = pd.Series(np.nan, index=observed.index)
-    if len(own) >= FEWEST_BLOCKS * block:
-        means = pd.DataFrame(resampled_means(rows.to_numpy(), block=block), columns=rows.columns)
-        low, high = (pd.Series(bound, index=observed.index) for bound in bounds(_with_skill(means, levels).to_numpy()))
+
+    def figured(means: np.ndarray) -> np.ndarray:
+        return _with_skill(pd.DataFrame(means, columns=rows.columns), levels).to_numpy()
+
+    low, high = (
+        pd.Series(bound, index=observed.index)
+        for bound in interval(rows.to_numpy(), figured, length=group_length(overlap))
+    )
     for name in observed.index:
-        found |= {f"{name}_low": float(low[name]), f"{name}_high": float(high[name])}
+        most = 1.0 if name.startswith(SHARES) else np.inf
+        least = -np.inf if name == "skill_pct" else 0.0
+        found |= {f"{name}_{end}": float(np.clip(at[name], least, most)) for end, at in (("low", low), ("high", high))}
     tested = diebold_mariano(rows["pinball"].to_numpy(), rows["reference"].to_numpy(), overlap=overlap)
-    traded = sign_strategy(own, round_trip_cost_cents_lb=round_trip_cost_cents_lb).to_numpy()
+    traded = median_phase(own, sessions=sessions, starts=overlap, round_trip_cost_cents_lb=round_trip_cost_cents_lb)
     return found | {
         "dm_statistic": tested.statistic,
         "dm_p_value": tested.p_value,
         "periods": len(traded),
         **_sharpe(traded, sessions),
     }
+
+
+def median_phase(oof: pd.DataFrame, *, sessions: int, starts: int, round_trip_cost_cents_lb: float) -> np.ndarray:
+    """Returns of ``sign_strategy`` from the start whose Sharpe ratio is the median: one start by itself is luck.
+
+    Args:
+        starts: first origins to try, one after another: as many as have overlapping targets.
+    """
+    trades = [
+        sign_strategy(oof, round_trip_cost_cents_lb=round_trip_cost_cents_lb, start=start).to_numpy()
+        for start in range(min(starts, len(oof)))
+    ]
+    ratios = np.array([float(annual_sharpe(returns, sessions=sessions)) for returns in trades])
+    known = np.flatnonzero(np.isfinite(ratios))
+    if not len(known):
+        return trades[0]
+    return trades[int(known[np.argsort(ratios[known], kind="stable")[(len(known) - 1) // 2]])]
 
 
 def leaderboard(

@@ -1,18 +1,20 @@
-"""The skill that a user would have lived: each January the promotion rule is applied to what was known by then.
+"""The skill that a user would have lived: at each origin the promotion rule is applied to what was known by then.
 
 A leaderboard over all years chooses a family with knowledge of the years that it is scored on, which flatters. Here the
-family that serves a year is chosen from the outcomes of earlier years only.
+family that serves is chosen from outcomes known by then only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import date
+from types import MappingProxyType
 
-import numpy as np
 import pandas as pd
 
-from tasks.evaluation.comparison import NAIVE, leaderboard
-from tasks.evaluation.promotion import unmet_gates
+from tasks.evaluation.comparison import NAIVE
+from tasks.evaluation.promotion import choose_champion, unmet_gates
+from tasks.evaluation.standings import Losses, without_years_of_choice
 from tasks.models.catalogue import BASELINE
 from tasks.quantiles import column, pinball
 from tasks.registry import PromotionRule
@@ -26,38 +28,44 @@ def lived_policy(
     *,
     sessions: int,
     step: int,
-    round_trip_cost_cents_lb: float,
+    chosen_until: Mapping[str, date] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """The forecasts that the promotion rule would have served at one horizon.
 
     Args:
         oofs: by family its out-of-fold forecasts as published (calibrated); each was made by a model fitted before its
             year. The baseline must be among them.
-        years: in which forecasts are made; in each the champion is the family with the highest skill over the better
-            naive among those that meet the rule on origins whose outcome was known before the year.
+        years: in which forecasts are made. At each origin the rule is applied anew to the outcomes known by then, with
+            the champion so far: as a training of that day would.
+        chosen_until: by family, the last day of the outcomes read to choose it; it serves and counts from then on.
 
     Returns:
-        the rows of the champions' forecasts, with ``champion`` (of the year) and ``served`` (the baseline where the
-        champion has no forecast), one per origin of the baseline.
+        the rows of the champions' forecasts, with ``champion`` and ``served`` (the baseline where the champion has no
+        forecast), one per origin of the baseline.
 
-    Invariants: a row depends on forecasts and outcomes known by its year's first day, and on its own year's forecast.
+    Invariants: a row depends on outcomes known by its date, and on its own forecasts.
     """
-    served = []
-    for year in years:
-        champion = _champion(
-            known_before(oofs, year),
-            levels,
-            rule,
-            sessions=sessions,
-            step=step,
-            round_trip_cost_cents_lb=round_trip_cost_cents_lb,
-        )
-        base = _of_year(oofs[BASELINE], year)
-        own = _of_year(oofs[champion], year).reindex(base.index)
-        chosen = own.where(own["p50"].notna(), base)
-        names = np.where(own["p50"].notna(), champion, BASELINE)
-        served.append(chosen.assign(champion=champion, served=names).reset_index())
-    return pd.concat(served, ignore_index=True) if served else pd.DataFrame()
+    losses = Losses(oofs, levels, chosen_until)
+    scored = {
+        family: without_years_of_choice(oof[oof["scored"]], chosen_until.get(family)).set_index("date")
+        for family, oof in oofs.items()
+    }
+    wanted = losses.dates[losses.dates.year.isin(list(years))]
+    champion, champions = BASELINE, []
+    for origin in wanted:
+        table = losses.standings(sessions=sessions, step=step, known_by=origin)
+        rows = [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+        able = [str(row["family"]) for row in rows if not unmet_gates(row, rule, serving=row["family"] == champion)]
+        champion = choose_champion(table, able, rule, serving=champion)
+        champions.append(champion)
+    named = pd.Series(champions, index=wanted, dtype="object")
+    served = scored[BASELINE].loc[wanted].assign(champion=named, served=BASELINE)
+    for family in named.unique():
+        own = scored[family].reindex(wanted[named.to_numpy() == family])
+        own = own[own["p50"].notna()]
+        served.loc[own.index, own.columns] = own
+        served.loc[own.index, "served"] = family
+    return served.reset_index()
 
 
 def naive_of_the_past(
@@ -87,21 +95,3 @@ def known_before(oofs: Mapping[str, pd.DataFrame], year: int) -> dict[str, pd.Da
 
 def _of_year(oof: pd.DataFrame, year: int) -> pd.DataFrame:
     return oof[oof["scored"] & (oof["date"].dt.year == year)].set_index("date")
-
-
-def _champion(
-    past: Mapping[str, pd.DataFrame],
-    levels: tuple[float, ...],
-    rule: PromotionRule,
-    *,
-    sessions: int,
-    step: int,
-    round_trip_cost_cents_lb: float,
-) -> str:
-    known = {family: oof for family, oof in past.items() if len(oof)}
-    if BASELINE not in known:
-        return BASELINE
-    board = leaderboard(known, levels, sessions=sessions, step=step, round_trip_cost_cents_lb=round_trip_cost_cents_lb)
-    rows = [{str(name): value for name, value in row.items()} for row in board.to_dict("records")]
-    able = [row for row in rows if row["family"] != BASELINE and row["skill_pct"] > 0 and not unmet_gates(row, rule)]
-    return str(max(able, key=lambda row: row["skill_pct"])["family"]) if able else BASELINE

@@ -2,7 +2,7 @@
 
 Out-of-fold frames have ``date, target_date, target_log_return, last_price, fold, scored, direction_probability`` and
 one column per quantile of the log return. Every figure is a function of means over the origins (``moments``), so that
-a bootstrap needs only the means of a resample (tasks/evaluation/bootstrap.py).
+an interval needs only the means of parts of them (tasks/evaluation/groups.py).
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def figures(means: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
     CRPS is twice the quantile loss integrated over the levels (Gneiting and Ranjan 2011), here approximated by twice
     its mean over the published levels: these are denser in the tails than evenly spaced ones, and the part beyond the
     outermost is left out, so it compares families on the same levels only.
-    Calibration error is the mean over the quantiles of |observed share at or below it - its level|; resampling adds
-    noise to it, so that its bootstrap interval is too high.
+    Calibration error is the mean over the quantiles of |observed share at or below it - its level|; parts of the
+    origins have more noise than all, so that its interval is wide.
     """
     shares = means[[f"below_{column(level)}" for level in levels]].to_numpy()
     found = {
@@ -99,16 +99,16 @@ def direction_reliability(oof: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def sign_strategy(oof: pd.DataFrame, *, round_trip_cost_cents_lb: float) -> pd.Series:
+def sign_strategy(oof: pd.DataFrame, *, round_trip_cost_cents_lb: float, start: int = 0) -> pd.Series:
     """Return after cost of trading the predicted direction, over periods that do not overlap, by origin date.
 
     Long where the direction probability is above one half, short below, flat (without cost) at one half. The position
-    is kept to the target. The first origin is taken, then the next at or after its target, and so on. The return is
-    that of the continuous front-month price: the cost or gain of rolling is not included.
+    is kept to the target. The origin at row ``start`` is taken, then the next at or after its target, and so on. The
+    return is that of the continuous front-month price: the cost or gain of rolling is not included.
     """
     ordered = oof.sort_values("date")
     dates, targets = ordered["date"].to_numpy(), ordered["target_date"].to_numpy()
-    taken, row = [], 0
+    taken, row = [], start
     while row < len(ordered):
         taken.append(row)
         row = max(row + 1, int(np.searchsorted(dates, targets[row], side="left")))

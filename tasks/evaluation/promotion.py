@@ -1,4 +1,7 @@
-"""The promotion rule: a champion beats the better naive with 90% confidence, has true coverage, and is no leak.
+"""The promotion rule: a champion surely beats the best naive, by enough, has true coverage, and is no leak.
+
+Sure is a family-wise p-value (tasks/evaluation/superior.py), so that the luckiest of many families is not promoted for
+its luck. A champion stays until it is refuted or clearly beaten: the rule has one limit to enter and one to leave.
 
 A model that is too good to be true waits for a leakage audit. Until then the baseline is published. The audit is a
 file that the proofs write (tasks/proofs): which training data, which code, passed or not.
@@ -7,9 +10,11 @@ file that the proofs write (tasks/proofs): which training data, which code, pass
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import pandas as pd
 
 from tasks.models.catalogue import BASELINE
 from tasks.registry import Aspirations, PromotionRule
@@ -79,44 +84,72 @@ def verdict(
     audit: Audit | None,
     *,
     code_version: str,
+    serving: bool = False,
 ) -> str:
     """All reasons why this version may not become champion; empty when it may.
 
     Args:
-        measured: the version's row of tasks.evaluation.comparison.leaderboard (``better_naive``, ``skill_pct_low``,
-            ``coverage_80``).
+        measured: the version's row of tasks.evaluation.standings (``best_naive``, ``served_gain_pct``,
+            ``promotion_p_value``, ``independent_periods``, ``coverage_80``). serving: its family is champion already.
 
     Invariants: a figure that is not measured counts as not met. The baseline is the fallback and always passes.
     """
     if version.family == BASELINE:
         return ""
-    unmet = "; ".join(unmet_gates(measured, rule))
+    unmet = "; ".join(unmet_gates(measured, rule, serving=serving))
     reason = f"{version.name} is not promoted: {unmet}. {BASELINE} is served" if unmet else ""
     return ". ".join(filter(None, (reason, refusal(version, rule, audit, code_version=code_version))))
 
 
-def unmet_gates(measured: Mapping[str, object], rule: PromotionRule) -> tuple[str, ...]:
-    """The conditions of promotion that a row of the leaderboard does not meet, in words with the figures."""
+def unmet_gates(measured: Mapping[str, object], rule: PromotionRule, *, serving: bool = False) -> tuple[str, ...]:
+    """The conditions of promotion, or of staying champion, that a family does not meet, in words with the figures."""
     unmet = []
-    lower, naive = _number(measured, "skill_pct_low"), measured.get("better_naive", "the better naive")
-    if lower is None:
-        unmet.append(f"its skill over {naive} has no measured lower 90% bound")
-    elif lower <= rule.min_skill_lower_bound_pct:
-        skill = _number(measured, "skill_pct")
-        estimate = "" if skill is None else f" of {skill:+.2f}%"
+    naive = measured.get("best_naive") or "the best naive"
+    periods = _number(measured, "independent_periods")
+    if periods is None or periods < rule.min_independent_periods:
         unmet.append(
-            f"the lower 90% bound of its skill{estimate} over {naive} is {lower:+.2f}%, "
-            f"not above {rule.min_skill_lower_bound_pct:g}%"
+            f"its record has {periods or 0:.0f} periods that do not overlap, and {rule.min_independent_periods} are "
+            "needed: not promotable at this horizon with this history"
         )
-    covered = _number(measured, "coverage_80")
+    gain, least = _number(measured, "served_gain_pct"), 0.0 if serving else rule.min_gain_pct
+    if gain is None:
+        unmet.append(f"its gain over {naive} is not measured")
+    elif gain < least or gain <= 0:
+        unmet.append(f"its gain over {naive} is {gain:+.2f}%, below {least:g}%")
+    chance, most = (
+        _number(measured, "promotion_p_value"),
+        rule.max_p_value_serving if serving else rule.max_p_value,
+    )
+    if chance is None:
+        unmet.append("how sure that is cannot be measured with this history")
+    elif chance > most:
+        unmet.append(
+            f"without skill, the best of all families tried does as well with a chance of {chance:.0%}, "
+            f"above {most:.0%}"
+        )
+    covered, within = _number(measured, "coverage_80"), rule.coverage_80_within
     if covered is None:
         unmet.append("the coverage of its 80% band is not measured")
-    elif abs(covered - 0.8) > rule.coverage_80_within + 1e-12:
-        unmet.append(
-            f"its 80% band covered {covered:.1%} of the outcomes, "
-            f"more than {100 * rule.coverage_80_within:g} points from 80%"
-        )
+    elif abs(covered - 0.8) > within + 1e-12:
+        unmet.append(f"its 80% band covered {covered:.1%} of the outcomes, more than {100 * within:g} points from 80%")
     return tuple(unmet)
+
+
+def choose_champion(standings: pd.DataFrame, able: Collection[str], rule: PromotionRule, *, serving: str) -> str:
+    """The family to serve: the one with the highest gain among those that may; a champion is replaced for a clear gain.
+
+    Args:
+        standings: ``family`` and ``served_gain_pct`` of one horizon. able: families that meet the rule. serving: the
+            champion's family so far.
+    """
+    gains = standings.set_index("family")["served_gain_pct"]
+    candidates = [family for family in gains.index if family in able and family != BASELINE]
+    if not candidates:
+        return BASELINE
+    best = max(candidates, key=lambda family: float(gains[family]))
+    if serving in candidates and gains[best] < gains[serving] + rule.min_gain_pct:
+        return serving
+    return best
 
 
 def aspirations_met(measured: Mapping[str, object], aspirations: Aspirations) -> dict[str, bool | None]:

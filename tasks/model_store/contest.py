@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from tasks.errors import ModelStoreError, TrainingFailed
-from tasks.evaluation.promotion import Audit, verdict
+from tasks.evaluation.promotion import Audit, choose_champion, verdict
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINE
 from tasks.registry import Horizons, PromotionRule
@@ -33,9 +33,10 @@ def store_and_promote(
 ) -> pd.DataFrame:
     """Store every evaluated family and promote the best that meets the rule. A repetition changes nothing.
 
-    Returns the leaderboard, one row per horizon and family. The champion is the family with the highest skill among
-    those that meet the promotion rule: column ``refusal`` says why another does not. If none does, or no fold could be
-    measured, the baseline is champion. A budget of a few folds promotes nothing.
+    Returns the leaderboard, one row per horizon and family. The champion is the family with the highest gain among
+    those that meet the promotion rule: column ``refusal`` says why another does not. The family that was champion
+    before this session stays until it fails the rule for champions or is clearly beaten. If none meets the rule, or no
+    fold could be measured, the baseline is champion. A budget of a few folds promotes nothing.
 
     Args:
         code_version: which code and rules built the training files. failed: fits that failed twice, with the reason.
@@ -47,11 +48,8 @@ def store_and_promote(
     baselines = {version.horizon for version in versions if version.family == BASELINE}
     if missing := sorted(set(plan.horizons.horizons) - baselines):
         raise TrainingFailed(f"the baseline was not fitted at {', '.join(missing)}: {'; '.join(failed.values())}")
-    audit = read_audit(store)
-    refused = {
-        version.name: verdict(version, version.metrics, rule, audit, code_version=code_version) for version in versions
-    }
-    board = compare(versions, refused)
+    serving = serving_before(store, plan.horizons, pd.Timestamp(str(versions[0].metadata["trained_as_of"])))
+    board = judged(versions, rule, read_audit(store), code_version=code_version, serving=serving)
     for name, reason in failed.items():
         logger.warning("%s: %s", name, reason)
     if plan.budget.last_test_years:
@@ -94,10 +92,51 @@ def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFr
     return board.assign(champion=board["model_version"].isin(serving))
 
 
-def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
+def serving_before(store: ModelStore, horizons: Horizons, trained_as_of: pd.Timestamp) -> dict[str, str]:
+    """The family of each horizon's champion that was trained before a session: a repeated contest finds the same."""
+    found = champions_of(store, horizons, trained_as_of - pd.Timedelta(days=1))
+    return {horizon: version.family for horizon, version in found.items()}
+
+
+def judged(
+    versions: Sequence[Version],
+    rule: PromotionRule,
+    audit: Audit | None,
+    *,
+    code_version: str,
+    serving: Mapping[str, str] = MappingProxyType({}),
+) -> pd.DataFrame:
+    """The leaderboard of one bake-off with the rule applied: ``refusal`` of each family, and ``champion``.
+
+    Args:
+        serving: by horizon, the family that is champion so far.
+    """
+    so_far = {horizon: serving.get(horizon, BASELINE) for horizon in {version.horizon for version in versions}}
+    refused = {
+        version.name: verdict(
+            version,
+            version.metrics,
+            rule,
+            audit,
+            code_version=code_version,
+            serving=version.family == so_far[version.horizon],
+        )
+        for version in versions
+    }
+    board = compare(versions, refused)
+    chosen = {
+        str(horizon): choose_champion(
+            part, set(part.loc[part["refusal"] == "", "family"]), rule, serving=so_far[str(horizon)]
+        )
+        for horizon, part in board.groupby("horizon")
+    }
+    return board.assign(champion=board["family"] == board["horizon"].map(chosen))
+
+
+def compare(versions: Sequence[Version], refused: Mapping[str, str] = MappingProxyType({})) -> pd.DataFrame:
     """The leaderboard: one row per family and horizon, with the figures that were stored with the version.
 
-    ``refused``: reason for each version that may not be champion. The baseline is champion instead.
+    ``refused``: the reason for each version that may not be champion.
     """
     rows = [
         {
@@ -114,16 +153,8 @@ def compare(versions: list[Version], refused: Mapping[str, str] = MappingProxyTy
     # if no champion can be read, the leaderboard has no rows
     board = pd.DataFrame(rows, columns=None if rows else [*BOARD_OF_NONE])
     # before the first scored fold nothing is measured: the columns are there, without figures
-    board = board.reindex(
-        columns=[*board, *(name for name in ("pinball_log_return", "skill_pct") if name not in board)]
-    )
-    base, contest = board["family"] == BASELINE, [board["run"], board["horizon"]]
-    # by skill, which is measured on a family's own origins: a net has five years, others fourteen
-    base_loss = board["pinball_log_return"].where(base).groupby(contest).transform("min")
-    skill = board["skill_pct"].fillna(100 * (1 - board["pinball_log_return"] / base_loss)).astype("float64")
-    able = skill.where(~base & (board["refusal"] == "") & (skill > 0))
-    best = able.groupby(contest).transform("max")
-    return board.assign(champion=(able == best) | (base & best.isna()))
+    measured = ("pinball_log_return", "skill_pct", "served_gain_pct", "promotion_p_value")
+    return board.reindex(columns=[*board, *(name for name in measured if name not in board)])
 
 
 def versions_table(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> pd.DataFrame:

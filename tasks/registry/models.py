@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from tasks.errors import RegistryError
-from tasks.models.catalogue import EXPECTED_MOVE, FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
+from tasks.models.catalogue import ENSEMBLE, EXPECTED_MOVE, FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
 from tasks.registry.entry import Entry, read_entries
 from tasks.registry.features import FeatureRegistry
 from tasks.registry.surface import ProductionSurface
@@ -81,6 +82,9 @@ class ModelFamily(Entry):
     groups: tuple[str, ...] = ()
     options: dict[str, Any] = Field(default={})
     weights: SampleWeights = SampleWeights()
+    chosen_until: date | None = Field(
+        default=None, description="outcomes to this day were read to choose its inputs or settings: they prove nothing"
+    )
     search: dict[str, SearchRange | SearchChoices] = Field(
         default={}, description="by option: the values that a search may try (tasks/training/search.py)"
     )
@@ -103,6 +107,7 @@ class Models(Entry):
     context: tuple[str, ...] = Field(description="categories that nets read separately from market features")
     families: dict[str, ModelFamily]
     ensemble: tuple[str, ...] = Field(min_length=2)
+    ensemble_chosen_until: date | None = None
     budgets: dict[str, Budget]
 
     def columns(self, family: str, features: FeatureRegistry, surface: ProductionSurface) -> list[str]:
@@ -120,6 +125,14 @@ class Models(Entry):
             if name in read or category[name] in chosen.groups or name.startswith(EXPECTED_MOVE)
         ]
 
+    def known_when_chosen(self, surface: ProductionSurface) -> dict[str, date]:
+        """By family, the last day of the outcomes that were read to choose it, where there is one."""
+        found = {ENSEMBLE: self.ensemble_chosen_until}
+        for name, family in self.families.items():
+            read = surface.last_date_read if family.surface == "production" else None
+            found[name] = max(filter(None, (family.chosen_until, read)), default=None)
+        return {name: day for name, day in found.items() if day is not None}
+
     @model_validator(mode="after")
     def _families_known(self) -> Models:
         if unknown := sorted(set(self.ensemble) - set(self.families)):
@@ -135,10 +148,17 @@ class PromotionRule(Entry):
 
     max_direction_hit_rate_pct: float = Field(gt=50, le=100, description="above it, only with a leakage audit")
     horizons: tuple[str, ...] = Field(min_length=1, description="where that limit holds: a month and longer")
-    min_skill_lower_bound_pct: float = Field(
-        ge=0, description="the lower 90% bound of skill over the better naive is above this"
-    )
+    max_p_value: float = Field(gt=0, le=0.1, description="family-wise, to become champion")
+    max_p_value_serving: float = Field(gt=0, le=0.5, description="family-wise, to stay champion")
+    min_gain_pct: float = Field(gt=0, description="over the best naive to enter, over the champion to replace it")
+    min_independent_periods: int = Field(ge=5, description="horizons that fit into the record one after another")
     coverage_80_within: float = Field(gt=0, lt=0.2, description="observed coverage of the 80% band is this near to 0.8")
+
+    @model_validator(mode="after")
+    def _easier_to_stay(self) -> PromotionRule:
+        if self.max_p_value_serving < self.max_p_value:
+            raise ValueError("max_p_value_serving is below max_p_value: a champion would leave at once")
+        return self
 
 
 class Aspirations(Entry):

@@ -23,8 +23,9 @@ import pandas as pd
 from tasks.errors import TrainingFailed
 from tasks.evaluation.calibration import calibrate
 from tasks.evaluation.comparison import leaderboard
+from tasks.evaluation.standings import Losses
 from tasks.exports import file_name, planned_on
-from tasks.models.catalogue import ENSEMBLE, SCALE
+from tasks.models.catalogue import BASELINE, ENSEMBLE, SCALE
 from tasks.quantiles import column, probability_above_zero
 from tasks.registry import QualityGates
 from tasks.settings import PROJECT
@@ -109,6 +110,7 @@ def evaluate_fits(plan: Plan, zones: Zones, *, as_of: pd.Timestamp, gates: Quali
         plan.budget_name,
         dict(plan.data_snapshots),
         list(plan.models.ensemble),
+        dict(plan.chosen_until),
         cost,
         code_fingerprint(*EVALUATION_CODE),
     )
@@ -159,6 +161,10 @@ def _evaluate_horizon(
         measured[ENSEMBLE] = oofs[ENSEMBLE]
         weights = regime_weights(members, table, levels, horizon=sessions, step=step)
     board = leaderboard(measured, levels, sessions=sessions, step=step, round_trip_cost_cents_lb=cost)
+    if BASELINE in measured and len(board):
+        losses = Losses({family: measured[family] for family in board["family"]}, levels, plan.chosen_until)
+        standings = losses.standings(sessions=sessions, step=step).drop(columns="coverage_80")
+        board = board.merge(standings, on="family", how="left", validate="one_to_one")
     figures: dict[str, dict[str, object]] = {
         str(row.pop("family")): {str(name): value for name, value in row.items()} for row in board.to_dict("records")
     }

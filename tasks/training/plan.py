@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Plan:
     budget: Budget
     budget_name: str
     data_snapshots: Mapping[str, str]
+    chosen_until: Mapping[str, date]
     fits: tuple[Fit, ...] = field(default=())
 
     def of(self, family: str, horizon: str) -> list[Fit]:
@@ -122,7 +124,8 @@ def plan_bake_off(
     tables = {name: read_parquet(exports / file_name("prod", name)) for name in horizons.horizons}
     columns = {family: tuple(models.columns(family, features, surface)) for family in chosen.families}
     context = context_columns(models, surface)
-    plan = Plan(exports, horizons, models, columns, context, chosen, budget, data_snapshots)
+    chosen_until = models.known_when_chosen(surface)
+    plan = Plan(exports, horizons, models, columns, context, chosen, budget, data_snapshots, chosen_until)
     for family in columns:
         require_known_options(family, plan.options(family))
     code, named = code_fingerprint(*MODEL_CODE), {}

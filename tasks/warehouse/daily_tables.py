@@ -32,6 +32,10 @@ MEASURED = [
     "skill_pct",
     "skill_pct_low",
     "skill_pct_high",
+    "best_naive",
+    "served_gain_pct",
+    "promotion_p_value",
+    "independent_periods",
     "dm_p_value",
     "mape_pct",
     "rmse_cents_lb",
@@ -124,7 +128,11 @@ def sentiment(features: pd.DataFrame, registry: FeatureRegistry, derived: Derive
 def _leaderboard(board: pd.DataFrame) -> pd.DataFrame:
     out = board.reindex(columns=MEASURED)
     dates = {name: "datetime64[us]" for name in ("trained_as_of", "first_origin", "last_origin")}
-    return out.astype(dates | {name: "Int64" for name in ("folds", "origins", "periods")} | {"champion": "bool"})
+    return out.astype(
+        dates
+        | {name: "Int64" for name in ("folds", "origins", "periods", "independent_periods")}
+        | {"champion": "bool"}
+    )
 
 
 def _ingest_runs(

@@ -141,7 +141,7 @@ def test_a_better_forecast_has_skill_above_zero_and_the_true_one_covers() -> Non
     assert found["periods"] == 163
     again = pd.Series(evaluate(true, wide, LEVELS, **MONTH), dtype="object")
     pd.testing.assert_series_equal(again, pd.Series(found, dtype="object"))  # a fixed seed
-    assert np.isnan(evaluate(true[:14], wide, LEVELS, **MONTH)["skill_pct_low"]), "two blocks give no interval"
+    assert np.isnan(evaluate(true[:14], wide, LEVELS, **MONTH)["skill_pct_low"]), "one group gives no interval"
     assert overlapping_origins(21, 5) == 5
 
 

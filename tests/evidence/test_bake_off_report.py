@@ -40,11 +40,9 @@ def test_the_report_names_its_data_and_says_why_a_family_is_not_promoted(report,
         digest = sha256_of(copied_home / "exports" / f"zl_training_prod_allhistory_{horizon}.parquet")
         assert f"{horizon} `{digest[:16]}`" in text
     metrics = read_json(copied_home / "models" / "drift" / "1m" / "v0001" / "metrics.json")
-    assert metrics["skill_pct_low"] <= 0, "the year is one in which drift did not win for certain"
-    assert (
-        f"| drift | the lower 90% bound of its skill of {metrics['skill_pct']:+.2f}% over {metrics['better_naive']} is "
-        f"{metrics['skill_pct_low']:+.2f}%, not above 0%" in text
-    )
+    assert metrics["promotion_p_value"] is None, "two years decide nothing"
+    assert "how sure that is cannot be measured with this history" in text
+    assert f"| drift | its gain over {metrics['best_naive']} is {metrics['served_gain_pct']:+.2f}%, below 0.5%" in text
     assert f"| {metrics['origins']} | " in text and f"## The final calendar year, {EARLY[:4]}" in text
     for name in ("leaderboard", "reliability", "forecast_and_outcome", "group_importance"):
         assert f"](../images/{name}.png)" in text

@@ -11,16 +11,21 @@ import pytest
 from tasks.errors import ModelStoreError
 from tasks.evaluation.calibration import apply, calibrate_out_of_fold, corrections
 from tasks.evaluation.metrics import measure
-from tasks.model_store.contest import compare
+from tasks.model_store.contest import judged
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.catalogue import FAMILIES
 from tasks.models.ensemble import Ensemble
 from tasks.models.forecaster import Problem, curve_moves, forecaster, horizon_scale
 from tasks.quantiles import coverage, pinball, probability_above_zero
+from tasks.registry import load_quality_gates
+from tasks.settings import PROJECT
 from tasks.training.blending import REGIMES
 from tasks.training.folds import walk_forward
 from tests.conftest import Registry
+
+RULE = load_quality_gates(PROJECT / "registry").promotion
+SURE = {"promotion_p_value": 0.01, "independent_periods": 100, "coverage_80": 0.8}
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 PROBLEM = Problem("1m", 21, LEVELS)
@@ -174,7 +179,8 @@ def fake_version(
         "run": "r",
         "trained_as_of": day,
     }
-    return store.add(files, metadata, {"pinball_log_return": loss})
+    gain = 100 * (1 - loss / 0.010)
+    return store.add(files, metadata, {"pinball_log_return": loss, "served_gain_pct": gain, **SURE})
 
 
 def test_the_baseline_is_champion_unless_a_family_is_truly_better(tmp_path: Path) -> None:
@@ -183,22 +189,51 @@ def test_the_baseline_is_champion_unless_a_family_is_truly_better(tmp_path: Path
         store = FolderStore(tmp_path / f"store{loss}")
         base = fake_version(store, tmp_path / "files", "curve", loss=0.010, identity="a")
         rival = fake_version(store, tmp_path / "files", "lightgbm", loss=loss, identity="b")
-        board = compare([rival, base])
+        board = judged([rival, base], RULE, None, code_version="c")
         assert board[board["champion"]]["family"].tolist() == [winner]
 
 
-def test_a_family_of_fewer_origins_is_held_against_its_own_and_not_against_the_loss_of_calmer_years(
-    tmp_path: Path,
-) -> None:
+def test_a_family_of_fewer_origins_is_judged_by_its_gain_and_not_by_the_loss_of_calmer_years(tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     store = FolderStore(tmp_path / "store")
 
-    def stored(family: str, loss: float, skill: float) -> Version:
+    def stored(family: str, loss: float, gain: float) -> Version:
         metadata = {"family": family, "horizon": "1w", "identity": family, "run": "r", "trained_as_of": "2020-01-02"}
-        return store.add(tmp_path / "files", metadata, {"pinball_log_return": loss, "skill_pct": skill})
+        return store.add(tmp_path / "files", metadata, {"pinball_log_return": loss, "served_gain_pct": gain, **SURE})
 
-    board = compare([stored("curve", 0.010, 0.0), stored("ridge", 0.0095, 5.0), stored("tcn", 0.006, 1.0)])
+    versions = [stored("curve", 0.010, 0.0), stored("ridge", 0.0095, 5.0), stored("tcn", 0.006, 1.0)]
+    board = judged(versions, RULE, None, code_version="c")
     assert board[board["champion"]]["family"].tolist() == ["ridge"], "five calm years lose less, and are no skill"
+
+
+def test_a_champion_stays_until_it_is_refuted_or_clearly_beaten(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    store = FolderStore(tmp_path / "store")
+
+    def stored(family: str, gain: float, **changed: float) -> Version:
+        metadata = {
+            "family": family,
+            "horizon": "1w",
+            "identity": f"{family} {gain} {changed}",
+            "run": "r",
+            "trained_as_of": "2020-01-02",
+        }
+        metrics = {"pinball_log_return": 0.01, "served_gain_pct": gain, **SURE, **changed}
+        return store.add(tmp_path / "files", metadata, metrics)
+
+    def champion(*versions: Version, serving: str) -> str:
+        board = judged([base, *versions], RULE, None, code_version="c", serving={"1w": serving})
+        return str(board.loc[board["champion"], "family"].item())
+
+    base = stored("curve", 0.0)
+    unsure, sure, little = stored("har", 1.0, promotion_p_value=0.15), stored("har", 1.0), stored("har", 0.3)
+    assert champion(unsure, serving="curve") == "curve" and champion(unsure, serving="har") == "har"
+    assert champion(little, serving="curve") == "curve" and champion(little, serving="har") == "har"
+    assert champion(stored("har", -0.1), serving="har") == "curve"
+    assert champion(stored("har", 1.0, promotion_p_value=0.25), serving="har") == "curve"
+    assert champion(sure, stored("ridge", 1.4), serving="har") == "har"
+    assert champion(sure, stored("ridge", 1.6), serving="har") == "ridge"
+    assert champion(sure, stored("ridge", 1.4), serving="curve") == "ridge"
 
 
 def test_the_store_keeps_one_version_an_identity_and_serves_none_trained_later(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tasks.evaluation.metrics import measure
 from tasks.evaluation.promotion import Audit, aspirations_met, refusal, unmet_gates, verdict
 from tasks.exports import file_name, training_table
 from tasks.features.build import build_features
-from tasks.model_store.contest import compare, read_audit, store_and_promote, write_audit
+from tasks.model_store.contest import judged, read_audit, store_and_promote, write_audit
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.protocol import Version
 from tasks.models.catalogue import EXPECTED_MOVE, SCALE
@@ -39,7 +39,7 @@ PASSED = Audit(passed=True, data_snapshots={"1m": DATA}, code_version=CODE, as_o
 
 def version(tmp_path: Path, *, hit: float | None, family: str = "lightgbm", horizon: str = "1m", loss: float = 0.009):
     metadata = {"family": family, "horizon": horizon, "data_snapshot": DATA, "run": "r", "trained_as_of": "2023-12-29"}
-    metrics = {} if hit is None else {"direction_hit_rate": hit, "pinball_log_return": loss}
+    metrics = {} if hit is None else {"direction_hit_rate": hit, "pinball_log_return": loss, **GOOD}
     return Version("v0001", metadata, metrics, lambda: tmp_path)
 
 
@@ -76,28 +76,46 @@ def test_what_needs_no_audit(tmp_path, rule, harmless):
     assert refusal(version(tmp_path, **harmless), rule, None, code_version=CODE) == ""
 
 
-GOOD = {"better_naive": "long_run", "skill_pct": 1.4, "skill_pct_low": 0.2, "coverage_80": 0.83}
+GOOD = {
+    "best_naive": "long_run",
+    "served_gain_pct": 1.4,
+    "promotion_p_value": 0.03,
+    "independent_periods": 40,
+    "coverage_80": 0.83,
+}
 
 
 @pytest.mark.parametrize(
     ("changed", "reasons"),
     [
         ({}, ()),
-        ({"coverage_80": 0.75}, ()),
-        ({"skill_pct_low": 0.0}, ("the lower 90% bound of its skill of +1.40% over long_run is +0.00%, not above 0%",)),
-        ({"skill_pct_low": float("nan")}, ("its skill over long_run has no measured lower 90% bound",)),
+        ({"coverage_80": 0.75, "promotion_p_value": 0.05, "served_gain_pct": 0.5, "independent_periods": 8}, ()),
+        (
+            {"promotion_p_value": 0.051},
+            ("without skill, the best of all families tried does as well with a chance of 5%, above 5%",),
+        ),
+        ({"promotion_p_value": float("nan")}, ("how sure that is cannot be measured with this history",)),
+        ({"served_gain_pct": 0.49}, ("its gain over long_run is +0.49%, below 0.5%",)),
+        ({"served_gain_pct": None}, ("its gain over long_run is not measured",)),
+        (
+            {"independent_periods": 7},
+            (
+                "its record has 7 periods that do not overlap, and 8 are needed: not promotable at this horizon with "
+                "this history",
+            ),
+        ),
         ({"coverage_80": 0.7499}, ("its 80% band covered 75.0% of the outcomes, more than 5 points from 80%",)),
         ({"coverage_80": None}, ("the coverage of its 80% band is not measured",)),
         (
-            {"skill_pct_low": -3.0, "coverage_80": 0.9},
+            {"served_gain_pct": -3.0, "coverage_80": 0.9},
             (
-                "the lower 90% bound of its skill of +1.40% over long_run is -3.00%, not above 0%",
+                "its gain over long_run is -3.00%, below 0.5%",
                 "its 80% band covered 90.0% of the outcomes, more than 5 points from 80%",
             ),
         ),
     ],
 )
-def test_promotion_needs_certain_skill_and_honest_bands_and_names_what_is_wanting(tmp_path, rule, changed, reasons):
+def test_promotion_needs_sure_skill_and_honest_bands_and_names_what_is_wanting(tmp_path, rule, changed, reasons):
     assert unmet_gates(GOOD | changed, rule) == reasons
     told = verdict(version(tmp_path, hit=0.5), GOOD | changed, rule, None, code_version=CODE)
     assert bool(told) == bool(reasons)
@@ -109,7 +127,7 @@ def test_the_leak_rule_stands_beside_the_gates_and_the_baseline_always_may(tmp_p
     assert "there is no leakage audit" in verdict(leaky, GOOD, rule, None, code_version=CODE)
     assert verdict(leaky, GOOD, rule, PASSED, code_version=CODE) == ""
     both = verdict(leaky, {}, rule, None, code_version=CODE)
-    assert "no measured lower 90% bound" in both and "there is no leakage audit" in both
+    assert "its gain over the best naive is not measured" in both and "there is no leakage audit" in both
     assert verdict(version(tmp_path, hit=0.5, family="curve"), {}, rule, None, code_version=CODE) == ""
 
 
@@ -120,12 +138,13 @@ def test_aspirations_are_told_met_or_not_and_unmeasured_ones_are_neither(registr
     assert found == {"mape_pct": True, "sharpe": False, "direction_hit_rate": None, "calibration_error": True}
 
 
-def test_the_baseline_is_champion_while_the_best_is_refused(tmp_path):
+def test_the_baseline_is_champion_while_the_best_is_refused(tmp_path, rule):
     best, base = version(tmp_path, hit=0.7), version(tmp_path, hit=0.5, family="curve", loss=0.010)
-    board = compare([base, best], {best.name: "why"}).set_index("family")
+    board = judged([base, best], rule, None, code_version=CODE).set_index("family")
     assert board["champion"].to_dict() == {"curve": True, "lightgbm": False}
-    assert board["refusal"].to_dict() == {"curve": "", "lightgbm": "why"}
-    assert compare([base, best]).set_index("family")["champion"].to_dict() == {"curve": False, "lightgbm": True}
+    assert board.loc["curve", "refusal"] == "" and "there is no leakage audit" in board.loc["lightgbm", "refusal"]
+    audited = judged([base, best], rule, PASSED, code_version=CODE).set_index("family")
+    assert audited["champion"].to_dict() == {"curve": False, "lightgbm": True}
 
 
 def test_an_audit_is_read_as_it_was_written_and_a_damaged_one_counts_as_none(tmp_path):
@@ -209,5 +228,5 @@ def test_a_planted_future_column_is_found_and_its_model_refused_until_the_audit_
         board = store_and_promote(judged, store, plan, rule=lenient.promotion, code_version=CODE).set_index("family")
         champions.append(store.champion("1m", AS_OF).family)
         assert board.loc["lightgbm", "champion"] == bool(audit_passed)
-        assert board.loc["lightgbm", "skill_pct_low"] > 50, "no other gate is in its way"
+        assert board.loc["lightgbm", "served_gain_pct"] > 50, "no other gate is in its way"
     assert champions == ["curve", "curve", "lightgbm"]

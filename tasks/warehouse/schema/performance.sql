@@ -15,6 +15,10 @@ CREATE TABLE IF NOT EXISTS performance.leaderboard (
   skill_pct FLOAT64,
   skill_pct_low FLOAT64,
   skill_pct_high FLOAT64,
+  best_naive STRING,  -- of the horizon, over the baseline's origins: what promotion compares with
+  served_gain_pct FLOAT64,  -- loss saved over best_naive if this family is served, and the baseline where it cannot be
+  promotion_p_value FLOAT64,  -- chance that the best of all families tried gains as surely without skill
+  independent_periods INT64,  -- horizons that fit into those origins one after another
   dm_p_value FLOAT64,
   mape_pct FLOAT64,
   rmse_cents_lb FLOAT64,
@@ -30,7 +34,7 @@ CREATE TABLE IF NOT EXISTS performance.leaderboard (
   direction_hit_rate FLOAT64,
   direction_hit_rate_low FLOAT64,
   direction_hit_rate_high FLOAT64,
-  sharpe FLOAT64,
+  sharpe FLOAT64,  -- of trading the direction, per year; median over the origins at which it could begin
   sharpe_low FLOAT64,
   sharpe_high FLOAT64,
   periods INT64,
