@@ -36,6 +36,7 @@ KEPT = {
     "forecasts.zl_forecasts_daily",
     "forecasts.zl_explainers_daily",
     "forecasts.zl_contracts_daily",
+    "forecasts.zl_replays_daily",
     "performance.leaderboard",
     "ops.ingest_runs",
     "ops.gate_results",

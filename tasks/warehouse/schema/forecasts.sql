@@ -37,6 +37,48 @@ PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY horizon
 OPTIONS (labels = [('made_again', 'no')]);
 
+-- Forecasts as they would have been made on past sessions, by models trained before each of them. Never mixed with what
+-- was published: another table, another chain.
+CREATE TABLE IF NOT EXISTS forecasts.zl_replays_daily (
+  replay STRING NOT NULL,  -- the name of the replay
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  model_version STRING,
+  trained_as_of DATE,  -- of the model version; on or before as_of
+  target_date DATE,
+  last_price FLOAT64,
+  contract STRING,  -- of the last price, such as ZLF24
+  roll_date DATE,  -- the first session whose front-month price is of the next contract
+  target_contract STRING,  -- of the front-month price on the target date
+  curve_centre FLOAT64,  -- where the curve puts the front-month price on the target date; missing where it is not known
+  centre_source STRING,  -- `curve`, or `price` with the reason
+  point FLOAT64,
+  p05 FLOAT64,
+  p10 FLOAT64,
+  p25 FLOAT64,
+  p50 FLOAT64,
+  p75 FLOAT64,
+  p90 FLOAT64,
+  p95 FLOAT64,
+  direction_probability FLOAT64,  -- that the price is higher; missing where direction_reason says why
+  direction_reason STRING,
+  family STRING,
+  is_baseline BOOL,
+  degraded BOOL,
+  degraded_reason STRING,
+  regime STRING,
+  conviction FLOAT64,  -- |2 x direction_probability - 1|: how far the chance is from one half
+  confidence FLOAT64,  -- share of past outcomes that lay inside the model's 80% band
+  origin STRING,  -- `replay` on every row
+  data_snapshot STRING,
+  code_version STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (replay, as_of, horizon) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY replay, horizon
+OPTIONS (labels = [('made_again', 'no')]);
+
 CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
   as_of DATE NOT NULL,
   horizon STRING NOT NULL,
