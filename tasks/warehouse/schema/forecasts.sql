@@ -121,3 +121,22 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_contracts_daily (
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY contract
 OPTIONS (labels = [('made_again', 'no')]);
+
+-- The record of what was published: each link seals the rows of one publication with the link before it
+-- (tasks/warehouse/record.py). Links are added by a publish, in its transaction, and never changed.
+CREATE TABLE IF NOT EXISTS forecasts.record_chain (
+  chain STRING NOT NULL,  -- the origin of published forecasts, or `replay:` and the name of a replay
+  number INT64 NOT NULL,  -- from 1, without gaps
+  as_of DATE,
+  row_count INT64,
+  published_rows STRING,  -- the rows as published, one JSON object per line
+  rows_sha256 STRING,  -- of published_rows
+  previous_sha256 STRING,  -- link_sha256 of the link before; 64 zeros in the first
+  link_sha256 STRING NOT NULL,  -- of chain, number, as_of, created_at, rows_sha256 and previous_sha256
+  adopted BOOL,  -- the rows were published before the record began
+  created_at TIMESTAMP,
+  PRIMARY KEY (chain, number, link_sha256) NOT ENFORCED  -- with the hash: no link can replace another
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY chain
+OPTIONS (labels = [('made_again', 'no')]);
