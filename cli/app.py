@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import typer
 from typer.main import get_command
 
-from cli import checks, data, model, project, services, warehouse
+from cli import checks, data, model, project, services, verify, warehouse
 from cli.words import CHECK, EVERY_DAY, KEEP, MODELS, RUN
 from flows.ending import signals_restored
 from tasks.errors import CbiError, SourceDown
@@ -48,6 +48,7 @@ def application() -> typer.Typer:
     }.items():
         for one in commands:
             app.command(rich_help_panel=panel)(one)
+    app.add_typer(verify.application(), name="verify", rich_help_panel=CHECK)
     app.add_typer(services.application(), name="services", rich_help_panel=RUN)
     app.add_typer(project.application(), name="project", rich_help_panel=RUN)
     return app

@@ -33,6 +33,7 @@ from tasks.storage.files import in_shell, read_json
 from tasks.storage.zones import Zones
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
+from tasks.warehouse.record import check_record
 
 OK, NOT_YET, WARNING, FAILING = "ok", "not yet", "warning", "failing"
 EXIT_CODES = {OK: 0, NOT_YET: 0, WARNING: 1, FAILING: 2}
@@ -41,6 +42,7 @@ FREE_WARNING_GB, FREE_FAILING_GB = 5.0, 1.0
 CHAMPION_WARNING_DAYS = 21
 """The bake-off is weekly: three in a row are missing."""
 PUBLISHED_WARNING_SESSIONS = 1
+FINDINGS_SHOWN = 3
 BACKUP_WARNING_DAYS = 5
 """A long weekend is normal."""
 GB = 10**9
@@ -112,6 +114,7 @@ def take_health(run: RunContext, *, now: datetime | None = None, dated: str = ""
         _of_tables(run, started=started),
         _of_gates(gates),
         _of_champions(run, champions),
+        warehouse.record(),
         _disk(run.zones),
         _privacy(run.zones),
         _backup(run, published=warehouse.published),
@@ -151,6 +154,24 @@ class _HealthQueries:
         if not self.published:
             return "warehouse", NOT_YET, f"{self._name}: nothing is published; `make demo` or `make daily` publishes"
         return "warehouse", OK, f"{self._name} answers"
+
+    def record(self) -> tuple[str, str, str]:
+        """Whether every published forecast is as it was published (tasks/warehouse/record.py)."""
+        if self._warehouse is None or self.failure or not self.published:
+            return "record", NOT_YET, "nothing is published"
+        try:
+            states = check_record(self._warehouse)
+        except CbiError as error:
+            return "record", FAILING, str(error)
+        found = [f"{one.what}: {one.message}" for state in states for one in state.findings]
+        if found:
+            more = f"; and {len(found) - FINDINGS_SHOWN} more" if len(found) > FINDINGS_SHOWN else ""
+            listed = "; ".join(found[:FINDINGS_SHOWN])
+            return "record", FAILING, f"{listed}{more}. `cbi verify record` lists all; see docs/runbook.md#record"
+        if not states:
+            return "record", NOT_YET, "the next publish begins it"
+        links = sum(state.links for state in states)
+        return "record", OK, f"{links} links in {len(states)} chains; every forecast is as it was published"
 
     def successes(self) -> dict[str, str]:
         """By source: time of the last complete fetch."""

@@ -33,6 +33,7 @@ from tasks.sources.payloads import LIVE
 if TYPE_CHECKING:
     from tasks.operations.health import Health
     from tasks.training.search import StudyResult
+    from tasks.warehouse.record import ChainState
 
 STATE_STYLES = {"met": "green", "waived": "blue", "warned": "yellow", "quarantined": "yellow", "blocked": "bold red"}
 CONTRACTS_TITLE = "Contracts that can be bought now, cents/lb"
@@ -243,6 +244,33 @@ def print_table(console: Console, title: str, frame: pd.DataFrame) -> None:
     for row in frame.itertuples(index=False):
         table.add_row(*(shown(value) for value in row))
     console.print(table)
+
+
+def print_record(states: Sequence[ChainState], console: Console | None = None) -> None:
+    """Print one row per chain, then every finding with what it is of."""
+    console = console or Console(width=max(160, Console().width))
+    if not states:
+        console.print("There is no record yet: the next publish begins it.")
+        return
+    rows = [
+        {
+            "chain": state.chain,
+            "links": state.links,
+            "adopted": state.adopted,
+            "sessions": state.sessions,
+            "forecasts": state.forecasts,
+            "newest session": state.newest_as_of,
+            "findings": len(state.findings),
+            "newest hash": state.head_sha256,
+        }
+        for state in states
+    ]
+    print_table(console, "The record of published forecasts", pd.DataFrame(rows))
+    for finding in (finding for state in states for finding in state.findings):
+        console.print(f"[bold red]{finding.what}[/] {shown(finding.chain)}: {shown(finding.message)}", soft_wrap=True)
+    if not any(state.findings for state in states):
+        console.print("Every forecast is as it was published. Note the newest hash: with it you can show later that")
+        console.print("nothing was cut off (`cbi verify record --contains HASH`).")
 
 
 SOURCE_STYLES = {"ok": "green", "critical": "bold red", "damaged": "bold red", "disabled": "dim"}

@@ -29,6 +29,7 @@ from tasks.storage.files import in_shell, sweep_temporary, without_glob_signs, w
 from tasks.storage.hashes import fingerprint
 from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
+from tasks.warehouse import record
 from tasks.warehouse.dialect import for_duckdb, parse_query, quoted, written_for_duckdb
 from tasks.warehouse.frames import ARROW, check, column_type, conform, to_frame
 from tasks.warehouse.protocol import Published
@@ -119,6 +120,9 @@ class DuckDbWarehouse:
             connection.begin()
             self._migrate(connection)
             existing = self._columns(connection)
+            if record.CHAIN not in tables:  # a restore brings the record with it
+                links = record.new_links(tables, lambda sql: connection.sql(written_for_duckdb(sql)).to_arrow_table())
+                self._append(connection, table_named(record.CHAIN), links)
             changed = {
                 name: self._merge(connection, table_named(name), frame, existing.get(name, {})) if len(frame) else 0
                 for name, frame in tables.items()
@@ -268,6 +272,14 @@ class DuckDbWarehouse:
         finally:
             connection.unregister("incoming")
         return int(touched[0][0])
+
+    def _append(self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame) -> None:
+        """Insert rows that are new by construction; nothing is updated."""
+        if len(frame):
+            connection.register("appended", conform(table, frame, table.columns))
+            listed = ", ".join(map(_column, table.columns))
+            connection.execute(f"INSERT INTO {_quoted(table.name)} ({listed}) SELECT {listed} FROM appended")  # noqa: S608
+            connection.unregister("appended")
 
     def _withdraw(
         self, connection: DuckDBPyConnection, table: Table, frame: pd.DataFrame, session: pd.Timestamp

@@ -16,7 +16,7 @@ class Published:
     """The result of one publish."""
 
     changed: dict[str, int]
-    """Rows inserted or updated, by table. All zero if the content was the same."""
+    """Rows inserted or updated, by given table. All zero if the content was the same."""
     snapshot: str
     """Name of the readers' snapshot."""
     switched: bool
@@ -43,7 +43,9 @@ class Warehouse(Protocol):
         Invariants: all tables change or none. No row is deleted, except rows of ``session`` in the tables of ``STATED``
         that
             are no longer in the frame. The same content again changes nothing, ``created_at`` included. Readers see the
-            state before or after, never between.
+            state before or after, never between. Forecasts that are new or changed are sealed by links of
+            ``forecasts.record_chain`` in the same transaction (tasks/warehouse/record.py), unless ``tables`` has that
+            table, as a restore does.
 
         Args:
             tables: frames by ``dataset.table``. A frame without rows changes nothing.

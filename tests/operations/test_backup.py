@@ -26,6 +26,7 @@ from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, Settings
 from tasks.storage.files import read_json, write_json
 from tasks.storage.zones import Zones
+from tasks.warehouse import record
 from tasks.warehouse import tables as declared
 from tasks.warehouse.duckdb import DuckDbWarehouse
 from tasks.warehouse.tables import tables
@@ -36,7 +37,10 @@ KEPT = {
     "forecasts.zl_forecasts_daily",
     "forecasts.zl_explainers_daily",
     "forecasts.zl_contracts_daily",
+    "forecasts.zl_replays_daily",
+    "forecasts.record_chain",
     "performance.leaderboard",
+    "performance.forecast_outcomes",
     "ops.ingest_runs",
     "ops.gate_results",
     "ops.quarantine_summary",
@@ -55,7 +59,7 @@ def rows(name: str, session: str, **given: Any) -> pd.DataFrame:
 
 def published(zones: Zones, session: str, **given: Any) -> None:
     """The tables of a session as a run would publish them."""
-    frames = {name: rows(name, session) for name in KEPT}
+    frames = {name: rows(name, session) for name in KEPT - {record.CHAIN}}  # the warehouse seals by itself
     for name in ("ops.ingest_runs", "ops.gate_results"):
         frames[name] = rows(name, session, run=session)
     frames["forecasts.zl_forecasts_daily"] = pd.concat(

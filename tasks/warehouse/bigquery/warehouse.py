@@ -24,6 +24,7 @@ from tasks.settings import Settings
 from tasks.storage.hashes import fingerprint
 from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
+from tasks.warehouse import record
 from tasks.warehouse.bigquery.connection import PATIENCE_S, BigQueryAddress, Connection
 from tasks.warehouse.bigquery.zones import ZONE_TABLES, load_zones, zone_view
 from tasks.warehouse.dialect import for_bigquery, parse_query
@@ -152,30 +153,51 @@ class BigQueryWarehouse:
             WarehouseError: a frame does not fit its table; nothing was written.
             CloudError: BigQuery refused or did not answer; nothing was left half done.
         """
+        from google.api_core.exceptions import GoogleAPICallError
+
         check(tables)
         with exclusive(self._zones, "warehouse"), self.connection.explained("publishing"):
             self._migrate()
-            staged: dict[str, _Staged] = {}
-            try:
-                for name, frame in tables.items():
-                    if len(frame):
-                        staged[name] = self._stage(table_named(name), frame)
-                writes = self._writes(tables, staged, None if session is None else pd.Timestamp(session))
-                changed = {name: sum(write.touched for write in writes if write.table == name) for name in tables}
-                zones_changed = load_zones(
-                    self.connection,
-                    staging,
-                    self._zones.quarantine,
-                    rows_kept=THIN_ROWS if self._settings.warehouse_mode == "thin" else None,
-                )
-                wanted = self._views(as_of)
-                revision, switched = self._commit(writes, wanted, zones_changed)
-            except BaseException:
-                for source in (source for source in staged.values() if source.is_new):
-                    self.connection.drop(source.into)  # it has no rows yet
-                raise
-            finally:
-                self._forget(staged)
+            for left in reversed(range(TRIES)):
+                try:
+                    return self._publish(tables, as_of, staging, session)
+                except GoogleAPICallError as error:
+                    # another machine has added a link first: seal again, after it
+                    if left == 0 or record.HAS_GROWN not in str(error):
+                        raise
+        raise AssertionError("unreachable")
+
+    def _publish(
+        self,
+        frames: Mapping[str, pd.DataFrame],
+        as_of: str | pd.Timestamp,
+        staging: Path,
+        session: str | pd.Timestamp | None,
+    ) -> Published:
+        tables = dict(frames)
+        if record.CHAIN not in tables:  # a restore brings the record with it
+            tables[record.CHAIN] = record.new_links(tables, self._ask)
+        staged: dict[str, _Staged] = {}
+        try:
+            for name, frame in tables.items():
+                if len(frame):
+                    staged[name] = self._stage(table_named(name), frame)
+            writes = self._writes(tables, staged, None if session is None else pd.Timestamp(session))
+            changed = {name: sum(write.touched for write in writes if write.table == name) for name in frames}
+            zones_changed = load_zones(
+                self.connection,
+                staging,
+                self._zones.quarantine,
+                rows_kept=THIN_ROWS if self._settings.warehouse_mode == "thin" else None,
+            )
+            wanted = self._views(as_of)
+            revision, switched = self._commit(writes, wanted, zones_changed)
+        except BaseException:
+            for source in (source for source in staged.values() if source.is_new):
+                self.connection.drop(source.into)  # it has no rows yet
+            raise
+        finally:
+            self._forget(staged)
         where = f"{self.place.project}.{self.place.prefix}*"
         return Published(changed=changed, snapshot=f"{where} revision {revision}", switched=switched)
 
@@ -198,6 +220,9 @@ class BigQueryWarehouse:
     def _is_cut(self, table: str) -> bool:
         """Whether this is a thin warehouse that stores only the latest rows of this table."""
         return self._settings.warehouse_mode == "thin" and table.split(".")[0] not in WHOLE_WHEN_THIN
+
+    def _ask(self, sql: str) -> pa.Table:
+        return self.connection.arrow(self.connection.run(self._placed(parse_query(sql)), purpose="record").result())
 
     def _writes(
         self, frames: Mapping[str, pd.DataFrame], staged: Mapping[str, _Staged], session: pd.Timestamp | None
@@ -223,6 +248,8 @@ class BigQueryWarehouse:
                         withdraw(table, day, target=target, staged=into),
                     )
                 )
+            if name == record.CHAIN and into:  # first in the transaction, in which nothing else may add links
+                found.append(_Write(name, record.guard(target=target, staged=into), 0))
             for question, statement in queries:
                 touched = int(next(iter(self.connection.run(question, purpose="compare").result()))["touched"])
                 if touched:
@@ -256,6 +283,7 @@ class BigQueryWarehouse:
             f"INSERT (id, revision, views, declared, published_at) "
             f"VALUES (1, 1, '{views_now}', '{schema_now}', CURRENT_TIMESTAMP())"
         )
+        writes = sorted(writes, key=lambda write: write.table != record.CHAIN)  # the guard of the record is the first
         statements = [write.statement for write in writes] + [moved]
         script = "BEGIN TRANSACTION;\n" + ";\n".join(statements) + ";\nCOMMIT TRANSACTION;"
         self._transact(script, sum(self.connection.bytes_of(statement) for statement in statements))

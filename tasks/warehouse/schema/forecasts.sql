@@ -37,6 +37,48 @@ PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY horizon
 OPTIONS (labels = [('made_again', 'no')]);
 
+-- Forecasts as they would have been made on past sessions, by models trained before each of them. Never mixed with what
+-- was published: another table, another chain.
+CREATE TABLE IF NOT EXISTS forecasts.zl_replays_daily (
+  replay STRING NOT NULL,  -- the name of the replay
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  model_version STRING,
+  trained_as_of DATE,  -- of the model version; on or before as_of
+  target_date DATE,
+  last_price FLOAT64,
+  contract STRING,  -- of the last price, such as ZLF24
+  roll_date DATE,  -- the first session whose front-month price is of the next contract
+  target_contract STRING,  -- of the front-month price on the target date
+  curve_centre FLOAT64,  -- where the curve puts the front-month price on the target date; missing where it is not known
+  centre_source STRING,  -- `curve`, or `price` with the reason
+  point FLOAT64,
+  p05 FLOAT64,
+  p10 FLOAT64,
+  p25 FLOAT64,
+  p50 FLOAT64,
+  p75 FLOAT64,
+  p90 FLOAT64,
+  p95 FLOAT64,
+  direction_probability FLOAT64,  -- that the price is higher; missing where direction_reason says why
+  direction_reason STRING,
+  family STRING,
+  is_baseline BOOL,
+  degraded BOOL,
+  degraded_reason STRING,
+  regime STRING,
+  conviction FLOAT64,  -- |2 x direction_probability - 1|: how far the chance is from one half
+  confidence FLOAT64,  -- share of past outcomes that lay inside the model's 80% band
+  origin STRING,  -- `replay` on every row
+  data_snapshot STRING,
+  code_version STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (replay, as_of, horizon) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY replay, horizon
+OPTIONS (labels = [('made_again', 'no')]);
+
 CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
   as_of DATE NOT NULL,
   horizon STRING NOT NULL,
@@ -78,4 +120,23 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_contracts_daily (
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY contract
+OPTIONS (labels = [('made_again', 'no')]);
+
+-- The record of what was published: each link seals the rows of one publication with the link before it
+-- (tasks/warehouse/record.py). Links are added by a publish, in its transaction, and never changed.
+CREATE TABLE IF NOT EXISTS forecasts.record_chain (
+  chain STRING NOT NULL,  -- the origin of published forecasts, or `replay:` and the name of a replay
+  number INT64 NOT NULL,  -- from 1, without gaps
+  as_of DATE,
+  row_count INT64,
+  published_rows STRING,  -- the rows as published, one JSON object per line
+  rows_sha256 STRING,  -- of published_rows
+  previous_sha256 STRING,  -- link_sha256 of the link before; 64 zeros in the first
+  link_sha256 STRING NOT NULL,  -- of chain, number, as_of, created_at, rows_sha256 and previous_sha256
+  adopted BOOL,  -- the rows were published before the record began
+  created_at TIMESTAMP,
+  PRIMARY KEY (chain, number, link_sha256) NOT ENFORCED  -- with the hash: no link can replace another
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY chain
 OPTIONS (labels = [('made_again', 'no')]);

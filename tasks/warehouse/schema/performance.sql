@@ -45,3 +45,56 @@ CREATE TABLE IF NOT EXISTS performance.leaderboard (
 )
 CLUSTER BY horizon, family
 OPTIONS (labels = [('made_again', 'no')]);
+
+-- Each forecast beside what happened, from the session after its target date on. A row is written once.
+CREATE TABLE IF NOT EXISTS performance.forecast_outcomes (
+  origin STRING NOT NULL,  -- of a published forecast; `replay` of a replay's
+  replay STRING NOT NULL,  -- the name of the replay; '' of a published forecast: a key has no NULL
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  model_version STRING NOT NULL,
+  target_date DATE,
+  settled_on DATE,  -- the session whose evening's knowledge of the target date's close counts
+  session_number INT64,  -- of as_of, in CBOT sessions since 2000-01-03
+  sessions_ahead INT64,
+  family STRING,
+  is_baseline BOOL,
+  degraded BOOL,
+  regime STRING,
+  contract STRING,
+  target_contract STRING,
+  last_price FLOAT64,
+  p05 FLOAT64,
+  p10 FLOAT64,
+  p25 FLOAT64,
+  p50 FLOAT64,
+  p75 FLOAT64,
+  p90 FLOAT64,
+  p95 FLOAT64,
+  direction_probability FLOAT64,
+  published_at TIMESTAMP,
+  published_late BOOL,  -- after the evening of the target date, when the outcome was known
+  superseded BOOL,  -- readers were shown another forecast of the same session and horizon
+  actual_price FLOAT64,  -- front-month close of the target date, cents/lb
+  actual_log_return FLOAT64,  -- from last_price
+  forecast_log_return FLOAT64,  -- from last_price to p50
+  error_cents_lb FLOAT64,  -- p50 less actual_price
+  absolute_percentage_error FLOAT64,  -- |p50 / actual_price - 1|, a share
+  pinball_log_return FLOAT64,
+  inside_50 BOOL,
+  inside_80 BOOL,
+  inside_90 BOOL,
+  direction_hit BOOL,  -- missing where the forecast had no view, or the price did not move
+  sign_return FLOAT64,  -- of the predicted direction, after trading cost; 0 without a view
+  no_change_error_cents_lb FLOAT64,  -- last_price less actual_price
+  no_change_absolute_percentage_error FLOAT64,
+  baseline_version STRING,  -- the baseline's forecast of the same origin, session and horizon; missing without one
+  baseline_pinball_log_return FLOAT64,
+  data_snapshot STRING,
+  code_version STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (origin, replay, as_of, horizon, model_version) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY origin, horizon
+OPTIONS (labels = [('made_again', 'no')]);
