@@ -277,6 +277,7 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     from tasks.forecasting.forecast import forecast_day
     from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
+    from tasks.registry import load_quality_gates
 
     store = open_store(run.settings)
     forecasted = forecast_day(
@@ -299,7 +300,9 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         run.horizons,
         as_of=run.as_of,
     )
-    measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
+    rule = load_quality_gates(run.settings.registry).promotion
+    champions = champions_of(store, run.horizons, run.as_of)
+    measured = measured_with(store, champions, rule, code_version=run.code_version)
     notices = (*store.notices(), *forecasted.notices)
     return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts)
 

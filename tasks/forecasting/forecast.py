@@ -15,7 +15,7 @@ from tasks.errors import CbiError, ModelStoreError, StaleSource
 from tasks.evaluation.metrics import COIN_BRIER
 from tasks.features.regimes import regime_name
 from tasks.forecasting.apart import IsolatedModels, isolated_models
-from tasks.forecasting.questions import Answer, Question
+from tasks.forecasting.questions import NAMED, Answer, Question
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINES, expected_move
@@ -23,7 +23,6 @@ from tasks.models.forecaster import Problem
 from tasks.quantiles import column
 from tasks.registry import FeatureRegistry, Horizons
 
-NAMED = 5  # at most so many missing features are named in a message
 MOST_UNEXPLAINED = 0.02
 """Share of the contributions by which their sum may miss the move: a path integral has 16 steps."""
 MISSING_INPUTS = 0.2  # above this share of lost inputs a forecast is degraded
@@ -210,7 +209,14 @@ def _served(
         answer = _forecast(champion, models, problem)
         if champion.family not in BASELINES:
             reads = columns if answer.reads is None else answer.reads
-            reasons += input_reasons(features, reads, registry, trained_as_of=champion.trained_as_of, notes=notes)
+            reasons += input_reasons(
+                features,
+                reads,
+                registry,
+                trained_as_of=champion.trained_as_of,
+                notes=notes,
+                at_mean=answer.at_mean,
+            )
         return champion, answer, reasons
     except CbiError as error:
         all_reasons = [*reasons, f"{champion.name} cannot serve: {error}"]
@@ -276,11 +282,13 @@ def input_reasons(
     *,
     trained_as_of: pd.Timestamp,
     notes: InputNotes | None = None,
+    at_mean: Sequence[str] = (),
 ) -> list[str]:
     """Why a forecast from the inputs ``reads`` is degraded, one line per cause; empty if it is not.
 
     An input is lost if it is missing today and was known on two thirds of the year before the model's training. The
-    model has learned to do without inputs that were missing then, and an input out of season is not expected.
+    model has learned to do without inputs that were missing then, and an input out of season is not expected. Any lost
+    input that counts as its training mean (``at_mean``) is counted in a reason of its own.
     """
     reads = [name for name in dict.fromkeys(reads) if name in registry.features]
     if not reads:
@@ -300,6 +308,8 @@ def input_reasons(
             reasons.append(f"{source}: {len(gone)} of {len(names)} inputs are missing ({_named(gone)})")
     if not reasons and len(lost) > MISSING_INPUTS * len(reads):
         reasons.append(f"{len(lost)} of {len(reads)} inputs are missing ({_named(lost)})")
+    if filled := [name for name in lost if name in at_mean]:
+        reasons.append(f"{len(filled)} of {len(reads)} inputs are missing and count as their mean ({_named(filled)})")
     for subject, why in notes.set_aside.items() if notes else ():
         touched = [name for name in reads if name == subject or subject in registry.features[name].sources]
         if touched:

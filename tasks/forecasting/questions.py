@@ -15,6 +15,8 @@ from tasks.quantiles import calibrated, contradiction
 from tasks.secrets import quoted
 from tasks.storage.files import read_json
 
+NAMED = 5  # at most so many missing inputs are named in a message
+
 
 @dataclass(frozen=True)
 class Question:
@@ -43,7 +45,8 @@ class Answer:
 
     ``quantiles``: calibrated log returns, empty if ``without`` names the missing inputs. ``up``: the probability that
     the price is higher. ``around_curve``: whether its centre is the curve's, where that is known. ``reads``: the
-    features that the forecast uses, None for all that the model was trained on. ``contributions``: to the median log
+    features that the forecast uses, None for all that the model was trained on. ``at_mean``: of these, the missing ones
+    that count as their training mean. ``contributions``: to the median log
     return, by feature and ``base``, which is the rest of it; empty if the family has none.
     """
 
@@ -53,6 +56,7 @@ class Answer:
     up: float = np.nan
     around_curve: bool = False
     reads: list[str] | None = None
+    at_mean: list[str] = field(default_factory=list)
     contributions: dict[str, float] = field(default_factory=dict)
 
 
@@ -66,16 +70,21 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
         if quantiles.shape != (1, len(question.quantiles)) or np.isinf(np.exp(quantiles)).any():
             return Answer(error=f"its quantiles are no forecast: {quantiles.tolist()}")
         if np.isnan(quantiles).any():
-            missing = [name for name in model.needs if window[name].isna().any()]
-            return Answer(without=", ".join(missing) or "a session among those that it reads")
+            named = [names for names in (model.needs, model.reads or ()) if window[list(names)].isna().any(axis=None)]
+            missing = [name for name in (named[0] if named else ()) if window[name].isna().any()]
+            more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+            return Answer(without=", ".join(missing[:NAMED]) + more or "a session among those that it reads")
         up = float(model.direction_probability(quantiles)[0])
         if wrong := contradiction(up, quantiles[0], question.quantiles):
             return Answer(error=f"{question.name}: {wrong}. Run `cbi train`")
+        reads = None if model.reads is None else list(model.reads)
+        filled = reads if reads and getattr(model, "fills_with_mean", False) else []
         return Answer(
             quantiles=[float(q) for q in quantiles[0]],
             up=up,
             around_curve=bool(model.around_curve),
-            reads=None if model.reads is None else list(model.reads),
+            reads=reads,
+            at_mean=[name for name in filled if window[name].isna().iloc[-1]],
             contributions=_reasons(model, window),
         )
     except CbiError as error:

@@ -82,14 +82,17 @@ def champions_of(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> 
     return {name: version for name, version in found.items() if version is not None}
 
 
-def measured_with(store: ModelStore, champions: dict[str, Version]) -> pd.DataFrame:
-    """The leaderboard of the training runs of the champions, from the store."""
+def measured_with(
+    store: ModelStore, champions: dict[str, Version], rule: PromotionRule, *, code_version: str
+) -> pd.DataFrame:
+    """The leaderboard of the training runs of the champions, from the store, with what the rule says of each family."""
     runs = {str(version.metadata["run"]) for version in champions.values()}
     versions = [
         version for name in champions for version in store.of_horizon(name) if str(version.metadata["run"]) in runs
     ]
-    board, serving = compare(versions), [version.name for version in champions.values()]
-    return board.assign(champion=board["model_version"].isin(serving))
+    families = {horizon: version.family for horizon, version in champions.items()}
+    board = judged(versions, rule, read_audit(store), code_version=code_version, serving=families)
+    return board.assign(champion=board["model_version"].isin([version.name for version in champions.values()]))
 
 
 def serving_before(store: ModelStore, horizons: Horizons, trained_as_of: pd.Timestamp) -> dict[str, str]:

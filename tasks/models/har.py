@@ -22,6 +22,8 @@ SEASON = ("year_sin", "year_cos", "half_year_sin", "half_year_cos")
 SCALE_PENALTY = (
     0.1  # ridge penalty per standardized input and row; 0.1 and 0.3 differed by at most 0.1% of pinball over 2010-2018
 )
+SPARE = ("vix",)
+"""Inputs of one foreign market, which may end: the regression is fitted with and without them."""
 LOWEST_PCT = 3.0  # floor: the log of five nearly equal closes would have none
 
 
@@ -36,15 +38,32 @@ class Har(VolatilityScaledForecaster):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Every input of the regression, the VIX among them."""
-        return (*self.logs, *self.levels)
+        """Every input of the regression but those that it can do without."""
+        return tuple(name for name in (*self.logs, *self.levels) if name not in SPARE)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Those, the others, and that of the centre."""
+        return (*self.logs, *self.levels, *self.centre)
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
-        """Ridge of log(realized / baseline volatility) on standardized inputs."""
+        """Ridge of log(realized / baseline volatility) on standardized inputs: on all, and on those without the VIX."""
         inputs = self._inputs(features)
         ahead = np.log(np.maximum(realised_ahead_pct(features, self.problem.sessions), LOWEST_PCT))
         departure = ahead - np.log(features[SCALE].to_numpy(dtype="float64"))
+        kept = self._kept()
+        self.state = {
+            "all": self._regression(inputs, departure, weights),
+            "without_spare": self._regression(inputs[:, kept], departure, weights),
+        }
+
+    def _regression(
+        self, inputs: np.ndarray, departure: np.ndarray, weights: np.ndarray | None
+    ) -> dict[str, Any] | None:
+        """Mean, spread, weights and intercept; None if no row has all inputs and an outcome."""
         known = ~np.isnan(inputs).any(axis=1) & ~np.isnan(departure)
+        if not known.any():
+            return None
         counts = mean_one(weights, known)
         mean = np.average(inputs[known], axis=0, weights=counts)
         spread = np.sqrt(np.average((inputs[known] - mean) ** 2, axis=0, weights=counts))
@@ -53,7 +72,7 @@ class Har(VolatilityScaledForecaster):
         intercept = np.average(wanted, weights=counts)
         counted = standard.T * counts
         gram = counted @ standard + self.options["scale_penalty"] * known.sum() * np.eye(inputs.shape[1])
-        self.state = {
+        return {
             "mean": mean.tolist(),
             "spread": spread.tolist(),
             "weights": np.linalg.solve(gram, counted @ (wanted - intercept)).tolist(),
@@ -61,15 +80,27 @@ class Har(VolatilityScaledForecaster):
         }
 
     def scale(self, features: pd.DataFrame) -> np.ndarray:
-        """The baseline's scale times the predicted ratio; missing where an input is missing."""
-        standard = (self._inputs(features) - np.asarray(self.state["mean"])) / np.asarray(self.state["spread"])
-        departure = self.state["intercept"] + standard @ np.asarray(self.state["weights"])
+        """The baseline's scale times the predicted ratio. Without the VIX, the ratio of the regression without it."""
+        inputs = self._inputs(features)
+        departure = _predicted(self.state.get("all", self.state), inputs)  # one regression before the second was kept
+        reduced = _predicted(self.state.get("without_spare"), inputs[:, self._kept()])
+        departure = np.where(np.isnan(departure), reduced, departure)
         annual_pct = features[SCALE].to_numpy(dtype="float64") * np.exp(departure)
         return over_horizon(annual_pct, self.problem.sessions)
+
+    def _kept(self) -> list[int]:
+        return [i for i, name in enumerate((*self.logs, *self.levels)) if name not in SPARE]
 
     def _inputs(self, features: pd.DataFrame) -> np.ndarray:
         logs = np.log(features[list(self.logs)].to_numpy(dtype="float64"))
         return np.column_stack([logs, features[list(self.levels)].to_numpy(dtype="float64")])
+
+
+def _predicted(regression: Mapping[str, Any] | None, inputs: np.ndarray) -> np.ndarray:
+    if regression is None:
+        return np.full(len(inputs), np.nan)
+    standard = (inputs - np.asarray(regression["mean"])) / np.asarray(regression["spread"])
+    return float(regression["intercept"]) + standard @ np.asarray(regression["weights"])
 
 
 class HarSeasonal(Har):

@@ -28,6 +28,7 @@ MEDIAN_PENALTY = (
 )
 EVERY = 3  # neighboring sessions share almost all of their target
 CLIP = 3.0  # standard deviations; an input beyond counts as one at the limit
+MOST_MISSING = 1 / 3  # of the drivers; a forecast with more of them at their mean is no longer this model's
 FEWEST_KNOWN = 0.5  # share of training rows with a value; an input with fewer is left out
 
 
@@ -35,16 +36,18 @@ class Ridge(har.Har):
     """HAR's bands around a median from the drivers of soybean oil."""
 
     family: ClassVar[str] = "ridge"
+    fills_with_mean: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {**har.Har.defaults, "median_penalty": MEDIAN_PENALTY}
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The scale's inputs, and the drivers of the median."""
-        return (*self.needs, *self.centre, *self.state["columns"])
+        return (*super().reads, *self.state["columns"])
 
     def learn(self, features: pd.DataFrame, target: pd.Series, weights: np.ndarray | None) -> None:
         """The scale, then weights of the standardized drivers for return / scale."""
         super().learn(features, target, weights)
+        self.state |= {"columns": []}
         scaled = target.to_numpy() / self.scale(features)
         rows = np.flatnonzero(~np.isnan(scaled))[::EVERY]
         columns = [name for name in without_curve_moves(features.columns) if name not in NO_DRIVER]
@@ -67,8 +70,11 @@ class Ridge(har.Har):
         self.state["input_weights"] = np.linalg.solve(gram, counted @ wanted).tolist()
 
     def location(self, features: pd.DataFrame) -> np.ndarray:
-        """The drivers' combined move. It is zero where all are at their mean."""
-        return self.scale(features) * (self._standard(features) @ np.asarray(self.state["input_weights"]))
+        """The drivers' combined move. It is zero where all are at their mean, and missing where a third are unknown."""
+        unknown = features[self.state["columns"]].isna().to_numpy()
+        few = unknown.sum(axis=1) <= MOST_MISSING * unknown.shape[1]
+        moves = self.scale(features) * (self._standard(features) @ np.asarray(self.state["input_weights"]))
+        return np.where(few, moves, np.nan)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
         """Exact: each driver's weight times its standardized value, as log return, and the centre; `base` is 0."""
@@ -79,7 +85,7 @@ class Ridge(har.Har):
         return explained.assign(**moves, base=0.0)
 
     def _standard(self, features: pd.DataFrame) -> np.ndarray:
-        """Standardised drivers, clipped. A missing one adds nothing: it counts as its training mean."""
+        """Standardised drivers, clipped. A missing one adds nothing: it counts as its training mean, and is counted."""
         values = features[self.state["columns"]].to_numpy(dtype="float64")
         standard = (values - np.asarray(self.state["input_mean"])) / np.asarray(self.state["input_spread"])
         return np.where(np.isnan(standard), 0.0, np.clip(standard, -CLIP, CLIP))

@@ -32,6 +32,7 @@ class VolatilityScaledForecaster:
     family: ClassVar[str]
     history_sessions = 1
     around_curve: bool = True
+    fills_with_mean: ClassVar[bool] = False  # whether an input that is missing counts as its training mean
     shares_shape: ClassVar[bool] = False  # whether the shape is shrunk toward that of weekly returns
     defaults: ClassVar[Mapping[str, Any]] = {}  # options of learning only; not saved
 

@@ -148,3 +148,10 @@ def test_champions_that_cannot_serve_are_not_said_to_have_missed_the_gates() -> 
     assert not any(missed in line for line in cannot)
     assert any("cannot serve today" in line for line in cannot) and any("without vix" in line for line in cannot)
     assert not any("cannot serve today" in line for line in notes(summary(["curve", "ridge"], ["curve", "ridge"])))
+
+
+def test_a_lost_input_that_counts_as_its_mean_is_counted_however_few_there_are() -> None:
+    table = features(cot_a=30)
+    told = input_reasons(table, READS, REGISTRY, trained_as_of=DAYS[-1], at_mean=["cot_a"])
+    assert told == ["1 of 7 inputs are missing and count as their mean (cot_a)"]
+    assert input_reasons(features(), READS, REGISTRY, trained_as_of=DAYS[-1], at_mean=["cot_a"]) == []
