@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport
     from tasks.gates.stored import Known
+    from tasks.model_store.protocol import ModelStore
     from tasks.outcome import DayResult
     from tasks.run import RunContext
     from tasks.sources.ingest import Ingested
@@ -275,10 +276,13 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     """Forecasts of the front month and of each contract, their drivers, and the measured figures of their models."""
     from tasks.forecasting.by_contract import forecast_contracts
     from tasks.forecasting.forecast import forecast_day
+    from tasks.forecasting.shadow import forecast_unserved, unserved
+    from tasks.model_store.administration import promotions_table
     from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
 
     store = open_store(run.settings)
+    alarms, chart_notices = control_alarms(run, store)
     forecasted = forecast_day(
         day.features,
         day.panel,
@@ -290,6 +294,20 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         code_version=run.code_version,
         notes=day.notes,
         models=models,
+        alarms=alarms,
+    )
+    others, missing = unserved(store, forecasted.forecasts, run.as_of)
+    shadows, failed = forecast_unserved(
+        others,
+        day.features,
+        day.panel,
+        models,
+        registry=run.features,
+        horizons=run.horizons,
+        as_of=run.as_of,
+        data_snapshot=data_snapshot,
+        code_version=run.code_version,
+        notes=day.notes,
     )
     contracts = forecast_contracts(
         day.observations,
@@ -300,8 +318,46 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         as_of=run.as_of,
     )
     measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
-    notices = (*store.notices(), *forecasted.notices)
-    return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts)
+    notices = (*store.notices(), *forecasted.notices, *chart_notices, *missing, *failed)
+    return replace(
+        forecasted,
+        leaderboard=measured,
+        notices=notices,
+        contracts=contracts,
+        shadows=shadows,
+        promotions=promotions_table(store.history()),
+        alarms=alarms,
+    )
+
+
+def control_alarms(run: RunContext, store: ModelStore) -> tuple[dict[str, str], list[str]]:
+    """By horizon, why its champion is out of control, from outcomes published before this session; and notices.
+
+    A chart that cannot be drawn alarms nobody: the champion serves, and the notice says that nothing watches it.
+    """
+    from tasks.forecasting.control import alarms, judge_champions
+    from tasks.forecasting.shadow import baselines_of
+    from tasks.registry import load_control_rule
+    from tasks.warehouse.open import open_warehouse
+    from tasks.warehouse.past import past_outcomes, published_before, unserved_forecasts
+
+    try:
+        warehouse = open_warehouse(run.settings)
+        before = published_before(warehouse, run.as_of)
+        if before is None:
+            return {}, []
+        states = judge_champions(
+            store.history(),
+            past_outcomes(warehouse, run.origin_kind),
+            baselines_of(unserved_forecasts(warehouse, baselines=True)),
+            load_control_rule(run.settings.registry),
+            run.horizons,
+            run.as_of,
+            known_by=before,
+        )
+        return alarms(states), []
+    except CbiError as error:
+        return {}, [f"the control chart of the champions cannot be drawn: {error}"]
 
 
 def publish(

@@ -24,7 +24,7 @@ import pandas as pd
 
 from tasks.errors import CbiError
 from tasks.exports import file_name
-from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions
+from tasks.model_store.champions import AUDIT, CHAMPIONS, HISTORY, SHADOWS, current_champions
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
 from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
@@ -376,7 +376,7 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
     for path in _files(home.models):
         if path in inside:
             continue
-        own = {"champions.json": "training", "history.jsonl": "training", "leakage_audit.json": "make proofs"}
+        own = {CHAMPIONS: "training", HISTORY: "training", AUDIT: "make proofs", SHADOWS: "cbi models shadow"}
         if path.parent == home.models and path.name in own:
             facts: dict[str, Any] = {}
             if path.name == CHAMPIONS and history and read_json(path) != current_champions(history):

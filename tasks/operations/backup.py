@@ -32,7 +32,7 @@ import pyarrow.parquet as parquet
 
 from tasks import clock
 from tasks.errors import BackupFailed, CbiError, ManifestMismatch
-from tasks.model_store.champions import AUDIT, HISTORY, of_lines
+from tasks.model_store.champions import AUDIT, HISTORY, SHADOWS, of_lines
 from tasks.model_store.folder import FolderStore
 from tasks.operations.backup_place import LATEST, BackupPlace, place_of, require_names_inside
 from tasks.run import RunContext
@@ -390,7 +390,7 @@ def _models(
         place.put(name, file)
         versions[version.name] = {"file": name, "sha256": digest}
     own = {}
-    for name in (HISTORY, AUDIT):
+    for name in (HISTORY, AUDIT, SHADOWS):
         path = store.folder / name
         if not path.exists():
             continue

@@ -36,6 +36,8 @@ KEPT = {
     "forecasts.zl_forecasts_daily",
     "forecasts.zl_explainers_daily",
     "forecasts.zl_contracts_daily",
+    "forecasts.zl_shadow_daily",
+    "performance.promotions",
     "performance.leaderboard",
     "ops.ingest_runs",
     "ops.gate_results",
