@@ -35,6 +35,7 @@ from tasks.settings import Settings, load_settings
 from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from prefect.task_runners import TaskRunner
 
     from tasks.day import Day
@@ -276,8 +277,6 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     """Forecasts of the front month and of each contract, their drivers, and the measured figures of their models."""
     from tasks.forecasting.by_contract import forecast_contracts
     from tasks.forecasting.forecast import forecast_day
-    from tasks.forecasting.shadow import forecast_unserved, unserved
-    from tasks.model_store.administration import promotions_table
     from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
 
@@ -296,19 +295,7 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         models=models,
         alarms=alarms,
     )
-    others, missing = unserved(store, forecasted.forecasts, run.as_of)
-    shadows, failed = forecast_unserved(
-        others,
-        day.features,
-        day.panel,
-        models,
-        registry=run.features,
-        horizons=run.horizons,
-        as_of=run.as_of,
-        data_snapshot=data_snapshot,
-        code_version=run.code_version,
-        notes=day.notes,
-    )
+    beside, missing = forecast_beside(run, day, data_snapshot, models, store, forecasted)
     contracts = forecast_contracts(
         day.observations,
         day.features,
@@ -318,16 +305,42 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         as_of=run.as_of,
     )
     measured = measured_with(store, champions_of(store, run.horizons, run.as_of))
-    notices = (*store.notices(), *forecasted.notices, *chart_notices, *missing, *failed)
-    return replace(
-        forecasted,
-        leaderboard=measured,
-        notices=notices,
-        contracts=contracts,
-        shadows=shadows,
-        promotions=promotions_table(store.history()),
-        alarms=alarms,
-    )
+    notices = (*store.notices(), *forecasted.notices, *chart_notices, *missing)
+    return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts, alarms=alarms, **beside)
+
+
+def forecast_beside(
+    run: RunContext,
+    day: Day,
+    data_snapshot: str,
+    models: IsolatedModels,
+    store: ModelStore,
+    forecasted: DayForecast,
+) -> tuple[dict[str, DataFrame], list[str]]:
+    """What is stored beside the forecasts: those that are not served, and the store's promotions; and notices.
+
+    Whatever fails here is a notice. It never stops what is served.
+    """
+    from tasks.forecasting.shadow import forecast_unserved, unserved
+    from tasks.model_store.administration import promotions_table
+
+    try:
+        versions, missing = unserved(store, forecasted.forecasts, run.as_of)
+        shadows, failed = forecast_unserved(
+            versions,
+            day.features,
+            day.panel,
+            models,
+            registry=run.features,
+            horizons=run.horizons,
+            as_of=run.as_of,
+            data_snapshot=data_snapshot,
+            code_version=run.code_version,
+            notes=day.notes,
+        )
+        return {"shadows": shadows, "promotions": promotions_table(store.history())}, [*missing, *failed]
+    except Exception as error:
+        return {}, [f"no forecasts beside the served ones: {type(error).__name__}: {error}"]
 
 
 def control_alarms(run: RunContext, store: ModelStore) -> tuple[dict[str, str], list[str]]:
@@ -356,8 +369,8 @@ def control_alarms(run: RunContext, store: ModelStore) -> tuple[dict[str, str], 
             known_by=before,
         )
         return alarms(states), []
-    except CbiError as error:
-        return {}, [f"the control chart of the champions cannot be drawn: {error}"]
+    except Exception as error:
+        return {}, [f"the control chart of the champions cannot be drawn: {type(error).__name__}: {error}"]
 
 
 def publish(

@@ -359,7 +359,7 @@ def promotions_table(history: Sequence[Entry]) -> pd.DataFrame:
             "trained_as_of": pd.Timestamp(entry["trained_as_of"]),
             "counts_from": counts_from(entry),
             "promoted_by": entry.get("by", "training"),
-            "promoted_at": pd.Timestamp(entry["at"]) if is_persons(entry) else pd.NaT,
+            "promoted_at": entry["at"] if is_persons(entry) else None,
             "forced": "forced" in entry,
             "rolled_back": entry.get("rolled_back"),
             "reason": entry.get("reason") or None,
@@ -369,6 +369,7 @@ def promotions_table(history: Sequence[Entry]) -> pd.DataFrame:
         for position, entry in enumerate(history)
     ]
     table = pd.DataFrame(rows, columns=PROMOTIONS)
+    table["promoted_at"] = pd.to_datetime(table["promoted_at"], utc=True)
     kinds: Mapping[str, str] = {
         "position": "int64",
         "forced": "bool",
