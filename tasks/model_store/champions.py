@@ -145,12 +145,8 @@ def in_order(history: Sequence[Entry], horizon: str, as_of: pd.Timestamp) -> lis
 
 def tenures(history: Sequence[Entry], horizon: str, as_of: pd.Timestamp) -> list[Entry]:
     """The champions that a run as of any date up to ``as_of`` serves, oldest first."""
-    ordered = in_order(history, horizon, as_of)
-    return [
-        entry
-        for entry, later in zip(ordered, [*ordered[1:], None], strict=True)
-        if later is None or counts_from(later) > counts_from(entry)
-    ]
+    last_of_date = {counts_from(entry): entry for entry in in_order(history, horizon, as_of)}
+    return list(last_of_date.values())
 
 
 def before_current(history: Sequence[Entry], horizon: str, as_of: pd.Timestamp) -> Entry | None:
