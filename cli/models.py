@@ -48,27 +48,28 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List the versions by horizon, the champion first, with their figures and why each one serves or does not."""
-    from tasks.model_store.administration import list_versions
+    from tasks.model_store.administration import list_versions, today
     from tasks.reporting.model_tables import versions_for_people
 
     run, store, judge = _opened(as_of)
+    day = run.as_of if as_of else today()
     if horizon is not None and horizon not in run.horizons.horizons:
         raise typer.BadParameter(f"no horizon {horizon!r}; known: {', '.join(run.horizons.horizons)}")
-    table = list_versions(store, judge, run.as_of, horizon=horizon)
-    _show(store, f"{store.place}, as of {run.as_of:%Y-%m-%d}", table, as_json, versions_for_people)
+    table = list_versions(store, judge, day, horizon=horizon)
+    _show(store, f"{store.place}, as of {day:%Y-%m-%d}", table, as_json, versions_for_people)
 
 
 @examples("models show ridge/3m/v0001", "models show ridge/3m/v0001 --json")
 def show(version: Name, as_of: AsOf = None, as_json: AsJson = False) -> None:
     """Show all that is known of one version: inputs, figures, files, promotions, and its record unserved."""
     from tasks.forecasting.shadow import shadow_record
-    from tasks.model_store.administration import show_version
+    from tasks.model_store.administration import show_version, today
     from tasks.reporting.model_tables import facts_for_people
     from tasks.warehouse.open import open_warehouse
     from tasks.warehouse.past import past_outcomes, unserved_forecasts
 
     run, store, judge = _opened(as_of)
-    facts = show_version(store, version, judge, run.as_of)
+    facts = show_version(store, version, judge, run.as_of if as_of else today())
     warehouse = open_warehouse(run.settings)
     rows = unserved_forecasts(warehouse, version=version)
     record = shadow_record(rows, past_outcomes(warehouse, run.origin_kind), tuple(run.horizons.quantiles))
@@ -228,7 +229,8 @@ def _show(store: ModelStore, title: str, table: pd.DataFrame, as_json: bool, for
         print(json.dumps(_plain(table.to_dict("records")), indent=1, default=str))
     else:
         shown = table if for_people is None else for_people(table)
-        print_table(Console(width=max(160, Console().width)), title, cells(shown))
+        print(title)
+        print_table(Console(width=max(160, Console().width)), "", cells(shown))
     for notice in store.notices():
         print(notice, file=sys.stderr)
 

@@ -25,7 +25,7 @@ from tasks.calendar import sessions
 from tasks.forecasting.shadow import log_losses
 from tasks.model_store.champions import Entry, champion_by, family_serves_since
 from tasks.models.catalogue import BASELINES
-from tasks.quantiles import BANDS
+from tasks.quantiles import BANDS, column
 from tasks.registry import ControlLimits, ControlRule, Horizons
 
 NOMINAL_MISSES = 0.2
@@ -116,14 +116,15 @@ def control_chart(
 
     Args:
         outcomes: its forecasts with ``as_of, target_date, last_price, actual_price`` and quantiles, in cents/lb; one
-            row per origin, only such whose outcome is known by the day that asks.
+            row per origin, only such whose outcome is known by the day that asks. A row without a quantile is left out.
         baseline: the baseline's forecasts with ``as_of`` and quantiles; origins without one count for the bands alone.
 
     Returns:
         one row per outcome, by target date: its ``share`` of an independent outcome, ``missed``, ``relative_loss``, the
         three sums, and ``out``: the names of the sums that are above their limit by then (once above, always named).
     """
-    known = outcomes[outcomes["actual_price"].notna()].sort_values(["target_date", "as_of"])
+    complete = outcomes[["actual_price", "last_price", *map(column, levels)]].notna().all(axis=1)
+    known = outcomes[complete].sort_values(["target_date", "as_of"])
     if known.empty:
         return pd.DataFrame(columns=CHART)
     low, high = BANDS[80]
@@ -153,7 +154,7 @@ def control_chart(
 def _relative_loss(known: pd.DataFrame, baseline: pd.DataFrame, levels: tuple[float, ...]) -> np.ndarray:
     if baseline.empty:
         return np.full(len(known), np.nan)
-    columns = [name for name in baseline if str(name).startswith("p") and str(name)[1:].isdigit()]
+    columns = [column(level) for level in levels]
     other = known[["as_of", "last_price", "actual_price"]].merge(
         baseline.drop_duplicates("as_of", keep="last")[["as_of", *columns]], on="as_of", how="left"
     )

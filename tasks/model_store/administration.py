@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks import clock
 from tasks.calendar import CHICAGO, sessions
 from tasks.command_line import nearest
 from tasks.errors import ModelStoreError, PromotionRefused
@@ -104,7 +105,7 @@ def list_versions(store: ModelStore, judge: Judge, as_of: pd.Timestamp, *, horiz
     80% band as a share, size in bytes, and in ``why`` the reason why the version is champion or is not.
     """
     audit, history = read_audit(store), store.history()
-    in_shadow = set(shadows.active(store.shadows(), as_of))
+    in_shadow = set(shadows.lasting(store.shadows(), as_of))
     rows = []
     for name in [horizon] if horizon else judge.horizons.horizons:
         champion = champion_by(history, name, as_of)
@@ -379,6 +380,11 @@ def promotions_table(history: Sequence[Entry]) -> pd.DataFrame:
         **dict.fromkeys(("rolled_back", "reason", "metadata"), "object"),
     }
     return table.astype(dict(kinds))
+
+
+def today() -> pd.Timestamp:
+    """The exchange's date of now: a promotion of this moment counts from it."""
+    return _date(clock.now())
 
 
 def _date(at: pd.Timestamp) -> pd.Timestamp:

@@ -53,6 +53,15 @@ def active(shadows: Iterable[Shadow], as_of: pd.Timestamp) -> list[str]:
     return [str(one["version"]) for one in shadows if as_of in days_of(one)]
 
 
+def lasting(shadows: Iterable[Shadow], date: pd.Timestamp) -> list[str]:
+    """The versions whose shadow has begun by a date, which need be no session, and has not ended."""
+    return [
+        str(one["version"])
+        for one in shadows
+        if pd.Timestamp(one["at"]).tz_convert(CHICAGO).tz_localize(None).normalize() <= date <= days_of(one)[-1]
+    ]
+
+
 def of_json(content: bytes, place: str) -> list[Shadow]:
     """The shadows from the content of their file; none without a file.
 

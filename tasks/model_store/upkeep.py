@@ -86,4 +86,4 @@ def verify(store: ModelStore, horizons: Horizons) -> pd.DataFrame:
             states[name] = "was promoted and is gone: restore it from a backup, or run `cbi train`"
         elif entry.get("metadata", digest_of(versions[name])) != digest_of(versions[name]):
             states[name] = "is not the version that was promoted: its metadata.json was altered, or it was replaced"
-    return pd.DataFrame([{"version": name, "state": state} for name, state in sorted(states.items())])
+    return pd.DataFrame(sorted(states.items()), columns=["version", "state"])
