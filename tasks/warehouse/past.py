@@ -6,11 +6,13 @@ import pandas as pd
 
 from tasks.errors import WarehouseError
 from tasks.warehouse.protocol import Warehouse
+from tasks.warehouse.tables import tables
 
 OUTCOMES = "performance.forecast_outcomes"
 UNSERVED = "forecasts.zl_shadow_daily"
 FORECASTS = "forecasts.zl_forecasts_daily"
 ROWS = "SELECT * FROM {table} WHERE {where} ORDER BY as_of, horizon"
+NO_TABLE = ("does not exist", "Not found: Table", "was not found")
 NEWEST = "SELECT MAX(as_of) AS newest FROM forecasts.zl_forecasts_daily WHERE as_of < DATE '{day}'"
 
 
@@ -29,16 +31,26 @@ def unserved_forecasts(warehouse: Warehouse, *, version: str = "", baselines: bo
 
 def published_before(warehouse: Warehouse, as_of: pd.Timestamp) -> pd.Timestamp | None:
     """The newest session before ``as_of`` whose forecast is published."""
-    if FORECASTS not in (warehouse.row_counts() if warehouse.is_published() else {}):
-        return None
-    rows = warehouse.query(NEWEST.format(day=f"{as_of:%Y-%m-%d}"))
-    newest = rows["newest"].iloc[0]
+    rows = _asked(warehouse, NEWEST.format(day=f"{as_of:%Y-%m-%d}"))
+    newest = rows["newest"].iloc[0] if len(rows) else None
     return None if pd.isna(newest) else pd.Timestamp(newest)
 
 
 def _rows(warehouse: Warehouse, table: str, where: str) -> pd.DataFrame:
-    if not warehouse.is_published() or table not in warehouse.row_counts():
+    if table not in tables():
         return pd.DataFrame()
-    rows = warehouse.query(ROWS.format(table=table, where=where or "TRUE"))
+    rows = _asked(warehouse, ROWS.format(table=table, where=where or "TRUE"))
     dates = [name for name in ("as_of", "target_date") if name in rows]
     return rows.assign(**{name: pd.to_datetime(rows[name]).astype("datetime64[us]") for name in dates})
+
+
+def _asked(warehouse: Warehouse, sql: str) -> pd.DataFrame:
+    """The rows of a query; none if nothing is published, or if what is published is older than the table."""
+    if not warehouse.is_published():
+        return pd.DataFrame()
+    try:
+        return warehouse.query(sql)
+    except WarehouseError as error:
+        if any(words in str(error) for words in NO_TABLE):
+            return pd.DataFrame()
+        raise
