@@ -204,6 +204,7 @@ def _changing() -> Iterator[tuple[RunContext, ModelStore, Judge]]:
 
 def _report(run: RunContext, done: Promotion, as_json: bool) -> None:
     from tasks.model_store.champions import counts_from, name_of
+    from tasks.reporting.model_tables import shorter
     from tasks.run import newest_session
 
     if as_json:
@@ -213,7 +214,7 @@ def _report(run: RunContext, done: Promotion, as_json: bool) -> None:
     print(f"{name_of(done.entry)} serves {done.entry['horizon']} from sessions of {first:%Y-%m-%d} on.")
     print(f"Before: {done.before or 'none'}. Sessions before that date, replays too, keep the champion that they had.")
     for objection in done.objections:
-        print(f"Overruled: {objection}")
+        print(f"Overruled: {shorter(objection, name_of(done.entry))}")
     newest = newest_session(run.zones)
     if newest is not None and newest < first:
         print(f"The newest session of this home is {newest:%Y-%m-%d}: another run of it changes nothing.")

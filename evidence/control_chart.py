@@ -142,7 +142,7 @@ def _ranges(found: list[tuple[float, float, float]]) -> tuple[str, str, str]:
 
 def measure() -> None:
     """Simulate, and write the page."""
-    before = stamp("python -m evidence.control_chart")
+    before = stamp("make control-chart")
     run = open_run(load_settings(), origin=RECORDED, as_of=None)
     models, gates = load_models(run.settings.registry, run.features), load_quality_gates(run.settings.registry)
     rule = load_control_rule(run.settings.registry)
@@ -173,7 +173,7 @@ def measure() -> None:
                 late = delays(planted, rows, rule, limits, horizon=horizon, step=step)
                 covered = 1 - (planted.miss_size > 1).mean()
                 narrow[width].append((covered, float(np.isfinite(late).mean()), float(np.median(late))))
-        planted_rows += [(name, f"{width:g}", *_ranges(found)) for width, found in narrow.items()]
+        planted_rows += [(name, f"{width:g}", *_ranges(each)) for width, each in narrow.items()]
         normal = {
             every: maxima(missed, np.full_like(missed, np.nan), rule, horizon=horizon, step=every)
             for every in (1, step)
@@ -209,9 +209,9 @@ def measure() -> None:
             past = past_of(oofs[family], base, levels)
             own = oofs[family][oofs[family]["scored"] & oofs[family]["p50"].notna()]
             dates = pd.DatetimeIndex(own.loc[own["date"].isin(base.loc[base["p50"].notna(), "date"]), "date"])
-            path_rows.append(
-                (name, family, len(dates), own_path(past, dates, rule, limits, horizon=horizon, step=step))
-            )
+            planted = past_of(oofs[family], base, levels, width=PLANTED[0])
+            found = [own_path(one, dates, rule, limits, horizon=horizon, step=step) for one in (past, planted)]
+            path_rows.append((name, family, len(dates), *found))
         print(f"{name}: done", flush=True)
     write_page(
         PAGE,
@@ -254,8 +254,8 @@ def measure() -> None:
         ),
         "## The archive as it was",
         "Every family as if it had served since its first scored origin, with its own bands and losses: the session at "
-        "which the chart would have returned it to the baseline.",
-        table(["horizon", "family", "origins", "first alarm"], path_rows),
+        "which the chart would have returned it to the baseline; and the same with its bands halved.",
+        table(["horizon", "family", "origins", "first alarm", "with half the width"], path_rows),
     )
 
 

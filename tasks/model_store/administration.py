@@ -293,7 +293,7 @@ def promote(
             what = (
                 "give --reason TEXT with --force" if force else "add --force --reason TEXT to promote it all the same"
             )
-            raise PromotionRefused(f"{'. '.join(objections)}. To overrule this, {what}")
+            raise PromotionRefused(f"{'; '.join(objections)}. To overrule this, {what}")
         entry = persons_entry(version, at=at, reason=reason, forced=bool(objections))
         found.append(Promotion(entry, name_of(champion) if champion else "", objections))
         return [entry]

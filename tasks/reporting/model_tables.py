@@ -30,7 +30,7 @@ def versions_for_people(table: pd.DataFrame) -> pd.DataFrame:
             "over": table["better_naive"].map(lambda name: NONE if pd.isna(name) else name),
             "80% held": table["coverage_80"].map(lambda share: NONE if pd.isna(share) else f"{share:.0%}"),
             "kB": (table["bytes"] / 1000).map("{:.0f}".format),
-            "why": [_shorter(why, name) for why, name in zip(table["why"], table["version"], strict=True)],
+            "why": [shorter(why, name) for why, name in zip(table["why"], table["version"], strict=True)],
         }
     )
 
@@ -60,7 +60,7 @@ def _cell(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _shorter(why: str, version: str) -> str:
+def shorter(why: str, version: str) -> str:
     """A refusal without the words that its row says already."""
     return why.replace(f"{version} is not promoted: ", "").replace(f". {BASELINE} is served", "")
 
