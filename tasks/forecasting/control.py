@@ -236,3 +236,52 @@ def judge_champions(
 def alarms(states: Mapping[str, ControlState]) -> dict[str, str]:
     """By horizon, why its champion is out of control."""
     return {name: state.reason for name, state in states.items() if not state.in_control}
+
+
+def lived_under_control(
+    lived: pd.DataFrame,
+    baseline: pd.DataFrame,
+    rule: ControlRule,
+    levels: tuple[float, ...],
+    *,
+    horizon: str,
+    horizon_sessions: int,
+) -> pd.DataFrame:
+    """A lived policy with this rule: the baseline from the origin on at which the champion's chart is out.
+
+    Args:
+        lived: the rows of tasks.evaluation.lived.lived_policy: out-of-fold forecasts with ``champion`` (of the year)
+            and ``served``. baseline: its out-of-fold forecasts.
+
+    Returns:
+        the rows of ``lived``, those of the baseline in their place where it replaced the champion: there ``served`` is
+        the baseline and ``returned`` true. A family that is champion again without a break stays replaced.
+
+    Invariants: a row depends on outcomes whose target date is not after its own date.
+    """
+    rows = lived.sort_values("date", ignore_index=True)
+    returned = np.zeros(len(rows), dtype=bool)
+    tenure = (rows["champion"] != rows["champion"].shift()).cumsum()
+    for _, part in rows.groupby(tenure):
+        if part["champion"].iloc[0] in BASELINES:
+            continue
+        own = _in_prices(part[part["served"] == part["champion"]], levels)
+        chart = control_chart(
+            own, _in_prices(baseline, levels), rule, levels, horizon=horizon, horizon_sessions=horizon_sessions
+        )
+        crossed = chart.loc[chart["out"] != "", "target_date"]
+        if len(crossed):
+            returned[part.index[part["date"] >= crossed.iloc[0]]] = True
+    base = baseline.set_index("date").reindex(rows["date"]).reset_index()
+    replaced = base.assign(champion=rows["champion"], served=BASELINES[0]).reindex(columns=rows.columns)
+    for name in rows.columns:
+        rows[name] = rows[name].where(~returned, replaced[name])
+    return rows.assign(returned=returned)
+
+
+def _in_prices(oof: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:
+    last = oof["last_price"].to_numpy(dtype="float64")
+    quantiles = {column(level): last * np.exp(oof[column(level)].to_numpy(dtype="float64")) for level in levels}
+    actual = last * np.exp(oof["target_log_return"].to_numpy(dtype="float64"))
+    named = {"as_of": oof["date"].to_numpy(), "target_date": oof["target_date"].to_numpy()}
+    return pd.DataFrame({**named, "last_price": last, "actual_price": actual, **quantiles})

@@ -376,10 +376,12 @@ def _models(
                 "there stays. Restore them (`cbi restore` into an empty home), or set CBI_BACKUP to an "
                 "empty folder"
             )
-    runs = {line["run"] for line in history}
+    runs, in_shadow = {line["run"] for line in history}, {str(one["version"]) for one in store.shadows()}
     horizons = sorted({line["horizon"] for line in history})
     for version in (one for horizon in horizons for one in store.of_horizon(horizon)):
-        if version.name in versions or str(version.metadata["run"]) not in runs:
+        if version.name in versions:
+            continue
+        if str(version.metadata["run"]) not in runs and version.name not in in_shadow:
             continue
         names = sorted(
             path.relative_to(version.folder).as_posix() for path in version.folder.rglob("*") if path.is_file()

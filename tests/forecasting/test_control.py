@@ -12,7 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.forecasting.control import ControlState, alarms, control_chart, cumulative_sums, judge_champions, shares
+from tasks.forecasting.control import (
+    ControlState,
+    alarms,
+    control_chart,
+    cumulative_sums,
+    judge_champions,
+    lived_under_control,
+    shares,
+)
 from tasks.forecasting.shadow import shadow_record
 from tasks.model_store.champions import Entry
 from tasks.registry import ControlLimits, ControlRule, load_control_rule
@@ -214,3 +222,36 @@ def test_the_record_of_a_shadow_is_on_the_origins_that_both_forecast(forecasts: 
     skill = 100 * (1 - row["pinball_log_return"] / row["served_pinball_log_return"])
     assert row["skill_over_served_pct"] == pytest.approx(skill)
     assert shadow_record(unserved, due.iloc[:0], LEVELS).empty
+
+
+def test_a_lived_policy_returns_to_the_baseline_from_the_day_on_that_the_chart_knows(
+    forecasts: pd.DataFrame, rule: ControlRule
+) -> None:
+    def out_of_fold(table: pd.DataFrame) -> pd.DataFrame:
+        logs = {name: np.log(table[name] / table["last_price"]) for name in NAMES}
+        target = np.log(table["actual_price"] / table["last_price"])
+        return table.assign(date=table["as_of"], target_log_return=target, **logs).drop(columns=["as_of"])
+
+    base, champion = out_of_fold(forecasts), out_of_fold(narrowed(forecasts, 0.5, PLANTED))
+    lived = champion.assign(champion="har", served="har")
+    lived.loc[lived["date"] >= "2019-01-01", ["champion", "served"]] = "ridge"
+    found = lived_under_control(lived, base, rule, LEVELS, horizon="1w", horizon_sessions=H)
+    chart = control_chart(
+        of_family(narrowed(forecasts, 0.5, PLANTED), "har"),
+        of_family(forecasts, "curve"),
+        rule,
+        LEVELS,
+        horizon="1w",
+        horizon_sessions=H,
+    )
+    first = chart.loc[chart["out"] != "", "target_date"].iloc[0]
+    assert found["date"][found["returned"]].min() == first
+    of_har = found[found["champion"] == "har"]
+    assert (of_har["returned"] == (of_har["date"] >= first)).all() and (
+        of_har["served"][of_har["returned"]] == "curve"
+    ).all()
+    base = base.set_index("date").loc[found["date"]].reset_index()
+    assert (found["p10"] == base["p10"].where(found["returned"], lived["p10"])).all()
+    ridge = found[found["champion"] == "ridge"]
+    assert not ridge["returned"].iloc[0], "another family begins anew"
+    assert ridge["returned"].iloc[-1]
