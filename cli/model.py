@@ -1,14 +1,13 @@
-"""``cbi train``, ``search``, ``models``, ``bundle`` and ``device-check``: training of models, and the model store."""
+"""``cbi train``, ``search``, ``bundle`` and ``device-check``: training of models. (models.py: the model store.)"""
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import Annotated, Literal
 
 import typer
 
-from cli.words import AsJson, AsOf, beginning, examples, names_in
+from cli.words import beginning, examples, names_in
 from flows.ending import FITS_STAY, Ending, end_on_signal
 
 
@@ -75,29 +74,6 @@ def search(
         f"Nothing was changed. Options that also lose less on 2010-2018, which the search never saw, may be written to "
         f"registry/models.yaml under {family}.options, with the evidence beside them (docs/decisions/0011)."
     )
-
-
-@examples("models", "models --as-of 2023-12-29", "models --json")
-def models(as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """List the versions of the model store by horizon, which of them is champion, and their measured figures."""
-    end_on_signal(Ending(lambda: "Nothing was changed."))
-    from rich.console import Console
-
-    from tasks.model_store.contest import versions_table
-    from tasks.model_store.open import open_store
-    from tasks.reporting.terminal import print_table
-    from tasks.run import open_run
-    from tasks.settings import load_settings
-
-    run = open_run(load_settings(), origin="live", as_of=as_of)
-    store = open_store(run.settings)
-    table = versions_table(store, run.horizons, run.as_of)
-    if as_json:
-        print(json.dumps(table.astype(object).where(table.notna(), None).to_dict("records"), indent=1, default=str))
-        return
-    print_table(Console(width=max(120, Console().width)), f"{store.place}, as of {run.as_of:%Y-%m-%d}", table)
-    for notice in store.notices():
-        print(notice, file=sys.stderr)
 
 
 @examples(

@@ -35,7 +35,7 @@ def replay(
     run = open_run(load_settings(), origin="live", as_of=None)
     rows = run_replay(run, pd.Timestamp(first), pd.Timestamp(last) if last else None)
     served = rows.loc[rows["replay"] == "champions"]
-    shares = served.groupby("horizon", sort=False)["family"].value_counts(normalize=True)
     print(f"{rows['as_of'].nunique()} sessions, {rows['as_of'].min():%Y-%m-%d} to {rows['as_of'].max():%Y-%m-%d}")
-    for (horizon, family), share in shares.items():
-        print(f"  {horizon}: {family} served {share:.0%}")
+    for horizon, part in served.groupby("horizon", sort=False):
+        shares = part["family"].value_counts(normalize=True)
+        print(f"  {horizon}: {', '.join(f'{family} served {share:.0%}' for family, share in shares.items())}")

@@ -35,6 +35,7 @@ from tasks.settings import Settings, load_settings
 from tasks.storage.zones import Zones
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from prefect.task_runners import TaskRunner
 
     from tasks.day import Day
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport
     from tasks.gates.stored import Known
+    from tasks.model_store.protocol import ModelStore
     from tasks.outcome import DayResult
     from tasks.run import RunContext
     from tasks.sources.ingest import Ingested
@@ -280,6 +282,7 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     from tasks.registry import load_quality_gates
 
     store = open_store(run.settings)
+    alarms, chart_notices = control_alarms(run, store)
     forecasted = forecast_day(
         day.features,
         day.panel,
@@ -291,7 +294,9 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         code_version=run.code_version,
         notes=day.notes,
         models=models,
+        alarms=alarms,
     )
+    beside, missing = forecast_beside(run, day, data_snapshot, models, store, forecasted)
     contracts = forecast_contracts(
         day.observations,
         day.features,
@@ -303,8 +308,72 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     rule = load_quality_gates(run.settings.registry).promotion
     champions = champions_of(store, run.horizons, run.as_of)
     measured = measured_with(store, champions, rule, code_version=run.code_version)
-    notices = (*store.notices(), *forecasted.notices)
-    return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts)
+    notices = (*store.notices(), *forecasted.notices, *chart_notices, *missing)
+    return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts, alarms=alarms, **beside)
+
+
+def forecast_beside(
+    run: RunContext,
+    day: Day,
+    data_snapshot: str,
+    models: IsolatedModels,
+    store: ModelStore,
+    forecasted: DayForecast,
+) -> tuple[dict[str, DataFrame], list[str]]:
+    """What is stored beside the forecasts: those that are not served, and the store's promotions; and notices.
+
+    Whatever fails here is a notice. It never stops what is served.
+    """
+    from tasks.forecasting.shadow import forecast_unserved, unserved
+    from tasks.model_store.administration import promotions_table
+
+    try:
+        versions, missing = unserved(store, forecasted.forecasts, run.as_of)
+        shadows, failed = forecast_unserved(
+            versions,
+            day.features,
+            day.panel,
+            models,
+            registry=run.features,
+            horizons=run.horizons,
+            as_of=run.as_of,
+            data_snapshot=data_snapshot,
+            code_version=run.code_version,
+            notes=day.notes,
+        )
+        return {"shadows": shadows, "promotions": promotions_table(store.history())}, [*missing, *failed]
+    except Exception as error:
+        return {}, [f"no forecasts beside the served ones: {type(error).__name__}: {error}"]
+
+
+def control_alarms(run: RunContext, store: ModelStore) -> tuple[dict[str, str], list[str]]:
+    """By horizon, why its champion is out of control, from outcomes published before this session; and notices.
+
+    A chart that cannot be drawn alarms nobody: the champion serves, and the notice says that nothing watches it.
+    """
+    from tasks.forecasting.control import alarms, judge_champions
+    from tasks.forecasting.shadow import baselines_of
+    from tasks.registry import load_control_rule
+    from tasks.warehouse.open import open_warehouse
+    from tasks.warehouse.past import past_outcomes, published_before, unserved_forecasts
+
+    try:
+        warehouse = open_warehouse(run.settings)
+        before = published_before(warehouse, run.as_of)
+        if before is None:
+            return {}, []
+        states = judge_champions(
+            store.history(),
+            past_outcomes(warehouse, run.origin_kind),
+            baselines_of(unserved_forecasts(warehouse, baselines=True)),
+            load_control_rule(run.settings.registry),
+            run.horizons,
+            run.as_of,
+            known_by=before,
+        )
+        return alarms(states), []
+    except Exception as error:
+        return {}, [f"the control chart of the champions cannot be drawn: {type(error).__name__}: {error}"]
 
 
 def publish(

@@ -77,6 +77,10 @@ class ModelStoreError(CbiError):
     """A model version is missing, half-written, or does not fit the features that are served."""
 
 
+class PromotionRefused(CbiError):
+    """A version does not meet the promotion rule, and nobody forced it with a reason."""
+
+
 class WarehouseError(CbiError):
     """The warehouse refused a write or a query."""
 

@@ -28,8 +28,10 @@ class DayResult:
     ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts`` and ``explainers`` have the rows of
     ``forecasts.zl_forecasts_daily`` and ``forecasts.zl_explainers_daily``, ``contracts`` those of
     ``forecasts.zl_contracts_daily``; ``leaderboard`` what was measured of the models behind them. ``price_notes``: what
-    the price is of, in words. ``series`` has one row per series, ``quarantine`` one per source, series, field and rule,
-    ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year.
+    the price is of, in words. ``shadows`` has the rows of ``forecasts.zl_shadow_daily`` (forecasts that are not served)
+    and ``promotions`` those of ``performance.promotions``. ``series`` has one row per series, ``quarantine`` one per
+    source, series, field and rule, ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per
+    feature category and year.
     ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are set once it is published.
     """
 
@@ -48,5 +50,7 @@ class DayResult:
     coverage: pd.DataFrame
     trained: bool
     price_notes: tuple[str, ...] = ()
+    shadows: pd.DataFrame | None = None
+    promotions: pd.DataFrame | None = None
     changed_rows: int = 0
     pages: Pages | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ class DayForecast:
     ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``explainers`` those of
     ``forecasts.zl_explainers_daily``, ``contracts`` those of ``forecasts.zl_contracts_daily``, all without
     ``created_at``. ``notices`` says which horizon has no drivers because they do not add up to its move.
-    ``leaderboard``, if requested, is what was measured of the models behind the forecasts.
+    ``leaderboard``, if requested, is what was measured of the models behind the forecasts. ``shadows`` has the rows of
+    ``forecasts.zl_shadow_daily`` and ``promotions`` those of ``performance.promotions``. ``alarms``: by horizon, why
+    its champion is out of control.
     """
 
     forecasts: pd.DataFrame
@@ -46,6 +49,9 @@ class DayForecast:
     notices: tuple[str, ...]
     contracts: pd.DataFrame = field(default_factory=pd.DataFrame)
     leaderboard: pd.DataFrame = field(default_factory=pd.DataFrame)
+    shadows: pd.DataFrame = field(default_factory=pd.DataFrame)
+    promotions: pd.DataFrame = field(default_factory=pd.DataFrame)
+    alarms: Mapping[str, str] = field(default_factory=dict)
 
 
 def problem_of(name: str, horizons: Horizons) -> Problem:
@@ -65,6 +71,7 @@ def forecast_day(
     code_version: str,
     notes: InputNotes | None = None,
     models: IsolatedModels | None = None,
+    alarms: Mapping[str, str] = MappingProxyType({}),
 ) -> DayForecast:
     """The forecasts of ``as_of`` at every horizon, and their drivers.
 
@@ -74,13 +81,14 @@ def forecast_day(
         features: the feature table to ``as_of``. panel: the panel to ``as_of``. notes: inputs that were set aside or
             replaced. A model that reads any of them is degraded, and its reason names them.
         models: the process that reads models; default: one for this call. Pass it in a loop over many days.
+        alarms: by horizon, why its champion is out of control (tasks/forecasting/control.py): the baseline serves
+            there.
 
     Invariants: a model whose files crash their reader costs its own forecast only; the baseline is used there.
 
     Raises:
         StaleSource: no ZL price is recent enough to start from, or even the baseline has no forecast.
     """
-    row = features.iloc[[-1]]
     last_price, price_age = float(panel["zl_last"].iloc[-1]), float(panel["zl_last__age_days"].iloc[-1])
     if np.isnan(last_price):
         raise StaleSource(
@@ -100,49 +108,26 @@ def forecast_day(
                 code_version=code_version,
                 notes=notes,
                 models=own,
+                alarms=alarms,
             )
     models.show(features)
     forecasts, explained, notices = [], [], []
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
-        version, answer, reasons = _served(store, models, problem, features, horizons, as_of, registry, notes)
-        reasons += [
-            f"the close of {name} is unconfirmed: {why}" for name, why in (notes.unconfirmed if notes else {}).items()
-        ]
-        if price_age > 0:
-            reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
-        move = np.nan
-        if answer.around_curve and expected_move(problem.sessions) in features:
-            move = float(features[expected_move(problem.sessions)].iloc[-1])
-        no_view = why_no_direction(answer.quantiles[problem.quantiles.index(0.5)], version.metrics)
-        median = float(np.exp(answer.quantiles[problem.quantiles.index(0.5)]))
+        served = _served(store, models, problem, features, horizons, as_of, registry, notes, alarms.get(name, ""))
         forecasts.append(
-            {
-                "as_of": as_of,
-                "horizon": name,
-                "model_version": version.name,
-                "target_date": target_date(as_of, problem.sessions),
-                "last_price": last_price,
-                "point": last_price * median,
-                **{
-                    column(p): last_price * float(np.exp(q))
-                    for p, q in zip(problem.quantiles, answer.quantiles, strict=True)
-                },
-                "curve_centre": last_price * np.exp(move),
-                "centre_source": centre_source(answer.around_curve, move),
-                "direction_probability": np.nan if no_view else answer.up,
-                "direction_reason": no_view or None,
-                "family": version.family,
-                "is_baseline": version.family in BASELINES,
-                "degraded": bool(reasons),
-                "degraded_reason": "; ".join(reasons) or None,
-                "regime": regime_name(row.iloc[0]),
-                "conviction": np.nan if no_view else abs(2 * answer.up - 1),
-                "confidence": version.metrics.get("coverage_80", np.nan),
-                "data_snapshot": data_snapshot,
-                "code_version": code_version,
-            }
+            forecast_row(
+                served,
+                problem,
+                features,
+                panel,
+                as_of=as_of,
+                notes=notes,
+                data_snapshot=data_snapshot,
+                code_version=code_version,
+            )
         )
+        version, answer, _ = served
         drivers, why_none = _drivers(problem, features, version, answer, registry, last_price, as_of)
         explained.append(drivers)
         if why_none:
@@ -150,6 +135,58 @@ def forecast_day(
     explainers = pd.concat(explained, ignore_index=True) if explained else pd.DataFrame()
     table = pd.DataFrame(forecasts).astype({"direction_reason": "object"})
     return DayForecast(table, explainers, tuple(notices))
+
+
+Served = tuple[Version, Answer, list[str]]
+"""A version, its answer with calibrated log returns, and why its forecast is degraded, one line per cause."""
+
+
+def forecast_row(
+    served: Served,
+    problem: Problem,
+    features: pd.DataFrame,
+    panel: pd.DataFrame,
+    *,
+    as_of: pd.Timestamp,
+    notes: InputNotes | None,
+    data_snapshot: str,
+    code_version: str,
+) -> dict[str, Any]:
+    """The row of ``forecasts.zl_forecasts_daily`` (or of its shadow) that one version forecasts, in cents/lb."""
+    version, answer, own_reasons = served
+    last_price, price_age = float(panel["zl_last"].iloc[-1]), float(panel["zl_last__age_days"].iloc[-1])
+    reasons = own_reasons + [
+        f"the close of {name} is unconfirmed: {why}" for name, why in (notes.unconfirmed if notes else {}).items()
+    ]
+    if price_age > 0:
+        reasons.append(f"the last ZL close is {price_age:.0f} day(s) old")
+    move = np.nan
+    if answer.around_curve and expected_move(problem.sessions) in features:
+        move = float(features[expected_move(problem.sessions)].iloc[-1])
+    median = answer.quantiles[problem.quantiles.index(0.5)]
+    no_view = why_no_direction(median, version.metrics)
+    return {
+        "as_of": as_of,
+        "horizon": problem.horizon,
+        "model_version": version.name,
+        "target_date": target_date(as_of, problem.sessions),
+        "last_price": last_price,
+        "point": last_price * float(np.exp(median)),
+        **{column(p): last_price * float(np.exp(q)) for p, q in zip(problem.quantiles, answer.quantiles, strict=True)},
+        "curve_centre": last_price * np.exp(move),
+        "centre_source": centre_source(answer.around_curve, move),
+        "direction_probability": np.nan if no_view else answer.up,
+        "direction_reason": no_view or None,
+        "family": version.family,
+        "is_baseline": version.family in BASELINES,
+        "degraded": bool(reasons),
+        "degraded_reason": "; ".join(reasons) or None,
+        "regime": regime_name(features.iloc[-1]),
+        "conviction": np.nan if no_view else abs(2 * answer.up - 1),
+        "confidence": version.metrics.get("coverage_80", np.nan),
+        "data_snapshot": data_snapshot,
+        "code_version": code_version,
+    }
 
 
 def why_no_direction(median: float, metrics: Mapping[str, Any]) -> str:
@@ -186,7 +223,8 @@ def _served(
     as_of: pd.Timestamp,
     registry: FeatureRegistry,
     notes: InputNotes | None,
-) -> tuple[Version, Answer, list[str]]:
+    alarm: str,
+) -> Served:
     """The champion and its forecast, or the baseline and its forecast if the champion cannot serve, with the reasons.
 
     The answer always has quantiles: calibrated log returns.
@@ -197,30 +235,52 @@ def _served(
         return _baseline(store, models, problem, as_of, [f"the champion cannot serve: {error}"], error)
     if champion is None:
         raise StaleSource(f"no champion for {problem.horizon} trained by {as_of:%Y-%m-%d}; run `cbi train`")
-    reasons = []
-    age = len(sessions(champion.trained_as_of, as_of)) - 1
-    if age > horizons.champion_max_age_sessions:
-        reasons.append(f"the model was trained {age} sessions ago (limit {horizons.champion_max_age_sessions})")
+    reasons = age_reasons(champion, horizons, as_of)
+    if alarm and champion.family not in BASELINES:
+        why = f"{champion.name} is out of control: {alarm}"
+        try:
+            return _baseline(store, models, problem, as_of, [why], ModelStoreError(why), instead_of=champion)
+        except CbiError as error:  # a forecast that may be worse is better than none, if it says so
+            reasons.append(why if why in str(error) else f"{why}; no baseline can replace it: {error}")
     try:
-        columns = list(champion.metadata["columns"])
-        absent = [c for c in columns if c not in features]
-        if absent:
-            raise CbiError(f"the feature table no longer has {absent[:3]}")
-        answer = _forecast(champion, models, problem)
-        if champion.family not in BASELINES:
-            reads = columns if answer.reads is None else answer.reads
-            reasons += input_reasons(
-                features,
-                reads,
-                registry,
-                trained_as_of=champion.trained_as_of,
-                notes=notes,
-                at_mean=answer.at_mean,
-            )
-        return champion, answer, reasons
+        return answered(champion, models, problem, features, registry, notes, reasons)
     except CbiError as error:
         all_reasons = [*reasons, f"{champion.name} cannot serve: {error}"]
         return _baseline(store, models, problem, as_of, all_reasons, error, instead_of=champion)
+
+
+def age_reasons(version: Version, horizons: Horizons, as_of: pd.Timestamp) -> list[str]:
+    """Why a version is too old, if it is."""
+    age, limit = len(sessions(version.trained_as_of, as_of)) - 1, horizons.champion_max_age_sessions
+    return [f"the model was trained {age} sessions ago (limit {limit})"] if age > limit else []
+
+
+def answered(
+    version: Version,
+    models: IsolatedModels,
+    problem: Problem,
+    features: pd.DataFrame,
+    registry: FeatureRegistry,
+    notes: InputNotes | None,
+    reasons: Sequence[str] = (),
+) -> Served:
+    """A version with its forecast, and ``reasons`` with those of its inputs.
+
+    Raises:
+        CbiError: it has none, and why.
+    """
+    columns = list(version.metadata["columns"])
+    absent = [c for c in columns if c not in features]
+    if absent:
+        raise CbiError(f"the feature table no longer has {absent[:3]}")
+    answer = _forecast(version, models, problem)
+    found = list(reasons)
+    if version.family not in BASELINES:
+        reads = columns if answer.reads is None else answer.reads
+        found += input_reasons(
+            features, reads, registry, trained_as_of=version.trained_as_of, notes=notes, at_mean=answer.at_mean
+        )
+    return version, answer, found
 
 
 def _baseline(
@@ -232,20 +292,25 @@ def _baseline(
     error: CbiError,
     *,
     instead_of: Version | None = None,
-) -> tuple[Version, Answer, list[str]]:
+) -> Served:
     """The newest baseline that was trained by ``as_of`` and can serve, in place of a champion.
 
     Raises:
         CbiError: the reason why the newest cannot serve, or ``error`` if there is none.
     """
-    trained = [v for family in reversed(BASELINES) for v in store.versions(family, problem.horizon)]
-    fallbacks = sorted((v for v in trained if v.trained_as_of <= as_of), key=lambda one: one.trained_as_of)
-    for number, version in enumerate(reversed([v for v in fallbacks if v != instead_of])):
+    fallbacks = [v for v in baselines_by(store, problem.horizon, as_of) if v != instead_of]
+    for number, version in enumerate(fallbacks):
         try:
             return version, _forecast(version, models, problem), reasons
         except CbiError as own:
             error = own if number == 0 and (instead_of is None or instead_of.family not in BASELINES) else error
     raise error
+
+
+def baselines_by(store: ModelStore, horizon: str, as_of: pd.Timestamp) -> list[Version]:
+    """The baselines of a horizon that were trained by ``as_of``, the newest first."""
+    trained = [v for family in reversed(BASELINES) for v in store.versions(family, horizon)]
+    return sorted((v for v in trained if v.trained_as_of <= as_of), key=lambda one: one.trained_as_of)[::-1]
 
 
 def _forecast(version: Version, models: IsolatedModels, problem: Problem) -> Answer:

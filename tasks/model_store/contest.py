@@ -44,7 +44,7 @@ def store_and_promote(
     Raises:
         TrainingFailed: the baseline itself has no fits. ManifestMismatch: a training file changed since the plan.
     """
-    versions = [store.add(one.files, one.metadata, one.metrics) for one in evaluated]
+    versions = [store.add(one.files, {**one.metadata, "code_version": code_version}, one.metrics) for one in evaluated]
     baselines = {version.horizon for version in versions if version.family == BASELINE}
     if missing := sorted(set(plan.horizons.horizons) - baselines):
         raise TrainingFailed(f"the baseline was not fitted at {', '.join(missing)}: {'; '.join(failed.values())}")
@@ -158,25 +158,3 @@ def compare(versions: Sequence[Version], refused: Mapping[str, str] = MappingPro
     # before the first scored fold nothing is measured: the columns are there, without figures
     measured = ("pinball_log_return", "skill_pct", "served_gain_pct", "promotion_p_value")
     return board.reindex(columns=[*board, *(name for name in measured if name not in board)])
-
-
-def versions_table(store: ModelStore, horizons: Horizons, as_of: pd.Timestamp) -> pd.DataFrame:
-    """One row per version trained by ``as_of``, newest first within a horizon, and which one is champion."""
-    champions = {version.name for version in champions_of(store, horizons, as_of).values()}
-    rows = [
-        {
-            "horizon": name,
-            "version": version.name,
-            "trained_as_of": f"{version.trained_as_of:%Y-%m-%d}",
-            "champion": version.name in champions,
-            "skill_pct": version.metrics.get("skill_pct"),
-            "coverage_80": version.metrics.get("coverage_80"),
-            "origins": version.metrics.get("origins"),
-        }
-        for name in horizons.horizons
-        for version in sorted(store.of_horizon(name), key=lambda one: one.trained_as_of, reverse=True)
-        if version.trained_as_of <= as_of
-    ]
-    return pd.DataFrame(
-        rows, columns=["horizon", "version", "trained_as_of", "champion", "skill_pct", "coverage_80", "origins"]
-    )

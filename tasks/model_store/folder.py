@@ -6,7 +6,7 @@ A version is written under a temporary name and renamed. So it is complete or ab
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from tasks.model_store.champions import (
     AUDIT,
     CHAMPIONS,
     HISTORY,
+    SHADOWS,
+    Decide,
+    Entry,
     champion_by,
     current_champions,
     entry_of,
@@ -25,8 +28,16 @@ from tasks.model_store.champions import (
     verified,
     with_promotions,
 )
-from tasks.model_store.protocol import Version, altered_file
-from tasks.storage.files import TEMPORARY, move_folder_into, read_json, write_bytes, write_json
+from tasks.model_store.protocol import Version, altered_file, altered_files
+from tasks.model_store.shadows import of_json
+from tasks.storage.files import (
+    TEMPORARY,
+    move_folder_into,
+    read_json,
+    storage_errors_explained,
+    write_bytes,
+    write_json,
+)
 from tasks.storage.hashes import sha256_of
 
 
@@ -89,15 +100,23 @@ class FolderStore:
         return version
 
     def promote(self, *versions: Version, run: str) -> None:
-        """Make each version champion of its horizon, and add it to the history. A repetition changes nothing."""
+        """Add each version to the history as a training's champion. A repetition changes nothing."""
+        self.append(lambda history: [entry_of(version, run=run) for version in versions])
+
+    def append(self, decide: Decide) -> list[Entry]:
+        """Add what ``decide`` returns to the history, and return the history before.
+
+        The history is switched first: a writer that is killed in between leaves champions.json for the next one.
+        """
         history = self.history()
-        after = with_promotions(history, [entry_of(version, run=run) for version in versions])
+        after = with_promotions(history, decide(history))
         if after != history:
             write_bytes(self.folder / HISTORY, to_lines(after))
         if current_champions(after) != read_json(self.folder / CHAMPIONS):
             write_json(self.folder / CHAMPIONS, current_champions(after))
+        return history
 
-    def history(self) -> list[dict[str, str]]:
+    def history(self) -> list[Entry]:
         """Every promotion, oldest first."""
         path = self.folder / HISTORY
         return of_lines(path.read_bytes(), str(path)) if path.exists() else []
@@ -123,6 +142,38 @@ class FolderStore:
     def keep_audit(self, audit: Mapping[str, Any]) -> str:
         """Store an audit in place of the one before; returns its location."""
         return str(write_json(self.folder / AUDIT, dict(audit)))
+
+    def shadows(self) -> list[dict[str, Any]]:
+        """The challengers that forecast unserved, in the order in which they were put."""
+        path = self.folder / SHADOWS
+        return of_json(path.read_bytes() if path.exists() else b"", str(path))
+
+    def change_shadows(self, decide: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+        """Replace the shadows by what ``decide`` returns for them."""
+        before = self.shadows()
+        if (after := decide(before)) != before:
+            write_json(self.folder / SHADOWS, after)
+
+    def sizes(self, version: Version) -> dict[str, int]:
+        """Bytes of each file of a version."""
+        folder = self.folder / version.name
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+
+    def altered(self, version: Version) -> list[str]:
+        """The files of a version that are missing, or not those that were stored."""
+        return altered_files(self.folder / version.name, version.metadata["files"])
+
+    def delete(self, version: Version) -> None:
+        """Delete a version: it is renamed first, so that it is complete or absent."""
+        folder = self.folder / version.name
+        left = folder.with_name(f"{TEMPORARY}pruned-{version.number}")
+        with storage_errors_explained(folder.parent):
+            if folder.exists():
+                shutil.rmtree(left, ignore_errors=True)
+                folder.rename(left)
+            if left.exists():
+                shutil.rmtree(left)
 
     def notices(self) -> tuple[str, ...]:
         """None: a folder has no cached copy."""

@@ -27,6 +27,9 @@ from tasks.model_store.champions import (
     AUDIT,
     CHAMPIONS,
     HISTORY,
+    SHADOWS,
+    Decide,
+    Entry,
     champion_by,
     current_champions,
     entry_of,
@@ -37,6 +40,7 @@ from tasks.model_store.champions import (
 )
 from tasks.model_store.folder import describe
 from tasks.model_store.protocol import Version, altered_file, require_inside
+from tasks.model_store.shadows import of_json
 from tasks.storage.bucket import TRIES, Bucket
 from tasks.storage.files import TEMPORARY, json_bytes, move_folder_into, read_json, stays_inside, write_json
 from tasks.storage.hashes import fingerprint, sha256_of
@@ -111,29 +115,35 @@ class GcsStore:
         )
 
     def promote(self, *versions: Version, run: str) -> None:
-        """Make each version champion of its horizon, and add it to the history. A repetition changes nothing.
+        """Add each version to the history as a training's champion. A repetition changes nothing."""
+        self.append(lambda history: [entry_of(version, run=run) for version in versions])
+
+    def append(self, decide: Decide) -> list[Entry]:
+        """Add what ``decide`` returns to the history, and return the history before.
 
         Invariants: no promotion of another is lost. Champions are read before the history and changed after it, each
         only if unchanged since it was read: the second writer reads again and decides by the same rule.
         """
-        entries, sent = [entry_of(version, run=run) for version in versions], b""
+        sent = b""
+        before: list[Entry] = []
         for waited in range(TRIES):
             champions, noted = self._bucket.read(CHAMPIONS), self._bucket.read(HISTORY)
             history = of_lines(noted.content, f"{self.place}/{HISTORY}")
             # our entry may be in the history although another followed, or although the answer was lost
             is_noted = bool(sent) and noted.content.startswith(sent)
-            after = history if is_noted else with_promotions(history, entries)
+            before = before if is_noted else history
+            after = history if is_noted else with_promotions(history, decide(history))
             sent = sent if is_noted else to_lines(after)
             table = json_bytes(current_champions(after))
             if (after == history or self._bucket.switch(HISTORY, to_lines(after), replacing=noted)) and (
                 table == champions.content or self._bucket.switch(CHAMPIONS, table, replacing=champions)
             ):
                 self._remember(HISTORY, to_lines(after).decode())
-                return
+                return before
             time.sleep(random.uniform(0, 0.1 * 2 ** min(waited, 5)))  # noqa: S311 - not for security
         raise ModelStoreError(f"{self.place}: the champions are being changed by others; run `cbi train`")
 
-    def history(self) -> list[dict[str, str]]:
+    def history(self) -> list[Entry]:
         """Every promotion, oldest first."""
         return of_lines(self._pointer(HISTORY), f"{self.place}/{HISTORY}")
 
@@ -167,6 +177,44 @@ class GcsStore:
             if pointer.content == content or self._bucket.switch(AUDIT, content, replacing=pointer):
                 return f"{self.place}/{AUDIT}"
         raise ModelStoreError(f"{self.place}/{AUDIT} is being written by others; run again")
+
+    def shadows(self) -> list[dict[str, Any]]:
+        """The challengers that forecast unserved, in the order in which they were put."""
+        return of_json(self._pointer(SHADOWS).encode(), f"{self.place}/{SHADOWS}")
+
+    def change_shadows(self, decide: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+        """Replace the shadows by what ``decide`` returns for them; of two writers the second decides again."""
+        for _ in range(TRIES):
+            pointer = self._bucket.read(SHADOWS)
+            before = of_json(pointer.content, f"{self.place}/{SHADOWS}")
+            after = decide(before)
+            if after == before or self._bucket.switch(SHADOWS, json_bytes(after), replacing=pointer):
+                self._remember(SHADOWS, json_bytes(after).decode())
+                return
+        raise ModelStoreError(f"{self.place}/{SHADOWS} is being written by others; run again")
+
+    def sizes(self, version: Version) -> dict[str, int]:
+        """Bytes of each object of a version, in the bucket."""
+        return {name.removeprefix(f"{version.name}/"): size for name, size in self._bucket.sizes(version.name).items()}
+
+    def altered(self, version: Version) -> list[str]:
+        """The objects of a version that are missing, or not those that were stored. It downloads each of them."""
+        files = dict(version.metadata["files"])
+        require_inside(files, f"{self.place}/{version.name}")
+        found = []
+        with tempfile.TemporaryDirectory(prefix="cbi-verify-") as temporary:
+            for number, (name, digest) in enumerate(files.items()):
+                try:
+                    self._bucket.download(f"{version.name}/{name}", digest, Path(temporary) / str(number))
+                except ModelStoreError:
+                    found.append(name)
+        return found
+
+    def delete(self, version: Version) -> None:
+        """Delete a version: ``metadata.json`` first, without which it does not exist for readers."""
+        names = [f"{version.name}/{name}" for name in (METADATA, *version.metadata["files"])]
+        require_inside(version.metadata["files"], f"{self.place}/{version.name}")
+        self._bucket.delete(names)
 
     def notices(self) -> tuple[str, ...]:
         """A notice if answers are from this machine's cache: why, how old, which champions."""

@@ -6,7 +6,7 @@ another. Callers import only this module and tasks/model_store/open.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from tasks.errors import ModelStoreError
+from tasks.model_store.champions import Decide, Entry
 from tasks.models.forecaster import FittedModel, Problem
 from tasks.models.loading import load_model
 from tasks.storage.files import stays_inside
@@ -85,12 +86,25 @@ def altered_file(folder: Path, files: Mapping[str, str]) -> Path | None:
     Raises:
         ModelStoreError: a name leads out of the folder.
     """
+    found = next(_altered(folder, files), None)
+    return None if found is None else folder / found
+
+
+def altered_files(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """All such files, by name.
+
+    Raises:
+        ModelStoreError: a name leads out of the folder.
+    """
+    return list(_altered(folder, files))
+
+
+def _altered(folder: Path, files: Mapping[str, str]) -> Iterator[str]:
     require_inside(files, str(folder))
     for name, digest in files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != digest:  # reading a pipe or device would never end
-            return path
-    return None
+            yield name
 
 
 def require_inside(names: Iterable[str], version: str) -> None:
@@ -139,9 +153,16 @@ class ModelStore(Protocol):
         """
 
     def promote(self, *versions: Version, run: str) -> None:
-        """Make each version champion of its horizon, and add it to the history. A repetition changes nothing."""
+        """Add each version to the history as a training's champion. A repetition changes nothing."""
 
-    def history(self) -> list[dict[str, str]]:
+    def append(self, decide: Decide) -> list[Entry]:
+        """Add what ``decide`` returns to the history, and return the history before.
+
+        Invariants: the history only grows, and all entries of a call are added or none. ``decide`` sees the history to
+        which they are added: if another process changes it meanwhile, it is called again.
+        """
+
+    def history(self) -> list[Entry]:
         """Every promotion, oldest first."""
 
     def champion(self, horizon: str, as_of: pd.Timestamp) -> Version | None:
@@ -153,6 +174,29 @@ class ModelStore(Protocol):
 
     def audit(self) -> Mapping[str, Any] | None:
         """The last leakage audit, or None if there is none or it is unreadable."""
+
+    def shadows(self) -> list[dict[str, Any]]:
+        """The challengers that forecast unserved (tasks/model_store/shadows.py), in the order in which they were put.
+
+        Raises:
+            ModelStoreError: the file is unreadable.
+        """
+
+    def change_shadows(self, decide: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+        """Replace the shadows by what ``decide`` returns for them, as ``append`` does the history."""
+
+    def sizes(self, version: Version) -> dict[str, int]:
+        """Bytes of each file of a version, where it is stored."""
+
+    def altered(self, version: Version) -> list[str]:
+        """The files of a version that are missing, or not those that were stored. Reads every byte where it is stored.
+
+        Raises:
+            ModelStoreError: a file name leads out of the version's folder.
+        """
+
+    def delete(self, version: Version) -> None:
+        """Delete a version. It is complete or absent at any time; deleting it again changes nothing."""
 
     def keep_audit(self, audit: Mapping[str, Any]) -> str:
         """Store an audit in place of the one before; returns its location."""

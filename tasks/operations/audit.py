@@ -24,9 +24,10 @@ import pandas as pd
 
 from tasks.errors import CbiError
 from tasks.exports import file_name
-from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions
+from tasks.model_store.champions import AUDIT, CHAMPIONS, HISTORY, SHADOWS, current_champions, name_of, tenures
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.open import open_store
+from tasks.model_store.upkeep import FOREVER
 from tasks.models.catalogue import BASELINE, ENSEMBLE, FAMILIES, JOINT_FAMILIES
 from tasks.registry import load_models, load_surface
 from tasks.run import RunContext
@@ -362,7 +363,11 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
     except CbiError as error:
         yield Item("models", "models/history.jsonl", "training", state=quoted(str(error), most=300), advice=REPLACE)
         history = []
-    champions = {tuple(entry[key] for key in ("family", "horizon", "version")) for entry in history}
+    champions = {
+        tuple(name_of(entry).split("/"))
+        for horizon in {entry["horizon"] for entry in history}
+        for entry in tenures(history, horizon, FOREVER)  # what no run would serve, `cbi models prune` may delete
+    }
     inside: set[Path] = set()
     families = {*FAMILIES, *JOINT_FAMILIES, ENSEMBLE, BASELINE}
     for folder in sorted(home.models.glob("*/*/v[0-9]*")):
@@ -376,7 +381,7 @@ def _models(run: RunContext, home: Zones) -> Iterator[Item]:
     for path in _files(home.models):
         if path in inside:
             continue
-        own = {"champions.json": "training", "history.jsonl": "training", "leakage_audit.json": "make proofs"}
+        own = {CHAMPIONS: "training", HISTORY: "training", AUDIT: "make proofs", SHADOWS: "cbi models shadow"}
         if path.parent == home.models and path.name in own:
             facts: dict[str, Any] = {}
             if path.name == CHAMPIONS and history and read_json(path) != current_champions(history):

@@ -32,7 +32,7 @@ import pyarrow.parquet as parquet
 
 from tasks import clock
 from tasks.errors import BackupFailed, CbiError, ManifestMismatch
-from tasks.model_store.champions import AUDIT, HISTORY, of_lines
+from tasks.model_store.champions import AUDIT, HISTORY, SHADOWS, of_lines
 from tasks.model_store.folder import FolderStore
 from tasks.operations.backup_place import LATEST, BackupPlace, place_of, require_names_inside
 from tasks.run import RunContext
@@ -376,10 +376,12 @@ def _models(
                 "there stays. Restore them (`cbi restore` into an empty home), or set CBI_BACKUP to an "
                 "empty folder"
             )
-    runs = {line["run"] for line in history}
+    runs, in_shadow = {line["run"] for line in history}, {str(one["version"]) for one in store.shadows()}
     horizons = sorted({line["horizon"] for line in history})
     for version in (one for horizon in horizons for one in store.of_horizon(horizon)):
-        if version.name in versions or str(version.metadata["run"]) not in runs:
+        if version.name in versions:
+            continue
+        if str(version.metadata["run"]) not in runs and version.name not in in_shadow:
             continue
         names = sorted(
             path.relative_to(version.folder).as_posix() for path in version.folder.rglob("*") if path.is_file()
@@ -390,7 +392,7 @@ def _models(
         place.put(name, file)
         versions[version.name] = {"file": name, "sha256": digest}
     own = {}
-    for name in (HISTORY, AUDIT):
+    for name in (HISTORY, AUDIT, SHADOWS):
         path = store.folder / name
         if not path.exists():
             continue

@@ -3,6 +3,7 @@
 Every model forbids unknown keys, so a typo is an error that names the file and the entry.
 """
 
+from tasks.registry.control import ControlLimits, ControlRule, load_control_rule
 from tasks.registry.entry import Entry
 from tasks.registry.features import FeatureEntry, FeatureRegistry, Override, load_features, load_overrides, provenance
 from tasks.registry.kept import complete_until, ended_tables
@@ -62,6 +63,8 @@ __all__ = [
     "Aspirations",
     "Availability",
     "Budget",
+    "ControlLimits",
+    "ControlRule",
     "DailyLimit",
     "DataSources",
     "DerivedSeries",
@@ -96,6 +99,7 @@ __all__ = [
     "WeatherRegion",
     "complete_until",
     "ended_tables",
+    "load_control_rule",
     "load_derived",
     "load_features",
     "load_horizons",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from tasks.day import InputNotes
@@ -18,12 +20,13 @@ def raise_alerts(
     ended: dict[str, str] | None = None,
     inputs: InputNotes | None = None,
     gates: pd.DataFrame | None = None,
+    out_of_control: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Rows ``kind, subject, level, message`` of ``ops.alerts``.
 
     ``thin``: why the front contract's price is thin. ``ended``: tables kept by hand that end too early. ``inputs``:
     inputs that were set aside or replaced. ``gates``: the results of every gate. In a run that published, only
-    PRE_TRAINING can block, on a day without training.
+    PRE_TRAINING can block, on a day without training. ``out_of_control``: by horizon, why its champion was replaced.
     """
     rows = [
         {"kind": "source", "subject": one.source, "level": "warning", "message": f"{one.status}: {one.message}"}
@@ -49,6 +52,10 @@ def raise_alerts(
         rows.append(
             {"kind": "degraded", "subject": row["horizon"], "level": "warning", "message": row["degraded_reason"]}
         )
+    rows += [
+        {"kind": "control", "subject": horizon, "level": "warning", "message": text}
+        for horizon, text in (out_of_control or {}).items()
+    ]
     if thin:
         rows.append({"kind": "liquidity", "subject": "ZL=F", "level": "warning", "message": thin})
     rows += [

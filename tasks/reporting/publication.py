@@ -47,6 +47,11 @@ def result_of(
     forecasts = with_contracts(
         forecast.forecasts, run.rolls.rolls["ZL"], priced_on=run.as_of - pd.Timedelta(days=price_age_days)
     )
+    shadows = forecast.shadows
+    if len(shadows):
+        shadows = with_contracts(
+            shadows, run.rolls.rolls["ZL"], priced_on=run.as_of - pd.Timedelta(days=price_age_days)
+        )
     thin = thin_front(day.panel, forecasts)
     return DayResult(
         as_of=run.as_of,
@@ -69,10 +74,13 @@ def result_of(
             ended=ended_tables(run.settings.registry, run.sources, run.as_of.date()),
             inputs=day.notes,
             gates=results,
+            out_of_control=forecast.alarms,
         ),
         coverage=coverage_by_year(day.features, run.features),
         trained=False,
         price_notes=price_notes(forecasts, contracts, day.panel),
+        shadows=shadows,
+        promotions=forecast.promotions,
     )
 
 

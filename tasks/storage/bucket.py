@@ -77,6 +77,12 @@ class Bucket:
             )
         return {blob.name.removeprefix(self._prefix): self._digest(blob) for blob in blobs}
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of every object under ``folder``, by its name under the prefix."""
+        with self._errors_explained("list"):
+            blobs = list(self._bucket.list_blobs(prefix=f"{self._prefix}{folder}/", **self._asking()))
+        return {blob.name.removeprefix(self._prefix): int(blob.size or 0) for blob in blobs}
+
     def read(self, name: str) -> PointerContent:
         """A pointer and its generation, consistent with each other."""
         from google.api_core.exceptions import NotFound, PreconditionFailed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from tasks.day import Day
@@ -84,6 +86,8 @@ def daily_tables(
             code_version=run.code_version,
             created_at=now,
         ),
+        "forecasts.zl_shadow_daily": _of_run(result.shadows, origin=run.origin_kind, created_at=now),
+        "performance.promotions": _of_run(result.promotions, created_at=now),
         "performance.leaderboard": _leaderboard(result.leaderboard).assign(created_at=now),
         "ops.ingest_runs": _ingest_runs(run, result.ingested, result.series, result.quarantine).assign(
             run=identity, created_at=now
@@ -108,6 +112,11 @@ def daily_tables(
                 day.features, day.labels, regimes, horizon=horizon, columns=production
             )
     return tables
+
+
+def _of_run(rows: pd.DataFrame | None, **named: Any) -> pd.DataFrame:
+    """Rows with the columns of their run; none stay none."""
+    return pd.DataFrame() if rows is None or rows.empty else rows.assign(**named)
 
 
 def panel_in_sql(panel: pd.DataFrame) -> pd.DataFrame:

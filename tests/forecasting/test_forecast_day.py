@@ -113,7 +113,7 @@ def market(
     targets = labels[labels["horizon"] == "1m"].set_index("date")
     known = targets[(targets["target_date"] <= TRAINED) & targets["reachable"]].index
     production = registry.features.production()
-    needed = [*har.Har(problem).needs, "zl_ewma_volatility_99_pct", *production[:24], expected_move(21)]
+    needed = [*har.Har(problem).reads, "zl_ewma_volatility_99_pct", *production[:24], expected_move(21)]
     columns = list(dict.fromkeys(needed))
     rows = shown[shown["date"].isin(known) & shown["zl_ewma_volatility_99_pct"].notna()].reset_index(drop=True)
     outcomes = targets["target_log_return"].reindex(rows["date"]).reset_index(drop=True)

@@ -166,7 +166,7 @@ def test_the_ridge_median_by_hand() -> None:
     model = ridge.Ridge(QUARTER, {"median_penalty": 10.0})
     model.fit(table, target)
     centre = driver[:: ridge.EVERY].mean()
-    assert model.state["columns"] == ["driver"] and model.reads == (*model.needs, "driver")
+    assert model.state["columns"] == ["driver"] and model.reads == (*model.logs, *model.levels, "driver")
     for sign in (1.0, -1.0):
         today = table.iloc[[-1]].assign(driver=sign)
         moved = 0.022 * (sign - centre) / 11  # least squares give 2.2% a unit, of a standardised input times its spread

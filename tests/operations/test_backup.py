@@ -39,6 +39,8 @@ KEPT = {
     "forecasts.zl_contracts_daily",
     "forecasts.zl_replays_daily",
     "forecasts.record_chain",
+    "forecasts.zl_shadow_daily",
+    "performance.promotions",
     "performance.leaderboard",
     "performance.forecast_outcomes",
     "ops.ingest_runs",

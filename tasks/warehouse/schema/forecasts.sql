@@ -79,6 +79,45 @@ PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY replay, horizon
 OPTIONS (labels = [('made_again', 'no')]);
 
+-- Forecasts that were not served, with the same columns: challengers in shadow, the baseline beside the champion.
+CREATE TABLE IF NOT EXISTS forecasts.zl_shadow_daily (
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  model_version STRING NOT NULL,
+  target_date DATE,
+  last_price FLOAT64,
+  contract STRING,
+  roll_date DATE,
+  target_contract STRING,
+  curve_centre FLOAT64,
+  centre_source STRING,
+  point FLOAT64,
+  p05 FLOAT64,
+  p10 FLOAT64,
+  p25 FLOAT64,
+  p50 FLOAT64,
+  p75 FLOAT64,
+  p90 FLOAT64,
+  p95 FLOAT64,
+  direction_probability FLOAT64,
+  direction_reason STRING,
+  family STRING,
+  is_baseline BOOL,
+  degraded BOOL,
+  degraded_reason STRING,
+  regime STRING,
+  conviction FLOAT64,
+  confidence FLOAT64,
+  origin STRING,
+  data_snapshot STRING,
+  code_version STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, horizon, model_version) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY horizon
+OPTIONS (labels = [('made_again', 'no')]);
+
 CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
   as_of DATE NOT NULL,
   horizon STRING NOT NULL,
