@@ -9,6 +9,7 @@ import pytest
 from tasks.errors import WarehouseError
 from tasks.features import in_sql
 from tasks.features.universe import feature_universe
+from tasks.model_store.administration import promotions_table
 from tasks.storage.files import write_parquet
 from tasks.warehouse.daily_tables import sentiment
 from tasks.warehouse.views import views
@@ -119,6 +120,34 @@ def test_a_sound_forecast_is_shown_although_a_degraded_one_came_after_it(publish
     )
     assert warehouse.query("SELECT * FROM api.vw_latest_forecast")["model_version"].tolist() == ["ridge/v1"]
     assert warehouse.query("SELECT * FROM predictions.zl_predictions")["predicted_price"].tolist() == [51.0]
+
+
+def test_the_champion_that_a_person_returned_to_is_shown_although_the_other_forecast_later(
+    publish, warehouse, forecasts
+):
+    """Promoted, run again, rolled back, run again: the champion's row is as old as it was."""
+    later, day = pd.Timestamp("2024-01-03 09:00", tz="UTC"), "2024-01-02"
+    trained = {"horizon": "1m", "family": "ridge", "version": "v0001", "trained_as_of": "2024-01-01", "run": "r"}
+    chosen = trained | {"family": "har", "by": "person", "at": f"{day}T15:00:00Z", "reason": "a try"}
+    back = trained | {"by": "person", "at": f"{day}T16:00:00Z", "rolled_back": "har/1m/v0001"}
+    rows = forecasts(
+        {"horizon": "1m", "model_version": "ridge/1m/v0001"},
+        {"horizon": "1m", "model_version": "har/1m/v0001", "created_at": later, "point": 49.0},
+    )
+    shown = []
+    for history in ([], [trained], [trained, chosen], [trained, chosen, back]):
+        published = {FORECASTS: rows}
+        if history:
+            published["performance.promotions"] = promotions_table(history).assign(created_at=later)
+        publish(published)
+        [name] = warehouse.query("SELECT * FROM api.vw_latest_forecast")["model_version"]
+        [older] = warehouse.query("SELECT * FROM predictions.zl_predictions")["predicted_price"]
+        assert older == (51.0 if name.startswith("ridge") else 49.0)
+        shown.append(name.split("/")[0])
+    assert shown == ["har", "ridge", "har", "ridge"]
+    [champion] = warehouse.query("SELECT * FROM api.vw_champions").to_dict("records")
+    assert (champion["model_version"], champion["promoted_by"]) == ("ridge/1m/v0001", "person")
+    assert champion["rolled_back"] == "har/1m/v0001"
 
 
 def test_a_sound_forecast_of_a_price_that_was_corrected_since_is_not_shown(publish, warehouse, forecasts):

@@ -1,7 +1,23 @@
 -- What a dashboard reads.
 
+-- The champion of each session that was forecast, and who promoted it: a training or a person, and why.
+CREATE OR REPLACE VIEW api.vw_champions AS
+SELECT as_of, horizon, model_version, counts_from, promoted_by, forced, rolled_back, reason
+FROM (
+  SELECT
+    f.as_of, f.horizon, p.model_version, p.counts_from, p.promoted_by, p.forced, p.rolled_back, p.reason,
+    ROW_NUMBER() OVER (
+      PARTITION BY f.as_of, f.horizon ORDER BY p.counts_from DESC, p.created_at DESC, p.position DESC
+    ) AS newest
+  FROM (SELECT DISTINCT as_of, horizon FROM forecasts.zl_forecasts_daily) AS f
+  JOIN performance.promotions AS p
+    ON p.horizon = f.horizon AND p.counts_from <= f.as_of AND p.trained_as_of <= f.as_of
+) AS counted
+WHERE newest = 1;
+
 -- The newest session's forecast, one row per horizon. Where two model versions forecast it, the data that was read last
--- counts; on the same data a sound forecast stands before a degraded one (a champion that was damaged and is mended).
+-- counts; on the same data the champion stands first (it was promoted, or returned to, after another had forecast), and
+-- a sound forecast before a degraded one (a champion that was damaged and is mended).
 CREATE OR REPLACE VIEW api.vw_latest_forecast AS
 SELECT
   as_of,
@@ -35,15 +51,19 @@ SELECT
   created_at
 FROM (
   SELECT
-    *,
-    FIRST_VALUE(data_snapshot) OVER (PARTITION BY as_of, horizon ORDER BY created_at DESC, model_version DESC)
+    f.*,
+    COALESCE(f.model_version = c.model_version, FALSE) AS is_champion,
+    FIRST_VALUE(f.data_snapshot) OVER (PARTITION BY f.as_of, f.horizon ORDER BY f.created_at DESC, f.model_version DESC)
       AS newest_snapshot
-  FROM forecasts.zl_forecasts_daily
+  FROM forecasts.zl_forecasts_daily AS f
+  LEFT JOIN api.vw_champions AS c ON c.as_of = f.as_of AND c.horizon = f.horizon
 ) AS told
 WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY horizon
-  ORDER BY IF(data_snapshot = newest_snapshot, 0, 1), degraded, created_at DESC, is_baseline, model_version DESC
+  ORDER BY
+    IF(data_snapshot = newest_snapshot, 0, 1), IF(is_champion, 0, 1), degraded, created_at DESC, is_baseline,
+    model_version DESC
 ) = 1
 ORDER BY horizon_order;
 
@@ -73,15 +93,19 @@ CREATE OR REPLACE VIEW predictions.zl_predictions AS
 SELECT as_of AS date, horizon, point AS predicted_price, confidence
 FROM (
   SELECT
-    *,
-    FIRST_VALUE(data_snapshot) OVER (PARTITION BY as_of, horizon ORDER BY created_at DESC, model_version DESC)
+    f.*,
+    COALESCE(f.model_version = c.model_version, FALSE) AS is_champion,
+    FIRST_VALUE(f.data_snapshot) OVER (PARTITION BY f.as_of, f.horizon ORDER BY f.created_at DESC, f.model_version DESC)
       AS newest_snapshot
-  FROM forecasts.zl_forecasts_daily
+  FROM forecasts.zl_forecasts_daily AS f
+  LEFT JOIN api.vw_champions AS c ON c.as_of = f.as_of AND c.horizon = f.horizon
 ) AS told
 WHERE TRUE  -- BigQuery wants a WHERE before QUALIFY
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY as_of, horizon
-  ORDER BY IF(data_snapshot = newest_snapshot, 0, 1), degraded, created_at DESC, is_baseline, model_version DESC
+  ORDER BY
+    IF(data_snapshot = newest_snapshot, 0, 1), IF(is_champion, 0, 1), degraded, created_at DESC, is_baseline,
+    model_version DESC
 ) = 1;
 
 -- Cents per pound that each group of features moves the forecast.
