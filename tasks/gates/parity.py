@@ -10,13 +10,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-METRIC_COLUMNS = ["origin", "replay", "horizon", "metric", "python_value", "sql_value", "difference", "limit", "agrees"]
+AGREES, SAME = "agrees", "same"
+METRIC_COLUMNS = [
+    "origin",
+    "replay",
+    "horizon",
+    "metric",
+    "python_value",
+    "sql_value",
+    "difference",
+    "limit",
+    "verdict",
+]
 ROUNDING = 1e-6
 """Both sides add the same numbers in another order. The largest difference allowed, as a share of a value above 1."""
 
 
 def metric_parity(in_python: pd.DataFrame, in_sql: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """One row per origin, replay, horizon and metric: both values and whether they agree to rounding.
+    """One row per origin, replay, horizon and metric: both values, and in words whether they agree to rounding.
 
     Args:
         in_python: rows of tasks/evaluation/realised.py. in_sql: those of performance.vw_forecast_performance_tracking
@@ -33,12 +44,18 @@ def metric_parity(in_python: pd.DataFrame, in_sql: pd.DataFrame, metrics: Sequen
     limit = ROUNDING * np.maximum(1.0, both["python_value"].abs().fillna(1.0))
     neither = both["python_value"].isna() & both["sql_value"].isna()
     agrees = (both["_merge"] == "both") & (neither | (difference <= limit))
-    return both.assign(difference=difference, limit=limit, agrees=agrees)[METRIC_COLUMNS]
+    words = [
+        AGREES
+        if same
+        else f"{row.metric}: Python has {row.python_value}, SQL {row.sql_value} ({row.origin} {row.replay})"
+        for same, row in zip(agrees, both.itertuples(), strict=True)
+    ]
+    return both.assign(difference=difference, limit=limit, verdict=words)[METRIC_COLUMNS]
 
 
 def metrics_unread(reason: str) -> pd.DataFrame:
     """The table where one side could not be read: a comparison that was not made proves nothing."""
-    row = dict.fromkeys(METRIC_COLUMNS) | {"metric": reason, "agrees": False}
+    row = dict.fromkeys(METRIC_COLUMNS) | {"verdict": reason}
     return pd.DataFrame([row])
 
 
@@ -55,8 +72,8 @@ def feature_parity(served: pd.DataFrame, exported: Mapping[str, pd.DataFrame], k
             their columns that are not features.
 
     Returns:
-        ``file, column, sessions, differing, first_differing``: a session that only one of them has differs, and so does
-        a value that only one of them knows.
+        ``file, column, sessions, differing, verdict``: a session that only one of them has differs, and so does a value
+        that only one of them knows. ``verdict``: `same`, or the first difference in words.
     """
     rows = []
     for file, table in exported.items():
@@ -66,21 +83,23 @@ def feature_parity(served: pd.DataFrame, exported: Mapping[str, pd.DataFrame], k
         lost = 0 if together else int((~served["date"].isin(table["date"])).sum())
         there, ours = _floats(table, names), _floats(here, names)
         differs = ~((there == ours) | (np.isnan(there) & np.isnan(ours)))
+        differs |= ~table["date"].isin(served["date"]).to_numpy()[:, None]
         counts = differs.sum(axis=0) + lost
-        first = [table["date"].iloc[int(column.argmax())] if column.any() else pd.NaT for column in differs.T]
-        rows.append(
-            pd.DataFrame(
-                {
-                    "file": file,
-                    "column": names,
-                    "sessions": len(table),
-                    "differing": counts.astype("int64"),
-                    "first_differing": pd.Series(first, dtype="datetime64[us]"),
-                }
-            )
-        )
-    empty = {"file": "object", "column": "object", "sessions": "int64", "differing": "int64"}
+        words = [_verdict(table["date"], counts[n], there[:, n], ours[:, n], differs[:, n]) for n in range(len(names))]
+        facts = {"file": file, "column": names, "sessions": len(table), "differing": counts.astype("int64")}
+        rows.append(pd.DataFrame(facts | {"verdict": words}))
+    empty = {"file": "object", "column": "object", "sessions": "int64", "differing": "int64", "verdict": "object"}
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=list(empty)).astype(empty)
+
+
+def _verdict(dates: pd.Series, count: int, there: np.ndarray, ours: np.ndarray, differs: np.ndarray) -> str:
+    if not count:
+        return SAME
+    if not differs.any():
+        return f"{count} sessions are served and not in the file"
+    first = int(differs.argmax())
+    day = f"{pd.Timestamp(dates.iloc[first]):%Y-%m-%d}"
+    return f"{count} sessions differ; on {day} {ours[first]} is served, and the file has {there[first]}"
 
 
 def _floats(table: pd.DataFrame, names: list[str]) -> np.ndarray:
