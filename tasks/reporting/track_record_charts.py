@@ -61,11 +61,10 @@ def rolling_record(outcomes: pd.DataFrame) -> pd.DataFrame:
             {
                 **{f"coverage_{band}": total[f"coverage_{band}"] / rows for band in BANDS},
                 "mape_skill_pct": 100 * (1 - total["own"] / total["other"]),
-                "pinball_skill_pct": 100
-                * (1 - total["own_pinball"] / np.where(total["baseline"] > 0, total["baseline"], np.nan)),
+                "pinball_skill_pct": 100 * (1 - total["own_pinball"] / baseline),
             }
         )
-    rolled = rolled.where(pd.Series(whole), np.nan)
+    rolled.loc[~whole] = np.nan
     return rolled.assign(target_date=ordered["target_date"], independent=window / ahead).set_index("target_date")
 
 
