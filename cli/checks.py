@@ -93,10 +93,11 @@ def gates(
     from tasks.gates.by_hand import judge, open_stored_run, tables_of
     from tasks.gates.states import worst_first
     from tasks.gates.stored import StoredTables
+    from tasks.reporting.preflight import realised_parity
     from tasks.reporting.terminal import print_gate_results
 
     run = open_stored_run(as_of)
-    stored = StoredTables(run)
+    stored = StoredTables(run, realised=realised_parity(run) if gate in (None, "PRE_TRAINING") else None)
     tables, absent = tables_of(stored, gate)
     if not tables:
         raise NothingStored("; ".join(absent))

@@ -183,7 +183,8 @@ def forecasts_of(run: RunContext, day: Day, store: FolderStore | None) -> tuple[
                 as_of=run.as_of,
                 inputs="time machine",
             )
-            reports.append(pass_gate(run, "PRE_TRAINING", training_tables(exports, run.features, run.horizons)))
+            files = training_tables(exports, run.features, run.horizons, served=day.features)
+            reports.append(pass_gate(run, "PRE_TRAINING", files))
             fit_champions(run, day, store, run.as_of)
         forecasts = forecast_day(
             day.features,

@@ -85,11 +85,12 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
             gates.append(on(f"{run.as_of:%Y-%m-%d}", run.origin)[1])
         else:
             models.begin()
-            training_gate = as_task(check_training_files, "gate PRE_TRAINING").submit(run)
+            training_gate = as_task(check_training_files, "gate PRE_TRAINING").submit(run, day)
         forecasted = as_task(forecast, "forecast")(run, day, data_snapshot, models)
         if not trained:
             gates.append(training_gate.result())
     result = as_task(publish, "publish")(run, day, forecasted, data_snapshot, ingested, gates, trained)
+    result = as_task(score_past, "score past forecasts")(run, day, result)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
     as_task(publish_artifacts, "report")(result)
@@ -243,12 +244,16 @@ def gate_assembly(run: RunContext, day: Day) -> GateReport:
     return pass_gate(run, "POST_ASSEMBLY", tables, set_aside=day.set_aside["POST_ASSEMBLY"])
 
 
-def check_training_files(run: RunContext) -> GateReport:
+def check_training_files(run: RunContext, day: Day) -> GateReport:
     """PRE_TRAINING on a day without training: a failure stops the next training, not this forecast."""
     from tasks.gates.run import see_gate
     from tasks.gates.tables import training_tables
+    from tasks.reporting.preflight import realised_parity
 
-    return see_gate(run, "PRE_TRAINING", training_tables(run.work.exports, run.features, run.horizons))
+    tables = training_tables(
+        run.work.exports, run.features, run.horizons, served=day.features, realised=realised_parity(run)
+    )
+    return see_gate(run, "PRE_TRAINING", tables)
 
 
 def export(run: RunContext, day: Day) -> str:
@@ -390,6 +395,17 @@ def publish(
 
     result = result_of(run, day, forecasted, data_snapshot=data_snapshot, ingested=ingested, gates=gates)
     return publish_run(run, day, replace(result, trained=trained))
+
+
+def score_past(run: RunContext, day: Day, result: DayResult) -> DayResult:
+    """Publish the outcomes of forecasts that came due. A failure becomes an alert and stops nothing."""
+    from tasks.reporting.publication import publish_alert
+    from tasks.reporting.track_record import score
+
+    problem = score(run, day.observations)
+    if not problem:
+        return result
+    return publish_alert(run, result, kind="history", subject="performance.forecast_outcomes", message=problem)
 
 
 def back_up(run: RunContext, result: DayResult) -> DayResult:

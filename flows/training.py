@@ -34,11 +34,10 @@ if TYPE_CHECKING:
 
 
 def gate_training(run: RunContext) -> GateReport:
-    """PRE_TRAINING: the training files as they are on disk."""
-    from tasks.gates.run import pass_gate
-    from tasks.gates.tables import training_tables
+    """PRE_TRAINING: the training files as they are on disk, beside what is served and what was measured."""
+    from tasks.reporting.preflight import preflight
 
-    return pass_gate(run, "PRE_TRAINING", training_tables(run.work.exports, run.features, run.horizons))
+    return preflight(run)
 
 
 def plan_fits(run: RunContext, budget: str) -> Plan:

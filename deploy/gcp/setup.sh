@@ -50,7 +50,7 @@ done
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 account="$name@$project.iam.gserviceaccount.com"
 member="serviceAccount:$account"
-datasets=(raw_intelligence staging features training forecasts predictions performance ops api meta scratch refreshed)
+datasets=(raw_intelligence market_data staging features training forecasts predictions performance ops api meta scratch refreshed)
 services=(bigquery.googleapis.com bigquerystorage.googleapis.com storage.googleapis.com iam.googleapis.com
   iamcredentials.googleapis.com)
 [ -z "$scheduled" ] || services+=(bigquerydatatransfer.googleapis.com)

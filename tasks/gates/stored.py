@@ -65,6 +65,8 @@ class StoredTables:
     """
 
     run: RunContext
+    realised: pd.DataFrame | None = None
+    """For PRE_TRAINING: realised figures as compared by whoever may read the warehouse."""
 
     @cached_property
     def known(self) -> Known:
@@ -151,7 +153,13 @@ def _training_tables(stored: StoredTables) -> Tables:
             f"exports: {stored.run.work.exports} has {f'those as of {exported}' if exported else 'none'}, not those as "
             f"of {stored.run.as_of:%Y-%m-%d}; {stored.remedy}"
         )
-    return training_tables(stored.run.work.exports, stored.run.features, stored.run.horizons)
+    return training_tables(
+        stored.run.work.exports,
+        stored.run.features,
+        stored.run.horizons,
+        served=stored.features,
+        realised=stored.realised,
+    )
 
 
 def _staging_tables(stored: StoredTables) -> Tables:

@@ -14,6 +14,7 @@ import pandas as pd
 from tasks.calendar import sessions
 from tasks.errors import ManifestMismatch
 from tasks.exports import KEYS, SURFACES, file_name
+from tasks.gates.parity import feature_parity, no_metrics
 from tasks.gates.suites import suite_path
 from tasks.registry import DataSources, FeatureRegistry, Horizons
 from tasks.secrets import quoted
@@ -145,8 +146,19 @@ def assembly_tables(panel: pd.DataFrame, panel_summary: pd.DataFrame, labels: pd
     return {"panel": panel, "panel_summary": panel_summary, "labels": labels}
 
 
-def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons) -> Tables:
-    """PRE_TRAINING: the training files on disk, beside their manifest and the registry.
+def training_tables(
+    folder: Path,
+    registry: FeatureRegistry,
+    horizons: Horizons,
+    *,
+    served: pd.DataFrame,
+    realised: pd.DataFrame | None = None,
+) -> Tables:
+    """PRE_TRAINING: the training files on disk, beside their manifest, the registry and what is served.
+
+    Args:
+        served: the feature table that forecasts of the session are served from. realised: rows of
+            ``tasks.gates.parity.metric_parity``; default: none, as before the first outcome.
 
     ``exports``: one row per expected or existing file. ``training_columns``: one row per feature of each file.
     ``training_rows``: one row per session of each file, without the features; ``last_price`` is computed from the
@@ -158,6 +170,7 @@ def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons)
     due = {file_name(surface, name): (surface, name) for surface in SURFACES for name in horizons.horizons}
     there = {path.name for path in folder.glob("*") if path.name != "manifest.json"} if folder.is_dir() else set()
     files, columns, rows = [], [], []
+    same = []  # file by file: all ten at once would be a gigabyte
     for name in dict.fromkeys([*due, *sorted(listed), *sorted(there)]):
         surface, horizon = due.get(name, ("", ""))
         table = _readable(folder / name)
@@ -184,8 +197,9 @@ def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons)
         )
         if table is None or name not in due:
             continue
-        served = registry.production() if surface == "prod" else list(registry.features)
-        columns.append(_columns_of(table, served).assign(file=name))
+        listed_features = registry.production() if surface == "prod" else list(registry.features)
+        columns.append(_columns_of(table, listed_features).assign(file=name))
+        same.append(feature_parity(served, {name: table}, KEYS))
         keys = table.reindex(columns=list(KEYS))
         rows.append(
             keys.assign(
@@ -201,6 +215,8 @@ def training_tables(folder: Path, registry: FeatureRegistry, horizons: Horizons)
         "exports": pd.DataFrame(files).astype(counts | {"last_date": "datetime64[us]", "as_of": "datetime64[us]"}),
         "training_columns": pd.concat(columns, ignore_index=True) if columns else _columns_of(pd.DataFrame(), ["none"]),
         "training_rows": pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["date"]),
+        "feature_parity": pd.concat(same, ignore_index=True) if same else feature_parity(served, {}, KEYS),
+        "metric_parity": no_metrics() if realised is None else realised,
     }
 
 

@@ -19,6 +19,7 @@ from tasks.settings import PROJECT
 SCHEMA = Path(__file__).parent / "schema"
 DATASETS = (
     "raw_intelligence",
+    "market_data",
     "staging",
     "features",
     "training",

@@ -21,6 +21,7 @@ from tasks.exports import write_exports
 from tasks.features import soy_complex
 from tasks.features.build import build_features
 from tasks.features.coverage import summarise_starts
+from tasks.gates.parity import metric_parity, metrics_unread
 from tasks.gates.quarantine import without_failing_columns, without_failing_features, without_failing_rows
 from tasks.gates.run import GateReport, run_gate
 from tasks.gates.tables import assembly_tables, feature_tables, staging_tables, training_tables
@@ -87,11 +88,13 @@ def exported(
         as_of=CUT,
         inputs="tests",
     )
+    write_parquet(folder.parent / "features.parquet", features[features["date"] <= CUT].reset_index(drop=True))
     return folder
 
 
 @pytest.fixture
 def exports(exported: Path, tmp_path: Path) -> Path:
+    shutil.copy(exported.parent / "features.parquet", tmp_path)
     return Path(shutil.copytree(exported, tmp_path / "exports"))
 
 
@@ -124,8 +127,11 @@ def at_features(registry: Registry, features: pd.DataFrame, panel: pd.DataFrame,
     return run_gate("POST_FEATURES", tables, expectations=EXPECTATIONS, set_aside=found.results)
 
 
-def before_training(registry: Registry, folder: Path) -> GateReport:
-    tables = training_tables(folder, registry.features, registry.horizons)
+def before_training(registry: Registry, folder: Path, realised: pd.DataFrame | None = None) -> GateReport:
+    """With the features that are served beside the folder of the training files."""
+    path = folder.parent / "features.parquet"
+    served = pd.read_parquet(path) if path.exists() else pd.DataFrame(columns=["date"])
+    tables = training_tables(folder, registry.features, registry.horizons, served=served, realised=realised)
     return run_gate("PRE_TRAINING", tables, expectations=EXPECTATIONS)
 
 
@@ -164,7 +170,7 @@ def test_sound_tables_pass_all_gates(
     assert {result.suite for result in report.results} == {f"training.{name}" for name in TRAINING_TABLES}
 
 
-TRAINING_TABLES = ("exports", "training_columns", "training_rows")
+TRAINING_TABLES = ("exports", "training_columns", "training_rows", "feature_parity", "metric_parity")
 
 
 def test_a_swapped_unit_is_caught_at_post_staging(
@@ -466,6 +472,47 @@ def test_a_file_that_is_missing_damaged_or_none_of_the_ten_is_named(
     column = {"missing": "found", "damaged": "readable", "stray": "expected"}[how]
     assert f"column `{column}`: 1 of" in message
     assert ("9m.parquet" if how == "stray" else name) in message
+
+
+def test_other_features_than_those_served_are_caught_before_training(registry: Registry, exports: Path) -> None:
+    """One value of one feature, and the manifest is right about the file."""
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        known = table.index[table["zl_return_5d"].notna()][7]
+        return table.assign(zl_return_5d=table["zl_return_5d"].where(table.index != known, 0.5))
+
+    rewrite(exports, "zl_training_prod_allhistory_3m.parquet", change)
+    message = refused(before_training(registry, exports))
+    assert "training.feature_parity, column `verdict`: 1 of" in message
+    assert '"file": "zl_training_prod_allhistory_3m.parquet", "column": "zl_return_5d"' in message
+    assert re.search(
+        r'"verdict": "1 sessions differ; on 2000-\d\d-\d\d -?0\.\d+ is served, and the file has 0\.5"', message
+    )
+
+
+def test_a_feature_table_of_another_session_is_caught_before_training(registry: Registry, exports: Path) -> None:
+    path = exports.parent / "features.parquet"
+    write_parquet(path, pd.read_parquet(path).iloc[:-1])
+    report = before_training(registry, exports)
+    (found,) = [result for result in report.failed("block") if result.suite == "training.feature_parity"]
+    assert found.unexpected_count == found.element_count > 1000, "every feature lacks that session"
+
+
+def test_figures_that_python_and_sql_do_not_agree_on_are_caught_before_training(
+    registry: Registry, exported: Path
+) -> None:
+    row = {"origin": "live", "replay": "", "horizon": "1w", "mape_pct": 2.81, "sharpe": 0.4}
+    in_python = pd.DataFrame([row, row | {"horizon": "1m"}])
+    before_training(registry, exported, metric_parity(in_python, in_python, ["mape_pct", "sharpe"])).require()
+    in_sql = in_python.assign(mape_pct=[2.81, 2.8101])
+    message = refused(before_training(registry, exported, metric_parity(in_python, in_sql, ["mape_pct", "sharpe"])))
+    assert "training.metric_parity, column `verdict`: 1 of 4 fail" in message
+    assert '"horizon": "1m", "verdict": "mape_pct (live ): Python 2.81, SQL 2.8101"' in message
+    one_sided = metric_parity(in_python, in_python.head(1), ["mape_pct", "sharpe"])
+    assert "2 of 4 fail" in refused(before_training(registry, exported, one_sided)), "a row that only one has"
+    assert "the warehouse is on fire" in refused(
+        before_training(registry, exported, metrics_unread("the warehouse is on fire"))
+    )
 
 
 def test_a_lost_row_a_foreign_weight_and_a_copied_feature_are_caught_before_training(

@@ -209,6 +209,11 @@ def test_what_the_warehouse_has_lost_stays_in_the_backup(home: Path, place: Path
     forecasts = found["forecasts.zl_forecasts_daily"].set_index("as_of")
     assert forecasts.loc[SESSIONS[0], "point"].tolist() == [1.5, 1.5], "lost, and kept"
     assert forecasts.loc[SESSIONS[1], "point"].tolist() == [9.0, 9.0], "written again"
+    chain = found.pop(record.CHAIN)
+    assert chain.groupby("chain")["number"].agg(list).tolist() == [[1, 1, 2]] * 2, "no link replaces another"
+    assert before.pop(record.CHAIN).groupby("chain")["number"].agg(list).tolist() == [[1, 2]] * 2
+    for state in record.check_record(DuckDbWarehouse(Zones(tmp_path / "restored"))):
+        assert "broken link" in {one.what for one in state.findings}, "a record that was begun again says so"
     assert {name: len(frame) for name, frame in found.items()} == {name: len(frame) for name, frame in before.items()}
     assert len(contents(tmp_path / "restored" / "raw")) == 2
 

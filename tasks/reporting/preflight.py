@@ -1,0 +1,59 @@
+"""The pre-flight of a training and of a promotion: PRE_TRAINING on the files, the features and the realised figures."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from tasks.errors import CbiError, ManifestMismatch
+from tasks.evaluation.realised import FIGURES, realised_figures
+from tasks.gates.parity import metric_parity, metrics_unread, no_metrics
+from tasks.gates.run import GateReport, pass_gate
+from tasks.gates.tables import training_tables
+from tasks.reporting.track_record import OUTCOMES
+from tasks.run import RunContext
+from tasks.storage.files import read_parquet
+from tasks.warehouse.frames import to_frame
+from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.protocol import Warehouse
+
+TRACKING = "SELECT * FROM performance.vw_forecast_performance_tracking WHERE sliced_by = 'all'"
+
+
+def preflight(run: RunContext) -> GateReport:
+    """Pass PRE_TRAINING on what this home stores: the ten training files, the features, and the realised figures.
+
+    Raises:
+        GateFailed: every blocking failure with the values that differ; neither training nor promotion may go on.
+        ManifestMismatch: the feature table of the session is not there.
+    """
+    path = run.work.features / "features.parquet"
+    if not path.exists():
+        raise ManifestMismatch(f"{path} is missing: forecasts have nothing to be served from. Run `cbi daily`")
+    tables = training_tables(
+        run.work.exports, run.features, run.horizons, served=read_parquet(path), realised=realised_parity(run)
+    )
+    return pass_gate(run, "PRE_TRAINING", tables)
+
+
+def realised_parity(run: RunContext) -> pd.DataFrame:
+    """Realised figures in Python beside those in SQL, from the published outcomes (``metric_parity``).
+
+    A warehouse that cannot be read is a row that does not agree, with the reason; nothing is raised.
+    """
+    try:
+        warehouse = open_warehouse(run.settings)
+        if not warehouse.is_published() or OUTCOMES not in warehouse.row_counts():
+            return no_metrics()
+        return compare_engines(warehouse, tuple(run.horizons.quantiles))
+    except CbiError as error:
+        return metrics_unread(f"the warehouse cannot be read: {error}")
+
+
+def compare_engines(warehouse: Warehouse, levels: tuple[float, ...]) -> pd.DataFrame:
+    """The same for one warehouse.
+
+    Raises:
+        WarehouseError: it cannot be read.
+    """
+    outcomes = to_frame(warehouse.read(OUTCOMES))
+    return metric_parity(realised_figures(outcomes, levels), warehouse.query(TRACKING), FIGURES)
