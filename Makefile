@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived buyer-backtest world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets, by who needs them
 	@awk -F ':.*## ' '/^# -- / {sub(/^# -- /, ""); sub(/ *-*$$/, ""); title = $$0} \
@@ -192,6 +192,10 @@ lived: $(VENV)/dev ## the skill that a user would have lived: at each origin the
 
 promotion-power: $(VENV)/dev ## how often the promotion rule errs, and what it can find; docs/results/promotion.md
 	@$(RUN) -m evidence.promotion
+
+buyer-backtest: $(VENV)/dev ## what following the buying rule would have cost, against simple ways to buy; docs/results/buyer_backtest.md
+	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
+	@$(RUN) -m evidence.buyer_backtest
 
 proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo

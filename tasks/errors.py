@@ -77,6 +77,14 @@ class ModelStoreError(CbiError):
     """A model version is missing, half-written, or does not fit the features that are served."""
 
 
+class DecisionFailed(CbiError):
+    """A buyer's decision cannot be computed; the published forecast is unaffected."""
+
+
+class PurchaseError(CbiError):
+    """A purchase, or a line of a file of purchases, is invalid; the ledger is unchanged."""
+
+
 class WarehouseError(CbiError):
     """The warehouse refused a write or a query."""
 

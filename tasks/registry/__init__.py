@@ -3,6 +3,7 @@
 Every model forbids unknown keys, so a typo is an error that names the file and the entry.
 """
 
+from tasks.registry.decision import EXAMPLE_NOTE, BuyingRule, DecisionRegistry, Need, load_decision, require_month
 from tasks.registry.entry import Entry
 from tasks.registry.features import FeatureEntry, FeatureRegistry, Override, load_features, load_overrides, provenance
 from tasks.registry.kept import complete_until, ended_tables
@@ -57,13 +58,16 @@ from tasks.registry.surface import (
 from tasks.registry.waivers import GateWaiver, load_waivers
 
 __all__ = [
+    "EXAMPLE_NOTE",
     "MONTH_CODES",
     "SURFACE_SIZE",
     "Aspirations",
     "Availability",
     "Budget",
+    "BuyingRule",
     "DailyLimit",
     "DataSources",
+    "DecisionRegistry",
     "DerivedSeries",
     "Entry",
     "Fallback",
@@ -78,6 +82,7 @@ __all__ = [
     "Lexicon",
     "ModelFamily",
     "Models",
+    "Need",
     "Override",
     "ProductionSurface",
     "PromotionRule",
@@ -96,6 +101,7 @@ __all__ = [
     "WeatherRegion",
     "complete_until",
     "ended_tables",
+    "load_decision",
     "load_derived",
     "load_features",
     "load_horizons",
@@ -109,5 +115,6 @@ __all__ = [
     "load_surface",
     "load_waivers",
     "provenance",
+    "require_month",
     "surface_version",
 ]
