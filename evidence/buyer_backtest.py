@@ -9,7 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -210,7 +212,7 @@ def chance_table(record: Record) -> str:
     base = record.judged[LIVED]
     known = base[base["month"].isin(record.months) & base["chance"].notna() & base["due_price"].notna()]
     rows = []
-    for low, high in zip(CHANCES, CHANCES[1:], strict=False):
+    for low, high in pairwise(CHANCES):
         part = known[(known["chance"] >= low) & ((known["chance"] < high) | (high == 1.0))]
         if len(part):
             cheaper = (part["due_price"] < part["now"]).mean()
@@ -231,12 +233,9 @@ def chance_table(record: Record) -> str:
 
 def grid_table(record: Record) -> str:
     """What each pair of thresholds cost on the months of the choice."""
+    shown = ("buy_below_chance", "wait_above_chance", "loss_cents_lb", "cost_cents_lb")
     rows = [
-        tuple(
-            f"{row[name]:.2f}" for name in ("buy_below_chance", "wait_above_chance", "loss_cents_lb", "cost_cents_lb")
-        )
-        + (f"{row['early_share']:.0%}",)
-        for row in record.grid.to_dict("records")
+        (*(f"{row[name]:.2f}" for name in shown), f"{row['early_share']:.0%}") for row in record.grid.to_dict("records")
     ]
     return table(("buy below", "wait above", "loss, cents/lb", "cost, cents/lb", "bought before the month"), rows)
 
@@ -244,6 +243,7 @@ def grid_table(record: Record) -> str:
 def picture(path: Path, record: Record) -> Path:
     """Cost of each way less buying evenly, averaged over the twelve months to each month, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.dates import date2num
     from matplotlib.figure import Figure
 
     costs = pd.DataFrame(record.costs)
@@ -260,7 +260,7 @@ def picture(path: Path, record: Record) -> Path:
     for name, (color, style, width) in shown.items():
         axes.plot(less.index, less[name].rolling(12).mean(), color=color, linestyle=style, linewidth=width, label=name)
     axes.axhline(0, color="black", linewidth=0.8)
-    axes.axvline(pd.Timestamp(f"{CHOSEN_UNTIL}-31"), color="#8a8f98", linewidth=0.8, linestyle="--")
+    axes.axvline(date2num(pd.Timestamp(f"{CHOSEN_UNTIL}-31")), color="#8a8f98", linewidth=0.8, linestyle="--")
     axes.set_title(
         f"Cost of a pound less that of {EVEN}, mean of twelve months: below zero is cheaper", loc="left", fontsize=12
     )
@@ -297,11 +297,11 @@ def measure() -> None:
         f"A buyer needs the same pounds every month and decides once a month about the next {ahead} months, with the "
         "rule of [decision 29](../decisions/0029-buying-rule.md) and the costs of the example need (storage "
         f"{need.storage_per_month} cents/lb a month, financing {need.financing_pct_year:g}% a year, aversion "
-        f"{need.aversion:g}). Costs are without the basis, which is the same for all. Forecasts are those that the lived "
-        "policy would have served ([lived](lived.md)): made by models fitted before their year, the baseline before "
-        f"{FIRST_LIVED}. A purchase is priced after its decision: oil to store at the next close, a contract at its "
-        "first recorded price after it. Each way is followed from the first, second, third and fourth week of the month; "
-        "costs are their mean. Intervals are of blocks of neighboring months, as long as a window or longer.",
+        f"{need.aversion:g}). Costs are without the basis, which is the same for all. Forecasts are those that the "
+        "lived policy would have served ([lived](lived.md)): made by models fitted before their year, the baseline "
+        f"before {FIRST_LIVED}. A purchase is priced after its decision: oil to store at the next close, a contract at "
+        "its first recorded price after it. Each way is followed from the first, second, third and fourth week of the "
+        "month; costs are their mean. Intervals are of blocks of neighboring months, as long as a window or longer.",
         f"Thresholds chosen on months due to {CHOSEN_UNTIL}: buy below {record.rule.buy_below_chance:.2f}, wait above "
         f"{record.rule.wait_above_chance:.2f}. registry/decision.yaml has {as_shipped}.",
         "![cost of each way to buy less buying evenly](../images/buyer_backtest.png)",
@@ -320,8 +320,8 @@ def measure() -> None:
             ("way to buy", "decisions without a price, mean of the four weeks"),
             [(way, f"{count:.0f}") for way, count in unfilled.items()],
         ),
-        f"Of {len(record.months)} months, {never} were never covered by {COVER}: no price of their contract is recorded "
-        "early enough, and they were bought when due.",
+        f"Of {len(record.months)} months, {never} were never covered by {COVER}: no price of their contract is "
+        "recorded early enough, and they were bought when due.",
         "## The choice of the thresholds",
         "Loss is the mean cost, with the part above the budget counted once more (aversion 1). A budget is the mean "
         "close of the year before the first decision, and 5%. (0, 0) is buying evenly. The two thresholds lie at least "
@@ -331,7 +331,7 @@ def measure() -> None:
     )
 
 
-def _with_interval(found: Mapping[str, object]) -> str:
+def _with_interval(found: Mapping[Any, Any]) -> str:
     return f"{found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
 
 

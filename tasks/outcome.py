@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
+if TYPE_CHECKING:
     from tasks.sources.ingest import Ingested
 
 
@@ -27,10 +27,11 @@ class DayResult:
 
     ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts`` and ``explainers`` have the rows of
     ``forecasts.zl_forecasts_daily`` and ``forecasts.zl_explainers_daily``, ``contracts`` those of
-    ``forecasts.zl_contracts_daily``; ``leaderboard`` what was measured of the models behind them. ``price_notes``: what
-    the price is of, in words. ``series`` has one row per series, ``quarantine`` one per source, series, field and rule,
-    ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year.
-    ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are set once it is published.
+    ``forecasts.zl_contracts_daily``, ``decisions`` those of ``forecasts.zl_decisions_daily`` (none where they failed);
+    ``leaderboard`` what was measured of the models behind them. ``price_notes``: what the price is of, in words.
+    ``series`` has one row per series, ``quarantine`` one per source, series, field and rule, ``gates`` one per
+    expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year. ``trained`` says whether this
+    run trained models. ``changed_rows`` and ``pages`` are set once it is published.
     """
 
     as_of: pd.Timestamp
@@ -48,5 +49,6 @@ class DayResult:
     coverage: pd.DataFrame
     trained: bool
     price_notes: tuple[str, ...] = ()
+    decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
     changed_rows: int = 0
     pages: Pages | None = None

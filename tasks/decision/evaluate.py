@@ -72,8 +72,9 @@ def judged_months(history: History, forecasts: pd.DataFrame, own: PricedNeed) ->
 
     Returns:
         one row per decision and month: ``as_of, phase, month, due_date, months_left, chance`` (that waiting is
-        cheaper), ``weighted_chance, now_source, now`` (as the buyer saw it), ``budget``, ``curve_known``, and what a purchase costs:
-        ``curve_fill, storage_fill`` (missing where no price is recorded), ``due_price``. Prices in cents/lb.
+        cheaper), ``weighted_chance, now_source, now`` (as the buyer saw it), ``budget, curve_known``, and what a
+        purchase costs: ``curve_fill, storage_fill`` (missing where no price is recorded), ``due_price``. Prices in
+        cents/lb.
 
     Invariants: ``chance``, ``now`` and ``budget`` depend on what was known at 18:00 Chicago of ``as_of``.
     """
@@ -134,7 +135,7 @@ def judged_months(history: History, forecasts: pd.DataFrame, own: PricedNeed) ->
 def decision_days(days: pd.DatetimeIndex) -> Iterable[tuple[pd.Timestamp, int]]:
     """The first four origins of each month, with their number."""
     order = pd.Series(days, index=days).groupby([days.year, days.month]).cumcount()
-    return [(day, int(place)) for day, place in order.items() if place < PHASES]
+    return [(day, int(place)) for day, place in zip(days, order, strict=True) if place < PHASES]
 
 
 def curve_known(history: History, day: pd.Timestamp, contracts: pd.Series, roll_free: pd.Series) -> pd.Series:
@@ -144,14 +145,9 @@ def curve_known(history: History, day: pd.Timestamp, contracts: pd.Series, roll_
     known = table[
         (table["known_at"] <= as_of_instants(pd.DatetimeIndex([day]))[0]) & (table["seen_on"] >= oldest)
     ].sort_values(["seen_on", "rank"], ascending=[True, False])
-    newest = known.drop_duplicates("contract", keep="last").set_index("contract")
-    return pd.Series(
-        [
-            moved_on(float(newest.at[c, "price"]), newest.at[c, "seen_on"], roll_free) if c in newest.index else np.nan
-            for c in contracts
-        ],
-        index=contracts.index,
-    )
+    newest = known.drop_duplicates("contract", keep="last")
+    moved = {row["contract"]: moved_on(row["price"], row["seen_on"], roll_free) for row in newest.to_dict("records")}
+    return contracts.map(moved).astype("float64")
 
 
 def curve_fills(history: History, day: pd.Timestamp, contracts: pd.Series) -> pd.Series:
@@ -185,7 +181,7 @@ def complete_months(*judged: pd.DataFrame, months_ahead: int) -> list[str]:
     for frame in judged:
         count = frame[frame["forecast"]].groupby("month").size()
         possible = frame.groupby("month")["as_of"].size()
-        # a month of the year with fewer than four origins has fewer decisions: what counts is that none lacks a forecast
+        # a calendar month may have fewer than four origins: what counts is that no decision lacks a forecast
         every = set(count.index[(count == possible[count.index])]) & set(
             frame.loc[frame["months_left"] == months_ahead, "month"]
         )
@@ -199,8 +195,8 @@ def followed(judged: pd.DataFrame, rule: BuyingRule) -> pd.DataFrame:
     """What following the rule cost: by month, mean of the phases.
 
     Returns:
-        by month ``cost`` (cents/lb), ``early_share`` (bought before the due date), ``unfilled`` (decisions to buy at the
-        curve for which no price is recorded).
+        by month ``cost`` (cents/lb), ``early_share`` (bought before the due date), ``unfilled`` (decisions to buy for
+        which no price is recorded).
     """
     table = judged.assign(signal=signals(judged["weighted_chance"].to_numpy(), rule))
     table["share"] = shares_now(table["signal"].to_numpy(), table["months_left"].to_numpy())
@@ -300,8 +296,8 @@ def measured(costs: Mapping[str, pd.Series], budget: pd.Series, *, against: str,
 
     Returns:
         one row per way: ``cost`` (mean, cents/lb), ``spread`` (standard deviation of months), ``worst_quarter`` (the
-        dearest three months of a calendar quarter, mean), ``over_budget`` (months), ``difference`` with its 90% interval
-        ``low, high`` (paired moving blocks of the window's length).
+        dearest three months of a calendar quarter, mean), ``over_budget`` (months), ``difference`` with its 90%
+        interval ``low, high`` (paired moving blocks of the window's length).
     """
     base = costs[against]
     rows = []

@@ -6,14 +6,15 @@ contract's price that is some days old is moved on with the front month's roll-f
 
 **Waiting** buys the month's oil on its first session at the front-month price of that day. Both include the basis.
 
-**The rule**, month by month, on the simulated paths (tasks/decision/paths.py). The chance that waiting is cheaper is the
-share of paths whose price ends below the price now; a path that ends above it and above the budget counts 1 + aversion
-times. Below ``buy_below_chance``: buy all that is open. Above ``wait_above_chance``: wait. In between: a ladder, which
-buys equal parts now, on the first session of each month before the oil is due, and on the day it is due.
+**The rule**, month by month, on the simulated paths (tasks/decision/paths.py). The chance that waiting is cheaper is
+the share of paths whose price ends below the price now. A path that ends above it and above the budget counts 1 +
+aversion times. Below ``buy_below_chance``: buy all that is open. Above ``wait_above_chance``: wait. In between: a
+ladder, which buys equal parts now, on the first session of each month before the oil is due, and on the day it is due.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -76,7 +77,7 @@ def decide(
     horizons: Horizons,
     rule: RollRule,
     *,
-    bought: dict[str, dict[str, float]] | None = None,
+    bought: Mapping[str, Mapping[str, float]] | None = None,
 ) -> DayDecisions:
     """The decisions of a day, one row per need and month and one for all months of a need.
 
@@ -127,15 +128,18 @@ def prices_now(months: pd.DataFrame, market: Market, own: PricedNeed) -> pd.Data
         ``storage_cents_lb``, and ``curve_forward_cents_lb`` without the basis; missing where there is none.
     """
     prices = market.prices
-    quoted = market.contracts.drop_duplicates("contract").set_index("contract") if len(market.contracts) else None
-    rows = []
-    for month in months.to_dict("records"):
-        forward, seen_on = np.nan, pd.NaT
-        if quoted is not None and month["contract_name"] in quoted.index:
-            seen_on = pd.Timestamp(quoted.at[month["contract_name"], "price_date"])
-            forward = moved_on(float(quoted.at[month["contract_name"], "last_price"]), seen_on, prices["roll_free"])
-        rows.append({"curve_forward_cents_lb": forward, "curve_price_date": seen_on})
-    table = pd.DataFrame(rows, index=months.index)
+    quoted = {str(row["contract"]): row for row in market.contracts.to_dict("records")}
+    found = [quoted.get(name) for name in months["contract_name"]]
+    table = pd.DataFrame(
+        {
+            "curve_forward_cents_lb": [
+                moved_on(float(one["last_price"]), one["price_date"], prices["roll_free"]) if one else np.nan
+                for one in found
+            ],
+            "curve_price_date": pd.to_datetime(pd.Series([one["price_date"] if one else pd.NaT for one in found])),
+        },
+        index=months.index,
+    )
     curve = table["curve_forward_cents_lb"] + own.basis_cents_lb
     stored = carried(float(market.forecasts["last_price"].iloc[0]) + own.basis_cents_lb, months["years"], own)
     return table.assign(curve_cents_lb=curve, storage_cents_lb=stored).assign(**cheaper(curve, stored))
@@ -207,7 +211,7 @@ def answer(
     price = now["now_cents_lb"].to_numpy(dtype="float64")
     chance = chance_waiting_cheaper(waiting, price, budget, 0.0)
     weighted = chance_waiting_cheaper(waiting, price, budget, need.aversion)
-    signal = np.where(open_pounds > 0, signals(weighted, rule), COVERED)
+    signal = signals(weighted, rule)
     share = shares_now(signal, np.arange(1, len(months) + 1))
     usd = USD_PER_CENT * open_pounds
     quantiles = np.quantile(waiting, [0.1, 0.5, 0.9], axis=0)  # missing where a price is
@@ -308,20 +312,19 @@ def plan(signal: str, place: int, pounds: float, months: pd.DataFrame) -> str:
 
     >>> days = pd.DataFrame({"due_date": pd.to_datetime(["2024-02-01", "2024-03-01"])})
     >>> plan("ladder", 1, 600_000, days)
-    '200,000 lb now, 200,000 lb on 2024-02-01, 200,000 lb on 2024-03-01'
+    '200,000 lb now and on 2024-02-01, 2024-03-01'
     """
     due = [f"{day:%Y-%m-%d}" for day in months["due_date"].iloc[: place + 1]]
-    if signal == COVERED:
+    if not pounds:
         return "nothing is open"
     if signal == BUY:
         return f"{pounds:,.0f} lb now"
     if signal == WAIT:
-        return f"nothing now; {pounds:,.0f} lb by {due[-1]}, judged again each month"
-    each = f"{pounds / (len(due) + 1):,.0f} lb"
-    return ", ".join([f"{each} now", *(f"{each} on {day}" for day in due)])
+        return f"nothing now; {pounds:,.0f} lb by {due[-1]}"
+    return f"{pounds / (len(due) + 1):,.0f} lb now and on {', '.join(due)}"
 
 
-def why_missing(row: dict[str, object], own: PricedNeed) -> str | None:
+def why_missing(row: Mapping[Hashable, object], own: PricedNeed) -> str | None:
     """Why a month has no price now or no forecast."""
     if row["beyond"]:
         return "the month is beyond the farthest horizon that is forecast"

@@ -84,6 +84,12 @@ def daily_tables(
             code_version=run.code_version,
             created_at=now,
         ),
+        "forecasts.zl_decisions_daily": result.decisions.assign(
+            origin=run.origin_kind,
+            data_snapshot=result.data_snapshot,
+            code_version=run.code_version,
+            created_at=now,
+        ),
         "performance.leaderboard": _leaderboard(result.leaderboard).assign(created_at=now),
         "ops.ingest_runs": _ingest_runs(run, result.ingested, result.series, result.quarantine).assign(
             run=identity, created_at=now

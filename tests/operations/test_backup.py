@@ -39,6 +39,7 @@ KEPT = {
     "forecasts.zl_contracts_daily",
     "forecasts.zl_replays_daily",
     "forecasts.record_chain",
+    "forecasts.zl_decisions_daily",
     "performance.leaderboard",
     "performance.forecast_outcomes",
     "ops.ingest_runs",
