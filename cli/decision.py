@@ -42,6 +42,8 @@ def decision(as_of: AsOf = None, as_json: AsJson = False) -> int:
     Exits with 1 when a need has no decision.
     """
     end_on_signal(Ending(lambda: "Nothing was changed."))
+    from rich.console import Console
+
     from tasks.reporting.decision import as_json as in_json
     from tasks.reporting.decision import newest_forecast, published_decision
     from tasks.reporting.terminal import print_decision
@@ -56,7 +58,7 @@ def decision(as_of: AsOf = None, as_json: AsJson = False) -> int:
     if as_json:
         print(in_json(decided))
     else:
-        print_decision(decided.table, run.as_of)
+        print_decision(decided.table, run.as_of, Console(width=max(130, Console().width)))
     for problem in decided.problems:
         print(problem, file=sys.stderr)
     return int(bool(decided.problems))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -37,26 +38,35 @@ from tasks.decision.evaluate import (
     followed,
     judged_months,
     measured,
+    newest_known,
     paired,
 )
-from tasks.decision.needs import PricedNeed, priced
+from tasks.decision.needs import PRODUCT, PricedNeed, priced
+from tasks.decision.policy import decide, market_of
 from tasks.errors import NothingStored
 from tasks.evaluation.lived import lived_policy
+from tasks.forecasting.contract import contract_name
 from tasks.models.catalogue import BASELINE
-from tasks.panel.curve import contract_prices
+from tasks.panel.curve import contract_prices, listed_contracts
+from tasks.panel.rolls import front_contracts
 from tasks.quantiles import column, price_quantiles
 from tasks.registry import BuyingRule, load_decision, load_models, load_quality_gates
 from tasks.reporting.charts import BAND, PRICE
+from tasks.reporting.decision import OF_A_DAY, newest_forecast
+from tasks.reporting.terminal import print_decision
 from tasks.run import RunContext
 from tasks.settings import PROJECT
 from tasks.staging.gather import gather
 from tasks.staging.stage import read_staged
-from tasks.storage.files import read_parquet, write_atomically
+from tasks.storage.files import read_parquet, write_atomically, write_bytes
+from tasks.warehouse.open import open_warehouse
 
 PAGE = PROJECT / "docs" / "results" / "buyer_backtest.md"
 PICTURE = PROJECT / "docs" / "images" / "buyer_backtest.png"
 BUDGET = "daily"
-FIRST_YEAR, FIRST_LIVED = 2010, 2013
+FOLDER = PROJECT / "docs" / "examples"
+EXAMPLES = ("2021-04-29", "2022-03-08", "2023-12-29")
+FIRST_LIVED = 2013
 """Before 2013 there are no three scored years to choose a champion on: the baseline served."""
 LIVED, NO_CHANGE = "lived", "no_change"
 FED = {LIVED: RULE, NO_CHANGE: f"{RULE}, fed with no_change", BASELINE: f"{RULE}, fed with the curve"}
@@ -142,10 +152,9 @@ def history_of(run: RunContext) -> History:
     )
 
 
-def record_of(run: RunContext, own: PricedNeed) -> Record:
+def record_of(history: History, forecasts: Mapping[str, pd.DataFrame], own: PricedNeed) -> Record:
     """The whole record, before it is written."""
-    history = history_of(run)
-    judged = {feed: judged_months(history, rows, own) for feed, rows in past_forecasts(run).items()}
+    judged = {feed: judged_months(history, rows, own) for feed, rows in forecasts.items()}
     ahead, base = own.need.months_ahead, judged[LIVED]
     months = complete_months(*judged.values(), months_ahead=ahead)
     budget = budgets(base, ahead)
@@ -273,14 +282,60 @@ def picture(path: Path, record: Record) -> Path:
     )
 
 
+def write_examples(run: RunContext, history: History, forecasts: pd.DataFrame) -> list[Path]:
+    """The whole answer on some days, as `cbi decision` prints it.
+
+    From the published forecast of the day if this home has one, else from the record's newest forecast by then, whose
+    day the answer names.
+    """
+    from rich.console import Console
+
+    warehouse = open_warehouse(run.settings)
+    written = []
+    for day in EXAMPLES:
+        given = forecasts[forecasts["as_of"] == forecasts.loc[forecasts["as_of"] <= day, "as_of"].max()]
+        if newest_forecast(warehouse) == day:
+            given = warehouse.query(OF_A_DAY.format(day=day))
+        as_of = pd.Timestamp(given["as_of"].iloc[0])
+        panel = read_parquet(run.work.panel / "panel.parquet", ["date", "zl_close", "zl_roll_free", "eur_last"])
+        market = market_of(given, contracts_known(history, as_of), panel, as_of=as_of)
+        decided = decide(market, load_decision(PROJECT / "registry"), run.horizons, history.rule)
+        text = StringIO()
+        print_decision(decided.table, as_of, Console(file=text, width=130))
+        lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
+        written.append(write_bytes(FOLDER / f"decision_{day}.txt", lines.encode()))
+    return written
+
+
+def contracts_known(history: History, as_of: pd.Timestamp) -> pd.DataFrame:
+    """What a decision reads of ``forecasts.zl_contracts_daily``: each listed contract's newest price known on a day."""
+    listed = pd.Series(listed_contracts(history.rule, as_of))
+    prices = newest_known(history, as_of).set_index("contract")
+    quote = history.prices["close"].loc[:as_of].dropna()
+    front = int(front_contracts(pd.DatetimeIndex([quote.index[-1]]), history.rule).iloc[0])
+    rows = [
+        {
+            "contract": contract_name(PRODUCT, int(c)),
+            "last_price": prices.at[c, "price"],
+            "price_date": prices.at[c, "seen_on"],
+        }
+        for c in listed
+        if c in prices.index and c != front
+    ]
+    own = {"contract": contract_name(PRODUCT, front), "last_price": quote.iloc[-1], "price_date": quote.index[-1]}
+    return pd.DataFrame([own, *rows])
+
+
 def measure() -> None:
-    """Follow every way to buy through the record, and write the page and its picture."""
+    """Follow every way to buy through the record, and write the page, its picture and the examples."""
     before, run = stamp("make buyer-backtest"), last_run()
     registry = load_decision(PROJECT / "registry")
     name, need = next(iter(registry.needs.items()))
     own = priced(name, need, np.nan)
     assert isinstance(own, PricedNeed), own  # the shipped need is in cents/lb
-    record, ahead = record_of(run, own), need.months_ahead
+    history, forecasts = history_of(run), past_forecasts(run)
+    record, ahead = record_of(history, forecasts, own), need.months_ahead
+    write_examples(run, history, forecasts[LIVED])
     as_shipped = "the same" if record.rule == registry.rule else f"**other ones: {registry.rule}**"
     unfilled = {way: rows["unfilled"].sum() for way, rows in record.early.items()}
     never = int((record.early[COVER]["early_share"] == 0).sum())

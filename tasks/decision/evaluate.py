@@ -140,14 +140,19 @@ def decision_days(days: pd.DatetimeIndex) -> Iterable[tuple[pd.Timestamp, int]]:
 
 def curve_known(history: History, day: pd.Timestamp, contracts: pd.Series, roll_free: pd.Series) -> pd.Series:
     """The newest price of each contract known at a session, moved on to it; missing if older than the rule allows."""
+    known = newest_known(history, day).to_dict("records")
+    moved = {row["contract"]: moved_on(row["price"], row["seen_on"], roll_free) for row in known}
+    return contracts.map(moved).astype("float64")
+
+
+def newest_known(history: History, day: pd.Timestamp) -> pd.DataFrame:
+    """The newest price of each contract known at a session; none that is older than the rule allows."""
     table = history.contracts
     oldest = day - pd.Timedelta(days=history.rule.slope_max_age_days)
     known = table[
         (table["known_at"] <= as_of_instants(pd.DatetimeIndex([day]))[0]) & (table["seen_on"] >= oldest)
     ].sort_values(["seen_on", "rank"], ascending=[True, False])
-    newest = known.drop_duplicates("contract", keep="last")
-    moved = {row["contract"]: moved_on(row["price"], row["seen_on"], roll_free) for row in newest.to_dict("records")}
-    return contracts.map(moved).astype("float64")
+    return known.drop_duplicates("contract", keep="last")
 
 
 def curve_fills(history: History, day: pd.Timestamp, contracts: pd.Series) -> pd.Series:

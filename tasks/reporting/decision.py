@@ -155,7 +155,7 @@ def remarks(rows: pd.DataFrame) -> list[str]:
     months = rows[rows["month"] != ALL]
     lines = [
         f"Prices are in {row['unit']} and include your basis. The rule reads the weighted chance, in which cases above "
-        f"the budget count more often; what waits is judged again each month. {RECORD}",
+        f"the budget count more often; decide once a month, as the record did. {RECORD}",
         "Protection is a model price (Black 1976, with the width of the forecast): no market quotes it here.",
     ]
     old = months[(months["now_source"] == CURVE) & (months["curve_price_date"] < row["as_of"])]

@@ -91,11 +91,11 @@ def print_result(result: DayResult, console: Console) -> None:
         console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is not a style
 
 
-def print_decision(table: pd.DataFrame, as_of: pd.Timestamp) -> None:
-    """Print the decision of each need as a buyer reads it."""
-    console = Console(width=max(130, Console().width))
+def print_decision(table: pd.DataFrame, as_of: pd.Timestamp, console: Console) -> None:
+    """Print the decision of each need as a buyer reads it; a terminal of 130 columns shows each row in one line."""
     for _, rows in table.groupby("need", sort=False) if len(table) else ():
-        console.print(f"[bold]{shown(headline(rows))}[/] As of {as_of:%Y-%m-%d}.", highlight=False)
+        console.print(f"[bold]{shown(headline(rows))}[/]", highlight=False)
+        console.print(f"As of {as_of:%Y-%m-%d}, 18:00 Chicago.", highlight=False)
         for line in explanation(rows):
             console.print(shown(line), highlight=False)
         print_table(console, f"Month by month, {rows['unit'].iloc[0]}", month_table(rows))
