@@ -12,9 +12,8 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power
 
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived track-record world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean
 
 help: ## list the targets, by who needs them
 	@awk -F ':.*## ' '/^# -- / {sub(/^# -- /, ""); sub(/ *-*$$/, ""); title = $$0} \
@@ -199,8 +198,14 @@ control-chart: $(VENV)/dev ## how often the champions' control chart is wrong, a
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
 	@$(RUN) -m evidence.control_chart
 
-track-record: $(VENV)/dev ## a replay's forecasts against what happened, and Python against SQL: make track-record REPLAY=weekly; docs/results/track_record.md
-	@$(RUN) -m evidence.track_record --replay $(call quoted,$(or $(REPLAY),weekly))
+track-record: $(VENV)/dev ## a replay's forecasts against what happened, and Python against SQL: make track-record REPLAY=champions; docs/results/track_record.md
+	@$(RUN) -m cli replay
+	@$(RUN) -m evidence.track_record --replay $(call quoted,$(or $(REPLAY),champions))
+
+buyer-backtest: $(VENV)/dev ## what following the buying rule would have cost, against simple ways to buy; docs/results/buyer_backtest.md
+	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
+	@$(RUN) -m cli replay
+	@$(RUN) -m evidence.buyer_backtest
 
 proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run left: writes the audit and docs/results/proofs.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import typer
 from typer.main import get_command
 
-from cli import checks, data, model, models, project, replay, services, verify, warehouse
+from cli import checks, data, decision, model, models, project, replay, services, verify, warehouse
 from cli.words import CHECK, EVERY_DAY, KEEP, MODELS, RUN
 from flows.ending import signals_restored
 from tasks.errors import CbiError, SourceDown
@@ -40,16 +40,18 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for panel, commands in {
-        EVERY_DAY: (data.daily, data.ingest, data.backfill),
+    groups: dict[str, tuple[Callable[..., object], ...]] = {
+        EVERY_DAY: (data.daily, decision.decision, data.ingest, data.backfill),
         CHECK: (checks.health, checks.gates, checks.audit, warehouse.query),
         MODELS: (model.train, model.search, replay.replay, model.bundle, model.device_check),
         KEEP: (data.restore, checks.support, data.pack, warehouse.sync),
-    }.items():
+    }
+    for panel, commands in groups.items():
         for one in commands:
             app.command(rich_help_panel=panel)(one)
     app.add_typer(models.application(), name="models", rich_help_panel=MODELS)
     app.add_typer(verify.application(), name="verify", rich_help_panel=CHECK)
+    app.add_typer(decision.purchases(), name="purchases", rich_help_panel=EVERY_DAY)
     app.add_typer(services.application(), name="services", rich_help_panel=RUN)
     app.add_typer(project.application(), name="project", rich_help_panel=RUN)
     return app

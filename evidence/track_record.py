@@ -164,8 +164,10 @@ def measure(replay: str) -> int:
 
 def main() -> int:
     """Run the command line."""
-    parser = command("evidence.track_record", __doc__, "--replay weekly  # the replay of that name")
-    parser.add_argument("--replay", default="weekly", metavar="NAME", help="the name of a replay. Default: weekly")
+    parser = command("evidence.track_record", __doc__, "--replay champions  # the replay of that name")
+    parser.add_argument(
+        "--replay", default="champions", metavar="NAME", help="the name of a replay. Default: champions"
+    )
     words = parser.parse_args()
 
     def work() -> int:

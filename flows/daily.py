@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from prefect.task_runners import TaskRunner
 
     from tasks.day import Day
+    from tasks.decision.policy import DayDecisions
     from tasks.forecasting.apart import IsolatedModels
     from tasks.forecasting.forecast import DayForecast
     from tasks.gates.quarantine import ColumnsAside
@@ -89,7 +90,8 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
         forecasted = as_task(forecast, "forecast")(run, day, data_snapshot, models)
         if not trained:
             gates.append(training_gate.result())
-    result = as_task(publish, "publish")(run, day, forecasted, data_snapshot, ingested, gates, trained)
+    decided = as_task(decide, "decide")(run, day, forecasted)
+    result = as_task(publish, "publish")(run, day, forecasted, decided, data_snapshot, ingested, gates, trained)
     result = as_task(score_past, "score past forecasts")(run, day, result)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
@@ -381,10 +383,18 @@ def control_alarms(run: RunContext, store: ModelStore) -> tuple[dict[str, str], 
         return {}, [f"the control chart of the champions cannot be drawn: {type(error).__name__}: {error}"]
 
 
+def decide(run: RunContext, day: Day, forecasted: DayForecast) -> DayDecisions:
+    """What each buyer's need should do today. A failure becomes an alert and stops nothing."""
+    from tasks.decision.day import decide_or_say_why
+
+    return decide_or_say_why(run, forecasted.forecasts, forecasted.contracts, day.panel)
+
+
 def publish(
     run: RunContext,
     day: Day,
     forecasted: DayForecast,
+    decided: DayDecisions,
     data_snapshot: str,
     ingested: list[Ingested],
     gates: list[GateReport],
@@ -393,7 +403,9 @@ def publish(
     """Merge everything into the warehouse in one transaction, draw the charts, and return the result."""
     from tasks.reporting.publication import publish_run, result_of
 
-    result = result_of(run, day, forecasted, data_snapshot=data_snapshot, ingested=ingested, gates=gates)
+    result = result_of(
+        run, day, forecasted, data_snapshot=data_snapshot, ingested=ingested, gates=gates, decided=decided
+    )
     return publish_run(run, day, replace(result, trained=trained))
 
 

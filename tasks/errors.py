@@ -81,6 +81,14 @@ class PromotionRefused(CbiError):
     """A version does not meet the promotion rule, and nobody forced it with a reason."""
 
 
+class DecisionFailed(CbiError):
+    """A buyer's decision cannot be computed; the published forecast is unaffected."""
+
+
+class PurchaseError(CbiError):
+    """A purchase, or a line of a file of purchases, is invalid; the ledger is unchanged."""
+
+
 class WarehouseError(CbiError):
     """The warehouse refused a write or a query."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pandas as pd
+import pandas as pd
 
+if TYPE_CHECKING:
     from tasks.sources.ingest import Ingested
 
 
@@ -27,11 +27,11 @@ class DayResult:
 
     ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts`` and ``explainers`` have the rows of
     ``forecasts.zl_forecasts_daily`` and ``forecasts.zl_explainers_daily``, ``contracts`` those of
-    ``forecasts.zl_contracts_daily``; ``leaderboard`` what was measured of the models behind them. ``price_notes``: what
-    the price is of, in words. ``shadows`` has the rows of ``forecasts.zl_shadow_daily`` (forecasts that are not served)
-    and ``promotions`` those of ``performance.promotions``. ``series`` has one row per series, ``quarantine`` one per
-    source, series, field and rule, ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per
-    feature category and year.
+    ``forecasts.zl_contracts_daily``, ``decisions`` those of ``forecasts.zl_decisions_daily`` (none where they failed);
+    ``leaderboard`` what was measured of the models behind them. ``price_notes``: what the price is of, in words.
+    ``shadows`` has the rows of ``forecasts.zl_shadow_daily`` (forecasts that are not served), ``promotions`` those of
+    ``performance.promotions``. ``series`` has one row per series, ``quarantine`` one per source, series, field and
+    rule, ``gates`` one per expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year.
     ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are set once it is published.
     """
 
@@ -52,5 +52,6 @@ class DayResult:
     price_notes: tuple[str, ...] = ()
     shadows: pd.DataFrame | None = None
     promotions: pd.DataFrame | None = None
+    decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
     changed_rows: int = 0
     pages: Pages | None = None

@@ -27,6 +27,7 @@ from tasks.registry import (
     load_roll_calendar,
     load_sources,
 )
+from tasks.registry.decision import FILE as NEEDS
 from tasks.settings import PROJECT, Settings
 from tasks.sources.archive import Progress, silently, unpack
 from tasks.sources.origins import recorded_files
@@ -144,8 +145,9 @@ def newest_session(zones: Zones) -> pd.Timestamp | None:
 
 
 def code_version(settings: Settings) -> str:
-    """The fingerprint of code, registry and suites that produce a number."""
-    code = code_fingerprint(PROJECT / "tasks", PROJECT / "flows", settings.registry, settings.expectations)
+    """The fingerprint of code, registry and suites that produce a forecast. A buyer's need changes none."""
+    registry = [path for path in sorted(settings.registry.rglob("*")) if path.is_file() and path.name != NEEDS]
+    code = code_fingerprint(PROJECT / "tasks", PROJECT / "flows", *registry, settings.expectations)
     if settings.finbert is None:
         return code[:12]
     from tasks.texts.finbert import FinBert

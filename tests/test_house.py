@@ -26,6 +26,7 @@ STAGES = (
     ("training",),
     ("model_store", "proofs"),
     ("forecasting",),
+    ("decision",),
     ("outcome", "bundles"),
     ("warehouse",),
     ("reporting",),

@@ -61,6 +61,7 @@ OWN_FOLDERS = {
     "backup": "daily",
     "services": "make up",
     "peers": "make bench-peers",
+    "purchases": "cbi purchases",
 }
 """Folders whose files belong to another program: one line per folder."""
 

@@ -1,7 +1,7 @@
 """Backup of data that cannot be rebuilt, to a second place (CBI_BACKUP) after each day's publish.
 
 It covers the tables whose declaration says so (tasks/warehouse/schema), the model store's history with the versions of
-each training that promoted one, and payloads fetched live. All else is rebuilt from these.
+each training that promoted one, the buyer's purchases, and payloads fetched live. All else is rebuilt from these.
 
 ``latest.json`` names a manifest, which names every file with its SHA-256: a table's rows by month as parquet, a model
 version or the day's new payloads as a tar. Unchanged content is not written again.
@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as parquet
 
 from tasks import clock
+from tasks.decision.ledger import ledger_path
 from tasks.errors import BackupFailed, CbiError, ManifestMismatch
 from tasks.model_store.champions import AUDIT, HISTORY, SHADOWS, of_lines
 from tasks.model_store.folder import FolderStore
@@ -60,7 +61,7 @@ class Manifest:
 
     ``tables``: by table and month, with ``rows`` and ``content`` (tasks/warehouse/checksum.py). ``versions``: by
     family/horizon/number. ``store``: the store's own files by name. ``packs``: tars of payloads; ``listed`` names all
-    payloads in them.
+    payloads in them. ``purchases``: the buyer's ledger.
     """
 
     home: str
@@ -70,6 +71,7 @@ class Manifest:
     store: dict[str, dict[str, Any]] = field(default_factory=dict)
     packs: list[dict[str, Any]] = field(default_factory=list)
     listed: dict[str, Any] | None = None
+    purchases: dict[str, Any] | None = None
 
     def to_bytes(self) -> bytes:
         """The file of it."""
@@ -99,8 +101,9 @@ class Manifest:
         yield from self.versions.values()
         yield from self.store.values()
         yield from self.packs
-        if self.listed:
-            yield self.listed
+        for entry in (self.listed, self.purchases):
+            if entry:
+                yield entry
 
     def names(self) -> set[str]:
         """Every file's name."""
@@ -167,12 +170,17 @@ def _write(run: RunContext, place: BackupPlace, state: dict[str, Any], path: Pat
         manifest.tables = _tables(open_warehouse(run.settings), place, previous, lost, work)
         manifest.packs, manifest.listed = _payloads(run.zones.raw, place, previous, lost, work)
         failure = ""
+        manifest.purchases = previous.purchases
+        try:
+            manifest.purchases = _purchases(ledger_path(run.zones), place, previous, lost, work)
+        except CbiError as error:
+            failure = f"the purchases are not backed up: {error}"
         manifest.versions, manifest.store = previous.versions, previous.store
         if run.settings.models == "folder":
             try:
                 manifest.versions, manifest.store = _models(FolderStore(run.zones.models), place, previous, lost, work)
             except CbiError as error:
-                failure = f"the models are not backed up: {error}"
+                failure = "; ".join(filter(None, [failure, f"the models are not backed up: {error}"]))
         _switch(place, latest, pointer, previous, manifest, work)
     return failure
 
@@ -352,6 +360,34 @@ def tar_of(folder: Path, names: Iterable[str], target: Path) -> Path:
             entry.size, entry.mode = len(content), 0o644
             tar.addfile(entry, io.BytesIO(content))
     return target
+
+
+# -- purchases ----------------------------------------------------------------------------------------------------
+
+
+def _purchases(
+    ledger: Path, place: BackupPlace, previous: Manifest, lost: set[str], work: Path
+) -> dict[str, Any] | None:
+    """The buyer's ledger. Lines are only ever added to it.
+
+    Raises:
+        BackupFailed: it has lost lines that are in the backup.
+    """
+    before = previous.purchases
+    if before and before["file"] not in lost:
+        old = place.fetch(str(before["file"]), str(before["sha256"]), work / "ledger").read_bytes()
+        if not ledger.exists() or not ledger.read_bytes().startswith(old):
+            raise BackupFailed(
+                f"{ledger} has lost lines that {place.uri} has; what is there stays. Copy {before['file']} from there "
+                f"to {ledger}, or set CBI_BACKUP to an empty folder"
+            )
+    if not ledger.exists():
+        return None
+    digest = sha256_of(ledger)
+    name = f"purchases/{digest[:16]}.{ledger.name}"
+    if not before or before["file"] != name or name in lost:
+        place.put(name, ledger)
+    return {"file": name, "sha256": digest}
 
 
 # -- models -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Fills an empty home from a backup (tasks/operations/backup.py): payloads, models, and the tables for readers.
+"""Fills an empty home from a backup (tasks/operations/backup.py): payloads, purchases, models, and readers' tables.
 
 Everything is fetched and compared with the manifest before anything is written. The tables come last. A restore that
 was killed can be repeated, and ends like an undisturbed one.
@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from tasks.decision.ledger import ledger_path
 from tasks.errors import ManifestMismatch, NothingStored, SettingsError
 from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions, of_lines
 from tasks.model_store.open import open_store
@@ -96,7 +97,12 @@ def restore(settings: Settings, uri: str) -> Restored:
                 name: place.fetch(entry["file"], entry["sha256"], work / "store" / name)
                 for name, entry in manifest.store.items()
             }
+            ledger = manifest.purchases and place.fetch(
+                str(manifest.purchases["file"]), str(manifest.purchases["sha256"]), work / "ledger.jsonl"
+            )
             write_bytes(_begun(zones), latest.content)
+            if ledger:
+                write_bytes(ledger_path(zones), ledger.read_bytes())
             _place_payloads(work / "raw", zones.raw)
             if settings.models == "folder":
                 _place_models(work / "models", list(versions), own, zones.models)
@@ -125,6 +131,8 @@ def _require_no_history(zones: Zones, settings: Settings, latest: bytes) -> None
         has = "a warehouse"
     if settings.models == "folder" and open_store(settings).history():
         has = has or "promoted models"
+    if ledger_path(zones).exists():
+        has = has or "a ledger of purchases"
     if has:
         raise SettingsError(
             f"{zones.home} has {has} already, and a restore would mix two histories. Set CBI_HOME to an empty folder: "

@@ -4,6 +4,7 @@ Every model forbids unknown keys, so a typo is an error that names the file and 
 """
 
 from tasks.registry.control import ControlLimits, ControlRule, load_control_rule
+from tasks.registry.decision import EXAMPLE_NOTE, BuyingRule, DecisionRegistry, Need, load_decision, require_month
 from tasks.registry.entry import Entry
 from tasks.registry.features import FeatureEntry, FeatureRegistry, Override, load_features, load_overrides, provenance
 from tasks.registry.kept import complete_until, ended_tables
@@ -58,15 +59,18 @@ from tasks.registry.surface import (
 from tasks.registry.waivers import GateWaiver, load_waivers
 
 __all__ = [
+    "EXAMPLE_NOTE",
     "MONTH_CODES",
     "SURFACE_SIZE",
     "Aspirations",
     "Availability",
     "Budget",
+    "BuyingRule",
     "ControlLimits",
     "ControlRule",
     "DailyLimit",
     "DataSources",
+    "DecisionRegistry",
     "DerivedSeries",
     "Entry",
     "Fallback",
@@ -81,6 +85,7 @@ __all__ = [
     "Lexicon",
     "ModelFamily",
     "Models",
+    "Need",
     "Override",
     "ProductionSurface",
     "PromotionRule",
@@ -100,6 +105,7 @@ __all__ = [
     "complete_until",
     "ended_tables",
     "load_control_rule",
+    "load_decision",
     "load_derived",
     "load_features",
     "load_horizons",
@@ -113,5 +119,6 @@ __all__ = [
     "load_surface",
     "load_waivers",
     "provenance",
+    "require_month",
     "surface_version",
 ]

@@ -21,12 +21,14 @@ def raise_alerts(
     inputs: InputNotes | None = None,
     gates: pd.DataFrame | None = None,
     out_of_control: Mapping[str, str] | None = None,
+    decision: tuple[str, ...] = (),
 ) -> pd.DataFrame:
     """Rows ``kind, subject, level, message`` of ``ops.alerts``.
 
     ``thin``: why the front contract's price is thin. ``ended``: tables kept by hand that end too early. ``inputs``:
     inputs that were set aside or replaced. ``gates``: the results of every gate. In a run that published, only
     PRE_TRAINING can block, on a day without training. ``out_of_control``: by horizon, why its champion was replaced.
+    ``decision``: why a need has no decision.
     """
     rows = [
         {"kind": "source", "subject": one.source, "level": "warning", "message": f"{one.status}: {one.message}"}
@@ -67,5 +69,9 @@ def raise_alerts(
         for gate, part in blocked.groupby("gate", sort=False):
             text = f"{len(part)} expectations stop the next training: {'; '.join(part['reason'])}"
             rows.append({"kind": "gate", "subject": str(gate), "level": "warning", "message": text})
+    rows += [
+        {"kind": "decision", "subject": "registry/decision.yaml", "level": "warning", "message": text}
+        for text in decision
+    ]
     rows += [{"kind": "models", "subject": "model store", "level": "warning", "message": text} for text in notices]
     return pd.DataFrame(rows, columns=["kind", "subject", "level", "message"])

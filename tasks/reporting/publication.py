@@ -10,6 +10,7 @@ import pandas as pd
 
 from tasks import clock
 from tasks.day import Day
+from tasks.decision.policy import DayDecisions
 from tasks.errors import CbiError, ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
 from tasks.forecasting.contract import with_contracts
@@ -39,11 +40,12 @@ def result_of(
     data_snapshot: str,
     ingested: list[Ingested],
     gates: Sequence[GateReport],
+    decided: DayDecisions | None = None,
 ) -> DayResult:
     """The result of the run, before it is published."""
     results = pd.concat([report.frame() for report in gates], ignore_index=True)
     price_age_days = float(day.panel["zl_last__age_days"].iloc[-1])
-    contracts = forecast.contracts
+    contracts, decided = forecast.contracts, decided or DayDecisions()
     forecasts = with_contracts(
         forecast.forecasts, run.rolls.rolls["ZL"], priced_on=run.as_of - pd.Timedelta(days=price_age_days)
     )
@@ -75,12 +77,14 @@ def result_of(
             inputs=day.notes,
             gates=results,
             out_of_control=forecast.alarms,
+            decision=decided.problems,
         ),
         coverage=coverage_by_year(day.features, run.features),
         trained=False,
         price_notes=price_notes(forecasts, contracts, day.panel),
         shadows=shadows,
         promotions=forecast.promotions,
+        decisions=decided.table,
     )
 
 

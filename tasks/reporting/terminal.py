@@ -27,6 +27,14 @@ from tasks.reporting.day_tables import (
     refused_table,
     skill_table,
 )
+from tasks.reporting.decision import (
+    explanation,
+    headline,
+    month_table,
+    plan_table,
+    protection_table,
+    remarks,
+)
 from tasks.secrets import quoted
 from tasks.sources.payloads import LIVE
 
@@ -67,6 +75,9 @@ def print_result(result: DayResult, console: Console) -> None:
     print_table(console, "Refused cells (quarantine)", quarantine_table(result))
     print_table(console, REFUSED_TITLE, refused_table(result))
     print_table(console, "Gates", gate_table(result))
+    for need in result.decisions["need"].unique() if len(result.decisions) else ():
+        line = headline(result.decisions[result.decisions["need"] == need])
+        console.print(shown(f"{line} `cbi decision` shows why."), highlight=False)
     for alert in result.alerts.to_dict("records"):
         text = shown(f"{alert['subject']}: {quoted(alert['message'], most=150)}")
         console.print(f"[yellow]{shown(alert['kind'])}[/] {text}", highlight=False)
@@ -78,6 +89,20 @@ def print_result(result: DayResult, console: Console) -> None:
     )
     for what, path in written.items():
         console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is not a style
+
+
+def print_decision(table: pd.DataFrame, as_of: pd.Timestamp, console: Console) -> None:
+    """Print the decision of each need as a buyer reads it; a terminal of 130 columns shows each row in one line."""
+    for _, rows in table.groupby("need", sort=False) if len(table) else ():
+        console.print(f"[bold]{shown(headline(rows))}[/]", highlight=False)
+        console.print(f"As of {as_of:%Y-%m-%d}, 18:00 Chicago.", highlight=False)
+        for line in explanation(rows):
+            console.print(shown(line), highlight=False)
+        print_table(console, f"Month by month, {rows['unit'].iloc[0]}", month_table(rows))
+        print_table(console, "Plan", plan_table(rows))
+        print_table(console, "Protection, by a model", protection_table(rows))
+        for line in remarks(rows):
+            console.print(shown(line), highlight=False)
 
 
 def _source(result: DayResult) -> str:

@@ -88,6 +88,12 @@ def daily_tables(
         ),
         "forecasts.zl_shadow_daily": _of_run(result.shadows, origin=run.origin_kind, created_at=now),
         "performance.promotions": _of_run(result.promotions, created_at=now),
+        "forecasts.zl_decisions_daily": result.decisions.assign(
+            origin=run.origin_kind,
+            data_snapshot=result.data_snapshot,
+            code_version=run.code_version,
+            created_at=now,
+        ),
         "performance.leaderboard": _leaderboard(result.leaderboard).assign(created_at=now),
         "ops.ingest_runs": _ingest_runs(run, result.ingested, result.series, result.quarantine).assign(
             run=identity, created_at=now

@@ -60,6 +60,7 @@ STATED = (
     "ops.feature_coverage",
     "forecasts.zl_explainers_daily",
     "forecasts.zl_contracts_daily",
+    "forecasts.zl_decisions_daily",
     "features.master_feature_universe",
 )
 

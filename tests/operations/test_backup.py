@@ -41,6 +41,7 @@ KEPT = {
     "forecasts.record_chain",
     "forecasts.zl_shadow_daily",
     "performance.promotions",
+    "forecasts.zl_decisions_daily",
     "performance.leaderboard",
     "performance.forecast_outcomes",
     "ops.ingest_runs",

@@ -179,3 +179,55 @@ CREATE TABLE IF NOT EXISTS forecasts.record_chain (
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY chain
 OPTIONS (labels = [('made_again', 'no')]);
+
+-- What a buyer's rule says of each need (registry/decision.yaml), by month that is planned, and of all months together.
+-- Prices in cents/lb with the buyer's basis; dollars of the pounds that are open.
+CREATE TABLE IF NOT EXISTS forecasts.zl_decisions_daily (
+  as_of DATE NOT NULL,
+  need STRING NOT NULL,
+  month STRING NOT NULL,  -- such as 2024-02; `all`: the months together, on joint paths
+  is_example BOOL,  -- the need that the product ships with: edit registry/decision.yaml
+  due_date DATE,  -- the month's first session: by then the oil is bought
+  contract STRING,  -- the front month on that day
+  pounds FLOAT64,
+  open_pounds FLOAT64,
+  unit STRING,  -- of the buyer
+  unit_per_cent_lb FLOAT64,  -- one cent/lb in that unit
+  now_source STRING,  -- how a price can be fixed today: `curve` (the contract's price) or `storage` (bought and stored)
+  now_cents_lb FLOAT64,
+  curve_cents_lb FLOAT64,
+  curve_price_date DATE,  -- an older price was moved on with the front month since
+  storage_cents_lb FLOAT64,
+  wait_p10_cents_lb FLOAT64,
+  wait_p50_cents_lb FLOAT64,
+  wait_p90_cents_lb FLOAT64,
+  wait_mean_cents_lb FLOAT64,
+  now_usd FLOAT64,
+  wait_mean_usd FLOAT64,
+  wait_p10_usd FLOAT64,
+  wait_p90_usd FLOAT64,
+  wait_shortfall_usd FLOAT64,  -- mean of the dearest tenth of the paths
+  budget_cents_lb FLOAT64,
+  budget_usd FLOAT64,
+  chance_waiting_cheaper FLOAT64,
+  weighted_chance FLOAT64,  -- what the rule reads: paths above the budget count 1 + aversion times
+  chance_over_budget FLOAT64,
+  signal STRING,  -- buy, wait or ladder; of `all` also covered
+  share_now FLOAT64,  -- of what is open
+  pounds_now FLOAT64,
+  plan STRING,
+  cap_cents_lb FLOAT64,  -- model price of a cap at the budget, per pound, today
+  cap_usd FLOAT64,
+  collar_floor_cents_lb FLOAT64,  -- model: the floor that pays for the cap; missing where the budget is below the market
+  dependence_power FLOAT64,  -- of the joint paths (tasks/decision/paths.py)
+  reason STRING,  -- why something is missing
+  need_version STRING,  -- of need and rule
+  origin STRING,
+  data_snapshot STRING,
+  code_version STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, need, month) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY need
+OPTIONS (labels = [('made_again', 'no')]);

@@ -88,6 +88,53 @@ FROM forecasts.zl_contracts_daily
 WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
 ORDER BY last_trading_day, target_date;
 
+-- The newest session's decisions: per need, one row per month and one of all months together, which comes first.
+CREATE OR REPLACE VIEW api.vw_decision AS
+SELECT
+  as_of,
+  need,
+  month,
+  is_example,
+  IF(is_example, 'example need: edit registry/decision.yaml', NULL) AS note,
+  due_date,
+  contract,
+  pounds,
+  open_pounds,
+  unit,
+  now_source,
+  now_cents_lb,
+  wait_p10_cents_lb,
+  wait_p50_cents_lb,
+  wait_p90_cents_lb,
+  now_cents_lb * unit_per_cent_lb AS now_price,
+  wait_p10_cents_lb * unit_per_cent_lb AS wait_lower_80,
+  wait_p50_cents_lb * unit_per_cent_lb AS wait_median,
+  wait_p90_cents_lb * unit_per_cent_lb AS wait_upper_80,
+  budget_cents_lb * unit_per_cent_lb AS budget_price,
+  curve_price_date,
+  now_usd,
+  wait_mean_usd,
+  wait_p10_usd,
+  wait_p90_usd,
+  wait_shortfall_usd,
+  budget_usd,
+  chance_waiting_cheaper,
+  weighted_chance,
+  chance_over_budget,
+  signal,
+  share_now,
+  pounds_now,
+  plan,
+  cap_cents_lb * unit_per_cent_lb AS model_cap_price,
+  cap_usd AS model_cap_usd,
+  collar_floor_cents_lb * unit_per_cent_lb AS model_collar_floor_price,
+  reason,
+  origin,
+  created_at
+FROM forecasts.zl_decisions_daily
+WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
+ORDER BY need, IF(month = 'all', 0, 1), month;
+
 -- Every session's forecast by the names older readers know.
 CREATE OR REPLACE VIEW predictions.zl_predictions AS
 SELECT as_of AS date, horizon, point AS predicted_price, confidence
