@@ -14,6 +14,7 @@ import pandas as pd
 
 from tasks.models.catalogue import SCALE
 from tasks.models.options import mean_one
+from tasks.models.shapley import linear_values
 from tasks.models.volatility_scaled import VolatilityScaledForecaster, over_horizon, realised_ahead_pct
 
 MEMORIES = ("zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", SCALE)
@@ -66,6 +67,17 @@ class Har(VolatilityScaledForecaster):
         departure = self.state["intercept"] + standard @ np.asarray(self.state["weights"])
         annual_pct = features[SCALE].to_numpy(dtype="float64") * np.exp(departure)
         return over_horizon(annual_pct, self.problem.sessions)
+
+    def explain_scale(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Contributions to the log of the scale, by input; `base` is the log scale where each input is at its mean.
+
+        Exact: the log scale is linear in the standardized inputs, and the baseline's scale is one of them.
+        """
+        standard = (self._inputs(features) - np.asarray(self.state["mean"])) / np.asarray(self.state["spread"])
+        slopes, names = np.asarray(self.state["weights"], dtype="float64"), [*self.logs, *self.levels]
+        slopes[names.index(SCALE)] += self.state["spread"][names.index(SCALE)]
+        table = pd.DataFrame(linear_values(slopes, standard), columns=names, index=features.index)
+        return table.assign(base=np.log(self.scale(features)) - standard @ slopes)
 
     def _inputs(self, features: pd.DataFrame) -> np.ndarray:
         logs = np.log(features[list(self.logs)].to_numpy(dtype="float64"))

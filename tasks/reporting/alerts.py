@@ -14,6 +14,7 @@ def raise_alerts(
     forecasts: pd.DataFrame,
     *,
     notices: tuple[str, ...] = (),
+    unexplained: tuple[str, ...] = (),
     thin: str = "",
     ended: dict[str, str] | None = None,
     inputs: InputNotes | None = None,
@@ -21,9 +22,9 @@ def raise_alerts(
 ) -> pd.DataFrame:
     """Rows ``kind, subject, level, message`` of ``ops.alerts``.
 
-    ``thin``: why the front contract's price is thin. ``ended``: tables kept by hand that end too early. ``inputs``:
-    inputs that were set aside or replaced. ``gates``: the results of every gate. In a run that published, only
-    PRE_TRAINING can block, on a day without training.
+    ``unexplained``: parts of the explanations that failed, and why. ``thin``: why the front contract's price is thin.
+    ``ended``: tables kept by hand that end too early. ``inputs``: inputs that were set aside or replaced. ``gates``:
+    the results of every gate. In a run that published, only PRE_TRAINING can block, on a day without training.
     """
     rows = [
         {"kind": "source", "subject": one.source, "level": "warning", "message": f"{one.status}: {one.message}"}
@@ -61,4 +62,9 @@ def raise_alerts(
             text = f"{len(part)} expectations stop the next training: {'; '.join(part['reason'])}"
             rows.append({"kind": "gate", "subject": str(gate), "level": "warning", "message": text})
     rows += [{"kind": "models", "subject": "model store", "level": "warning", "message": text} for text in notices]
+    # one row per subject: the warehouse has one alert of a kind and subject per session
+    rows += [
+        {"kind": "explanation", "subject": text.partition(":")[0], "level": "warning", "message": text}
+        for text in dict.fromkeys(unexplained)
+    ]
     return pd.DataFrame(rows, columns=["kind", "subject", "level", "message"])

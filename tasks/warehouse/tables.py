@@ -58,6 +58,9 @@ STATED = (
     "ops.quarantine_summary",
     "ops.feature_coverage",
     "forecasts.zl_explainers_daily",
+    "forecasts.zl_explanations_daily",
+    "forecasts.zl_changes_daily",
+    "forecasts.zl_scenarios_daily",
     "forecasts.zl_contracts_daily",
     "features.master_feature_universe",
 )

@@ -8,7 +8,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -269,7 +269,7 @@ def test_a_net_whose_weights_declare_a_huge_array_is_one_clear_error(
     with isolated_models(memory_bytes=4 * 2**30) as models:
         models.show(day.features)
         told = models.ask(question)
-    assert not told.quantiles and not told.contributions
+    assert not told.quantiles and not told.explained
     assert re.search("MemoryError: Unable to allocate|is not complete|reader ended with SIG", told.error)
     assert "\n" not in told.error
 
@@ -288,7 +288,7 @@ def test_a_net_is_read_apart_to_the_digit(day: Day, tmp_path: Path) -> None:
     question = Question("dense/1w/v0001", "dense", str(tmp_path), "1w", 5, problem.quantiles, dict(problem.sessions))
     with isolated_models() as models:
         models.show(day.features)
-        told = models.ask(question)
+        told, why = models.ask(question), models.ask(replace(question, wanted="reasons"))
     here = model.predict_quantiles(day.features, np.array([len(day.features) - 1]))["1w"]
     assert told.quantiles == calibrated(here, problem.quantiles, calibration(problem.quantiles))[0].tolist()
-    assert set(told.contributions) == {*columns, "base"}
+    assert not why.error and set(why.reasons[-1].centre) == {*columns, "base"}
