@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
 from typer.main import get_command
@@ -41,12 +42,13 @@ def application() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for panel, commands in {
+    panels: dict[str, tuple[Callable[..., Any], ...]] = {
         EVERY_DAY: (data.daily, data.ingest, data.backfill, what_ifs.what_if),
         CHECK: (checks.health, checks.gates, checks.audit, warehouse.query),
         MODELS: (model.train, model.search, model.models, model.bundle, model.device_check),
         KEEP: (data.restore, checks.support, data.pack, warehouse.sync),
-    }.items():
+    }
+    for panel, commands in panels.items():
         for one in commands:
             app.command(rich_help_panel=panel)(one)
     app.add_typer(services.application(), name="services", rich_help_panel=RUN)

@@ -94,7 +94,7 @@ def with_episode(panel: pd.DataFrame, moves: Moves, spec: Scenarios) -> pd.DataF
     The last session has the whole move. A value that is missing stays missing.
     """
     changed, rows = panel.copy(), slice(len(panel) - moves.sessions, len(panel))
-    for name in [*moves.log.columns, *spec.with_zl]:
+    for name in dict.fromkeys([*moves.log.columns, *spec.with_zl]):
         path = moves.log[ROLL_FREE if name in spec.with_zl else name]
         if name in changed:
             _write(changed, name, rows, changed[name].to_numpy()[rows] * np.exp(path.to_numpy()))

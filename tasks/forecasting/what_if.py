@@ -69,12 +69,13 @@ def _move(name: str, sign: str, number: str, percent: str, *, panel: pd.DataFram
         raise WrongWord(f"there is no input `{name}`.{nearest(name, known)} `cbi what-if --help` lists the names")
     entry = known[name]
     recent = panel.set_index("date")[list(entry.shows)].tail(CARRIED_SESSIONS)
-    seen = max((day for one in entry.shows if (day := recent[one].last_valid_index()) is not None), default=None)
-    if seen is None:
+    known_rows = recent.dropna(how="all")
+    if known_rows.empty:
         raise WrongWord(
             f"{name}: {' and '.join(entry.shows)} have no value in {CARRIED_SESSIONS} sessions; choose another input"
         )
-    before = float(recent.loc[seen].dropna().iloc[0])
+    newest, seen = known_rows.iloc[-1].dropna().to_numpy(), pd.Timestamp(known_rows.index[-1])
+    before = float(newest[0])
     amount = float(number) * (-1 if sign == "-" else 1)
     after = before * (1 + amount / 100) if percent else before + amount if sign else amount
     if len(entry.columns) > 1 and after <= 0:
