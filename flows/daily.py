@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from tasks.day import Day
     from tasks.decision.policy import DayDecisions
     from tasks.forecasting.apart import IsolatedModels
+    from tasks.forecasting.day_reasons import DayReasons
     from tasks.forecasting.forecast import DayForecast
     from tasks.gates.quarantine import ColumnsAside
     from tasks.gates.run import GateReport
@@ -88,10 +89,13 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
             models.begin()
             training_gate = as_task(check_training_files, "gate PRE_TRAINING").submit(run, day)
         forecasted = as_task(forecast, "forecast")(run, day, data_snapshot, models)
+        reasons = as_task(explain, "explain")(run, day, forecasted, models)
         if not trained:
             gates.append(training_gate.result())
     decided = as_task(decide, "decide")(run, day, forecasted)
-    result = as_task(publish, "publish")(run, day, forecasted, decided, data_snapshot, ingested, gates, trained)
+    result = as_task(publish, "publish")(
+        run, day, forecasted, reasons, decided, data_snapshot, ingested, gates, trained
+    )
     result = as_task(score_past, "score past forecasts")(run, day, result)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
@@ -281,7 +285,7 @@ def needs_training(run: RunContext) -> bool:
 
 
 def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedModels) -> DayForecast:
-    """Forecasts of the front month and of each contract, their drivers, and the measured figures of their models."""
+    """Forecasts of the front month and of each contract, and the measured figures of their models."""
     from tasks.forecasting.by_contract import forecast_contracts
     from tasks.forecasting.forecast import forecast_day
     from tasks.model_store.contest import champions_of, measured_with
@@ -316,7 +320,15 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     champions = champions_of(store, run.horizons, run.as_of)
     measured = measured_with(store, champions, rule, code_version=run.code_version)
     notices = (*store.notices(), *forecasted.notices, *chart_notices, *missing)
-    return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts, alarms=alarms, **beside)
+    return replace(
+        forecasted,
+        leaderboard=measured,
+        notices=notices,
+        contracts=contracts,
+        alarms=alarms,
+        shadows=beside.get("shadows", forecasted.shadows),
+        promotions=beside.get("promotions", forecasted.promotions),
+    )
 
 
 def forecast_beside(
@@ -390,11 +402,35 @@ def decide(run: RunContext, day: Day, forecasted: DayForecast) -> DayDecisions:
     return decide_or_say_why(run, forecasted.forecasts, forecasted.contracts, day.panel)
 
 
+def explain(run: RunContext, day: Day, forecasted: DayForecast, models: IsolatedModels) -> DayReasons:
+    """Drivers, changes since the session before, scenarios and scored texts. A part that fails is a notice."""
+    from tasks.forecasting.day_reasons import DayReasons, reasons_of_day
+    from tasks.forecasting.explain import attempt
+    from tasks.model_store.open import open_store
+    from tasks.staging.documents import documents_known_by
+    from tasks.warehouse.open import open_warehouse
+    from tasks.warehouse.published import published_forecasts
+
+    def work() -> DayReasons:
+        return reasons_of_day(
+            run,
+            day,
+            forecasted,
+            models,
+            open_store(run.settings),
+            published=lambda session: published_forecasts(open_warehouse(run.settings), session),
+            documents=lambda: documents_known_by(run.zones, run.sources, as_of=run.as_of),
+        )
+
+    reasons, failed = attempt("explanations", work, DayReasons())
+    return replace(reasons, notices=reasons.notices + failed)
+
+
 def publish(
     run: RunContext,
     day: Day,
     forecasted: DayForecast,
-    decided: DayDecisions,
+    beside: tuple[DayReasons, DayDecisions],
     data_snapshot: str,
     ingested: list[Ingested],
     gates: list[GateReport],
@@ -403,8 +439,9 @@ def publish(
     """Merge everything into the warehouse in one transaction, draw the charts, and return the result."""
     from tasks.reporting.publication import publish_run, result_of
 
+    reasons, decided = beside
     result = result_of(
-        run, day, forecasted, data_snapshot=data_snapshot, ingested=ingested, gates=gates, decided=decided
+        run, day, forecasted, reasons, data_snapshot=data_snapshot, ingested=ingested, gates=gates, decided=decided
     )
     return publish_run(run, day, replace(result, trained=trained))
 

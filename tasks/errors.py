@@ -131,3 +131,7 @@ class Unhealthy(CbiError):
 
 class SecretFound(CbiError):
     """A file that would leave this machine contained a key; it was not written."""
+
+
+class WrongWord(CbiError):
+    """A word of a command line names nothing, or says nothing that can be done."""

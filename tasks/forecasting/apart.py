@@ -1,7 +1,8 @@
 """Models run in a process of their own: files that crash a reader cost that model, and no other forecast.
 
 The readers of LightGBM, XGBoost and torch are C++: a damaged file can abort the process, loop, or allocate all
-memory. One process answers for all models of a day. After a crash each model gets its own process.
+memory. One process answers for all models of a library: two OpenMP runtimes in one process can crash it on macOS. After
+a crash each model gets its own process.
 
 ``python -m tasks.forecasting.apart DESCRIPTOR SECONDS BYTES`` is that process. It reads one line of JSON per question
 on standard input and writes one line per answer to the descriptor, apart from what libraries print.
@@ -27,13 +28,15 @@ import pandas as pd
 import pyarrow as pa
 
 from tasks.forecasting.questions import Answer, Question, answer
-from tasks.models.catalogue import BASELINES
+from tasks.models.catalogue import BASELINES, ENSEMBLE, LIBRARIES
 from tasks.secrets import quoted
 from tasks.settings import PROJECT
-from tasks.storage.files import UTF_8
+from tasks.storage.files import UTF_8, read_json
 
 LIMIT_S = 120
-"""Time limit of one answer, including the start of the process. A net needs a few seconds for contributions."""
+"""Time limit of one answer, including the start of the process."""
+REASONS_LIMIT_S = 60
+"""Time limit of an answer about reasons: nobody waits longer for them, and the forecast is not published before."""
 MEMORY_BYTES = 6 * 2**30
 """Memory that models may allocate beyond the process's start (where the system has such a limit: not on macOS)."""
 
@@ -46,14 +49,14 @@ class IsolatedModels:
         self._limits = (limit_s, memory_bytes)
         self._features = pd.DataFrame()
         self._shown = 0
-        self._process: _Process | None = None
+        self._processes: dict[str, _Process] = {}
         self._one_by_one = False
-        self._lost: dict[str, Answer] = {}
+        self._lost: dict[tuple[str, bool], Answer] = {}
 
-    def begin(self) -> None:
-        """Start the process now, so that its libraries are imported before the first question."""
-        if self._process is None:
-            self._process = _Process(self._folder, *self._limits)
+    def begin(self, library: str = "") -> None:
+        """Start the process of a library now, so that it is imported before the first question."""
+        if library not in self._processes:
+            self._processes[library] = _Process(self._folder, *self._limits)
 
     def show(self, features: pd.DataFrame) -> None:
         """Set the features. Questions are about their last session."""
@@ -71,38 +74,53 @@ class IsolatedModels:
 
         The baseline runs in this process: its file is plain numbers, and it must always be available.
         """
-        if question.family in BASELINES:
+        if question.family in BASELINES and question.wanted == "forecast":
             return answer(question, self._features)
+        libraries = libraries_of(question)
+        if len(libraries) > 1:
+            return Answer(
+                error=f"{question.folder} needs {' and '.join(sorted(libraries))}, which cannot share a process on "
+                "macOS: choose other members in registry/models.yaml (ensemble) and run `cbi train`"
+            )
         if not self._path.exists():
             table = pa.Table.from_pandas(self._features, preserve_index=False)
             with pa.OSFile(str(self._path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
                 writer.write_table(table)
-        if question.folder in self._lost:
-            return self._lost[question.folder]
-        fresh = self._process is None
-        result = self._ask(question)
+        key, library = (question.folder, question.wanted == "forecast"), "".join(libraries)
+        if key in self._lost:
+            return self._lost[key]
+        fresh = library not in self._processes
+        result = self._ask(question, library)
         if isinstance(result, str) and not fresh and "took more" not in result:  # an earlier model may be the cause
-            result = self._ask(question)
+            result = self._ask(question, library)
         if isinstance(result, Answer):
             return result
-        self._lost[question.folder] = Answer(error=f"{question.folder} cannot be used: {result}")
-        return self._lost[question.folder]
+        self._lost[key] = Answer(error=f"{question.folder} cannot be used: {result}")
+        return self._lost[key]
 
-    def _ask(self, question: Question) -> Answer | str:
-        self.begin()
-        assert self._process is not None
-        result = self._process.ask(question, self._path)
+    def _ask(self, question: Question, library: str) -> Answer | str:
+        self.begin(library)
+        result = self._processes[library].ask(question, self._path)
         if isinstance(result, str):
             self._one_by_one = True
         if isinstance(result, str) or self._one_by_one:
-            self.close()
+            self._processes.pop(library).close()
         return result
 
     def close(self) -> None:
-        """End the process, if there is one."""
-        if self._process is not None:
-            self._process.close()
-            self._process = None
+        """End every process."""
+        while self._processes:
+            self._processes.popitem()[1].close()
+
+
+def libraries_of(question: Question) -> set[str]:
+    """The libraries that a version needs and that want a process for themselves; those of an ensemble's members."""
+    families = [question.family]
+    if question.family == ENSEMBLE:
+        weights = read_json(Path(question.folder) / "weights.json")
+        members = weights.get("unknown") if isinstance(weights, dict) else None
+        families = list(members) if isinstance(members, dict) else []
+    return {LIBRARIES[family] for family in families if family in LIBRARIES}
 
 
 @contextmanager
@@ -119,7 +137,7 @@ def isolated_models(*, limit_s: int = LIMIT_S, memory_bytes: int = MEMORY_BYTES)
 class _Process:
     def __init__(self, folder: Path, limit_s: int, memory_bytes: int) -> None:
         self._limit_s = limit_s
-        self._stderr = (folder / "stderr").open("w+b")
+        self._stderr: IO[bytes] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 closed with the process
         reading, writing = os.pipe()
         try:
             self._process = subprocess.Popen(
@@ -144,11 +162,12 @@ class _Process:
         line = self._answers.readline()
         if line.endswith("\n"):
             return Answer(**json.loads(line))
-        return self._ended(self._process.wait())
+        of_reasons = question.wanted != "forecast"
+        return self._ended(self._process.wait(), min(self._limit_s, REASONS_LIMIT_S) if of_reasons else self._limit_s)
 
-    def _ended(self, status: int) -> str:
+    def _ended(self, status: int, limit_s: int) -> str:
         if status == -signal.SIGALRM:
-            return f"its reader took more than {self._limit_s} s"
+            return f"its reader took more than {limit_s} s"
         how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         self._stderr.seek(0)
         last = (self._stderr.read().decode(errors="replace").strip().splitlines() or [""])[-1]
@@ -175,8 +194,10 @@ def main() -> None:
     shown, features = "", pd.DataFrame()
     with os.fdopen(descriptor, "w", encoding="utf-8") as answers:
         for line in sys.stdin:
-            signal.alarm(limit_s)  # its default action ends the process, inside a library too
             question, path = json.loads(line)
+            forecast = question["wanted"] == "forecast"
+            # its default action ends the process, inside a library too
+            signal.alarm(limit_s if forecast else min(limit_s, REASONS_LIMIT_S))
             if path != shown:
                 with pa.memory_map(path) as file:
                     features = pa.ipc.open_file(file).read_all().to_pandas()

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from tasks.calendar import sessions
-from tasks.day import InputNotes
 from tasks.errors import CbiError, ModelStoreError, StaleSource
 from tasks.evaluation.metrics import COIN_BRIER
 from tasks.features.regimes import regime_name
 from tasks.forecasting.apart import IsolatedModels, isolated_models
-from tasks.forecasting.questions import NAMED, Answer, Question
+from tasks.forecasting.explain import Served, question_of
+from tasks.forecasting.questions import NAMED, Answer
 from tasks.labels import target_date
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINES, expected_move
@@ -24,8 +24,9 @@ from tasks.models.forecaster import Problem
 from tasks.quantiles import column
 from tasks.registry import FeatureRegistry, Horizons
 
-MOST_UNEXPLAINED = 0.02
-"""Share of the contributions by which their sum may miss the move: a path integral has 16 steps."""
+if TYPE_CHECKING:
+    from tasks.day import InputNotes
+
 MISSING_INPUTS = 0.2  # above this share of lost inputs a forecast is degraded
 GONE_SHARE = 0.5  # above this share of lost inputs that need one source only, the source counts as gone
 MOSTLY_KNOWN = 2 / 3  # share of the year before training in which a lost input was known
@@ -34,19 +35,18 @@ YEAR_SESSIONS = 252
 
 @dataclass(frozen=True)
 class DayForecast:
-    """The forecasts of one session at every horizon, and their drivers.
+    """The forecasts of one session at every horizon.
 
-    ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``explainers`` those of
-    ``forecasts.zl_explainers_daily``, ``contracts`` those of ``forecasts.zl_contracts_daily``, all without
-    ``created_at``. ``notices`` says which horizon has no drivers because they do not add up to its move.
-    ``leaderboard``, if requested, is what was measured of the models behind the forecasts. ``shadows`` has the rows of
-    ``forecasts.zl_shadow_daily`` and ``promotions`` those of ``performance.promotions``. ``alarms``: by horizon, why
-    its champion is out of control.
+    ``forecasts`` has the rows of ``forecasts.zl_forecasts_daily`` and ``contracts`` those of
+    ``forecasts.zl_contracts_daily``, both without ``created_at``. ``served``: the model versions behind the forecasts,
+    for explanations and scenarios. ``leaderboard``, if requested, is what was measured of them. ``shadows`` has the
+    rows of ``forecasts.zl_shadow_daily`` and ``promotions`` those of ``performance.promotions``. ``alarms``: by
+    horizon, why its champion is out of control.
     """
 
     forecasts: pd.DataFrame
-    explainers: pd.DataFrame
-    notices: tuple[str, ...]
+    served: tuple[Served, ...]
+    notices: tuple[str, ...] = ()
     contracts: pd.DataFrame = field(default_factory=pd.DataFrame)
     leaderboard: pd.DataFrame = field(default_factory=pd.DataFrame)
     shadows: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -73,7 +73,7 @@ def forecast_day(
     models: IsolatedModels | None = None,
     alarms: Mapping[str, str] = MappingProxyType({}),
 ) -> DayForecast:
-    """The forecasts of ``as_of`` at every horizon, and their drivers.
+    """The forecasts of ``as_of`` at every horizon.
 
     Prices are in cents/lb; price quantiles are exact transforms of the log-return quantiles.
 
@@ -111,7 +111,7 @@ def forecast_day(
                 alarms=alarms,
             )
     models.show(features)
-    forecasts, explained, notices = [], [], []
+    forecasts, published = [], []
     for name in horizons.horizons:
         problem = problem_of(name, horizons)
         served = _served(store, models, problem, features, horizons, as_of, registry, notes, alarms.get(name, ""))
@@ -127,22 +127,17 @@ def forecast_day(
                 code_version=code_version,
             )
         )
-        version, answer, _ = served
-        drivers, why_none = _drivers(problem, features, version, answer, registry, last_price, as_of)
-        explained.append(drivers)
-        if why_none:
-            notices.append(f"no drivers at {name}: {version.name}: {why_none}")
-    explainers = pd.concat(explained, ignore_index=True) if explained else pd.DataFrame()
+        published.append(Served(problem, served[0], horizons.horizons[name].title))
     table = pd.DataFrame(forecasts).astype({"direction_reason": "object"})
-    return DayForecast(table, explainers, tuple(notices))
+    return DayForecast(table, tuple(published))
 
 
-Served = tuple[Version, Answer, list[str]]
+Answered = tuple[Version, Answer, list[str]]
 """A version, its answer with calibrated log returns, and why its forecast is degraded, one line per cause."""
 
 
 def forecast_row(
-    served: Served,
+    served: Answered,
     problem: Problem,
     features: pd.DataFrame,
     panel: pd.DataFrame,
@@ -224,7 +219,7 @@ def _served(
     registry: FeatureRegistry,
     notes: InputNotes | None,
     alarm: str,
-) -> Served:
+) -> Answered:
     """The champion and its forecast, or the baseline and its forecast if the champion cannot serve, with the reasons.
 
     The answer always has quantiles: calibrated log returns.
@@ -263,7 +258,7 @@ def answered(
     registry: FeatureRegistry,
     notes: InputNotes | None,
     reasons: Sequence[str] = (),
-) -> Served:
+) -> Answered:
     """A version with its forecast, and ``reasons`` with those of its inputs.
 
     Raises:
@@ -292,7 +287,7 @@ def _baseline(
     error: CbiError,
     *,
     instead_of: Version | None = None,
-) -> Served:
+) -> Answered:
     """The newest baseline that was trained by ``as_of`` and can serve, in place of a champion.
 
     Raises:
@@ -320,24 +315,12 @@ def _forecast(version: Version, models: IsolatedModels, problem: Problem) -> Ans
         ModelStoreError: its files are changed or cannot be read.
         StaleSource: the model has no forecast, because an input that it needs is missing.
     """
-    answer = models.ask(_question(version, problem))
+    answer = models.ask(question_of(version, problem))
     if answer.error:
         raise ModelStoreError(answer.error)
     if answer.without:
         raise StaleSource(f"no forecast without {answer.without}; `cbi health` shows what is stale")
     return answer
-
-
-def _question(version: Version, problem: Problem) -> Question:
-    return Question(
-        name=version.name,
-        family=version.family,
-        folder=str(version.checked_folder()),
-        horizon=problem.horizon,
-        sessions=problem.sessions,
-        quantiles=problem.quantiles,
-        horizons={str(name): int(sessions) for name, sessions in dict(version.metadata["horizons"]).items()},
-    )
 
 
 def input_reasons(
@@ -394,58 +377,3 @@ def _sources_of(name: str, registry: FeatureRegistry) -> list[str]:
 
 def _named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
-
-
-def _drivers(
-    problem: Problem,
-    features: pd.DataFrame,
-    served: Version,
-    answer: Answer,
-    registry: FeatureRegistry,
-    last_price: float,
-    as_of: pd.Timestamp,
-) -> tuple[pd.DataFrame, str]:
-    """Contributions in cents/lb of the published model, which add up to its move; or none, and why.
-
-    Log-return contributions are additive. They are converted to cents in proportion. What no feature explains is
-    the row `base`.
-    """
-    contributions, newest = pd.Series(answer.contributions, dtype="float64"), features.iloc[-1]
-    if contributions.empty:
-        return pd.DataFrame(), ""
-    move, total = answer.quantiles[problem.quantiles.index(0.5)], float(contributions.sum())
-    if abs(total - move) > MOST_UNEXPLAINED * contributions.abs().sum() + 1e-9:
-        return pd.DataFrame(), f"its contributions add up to a log return of {total:+.4f}, its forecast is {move:+.4f}"
-    cents_a_unit = last_price * (np.expm1(move) / total if abs(total) > 1e-12 else 1.0)
-    by_feature = contributions.drop("base", errors="ignore")
-    by_feature = by_feature[has_driver(by_feature, newest.reindex(by_feature.index), registry)]
-    if base := contributions.get("base", 0.0):
-        by_feature = pd.concat([by_feature, pd.Series({"base": base})])
-    table = pd.DataFrame(
-        {
-            "as_of": as_of,
-            "horizon": problem.horizon,
-            "feature": by_feature.index,
-            "group": [
-                "base" if name == "base" else registry.category_of.get(name, "unregistered")
-                for name in by_feature.index
-            ],
-            "shap_cents_lb": by_feature.to_numpy() * cents_a_unit,
-            "feature_value": newest.reindex(by_feature.index).to_numpy(dtype="float64"),
-            "family": served.family,
-            "served": True,
-            "model_version": served.name,
-        }
-    )
-    return table, ""
-
-
-def has_driver(contributions: pd.Series, values: pd.Series, registry: FeatureRegistry) -> np.ndarray:
-    """Which contributions to publish: those of groups in which any feature has a value, and all others that are not 0.
-
-    A group without a value today has no drivers, only zeros. (A tree may respond to a missing value. That
-    part of the move stays, so that the contributions add up.)
-    """
-    groups = pd.Series([registry.category_of.get(name, "unregistered") for name in contributions.index])
-    known = values[list(contributions.index)].notna().reset_index(drop=True)
-    return (known.groupby(groups).transform("any") | contributions.reset_index(drop=True).ne(0.0)).to_numpy()

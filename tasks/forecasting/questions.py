@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from tasks.errors import CbiError
-from tasks.models.forecaster import FittedModel, Problem
+from tasks.forecasting.attribution import Reasons, history_of, packed, reasons_of
+from tasks.models.forecaster import Problem
 from tasks.models.loading import load_model
 from tasks.quantiles import calibrated, contradiction
 from tasks.secrets import quoted
 from tasks.storage.files import read_json
 
 NAMED = 5  # at most so many missing inputs are named in a message
+SESSIONS_EXPLAINED = 2
+"""The last session and the one before, for what changed between them."""
 
 
 @dataclass(frozen=True)
 class Question:
     """A model version (name, family and checked files), and the horizon of the question.
 
-    ``horizons``: sessions by name, of all horizons that the model learned.
+    ``horizons``: sessions by name, of all horizons that the model learned. ``wanted``: a forecast, or the reasons of
+    the last two sessions, with those of earlier ones (``history``). Reasons are a question of their own: a model that
+    fails on them has answered for its forecast before.
     """
 
     name: str
@@ -32,6 +38,7 @@ class Question:
     sessions: int
     quantiles: tuple[float, ...]
     horizons: dict[str, int]
+    wanted: Literal["forecast", "reasons", "history"] = "forecast"
 
     @property
     def problem(self) -> Problem:
@@ -46,8 +53,7 @@ class Answer:
     ``quantiles``: calibrated log returns, empty if ``without`` names the missing inputs. ``up``: the probability that
     the price is higher. ``around_curve``: whether its centre is the curve's, where that is known. ``reads``: the
     features that the forecast uses, None for all that the model was trained on. ``at_mean``: of these, the missing ones
-    that count as their training mean. ``contributions``: to the median log
-    return, by feature and ``base``, which is the rest of it; empty if the family has none.
+    that count as their training mean. ``explained`` and ``history``: if the question wants reasons.
     """
 
     error: str = ""
@@ -57,13 +63,27 @@ class Answer:
     around_curve: bool = False
     reads: list[str] | None = None
     at_mean: list[str] = field(default_factory=list)
-    contributions: dict[str, float] = field(default_factory=dict)
+    explained: list[dict[str, Any]] = field(default_factory=list)
+    history: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> list[Reasons]:
+        """The reasons of each session, the oldest first."""
+        return [Reasons(**one) for one in self.explained]
 
 
 def answer(question: Question, features: pd.DataFrame) -> Answer:
-    """Load the model and forecast from the last row of ``features``. Exceptions become the answer's error."""
+    """Load the model and forecast from the last row of ``features``. Exceptions become the answer's error.
+
+    An answer about reasons has no quantiles.
+    """
     try:
         model = load_model(question.family, Path(question.folder), question.problem, question.horizons)
+        if question.wanted != "forecast":
+            return Answer(
+                explained=packed(reasons_of(model, features, question.quantiles, SESSIONS_EXPLAINED)),
+                history=history_of(model, features) if question.wanted == "history" else {},
+            )
         window = features.iloc[-model.history_sessions :]
         raw = model.predict_quantiles(window)[-1:]
         quantiles = calibrated(raw, question.quantiles, read_json(Path(question.folder) / "calibration.json"))
@@ -85,14 +105,8 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
             around_curve=bool(model.around_curve),
             reads=reads,
             at_mean=[name for name in filled if window[name].isna().iloc[-1]],
-            contributions=_reasons(model, window),
         )
     except CbiError as error:
         return Answer(error=str(error))
     except Exception as error:  # the files are data: a reader may fail on them in any way
         return Answer(error=f"{question.folder} cannot be used: {quoted(f'{type(error).__name__}: {error}', most=400)}")
-
-
-def _reasons(model: FittedModel, window: pd.DataFrame) -> dict[str, float]:
-    table = model.explain(window)
-    return {str(name): float(value) for name, value in table.iloc[-1].items()} if len(table.columns) else {}

@@ -19,6 +19,7 @@ from tasks.models.catalogue import SCALE, expected_move
 from tasks.models.forecaster import Problem, curve_moves, horizon_scale, without_curve_moves
 from tasks.models.naive import NoChange
 from tasks.models.options import mean_one, options_of
+from tasks.models.shapley import tree_values
 from tasks.quantiles import probability_above_zero
 from tasks.storage.files import read_json, write_json
 
@@ -179,8 +180,7 @@ class LightGbm(BoostedForecaster):
 
     def median_contributions(self, inputs: np.ndarray) -> np.ndarray:
         """SHAP values of the median's booster."""
-        median = self.boosters[self.problem.quantiles.index(0.5)]
-        return np.asarray(median.predict(inputs, pred_contrib=True))
+        return np.column_stack(tree_values(self.boosters[self.problem.quantiles.index(0.5)], inputs))
 
     def write_trees(self, folder: Path) -> None:
         """LightGBM's own text files."""
@@ -239,10 +239,7 @@ class XGBoost(BoostedForecaster):
 
     def median_contributions(self, inputs: np.ndarray) -> np.ndarray:
         """SHAP values of the median's trees."""
-        import xgboost
-
-        contributions = self.booster.predict(xgboost.DMatrix(inputs), pred_contribs=True)
-        return contributions[:, self.problem.quantiles.index(0.5)]
+        return np.column_stack(tree_values(self.booster, inputs, self.problem.quantiles.index(0.5)))
 
     def write_trees(self, folder: Path) -> None:
         """XGBoost's own JSON."""

@@ -37,6 +37,9 @@ JOINT_FAMILIES = {
 }
 """Families that learn all horizons at once: module and class."""
 
+LIBRARIES = {"lightgbm": "lightgbm", "xgboost": "xgboost", **dict.fromkeys(JOINT_FAMILIES, "torch")}
+"""The library of a family, where it brings an OpenMP runtime of its own: two of these can crash one macOS process."""
+
 WEIGHTED = ("har", "har_seasonal", "ridge", "lightgbm", "xgboost", *JOINT_FAMILIES)
 """Families that accept row weights. The others are the baselines that they are compared with."""
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from tasks.models.catalogue import SCALE
 from tasks.models.options import mean_one
+from tasks.models.shapley import linear_values
 from tasks.models.volatility_scaled import VolatilityScaledForecaster, over_horizon, realised_ahead_pct
 
 MEMORIES = ("zl_ewma_volatility_94_pct", "zl_ewma_volatility_97_pct", SCALE)
@@ -90,6 +91,26 @@ class Har(VolatilityScaledForecaster):
 
     def _kept(self) -> list[int]:
         return [i for i, name in enumerate((*self.logs, *self.levels)) if name not in SPARE]
+
+    def explain_scale(self, features: pd.DataFrame) -> pd.DataFrame:
+        """Contributions to the log of the scale, by input; `base` is the log scale where each input is at its mean.
+
+        Exact: the log scale is linear in the standardized inputs, and the baseline's scale is one of them. A row
+        without the VIX is explained by the regression without it.
+        """
+        names, inputs = [*self.logs, *self.levels], self._inputs(features)
+        whole, reduced = self.state.get("all", self.state), self.state.get("without_spare")
+        table = pd.DataFrame(0.0, columns=names, index=features.index)
+        lacks = np.isnan(_predicted(whole, inputs))
+        for rows, regression, kept in ((~lacks, whole, range(len(names))), (lacks, reduced, self._kept())):
+            if regression is None or not rows.any():
+                continue
+            read = [names[i] for i in kept]
+            slopes = np.asarray(regression["weights"], dtype="float64")
+            slopes[read.index(SCALE)] += regression["spread"][read.index(SCALE)]
+            standard = (inputs[rows][:, list(kept)] - np.asarray(regression["mean"])) / np.asarray(regression["spread"])
+            table.loc[rows, read] = linear_values(slopes, standard)
+        return table.assign(base=np.log(self.scale(features)) - table.sum(axis=1))
 
     def _inputs(self, features: pd.DataFrame) -> np.ndarray:
         logs = np.log(features[list(self.logs)].to_numpy(dtype="float64"))

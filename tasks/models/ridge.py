@@ -17,6 +17,7 @@ import pandas as pd
 from tasks.models import har
 from tasks.models.forecaster import without_curve_moves
 from tasks.models.options import mean_one
+from tasks.models.shapley import linear_values
 
 NO_DRIVER = (
     *(*har.MEMORIES, *har.LEVELS, "zl_volatility_252d_pct", "vix"),  # inputs of the scale
@@ -78,7 +79,7 @@ class Ridge(har.Har):
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
         """Exact: each driver's weight times its standardized value, as log return, and the centre; `base` is 0."""
-        weighted = self._standard(features) * np.asarray(self.state["input_weights"])
+        weighted = linear_values(self.state["input_weights"], self._standard(features))
         contributions = weighted * self.scale(features)[:, None]
         explained = pd.DataFrame(contributions, columns=self.state["columns"], index=features.index)
         moves = dict.fromkeys(self.centre, self.centre_moves(features))

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from tasks.errors import RegistryError
-from tasks.models.catalogue import ENSEMBLE, EXPECTED_MOVE, FAMILIES, JOINT_FAMILIES, SCALE, WEIGHTED
+from tasks.models.catalogue import (
+    ENSEMBLE,
+    EXPECTED_MOVE,
+    FAMILIES,
+    JOINT_FAMILIES,
+    LIBRARIES,
+    SCALE,
+    WEIGHTED,
+)
 from tasks.registry.entry import Entry, read_entries
 from tasks.registry.features import FeatureRegistry
 from tasks.registry.surface import ProductionSurface
@@ -137,6 +145,12 @@ class Models(Entry):
     def _families_known(self) -> Models:
         if unknown := sorted(set(self.ensemble) - set(self.families)):
             raise ValueError(f"ensemble: unknown family {unknown}; known: {sorted(self.families)}")
+        libraries = {LIBRARIES[family]: family for family in self.ensemble if family in LIBRARIES}
+        if len(libraries) > 1:
+            raise ValueError(
+                f"ensemble: {' and '.join(libraries.values())} need {' and '.join(libraries)}, which cannot share a "
+                "process on macOS; choose members of one of them"
+            )
         for name, budget in self.budgets.items():
             if unknown := sorted({*budget.families, *budget.options} - set(self.families)):
                 raise ValueError(f"budget {name}: unknown family {unknown}; known: {sorted(self.families)}")

@@ -16,6 +16,7 @@ def raise_alerts(
     forecasts: pd.DataFrame,
     *,
     notices: tuple[str, ...] = (),
+    unexplained: tuple[str, ...] = (),
     thin: str = "",
     ended: dict[str, str] | None = None,
     inputs: InputNotes | None = None,
@@ -25,10 +26,10 @@ def raise_alerts(
 ) -> pd.DataFrame:
     """Rows ``kind, subject, level, message`` of ``ops.alerts``.
 
-    ``thin``: why the front contract's price is thin. ``ended``: tables kept by hand that end too early. ``inputs``:
-    inputs that were set aside or replaced. ``gates``: the results of every gate. In a run that published, only
-    PRE_TRAINING can block, on a day without training. ``out_of_control``: by horizon, why its champion was replaced.
-    ``decision``: why a need has no decision.
+    ``unexplained``: parts of the explanations that failed, and why. ``thin``: why the front contract's price is thin.
+    ``ended``: tables kept by hand that end too early. ``inputs``: inputs that were set aside or replaced. ``gates``:
+    the results of every gate. In a run that published, only PRE_TRAINING can block, on a day without training.
+    ``out_of_control``: by horizon, why its champion was replaced. ``decision``: why a need has no decision.
     """
     rows = [
         {"kind": "source", "subject": one.source, "level": "warning", "message": f"{one.status}: {one.message}"}
@@ -74,4 +75,9 @@ def raise_alerts(
         for text in decision
     ]
     rows += [{"kind": "models", "subject": "model store", "level": "warning", "message": text} for text in notices]
+    # one row per subject: the warehouse has one alert of a kind and subject per session
+    rows += [
+        {"kind": "explanation", "subject": text.partition(":")[0], "level": "warning", "message": text}
+        for text in dict.fromkeys(unexplained)
+    ]
     return pd.DataFrame(rows, columns=["kind", "subject", "level", "message"])

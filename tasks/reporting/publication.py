@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,28 +16,41 @@ from tasks.decision.policy import DayDecisions
 from tasks.errors import CbiError, ReportFailed, StorageFailed
 from tasks.features.coverage import coverage_by_year
 from tasks.forecasting.contract import with_contracts
+from tasks.forecasting.day_reasons import DayReasons
+from tasks.forecasting.explain import attempt
 from tasks.forecasting.forecast import DayForecast
 from tasks.gates.run import GateReport
 from tasks.outcome import DayResult, Pages
 from tasks.registry import ended_tables
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import coverage_chart, fan_chart
+from tasks.reporting.explanation_charts import beeswarm, waterfall
 from tasks.reporting.gate_page import write_gate_page
 from tasks.reporting.price_words import price_notes, thin_front
 from tasks.run import RunContext, newest_session
 from tasks.sources.ingest import Ingested
 from tasks.staging.documents import documents_known_by
 from tasks.staging.summary import summarise_quarantine
-from tasks.warehouse.daily_tables import daily_tables
+from tasks.warehouse.daily_tables import daily_tables, reason_tables
+from tasks.warehouse.frames import refuse_unsound
 from tasks.warehouse.open import open_warehouse
 
 log = logging.getLogger(__name__)
+OF_REASONS = {
+    "explainers": "forecasts.zl_explainers_daily",
+    "explanations": "forecasts.zl_explanations_daily",
+    "changes": "forecasts.zl_changes_daily",
+    "scenarios": "forecasts.zl_scenarios_daily",
+    "document_scores": "raw_intelligence.document_scores",
+}
+"""The fields of a result that explain its forecasts, and their tables."""
 
 
 def result_of(
     run: RunContext,
     day: Day,
     forecast: DayForecast,
+    reasons: DayReasons,
     *,
     data_snapshot: str,
     ingested: list[Ingested],
@@ -61,7 +76,12 @@ def result_of(
         data_snapshot=data_snapshot,
         forecasts=forecasts,
         contracts=contracts,
-        explainers=forecast.explainers,
+        explainers=reasons.explained.drivers,
+        explanations=reasons.explained.sentences,
+        driver_history=reasons.explained.history,
+        changes=reasons.changes,
+        scenarios=reasons.scenarios,
+        document_scores=reasons.document_scores,
         leaderboard=forecast.leaderboard,
         ingested=ingested,
         series=day.series,
@@ -72,6 +92,7 @@ def result_of(
             day.series,
             forecast.forecasts,
             notices=forecast.notices,
+            unexplained=reasons.notices,
             thin=thin,
             ended=ended_tables(run.settings.registry, run.sources, run.as_of.date()),
             inputs=day.notes,
@@ -94,13 +115,9 @@ def publish_run(run: RunContext, day: Day, result: DayResult) -> DayResult:
     Raises:
         ReportFailed: everything is published, but a chart or the page could not be written.
     """
-    tables = daily_tables(
-        run,
-        day,
-        result,
-        documents=documents_known_by(run.zones, run.sources, as_of=run.as_of),
-        now=clock.now().floor("s"),
-    )
+    documents = documents_known_by(run.zones, run.sources, as_of=run.as_of)
+    result = with_sound_reasons(result)
+    tables = daily_tables(run, day, result, documents=documents, now=clock.now().floor("s"))
     published = open_warehouse(run.settings).publish(
         tables, as_of=newest_session(run.zones) or run.as_of, staging=run.zones.staging, session=run.as_of
     )
@@ -119,7 +136,38 @@ def publish_run(run: RunContext, day: Day, result: DayResult) -> DayResult:
             f"the forecasts of {date} are published, but a chart or the gate page is missing: {error}. "
             "Run it again once that is fixed"
         ) from error
-    return replace(result, changed_rows=sum(published.changed.values()), pages=pages)
+    none: dict[str, Any] = {}
+    drawn, failed = attempt("pictures of the drivers", lambda: _reason_charts(folder, date, result), none)
+    result = replace(result, changed_rows=sum(published.changed.values()), pages=replace(pages, **drawn))
+    for problem in failed:
+        result = publish_alert(run, result, kind="explanation", subject="pictures", message=problem)
+    return result
+
+
+def with_sound_reasons(result: DayResult) -> DayResult:
+    """The result without those reasons that their table would refuse: they must not stop the forecast's publish."""
+    for field, name in OF_REASONS.items():
+
+        def work(name: str = name, result: DayResult = result) -> None:
+            refuse_unsound({name: reason_tables(result)[name]})
+
+        if problem := attempt(name, work, None)[1]:
+            alert = {"kind": "explanation", "subject": name, "level": "warning", "message": problem[0]}
+            alerts = pd.concat([result.alerts, pd.DataFrame([alert])], ignore_index=True)
+            changed: dict[str, Any] = {"alerts": alerts, field: pd.DataFrame()}
+            result = replace(result, **changed)
+    return result
+
+
+def _reason_charts(folder: Path, date: str, result: DayResult) -> dict[str, Any]:
+    if result.explainers.empty:
+        return {}
+    return {
+        "waterfall": waterfall(
+            folder / f"zl_waterfall_{date}.png", result.forecasts, result.explainers, result.explanations
+        ),
+        "beeswarm": beeswarm(folder / f"zl_beeswarm_{date}.png", result.forecasts, result.driver_history),
+    }
 
 
 def publish_alert(run: RunContext, result: DayResult, *, kind: str, subject: str, message: str) -> DayResult:

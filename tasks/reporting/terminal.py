@@ -67,6 +67,8 @@ def print_result(result: DayResult, console: Console) -> None:
     drivers = driver_table(result)
     if len(drivers):
         print_table(console, DRIVERS_TITLE, drivers)
+        for sentence in result.explanations.get("centre_sentence", []):
+            console.print(f"  {shown(sentence)}", highlight=False)
     print_table(console, "Data", freshness_table(result))
     disabled = disabled_table(result)
     if len(disabled):
@@ -83,11 +85,17 @@ def print_result(result: DayResult, console: Console) -> None:
         console.print(f"[yellow]{shown(alert['kind'])}[/] {text}", highlight=False)
     pages = result.pages
     written = (
-        {"Fan chart": pages.fan_chart, "Coverage chart": pages.coverage_chart, "Gate page": pages.gate_page}
+        {
+            "Fan chart": pages.fan_chart,
+            "Coverage chart": pages.coverage_chart,
+            "Gate page": pages.gate_page,
+            "Drivers": pages.waterfall,
+            "Drivers over the past year": pages.beeswarm,
+        }
         if pages
         else {}
     )
-    for what, path in written.items():
+    for what, path in ((name, path) for name, path in written.items() if path):
         console.print(f"{what}: {path}", soft_wrap=True, markup=False)  # `[z]` in a folder's name is not a style
 
 

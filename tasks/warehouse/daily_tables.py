@@ -16,7 +16,7 @@ from tasks.run import RunContext
 from tasks.sources.ingest import Ingested
 from tasks.storage.hashes import fingerprint
 from tasks.texts.lexicon import scorer_name
-from tasks.warehouse.tables import FEATURES, PANEL
+from tasks.warehouse.tables import FEATURES, PANEL, table_named
 
 MEASURED = [
     "run",
@@ -79,7 +79,7 @@ def daily_tables(
     regimes = load_regime_calendar(run.settings.registry)
     tables = {
         "forecasts.zl_forecasts_daily": result.forecasts.assign(origin=run.origin_kind, created_at=now),
-        "forecasts.zl_explainers_daily": result.explainers,
+        **reason_tables(result),
         "forecasts.zl_contracts_daily": result.contracts.assign(
             origin=run.origin_kind,
             data_snapshot=result.data_snapshot,
@@ -123,6 +123,19 @@ def daily_tables(
 def _of_run(rows: pd.DataFrame | None, **named: Any) -> pd.DataFrame:
     """Rows with the columns of their run; none stay none."""
     return pd.DataFrame() if rows is None or rows.empty else rows.assign(**named)
+
+
+def reason_tables(result: DayResult) -> dict[str, pd.DataFrame]:
+    """The frames that explain the forecasts. A scenario that could not be computed has a note and few columns."""
+    scenarios = table_named("forecasts.zl_scenarios_daily")
+    frames = {
+        "forecasts.zl_explainers_daily": result.explainers,
+        "forecasts.zl_explanations_daily": result.explanations,
+        "forecasts.zl_changes_daily": result.changes,
+        scenarios.name: result.scenarios.reindex(columns=list(scenarios.columns)),
+        "raw_intelligence.document_scores": result.document_scores,
+    }
+    return {name: frame if len(frame) else pd.DataFrame() for name, frame in frames.items()}
 
 
 def panel_in_sql(panel: pd.DataFrame) -> pd.DataFrame:

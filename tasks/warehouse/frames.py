@@ -70,6 +70,19 @@ def _check(table: Table, frame: pd.DataFrame) -> None:
         )
 
 
+def refuse_unsound(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse frames that a publish would refuse, before it: wrong columns, keys, or values that do not fit.
+
+    Raises:
+        WarehouseError: naming table, column and an example.
+    """
+    check(tables)
+    for name, frame in tables.items():
+        table = table_named(name)
+        if len(frame):
+            conform(table, frame, table.columns)
+
+
 def column_type(series: pd.Series) -> str:
     """The BigQuery type of a wide table's new column. Every number is FLOAT64: tomorrow's frame may have a gap."""
     kind = pa.Array.from_pandas(series).type

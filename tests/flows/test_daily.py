@@ -176,7 +176,7 @@ def test_a_damaged_model_that_does_not_serve_costs_no_forecast(
 
 def test_drivers_are_of_what_is_served_and_add_up_to_its_move(first_run: FinishedRun) -> None:
     explained, forecasts = first_run.summary.explainers, first_run.summary.forecasts.set_index("horizon")
-    assert explained["served"].all() and not (explained["group"] == "unregistered").any()
+    assert explained["served"].all() and not (first_run.summary.alerts["kind"] == "explanation").any()
     for horizon, part in explained.groupby("horizon"):
         row = forecasts.loc[horizon]
         assert set(part["model_version"]) == {row["model_version"]}

@@ -8,12 +8,15 @@ import re
 import shutil
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from tasks.errors import StaleSource
 from tasks.forecasting.apart import isolated_models
@@ -23,7 +26,7 @@ from tasks.model_store.folder import FolderStore
 from tasks.models.catalogue import SCALE
 from tasks.models.forecaster import JointProblem, forecaster, joint_forecaster
 from tasks.quantiles import calibrated
-from tasks.registry import Horizons
+from tasks.registry import Horizons, Models
 from tasks.storage.files import read_json, write_json
 from tasks.storage.hashes import sha256_of
 from tests.conftest import Registry
@@ -269,7 +272,7 @@ def test_a_net_whose_weights_declare_a_huge_array_is_one_clear_error(
     with isolated_models(memory_bytes=4 * 2**30) as models:
         models.show(day.features)
         told = models.ask(question)
-    assert not told.quantiles and not told.contributions
+    assert not told.quantiles and not told.explained
     assert re.search("MemoryError: Unable to allocate|is not complete|reader ended with SIG", told.error)
     assert "\n" not in told.error
 
@@ -288,7 +291,58 @@ def test_a_net_is_read_apart_to_the_digit(day: Day, tmp_path: Path) -> None:
     question = Question("dense/1w/v0001", "dense", str(tmp_path), "1w", 5, problem.quantiles, dict(problem.sessions))
     with isolated_models() as models:
         models.show(day.features)
-        told = models.ask(question)
+        told, why = models.ask(question), models.ask(replace(question, wanted="reasons"))
     here = model.predict_quantiles(day.features, np.array([len(day.features) - 1]))["1w"]
     assert told.quantiles == calibrated(here, problem.quantiles, calibration(problem.quantiles))[0].tolist()
-    assert set(told.contributions) == {*columns, "base"}
+    assert not why.error and set(why.reasons[-1].centre) == {*columns, "base"}
+
+
+def test_two_libraries_never_share_a_process(day: Day, tmp_path: Path) -> None:
+    """Two OpenMP runtimes can crash one macOS process. Seen in the libraries that each process has mapped."""
+    problem = JointProblem({"1w": 5}, day.horizons.quantiles)
+    options = {"window": 20, "channels": 4, "epochs": 1, "seeds": (1,), "validation_sessions": 100, "other_markets": []}
+    model = joint_forecaster("dense")(problem, options)
+    columns = [SCALE, "zl_return_1d", "zl_return_5d"]
+    close = day.features["zl_return_1d"].fillna(0).cumsum()
+    model.fit(day.features[columns], pd.DataFrame({"1w": close.shift(-5) - close}))
+    model.save(tmp_path)
+    write_json(tmp_path / "calibration.json", calibration(problem.quantiles))
+    trees = FolderStore(day.store).versions("lightgbm", "1w")[0].folder
+    net = Question("dense/1w/v0001", "dense", str(tmp_path), "1w", 5, problem.quantiles, {"1w": 5})
+    of_trees = replace(net, name="lightgbm/1w/v0001", family="lightgbm", folder=str(trees))
+    known = {child.pid for child in psutil.Process().children(recursive=True)}
+    with isolated_models() as models:
+        models.show(day.features)
+        assert models.ask(net).quantiles and models.ask(of_trees).quantiles
+        found = [child for child in psutil.Process().children(recursive=True) if child.pid not in known]
+        mapped = [{Path(part.path).name for part in child.memory_maps()} for child in found]
+    torch_in = [any("libtorch_cpu" in name for name in names) for names in mapped]
+    trees_in = [any("lib_lightgbm" in name for name in names) for names in mapped]
+    assert sum(torch_in) == 1 and sum(trees_in) == 1
+    assert not any(both == (True, True) for both in zip(torch_in, trees_in, strict=True))
+
+
+def test_an_ensemble_that_would_mix_libraries_is_refused(day: Day, registry: Registry, tmp_path: Path) -> None:
+    write_json(tmp_path / "weights.json", {"unknown": {"lightgbm": 0.5, "dense": 0.5}})
+    question = Question("ensemble/1w/v0001", "ensemble", str(tmp_path), "1w", 5, day.horizons.quantiles, {"1w": 5})
+    with isolated_models() as models:
+        models.show(day.features)
+        assert "needs lightgbm and torch, which cannot share a process on macOS" in models.ask(question).error
+    models_yaml = yaml.safe_load((registry.folder / "models.yaml").read_text())
+    with pytest.raises(ValidationError, match="cannot share a process on macOS"):
+        Models.model_validate(models_yaml | {"ensemble": ["ridge", "lightgbm", "dense"]})
+    assert Models.model_validate(models_yaml | {"ensemble": ["ridge", "lightgbm"]}).ensemble
+
+
+def test_a_reader_that_fails_over_its_reasons_still_forecasts(day: Day) -> None:
+    """What is lost for reasons is not lost for the forecast."""
+    folder = FolderStore(day.store).versions("lightgbm", "1w")[0].folder
+    levels = day.horizons.quantiles
+    question = Question("lightgbm/1w/v0001", "lightgbm", str(folder), "1w", 5, levels, {"1w": 5})
+    blind = replace(question, wanted="reasons", folder=str(folder / "nothing"))
+    with isolated_models() as models:
+        models.show(day.features)
+        sound = models.ask(question)
+        assert models.ask(blind).error and not models.ask(blind).explained
+        assert models.ask(replace(question, wanted="reasons")).reasons
+        assert models.ask(question).quantiles == sound.quantiles != []

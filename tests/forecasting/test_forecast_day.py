@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,130 +12,12 @@ import pytest
 from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.errors import ModelStoreError, StaleSource
-from tasks.forecasting.apart import IsolatedModels
-from tasks.forecasting.forecast import DayForecast, forecast_day, problem_of, why_no_direction
-from tasks.forecasting.questions import Answer, Question, answer
+from tasks.forecasting.forecast import problem_of, why_no_direction
 from tasks.labels import target_date
-from tasks.model_store.folder import FolderStore
-from tasks.model_store.protocol import Version
-from tasks.models import har
 from tasks.models.catalogue import BASELINE, expected_move
 from tasks.models.forecaster import forecaster
 from tasks.quantiles import contradiction, probability_above_zero
-from tasks.registry import Horizons
-from tasks.storage.files import write_json
-from tests.conftest import Registry
-
-AS_OF = pd.Timestamp("2014-12-30")
-TRAINED = pd.Timestamp("2010-12-16")
-BETTER_THAN_A_COIN = {"brier": 0.24, "direction_slope": 1.0}
-FAMILIES = (BASELINE, "drift", "ridge", "lightgbm")
-BANDS = {0.05: "p05", 0.1: "p10", 0.25: "p25", 0.5: "p50", 0.75: "p75", 0.9: "p90", 0.95: "p95"}
-DAYS = pd.DatetimeIndex(["2014-12-30", "2013-08-06", "2012-09-04", "2011-03-02"])
-
-
-class ReadHere(IsolatedModels):
-    """Models that are read in the test's own process, where a test can alter them."""
-
-    def __init__(self) -> None:
-        self.features = pd.DataFrame()
-
-    def show(self, features: pd.DataFrame) -> None:
-        self.features = features
-
-    def ask(self, question: Question) -> Answer:
-        return answer(question, self.features)
-
-
-@dataclass(frozen=True)
-class Market:
-    """What is known of every session, and a store with each family fitted on what was known by ``TRAINED``."""
-
-    features: pd.DataFrame
-    panel: pd.DataFrame
-    outcomes: pd.Series
-    registry: Registry
-    horizons: Horizons
-    versions: dict[str, Version]
-    folder: Path
-
-    def day(self, store: FolderStore, *at: pd.Timestamp, **given: Any) -> tuple[pd.Series, pd.DataFrame]:
-        """The forecast and the drivers of one month from a day, as ``whole_day`` is asked for it."""
-        day = self.whole_day(store, *at, **given)
-        return day.forecasts.iloc[0], day.explainers
-
-    def whole_day(
-        self,
-        store: FolderStore,
-        as_of: pd.Timestamp = AS_OF,
-        *,
-        features: pd.DataFrame | None = None,
-        panel: pd.DataFrame | None = None,
-        max_age: int = 5000,
-        notes: InputNotes | None = None,
-    ) -> DayForecast:
-        """The day, in which one month is the only horizon."""
-        features, panel = (self.features if features is None else features), (self.panel if panel is None else panel)
-        return forecast_day(
-            features[features["date"] <= as_of].reset_index(drop=True),
-            panel[(panel["date"] <= as_of).to_numpy()].reset_index(drop=True),
-            store,
-            registry=self.registry.features,
-            horizons=self.horizons.model_copy(update={"champion_max_age_sessions": max_age}),
-            as_of=as_of,
-            data_snapshot="s",
-            code_version="c",
-            notes=notes,
-            models=ReadHere(),
-        )
-
-    def served_by(self, family: str, folder: Path) -> FolderStore:
-        """A store of the same versions in which a family is champion."""
-        shutil.copytree(self.folder, folder)
-        store = FolderStore(folder)
-        store.promote(store.versions(family, "1m")[-1], run="tests")
-        return store
-
-
-@pytest.fixture(scope="module")
-def market(
-    features: pd.DataFrame,
-    panel: pd.DataFrame,
-    labels: pd.DataFrame,
-    registry: Registry,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Market:
-    horizons = registry.horizons.model_copy(update={"horizons": {"1m": registry.horizons.horizons["1m"]}})
-    problem = problem_of("1m", horizons)
-    shown = features[features["date"].between("2004-01-01", AS_OF)].reset_index(drop=True)
-    targets = labels[labels["horizon"] == "1m"].set_index("date")
-    known = targets[(targets["target_date"] <= TRAINED) & targets["reachable"]].index
-    production = registry.features.production()
-    needed = [*har.Har(problem).reads, "zl_ewma_volatility_99_pct", *production[:24], expected_move(21)]
-    columns = list(dict.fromkeys(needed))
-    rows = shown[shown["date"].isin(known) & shown["zl_ewma_volatility_99_pct"].notna()].reset_index(drop=True)
-    outcomes = targets["target_log_return"].reindex(rows["date"]).reset_index(drop=True)
-    folder = tmp_path_factory.mktemp("forecast_day")
-    store, versions = FolderStore(folder / "store"), {}
-    for family in FAMILIES:
-        model = forecaster(family)(problem)
-        model.fit(rows[columns], outcomes)
-        files = folder / family
-        files.mkdir()
-        model.save(files)
-        write_json(files / "calibration.json", {"quantiles": list(problem.quantiles), "log_width": 0.1})
-        metadata = {
-            "family": family,
-            "horizon": "1m",
-            "horizons": {"1m": problem.sessions},
-            "identity": family,
-            "run": "tests",
-            "trained_as_of": f"{TRAINED:%Y-%m-%d}",
-            "columns": columns,
-        }
-        versions[family] = store.add(files, metadata, {"coverage_80": 0.8, **BETTER_THAN_A_COIN})
-    outcomes = outcomes.set_axis(rows["date"])
-    return Market(shown, panel, outcomes, registry, horizons, versions, folder / "store")
+from tests.forecasting.market import AS_OF, BANDS, BETTER_THAN_A_COIN, DAYS, TRAINED, Market
 
 
 def test_a_chance_that_was_no_better_than_a_coin_is_not_published() -> None:
@@ -208,7 +88,7 @@ def test_drivers_add_up_to_the_forecast_less_the_last_price_in_cents(market: Mar
         assert abs(row["point"] - row["last_price"]) > 1e-4, "nothing moved, so nothing is tested"
         assert drivers["shap_cents_lb"].sum() == pytest.approx(row["point"] - row["last_price"], abs=1e-9)
         now = market.features[market.features["date"] == day].iloc[0]
-        for told in drivers.to_dict("records"):
+        for told in drivers[drivers["feature"] != "base"].to_dict("records"):
             assert told["feature_value"] == now[told["feature"]] or np.isnan(now[told["feature"]])
 
 
@@ -224,7 +104,8 @@ def test_drivers_are_of_what_is_served_and_add_up_to_its_move(family: str, marke
         if family == BASELINE:
             assert own.sum() == pytest.approx(row["curve_centre"] - row["last_price"], abs=1e-9)
         if family == "drift":
-            assert drivers["group"].tolist() == ["base"]
+            moving = drivers[drivers["shap_cents_lb"].fillna(0.0).ne(0.0)]
+            assert moving["group"].tolist() == ["calibration"]
 
 
 def test_drivers_that_do_not_add_up_are_not_shown(
@@ -232,13 +113,14 @@ def test_drivers_that_do_not_add_up_are_not_shown(
 ) -> None:
     """Doubled ones, for example."""
     store, kind = market.served_by("ridge", tmp_path / "store"), forecaster("ridge")
-    sound, explain = market.whole_day(store), kind.explain
+    day, explain = market.whole_day(store), kind.explain
+    sound = market.explained(day)
     monkeypatch.setattr(kind, "explain", lambda self, features: 2 * explain(self, features))
-    day = market.whole_day(store)
-    assert len(sound.explainers) and sound.notices == () and day.explainers.empty
-    (notice,) = day.notices
+    doubled = market.explained(day)
+    assert len(sound.drivers) and sound.notices == () and doubled.drivers.empty and doubled.sentences.empty
+    (notice,) = doubled.notices
     assert notice.startswith("no drivers at 1m: ridge/1m/v0001: its contributions add up to a log return of"), notice
-    pd.testing.assert_frame_equal(day.forecasts, sound.forecasts)
+    pd.testing.assert_frame_equal(market.whole_day(store).forecasts, day.forecasts)
 
 
 def test_a_row_of_the_day_by_hand(market: Market, tmp_path: Path) -> None:

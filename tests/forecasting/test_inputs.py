@@ -10,7 +10,7 @@ import pytest
 
 from tasks.calendar import sessions
 from tasks.day import InputNotes
-from tasks.forecasting.forecast import has_driver, input_reasons
+from tasks.forecasting.forecast import input_reasons
 from tasks.registry import FeatureEntry, FeatureRegistry
 from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.terminal import notes
@@ -114,12 +114,6 @@ def test_what_was_set_aside_and_what_stands_in_degrade_the_models_that_read_it()
 def test_an_unconfirmed_close_is_the_first_thing_told() -> None:
     told = InputNotes(set_aside={"yahoo ZS=F": "late"}, unconfirmed={"yahoo ZL=F": "the bar repeats"})
     assert told.lines()[0] == ("yahoo ZL=F", "the newest close is unconfirmed: the bar repeats")
-
-
-def test_a_group_without_a_value_has_no_driver_and_a_move_on_a_missing_value_stays() -> None:
-    contributions = pd.Series({"cot_a": 0.0, "cot_b": 0.0, "vix": 0.1, "rate": 0.0, "zl": 0.3})
-    values = pd.Series({"cot_a": np.nan, "cot_b": np.nan, "vix": np.nan, "rate": 4.0, "zl": 50.0})
-    assert list(has_driver(contributions, values, REGISTRY)) == [False, False, True, True, True]
 
 
 def summary(families: list[str], champions: list[str]) -> SimpleNamespace:

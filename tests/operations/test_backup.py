@@ -36,6 +36,9 @@ SESSIONS = ("2023-11-29", "2023-11-30", "2023-12-01")
 KEPT = {
     "forecasts.zl_forecasts_daily",
     "forecasts.zl_explainers_daily",
+    "forecasts.zl_explanations_daily",
+    "forecasts.zl_changes_daily",
+    "forecasts.zl_scenarios_daily",
     "forecasts.zl_contracts_daily",
     "forecasts.zl_replays_daily",
     "forecasts.record_chain",

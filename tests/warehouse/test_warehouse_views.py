@@ -170,10 +170,70 @@ def test_explainer_groups_add_up_their_features(publish, warehouse):
     shap = [("palm", "oils", 0.5), ("rapeseed", "oils", -0.2), ("vix", "risk", 0.1)]
     frame = pd.DataFrame(
         [{**base, "feature": f, "group": g, "shap_cents_lb": s, "feature_value": 1.0} for f, g, s in shap]
-    ).assign(model_version="v1")
+    ).assign(model_version="v1", width_cents_lb=[np.nan, np.nan, 2.0])
     publish({"forecasts.zl_explainers_daily": frame})
-    held = warehouse.query("SELECT * FROM api.vw_explainer_groups").set_index("group")["shap_cents_lb"]
-    assert held.round(9).to_dict() == {"oils": 0.3, "risk": 0.1}
+    held = warehouse.query("SELECT * FROM api.vw_explainer_groups").set_index("group")
+    assert held["shap_cents_lb"].round(9).to_dict() == {"oils": 0.3, "risk": 0.1}
+    assert np.isnan(held.loc["oils", "width_cents_lb"]) and held.loc["risk", "width_cents_lb"] == 2.0
+
+
+def test_a_signal_never_contradicts_its_forecast_and_has_its_model_s_figures(publish, warehouse, forecasts, rows_of):
+    """Degraded or not measured is red, no view yellow; up and down are the side of the published chance."""
+    cases = {
+        "1w": {"direction_probability": 0.62},
+        "1m": {"direction_probability": 0.41},
+        "3m": {"direction_probability": np.nan, "direction_reason": "no better than a coin"},
+        "6m": {"direction_probability": 0.7, "degraded": True},
+        "12m": {"direction_probability": 0.52, "model_version": "new/v1"},
+    }
+    measured = [
+        {"horizon": h, "model_version": v, "mape_pct": 5.0 + n, "sharpe": 0.3, "run": f"r{n}", "trained_as_of": day}
+        for h in cases
+        for n, (v, day) in enumerate(
+            [("lightgbm/v1", "2023-01-02"), ("lightgbm/v1", "2024-01-02"), ("other/v1", "2024-01-02")]
+        )
+    ]
+    base = {"degraded": False, "is_baseline": False}
+    publish(
+        {
+            FORECASTS: forecasts(*({**base, "horizon": h, **given} for h, given in cases.items())),
+            "performance.leaderboard": rows_of(
+                "performance.leaderboard",
+                *({**row, "trained_as_of": pd.Timestamp(row["trained_as_of"])} for row in measured),
+            ),
+        }
+    )
+    held = warehouse.query("SELECT * FROM api.vw_ultimate_adaptive_signal").set_index("horizon")
+    assert held["signal"].to_dict() == {"1w": "up", "1m": "down", "3m": "neutral", "6m": "up", "12m": "up"}
+    assert held["light"].to_dict() == {"1w": "green", "1m": "green", "3m": "yellow", "6m": "red", "12m": "red"}
+    assert held.loc["1w", "mape_pct"] == 6.0 and np.isnan(held.loc["12m", "mape_pct"])
+
+
+def test_news_shows_the_titles_behind_a_score_and_documents_without_one(publish, warehouse, rows_of):
+    known = pd.Timestamp("2024-01-02 13:00", tz="UTC")
+    document = {
+        "source": "federal_register",
+        "published": pd.Timestamp("2024-01-02"),
+        "available_at": known,
+        "vintage": 1,
+    }
+    documents = rows_of(
+        "raw_intelligence.documents",
+        {**document, "document_id": "1", "series": "soybeans", "title": "Duties"},
+        {**document, "document_id": "1", "series": "biodiesel", "title": "Duties"},
+        {**document, "document_id": "2", "series": "soybeans", "title": "A notice"},
+    )
+    score = {"source": "federal_register", "document_id": "1", "theme": "tariff", "available_at": known, "score": 1.0}
+    scores = pd.DataFrame([{**score, "scorer": "lexicon-v1"}])
+    publish({"raw_intelligence.documents": documents, "raw_intelligence.document_scores": scores})
+    held = warehouse.query("SELECT * FROM api.vw_news").set_index("document_id")
+    assert held.loc["1", ["topics", "title", "score", "scorer"]].tolist() == [
+        "biodiesel, soybeans",
+        "Duties",
+        1.0,
+        "lexicon-v1",
+    ]
+    assert held.loc["2", "title"] == "A notice" and np.isnan(held.loc["2", "score"]) and len(held) == 2
 
 
 def test_alerts_are_current_from_the_newest_forecast_on(publish, warehouse, forecasts, rows_of):

@@ -27,11 +27,13 @@ from tasks.models.neural.training import (
     unpacked,
 )
 from tasks.models.neural.windows import DTYPE, Layout, RobustScaler, net_inputs, windows
+from tasks.models.shapley import gradient_values
 from tasks.quantiles import probability_above_zero
 from tasks.storage.files import read_json, write_bytes, write_json
 
 CPU = torch.device("cpu")
-EXPLAIN_STEPS = 16  # steps of the path integral
+MOST_MISSED = 0.1
+"""Share of the contributions by which their sum may miss the median: the sampling error of expected gradients."""
 
 
 class NeuralForecaster:
@@ -136,11 +138,11 @@ class NeuralForecaster:
         return probability_above_zero(quantiles, self.problem.quantiles)
 
     def explain(self, features: pd.DataFrame, rows: np.ndarray) -> dict[str, pd.DataFrame]:
-        """Integrated gradients of the median (Sundararajan et al. 2017) as log return, summed over the window.
+        """Expected gradients of the median as log return, summed over the window.
 
-        The path starts where every column is at its training median and nothing is missing; `base` is the median there,
-        so that a row's contributions and its base add up to its median, to the precision of the path's 16 steps. A
-        column's contribution includes that of its missing flag. NaN where there is no forecast.
+        The reference is where every column is at its training median and nothing is missing; `base` is the median there
+        and the sampling error, so that a row's contributions and its base add up to its median. A column's contribution
+        includes that of its missing flag. NaN where there is no forecast.
         """
         scale = self._scales(features)[rows]
         able = ~np.isnan(scale[:, 0]) & (rows >= self.options.window - 1)
@@ -253,26 +255,39 @@ class NeuralForecaster:
 
     def _attributions(self, net: NeuralNetwork, window: torch.Tensor) -> np.ndarray:
         """Horizons x (columns and base), in scaled returns, of one window."""
-        middles = (torch.arange(EXPLAIN_STEPS) + 0.5) / EXPLAIN_STEPS
-        path = (middles[:, None, None] * window).requires_grad_(True)
-        medians = net(path)[..., self.problem.median]
-        rows = []
-        for h in range(medians.shape[1]):
-            (gradient,) = torch.autograd.grad(medians[:, h].sum(), path, retain_graph=True)
-            channels = (gradient.mean(dim=0) * window[0]).sum(dim=1).numpy()
-            own, other = len(self.layout.own), len(self.layout.other)
-            start = 2 * own
-            rows.append(
-                np.concatenate(
-                    [
-                        channels[:own] + channels[own:start],
-                        channels[start : start + other] + channels[start + other :],
-                    ]
-                )
-            )
+        medians = _Medians(net, self.problem.median)
+        reference = torch.zeros_like(window)
+        channels = gradient_values(medians, window, reference).sum(axis=1).T  # horizons x channels
+        own, other = len(self.layout.own), len(self.layout.other)
+        start = 2 * own
+        by_column = np.concatenate(
+            [
+                channels[:, :own] + channels[:, own:start],
+                channels[:, start : start + other] + channels[:, start + other :],
+            ],
+            axis=1,
+        )
         with torch.no_grad():
-            base = net(torch.zeros_like(window))[0, :, self.problem.median].numpy()
-        return np.column_stack([np.stack(rows), base])
+            base, median = (medians(x)[0].numpy().astype("float64") for x in (reference, window))
+        missed = median - base - by_column.sum(axis=1)
+        if (np.abs(missed) > MOST_MISSED * np.abs(by_column).sum(axis=1) + 1e-6).any():
+            raise TrainingFailed(
+                f"{self.family}: contributions miss the median by {np.abs(missed).max():.4f} standard deviations of "
+                f"the return, more than {MOST_MISSED:.0%} of their size"
+            )
+        return np.column_stack([by_column, base + missed])
+
+
+class _Medians(torch.nn.Module):
+    """The medians of a net at every horizon, rows x horizons."""
+
+    def __init__(self, net: NeuralNetwork, median: int) -> None:
+        super().__init__()
+        self.net, self.median = net, median
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Rows x horizons."""
+        return self.net(windows)[..., self.median]
 
 
 def _centred_quantiles(scaled: np.ndarray, levels: tuple[float, ...]) -> np.ndarray:

@@ -122,8 +122,9 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_explainers_daily (
   as_of DATE NOT NULL,
   horizon STRING NOT NULL,
   feature STRING NOT NULL,
-  `group` STRING,
-  shap_cents_lb FLOAT64,
+  `group` STRING,  -- registry/explanations.yaml
+  shap_cents_lb FLOAT64,  -- part of the centre less the last price; missing for a feature of the band's width only
+  width_cents_lb FLOAT64,  -- part of the width of the 80% band; missing for a feature of the centre only
   feature_value FLOAT64,
   family STRING,
   served BOOL,
@@ -230,4 +231,72 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_decisions_daily (
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY need
+OPTIONS (labels = [('made_again', 'no')]);
+
+-- The reasons of each forecast in a sentence: of its centre, and of the width of its band.
+CREATE TABLE IF NOT EXISTS forecasts.zl_explanations_daily (
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  model_version STRING,
+  centre_sentence STRING,
+  width_sentence STRING,
+  PRIMARY KEY (as_of, horizon) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY horizon
+OPTIONS (labels = [('made_again', 'no')]);
+
+-- What moved the forecast since the session before. The rows of a session and horizon add up to both moves.
+CREATE TABLE IF NOT EXISTS forecasts.zl_changes_daily (
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  part STRING NOT NULL,  -- revision, price, curve, data, model, calibration; unknown where the note says why
+  subject STRING NOT NULL,  -- of data: the series; of model: the new version
+  centre_cents_lb FLOAT64,
+  width_cents_lb FLOAT64,  -- of the 80% band
+  since DATE,
+  note STRING,
+  PRIMARY KEY (as_of, horizon, part, subject) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY horizon, part
+OPTIONS (labels = [('made_again', 'no')]);
+
+-- What the served models say if the days of a past episode came on top of today's market (registry/scenarios.yaml).
+CREATE TABLE IF NOT EXISTS forecasts.zl_scenarios_daily (
+  as_of DATE NOT NULL,
+  scenario STRING NOT NULL,
+  horizon STRING NOT NULL,
+  title STRING,
+  story STRING,
+  episode_first DATE,
+  episode_last DATE,
+  magnitudes STRING,  -- what moved in the episode, measured on the panel
+  model_version STRING,
+  last_price FLOAT64,
+  scenario_price FLOAT64,
+  centre FLOAT64,
+  scenario_centre FLOAT64,
+  centre_change_cents_lb FLOAT64,
+  beyond_price_cents_lb FLOAT64,  -- of the change, what is not the move of the last price itself
+  scenario_p10 FLOAT64,
+  scenario_p90 FLOAT64,
+  width_cents_lb FLOAT64,  -- of the 80% band
+  scenario_width_cents_lb FLOAT64,
+  width_change_pct FLOAT64,  -- of the width as a share of the price
+  overrides STRING,  -- flags that fire in the scenario and not today
+  overrides_before STRING,
+  regime STRING,
+  regime_before STRING,
+  analogues INT64,  -- past sessions alike whose outcome was known by as_of
+  analogue_median_pct FLOAT64,
+  analogue_low_pct FLOAT64,
+  analogue_high_pct FLOAT64,
+  analogue_up_share FLOAT64,
+  analogue_outcomes STRING,  -- dates and what ZL did to the horizon, the newest first
+  note STRING,
+  PRIMARY KEY (as_of, scenario, horizon) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY scenario
 OPTIONS (labels = [('made_again', 'no')]);

@@ -155,9 +155,13 @@ QUALIFY ROW_NUMBER() OVER (
     model_version DESC
 ) = 1;
 
--- Cents per pound that each group of features moves the forecast.
+-- Cents per pound that each group of features adds to the centre (less the last price) and to the width of the band.
 CREATE OR REPLACE VIEW api.vw_explainer_groups AS
-SELECT as_of, horizon, `group`, SUM(shap_cents_lb) AS shap_cents_lb, served, family
+SELECT
+  as_of, horizon, `group`,
+  SUM(shap_cents_lb) AS shap_cents_lb,
+  SUM(width_cents_lb) AS width_cents_lb,
+  served, family
 FROM forecasts.zl_explainers_daily
 GROUP BY as_of, horizon, `group`, served, family;
 
