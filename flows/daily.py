@@ -93,9 +93,8 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
         if not trained:
             gates.append(training_gate.result())
     decided = as_task(decide, "decide")(run, day, forecasted)
-    result = as_task(publish, "publish")(
-        run, day, forecasted, reasons, decided, data_snapshot, ingested, gates, trained
-    )
+    beside = (reasons, decided)
+    result = as_task(publish, "publish")(run, day, forecasted, beside, data_snapshot, ingested, gates, trained)
     result = as_task(score_past, "score past forecasts")(run, day, result)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
