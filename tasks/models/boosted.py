@@ -76,9 +76,20 @@ class BoostedForecaster:
         return probability_above_zero(quantiles, self.problem.quantiles)
 
     def explain(self, features: pd.DataFrame) -> pd.DataFrame:
-        """Exact TreeSHAP of the median, as log return after shrinkage; `base` is the expected value."""
+        """Exact TreeSHAP of the median, as log return after shrinkage; `base` is the expected value.
+
+        Where the trees' quantiles cross, the median after sorting is another quantile's output: it is that one which is
+        explained.
+        """
         scale = self.options["own_share"] * horizon_scale(features, self.problem.sessions)[:, None]
-        contributions = self.median_contributions(self._inputs(features)) * scale
+        inputs = self._inputs(features)
+        order = np.argsort(self.scaled_quantiles(inputs), axis=1, kind="stable")
+        at_median = order[:, self.problem.quantiles.index(0.5)]
+        contributions = np.empty((len(inputs), len(self.columns) + 1))
+        for place in np.unique(at_median):
+            rows = at_median == place
+            contributions[rows] = self.contributions(inputs[rows], int(place))
+        contributions *= scale
         table = pd.DataFrame(contributions, columns=[*self.columns, "base"], index=features.index)
         return (
             table.assign(**{expected_move(self.problem.sessions): self._centre(features)})
@@ -122,8 +133,8 @@ class BoostedForecaster:
         """The trees' quantiles in units of the scale, rows x quantiles; they may cross."""
         raise NotImplementedError
 
-    def median_contributions(self, inputs: np.ndarray) -> np.ndarray:
-        """SHAP values of the median in units of the scale, rows x (columns and the expected value)."""
+    def contributions(self, inputs: np.ndarray, place: int) -> np.ndarray:
+        """SHAP values of one quantile in units of the scale, rows x (columns and the expected value)."""
         raise NotImplementedError
 
     def write_trees(self, folder: Path) -> None:
@@ -178,9 +189,9 @@ class LightGbm(BoostedForecaster):
         """One column per booster."""
         return np.column_stack([booster.predict(inputs) for booster in self.boosters])
 
-    def median_contributions(self, inputs: np.ndarray) -> np.ndarray:
-        """SHAP values of the median's booster."""
-        return np.column_stack(tree_values(self.boosters[self.problem.quantiles.index(0.5)], inputs))
+    def contributions(self, inputs: np.ndarray, place: int) -> np.ndarray:
+        """SHAP values of the quantile's booster."""
+        return np.column_stack(tree_values(self.boosters[place], inputs))
 
     def write_trees(self, folder: Path) -> None:
         """LightGBM's own text files."""
@@ -237,9 +248,9 @@ class XGBoost(BoostedForecaster):
 
         return self.booster.predict(xgboost.DMatrix(inputs))
 
-    def median_contributions(self, inputs: np.ndarray) -> np.ndarray:
-        """SHAP values of the median's trees."""
-        return np.column_stack(tree_values(self.booster, inputs, self.problem.quantiles.index(0.5)))
+    def contributions(self, inputs: np.ndarray, place: int) -> np.ndarray:
+        """SHAP values of the quantile's trees."""
+        return np.column_stack(tree_values(self.booster, inputs, place))
 
     def write_trees(self, folder: Path) -> None:
         """XGBoost's own JSON."""

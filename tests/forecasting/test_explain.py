@@ -160,7 +160,6 @@ def test_a_sentence_of_a_rising_and_of_a_falling_day(market: Market, tmp_path: P
         assert text.startswith(f"1 month: {row['point']:.2f}, {way} ")
         seen[way] = text
     assert set(seen) == {"up", "down"}, "no such day among them"
-    print(seen)
 
 
 def test_a_sentence_of_a_flat_and_of_a_degraded_day(market: Market, tmp_path: Path) -> None:
@@ -223,3 +222,18 @@ def test_every_feature_has_one_group_and_each_group_a_feature(registry: Registry
     assert set(words.groups) == {*asked, "calibration"}
     assert words.group_of("vix_override_flag", "overrides") == "Big 8" and words.group_of("vix", "macro") == "macro"
     assert words.topic_of("oil_less_palm_z_252d", "soy complex") == "palm spread"
+
+
+def test_where_quantiles_cross_the_one_that_is_published_as_median_is_explained(
+    market: Market, labels: pd.DataFrame
+) -> None:
+    """The published median is the middle one after sorting; here another booster's than that of 50%."""
+    model: Any = fitted("lightgbm", "3m", market, labels)
+    boosters = list(model.boosters)
+    boosters[3], boosters[5] = boosters[5], boosters[3]
+    model.boosters = tuple(boosters)
+    rows = market.features[market.features["date"] > TRAINED].iloc[::100]
+    parts, quantiles = model.explain(rows), model.predict_quantiles(rows)
+    np.testing.assert_allclose(parts.sum(axis=1), quantiles[:, 3], atol=1e-9)
+    own = model.contributions(model._inputs(rows), 3)[:, :-1] * model.options["own_share"]
+    assert not np.allclose(own.sum(axis=1), 0.0), "the boosters say the same: nothing is tested"
