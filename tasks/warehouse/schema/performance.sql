@@ -101,12 +101,12 @@ OPTIONS (labels = [('made_again', 'no')]);
 
 -- Every promotion of the model store, by a training or a person; append-only, as its history is.
 CREATE TABLE IF NOT EXISTS performance.promotions (
+  counts_from DATE NOT NULL,  -- the first date whose session it serves
   horizon STRING NOT NULL,
   entry STRING NOT NULL,  -- a hash of the entry and its position
   position INT64,  -- in the history of the store, from 0
   model_version STRING,
   trained_as_of DATE,
-  counts_from DATE,  -- the first date whose session it serves
   promoted_by STRING,  -- training or person
   promoted_at TIMESTAMP,  -- of a person's promotion
   forced BOOL,  -- a person overruled the promotion rule; the reason says why
@@ -115,7 +115,7 @@ CREATE TABLE IF NOT EXISTS performance.promotions (
   run STRING,
   metadata STRING,  -- the digest of the version's metadata.json, which names the hashes of its files
   created_at TIMESTAMP,
-  PRIMARY KEY (horizon, entry) NOT ENFORCED
+  PRIMARY KEY (counts_from, horizon, entry) NOT ENFORCED
 )
 CLUSTER BY horizon
 OPTIONS (labels = [('made_again', 'no')]);
