@@ -18,6 +18,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.ending import NOTHING_PUBLISHED, ends_on_signal
 from flows.ingest import ingest
+from flows.reasons import explain
 from flows.report import publish_artifacts
 from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
 from flows.training import task_runner, training
@@ -399,30 +400,6 @@ def decide(run: RunContext, day: Day, forecasted: DayForecast) -> DayDecisions:
     from tasks.decision.day import decide_or_say_why
 
     return decide_or_say_why(run, forecasted.forecasts, forecasted.contracts, day.panel)
-
-
-def explain(run: RunContext, day: Day, forecasted: DayForecast, models: IsolatedModels) -> DayReasons:
-    """Drivers, changes since the session before, scenarios and scored texts. A part that fails is a notice."""
-    from tasks.forecasting.day_reasons import DayReasons, reasons_of_day
-    from tasks.forecasting.explain import attempt
-    from tasks.model_store.open import open_store
-    from tasks.staging.documents import documents_known_by
-    from tasks.warehouse.open import open_warehouse
-    from tasks.warehouse.published import published_forecasts
-
-    def work() -> DayReasons:
-        return reasons_of_day(
-            run,
-            day,
-            forecasted,
-            models,
-            open_store(run.settings),
-            published=lambda session: published_forecasts(open_warehouse(run.settings), session),
-            documents=lambda: documents_known_by(run.zones, run.sources, as_of=run.as_of),
-        )
-
-    reasons, failed = attempt("explanations", work, DayReasons())
-    return replace(reasons, notices=reasons.notices + failed)
 
 
 def publish(
