@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
@@ -70,18 +71,18 @@ def plan_fits(run: RunContext, budget: str) -> Plan:
 def fit_side_by_side(run: RunContext, plan: Plan, *, apart: bool) -> dict[str, str]:
     """Run every missing fit on the flow's task runner. Returns the reason of each that failed twice.
 
-    ``apart``: one task per fit (for other machines); else one task for the folds of one family and
-    horizon, which saves a process start per fit.
+    ``apart``: one task per family and horizon with its folds, in the worker's own process (for other machines); else
+    one process per family.
     """
-    from tasks.training.bake_off import fit_in_process, is_fitted
+    from tasks.training.bake_off import fit_in_process, fit_on_worker, is_fitted
 
-    missing = [fit for fit in plan.fits if not is_fitted(run.zones, fit)]
-    groups = [[fit] for fit in missing] if apart else [missing]
-    work = [one for group in groups for one in plan.work(group, run.zones.fits)]
+    fit = fit_on_worker if apart else fit_in_process
+    missing = [one for one in plan.fits if not is_fitted(run.zones, one)]
+    work = [one for unit in plan.units(missing, apart=apart) for one in plan.work(unit, run.zones.fits)]
     work.reverse()  # cheap families are listed first; the most expensive starts first, not last on one core
     failed, done = {}, 0
     with Steps("fit") as progress:
-        futures = {as_task(fit_in_process, f"fit {_label(one)}", retries=1).submit(one): one for one in work}
+        futures = {as_task(fit, f"fit {_label(one)}", retries=1).submit(one): one for one in work}
         for future in as_completed(list(futures)):
             one = futures[future]
             if reason := _failure(future):
@@ -198,7 +199,12 @@ def task_runner(name: str, workers: int) -> TaskRunner[PrefectFuture[Any]]:
         if name == "dask":
             from prefect_dask import DaskTaskRunner
 
-            local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+            local = {
+                "n_workers": workers,
+                "threads_per_worker": 1,
+                "dashboard_address": None,
+                "silence_logs": logging.ERROR,  # the scheduler's log says of each worker that it came and went
+            }
             return cast("TaskRunner[PrefectFuture[Any]]", DaskTaskRunner(cluster_kwargs=local))
         if name == "ray":
             from prefect_ray import RayTaskRunner

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +26,7 @@ from tasks.evaluation.calibration import calibrate
 from tasks.evaluation.comparison import leaderboard
 from tasks.evaluation.standings import Losses
 from tasks.exports import file_name, planned_on
-from tasks.models.catalogue import BASELINE, ENSEMBLE, SCALE
+from tasks.models.catalogue import BASELINE, ENSEMBLE, LIBRARIES, SCALE
 from tasks.quantiles import column, probability_above_zero
 from tasks.registry import QualityGates
 from tasks.settings import PROJECT
@@ -35,6 +36,7 @@ from tasks.storage.zones import Zones
 from tasks.training.blending import REGIMES, ensemble, regime_weights
 from tasks.training.folds import FINAL
 from tasks.training.plan import TRAINING, Fit, Plan
+from tasks.training.worker import run_work
 
 EVALUATION_CODE = (PROJECT / "tasks" / "evaluation", TRAINING / "bake_off.py", TRAINING / "blending.py")
 
@@ -54,13 +56,9 @@ def fit_in_process(work: dict[str, Any]) -> None:
         ManifestMismatch: a training file changed since the plan. TrainingFailed: the process failed, with its last
             line.
     """
-    with tempfile.TemporaryDirectory(prefix="cbi-fit-") as folder:
-        copies = {}
-        for name, path in work["training_files"].items():
-            content = planned_on(Path(path), work["data_snapshots"][name])
-            copies[name] = str(write_bytes(Path(folder) / Path(path).name, content))
-        request = Path(folder) / "work.json"
-        write_json(request, {**work, "training_files": copies})
+    with _verified_copies(work) as (copied, folder):
+        request = folder / "work.json"
+        write_json(request, copied)
         command = [sys.executable, "-m", "tasks.training.worker", str(request)]
         ended = subprocess.run(
             command,
@@ -77,6 +75,32 @@ def fit_in_process(work: dict[str, Any]) -> None:
             f"{work['family']} at {', '.join(work['horizons'])}: its process ended with {ended.returncode}: {last}. "
             f"Fits already done are kept; run `cbi train` again"
         )
+
+
+def fit_on_worker(work: dict[str, Any]) -> None:
+    """As ``fit_in_process``, on a worker of Dask or Ray: in the worker's own process, which has its imports already.
+
+    A family that brings an OpenMP runtime of its own still gets a process: two of them can crash one on macOS.
+
+    Raises:
+        ManifestMismatch, TrainingFailed: as there.
+    """
+    if work["family"] in LIBRARIES:
+        fit_in_process(work)
+        return
+    with _verified_copies(work) as (copied, _):
+        run_work(copied)
+
+
+@contextmanager
+def _verified_copies(work: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path]]:
+    """The work on verified copies of its training files, and their folder."""
+    with tempfile.TemporaryDirectory(prefix="cbi-fit-") as folder:
+        copies = {}
+        for name, path in work["training_files"].items():
+            content = planned_on(Path(path), work["data_snapshots"][name])
+            copies[name] = str(write_bytes(Path(folder) / Path(path).name, content))
+        yield {**work, "training_files": copies}, Path(folder)
 
 
 @dataclass(frozen=True)

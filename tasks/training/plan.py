@@ -68,6 +68,19 @@ class Plan:
         fits = [fit for fit in self.fits if fit.family == family and horizon in fit.horizons]
         return sorted(fits, key=lambda fit: (fit.year == FINAL, fit.year))
 
+    def units(self, fits: Iterable[Fit], *, apart: bool) -> list[list[Fit]]:
+        """Fits that one worker does together: all; or, ``apart``, those of a family and horizon.
+
+        A family that learns all horizons at once takes so long per fold that each fold is a unit.
+        """
+        if not apart:
+            return [list(fits)]
+        grouped: dict[tuple[object, ...], list[Fit]] = {}
+        for fit in fits:
+            alone = fit.year if is_joint(fit.family) else None
+            grouped.setdefault((fit.family, fit.horizons, alone), []).append(fit)
+        return list(grouped.values())
+
     def work(self, fits: Iterable[Fit], cache: Path) -> list[dict[str, Any]]:
         """The work of each worker process, one per family: one process per fit would mostly start up."""
         grouped: dict[str, list[Fit]] = {}
