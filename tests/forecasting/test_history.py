@@ -16,6 +16,7 @@ from tasks.evaluation.realised import FIGURES, RECORD_OF, phased_sharpe, realise
 from tasks.forecasting.history import KEY, due_outcomes, settled_closes
 from tasks.quantiles import column
 from tasks.registry import Horizons
+from tasks.reporting.track_record import OUTCOMES, publish_due, score
 from tasks.run import RunContext, open_run
 from tasks.settings import Settings
 from tasks.staging.stage import Staged
@@ -217,8 +218,6 @@ def home_of(tmp_path: Path, day: pd.Timestamp) -> RunContext:
 def test_outcomes_are_published_as_they_come_due_and_never_again(
     weekly: pd.DataFrame, yahoo: pd.DataFrame, tmp_path: Path
 ) -> None:
-    from tasks.reporting.track_record import OUTCOMES, publish_due
-
     zones = Zones(tmp_path / "home")
     warehouse = DuckDbWarehouse(zones)
     warehouse.publish({PUBLISHED: weekly}, as_of=AS_OF, staging=zones.staging)
@@ -239,9 +238,12 @@ def test_outcomes_are_published_as_they_come_due_and_never_again(
     assert not [one for state in check_record(warehouse) for one in state.findings]
 
 
-def test_a_replay_has_outcomes_of_its_own(weekly: pd.DataFrame, yahoo: pd.DataFrame, tmp_path: Path) -> None:
-    from tasks.reporting.track_record import OUTCOMES, publish_due
+def test_outcomes_that_cannot_be_written_are_a_warning_and_raise_nothing(yahoo: pd.DataFrame, tmp_path: Path) -> None:
+    words = score(home_of(tmp_path, AS_OF), yahoo)
+    assert words.startswith("the outcomes of past forecasts are missing: nothing is published")
 
+
+def test_a_replay_has_outcomes_of_its_own(weekly: pd.DataFrame, yahoo: pd.DataFrame, tmp_path: Path) -> None:
     zones = Zones(tmp_path / "home")
     warehouse = DuckDbWarehouse(zones)
     part = weekly[weekly["as_of"] < "2019-03-01"]

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.app import main
+from tasks.operations.health import FAILING, take_health
+from tasks.run import open_run
 from tasks.settings import Settings
 from tasks.storage.zones import Zones
 from tasks.warehouse import record
@@ -73,12 +75,15 @@ def test_each_publication_of_a_session_is_one_link_that_follows_from_the_last(re
 
 
 def test_the_same_forecasts_again_add_nothing_and_other_ones_add_a_link(
-    recorded: Any, publish: Any, forecasts: Any
+    recorded: Any, publish: Any, forecasts: Any, features: Any
 ) -> None:
     before, day = links(recorded), DAYS[1]
     given = {"as_of": day, "origin": "live", "created_at": stamp(DAYS[2]), "last_price": 49.1}
     same = publish({FORECASTS: forecasts(given, {**given, "horizon": "1m", "regime": "Dürre"})})
     assert not same.switched and links(recorded).equals(before)
+    again = forecasts(given, {**given, "horizon": "1m", "regime": "Dürre"})
+    assert publish({FORECASTS: again, "features.zl_daily_v1": features}).switched, "something else is new"
+    assert links(recorded).equals(before)
     publish({FORECASTS: forecasts(given, {**given, "horizon": "1m", "regime": "Dürre", "point": 52.0})})
     held = links(recorded)
     assert held["as_of"].tolist() == [*DAYS, day], "a further link; none is rewritten"
@@ -221,6 +226,9 @@ def test_the_command_finds_what_was_done_and_what_was_cut_off(
     assert main(["verify", "record", "--contains", noted]) == 1
     assert noted in capsys.readouterr().err
     tamper(warehouse, f"UPDATE {FORECASTS} SET point = 60 WHERE as_of = DATE '2024-01-02'")
+    checks = take_health(open_run(Settings(home=zones.home), origin="live", as_of="2024-01-04")).checks
+    state, words = checks.set_index("check").loc["record", ["state", "told"]]
+    assert state == FAILING and "2024-01-02 1w lightgbm/v1: point 51.0 → 60.0" in words
     assert main(["verify", "record"]) == 1
     out = capsys.readouterr().out
     assert "changed" in out and "2024-01-02 1w lightgbm/v1: point 51.0 → 60.0" in out
