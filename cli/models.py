@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -101,13 +102,17 @@ def promote(
     force: Annotated[bool, typer.Option("--force", help="Although the rule refuses it; needs --reason.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version champion of its horizon, if its files are unaltered and the promotion rule lets it."""
+    """Make a version champion of its horizon, if its files are unaltered, and rule and pre-flight let it."""
     from tasks import clock
     from tasks.model_store.administration import promote as promote_version
+    from tasks.reporting.preflight import objections
+    from tasks.settings import load_settings
 
     if force and not reason.strip():
         raise typer.BadParameter("--force needs --reason TEXT: it is recorded beside the promotion")
+    against = objections(load_settings())
     with _changing() as (run, store, judge):
+        judge = replace(judge, objections=against)
         done = promote_version(store, version, judge, at=clock.now(), reason=reason.strip(), force=force)
     _report(run, done, as_json)
 

@@ -6,80 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from tasks.day import Day
     from tasks.decision.policy import DayDecisions
     from tasks.forecasting.apart import IsolatedModels
     from tasks.forecasting.day_reasons import DayReasons
     from tasks.forecasting.forecast import DayForecast
-    from tasks.model_store.protocol import ModelStore
     from tasks.outcome import DayResult
     from tasks.run import RunContext
-
-
-def forecast_beside(
-    run: RunContext,
-    day: Day,
-    data_snapshot: str,
-    models: IsolatedModels,
-    store: ModelStore,
-    forecasted: DayForecast,
-) -> tuple[dict[str, DataFrame], list[str]]:
-    """What is stored beside the forecasts: those that are not served, and the store's promotions; and notices.
-
-    Whatever fails here is a notice. It never stops what is served.
-    """
-    from tasks.forecasting.shadow import forecast_unserved, unserved
-    from tasks.model_store.administration import promotions_table
-
-    try:
-        versions, missing = unserved(store, forecasted.forecasts, run.as_of)
-        shadows, failed = forecast_unserved(
-            versions,
-            day.features,
-            day.panel,
-            models,
-            registry=run.features,
-            horizons=run.horizons,
-            as_of=run.as_of,
-            data_snapshot=data_snapshot,
-            code_version=run.code_version,
-            notes=day.notes,
-        )
-        return {"shadows": shadows, "promotions": promotions_table(store.history())}, [*missing, *failed]
-    except Exception as error:
-        return {}, [f"no forecasts beside the served ones: {type(error).__name__}: {error}"]
-
-
-def control_alarms(run: RunContext, store: ModelStore) -> tuple[dict[str, str], list[str]]:
-    """By horizon, why its champion is out of control, from outcomes published before this session; and notices.
-
-    A chart that cannot be drawn alarms nobody: the champion serves, and the notice says that nothing watches it.
-    """
-    from tasks.forecasting.control import alarms, judge_champions
-    from tasks.forecasting.shadow import baselines_of
-    from tasks.registry import load_control_rule
-    from tasks.warehouse.open import open_warehouse
-    from tasks.warehouse.past import past_outcomes, published_before, unserved_forecasts
-
-    try:
-        warehouse = open_warehouse(run.settings)
-        before = published_before(warehouse, run.as_of)
-        if before is None:
-            return {}, []
-        states = judge_champions(
-            store.history(),
-            past_outcomes(warehouse, run.origin_kind),
-            baselines_of(unserved_forecasts(warehouse, baselines=True)),
-            load_control_rule(run.settings.registry),
-            run.horizons,
-            run.as_of,
-            known_by=before,
-        )
-        return alarms(states), []
-    except Exception as error:
-        return {}, [f"the control chart of the champions cannot be drawn: {type(error).__name__}: {error}"]
 
 
 def decide(run: RunContext, day: Day, forecasted: DayForecast) -> DayDecisions:

@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.beside import back_up, control_alarms, decide, explain, forecast_beside, score_past
+from flows.beside import back_up, decide, explain, score_past
 from flows.ending import NOTHING_PUBLISHED, ends_on_signal
 from flows.ingest import ingest
 from flows.report import publish_artifacts
@@ -286,9 +286,11 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     """Forecasts of the front month and of each contract, and the measured figures of their models."""
     from tasks.forecasting.by_contract import forecast_contracts
     from tasks.forecasting.forecast import forecast_day
+    from tasks.forecasting.shadow import with_unserved
     from tasks.model_store.contest import champions_of, measured_with
     from tasks.model_store.open import open_store
     from tasks.registry import load_quality_gates
+    from tasks.reporting.watch import control_alarms
 
     store = open_store(run.settings)
     alarms, chart_notices = control_alarms(run, store)
@@ -305,7 +307,7 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
         models=models,
         alarms=alarms,
     )
-    beside, missing = forecast_beside(run, day, data_snapshot, models, store, forecasted)
+    forecasted = with_unserved(run, day, data_snapshot, models, store, forecasted)
     contracts = forecast_contracts(
         day.observations,
         day.features,
@@ -317,16 +319,8 @@ def forecast(run: RunContext, day: Day, data_snapshot: str, models: IsolatedMode
     rule = load_quality_gates(run.settings.registry).promotion
     champions = champions_of(store, run.horizons, run.as_of)
     measured = measured_with(store, champions, rule, code_version=run.code_version)
-    notices = (*store.notices(), *forecasted.notices, *chart_notices, *missing)
-    return replace(
-        forecasted,
-        leaderboard=measured,
-        notices=notices,
-        contracts=contracts,
-        alarms=alarms,
-        shadows=beside.get("shadows", forecasted.shadows),
-        promotions=beside.get("promotions", forecasted.promotions),
-    )
+    notices = (*store.notices(), *forecasted.notices, *chart_notices)
+    return replace(forecasted, leaderboard=measured, notices=notices, contracts=contracts, alarms=alarms)
 
 
 def publish(

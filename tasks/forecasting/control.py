@@ -201,8 +201,9 @@ def judge_champions(
     Args:
         history: of the model store. outcomes: the rows of ``performance.forecast_outcomes``, of one origin of payloads.
         baselines: by horizon the baseline's unserved forecasts.
-        known_by: only outcomes whose target date is not after it count; default: the session itself. A run passes the
-            newest session that was published before its own, so that the same run again decides the same.
+        known_by: only outcomes that were due by it count (``settled_on``, else the target date); default: the session
+            itself. A run passes the newest session that was published before its own, so that the same run again
+            decides the same.
 
     Invariants: nothing after ``as_of`` is used, neither outcomes nor promotions.
     """
@@ -216,7 +217,8 @@ def judge_champions(
         own = outcomes
         if len(outcomes):
             of_family = outcomes["model_version"].str.split("/").str[0] == champion["family"]
-            in_time = (outcomes["as_of"] >= since) & (outcomes["target_date"] <= until)
+            due = "settled_on" if "settled_on" in outcomes else "target_date"
+            in_time = (outcomes["as_of"] >= since) & (outcomes[due] <= until)
             own = outcomes[of_family & in_time & (outcomes["horizon"] == name)]
             own = own.sort_values("as_of").drop_duplicates("as_of", keep="last")
         chart = pd.DataFrame(columns=CHART)

@@ -7,20 +7,23 @@ origins once the outcome is known. A shadow that fails is a warning, and never t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from tasks.day import InputNotes
+from tasks.day import Day, InputNotes
 from tasks.errors import CbiError, ModelStoreError
 from tasks.forecasting.apart import IsolatedModels
-from tasks.forecasting.forecast import age_reasons, answered, baselines_by, forecast_row, problem_of
+from tasks.forecasting.forecast import DayForecast, age_reasons, answered, baselines_by, forecast_row, problem_of
 from tasks.model_store import shadows
+from tasks.model_store.administration import promotions_table
 from tasks.model_store.champions import digest_of
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.models.catalogue import BASELINES
 from tasks.quantiles import BANDS, column, pinball
 from tasks.registry import FeatureRegistry, Horizons
+from tasks.run import RunContext
 from tasks.secrets import quoted
 
 RECORD = ["model_version", "origins", "first", "last", "pinball_log_return", "served_pinball_log_return"]
@@ -100,6 +103,40 @@ def forecast_unserved(
             notices.append(f"{version.name} is not served and has no forecast: {why}")
     table = pd.DataFrame(rows)
     return (table.astype({"direction_reason": "object"}) if rows else table), notices
+
+
+def with_unserved(
+    run: RunContext,
+    day: Day,
+    data_snapshot: str,
+    models: IsolatedModels,
+    store: ModelStore,
+    forecasted: DayForecast,
+) -> DayForecast:
+    """The day's forecasts with those that are not served, and with the promotions of the store.
+
+    Whatever fails here is a notice. It never stops what is served.
+    """
+    try:
+        versions, missing = unserved(store, forecasted.forecasts, run.as_of)
+        rows, failed = forecast_unserved(
+            versions,
+            day.features,
+            day.panel,
+            models,
+            registry=run.features,
+            horizons=run.horizons,
+            as_of=run.as_of,
+            data_snapshot=data_snapshot,
+            code_version=run.code_version,
+            notes=day.notes,
+        )
+        promotions = promotions_table(store.history())
+        notices = (*forecasted.notices, *missing, *failed)
+        return replace(forecasted, shadows=rows, promotions=promotions, notices=notices)
+    except Exception as error:
+        why = f"no forecasts beside the served ones: {type(error).__name__}: {error}"
+        return replace(forecasted, notices=(*forecasted.notices, why))
 
 
 def shadow_record(unserved_rows: pd.DataFrame, outcomes: pd.DataFrame, levels: tuple[float, ...]) -> pd.DataFrame:

@@ -10,8 +10,11 @@ from tasks.gates.parity import metric_parity, metrics_unread, no_metrics
 from tasks.gates.run import GateReport, pass_gate
 from tasks.gates.tables import training_tables
 from tasks.reporting.track_record import OUTCOMES
-from tasks.run import RunContext
+from tasks.run import RunContext, newest_session, open_run
+from tasks.settings import Settings
+from tasks.sources.payloads import LIVE
 from tasks.storage.files import read_parquet
+from tasks.storage.zones import Zones
 from tasks.warehouse.frames import to_frame
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.protocol import Warehouse
@@ -33,6 +36,18 @@ def preflight(run: RunContext) -> GateReport:
         run.work.exports, run.features, run.horizons, served=read_parquet(path), realised=realised_parity(run)
     )
     return pass_gate(run, "PRE_TRAINING", tables)
+
+
+def objections(settings: Settings) -> list[str]:
+    """What the pre-flight of this home's newest session says against a promotion; empty if it passes."""
+    newest = newest_session(Zones(settings.home))
+    if newest is None:
+        return ["the pre-flight cannot run: this home has no training files; run `cbi daily`"]
+    try:
+        preflight(open_run(settings, origin=LIVE, as_of=f"{newest:%Y-%m-%d}"))
+    except CbiError as error:
+        return [f"the pre-flight fails: {error}"]
+    return []
 
 
 def realised_parity(run: RunContext) -> pd.DataFrame:

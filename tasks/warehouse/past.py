@@ -40,7 +40,7 @@ def _rows(warehouse: Warehouse, table: str, where: str) -> pd.DataFrame:
     if table not in tables():
         return pd.DataFrame()
     rows = _asked(warehouse, ROWS.format(table=table, where=where or "TRUE"))
-    dates = [name for name in ("as_of", "target_date") if name in rows]
+    dates = [name for name in ("as_of", "target_date", "settled_on") if name in rows]
     return rows.assign(**{name: pd.to_datetime(rows[name]).astype("datetime64[us]") for name in dates})
 
 

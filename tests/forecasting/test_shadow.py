@@ -15,9 +15,8 @@ from tasks.model_store.champions import digest_of
 from tasks.model_store.folder import FolderStore
 from tasks.model_store.shadows import shadow_of, with_shadow
 from tasks.models.catalogue import BASELINE
-from tests.forecasting.test_forecast_day import AS_OF, Market, ReadHere, market
+from tests.forecasting.market import AS_OF, Market, ReadHere
 
-__all__ = ["market"]
 AT = pd.Timestamp("2014-12-29T16:00Z")
 
 

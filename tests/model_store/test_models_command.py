@@ -13,6 +13,8 @@ from cli.app import main
 from tasks import clock
 from tasks.calendar import sessions
 from tasks.model_store.folder import FolderStore
+from tasks.reporting import preflight
+from tasks.settings import load_settings
 from tests.cloud.models import Fitted, fit_baseline, metadata
 
 SURE = {"best_naive": "curve", "served_gain_pct": 2.0, "promotion_p_value": 0.01, "independent_periods": 100}
@@ -48,6 +50,7 @@ def store(fitted: Fitted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fo
     monkeypatch.setenv("CBI_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("CBI_MODELS", "folder")
     monkeypatch.setenv(clock.NAME, "2020-03-02T10:00-06:00")
+    monkeypatch.setattr(preflight, "objections", lambda settings: [])  # this home has no training files
     store = FolderStore(tmp_path / "home" / "models")
     for family, figures in FIGURES.items():
         version = store.add(fitted.files, metadata(family, family=family) | {"data_snapshot": "d" * 64}, figures)
@@ -112,6 +115,21 @@ def test_promote_and_roll_back_are_one_command_each(store: FolderStore, capsys: 
     assert champion is not None and champion.name == "ridge/1w/v0001" and len(store.history()) == 4
     [row] = [row for row in in_json(capsys, "list") if row["champion"]]
     assert row["why"] == "a person returned to it from har/1w/v0001 on 2020-03-02: not late after all"
+
+
+def test_the_pre_flight_speaks_against_a_promotion_and_not_against_a_roll_back(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert asked(capsys, "promote", "ridge/1w/v0001")[0] == 0
+    monkeypatch.undo()
+    monkeypatch.setenv("CBI_HOME", str(store.folder.parent))
+    [objection] = preflight.objections(load_settings())
+    assert objection == "the pre-flight cannot run: this home has no training files; run `cbi daily`"
+    status, _, err = asked(capsys, "promote", "curve/1w/v0001")
+    assert status == 1 and objection in err and "--force --reason TEXT" in err
+    status, out, _ = asked(capsys, "promote", "curve/1w/v0001", "--force", "--reason", "no files on this machine")
+    assert status == 0 and f"Overruled: {objection}" in out
+    assert asked(capsys, "roll-back", "1w")[0] == 0
 
 
 def test_show_compare_shadow_and_verify(store: FolderStore, capsys: pytest.CaptureFixture[str]) -> None:
