@@ -47,6 +47,7 @@ from tasks.forecasting.replay import CHAMPIONS
 from tasks.models.catalogue import BASELINE
 from tasks.panel.curve import contract_prices, listed_contracts
 from tasks.panel.rolls import front_contracts
+from tasks.quantiles import column
 from tasks.registry import BuyingRule, load_decision
 from tasks.reporting.charts import BAND, PRICE
 from tasks.reporting.decision import OF_A_DAY, newest_forecast
@@ -70,12 +71,17 @@ CHANCES = (0.0, 0.35, 0.45, 0.55, 1.0)
 
 @dataclass(frozen=True)
 class Record:
-    """Everything that the page shows. ``judged``: by feed, rows of ``judged_months``."""
+    """Everything that the page shows.
+
+    ``judged``: by feed, rows of ``judged_months``. ``rule``: the one that is followed, of registry/decision.yaml.
+    ``best``: the one of the grid with the lowest loss on these forecasts.
+    """
 
     judged: Mapping[str, pd.DataFrame]
     months: list[str]
     budget: pd.Series
     rule: BuyingRule
+    best: BuyingRule
     grid: pd.DataFrame
     costs: Mapping[str, pd.Series]
     early: Mapping[str, pd.DataFrame]
@@ -114,18 +120,18 @@ def history_of(run: RunContext) -> History:
     )
 
 
-def record_of(history: History, forecasts: Mapping[str, pd.DataFrame], own: PricedNeed) -> Record:
+def record_of(history: History, forecasts: Mapping[str, pd.DataFrame], own: PricedNeed, rule: BuyingRule) -> Record:
     """The whole record, before it is written."""
     judged = {feed: judged_months(history, rows, own) for feed, rows in forecasts.items()}
     ahead, base = own.need.months_ahead, judged[LIVED]
     months = complete_months(*judged.values(), months_ahead=ahead)
     budget = budgets(base, ahead)
-    rule, grid = choose(base, [month for month in months if month <= CHOSEN_UNTIL], budget, own.need.aversion)
+    best, grid = choose(base, [month for month in months if month <= CHOSEN_UNTIL], budget, own.need.aversion)
     early = {FED[feed]: followed(rows, rule).loc[months] for feed, rows in judged.items()}
     early[COVER] = covered_at_the_curve(base).loc[months]
     simple = {EVEN: bought_evenly(base)[months], AT_ONCE: bought_at_once(base, ahead).reindex(months)}
     costs = simple | {name: early[name]["cost"] for name in (COVER, *FED.values())}
-    return Record(judged, months, budget, rule, grid, costs, early)
+    return Record(judged, months, budget, rule, best, grid, costs, early)
 
 
 def periods(record: Record) -> dict[str, list[str]]:
@@ -244,29 +250,41 @@ def picture(path: Path, record: Record) -> Path:
     )
 
 
-def write_examples(run: RunContext, history: History, forecasts: pd.DataFrame) -> list[Path]:
-    """The whole answer on some days, as `cbi decision` prints it.
-
-    From the published forecast of the day if this home has one, else from the record's newest forecast by then, whose
-    day the answer names.
-    """
-    from rich.console import Console
+def forecast_on(run: RunContext, day: str, weekly: pd.DataFrame) -> pd.DataFrame:
+    """The forecast of a day: published in this home, else by the models of its replay, else the newest weekly one."""
+    from flows.replay import folder_of, read_inputs
+    from tasks.forecasting.apart import isolated_models
+    from tasks.forecasting.replay import forecasts_between
 
     warehouse = open_warehouse(run.settings)
-    written = []
+    if newest_forecast(warehouse) == day:
+        return warehouse.query(OF_A_DAY.format(day=day))
+    inputs = read_inputs(run)
+    if (folder_of(run, inputs) / "models").is_dir():
+        with isolated_models() as models:
+            return next(forecasts_between(inputs, folder_of(run, inputs), [pd.Timestamp(day)], models))
+    return weekly[weekly["as_of"] == weekly.loc[weekly["as_of"] <= day, "as_of"].max()]
+
+
+def write_examples(run: RunContext, history: History, weekly: pd.DataFrame) -> list[Path]:
+    """The whole answer on some days, as `cbi decision` prints it, and the forecasts that it read."""
+    from rich.console import Console
+
+    panel = read_parquet(run.work.panel / "panel.parquet", ["date", "zl_close", "zl_roll_free", "eur_last"])
+    read, written = [], []
     for day in EXAMPLES:
-        given = forecasts[forecasts["as_of"] == forecasts.loc[forecasts["as_of"] <= day, "as_of"].max()]
-        if newest_forecast(warehouse) == day:
-            given = warehouse.query(OF_A_DAY.format(day=day))
+        given = forecast_on(run, day, weekly)
         as_of = pd.Timestamp(given["as_of"].iloc[0])
-        panel = read_parquet(run.work.panel / "panel.parquet", ["date", "zl_close", "zl_roll_free", "eur_last"])
         market = market_of(given, contracts_known(history, as_of), panel, as_of=as_of)
         decided = decide(market, load_decision(PROJECT / "registry"), run.horizons, history.rule)
         text = StringIO()
         print_decision(decided.table, as_of, Console(file=text, width=130))
         lines = "".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines())
         written.append(write_bytes(FOLDER / f"decision_{day}.txt", lines.encode()))
-    return written
+        names = [column(level) for level in run.horizons.quantiles]
+        read.append(given.assign(example=day)[["example", "as_of", "horizon", "last_price", *names, "family"]])
+    table = pd.concat(read, ignore_index=True)
+    return [*written, write_bytes(FOLDER / "forecasts.csv", table.to_csv(index=False).encode())]
 
 
 def contracts_known(history: History, as_of: pd.Timestamp) -> pd.DataFrame:
@@ -296,9 +314,16 @@ def measure() -> None:
     own = priced(name, need, np.nan)
     assert isinstance(own, PricedNeed), own  # the shipped need is in cents/lb
     history, forecasts = history_of(run), past_forecasts(run)
-    record, ahead = record_of(history, forecasts, own), need.months_ahead
+    record, ahead = record_of(history, forecasts, own, registry.rule), need.months_ahead
     write_examples(run, history, forecasts[LIVED])
-    as_shipped = "the same" if record.rule == registry.rule else f"**other ones: {registry.rule}**"
+    lowest = (
+        "the lowest loss of the grid"
+        if record.best == record.rule
+        else (
+            "not the lowest loss of the grid, which on these forecasts is that of "
+            f"{record.best.buy_below_chance:.2f} and {record.best.wait_above_chance:.2f}"
+        )
+    )
     unfilled = {way: rows["unfilled"].sum() for way, rows in record.early.items()}
     never = int((record.early[COVER]["early_share"] == 0).sum())
     picture(PICTURE, record)
@@ -319,8 +344,8 @@ def measure() -> None:
         "as it stands. A purchase is priced after its decision: oil to store at the next close, a contract at "
         "its first recorded price after it. Each way is followed from the first, second, third and fourth week of the "
         "month; costs are their mean. Intervals are of blocks of neighboring months, as long as a window or longer.",
-        f"Thresholds chosen on months due to {CHOSEN_UNTIL}: buy below {record.rule.buy_below_chance:.2f}, wait above "
-        f"{record.rule.wait_above_chance:.2f}. registry/decision.yaml has {as_shipped}.",
+        f"The rule is that of registry/decision.yaml: buy below {record.rule.buy_below_chance:.2f}, wait above "
+        f"{record.rule.wait_above_chance:.2f}. It was chosen on months due to {CHOSEN_UNTIL} and has {lowest}.",
         "![cost of each way to buy less buying evenly](../images/buyer_backtest.png)",
         "## What the forecast is worth to a buyer",
         "The same rule and thresholds, once with the forecast that would have been served, once with no change, once "
