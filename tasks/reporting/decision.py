@@ -70,6 +70,8 @@ def headline(rows: pd.DataFrame) -> str:
     note = f" ({EXAMPLE_NOTE})" if row["is_example"] else ""
     if row["signal"] == COVERED:
         return f"Decision for {row['need']}{note}: nothing is open."
+    if not row["pounds_now"]:
+        return f"Decision for {row['need']}{note}: WAIT. Buy nothing now; {row['open_pounds']:,.0f} lb are open."
     return (
         f"Decision for {row['need']}{note}: {row['signal'].upper()}. Buy {row['pounds_now']:,.0f} of "
         f"{row['open_pounds']:,.0f} open lb now."

@@ -56,9 +56,8 @@ def run_of(home: Zones):
 def test_the_command_answers_and_what_is_bought_is_no_longer_open(home, capsys):
     assert main(["decision"]) == 0
     answer = capsys.readouterr().out
-    assert answer.splitlines()[0].startswith(
-        "Decision for example (example need: edit registry/decision.yaml): LADDER. Buy "
-    )
+    start = "Decision for example (example need: edit registry/decision.yaml): "
+    assert answer.splitlines()[0] == f"{start}WAIT. Buy nothing now; 3,600,000 lb are open."
     assert "As of 2023-12-29, 18:00 Chicago." in answer and "Protection is a model price" in answer
     assert main(["purchases", "add", "2023-12-28", "600000", "49.5", "2024-02"]) == 0
     assert "purchase 1 (version 1): example, 2023-12-28, 600,000 lb at 49.50 cents/lb" in capsys.readouterr().out
