@@ -374,7 +374,7 @@ def measure() -> None:
 
 
 def _with_interval(found: Mapping[Any, Any]) -> str:
-    return f"{found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
+    return f"{found['difference']:+z.2f} ({found['low']:+z.2f} to {found['high']:+z.2f})"
 
 
 def main() -> int:
