@@ -1,7 +1,6 @@
 """``python -m evidence.buyer_backtest``: what the buying rule would have cost; writes docs/results/buyer_backtest.md.
 
-It reads the replay of CBI_HOME (`cbi replay`), or without one the newest bake-off of the daily budget (`make demo` or
-`cbi daily` leaves one), the panel's closes and the recorded contract prices.
+It reads what `cbi replay` left in the warehouse of CBI_HOME, the panel's closes and the recorded contract prices.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evidence.bake_off_report import newest_bake_off
 from evidence.command_line import command, exit_status
 from evidence.inputs import last_run
 from evidence.machine import stamp
@@ -44,14 +42,13 @@ from tasks.decision.evaluate import (
 from tasks.decision.needs import PRODUCT, PricedNeed, priced
 from tasks.decision.policy import decide, market_of
 from tasks.errors import NothingStored
-from tasks.evaluation.lived import lived_policy
 from tasks.forecasting.contract import contract_name
 from tasks.forecasting.replay import CHAMPIONS
 from tasks.models.catalogue import BASELINE
 from tasks.panel.curve import contract_prices, listed_contracts
 from tasks.panel.rolls import front_contracts
-from tasks.quantiles import column, price_quantiles
-from tasks.registry import BuyingRule, load_decision, load_models, load_quality_gates, load_surface
+from tasks.quantiles import column
+from tasks.registry import BuyingRule, load_decision
 from tasks.reporting.charts import BAND, PRICE
 from tasks.reporting.decision import OF_A_DAY, newest_forecast
 from tasks.reporting.terminal import print_decision
@@ -64,14 +61,11 @@ from tasks.warehouse.open import open_warehouse
 
 PAGE = PROJECT / "docs" / "results" / "buyer_backtest.md"
 PICTURE = PROJECT / "docs" / "images" / "buyer_backtest.png"
-BUDGET = "daily"
 FOLDER = PROJECT / "docs" / "examples"
 EXAMPLES = ("2021-04-29", "2022-03-08", "2023-12-29")
-REPLAYS = "forecasts.zl_replays_daily"
-SERVED, NO_CHANGE = "served", "no_change"
-FED = {SERVED: RULE, NO_CHANGE: f"{RULE}, fed with no_change", BASELINE: f"{RULE}, fed with the curve"}
-REPLAYED = {SERVED: CHAMPIONS, NO_CHANGE: NO_CHANGE, BASELINE: BASELINE}
-"""By feed, its replay."""
+REPLAYED = "forecasts.zl_replays_daily"
+LIVED, NO_CHANGE = CHAMPIONS, "no_change"
+FED = {LIVED: RULE, NO_CHANGE: f"{RULE}, fed with no_change", BASELINE: f"{RULE}, fed with the curve"}
 CHANCES = (0.0, 0.35, 0.45, 0.55, 1.0)
 
 
@@ -93,70 +87,20 @@ class Record:
     early: Mapping[str, pd.DataFrame]
 
 
-def past_forecasts(run: RunContext) -> tuple[str, dict[str, pd.DataFrame]]:
-    """Where the record's forecasts come from, in words, and by feed the forecasts themselves.
-
-    The one place that decides it: the replay of this home if there is one (`cbi replay`), else out-of-fold forecasts of
-    the newest bake-off. Both are weekly, in the columns of ``forecasts.zl_forecasts_daily``.
-    """
-    warehouse = open_warehouse(run.settings)
-    if warehouse.is_published() and REPLAYS in warehouse.row_counts():
-        rows = warehouse.query(f"SELECT * FROM {REPLAYS} ORDER BY as_of, horizon")
-        found = {feed: rows[rows["replay"] == name] for feed, name in REPLAYED.items()}
-        if all(len(part) for part in found.values()):
-            return "those of `cbi replay`: each week by the models that would have served, trained before it.", found
-    return (
-        "out-of-fold forecasts of the newest bake-off: each week of the family that the promotion rule would have "
-        "served ([lived](lived.md)), by a model fitted before its year.",
-        lived_forecasts(run),
-    )
-
-
-def lived_forecasts(run: RunContext) -> dict[str, pd.DataFrame]:
-    """By feed, the weekly out-of-fold forecasts of the newest bake-off.
+def past_forecasts(run: RunContext) -> dict[str, pd.DataFrame]:
+    """By feed, the weekly forecasts of the replay, in the columns of ``forecasts.zl_forecasts_daily``.
 
     Raises:
-        ModelStoreError: there is none.
+        NothingStored: there is no replay yet.
     """
-    models, gates = load_models(run.settings.registry, run.features), load_quality_gates(run.settings.registry)
-    bake_off = newest_bake_off(run, BUDGET, models=models, gates=gates)
-    levels, plan = tuple(run.horizons.quantiles), run.horizons.walk_forward
-    found: dict[str, list[pd.DataFrame]] = {name: [] for name in FED}
-    for name in bake_off.horizons:
-        oofs = bake_off.oofs[name]
-        lived = lived_policy(
-            oofs,
-            levels,
-            gates.promotion,
-            range(plan.first_test_year, run.as_of.year + 1),
-            sessions=run.horizons.horizons[name].sessions,
-            step=plan.origin_step_sessions,
-            chosen_until=models.known_when_chosen(load_surface(run.settings.registry, run.features)),
-        )
-        for feed, rows in {
-            SERVED: lived,
-            NO_CHANGE: oofs[NO_CHANGE].assign(served=NO_CHANGE),
-            BASELINE: oofs[BASELINE].assign(served=BASELINE),
-        }.items():
-            found[feed].append(as_published(rows[rows["scored"].astype(bool)], name, levels))
-    return {feed: pd.concat(parts, ignore_index=True) for feed, parts in found.items()}
-
-
-def as_published(oof: pd.DataFrame, horizon: str, levels: tuple[float, ...]) -> pd.DataFrame:
-    """Out-of-fold quantiles of the log return as quantiles of the price, without rows that have none."""
-    known = oof[oof["p50"].notna()].reset_index(drop=True)
-    names = [column(level) for level in levels]
-    prices = price_quantiles(known["last_price"].to_numpy(), known[names].to_numpy())
-    return pd.DataFrame(
-        {
-            "as_of": known["date"],
-            "horizon": horizon,
-            "target_date": known["target_date"],
-            "last_price": known["last_price"],
-            **dict(zip(names, prices.T, strict=True)),
-            "family": known["served"],
-        }
-    )
+    warehouse = open_warehouse(run.settings)
+    published = warehouse.is_published()
+    rows = warehouse.query(f"SELECT * FROM {REPLAYED}") if published else pd.DataFrame(columns=["replay"])
+    rows = rows[rows["replay"].isin(list(FED))]
+    if missing := sorted(set(FED) - set(rows["replay"])):
+        raise NothingStored(f"{REPLAYED} has no forecasts of {', '.join(missing)}; run `cbi replay`")
+    dates = {name: pd.to_datetime(rows[name]) for name in ("as_of", "target_date")}
+    return {str(feed): part.reset_index(drop=True) for feed, part in rows.assign(**dates).groupby("replay")}
 
 
 def history_of(run: RunContext) -> History:
@@ -179,7 +123,7 @@ def history_of(run: RunContext) -> History:
 def record_of(history: History, forecasts: Mapping[str, pd.DataFrame], own: PricedNeed, rule: BuyingRule) -> Record:
     """The whole record, before it is written."""
     judged = {feed: judged_months(history, rows, own) for feed, rows in forecasts.items()}
-    ahead, base = own.need.months_ahead, judged[SERVED]
+    ahead, base = own.need.months_ahead, judged[LIVED]
     months = complete_months(*judged.values(), months_ahead=ahead)
     budget = budgets(base, ahead)
     best, grid = choose(base, [month for month in months if month <= CHOSEN_UNTIL], budget, own.need.aversion)
@@ -242,7 +186,7 @@ def yearly_table(record: Record) -> str:
 
 def chance_table(record: Record) -> str:
     """How often waiting was cheaper, by the chance forecast."""
-    base = record.judged[SERVED]
+    base = record.judged[LIVED]
     known = base[base["month"].isin(record.months) & base["chance"].notna() & base["due_price"].notna()]
     rows = []
     for low, high in pairwise(CHANCES):
@@ -369,9 +313,9 @@ def measure() -> None:
     name, need = next(iter(registry.needs.items()))
     own = priced(name, need, np.nan)
     assert isinstance(own, PricedNeed), own  # the shipped need is in cents/lb
-    history, (source, forecasts) = history_of(run), past_forecasts(run)
+    history, forecasts = history_of(run), past_forecasts(run)
     record, ahead = record_of(history, forecasts, own, registry.rule), need.months_ahead
-    write_examples(run, history, forecasts[SERVED])
+    write_examples(run, history, forecasts[LIVED])
     lowest = (
         "the lowest loss of the grid"
         if record.best == record.rule
@@ -395,9 +339,10 @@ def measure() -> None:
         f"A buyer needs the same pounds every month and decides once a month about the next {ahead} months, with the "
         "rule of [decision 29](../decisions/0029-buying-rule.md) and the costs of the example need (storage "
         f"{need.storage_per_month} cents/lb a month, financing {need.financing_pct_year:g}% a year, aversion "
-        f"{need.aversion:g}). Costs are without the basis, which is the same for all. Forecasts are "
-        f"{source} A purchase is priced after its decision: oil to store at the next close, a contract at its first "
-        "recorded price after it. Each way is followed from the first, second, third and fourth week of the "
+        f"{need.aversion:g}). Costs are without the basis, which is the same for all. Forecasts are those of "
+        "`cbi replay`: made by models trained each quarter on what was known by then, and chosen by the promotion rule "
+        "as it stands. A purchase is priced after its decision: oil to store at the next close, a contract at "
+        "its first recorded price after it. Each way is followed from the first, second, third and fourth week of the "
         "month; costs are their mean. Intervals are of blocks of neighboring months, as long as a window or longer.",
         f"The rule is that of registry/decision.yaml: buy below {record.rule.buy_below_chance:.2f}, wait above "
         f"{record.rule.wait_above_chance:.2f}. It was chosen on months due to {CHOSEN_UNTIL} and has {lowest}.",
@@ -429,7 +374,7 @@ def measure() -> None:
 
 
 def _with_interval(found: Mapping[Any, Any]) -> str:
-    return f"{found['difference']:+.2f} ({found['low']:+.2f} to {found['high']:+.2f})"
+    return f"{found['difference']:+z.2f} ({found['low']:+z.2f} to {found['high']:+z.2f})"
 
 
 def main() -> int:
