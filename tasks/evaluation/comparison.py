@@ -11,7 +11,7 @@ import pandas as pd
 from tasks.errors import TrainingFailed
 from tasks.evaluation.bootstrap import block_length, bounds, resampled_rows
 from tasks.evaluation.groups import group_length, interval
-from tasks.evaluation.metrics import annual_sharpe, figures, measure, moments, sign_strategy
+from tasks.evaluation.metrics import annual_sharpe, direction_reliability, figures, measure, moments, sign_strategy
 from tasks.quantiles import column, pinball
 
 NAIVE = ("curve", "no_change", "historical", "long_run", "drift")
@@ -138,12 +138,16 @@ def evaluate(
         found |= {f"{name}_{end}": float(np.clip(at[name], least, most)) for end, at in (("low", low), ("high", high))}
     tested = diebold_mariano(rows["pinball"].to_numpy(), rows["reference"].to_numpy(), overlap=overlap)
     traded = median_phase(own, sessions=sessions, starts=overlap, round_trip_cost_cents_lb=round_trip_cost_cents_lb)
-    return found | {
-        "dm_statistic": tested.statistic,
-        "dm_p_value": tested.p_value,
-        "periods": len(traded),
-        **_sharpe(traded, sessions),
-    }
+    return (
+        found
+        | direction_reliability(own, overlap=overlap)
+        | {
+            "dm_statistic": tested.statistic,
+            "dm_p_value": tested.p_value,
+            "periods": len(traded),
+            **_sharpe(traded, sessions),
+        }
+    )
 
 
 def median_phase(oof: pd.DataFrame, *, sessions: int, starts: int, round_trip_cost_cents_lb: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tasks.evaluation.groups import group_length, interval
 from tasks.quantiles import BANDS, column, pinball
 
 SESSIONS_A_YEAR = 252
@@ -78,23 +79,32 @@ def measure(oof: pd.DataFrame, levels: tuple[float, ...]) -> dict[str, float | i
     }
 
 
-def direction_reliability(oof: pd.DataFrame) -> dict[str, float]:
+def direction_reliability(oof: pd.DataFrame, *, overlap: int | None = None) -> dict[str, float]:
     """How good the chances of a higher price were, on origins where the median is not the last price.
 
+    Args:
+        overlap: consecutive origins whose targets overlap; without it there is no ``brier_high``.
+
     Returns:
-        ``brier`` (mean squared error of the chance; a coin has 0.25) and ``direction_slope`` (of the outcome, 0 or 1,
-        regressed on the chance; 1 is right, 0 or less says nothing). Missing with fewer than 50 origins that have a
-        view, the slope also where the chance never changes.
+        ``brier`` (mean squared error of the chance; a coin has 0.25), ``brier_high`` (the upper end of its 90%
+        interval, from groups of neighboring views; missing with fewer than five) and ``direction_slope`` (of the
+        outcome, 0 or 1, regressed on the chance; 1 is right, 0 or less says nothing). Missing with fewer than 50
+        origins that have a view, the slope also where the chance never changes.
     """
     view = oof[(oof["p50"] != 0) & oof["direction_probability"].notna()]
     if len(view) < FEWEST_VIEWS:
-        return {"brier": float("nan"), "direction_slope": float("nan")}
+        return dict.fromkeys(("brier", "brier_high", "direction_slope"), float("nan"))
     chance = view["direction_probability"].to_numpy(dtype="float64")
     higher = (view["target_log_return"] > 0).to_numpy(dtype="float64")
     around = chance - chance.mean()
     spread = float(around @ around)
+    squared, high = (chance - higher) ** 2, float("nan")
+    if overlap:
+        ordered = squared[np.argsort(view["date"].to_numpy(), kind="stable"), None]
+        high = float(interval(ordered, lambda means: means, length=group_length(overlap))[1][0])
     return {
-        "brier": float(((chance - higher) ** 2).mean()),
+        "brier": float(squared.mean()),
+        "brier_high": high,
         "direction_slope": float(around @ higher / spread) if spread > 0 else float("nan"),
     }
 

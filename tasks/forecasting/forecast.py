@@ -194,11 +194,17 @@ def why_no_direction(median: float, metrics: Mapping[str, Any]) -> str:
     """
     if median == 0:
         return "the forecast is the last price: no view of the direction"
-    brier, slope = (float(np.nan if metrics.get(n) is None else metrics[n]) for n in ("brier", "direction_slope"))
+    brier, high, slope = (
+        float(np.nan if metrics.get(name) is None else metrics[name])
+        for name in ("brier", "brier_high", "direction_slope")
+    )
     if np.isnan(brier) or np.isnan(slope):
         return "the chances of this model are not measured; `cbi train` measures them"
-    if brier >= COIN_BRIER or slope <= 0:
-        return f"on past origins its chances were no better than a coin (Brier score {brier:.4f}, slope {slope:+.2f})"
+    score = f"Brier score {brier:.4f}, slope {slope:+.2f}"
+    if np.isnan(high):
+        return f"too few past origins to say whether its chances beat a coin ({score})"
+    if high >= COIN_BRIER or slope <= 0:
+        return f"on past origins its chances did not surely beat a coin ({score}, upper bound {high:.4f})"
     return ""
 
 

@@ -81,7 +81,7 @@ def track_record_figure(path: Path, outcomes: pd.DataFrame, *, horizon: str, sou
     dates, rolled = ordered["target_date"], rolling_record(outcomes)
     years = window_sessions(int(ordered["sessions_ahead"].iloc[0])) / SESSIONS_A_YEAR
     window = f"{years:.0f} year{'s' if years > 1 else ''}"
-    figure = Figure(figsize=(11, 8.2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(11, 8.2), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     prices, shares, skills = figure.subplots(3, 1, sharex=True, height_ratios=[2.2, 1, 1])
     for (band, (low, high)), shade in zip(BANDS.items(), (0.4, 0.25, 0.15), strict=True):

@@ -49,6 +49,7 @@ MEASURED = [
     "width_80_log_return",
     "calibration_error",
     "brier",
+    "brier_high",
     "direction_slope",
     "direction_hit_rate",
     "direction_hit_rate_low",

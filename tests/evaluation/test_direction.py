@@ -40,3 +40,15 @@ def test_without_views_nothing_is_measured():
     assert constant["brier"] == pytest.approx(0.5 * 0.16 + 0.5 * 0.36) and np.isnan(constant["direction_slope"])
     few = FEWEST_VIEWS - 1
     assert np.isnan(direction_reliability(frame([0.6] * few, [1] * few))["brier"])
+
+
+def test_the_upper_bound_of_the_score_needs_groups_of_origins_that_do_not_overlap():
+    rng = np.random.default_rng(5)
+    chance = rng.uniform(0.2, 0.8, 650)
+    higher = (rng.uniform(size=650) < chance).astype(int).tolist()
+    dated = frame(list(chance), higher).assign(date=pd.date_range("2010-01-04", periods=650, freq="7D"))
+    found = direction_reliability(dated, overlap=5)
+    assert found["brier"] < found["brier_high"] < 0.25
+    assert direction_reliability(dated.sample(frac=1, random_state=1), overlap=5) == pytest.approx(found)
+    assert np.isnan(direction_reliability(dated, overlap=100)["brier_high"]), "three groups bound nothing"
+    assert np.isnan(direction_reliability(dated)["brier_high"])

@@ -26,7 +26,7 @@ from tests.conftest import Registry
 
 AS_OF = pd.Timestamp("2014-12-30")
 TRAINED = pd.Timestamp("2010-12-16")
-BETTER_THAN_A_COIN = {"brier": 0.24, "direction_slope": 1.0}
+BETTER_THAN_A_COIN = {"brier": 0.24, "brier_high": 0.249, "direction_slope": 1.0}
 FAMILIES = (BASELINE, "drift", "ridge", "lightgbm")
 BANDS = {0.05: "p05", 0.1: "p10", 0.25: "p25", 0.5: "p50", 0.75: "p75", 0.9: "p90", 0.95: "p95"}
 DAYS = pd.DatetimeIndex(["2014-12-30", "2013-08-06", "2012-09-04", "2011-03-02"])

@@ -111,7 +111,9 @@ def day(archive: Path, registry: Registry, tmp_path_factory: pytest.TempPathFact
                 "trained_as_of": f"{TRAINED:%Y-%m-%d}",
                 "columns": columns,
             }
-            version = store.add(files, told, {"coverage_80": 0.8, "brier": 0.24, "direction_slope": 1.0})
+            version = store.add(
+                files, told, {"coverage_80": 0.8, "brier": 0.24, "brier_high": 0.249, "direction_slope": 1.0}
+            )
             if family == champion:
                 store.promote(version, run="r")
     return Day(features, store.folder, registry, horizons)

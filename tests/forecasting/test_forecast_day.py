@@ -22,10 +22,14 @@ from tests.forecasting.market import AS_OF, BANDS, BETTER_THAN_A_COIN, DAYS, TRA
 
 def test_a_chance_that_was_no_better_than_a_coin_is_not_published() -> None:
     assert why_no_direction(0.01, BETTER_THAN_A_COIN) == ""
-    coin = why_no_direction(0.01, {"brier": 0.2567, "direction_slope": 0.17})
-    assert coin == "on past origins its chances were no better than a coin (Brier score 0.2567, slope +0.17)"
-    assert "slope +0.00" in why_no_direction(0.01, {"brier": 0.249, "direction_slope": 0.0})
-    assert "slope -0.45" in why_no_direction(0.01, {"brier": 0.249, "direction_slope": -0.45})
+    coin = why_no_direction(0.01, {"brier": 0.2467, "brier_high": 0.2531, "direction_slope": 0.17})
+    assert coin == (
+        "on past origins its chances did not surely beat a coin (Brier score 0.2467, slope +0.17, upper bound 0.2531)"
+    )
+    few = why_no_direction(0.01, {"brier": 0.2, "brier_high": np.nan, "direction_slope": 1.0})
+    assert few == "too few past origins to say whether its chances beat a coin (Brier score 0.2000, slope +1.00)"
+    assert "slope +0.00" in why_no_direction(0.01, BETTER_THAN_A_COIN | {"direction_slope": 0.0})
+    assert "slope -0.45" in why_no_direction(0.01, BETTER_THAN_A_COIN | {"direction_slope": -0.45})
     assert "not measured" in why_no_direction(0.01, {}) and "not measured" in why_no_direction(0.01, {"brier": np.nan})
     assert "no view" in why_no_direction(0.0, BETTER_THAN_A_COIN)
 
@@ -214,11 +218,14 @@ def test_a_champion_that_lacks_an_input_gives_way_to_the_newest_baseline_that_is
     for day in ("2011-01-14", "2016-01-04"):
         metadata = {**held.metadata, "trained_as_of": day, "identity": day}
         store.add(market.folder.parent / BASELINE, metadata, {"coverage_80": 0.7})
-    blind = market.features.assign(vix=market.features["vix"].mask(market.features["date"] == AS_OF))
+    level = "zl_percentile_1260d"
+    blind = market.features.assign(**{level: market.features[level].mask(market.features["date"] == AS_OF)})
     row, _ = market.day(store, features=blind)
     assert row["model_version"] == "curve/1m/v0002" and row["confidence"] == 0.7
     assert row["is_baseline"] and row["degraded"]
-    assert row["degraded_reason"].startswith("ridge/1m/v0001 cannot serve: no forecast without vix; `cbi health")
+    assert row["degraded_reason"].startswith(
+        "ridge/1m/v0001 cannot serve: no forecast without zl_percentile_1260d; `cbi health"
+    )
     lost, _ = market.day(store, features=market.features.drop(columns="vix"))
     assert "the feature table no longer has ['vix']" in lost["degraded_reason"]
     shutil.rmtree(store.folder / "ridge")

@@ -89,10 +89,10 @@ GOOD = {
     ("changed", "reasons"),
     [
         ({}, ()),
-        ({"coverage_80": 0.75, "promotion_p_value": 0.05, "served_gain_pct": 0.5, "independent_periods": 8}, ()),
+        ({"coverage_80": 0.75, "promotion_p_value": 0.04, "served_gain_pct": 0.5, "independent_periods": 8}, ()),
         (
-            {"promotion_p_value": 0.051},
-            ("without skill, the best of all families tried does as well with a chance of 5%, above 5%",),
+            {"promotion_p_value": 0.049},
+            ("without skill, the best of all families tried does as well with a chance of 5%, above 4%",),
         ),
         ({"promotion_p_value": float("nan")}, ("how sure that is cannot be measured with this history",)),
         ({"served_gain_pct": 0.49}, ("its gain over long_run is +0.49%, below 0.5%",)),

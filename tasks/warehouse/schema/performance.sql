@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS performance.leaderboard (
   width_80_log_return FLOAT64,
   calibration_error FLOAT64,
   brier FLOAT64,  -- of the chance that the price is higher, where the forecast has a view; a coin has 0.25
+  brier_high FLOAT64,  -- upper end of its 90% interval: a chance is published where it is below 0.25
   direction_slope FLOAT64,  -- of the outcome on that chance; 1 is right, 0 or less says nothing
   direction_hit_rate FLOAT64,
   direction_hit_rate_low FLOAT64,
