@@ -27,12 +27,10 @@ def replay(
     """
     import pandas as pd
 
-    from flows.replay import ENDS_HERE, run_replay
-    from tasks.run import open_run
-    from tasks.settings import load_settings
+    from flows.replay import ENDS_HERE, open_replay, run_replay
 
     end_on_signal(Ending(lambda: ENDS_HERE))
-    run = open_run(load_settings(), origin="live", as_of=None)
+    run = open_replay()
     rows = run_replay(run, pd.Timestamp(first), pd.Timestamp(last) if last else None)
     served = rows.loc[rows["replay"] == "champions"]
     print(f"{rows['as_of'].nunique()} sessions, {rows['as_of'].min():%Y-%m-%d} to {rows['as_of'].max():%Y-%m-%d}")

@@ -156,6 +156,8 @@ def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
             "SELECT schema_name, table_name FROM duckdb_columns() JOIN duckdb_tables() "
             "USING (database_name, schema_name, table_name) WHERE column_name = 'as_of' AND NOT duckdb_tables.internal"
         ).fetchall()
+        # copies have no record; the first day adopts them, as in a home of an older version
+        connection.execute("DELETE FROM forecasts.record_chain")
         for schema, table in tables:
             name = f'"{schema}"."{table}"'
             connection.execute(

@@ -31,6 +31,8 @@ HALVES = 2018
 
 def skill(found: Mapping[str, object]) -> str:
     """Skill in percent with its 90% interval, where there are enough groups of origins for one."""
+    if found["skill_pct"] == 0:
+        return "the same"
     low, high = (float(str(found[name])) for name in ("skill_pct_low", "skill_pct_high"))
     interval = "no interval" if math.isnan(low) else f"{low:+z.1f} to {high:+z.1f}"
     return f"{found['skill_pct']:+z.2f} ({interval})"

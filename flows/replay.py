@@ -6,17 +6,35 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from flows.runtime import Steps
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
-
     from tasks.forecasting.replay import ReplayInputs
     from tasks.run import RunContext
 
 ENDS_HERE = "Quarters that are complete are kept; the same command continues."
+
+
+def open_replay() -> RunContext:
+    """The run of this home's newest session, whose training files a replay reads.
+
+    Raises:
+        ManifestMismatch: there has been none yet.
+    """
+    from tasks.errors import ManifestMismatch
+    from tasks.run import newest_session, open_run
+    from tasks.settings import load_settings
+    from tasks.storage.zones import Zones
+
+    settings = load_settings()
+    newest = newest_session(Zones(settings.home))
+    if newest is None:
+        raise ManifestMismatch("there are no training files yet; run `make demo` or `make daily` first")
+    return open_run(settings, origin="live", as_of=f"{newest:%Y-%m-%d}")
 
 
 def read_inputs(run: RunContext) -> ReplayInputs:
@@ -25,8 +43,6 @@ def read_inputs(run: RunContext) -> ReplayInputs:
     Raises:
         ManifestMismatch: there are none yet, or they were altered.
     """
-    import pandas as pd
-
     from tasks.exports import check_exports, file_name
     from tasks.forecasting.replay import ReplayInputs, columns_read
     from tasks.registry import load_models, load_quality_gates, load_surface
@@ -61,7 +77,7 @@ def folder_of(run: RunContext, inputs: ReplayInputs) -> Path:
 
 
 def run_replay(run: RunContext, first: pd.Timestamp, last: pd.Timestamp | None) -> pd.DataFrame:
-    """Train each quarter and forecast each week; returns the rows and publishes them to the warehouse.
+    """Train each quarter and forecast each week; returns the rows, and publishes them with the outcomes that are due.
 
     Args:
         last: the last day; default: the newest session of this home.
@@ -91,4 +107,26 @@ def run_replay(run: RunContext, first: pd.Timestamp, last: pd.Timestamp | None) 
         as_of=run.as_of,
         staging=run.zones.staging,
     )
+    score_replays(run, rows)
     return rows
+
+
+def score_replays(run: RunContext, rows: pd.DataFrame) -> None:
+    """Publish the outcomes of the replayed forecasts that are due, each beside no change on the same session."""
+    from tasks.forecasting.replay import REPLAYS
+    from tasks.models.naive import NoChange
+    from tasks.reporting.track_record import publish_due
+    from tasks.staging.gather import gather
+    from tasks.staging.stage import read_staged
+
+    priced = [name for name, spec in run.sources.sources.items() if any(one.critical for one in spec.series.values())]
+    staged = [part for part in (read_staged(run.zones, name) for name in priced) if part is not None]
+    observations, _ = gather(staged, as_of=run.as_of)
+    still = rows[rows["replay"] == NoChange.family]
+    for name in REPLAYS:
+        publish_due(
+            run,
+            observations,
+            replay=name,
+            baselines=still.assign(replay=name, created_at=pd.Series(pd.NaT, index=still.index)),
+        )

@@ -73,11 +73,11 @@ class Losses:
         best = min(naive, key=lambda i: float(losses[:, i].mean()))
         gains = losses[:, [best]] - served
         known = ~np.isnan(inside)
-        held = np.where(known, inside, 0.0).sum(axis=0)
+        hits = np.where(known, inside, 0.0).sum(axis=0)
         return table.assign(
             best_naive=self.families[best],
             served_gain_pct=100 * gains.mean(axis=0) / losses[:, best].mean(),
             promotion_p_value=family_wise_p_values(gains, overlap=overlapping_origins(sessions, step)),
             independent_periods=known.sum(axis=0) * step // sessions,
-            coverage_80=np.divide(held, known.sum(axis=0), out=np.full(len(held), np.nan), where=known.any(axis=0)),
+            coverage_80=np.divide(hits, known.sum(axis=0), out=np.full(len(hits), np.nan), where=known.any(axis=0)),
         )

@@ -187,7 +187,7 @@ def test_a_signal_never_contradicts_its_forecast_and_has_its_model_s_figures(pub
         "12m": {"direction_probability": 0.52, "model_version": "new/v1"},
     }
     measured = [
-        {"horizon": h, "model_version": v, "mape_pct": 5.0 + n, "sharpe": 0.3, "run": f"r{n}", "trained_as_of": day}
+        {"horizon": h, "model_version": v, "family": v, "mape_pct": 5.0 + n, "run": f"r{n}", "trained_as_of": day}
         for h in cases
         for n, (v, day) in enumerate(
             [("lightgbm/v1", "2023-01-02"), ("lightgbm/v1", "2024-01-02"), ("other/v1", "2024-01-02")]
