@@ -90,8 +90,9 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
         if quantiles.shape != (1, len(question.quantiles)) or np.isinf(np.exp(quantiles)).any():
             return Answer(error=f"its quantiles are no forecast: {quantiles.tolist()}")
         if np.isnan(quantiles).any():
-            named = [names for names in (model.needs, model.reads or ()) if window[list(names)].isna().any(axis=None)]
-            missing = [name for name in (named[0] if named else ()) if window[name].isna().any()]
+            empty = set(window.columns[window.isna().any()])
+            missing = [name for name in model.needs if name in empty]
+            missing = missing or [name for name in model.reads or () if name in empty]
             more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
             return Answer(without=", ".join(missing[:NAMED]) + more or "a session among those that it reads")
         up = float(model.direction_probability(quantiles)[0])
