@@ -63,6 +63,37 @@ def reliability_figure(
     return _written(path, figure)
 
 
+def direction_figure(path: Path, views: Mapping[str, pd.DataFrame], sessions: Mapping[str, int], *, step: int) -> Path:
+    """How often the price was higher against the chance that was given, one panel per horizon, as a PNG.
+
+    Args:
+        views: horizon: ``chance`` and ``higher`` (0 or 1) of the origins with a view. sessions, step: as above.
+
+    Each dot is a fifth of the origins; its bar is the range of chance in 90% of cases, for independent outcomes.
+    """
+    figure = _figure(width=2.75 * len(views), height=3.4)
+    for at, (horizon, view) in enumerate(views.items(), start=1):
+        axes = figure.add_subplot(1, len(views), at)
+        fifths = view.sort_values("chance").reset_index(drop=True)
+        fifths = fifths.groupby(np.minimum(4, fifths.index * 5 // max(1, len(fifths)))).agg(
+            chance=("chance", "mean"), higher=("higher", "mean"), origins=("higher", "size")
+        )
+        independent = np.maximum(1.0, fifths["origins"] / max(1.0, sessions[horizon] / step))
+        around = NORMAL_90 * np.sqrt(fifths["chance"] * (1 - fifths["chance"]) / independent)
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+        axes.errorbar(
+            fifths["chance"], fifths["chance"], yerr=around, fmt="none", ecolor=MUTED, alpha=0.6, label="chance, 90%"
+        )
+        axes.plot(fifths["chance"], fifths["higher"], color=BAND, marker="o", markersize=4, label="observed")
+        axes.set(xlim=(0.2, 0.8), ylim=(0, 1), xlabel="chance that the price is higher")
+        axes.set_title(f"{horizon}: {len(view)} origins with a view", fontsize=10)
+        axes.grid(alpha=0.25)
+        if at == 1:
+            axes.set_ylabel("share that was higher")
+            axes.legend(loc="upper left", frameon=False, fontsize=8)
+    return _written(path, figure)
+
+
 def forecast_and_outcome_figure(path: Path, oofs: Mapping[str, pd.DataFrame], levels: tuple[float, ...]) -> Path:
     """The forecast bands of each date and the actual price, one panel per horizon, as a PNG."""
     figure = _figure(width=11, height=2.25 * len(oofs) + 0.6)
