@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power direction
+.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
 
 
 help: ## list the targets, by who needs them
@@ -194,6 +194,10 @@ lived: $(VENV)/dev ## the skill that a user would have lived: at each origin the
 direction: $(VENV)/dev ## chances of a higher price against what happened; docs/results/direction.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
 	@$(RUN) -m evidence.direction
+
+bands: $(VENV)/dev ## other widths of the bands, tried on the years to 2018; docs/results/bands.md
+	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
+	@$(RUN) -m evidence.bands
 
 promotion-power: $(VENV)/dev ## how often the promotion rule errs, and what it can find; docs/results/promotion.md
 	@$(RUN) -m evidence.promotion
