@@ -79,6 +79,7 @@ def first_dates(
     """Write each feature's first date, as measured, into registry/feature_registry.yaml."""
     import pandas as pd
 
+    from tasks.errors import NothingStored
     from tasks.features.coverage import first_dates as measured
     from tasks.features.first_dates import with_first_dates
     from tasks.settings import load_settings
@@ -88,7 +89,10 @@ def first_dates(
     settings = load_settings()
     path = settings.registry / "feature_registry.yaml"
     before = path.read_text(encoding="utf-8")
-    table = pd.read_parquet(features or Zones(settings.home).features / "features.parquet")
+    measured_in = features or Zones(settings.home).features / "features.parquet"
+    if not measured_in.is_file():
+        raise NothingStored(f"{measured_in} does not exist; run `make demo` first, or name a features.parquet")
+    table = pd.read_parquet(measured_in)
     after = with_first_dates(before, measured(table))
     write_bytes(path, after.encode())
     changed = sum(old != new for old, new in zip(before.splitlines(), after.splitlines(), strict=True))

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cli.app import main
 from tasks.calendar import sessions
 from tasks.features.coverage import coverage_by_year, first_dates, summarise_starts
 from tasks.features.first_dates import with_first_dates
@@ -110,3 +111,10 @@ def test_a_feature_begins_no_earlier_than_the_first_of_its_inputs(small, registr
     starts = summarise_starts(small, FeatureRegistry(categories={"p": entries}), registry.sources, PANEL_SUMMARY)
     assert list(starts["inputs_begin"].dt.strftime("%Y-%m-%d")) == ["2000-03-15", "2000-06-01", "2000-03-15"]
     assert list(starts["inputs_begin"] > starts["begins"]) == [True, False, False]
+
+
+def test_first_dates_of_a_home_without_features_are_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CBI_HOME", str(tmp_path / "home"))
+    assert main(["project", "first-dates"]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("NothingStored: ") and "features.parquet does not exist; run `make demo` first" in told
