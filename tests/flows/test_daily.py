@@ -58,7 +58,8 @@ def test_five_horizons_are_published_with_ordered_quantiles_around_the_real_pric
     assert ahead == [5, 21, 63, 126, 252]
     shown = published["direction_probability"]
     assert shown.dropna().between(0, 1).all() and (shown.isna() == published["direction_reason"].notna()).all()
-    assert shown.notna().any() and "no view of the direction" in published["direction_reason"].dropna().iloc[0]
+    assert shown.isna().all(), "two years show of no chance that it beats a coin"
+    assert published["direction_reason"].str.contains("no view of the direction|a coin|not measured").all()
     assert (published["is_baseline"] == (published["family"] == "curve")).all()
 
 
@@ -151,9 +152,7 @@ def test_a_champion_that_has_no_forecast_gives_way_to_the_baseline_and_says_what
     assert after["family"].to_dict() == {"1w": "curve", "1m": "curve", "3m": "har", "6m": "lightgbm", "12m": "curve"}
     assert after["degraded"].to_dict() == dict(zip(after.index, [False, True, True, True, False], strict=True))
     assert "ridge/1m/v0001 cannot serve: no forecast without" in after.loc["1m", "degraded_reason"], "its drivers"
-    assert after.loc["3m", "degraded_reason"] == "fred: 1 of 1 inputs are missing (vix)" or (
-        "(vix)" in after.loc["3m", "degraded_reason"]
-    ), "HAR has a regression without the VIX"
+    assert "inputs are missing (vix, " in after.loc["3m", "degraded_reason"], "HAR has a regression without the VIX"
     features.loc[features.index[-1], [name for name in features if name[:3] == "zl_"]] = np.nan
     with pytest.raises(StaleSource, match="no forecast without zl_ewma_volatility_99_pct;"):
         forecast_again(first_run, registry, features, store)
