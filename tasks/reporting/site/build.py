@@ -6,6 +6,7 @@ Nothing here computes a figure of its own: a page shows what a view gives, so Du
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -28,11 +29,13 @@ from tasks.reporting.site.figures import Row, first_row
 from tasks.reporting.site.frames import Content, Frames, read_frames
 from tasks.reporting.site.pages import alerts, curve, data, markets, news, today, track, what_if, why
 from tasks.reporting.site.words import NOT_MEASURED, horizon_title
+from tasks.secrets import quoted
 from tasks.storage.files import make_durable, storage_errors_explained
 from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
 from tasks.warehouse.protocol import Warehouse
 
+log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
 FORECAST = "api.vw_latest_forecast"
@@ -229,3 +232,17 @@ def _swap(folder: Path, target: Path) -> None:
         target.rename(_previous(target))
     folder.rename(target)
     shutil.rmtree(_previous(target), ignore_errors=True)
+
+
+def build_or_say_why(warehouse: Warehouse, zones: Zones, *, now: pd.Timestamp) -> str:
+    """Build the site, for the daily run: why it or a page of it is missing, or empty. Nothing is raised.
+
+    The forecast is published already, and the site of before stays in place.
+    """
+    try:
+        problems = build_site(warehouse, zones, now=now).problems
+    except Exception as error:  # whatever it is, it must not stop or alter a published forecast
+        text = quoted(f"{error}" if isinstance(error, CbiError) else f"{type(error).__name__}: {error}")
+        log.warning("the site was not built: %s", text)
+        return f"the site was not built, and the one of before stays: {text}"
+    return f"the site lacks pages: {quoted('; '.join(problems))}" if problems else ""

@@ -42,7 +42,9 @@ CONFIG: dict[str, Any] = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
     },
+    "axisX": {"labelOverlap": "greedy", "labelSeparation": 14, "labelBound": True},
     "legend": {
+        "columnPadding": 40,
         "labelColor": COLORS["ink"],
         "titleColor": COLORS["muted"],
         "labelFontSize": 12,
@@ -89,7 +91,23 @@ def svg(chart: Chart) -> str:
     drawn = TOKEN.sub(lambda color: f"var(--{NAMES[color.group()]})", drawn)
     head, _, rest = drawn.partition(">")
     view = re.search(r'viewBox="[^"]*"', head)
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {view.group() if view else ""} aria-hidden="true">{rest}'
+    width = re.search(r'width="(\d+)', head)
+    size = f'style="max-width:{int(width.group(1))}px"' if width and int(width.group(1)) < WIDTH else ""
+    seen = view.group() if view else ""
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {seen} {size} aria-hidden="true">{rest}'
+
+
+def _dates(field: str, days: pd.Series) -> Any:
+    """A time axis whose labels name the year, with room between them."""
+    import altair as alt
+
+    years = (days.max() - days.min()).days / 365 if len(days) else 0
+    if years > 2.5:
+        every: dict[str, Any] = {"interval": "year", "step": 2 if years > 16 else 1}
+        axis = alt.Axis(format="%Y", tickCount=every)
+    else:
+        axis = alt.Axis(format="%b %Y", tickCount=8)
+    return alt.X(f"{field}:T", title=None, axis=axis)
 
 
 def fan(prices: pd.DataFrame, forecasts: pd.DataFrame, contracts: pd.DataFrame) -> dict[str, Any]:
@@ -106,7 +124,7 @@ def fan(prices: pd.DataFrame, forecasts: pd.DataFrame, contracts: pd.DataFrame) 
         [pd.DataFrame([start]).assign(**{name: first["last_price"] for name in start if name != "target_date"}),
          forecasts[list(start)]]
     ).sort_values("target_date")  # fmt: skip
-    x = alt.X("target_date:T", title=None)
+    x = _dates("target_date", pd.concat([prices["date"], forecasts["target_date"]]))
     y_title = "front-month ZL, cents/lb"
     names = ["90% of outcomes", "80%", "50%"]
     bands = [
@@ -173,7 +191,7 @@ def lines(
     titles = list(columns.values())
     y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=zero))
     base = alt.Chart(long).encode(
-        x=alt.X("date:T", title=None),
+        x=_dates("date", long["date"]),
         y=y,
         tooltip=["date:T", "series:N", alt.Tooltip("value:Q", format=",.2f")],
     )
@@ -241,7 +259,7 @@ def outcomes(frame: pd.DataFrame) -> dict[str, Any]:
     """Past forecasts at their target dates: the 80% band, the median, and the price that came."""
     import altair as alt
 
-    x = alt.X("target_date:T", title="target date")
+    x = _dates("target_date", frame["target_date"])
     y = alt.Y("lower_80:Q", title="cents/lb", scale=alt.Scale(zero=False))
     base = alt.Chart(frame).encode(x=x)
     band = base.mark_area(color=COLORS["band"], opacity=0.28).encode(y=y, y2="upper_80:Q")
@@ -273,6 +291,7 @@ def reliability(frame: pd.DataFrame) -> dict[str, Any]:
     import altair as alt
 
     domain = alt.Scale(domain=[0, 1])
+    order = list(dict.fromkeys(frame.sort_values("horizon_order")["horizon"]))
     diagonal = (
         alt.Chart(pd.DataFrame({"x": [0, 1], "y": [0, 1]}))
         .mark_line(color=COLORS["muted"], strokeDash=[4, 3])
@@ -285,8 +304,8 @@ def reliability(frame: pd.DataFrame) -> dict[str, Any]:
             x=alt.X("mean_chance:Q", title="published chance of a higher price", scale=domain),
             y=alt.Y("share_higher:Q", title="share that was higher", scale=domain),
             size=alt.Size("forecasts:Q", legend=None),
-            color=alt.Color("horizon:N", scale=alt.Scale(range=[COLORS[name] for name in SERIES])),
-            shape="horizon:N",
+            color=alt.Color("horizon:N", scale=alt.Scale(domain=order, range=[COLORS[name] for name in SERIES])),
+            shape=alt.Shape("horizon:N", scale=alt.Scale(domain=order)),
             tooltip=["horizon:N", "mean_chance:Q", "share_higher:Q", "forecasts:Q"],
         )
     )
@@ -298,7 +317,7 @@ def events(frame: pd.DataFrame, x: str, y: str, color: str | None = None) -> dic
     import altair as alt
 
     encoding: dict[str, Any] = {
-        "x": alt.X(f"{x}:T", title=None),
+        "x": _dates(x, frame[x]),
         "y": alt.Y(f"{y}:N", title=None, sort=list(dict.fromkeys(frame[y]))),
         "tooltip": [f"{x}:T", f"{y}:N"],
     }
@@ -313,23 +332,50 @@ def events(frame: pd.DataFrame, x: str, y: str, color: str | None = None) -> dic
     return specification_of(mark, height=max(80, 30 * frame[y].nunique()))
 
 
+def _land(*points: tuple[float, float]) -> dict[str, Any]:
+    ring = [list(point) for point in (*points, points[0])]
+    return {"type": "Feature", "geometry": {"type": "LineString", "coordinates": ring}}
+
+
+AMERICAS = [
+    _land(
+        (-125, 49), (-124, 43), (-121, 35), (-117, 32), (-110, 23), (-113, 31), (-105, 21), (-96, 16), (-92, 14.5),
+        (-86, 11.5), (-80, 7.5), (-77.5, 8.5), (-83, 10), (-83.5, 15), (-88, 16), (-87, 21.5), (-91, 18.5), (-96, 19),
+        (-97.5, 25), (-94, 29.5), (-89, 29.5), (-84, 30), (-81, 25.5), (-81, 31), (-76, 35), (-74, 40), (-70, 42),
+        (-67, 45), (-64, 49), (-95, 49),
+    ),
+    _land(
+        (-77.5, 8.5), (-72, 12), (-62, 10.5), (-52, 5), (-50, 0), (-44, -2.5), (-35, -6), (-39, -13), (-41, -22),
+        (-48.5, -26), (-53.5, -34), (-58, -38), (-65, -43), (-68, -52), (-74, -50), (-73, -37), (-71, -30), (-70.5, -18),
+        (-76, -14), (-81, -5), (-80, 1), (-77.5, 7),
+    ),
+]  # fmt: skip
+"""Coarse outlines of the mainland from the US to Argentina, degrees: to find a region by, not to measure."""
+
+
+SIDES = ("drier than normal", "wetter than normal", "normal not known")
+
+
 def weather_map(frame: pd.DataFrame) -> dict[str, Any]:
-    """The growing regions on a map of meridians, with how far the last 30 days' rain is from normal.
+    """The growing regions on a coarse map, with how far the last 30 days' rain is from normal.
 
     Args:
-        frame: ``region, latitude, longitude, rain_30d_z`` and ``label``.
+        frame: ``latitude, longitude``, ``side`` (one of ``SIDES``) and ``label``: what stands beside the point.
     """
     import altair as alt
 
-    wires = alt.Chart(alt.graticule(step=[15, 15])).mark_geoshape(stroke=COLORS["grid"], fill=None)
+    land = alt.Chart(alt.Data(values=AMERICAS)).mark_geoshape(stroke=COLORS["muted"], fill=COLORS["grid"])
     places = alt.Chart(frame).encode(longitude="longitude:Q", latitude="latitude:Q")
-    dots = places.mark_circle(size=320, opacity=0.85).encode(
-        color=alt.condition("datum.rain_30d_z < 0", alt.value(COLORS["band"]), alt.value(COLORS["price"]))
+    dots = places.mark_point(filled=True, size=260, opacity=1).encode(
+        color=alt.Color(
+            "side:N",
+            scale=alt.Scale(domain=list(SIDES), range=[COLORS["band"], COLORS["price"], COLORS["muted"]]),
+        ),
+        shape=alt.Shape("side:N", scale=alt.Scale(domain=list(SIDES), range=["triangle-down", "triangle-up", "circle"])),
     )
-    names = places.mark_text(dy=-18).encode(text="region:N")
-    values = places.mark_text(dy=24).encode(text="label:N")
-    world = alt.layer(wires, dots, names, values).project("equirectangular", scale=230, center=[-72, 14])
-    return specification_of(world, height=330)
+    names = places.mark_text(align="left", dx=14).encode(text="label:N")
+    world = alt.layer(land, dots, names).project("equirectangular", scale=250, center=[-52, 8])
+    return specification_of(world, height=440)
 
 
 def steps_of(frame: pd.DataFrame, columns: Sequence[str], *, every: str) -> pd.DataFrame:

@@ -37,7 +37,7 @@ rival AS (
   SELECT horizon, family, served_gain_pct, promotion_p_value, refusal
   FROM board
   WHERE family <> best_naive
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY horizon ORDER BY promotion_p_value, served_gain_pct DESC, family) = 1
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY horizon ORDER BY IF(promotion_p_value IS NULL, 1, 0), promotion_p_value, served_gain_pct DESC, family) = 1
 ),
 served AS (
   SELECT *

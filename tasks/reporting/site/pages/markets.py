@@ -120,12 +120,14 @@ def _weather(frame: pd.DataFrame, newest: pd.DataFrame) -> list[Chart]:
     if newest.empty:
         return []
     label = [
-        f"{row['rain_30d_z']:+.1f} σ ({row['date']:%Y-%m-%d})"
+        f"{row['region']}: {row['rain_30d_z']:+.1f} σ ({row['date']:%Y-%m-%d})"
         if pd.notna(row["rain_30d_z"])
-        else f"normal not known ({row['date']:%Y-%m-%d})"
+        else f"{row['region']}: normal not known ({row['date']:%Y-%m-%d})"
         for row in newest.to_dict("records")
     ]
-    places = newest.assign(label=label)
+    dry, wet, unknown = charts.SIDES
+    side = newest["rain_30d_z"].map(lambda value: unknown if pd.isna(value) else dry if value < 0 else wet)
+    places = newest.assign(label=label, side=side)
     known = newest.dropna(subset=["rain_30d_z"])
     finding = "No region's rain can be compared with normal today"
     if len(known):
@@ -138,13 +140,13 @@ def _weather(frame: pd.DataFrame, newest: pd.DataFrame) -> list[Chart]:
         Chart(
             name="weather",
             finding=finding,
-            unit="standard deviations from the normal rain of the season, each region's newest day; points are the "
-            "middle of a region, lines are every 15 degrees",
+            unit="standard deviations from the normal rain of the season, each region's newest day; a point is the "
+            "middle of a region",
             source="api.vw_weather",
             as_of=newest_day(newest),
             data=newest,
             specification=charts.weather_map(
-                places[["region", "latitude", "longitude", "rain_30d_z", "label"]].astype({"rain_30d_z": float})
+                places[["latitude", "longitude", "side", "label"]]
             ),
         )
     ]

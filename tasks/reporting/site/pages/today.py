@@ -43,7 +43,7 @@ def content(frames: Frames) -> Content:
         "sentences": _by_horizon(rows_of("api.vw_explanations", _of_day(frames["api.vw_explanations"], as_of))),
         "skills": _by_horizon(rows_of("api.vw_lived_skill", frames["api.vw_lived_skill"], "horizon")),
         "needs": list(grouped(rows_of("api.vw_decision", frames["api.vw_decision"], "need", "month"), "need")),
-        "drivers": _drivers(frames["api.vw_explainer_groups"], as_of),
+        "drivers": _drivers(frames["api.vw_explainer_groups"], as_of, [row["horizon"] for row in horizons]),
         "changes": _changes(frames["api.vw_changes"]),
         "big8": first_row("api.vw_big8_composite_signal", frames["api.vw_big8_composite_signal"]),
         "big8_names": BIG8,
@@ -80,7 +80,7 @@ def _by_horizon(rows: list[Row]) -> dict[str, Row]:
     return {row["horizon"]: row for row in rows}
 
 
-def _drivers(frame: pd.DataFrame, as_of: pd.Timestamp) -> dict[str, list[Row]]:
+def _drivers(frame: pd.DataFrame, as_of: pd.Timestamp, order: list[str]) -> dict[str, list[Row]]:
     """The groups of each horizon that move its centre or its width, the largest first."""
     if frame.empty:
         return {}
@@ -88,9 +88,12 @@ def _drivers(frame: pd.DataFrame, as_of: pd.Timestamp) -> dict[str, list[Row]]:
     today = today[today["served"].astype("boolean").fillna(False)]
     today["size"] = today[["shap_cents_lb", "width_cents_lb"]].abs().max(axis=1)
     today = today[today["size"] > 0].sort_values("size", ascending=False, kind="stable")
-    found = grouped(rows_of("api.vw_explainer_groups", today, "as_of", "horizon", "group", "family"), "horizon")
-    return {horizon: rows[:5] for horizon, rows in found}
+    found = dict(grouped(rows_of("api.vw_explainer_groups", today, "as_of", "horizon", "group", "family"), "horizon"))
+    return {horizon: found[horizon][:5] for horizon in order if horizon in found}
 
 
 def _changes(frame: pd.DataFrame) -> dict[str, list[Row]]:
+    """The parts of the move by horizon; one entry for all where the same note says why nothing is known."""
+    if len(frame) and (frame["part"] == "unknown").all() and frame["note"].nunique() == 1:
+        frame = frame.head(1).assign(horizon="all horizons")
     return dict(grouped(rows_of("api.vw_changes", frame, "horizon", "part", "subject"), "horizon"))

@@ -70,7 +70,13 @@ window.CBI = (() => {
     }
   }
 
+  /* on a phone the newest part of a chart is at its right */
+  function newest() {
+    for (const plot of document.querySelectorAll(".plot")) plot.scrollLeft = plot.scrollWidth;
+  }
+
   function start() {
+    newest();
     stale();
     filters();
     for (const button of document.querySelectorAll("button[data-chart]"))
