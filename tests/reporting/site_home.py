@@ -69,7 +69,9 @@ def observations() -> pd.DataFrame:
             given.append(("cftc", "6dca-aqww.007601", f"{name}_short", day, 900.0 * place + 23 * count))
         given.append(("cftc", "6dca-aqww.007601", "open_interest", day, 5000.0 + count))
         given.append(("eia", "PET.WCESTUS1.W", "value", day, 400.0 + count))
-    given += [("policy_events", "event.tariff", name, days[3], value) for name, value in (("events", 2), ("direction", -1))]
+    given += [
+        ("policy_events", "event.tariff", name, days[3], value) for name, value in (("events", 2), ("direction", -1))
+    ]
     rows = [
         {"source": s, "series": n, "field": f, "observation_date": day, "value": float(value), "vintage": 1,
          "available_at": (day + pd.Timedelta(days=3)).tz_localize("UTC")}
@@ -112,13 +114,18 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
         add(
             "forecasts.zl_forecasts_daily", horizon=horizon, target_date=target, last_price=47.91, point=48.4, **prices,
             direction_probability=None if horizon == "1w" else 0.53, family="har", model_version=version,
-            degraded=degraded is not None, degraded_reason=degraded, contract="ZLF24", roll_date=AS_OF + pd.Timedelta(days=9),
-            regime="normal", direction_reason="no view" if horizon == "1w" else None,
+            degraded=degraded is not None, degraded_reason=degraded, contract="ZLF24",
+            regime="normal", roll_date=AS_OF + pd.Timedelta(days=9), direction_reason="no view" if horizon == "1w" else None,
         )  # fmt: skip
         for group in ("curve", "technical"):
             add("forecasts.zl_explainers_daily", horizon=horizon, feature=f"{group}_feature", group=group, family="har",
                 served=True, model_version=version)  # fmt: skip
-        add("forecasts.zl_explanations_daily", horizon=horizon, model_version=version, centre_sentence=f"{horizon}: 48.40")
+        add(
+            "forecasts.zl_explanations_daily",
+            horizon=horizon,
+            model_version=version,
+            centre_sentence=f"{horizon}: 48.40",
+        )
         add("forecasts.zl_changes_daily", horizon=horizon, part="data", subject="yahoo ZS=F", note=None)
         add("forecasts.zl_scenarios_daily", scenario="vix_spike", horizon=horizon, title="VIX spike", note=None,
             overrides="vix_override_flag", analogues=7)  # fmt: skip
@@ -146,14 +153,15 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
         add("ops.ingest_runs", run="r1", source=source, status="ok", message=None)
     for name, met in (("unique", True), ("between", False)):
         add("ops.gate_results", run="r1", gate="POST_STAGING", suite="staging.cells", expectation=f"expect_{name}",
-            column_name="value", on_fail="warn", success=met, examples=json.dumps([{"series": HOSTILE, "value": 1.5}]))  # fmt: skip
+            column_name="value", on_fail="warn", success=met,
+            examples=json.dumps([{"series": HOSTILE, "value": 1.5}]))  # fmt: skip
     add("ops.quarantine_summary", source="yahoo", series="ZL=F", field="high", rule="range", reason="out of range")
     for year in (2022, 2023):
         add("ops.feature_coverage", category="price", year=year, share=0.5 + 0.1 * (year - 2022))
     add("ops.alerts", kind="stale", subject="yahoo", level="warning", message=HOSTILE)
     document = {"source": "federal_register", "document_id": "d1", "available_at": STAMP}
-    add("raw_intelligence.documents", series="other", title=HOSTILE, abstract="", publisher="Federal Register", vintage=1,
-        url="javascript:window.pwned = 3", **document)  # fmt: skip
+    add("raw_intelligence.documents", series="other", title=HOSTILE, abstract="", publisher="Federal Register",
+        vintage=1, url="javascript:window.pwned = 3", **document)  # fmt: skip
     add("raw_intelligence.document_scores", theme="tariff", score=-0.5, **document)
     add("features.master_feature_universe", feature="zl_close_cents_lb", category="price", in_production=True)
     found = {name: pd.DataFrame(rows) for name, rows in given.items()}
@@ -210,7 +218,9 @@ def wrong_numbers(folder: Path, warehouse: Warehouse) -> tuple[int, list[str]]:
                     cells = json.dumps([written(plain(row[name])) for name in names])
                     index[place].setdefault(cells, []).append(row)
             found = index[place].get(json.dumps(list(key.values())), [])
-            values = {float(row[number["data-column"]]) for row in found if plain(row[number["data-column"]]) is not None}
+            values = {
+                float(row[number["data-column"]]) for row in found if plain(row[number["data-column"]]) is not None
+            }
             expected = float(number["value"])
             if values != {expected} or FORMS[number["data-form"]](expected) != number["text"]:
                 wrong.append(f"{page.name}: {number} against {values}")

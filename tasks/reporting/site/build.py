@@ -207,11 +207,13 @@ def _library(stored: Path | None) -> str:
 
     stamp = f"/* vega, vega-lite and vega-embed as bundled by vl-convert-python {version('vl-convert-python')} */\n"
     with suppress(OSError, UnicodeDecodeError):
-        if stored is not None and (text := stored.read_text(encoding="utf-8")).startswith(stamp):
+        if stored is not None and (text := stored.read_text(encoding="utf-8")).startswith(f"{stamp}(() =>"):
             return text
     import vl_convert
 
-    return stamp + vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # the bundle is written as a module, which a browser does not load from a disk; as a function it is a plain script
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return f'{stamp}(() => {{"use strict";\n{bundle}\n}})();\n'
 
 
 def _previous(target: Path) -> Path:

@@ -57,6 +57,7 @@ CONFIG: dict[str, Any] = {
     "header": {"labelColor": COLORS["ink"], "titleColor": COLORS["muted"]},
 }
 TOKEN = re.compile("|".join(COLORS.values()))
+CLIP = re.compile(r"\bclip\d+\b")
 NAMES = {color: name for name, color in COLORS.items()}
 
 
@@ -89,6 +90,9 @@ def svg(chart: Chart) -> str:
 
     drawn = vl_convert.vegalite_to_svg(json.dumps(chart.specification, default=str))
     drawn = TOKEN.sub(lambda color: f"var(--{NAMES[color.group()]})", drawn)
+    # Vega numbers its clips over all charts of a process: here each chart has its own, from 1
+    clips = {clip: f"{chart.name}-{count}" for count, clip in enumerate(dict.fromkeys(CLIP.findall(drawn)), 1)}
+    drawn = CLIP.sub(lambda clip: clips[clip.group()], drawn)
     head, _, rest = drawn.partition(">")
     view = re.search(r'viewBox="[^"]*"', head)
     width = re.search(r'width="(\d+)', head)
@@ -102,7 +106,7 @@ def _dates(field: str, days: pd.Series) -> Any:
     import altair as alt
 
     years = (days.max() - days.min()).days / 365 if len(days) else 0
-    if years > 2.5:
+    if years > 4:
         every: dict[str, Any] = {"interval": "year", "step": 2 if years > 16 else 1}
         axis = alt.Axis(format="%Y", tickCount=every)
     else:
@@ -160,11 +164,9 @@ def fan(prices: pd.DataFrame, forecasts: pd.DataFrame, contracts: pd.DataFrame) 
     ends = forecasts[forecasts["horizon"].isin(["3m", "6m", "12m"])].assign(
         low=forecasts["p10"].map("{:.0f}".format), high=forecasts["p90"].map("{:.0f}".format)
     )
-    for column, text, baseline in (("p90", "high", "bottom"), ("p10", "low", "top")):
+    for column, text, shift in (("p90", "high", -8), ("p10", "low", 9)):
         layers.append(
-            alt.Chart(ends)
-            .mark_text(align="right", dx=-4, dy=-3 if baseline == "bottom" else 3, baseline=baseline)
-            .encode(x=x, y=f"{column}:Q", text=f"{text}:N")
+            alt.Chart(ends).mark_text(align="right", dx=-4, dy=shift).encode(x=x, y=f"{column}:Q", text=f"{text}:N")
         )
     return specification_of(alt.layer(*layers), height=330)
 
@@ -213,7 +215,7 @@ def lines(
 def bars(
     frame: pd.DataFrame, label: str, value: str, *, unit: str, form: str = ".2f", panel: str | None = None
 ) -> dict[str, Any]:
-    """Horizontal bars, those below zero in the other color; with ``panel``, one small chart per value of that column."""
+    """Horizontal bars, those below zero in the other color; with ``panel``, one small chart per value of it."""
     import altair as alt
 
     order = list(dict.fromkeys(frame[label]))
@@ -346,8 +348,8 @@ AMERICAS = [
     ),
     _land(
         (-77.5, 8.5), (-72, 12), (-62, 10.5), (-52, 5), (-50, 0), (-44, -2.5), (-35, -6), (-39, -13), (-41, -22),
-        (-48.5, -26), (-53.5, -34), (-58, -38), (-65, -43), (-68, -52), (-74, -50), (-73, -37), (-71, -30), (-70.5, -18),
-        (-76, -14), (-81, -5), (-80, 1), (-77.5, 7),
+        (-48.5, -26), (-53.5, -34), (-58, -38), (-65, -43), (-68, -52), (-74, -50), (-73, -37), (-71, -30),
+        (-70.5, -18), (-76, -14), (-81, -5), (-80, 1), (-77.5, 7),
     ),
 ]  # fmt: skip
 """Coarse outlines of the mainland from the US to Argentina, degrees: to find a region by, not to measure."""
@@ -364,14 +366,16 @@ def weather_map(frame: pd.DataFrame) -> dict[str, Any]:
     """
     import altair as alt
 
-    land = alt.Chart(alt.Data(values=AMERICAS)).mark_geoshape(stroke=COLORS["muted"], fill=COLORS["grid"])
+    land = alt.Chart(alt.InlineData(values=AMERICAS)).mark_geoshape(stroke=COLORS["muted"], fill=COLORS["grid"])
     places = alt.Chart(frame).encode(longitude="longitude:Q", latitude="latitude:Q")
     dots = places.mark_point(filled=True, size=260, opacity=1).encode(
         color=alt.Color(
             "side:N",
             scale=alt.Scale(domain=list(SIDES), range=[COLORS["band"], COLORS["price"], COLORS["muted"]]),
         ),
-        shape=alt.Shape("side:N", scale=alt.Scale(domain=list(SIDES), range=["triangle-down", "triangle-up", "circle"])),
+        shape=alt.Shape(
+            "side:N", scale=alt.Scale(domain=list(SIDES), range=["triangle-down", "triangle-up", "circle"])
+        ),
     )
     names = places.mark_text(align="left", dx=14).encode(text="label:N")
     world = alt.layer(land, dots, names).project("equirectangular", scale=250, center=[-52, 8])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 from markupsafe import Markup, escape
@@ -48,9 +48,9 @@ class Row:
         value = self[column]
         if value is None:
             return Markup('<span class="missing">{}</span>').format(missing)
-        return Markup(
-            '<data value="{}" data-form="{}" data-view="{}" data-column="{}" data-key="{}">{}</data>'
-        ).format(repr(float(value)), form, self.view, column, self._key(), FORMS[form](float(value)))
+        return Markup('<data value="{}" data-form="{}" data-view="{}" data-column="{}" data-key="{}">{}</data>').format(
+            repr(float(value)), form, self.view, column, self._key(), FORMS[form](float(value))
+        )
 
     def t(self, column: str, missing: str = MISSING) -> Markup:
         """The text, date or time of a column as HTML; every text is escaped."""
@@ -82,7 +82,7 @@ def written(value: Any) -> str:
 
 def rows_of(view: str, frame: pd.DataFrame, *key: str) -> list[Row]:
     """The rows of a frame that was read from a view."""
-    return [Row(view, key, values) for values in frame.to_dict("records")]
+    return [Row(view, key, values) for values in cast("list[dict[str, Any]]", frame.to_dict("records"))]
 
 
 def first_row(view: str, frame: pd.DataFrame, *key: str) -> Row | None:

@@ -30,9 +30,7 @@ def content(frames: Frames) -> Content:
                 source="api.vw_curve",
                 as_of=newest_day(contracts, "as_of"),
                 data=contracts,
-                specification=charts.curve(
-                    at_end[["contract", "last_trading_day", "last_price", "p10", "p50", "p90"]]
-                ),
+                specification=charts.curve(at_end[["contract", "last_trading_day", "last_price", "p10", "p50", "p90"]]),
             )
         )
     known = history.dropna(subset=["curve_slope_pct_month"]) if len(history) else history

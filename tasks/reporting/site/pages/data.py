@@ -40,7 +40,7 @@ def content(frames: Frames) -> Content:
                 for row in rows_of("api.vw_data_freshness", frames["api.vw_data_freshness"], "source", "series")
                 if row.has("series")
             ],
-            "years": sorted(coverage["year"].unique().tolist()) if len(coverage) else [],
+            "years": sorted(coverage["year"].unique().tolist(), reverse=True) if len(coverage) else [],
             "coverage": [
                 (category, {row["year"]: row for row in rows})
                 for category, rows in grouped(rows_of("api.vw_coverage", coverage, "category", "year"), "category")

@@ -131,7 +131,7 @@ def _weather(frame: pd.DataFrame, newest: pd.DataFrame) -> list[Chart]:
     known = newest.dropna(subset=["rain_30d_z"])
     finding = "No region's rain can be compared with normal today"
     if len(known):
-        far = known.loc[known["rain_30d_z"].abs().idxmax()]
+        far = known.iloc[int(known["rain_30d_z"].abs().to_numpy().argmax())]
         finding = (
             f"{far['region']}: rain of 30 days is {abs(far['rain_30d_z']):.1f} standard deviations "
             f"{'above' if far['rain_30d_z'] > 0 else 'below'} normal ({far['date']:%Y-%m-%d})"
@@ -145,9 +145,7 @@ def _weather(frame: pd.DataFrame, newest: pd.DataFrame) -> list[Chart]:
             source="api.vw_weather",
             as_of=newest_day(newest),
             data=newest,
-            specification=charts.weather_map(
-                places[["latitude", "longitude", "side", "label"]]
-            ),
+            specification=charts.weather_map(places[["latitude", "longitude", "side", "label"]]),
         )
     ]
 
@@ -166,7 +164,9 @@ def _wasde(frame: pd.DataFrame) -> list[Chart]:
         return []
     years = sorted(part["marketing_year"].unique())[-3:]
     shown = part[part["marketing_year"].isin(years)]
-    wide = shown.assign(year=shown["marketing_year"].dt.strftime("%Y/") + (shown["marketing_year"].dt.year + 1).astype(str))
+    wide = shown.assign(
+        year=shown["marketing_year"].dt.strftime("%Y/") + (shown["marketing_year"].dt.year + 1).astype(str)
+    )
     names = sorted(wide["year"].unique())
     wide = wide.pivot_table(index="released", columns="year", values="value").reset_index(names="date")
     last = shown.sort_values(["marketing_year", "released"]).iloc[-1]

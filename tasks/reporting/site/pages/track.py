@@ -21,6 +21,7 @@ VIEWS = (
     "api.vw_lived_skill",
 )
 DAYS_SHOWN = 30
+DECISIONS_SHOWN = 60
 POINTS = 400  # of a chart: more are not seen
 
 
@@ -37,7 +38,7 @@ def content(frames: Frames) -> Content:
         ),
         "recent": _recent(frames["api.vw_prediction_accuracy"], which),
         "versions": rows_of("api.vw_versions", frames["api.vw_versions"], "counts_from", "horizon", "model_version"),
-        "decisions": rows_of("api.vw_decision_history", frames["api.vw_decision_history"], "as_of", "need")[:60],
+        "decisions": rows_of("api.vw_decision_history", frames["api.vw_decision_history"], "as_of", "need")[:DECISIONS_SHOWN],
         "chains": rows_of("api.vw_record", frames["api.vw_record"], "chain"),
         "skills": rows_of("api.vw_lived_skill", frames["api.vw_lived_skill"], "horizon"),
     }
@@ -65,9 +66,7 @@ def _recent(frame: pd.DataFrame, which: tuple[str, str] | None) -> list[object]:
     if frame.empty or which is None:
         return []
     part = _of(frame, which).sort_values(["target_date", "horizon_order"], ascending=[False, True]).head(DAYS_SHOWN)
-    return list(
-        rows_of("api.vw_prediction_accuracy", part, "origin", "replay", "as_of", "horizon", "model_version")
-    )
+    return list(rows_of("api.vw_prediction_accuracy", part, "origin", "replay", "as_of", "horizon", "model_version"))
 
 
 def _charts(frames: Frames, which: tuple[str, str]) -> list[Chart]:

@@ -66,7 +66,7 @@ def _groups(frame: pd.DataFrame, as_of: pd.Timestamp) -> list[Chart]:
         part = part.sort_values("horizon", key=lambda column: column.map(order.index), kind="stable")
         if part.empty:
             continue
-        largest = part.loc[part[column].abs().idxmax()]
+        largest = part.iloc[int(part[column].abs().to_numpy().argmax())]
         drawn.append(
             Chart(
                 name=f"groups_{name}",

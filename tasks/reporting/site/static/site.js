@@ -39,7 +39,6 @@ window.CBI = (() => {
     loaded[address] ??= new Promise((done, failed) => {
       const element = document.createElement("script");
       element.src = address;
-      if (address === "vega.js") element.type = "module";
       element.onload = done;
       element.onerror = () => failed(new Error(`${address} cannot be read`));
       document.head.append(element);
@@ -63,7 +62,7 @@ window.CBI = (() => {
       await script(`charts/${button.dataset.chart}.js`);
       plot.replaceChildren();
       plot.removeAttribute("role");
-      await window.vegaEmbed(plot, colored(specifications[button.dataset.chart]), { actions: false, renderer: "svg", ast: true });
+      await window.vegaEmbed(plot, colored(specifications[button.dataset.chart]), { actions: false, renderer: "svg", ast: true, logLevel: 1 });
       button.textContent = "Interactive: point at the chart";
     } catch (error) {
       button.textContent = `The interactive chart cannot be drawn: ${error.message}`;
