@@ -115,7 +115,8 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
             "forecasts.zl_forecasts_daily", horizon=horizon, target_date=target, last_price=47.91, point=48.4, **prices,
             direction_probability=None if horizon == "1w" else 0.53, family="har", model_version=version,
             degraded=degraded is not None, degraded_reason=degraded, contract="ZLF24",
-            regime="normal", roll_date=AS_OF + pd.Timedelta(days=9), direction_reason="no view" if horizon == "1w" else None,
+            regime="normal", roll_date=AS_OF + pd.Timedelta(days=9),
+            direction_reason="no view" if horizon == "1w" else None,
         )  # fmt: skip
         for group in ("curve", "technical"):
             add("forecasts.zl_explainers_daily", horizon=horizon, feature=f"{group}_feature", group=group, family="har",

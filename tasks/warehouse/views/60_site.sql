@@ -107,7 +107,7 @@ SELECT
   DATE_ADD(MAX(day), INTERVAL CAST(ROUND(AVG(IF(newest <= 12, gap_days, NULL))) AS INT64) DAY) AS expected
 FROM gaps
 GROUP BY report
-ORDER BY expected;
+ORDER BY expected, report;
 
 -- The decision for all months of each need, by session: what the rule has said so far.
 CREATE OR REPLACE VIEW api.vw_decision_history AS

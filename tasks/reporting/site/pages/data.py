@@ -31,7 +31,7 @@ def content(frames: Frames) -> Content:
     )
     gates = rows_of("api.vw_gates", frames["api.vw_gates"], *GATE)
     features = frames["features.master_feature_universe"]
-    newest = features[features["as_of"] == features["as_of"].max()] if len(features) else features
+    newest = features[features["as_of"] == features["as_of"].max()].sort_values("place") if len(features) else features
     return Content(
         {
             "sources": rows_of("api.vw_sources", frames["api.vw_sources"], "source"),

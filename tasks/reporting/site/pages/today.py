@@ -87,7 +87,7 @@ def _drivers(frame: pd.DataFrame, as_of: pd.Timestamp, order: list[str]) -> dict
     today = _of_day(frame, as_of).copy()
     today = today[today["served"].astype("boolean").fillna(False)]
     today["size"] = today[["shap_cents_lb", "width_cents_lb"]].abs().max(axis=1)
-    today = today[today["size"] > 0].sort_values("size", ascending=False, kind="stable")
+    today = today[today["size"] > 0].sort_values(["size", "group"], ascending=[False, True])
     found = dict(grouped(rows_of("api.vw_explainer_groups", today, "as_of", "horizon", "group", "family"), "horizon"))
     return {horizon: found[horizon][:5] for horizon in order if horizon in found}
 

@@ -31,6 +31,7 @@ def content(frames: Frames) -> Content:
     which = _counted(measured)
     totals = measured[measured["sliced_by"] == "all"] if len(measured) else measured
     totals = totals.sort_values(["replay", "origin", "horizon_order"]) if len(totals) else totals
+    decisions = frames["api.vw_decision_history"].head(DECISIONS_SHOWN)
     values = {
         "which": which,
         "totals": rows_of(
@@ -38,7 +39,7 @@ def content(frames: Frames) -> Content:
         ),
         "recent": _recent(frames["api.vw_prediction_accuracy"], which),
         "versions": rows_of("api.vw_versions", frames["api.vw_versions"], "counts_from", "horizon", "model_version"),
-        "decisions": rows_of("api.vw_decision_history", frames["api.vw_decision_history"], "as_of", "need")[:DECISIONS_SHOWN],
+        "decisions": rows_of("api.vw_decision_history", decisions, "as_of", "need"),
         "chains": rows_of("api.vw_record", frames["api.vw_record"], "chain"),
         "skills": rows_of("api.vw_lived_skill", frames["api.vw_lived_skill"], "horizon"),
     }
@@ -65,14 +66,18 @@ def _of(frame: pd.DataFrame, which: tuple[str, str]) -> pd.DataFrame:
 def _recent(frame: pd.DataFrame, which: tuple[str, str] | None) -> list[object]:
     if frame.empty or which is None:
         return []
-    part = _of(frame, which).sort_values(["target_date", "horizon_order"], ascending=[False, True]).head(DAYS_SHOWN)
+    part = (
+        _of(frame, which)
+        .sort_values(["target_date", "horizon_order", "as_of"], ascending=[False, True, False])
+        .head(DAYS_SHOWN)
+    )
     return list(rows_of("api.vw_prediction_accuracy", part, "origin", "replay", "as_of", "horizon", "model_version"))
 
 
 def _charts(frames: Frames, which: tuple[str, str]) -> list[Chart]:
     drawn, past = [], _of(frames["api.vw_prediction_accuracy"], which)
     title = f"replay {which[1]}" if which[1] else f"published, {which[0]}"
-    for horizon, part in past.sort_values(["horizon_order", "target_date"]).groupby("horizon", sort=False):
+    for horizon, part in past.sort_values(["horizon_order", "target_date", "as_of"]).groupby("horizon", sort=False):
         share = 100 * part["inside_80"].astype("boolean").fillna(False).mean()
         thinned = part.iloc[:: max(1, len(part) // POINTS)]
         drawn.append(

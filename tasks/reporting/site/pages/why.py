@@ -63,7 +63,9 @@ def _groups(frame: pd.DataFrame, as_of: pd.Timestamp) -> list[Chart]:
     ):
         part = today.dropna(subset=[column])
         part = part[part[column] != 0].assign(title=lambda rows: rows["horizon"].map(horizon_title))
-        part = part.sort_values("horizon", key=lambda column: column.map(order.index), kind="stable")
+        part = part.sort_values("group").sort_values(
+            "horizon", key=lambda column: column.map(order.index), kind="stable"
+        )
         if part.empty:
             continue
         largest = part.iloc[int(part[column].abs().to_numpy().argmax())]
