@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
+.PHONY: site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
 
 
 help: ## list the targets, by who needs them
@@ -73,6 +73,9 @@ demo: needed ## the daily run on the recorded archive: no keys, no network
 daily: needed ## the daily run on the live sources
 	@$(RUN) -m cli daily --origin live
 
+site: needed ## build the site that a buyer opens, and serve it on a free port of this machine
+	@$(RUN) -m cli site --serve
+
 train: worker-needs $(if $(filter dask ray,$(RUNNER)),$(VENV)/scale) ## the bake-off on the training files: make train BUDGET=daily|quick|full RUNNER=local|dask|ray
 	@$(RUN) -m cli train --budget $(call quoted,$(or $(BUDGET),daily)) --runner $(call quoted,$(or $(RUNNER),local))
 
@@ -128,6 +131,14 @@ test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-regist
 
 test-faults: $(VENV)/dev ## every fault on real processes; writes docs/reliability.md (an hour, alone)
 	@RELIABILITY_PAGE=docs/reliability.md $(RUN) -m pytest -n 2 --dist loadgroup -m faults --timeout 1800
+
+test-site: $(VENV)/dev .venv/browser ## the site in headless Chromium, from the system's packages: pages, phone and desktop, light and dark, axe
+	@$(RUN) -m pytest -m browser tests/browser
+
+.venv/browser: tests/browser/package.json | $(RUN)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || { echo "install chromium first (Debian, Ubuntu: sudo apt install chromium; macOS: brew install --cask chromium)"; exit 1; }
+	@npm install --silent --no-audit --no-fund --prefix .venv/browser-packages $$($(RUN) -c 'import json; d = json.load(open("tests/browser/package.json"))["dependencies"]; print(*(f"{n}@{v}" for n, v in d.items()))')
+	@touch $@
 
 test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on DuckDB and a folder and on emulators of Google's services
 	@EMULATORS="$$PWD/.venv-emulators/bin" $(RUN) -m pytest tests/warehouse tests/cloud

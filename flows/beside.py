@@ -66,3 +66,16 @@ def back_up(run: RunContext, result: DayResult) -> DayResult:
     if not problem:
         return result
     return publish_alert(run, result, kind="backup", subject=str(run.settings.backup), message=problem)
+
+
+def build_site(run: RunContext, result: DayResult) -> DayResult:
+    """Build the pages under CBI_HOME/site. A failure becomes an alert and stops nothing."""
+    from tasks import clock
+    from tasks.reporting.publication import publish_alert
+    from tasks.reporting.site.build import build_or_say_why
+    from tasks.warehouse.open import open_warehouse
+
+    problem = build_or_say_why(open_warehouse(run.settings), run.zones, now=clock.now().floor("s"))
+    if not problem:
+        return result
+    return publish_alert(run, result, kind="site", subject="site", message=problem)

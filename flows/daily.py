@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.beside import back_up, decide, explain, score_past
+from flows.beside import back_up, build_site, decide, explain, score_past
 from flows.ending import NOTHING_PUBLISHED, ends_on_signal
 from flows.ingest import ingest
 from flows.report import publish_artifacts
@@ -97,6 +97,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     result = as_task(score_past, "score past forecasts")(run, day, result)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
+    result = as_task(build_site, "build the site")(run, result)
     as_task(publish_artifacts, "report")(result)
     return result
 

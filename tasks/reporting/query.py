@@ -73,7 +73,7 @@ def _print_rows(frame: pd.DataFrame, rows: int) -> None:
         console.print(f"Cut for the terminal: {' and '.join(cut)}. --csv gives everything.", soft_wrap=True)
 
 
-def _without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
     """Mark texts that start like a formula (a title, a payload's name): a spreadsheet would compute them."""
 
     def safe(value: object) -> object:
@@ -105,7 +105,7 @@ def near_table(sql: str | None, error: str) -> str:
 def print_csv(frame: pd.DataFrame, *, formulas: bool) -> None:
     """Print all rows as CSV. A text that starts like a formula is marked, unless ``formulas`` is set."""
     with _reader_may_leave():
-        (frame if formulas else _without_formulas(frame)).to_csv(sys.stdout, index=False)
+        (frame if formulas else without_formulas(frame)).to_csv(sys.stdout, index=False)
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""The site: static pages built from the published warehouse."""

@@ -1,0 +1,394 @@
+"""The charts of the site, drawn with Vega-Altair: static SVG whose colors follow the reader's light or dark scheme.
+
+Colors are stand-ins (``COLORS``) in every chart. In the SVG they become CSS variables; the browser puts the variables'
+values into the interactive chart.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+COLORS = {
+    "ink": "#010101",
+    "muted": "#020202",
+    "grid": "#030303",
+    "price": "#040404",
+    "band": "#050505",
+    "third": "#060606",
+    "fourth": "#070707",
+}
+SERIES = ("price", "band", "third", "fourth", "muted")
+"""The colors of lines, in order; each also has a dash pattern of its own, for readers who do not see colors."""
+DASHES: list[list[int]] = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3]]
+WIDTH, HEIGHT = 700, 260
+CONFIG: dict[str, Any] = {
+    "aria": False,
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelColor": COLORS["muted"],
+        "titleColor": COLORS["muted"],
+        "gridColor": COLORS["grid"],
+        "domainColor": COLORS["grid"],
+        "tickColor": COLORS["grid"],
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    },
+    "axisX": {"labelOverlap": "greedy", "labelSeparation": 14, "labelBound": True},
+    "legend": {
+        "columnPadding": 40,
+        "labelColor": COLORS["ink"],
+        "titleColor": COLORS["muted"],
+        "labelFontSize": 12,
+        "orient": "top",
+        "title": None,
+        "symbolStrokeWidth": 2,
+        "labelLimit": 300,
+    },
+    "text": {"color": COLORS["ink"], "fontSize": 12},
+    "header": {"labelColor": COLORS["ink"], "titleColor": COLORS["muted"]},
+}
+TOKEN = re.compile("|".join(COLORS.values()))
+CLIP = re.compile(r"\bclip\d+\b")
+NAMES = {color: name for name, color in COLORS.items()}
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One chart of a page.
+
+    ``finding``: what it shows, as a sentence in plain text; the heading and the alternative text. ``unit``, ``source``,
+    ``as_of``: the line below it. ``data``: the rows of its CSV.
+    """
+
+    name: str
+    finding: str
+    unit: str
+    source: str
+    as_of: str
+    data: pd.DataFrame
+    specification: Mapping[str, Any]
+
+
+def specification_of(chart: Any, *, width: int = WIDTH, height: int | None = HEIGHT) -> dict[str, Any]:
+    """A Vega-Altair chart as its specification, with the site's look."""
+    size: dict[str, Any] = {"width": width} | ({"height": height} if height else {})
+    return {**chart.properties(**size).to_dict(), "config": CONFIG}
+
+
+def svg(chart: Chart) -> str:
+    """The chart as SVG for a page: no fixed size, CSS variables for colors, the finding as its label."""
+    import vl_convert
+
+    drawn = vl_convert.vegalite_to_svg(json.dumps(chart.specification, default=str))
+    drawn = TOKEN.sub(lambda color: f"var(--{NAMES[color.group()]})", drawn)
+    # Vega numbers its clips over all charts of a process: here each chart has its own, from 1
+    clips = {clip: f"{chart.name}-{count}" for count, clip in enumerate(dict.fromkeys(CLIP.findall(drawn)), 1)}
+    drawn = CLIP.sub(lambda clip: clips[clip.group()], drawn)
+    head, _, rest = drawn.partition(">")
+    view = re.search(r'viewBox="[^"]*"', head)
+    width = re.search(r'width="(\d+)', head)
+    size = f'style="max-width:{int(width.group(1))}px"' if width and int(width.group(1)) < WIDTH else ""
+    seen = view.group() if view else ""
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {seen} {size} aria-hidden="true">{rest}'
+
+
+def _dates(field: str, days: pd.Series) -> Any:
+    """A time axis whose labels name the year, with room between them."""
+    import altair as alt
+
+    years = (days.max() - days.min()).days / 365 if len(days) else 0
+    if years > 4:
+        every: dict[str, Any] = {"interval": "year", "step": 2 if years > 16 else 1}
+        axis = alt.Axis(format="%Y", tickCount=every)
+    else:
+        axis = alt.Axis(format="%b %Y", tickCount=8)
+    return alt.X(f"{field}:T", title=None, axis=axis)
+
+
+def fan(prices: pd.DataFrame, forecasts: pd.DataFrame, contracts: pd.DataFrame) -> dict[str, Any]:
+    """Two years of closes, the 50, 80 and 90% bands ahead, the median, and what each contract costs now.
+
+    Args:
+        prices: ``date, close_cents_lb``. forecasts: rows of ``api.vw_latest_forecast``. contracts: of ``api.vw_curve``.
+    """
+    import altair as alt
+
+    first = forecasts.iloc[0]
+    start = {"target_date": first["as_of"], **dict.fromkeys(("p05", "p10", "p25", "p50", "p75", "p90", "p95"))}
+    ahead = pd.concat(
+        [pd.DataFrame([start]).assign(**{name: first["last_price"] for name in start if name != "target_date"}),
+         forecasts[list(start)]]
+    ).sort_values("target_date")  # fmt: skip
+    x = _dates("target_date", pd.concat([prices["date"], forecasts["target_date"]]))
+    y_title = "front-month ZL, cents/lb"
+    names = ["90% of outcomes", "80%", "50%"]
+    bands = [
+        alt.Chart(ahead.assign(band=name))
+        .mark_area(color=COLORS["band"], opacity=shade)
+        .encode(x=x, y=alt.Y(f"{low}:Q", title=y_title, scale=alt.Scale(zero=False)), y2=f"{high}:Q")
+        for name, low, high, shade in zip(
+            names, ("p05", "p10", "p25"), ("p95", "p90", "p75"), (0.16, 0.24, 0.36), strict=True
+        )
+    ]
+    history = (
+        alt.Chart(prices.rename(columns={"date": "target_date"}))
+        .mark_line(color=COLORS["price"], strokeWidth=1.6)
+        .encode(x=x, y="close_cents_lb:Q", tooltip=["target_date:T", alt.Tooltip("close_cents_lb:Q", format=".2f")])
+    )
+    median = (
+        alt.Chart(ahead)
+        .mark_line(color=COLORS["band"], strokeDash=[5, 3], point=alt.OverlayMarkDef(color=COLORS["band"], size=35))
+        .encode(
+            x=x,
+            y="p50:Q",
+            tooltip=["target_date:T", *(alt.Tooltip(f"{n}:Q", format=".2f") for n in ("p10", "p50", "p90"))],
+        )
+    )
+    layers = [*bands, history, median]
+    if len(contracts):
+        now = contracts.drop_duplicates("contract").assign(target_date=contracts["last_trading_day"])
+        layers.append(
+            alt.Chart(now)
+            .mark_point(shape="diamond", filled=True, size=55, color=COLORS["price"], opacity=1)
+            .encode(x=x, y="last_price:Q", tooltip=["contract:N", alt.Tooltip("last_price:Q", format=".2f")])
+        )
+    ends = forecasts[forecasts["horizon"].isin(["3m", "6m", "12m"])].assign(
+        low=forecasts["p10"].map("{:.0f}".format), high=forecasts["p90"].map("{:.0f}".format)
+    )
+    for column, text, shift in (("p90", "high", -8), ("p10", "low", 9)):
+        layers.append(
+            alt.Chart(ends).mark_text(align="right", dx=-4, dy=shift).encode(x=x, y=f"{column}:Q", text=f"{text}:N")
+        )
+    return specification_of(alt.layer(*layers), height=330)
+
+
+def lines(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    *,
+    unit: str,
+    zero: bool = False,
+    height: int = HEIGHT,
+    rule: float | None = None,
+    step: bool = False,
+) -> dict[str, Any]:
+    """One line per column over ``date``.
+
+    Args:
+        columns: the title of each column. rule: a value with a line of its own, such as 0.
+    """
+    import altair as alt
+
+    long = frame.melt("date", list(columns), "series", "value").replace({"series": dict(columns)})
+    long = long.dropna(subset=["value"])
+    titles = list(columns.values())
+    y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=zero))
+    base = alt.Chart(long).encode(
+        x=_dates("date", long["date"]),
+        y=y,
+        tooltip=["date:T", "series:N", alt.Tooltip("value:Q", format=",.2f")],
+    )
+    mark = base.mark_line(strokeWidth=1.6, interpolate="step-after" if step else "linear")
+    if len(titles) > 1:
+        colors = [COLORS[name] for name in SERIES[: len(titles)]]
+        mark = mark.encode(
+            color=alt.Color("series:N", scale=alt.Scale(domain=titles, range=colors)),
+            strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=titles, range=DASHES[: len(titles)])),
+        )
+    else:
+        mark = mark.encode(color=alt.value(COLORS["price"]))
+    layers = [mark]
+    if rule is not None:
+        layers.insert(0, _rule(rule))
+    return specification_of(alt.layer(*layers), height=height)
+
+
+def bars(
+    frame: pd.DataFrame, label: str, value: str, *, unit: str, form: str = ".2f", panel: str | None = None
+) -> dict[str, Any]:
+    """Horizontal bars, those below zero in the other color; with ``panel``, one small chart per value of it."""
+    import altair as alt
+
+    order = list(dict.fromkeys(frame[label]))
+    base = alt.Chart(frame).encode(
+        y=alt.Y(f"{label}:N", sort=order, title=None),
+        x=alt.X(f"{value}:Q", title=unit, axis=alt.Axis(tickCount=5)),
+        tooltip=[f"{label}:N", alt.Tooltip(f"{value}:Q", format=form)],
+    )
+    bar = base.mark_bar(height=14).encode(
+        color=alt.condition(f"datum['{value}'] < 0", alt.value(COLORS["price"]), alt.value(COLORS["band"]))
+    )
+    number = base.mark_text(align="left", dx=4).encode(
+        x=alt.X("right:Q", title=unit), text=alt.Text(f"{value}:Q", format=form)
+    ).transform_calculate(right=f"max(0, datum['{value}'])")  # fmt: skip
+    layer = alt.layer(bar, number)
+    if panel is None:
+        return specification_of(layer, height=max(60, 24 * len(order)))
+    columns = list(dict.fromkeys(frame[panel]))
+    faceted = layer.properties(width=WIDTH, height=alt.Step(20)).facet(
+        row=alt.Row(f"{panel}:N", sort=columns, title=None, header=alt.Header(labelAngle=0, labelAlign="left"))
+    )
+    return {**faceted.resolve_scale(y="independent").to_dict(), "config": CONFIG}
+
+
+def curve(contracts: pd.DataFrame) -> dict[str, Any]:
+    """What each contract costs now, at its last trading day, and the 80% band of its price on that day."""
+    import altair as alt
+
+    x = alt.X("last_trading_day:T", title="last trading day")
+    y = alt.Y("last_price:Q", title="cents/lb", scale=alt.Scale(zero=False))
+    base = alt.Chart(contracts).encode(x=x)
+    band = base.mark_bar(width=12, color=COLORS["band"], opacity=0.35).encode(
+        y=alt.Y("p10:Q", title="cents/lb", scale=alt.Scale(zero=False)), y2="p90:Q"
+    )
+    line = base.mark_line(
+        color=COLORS["price"], point=alt.OverlayMarkDef(shape="diamond", size=60, color=COLORS["price"])
+    ).encode(y=y, tooltip=["contract:N", "last_price:Q", "p10:Q", "p90:Q"])
+    name = base.mark_text(dy=-12).encode(y=y, text="contract:N")
+    return specification_of(alt.layer(band, line, name))
+
+
+def outcomes(frame: pd.DataFrame) -> dict[str, Any]:
+    """Past forecasts at their target dates: the 80% band, the median, and the price that came."""
+    import altair as alt
+
+    x = _dates("target_date", frame["target_date"])
+    y = alt.Y("lower_80:Q", title="cents/lb", scale=alt.Scale(zero=False))
+    base = alt.Chart(frame).encode(x=x)
+    band = base.mark_area(color=COLORS["band"], opacity=0.28).encode(y=y, y2="upper_80:Q")
+    median = base.mark_line(color=COLORS["band"], strokeDash=[5, 3], strokeWidth=1.2).encode(y="predicted_price:Q")
+    actual = base.mark_line(color=COLORS["price"], strokeWidth=1.5).encode(y="actual_price:Q")
+    return specification_of(alt.layer(band, median, actual))
+
+
+def by_year(frame: pd.DataFrame, value: str, *, unit: str, rule: float) -> dict[str, Any]:
+    """One small chart per horizon: bars by year, and a line at ``rule``."""
+    import altair as alt
+
+    order = list(dict.fromkeys(frame.sort_values("horizon_order")["horizon"]))
+    base = alt.Chart(frame)
+    bar = base.mark_bar().encode(
+        x=alt.X("year:O", title=None, axis=alt.Axis(labelAngle=-90)),
+        y=alt.Y(f"{value}:Q", title=unit),
+        color=alt.condition(f"datum['{value}'] < 0", alt.value(COLORS["price"]), alt.value(COLORS["band"])),
+        tooltip=["horizon:N", "year:O", alt.Tooltip(f"{value}:Q", format=".1f"), "forecasts:Q"],
+    )
+    line = base.mark_rule(color=COLORS["ink"], strokeDash=[4, 3]).encode(y=alt.YDatum(rule))
+    panels = alt.layer(bar, line).properties(width=200, height=130)
+    facet = panels.facet(facet=alt.Facet("horizon:N", sort=order, title=None), columns=3)
+    return {**facet.to_dict(), "config": CONFIG}
+
+
+def reliability(frame: pd.DataFrame) -> dict[str, Any]:
+    """The chance that was published against how often the price was higher; the size is how many forecasts."""
+    import altair as alt
+
+    domain = alt.Scale(domain=[0, 1])
+    order = list(dict.fromkeys(frame.sort_values("horizon_order")["horizon"]))
+    diagonal = (
+        alt.Chart(pd.DataFrame({"x": [0, 1], "y": [0, 1]}))
+        .mark_line(color=COLORS["muted"], strokeDash=[4, 3])
+        .encode(x="x:Q", y="y:Q")
+    )
+    dots = (
+        alt.Chart(frame)
+        .mark_point(filled=True, opacity=0.75)
+        .encode(
+            x=alt.X("mean_chance:Q", title="published chance of a higher price", scale=domain),
+            y=alt.Y("share_higher:Q", title="share that was higher", scale=domain),
+            size=alt.Size("forecasts:Q", legend=None),
+            color=alt.Color("horizon:N", scale=alt.Scale(domain=order, range=[COLORS[name] for name in SERIES])),
+            shape=alt.Shape("horizon:N", scale=alt.Scale(domain=order)),
+            tooltip=["horizon:N", "mean_chance:Q", "share_higher:Q", "forecasts:Q"],
+        )
+    )
+    return specification_of(alt.layer(diagonal, dots), width=420, height=300)
+
+
+def events(frame: pd.DataFrame, x: str, y: str, color: str | None = None) -> dict[str, Any]:
+    """Events on a time axis, one line per kind."""
+    import altair as alt
+
+    encoding: dict[str, Any] = {
+        "x": _dates(x, frame[x]),
+        "y": alt.Y(f"{y}:N", title=None, sort=list(dict.fromkeys(frame[y]))),
+        "tooltip": [f"{x}:T", f"{y}:N"],
+    }
+    if color:
+        kinds = sorted(frame[color].unique())
+        colors = [COLORS[name] for name in SERIES[: len(kinds)]]
+        encoding["color"] = alt.Color(f"{color}:N", scale=alt.Scale(domain=kinds, range=colors))
+        encoding["shape"] = alt.Shape(f"{color}:N", scale=alt.Scale(domain=kinds))
+    else:
+        encoding["color"] = alt.value(COLORS["price"])
+    mark = alt.Chart(frame).mark_point(filled=True, size=70, opacity=0.85).encode(**encoding)
+    return specification_of(mark, height=max(80, 30 * frame[y].nunique()))
+
+
+def _land(*points: tuple[float, float]) -> dict[str, Any]:
+    ring = [list(point) for point in (*points, points[0])]
+    return {"type": "Feature", "geometry": {"type": "LineString", "coordinates": ring}}
+
+
+AMERICAS = [
+    _land(
+        (-125, 49), (-124, 43), (-121, 35), (-117, 32), (-110, 23), (-113, 31), (-105, 21), (-96, 16), (-92, 14.5),
+        (-86, 11.5), (-80, 7.5), (-77.5, 8.5), (-83, 10), (-83.5, 15), (-88, 16), (-87, 21.5), (-91, 18.5), (-96, 19),
+        (-97.5, 25), (-94, 29.5), (-89, 29.5), (-84, 30), (-81, 25.5), (-81, 31), (-76, 35), (-74, 40), (-70, 42),
+        (-67, 45), (-64, 49), (-95, 49),
+    ),
+    _land(
+        (-77.5, 8.5), (-72, 12), (-62, 10.5), (-52, 5), (-50, 0), (-44, -2.5), (-35, -6), (-39, -13), (-41, -22),
+        (-48.5, -26), (-53.5, -34), (-58, -38), (-65, -43), (-68, -52), (-74, -50), (-73, -37), (-71, -30),
+        (-70.5, -18), (-76, -14), (-81, -5), (-80, 1), (-77.5, 7),
+    ),
+]  # fmt: skip
+"""Coarse outlines of the mainland from the US to Argentina, degrees: to find a region by, not to measure."""
+
+
+SIDES = ("drier than normal", "wetter than normal", "normal not known")
+
+
+def weather_map(frame: pd.DataFrame) -> dict[str, Any]:
+    """The growing regions on a coarse map, with how far the last 30 days' rain is from normal.
+
+    Args:
+        frame: ``latitude, longitude``, ``side`` (one of ``SIDES``) and ``label``: what stands beside the point.
+    """
+    import altair as alt
+
+    land = alt.Chart(alt.InlineData(values=AMERICAS)).mark_geoshape(stroke=COLORS["muted"], fill=COLORS["grid"])
+    places = alt.Chart(frame).encode(longitude="longitude:Q", latitude="latitude:Q")
+    dots = places.mark_point(filled=True, size=260, opacity=1).encode(
+        color=alt.Color(
+            "side:N",
+            scale=alt.Scale(domain=list(SIDES), range=[COLORS["band"], COLORS["price"], COLORS["muted"]]),
+        ),
+        shape=alt.Shape(
+            "side:N", scale=alt.Scale(domain=list(SIDES), range=["triangle-down", "triangle-up", "circle"])
+        ),
+    )
+    names = places.mark_text(align="left", dx=14).encode(text="label:N")
+    world = alt.layer(land, dots, names).project("equirectangular", scale=250, center=[-52, 8])
+    return specification_of(world, height=440)
+
+
+def steps_of(frame: pd.DataFrame, columns: Sequence[str], *, every: str) -> pd.DataFrame:
+    """The last row of each period (``W``, ``ME``) of a frame with ``date``: enough for a chart of many years."""
+    thinned = frame.set_index(pd.DatetimeIndex(frame["date"]))[list(columns)].resample(every).last()
+    return thinned.dropna(how="all").reset_index(names="date")
+
+
+def _rule(value: float) -> Any:
+    import altair as alt
+
+    return alt.Chart(pd.DataFrame({"at": [value]})).mark_rule(color=COLORS["muted"], strokeDash=[4, 3]).encode(y="at:Q")

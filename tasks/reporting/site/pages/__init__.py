@@ -1,0 +1,1 @@
+"""One module per page: frames in, what its template shows out."""
