@@ -69,7 +69,20 @@ SETTINGS_OF_A_SERVER = {
     setting.name: setting
     for setting in (PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING, PREFECT_SERVER_CORS_ALLOWED_ORIGINS)
 }
+_quiet: list[bool] = []  # whether a command asked for no progress bars
 _sessions: dict[str, str] = {}  # flow run of this process: its session
+
+
+@contextmanager
+def without_progress(quiet: bool = True) -> Iterator[None]:
+    """In the block no progress bar is shown, if ``quiet``: for schedules, whose log nobody watches."""
+    before = list(_quiet)
+    if quiet:
+        _quiet.append(True)
+    try:
+        yield
+    finally:
+        _quiet[:] = before
 
 
 @contextmanager
@@ -90,7 +103,7 @@ def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: N
         PREFECT_HOME: home,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
         PREFECT_LOGGING_EXTRA_LOGGERS: "tasks",
-        PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
+        PREFECT_LOGGING_LEVEL: "WARNING" if _quiet or sys.stderr.isatty() else settings.log_level,
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
         PREFECT_API_AUTH_STRING: password,
     }
@@ -281,7 +294,9 @@ class Steps:
         self._artifact: UUID | None = None
         self._sent = time.monotonic()  # work of less than a second needs no artifact
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self._bar = Progress(
+            *columns, console=Console(stderr=True), transient=True, disable=bool(_quiet) or not sys.stderr.isatty()
+        )
         self._row = self._bar.add_task(what, total=None)
 
     def __enter__(self) -> Callable[[int, int, str], None]:

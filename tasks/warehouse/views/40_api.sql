@@ -67,6 +67,20 @@ QUALIFY ROW_NUMBER() OVER (
 ) = 1
 ORDER BY horizon_order;
 
+-- The same in 80 columns, for a terminal. Cents/lb; p_up: the chance of a higher price, where one is published.
+CREATE OR REPLACE VIEW api.vw_latest_forecast_short AS
+SELECT
+  horizon,
+  target_date AS due,
+  ROUND(last_price, 2) AS price,
+  ROUND(point, 2) AS forecast,
+  ROUND(p10, 2) AS low_80,
+  ROUND(p90, 2) AS high_80,
+  ROUND(direction_probability, 2) AS p_up,
+  NOT degraded AS sound
+FROM api.vw_latest_forecast
+ORDER BY horizon_order;
+
 -- The newest session's contracts: what each costs now, and the band of its price, one row per contract and horizon.
 CREATE OR REPLACE VIEW api.vw_curve AS
 SELECT
