@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import typer
 from typer.main import get_command
 
-from cli import checks, data, decision, model, models, project, replay, services, verify, warehouse
+from cli import alerts, checks, data, decision, model, models, project, replay, services, verify, warehouse
 from cli import what_if as what_ifs
 from cli.words import CHECK, EVERY_DAY, KEEP, MODELS, RUN
 from flows.ending import signals_restored
@@ -53,6 +53,7 @@ def application() -> typer.Typer:
     app.add_typer(models.application(), name="models", rich_help_panel=MODELS)
     app.add_typer(verify.application(), name="verify", rich_help_panel=CHECK)
     app.add_typer(decision.purchases(), name="purchases", rich_help_panel=EVERY_DAY)
+    app.add_typer(alerts.application(), name="alerts", rich_help_panel=EVERY_DAY)
     app.add_typer(services.application(), name="services", rich_help_panel=RUN)
     app.add_typer(project.application(), name="project", rich_help_panel=RUN)
     return app

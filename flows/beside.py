@@ -57,6 +57,16 @@ def score_past(run: RunContext, day: Day, result: DayResult) -> DayResult:
     return publish_alert(run, result, kind="history", subject="performance.forecast_outcomes", message=problem)
 
 
+def tell(run: RunContext, result: DayResult) -> DayResult:
+    """Record the alerts of a published run, tell a person, and emit Prefect events. It stops nothing."""
+    from flows.report import emit_alerts
+    from tasks.reporting.watch_session import tell
+
+    notified = tell(run, result)
+    emit_alerts(notified.raised)
+    return replace(result, alert_note=notified.note)
+
+
 def back_up(run: RunContext, result: DayResult) -> DayResult:
     """Back up data that cannot be rebuilt. A failed backup becomes an alert and stops nothing."""
     from tasks.operations.backup import back_up

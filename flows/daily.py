@@ -16,7 +16,7 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.beside import back_up, decide, explain, score_past
+from flows.beside import back_up, decide, explain, score_past, tell
 from flows.ending import NOTHING_PUBLISHED, ends_on_signal
 from flows.ingest import ingest
 from flows.report import publish_artifacts
@@ -97,6 +97,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     result = as_task(score_past, "score past forecasts")(run, day, result)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
+    result = as_task(tell, "alerts")(run, result)
     as_task(publish_artifacts, "report")(result)
     return result
 
@@ -335,12 +336,13 @@ def publish(
 ) -> DayResult:
     """Merge everything into the warehouse in one transaction, draw the charts, and return the result."""
     from tasks.reporting.publication import publish_run, result_of
+    from tasks.reporting.watch_session import with_watched
 
     reasons, decided = beside
     result = result_of(
         run, day, forecasted, reasons, data_snapshot=data_snapshot, ingested=ingested, gates=gates, decided=decided
     )
-    return publish_run(run, day, replace(result, trained=trained))
+    return publish_run(run, day, with_watched(run, replace(result, trained=trained)))
 
 
 def published_state(run: RunContext) -> str:

@@ -33,6 +33,16 @@ def publish_artifacts(result: DayResult) -> None:
         _publish_picture("feature-coverage-chart", result.pages.coverage_chart, title)
 
 
+def emit_alerts(raised: pd.DataFrame) -> None:
+    """One Prefect event `cbi.alert.raised` per alert that was raised, for automations; without secrets."""
+    from prefect.events import emit_event
+
+    for row in raised.to_dict("records"):
+        words = {name: redact(str(row[name])) for name in ("kind", "subject", "level", "message")}
+        name = f"cbi.alert.{words['kind']}.{words['subject']}"
+        emit_event("cbi.alert.raised", resource={"prefect.resource.id": name}, payload=words)
+
+
 def publish_leaderboard(board: pd.DataFrame, figure: Path | None, *, title: str) -> None:
     """The bake-off's leaderboard as a table of every figure, and its figure if something was measured."""
     publish_table("zl-leaderboard", board, title)

@@ -27,6 +27,7 @@ STAGES = (
     ("model_store", "proofs"),
     ("forecasting",),
     ("decision",),
+    ("alerts",),
     ("outcome", "bundles"),
     ("warehouse",),
     ("reporting",),

@@ -73,10 +73,10 @@ def _skill(measured: pd.Series) -> str:
     """Skill with its 90% interval, if there are enough origins for one."""
     skill = measured.get("skill_pct")
     estimate = "not measured" if skill is None or pd.isna(skill) else f"{signed(skill, 1)}%"
-    bounds = [measured.get("skill_pct_low"), measured.get("skill_pct_high")]
-    if any(bound is None or pd.isna(bound) for bound in bounds):
+    low, high = measured.get("skill_pct_low"), measured.get("skill_pct_high")
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
         return estimate
-    return f"{estimate} ({signed(bounds[0], 1)} to {signed(bounds[1], 1)})"
+    return f"{estimate} ({signed(low, 1)} to {signed(high, 1)})"
 
 
 def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:

@@ -24,12 +24,8 @@ LEVELS = ("critical", "warning", "info")
 LONGEST = 150
 
 
-def print_screen(result: DayResult, console: Console, *, unsent: str = "") -> None:
-    """Print one screen that a person reads in half a minute.
-
-    Args:
-        unsent: why nobody is told of the alerts, or nothing.
-    """
+def print_screen(result: DayResult, console: Console) -> None:
+    """Print one screen that a person reads in half a minute."""
     row = result.forecasts.iloc[0]
     title = f"[bold]Soybean oil (CBOT ZL): {row['last_price']:.2f} cents/lb[/]"
     console.print(f"\n{title} as of {result.as_of:%Y-%m-%d}, 18:00 Chicago{source_note(result)}", highlight=False)
@@ -42,9 +38,9 @@ def print_screen(result: DayResult, console: Console, *, unsent: str = "") -> No
         )
     console.print(shown(drivers_line(result)), highlight=False)
     attention = attention_lines(result.alerts)
-    if attention or unsent:
+    if attention or result.alert_note:
         console.print("[bold yellow]Needs attention[/]")
-    for line in (*attention, *([unsent] if unsent else ())):
+    for line in (*attention, *([result.alert_note] if result.alert_note else ())):
         console.print(f"  {shown(line)}", highlight=False)
     console.print(_further(result), highlight=False, markup=False, soft_wrap=True)
 

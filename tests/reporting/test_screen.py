@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -56,7 +57,7 @@ def test_the_gravest_alert_comes_first_sources_share_a_line_and_the_rest_is_coun
 @pytest.mark.slow
 def test_a_run_ends_with_one_screen_of_eighty_columns(first_run) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    print_screen(first_run.summary, console, unsent="Nobody is told.")
+    print_screen(replace(first_run.summary, alert_note="Nobody is told."), console)
     lines = console.export_text().splitlines()
     assert len(lines) <= 34, "one screen"
     text = "\n".join(lines)

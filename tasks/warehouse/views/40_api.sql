@@ -179,6 +179,25 @@ SELECT
 FROM forecasts.zl_explainers_daily
 GROUP BY as_of, horizon, `group`, served, family;
 
+-- Every alert that is open, the newest first: its newest event, and since when.
+CREATE OR REPLACE VIEW api.vw_open_alerts AS
+SELECT
+  level, kind, subject, message, as_of, since, event AS state, `by`, note, created_at
+FROM (
+  SELECT
+    *,
+    MIN(IF(number > closed, as_of, NULL)) OVER (PARTITION BY kind, subject) AS since,
+    ROW_NUMBER() OVER (PARTITION BY kind, subject ORDER BY number DESC) AS newest
+  FROM (
+    SELECT
+      e.*,
+      COALESCE(MAX(IF(event = 'resolved', number, NULL)) OVER (PARTITION BY kind, subject), 0) AS closed
+    FROM ops.alert_events AS e
+  ) AS with_closed
+) AS ranked
+WHERE newest = 1 AND event != 'resolved'
+ORDER BY as_of DESC, kind, subject;
+
 -- Every alert, newest first. Current: raised on the session of the newest forecast, or since.
 CREATE OR REPLACE VIEW api.vw_alerts AS
 SELECT
