@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import typer
 from typer.main import get_command
 
-from cli import alerts, checks, data, decision, model, models, project, replay, services, verify, warehouse
+from cli import alerts, brief, checks, data, decision, model, models, project, replay, services, verify, warehouse
 from cli import what_if as what_ifs
 from cli.words import CHECK, EVERY_DAY, KEEP, MODELS, RUN
 from flows.ending import signals_restored
@@ -42,7 +42,7 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     groups: dict[str, tuple[Callable[..., object], ...]] = {
-        EVERY_DAY: (data.daily, decision.decision, what_ifs.what_if, data.ingest, data.backfill),
+        EVERY_DAY: (data.daily, brief.brief, decision.decision, what_ifs.what_if, data.ingest, data.backfill),
         CHECK: (checks.health, checks.gates, checks.audit, warehouse.query),
         MODELS: (model.train, model.search, replay.replay, model.bundle, model.device_check),
         KEEP: (data.restore, checks.support, data.pack, warehouse.sync),

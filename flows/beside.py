@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from tasks.day import Day
@@ -65,6 +68,20 @@ def tell(run: RunContext, result: DayResult) -> DayResult:
     notified = tell(run, result)
     emit_alerts(notified.raised)
     return replace(result, alert_note=notified.note)
+
+
+def report(run: RunContext, result: DayResult) -> None:
+    """The brief as files, and the run as artifacts. A brief that fails is a log line and stops nothing."""
+    from flows.report import publish_artifacts
+    from tasks.forecasting.explain import attempt
+    from tasks.reporting.brief_files import write
+    from tasks.reporting.brief_pages import markdown
+    from tasks.warehouse.open import open_warehouse
+
+    brief, failed = attempt("brief", lambda: markdown(write(run, open_warehouse(run.settings)).brief), "")
+    for text in failed:
+        log.warning(text)
+    publish_artifacts(result, brief)
 
 
 def back_up(run: RunContext, result: DayResult) -> DayResult:

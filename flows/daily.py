@@ -16,11 +16,10 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.beside import back_up, decide, explain, score_past, tell
+from flows.beside import back_up, decide, explain, report, score_past, tell
 from flows.ending import NOTHING_PUBLISHED, ends_on_signal
 from flows.ingest import ingest
-from flows.report import publish_artifacts
-from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
+from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, name_run, note_run, prefect_at_home
 from flows.training import task_runner, training
 from tasks.errors import (
     CbiError,
@@ -59,7 +58,7 @@ READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectatio
 
 @flow(
     name="daily",
-    flow_run_name="daily {as_of} {origin}",
+    flow_run_name="daily {as_of}",
     persist_result=False,
     on_completion=[give_back_memory],
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=SOURCES_AT_ONCE)),
@@ -98,7 +97,7 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
     result = as_task(tell, "alerts")(run, result)
-    as_task(publish_artifacts, "report")(result)
+    as_task(report, "report")(run, result)
     return result
 
 
@@ -107,7 +106,9 @@ def open_daily_run(origin: str, as_of: str | None) -> RunContext:
     from tasks.run import open_run
 
     with Steps("unpack the recorded archive") as progress:
-        return note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
+        run = note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
+    name_run(f"daily {run.as_of:%Y-%m-%d} · {run.origin_kind}")
+    return run
 
 
 def open_and_import(origin: str, as_of: str | None) -> RunContext:

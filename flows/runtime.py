@@ -25,7 +25,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
@@ -49,6 +49,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.ending import APPLICATION, arm
+from flows.figures import figure
 from flows.own_server import failing, own_server
 from tasks.command_line import visible
 from tasks.errors import CbiError, ServerGone
@@ -63,7 +64,9 @@ from tasks.storage.zones import Zones
 if TYPE_CHECKING:
     from tasks.run import RunContext
 
+log = logging.getLogger(__name__)
 ARTIFACT_EVERY_S = 1.0
+SERVER_ERRORS = (PrefectHTTPStatusError, ObjectNotFound, httpx.TransportError)
 LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
 SETTINGS_OF_A_SERVER = {
     setting.name: setting
@@ -169,6 +172,15 @@ def note_run(run: RunContext) -> RunContext:
         keep_run_logs(run.settings)
         _sessions[str(context.flow_run.id)] = f"{run.as_of:%Y-%m-%d}"
     return run
+
+
+def name_run(name: str) -> None:
+    """Name the running flow run, so that a list can be read: `daily 2023-12-29 · recorded`. It stops nothing."""
+    context = FlowRunContext.get()
+    if not context or not context.flow_run or context.flow_run.name == name:
+        return
+    with suppress(*SERVER_ERRORS), get_client(sync_client=True) as server:
+        server.update_flow_run(context.flow_run.id, name=name)
 
 
 def mark_crashed() -> None:
@@ -281,7 +293,10 @@ def as_task(function: Callable[..., Any], name: str, *, retries: int = 0) -> Ste
     @wraps(function)
     def quietly(*args: Any) -> Any:
         with secrets_redacted():
-            return function(*args)
+            result = function(*args)
+        if text := figure(result):
+            log.info("%s: %s", name, text)
+        return result
 
     return _Opaque(Task(quietly, name=name, retries=retries, cache_policy=NO_CACHE, persist_result=False))
 
@@ -305,6 +320,9 @@ class Steps:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        if self._artifact is not None:  # it says nothing once the work is done
+            with suppress(*SERVER_ERRORS), get_client(sync_client=True) as server:
+                server.delete_artifact(self._artifact)
 
     def move(self, done: int, total: int, item: str) -> None:
         """``done`` of ``total`` are finished, ``item`` the last of them."""

@@ -34,9 +34,9 @@ class Delivery:
         """For a log or a person; without an address."""
         names = ", ".join(self.failed)
         if not self.sent:
-            return f"alerts were not delivered ({names} failed); the next run tries again"
+            return f"not delivered ({names} failed)"
         failed = f"; not by {names}" if names else ""
-        return f"alerts were sent by {self.sent} of {self.sent + len(self.failed)} routes{failed}"
+        return f"sent by {self.sent} of {self.sent + len(self.failed)} routes{failed}"
 
 
 def addresses() -> tuple[str, ...]:

@@ -120,10 +120,12 @@ def _tell(run: RunContext, alerts: pd.DataFrame) -> Notified:
     if waiting.empty:
         return Notified(raised, "")
     delivery = deliver(*message_of(waiting, as_of=run.as_of), to=routes)
-    log.log(logging.INFO if delivery.complete else logging.WARNING, delivery.line())
+    again = "" if delivery.sent else "; the next run tries again"
+    line = f"alerts: {delivery.line()}{again}"
+    log.log(logging.INFO if delivery.complete else logging.WARNING, line)
     if delivery.sent:
         append(run, warehouse, events, states.sent(events, waiting, run.as_of, delivery.line()))
-    return Notified(raised, "" if delivery.complete else delivery.line())
+    return Notified(raised, "" if delivery.complete else line)
 
 
 def known_events(warehouse: Warehouse) -> pd.DataFrame:

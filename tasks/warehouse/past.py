@@ -64,6 +64,17 @@ def decisions_between(warehouse: Warehouse, as_of: pd.Timestamp, since: pd.Times
     return _rows(warehouse, "forecasts.zl_decisions_daily", where, order="as_of, need, month")
 
 
+def rows_on(warehouse: Warehouse, table: str, as_of: pd.Timestamp, order: str = "horizon") -> pd.DataFrame:
+    """The rows of one session."""
+    return _rows(warehouse, table, f"as_of = DATE '{as_of:%Y-%m-%d}'", order=order)
+
+
+def decisions_on(warehouse: Warehouse, as_of: pd.Timestamp) -> pd.DataFrame:
+    """Rows of ``forecasts.zl_decisions_daily`` of one session, the months of a need before all of them."""
+    rows = rows_on(warehouse, "forecasts.zl_decisions_daily", as_of, order="need, month")
+    return rows.fillna({"reason": ""}) if len(rows) else rows
+
+
 def published_before(warehouse: Warehouse, as_of: pd.Timestamp) -> pd.Timestamp | None:
     """The newest session before ``as_of`` whose forecast is published."""
     rows = _asked(warehouse, NEWEST.format(day=f"{as_of:%Y-%m-%d}"))
@@ -79,7 +90,7 @@ def _rows(warehouse: Warehouse, table: str, where: str, order: str = "as_of, hor
 
 
 def _with_dates(rows: pd.DataFrame) -> pd.DataFrame:
-    dates = [name for name in ("as_of", "target_date", "settled_on") if name in rows]
+    dates = [name for name in ("as_of", "target_date", "settled_on", "due_date", "roll_date") if name in rows]
     return rows.assign(**{name: pd.to_datetime(rows[name]).astype("datetime64[us]") for name in dates})
 
 

@@ -56,7 +56,7 @@ def test_notices_wait_for_a_server_that_is_down_and_arrive_once(first_run, fresh
     monkeypatch.setenv("CBI_NOTIFY", f"json{server.url.removeprefix('http')}/{KEY}")
     result = replace(first_run.summary, alerts=planted(first_run))
     down = tell(fresh, result)
-    assert down.note == "alerts were not delivered (json failed); the next run tries again"
+    assert down.note == "alerts: not delivered (json failed); the next run tries again"
     assert "sent" not in set(events(fresh)["event"])
     assert tell(fresh, result).note == ""
     assert tell(fresh, result).note == "" and len(server.requests) == 2, "nobody is told twice"
