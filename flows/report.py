@@ -60,8 +60,11 @@ def publish_artifacts(result: DayResult, brief: str = "") -> None:
 
 def emit_alerts(raised: pd.DataFrame) -> None:
     """One Prefect event `cbi.alert.raised` per alert that was raised, for automations; without secrets."""
+    from prefect.context import FlowRunContext, TaskRunContext
     from prefect.events import emit_event
 
+    if not (FlowRunContext.get() or TaskRunContext.get()):  # without a server an event goes nowhere
+        return
     for row in raised.to_dict("records"):
         words = {name: redact(str(row[name])) for name in ("kind", "subject", "level", "message")}
         name = f"cbi.alert.{words['kind']}.{words['subject']}"

@@ -64,7 +64,7 @@ from tasks.storage.zones import Zones
 if TYPE_CHECKING:
     from tasks.run import RunContext
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tasks.steps")  # below `tasks`, whose lines Prefect keeps with the run
 ARTIFACT_EVERY_S = 1.0
 SERVER_ERRORS = (PrefectHTTPStatusError, ObjectNotFound, httpx.TransportError)
 LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from tasks.registry.entry import Entry, read_entries
 
+FILE = "alerts.yaml"
+
 
 class AlertKind(Entry):
     """One kind of alert."""
@@ -48,4 +50,4 @@ def load_alerts(folder: Path) -> AlertRules:
     Raises:
         RegistryError: a key is unknown or a value out of its range.
     """
-    return read_entries(folder / "alerts.yaml", AlertRules)
+    return read_entries(folder / FILE, AlertRules)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -86,7 +86,7 @@ def write_pdf(brief: Brief, path: Path) -> Path:
         "date": [int(part) for part in brief.as_of.split("-")],
     }
 
-    def compiled(size_pt: float, form: str) -> Any:
+    def compiled(size_pt: float, form: Literal["pdf", "svg"]) -> Any:
         words = json.dumps({**data, "size_pt": size_pt}, ensure_ascii=False)
         return typst.compile(
             TEMPLATE.read_bytes(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from tasks.alerts import rules
 from tasks.calendar import sessions
 from tasks.registry import load_alerts
-from tasks.settings import PROJECT
+from tasks.run import code_version
+from tasks.settings import PROJECT, load_settings
 
 RULES = load_alerts(PROJECT / "registry")
 LIMITS = RULES.limits
@@ -127,3 +130,12 @@ def test_a_model_past_its_age_and_a_full_disk() -> None:
 def test_every_alert_gets_the_severity_of_its_kind_and_an_unknown_kind_the_default() -> None:
     found = rules.with_levels(rules.rows_of([("disk", "x", "y"), ("roll", "x", "y"), ("new", "x", "y")]), RULES)
     assert list(found["level"]) == ["critical", "info", "warning"]
+
+
+def test_a_changed_limit_is_no_other_code_version_of_a_forecast(tmp_path) -> None:
+    folder = shutil.copytree(PROJECT / "registry", tmp_path / "registry")
+    settings = load_settings().model_copy(update={"registry": folder})
+    before = code_version(settings)
+    path = folder / "alerts.yaml"
+    path.write_text(path.read_text().replace("roll_sessions: 5", "roll_sessions: 9"))
+    assert code_version(settings) == before
