@@ -13,7 +13,21 @@ from collections.abc import Callable, Sequence
 import typer
 from typer.main import get_command
 
-from cli import checks, data, decision, model, models, project, replay, services, site, verify, warehouse
+from cli import (
+    alerts,
+    brief,
+    checks,
+    data,
+    decision,
+    model,
+    models,
+    project,
+    replay,
+    services,
+    site,
+    verify,
+    warehouse,
+)
 from cli import what_if as what_ifs
 from cli.words import CHECK, EVERY_DAY, KEEP, MODELS, RUN
 from flows.ending import signals_restored
@@ -42,7 +56,15 @@ def application() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     groups: dict[str, tuple[Callable[..., object], ...]] = {
-        EVERY_DAY: (data.daily, decision.decision, what_ifs.what_if, site.site, data.ingest, data.backfill),
+        EVERY_DAY: (
+            data.daily,
+            brief.brief,
+            site.site,
+            decision.decision,
+            what_ifs.what_if,
+            data.ingest,
+            data.backfill,
+        ),
         CHECK: (checks.health, checks.gates, checks.audit, warehouse.query),
         MODELS: (model.train, model.search, replay.replay, model.bundle, model.device_check),
         KEEP: (data.restore, checks.support, data.pack, warehouse.sync),
@@ -53,6 +75,7 @@ def application() -> typer.Typer:
     app.add_typer(models.application(), name="models", rich_help_panel=MODELS)
     app.add_typer(verify.application(), name="verify", rich_help_panel=CHECK)
     app.add_typer(decision.purchases(), name="purchases", rich_help_panel=EVERY_DAY)
+    app.add_typer(alerts.application(), name="alerts", rich_help_panel=EVERY_DAY)
     app.add_typer(services.application(), name="services", rich_help_panel=RUN)
     app.add_typer(project.application(), name="project", rich_help_panel=RUN)
     return app

@@ -16,9 +16,17 @@ from flows.ending import LANDED_STAYS, NOTHING_PUBLISHED, Ending, end_on_signal
     "daily                                        # today, from the live sources",
     "daily --origin recorded                      # the archive's last session",
     "daily --origin recorded --as-of 2019-06-28   # with what was known then",
+    "daily --details                              # every table, then the screen",
+    "daily --quiet                                # one line, for schedules",
     "daily --record ~/my-archive                  # keep what sources served",
 )
-def daily(origin: Origin = None, as_of: AsOf = None, record: Record = None) -> None:
+def daily(
+    origin: Origin = None,
+    as_of: AsOf = None,
+    record: Record = None,
+    details: Annotated[bool, typer.Option("--details", help="Print every table before the screen.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="One line and no progress: for schedules.")] = False,
+) -> None:
     """Compute the forecast of one session: ingest, gates, panel, features, forecast, publish.
 
     Without network, a home without live data reads the recorded archive, and says so.
@@ -28,12 +36,20 @@ def daily(origin: Origin = None, as_of: AsOf = None, record: Record = None) -> N
 
     from flows.daily import run_daily
     from flows.ingest import keep_recorded
+    from flows.runtime import without_progress
+    from tasks.reporting.screen import print_screen, summary_line
     from tasks.reporting.terminal import print_result
 
-    run, summary = run_daily(origin, as_of)
+    with without_progress(quiet):
+        run, summary = run_daily(origin, as_of)
     if record:
         keep_recorded(run, record)
-    print_result(summary, Console(width=max(120, Console().width)))
+    if details:
+        print_result(summary, Console(width=max(120, Console().width)))
+    if quiet:
+        print(summary_line(summary))
+    else:
+        print_screen(summary, Console(width=min(max(80, Console().width), 120)))
 
 
 @examples(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+log = logging.getLogger("tasks.beside")  # below `tasks`, whose lines Prefect keeps with the run
 
 if TYPE_CHECKING:
     from tasks.day import Day
@@ -55,6 +58,30 @@ def score_past(run: RunContext, day: Day, result: DayResult) -> DayResult:
     if not problem:
         return result
     return publish_alert(run, result, kind="history", subject="performance.forecast_outcomes", message=problem)
+
+
+def tell(run: RunContext, result: DayResult) -> DayResult:
+    """Record the alerts of a published run, tell a person, and emit Prefect events. It stops nothing."""
+    from flows.report import emit_alerts
+    from tasks.reporting.watch_session import tell
+
+    notified = tell(run, result)
+    emit_alerts(notified.raised)
+    return replace(result, alert_note=notified.note)
+
+
+def report(run: RunContext, result: DayResult) -> None:
+    """The brief as files, and the run as artifacts. A brief that fails is a log line and stops nothing."""
+    from flows.report import publish_artifacts
+    from tasks.forecasting.explain import attempt
+    from tasks.reporting.brief_files import write
+    from tasks.reporting.brief_pages import markdown
+    from tasks.warehouse.open import open_warehouse
+
+    brief, failed = attempt("brief", lambda: markdown(write(run, open_warehouse(run.settings)).brief), "")
+    for text in failed:
+        log.warning(text)
+    publish_artifacts(result, brief)
 
 
 def back_up(run: RunContext, result: DayResult) -> DayResult:

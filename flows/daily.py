@@ -16,11 +16,10 @@ from prefect import flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.beside import back_up, build_site, decide, explain, score_past
+from flows.beside import back_up, build_site, decide, explain, report, score_past, tell
 from flows.ending import NOTHING_PUBLISHED, ends_on_signal
 from flows.ingest import ingest
-from flows.report import publish_artifacts
-from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, note_run, prefect_at_home
+from flows.runtime import Steps, as_task, give_back_memory, mark_crashed, name_run, note_run, prefect_at_home
 from flows.training import task_runner, training
 from tasks.errors import (
     CbiError,
@@ -59,7 +58,7 @@ READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectatio
 
 @flow(
     name="daily",
-    flow_run_name="daily {as_of} {origin}",
+    flow_run_name="daily {as_of}",
     persist_result=False,
     on_completion=[give_back_memory],
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=SOURCES_AT_ONCE)),
@@ -97,8 +96,9 @@ def daily(origin: str = "live", as_of: str | None = None) -> DayResult:
     result = as_task(score_past, "score past forecasts")(run, day, result)
     if run.settings.backup:
         result = as_task(back_up, "back up")(run, result)
+    result = as_task(tell, "alerts")(run, result)
     result = as_task(build_site, "build the site")(run, result)
-    as_task(publish_artifacts, "report")(result)
+    as_task(report, "report")(run, result)
     return result
 
 
@@ -107,7 +107,9 @@ def open_daily_run(origin: str, as_of: str | None) -> RunContext:
     from tasks.run import open_run
 
     with Steps("unpack the recorded archive") as progress:
-        return note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
+        run = note_run(open_run(load_settings(), origin=origin, as_of=as_of, progress=progress))
+    name_run(f"daily {run.as_of:%Y-%m-%d} · {run.origin_kind}")
+    return run
 
 
 def open_and_import(origin: str, as_of: str | None) -> RunContext:
@@ -336,12 +338,13 @@ def publish(
 ) -> DayResult:
     """Merge everything into the warehouse in one transaction, draw the charts, and return the result."""
     from tasks.reporting.publication import publish_run, result_of
+    from tasks.reporting.watch_session import with_watched
 
     reasons, decided = beside
     result = result_of(
         run, day, forecasted, reasons, data_snapshot=data_snapshot, ingested=ingested, gates=gates, decided=decided
     )
-    return publish_run(run, day, replace(result, trained=trained))
+    return publish_run(run, day, with_watched(run, replace(result, trained=trained)))
 
 
 def published_state(run: RunContext) -> str:

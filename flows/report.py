@@ -17,25 +17,67 @@ if TYPE_CHECKING:
 
     from tasks.outcome import DayResult
 
+LEADERBOARD = (
+    "horizon",
+    "family",
+    "champion",
+    "skill_pct",
+    "skill_pct_low",
+    "skill_pct_high",
+    "coverage_80",
+    "mape_pct",
+    "pinball_log_return",
+    "origins",
+    "refusal",
+)
 
-def publish_artifacts(result: DayResult) -> None:
-    """The forecast and coverage tables, the whole report, the gates, and the charts (inline: no file server needed)."""
-    from tasks.reporting.day_tables import coverage_table, forecast_table
-    from tasks.reporting.terminal import COVERAGE_TITLE, gates_markdown, markdown
 
-    title = f"ZL as of {result.as_of:%Y-%m-%d}"
-    publish_table("zl-forecast", forecast_table(result), title)
-    publish_table("feature-coverage", coverage_table(result), f"{COVERAGE_TITLE}, as of {result.as_of:%Y-%m-%d}")
-    publish_markdown("zl-report", markdown(result), title)
-    publish_markdown("zl-gates", gates_markdown(result), title)
-    if result.pages:
-        _publish_picture("zl-fan-chart", result.pages.fan_chart, title)
-        _publish_picture("feature-coverage-chart", result.pages.coverage_chart, title)
+def publish_artifacts(result: DayResult, brief: str = "") -> None:
+    """The brief first, then fan, drivers, gates, alerts, and the tables behind them; each with its own caption.
+
+    Charts are inline: no file server is needed. ``brief``: as Markdown; without one the whole report stands first.
+    """
+    from tasks.reporting.day_tables import coverage_table, driver_table, forecast_table
+    from tasks.reporting.terminal import COVERAGE_TITLE, DRIVERS_TITLE, gates_markdown, markdown
+
+    day, pages = f"as of {result.as_of:%Y-%m-%d}", result.pages
+    if brief:
+        publish_markdown("zl-brief", brief, f"The brief {day}: `cbi brief` writes it as one page")
+    publish_table("zl-forecast", forecast_table(result), f"Forecast in cents/lb, one row per horizon, {day}")
+    if pages:
+        _publish_picture("zl-fan-chart", pages.fan_chart, f"Two years of ZL and the bands of the forecast, {day}")
+    drivers = driver_table(result)
+    if len(drivers):
+        publish_table("zl-drivers", drivers, f"{DRIVERS_TITLE}, {day}")
+    publish_markdown("zl-gates", gates_markdown(result), f"Gates: what was met and what was not, {day}")
+    listed = result.alerts[["level", "kind", "subject", "message"]]
+    publish_table("zl-alerts", listed, f"Alerts {day}; `cbi alerts list` shows what is open")
+    publish_markdown("zl-report", markdown(result), f"Every table of the run, {day}")
+    publish_table("feature-coverage", coverage_table(result), f"{COVERAGE_TITLE}, {day}")
+    if pages:
+        _publish_picture("feature-coverage-chart", pages.coverage_chart, f"{COVERAGE_TITLE}, {day}")
+
+
+def emit_alerts(raised: pd.DataFrame) -> None:
+    """One Prefect event `cbi.alert.raised` per alert that was raised, for automations; without secrets."""
+    from prefect.context import FlowRunContext, TaskRunContext
+    from prefect.events import emit_event
+
+    if not (FlowRunContext.get() or TaskRunContext.get()):  # without a server an event goes nowhere
+        return
+    for row in raised.to_dict("records"):
+        words = {name: redact(str(row[name])) for name in ("kind", "subject", "level", "message")}
+        name = f"cbi.alert.{words['kind']}.{words['subject']}"
+        emit_event("cbi.alert.raised", resource={"prefect.resource.id": name}, payload=words)
 
 
 def publish_leaderboard(board: pd.DataFrame, figure: Path | None, *, title: str) -> None:
-    """The bake-off's leaderboard as a table of every figure, and its figure if something was measured."""
-    publish_table("zl-leaderboard", board, title)
+    """The bake-off's leaderboard as the columns that a reader compares, and its figure if something was measured.
+
+    Every figure is in ``performance.leaderboard``.
+    """
+    shown = board[[name for name in LEADERBOARD if name in board]]
+    publish_table("zl-leaderboard", shown, f"{title}; every figure: performance.leaderboard")
     if figure is not None:
         _publish_picture("zl-leaderboard-chart", figure, title)
 

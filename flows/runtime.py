@@ -25,7 +25,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
@@ -49,6 +49,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.ending import APPLICATION, arm
+from flows.figures import figure
 from flows.own_server import failing, own_server
 from tasks.command_line import visible
 from tasks.errors import CbiError, ServerGone
@@ -63,13 +64,28 @@ from tasks.storage.zones import Zones
 if TYPE_CHECKING:
     from tasks.run import RunContext
 
+log = logging.getLogger("tasks.steps")  # below `tasks`, whose lines Prefect keeps with the run
 ARTIFACT_EVERY_S = 1.0
+SERVER_ERRORS = (PrefectHTTPStatusError, ObjectNotFound, httpx.TransportError)
 LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
 SETTINGS_OF_A_SERVER = {
     setting.name: setting
     for setting in (PREFECT_API_AUTH_STRING, PREFECT_SERVER_API_AUTH_STRING, PREFECT_SERVER_CORS_ALLOWED_ORIGINS)
 }
+_quiet: list[bool] = []  # whether a command asked for no progress bars
 _sessions: dict[str, str] = {}  # flow run of this process: its session
+
+
+@contextmanager
+def without_progress(quiet: bool = True) -> Iterator[None]:
+    """In the block no progress bar is shown, if ``quiet``: for schedules, whose log nobody watches."""
+    before = list(_quiet)
+    if quiet:
+        _quiet.append(True)
+    try:
+        yield
+    finally:
+        _quiet[:] = before
 
 
 @contextmanager
@@ -90,7 +106,7 @@ def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: N
         PREFECT_HOME: home,
         PREFECT_SERVER_ANALYTICS_ENABLED: False,
         PREFECT_LOGGING_EXTRA_LOGGERS: "tasks",
-        PREFECT_LOGGING_LEVEL: "WARNING" if sys.stderr.isatty() else settings.log_level,
+        PREFECT_LOGGING_LEVEL: "WARNING" if _quiet or sys.stderr.isatty() else settings.log_level,
         PREFECT_SERVER_LOGGING_LEVEL: "CRITICAL",
         PREFECT_API_AUTH_STRING: password,
     }
@@ -156,6 +172,15 @@ def note_run(run: RunContext) -> RunContext:
         keep_run_logs(run.settings)
         _sessions[str(context.flow_run.id)] = f"{run.as_of:%Y-%m-%d}"
     return run
+
+
+def name_run(name: str) -> None:
+    """Name the running flow run, so that a list can be read: `daily 2023-12-29 · recorded`. It stops nothing."""
+    context = FlowRunContext.get()
+    if not context or not context.flow_run or context.flow_run.name == name:
+        return
+    with suppress(*SERVER_ERRORS), get_client(sync_client=True) as server:
+        server.update_flow_run(context.flow_run.id, name=name)
 
 
 def mark_crashed() -> None:
@@ -268,7 +293,10 @@ def as_task(function: Callable[..., Any], name: str, *, retries: int = 0) -> Ste
     @wraps(function)
     def quietly(*args: Any) -> Any:
         with secrets_redacted():
-            return function(*args)
+            result = function(*args)
+        if text := figure(result):
+            log.info("%s: %s", name, text)
+        return result
 
     return _Opaque(Task(quietly, name=name, retries=retries, cache_policy=NO_CACHE, persist_result=False))
 
@@ -281,7 +309,9 @@ class Steps:
         self._artifact: UUID | None = None
         self._sent = time.monotonic()  # work of less than a second needs no artifact
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+        self._bar = Progress(
+            *columns, console=Console(stderr=True), transient=True, disable=bool(_quiet) or not sys.stderr.isatty()
+        )
         self._row = self._bar.add_task(what, total=None)
 
     def __enter__(self) -> Callable[[int, int, str], None]:
@@ -290,6 +320,9 @@ class Steps:
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
+        if self._artifact is not None:  # it says nothing once the work is done
+            with suppress(*SERVER_ERRORS), get_client(sync_client=True) as server:
+                server.delete_artifact(self._artifact)
 
     def move(self, done: int, total: int, item: str) -> None:
         """``done`` of ``total`` are finished, ``item`` the last of them."""

@@ -18,6 +18,7 @@ from flows import daily as by_day
 from flows import health as by_look
 from flows import ingest as by_source
 from flows import training as by_week
+from flows.runtime import name_run
 from tasks.errors import ManifestMismatch, SourceUnavailable
 from tasks.operations.run_key import RunKey, done, local_day, no_session, write_done
 from tasks.settings import load_settings
@@ -33,7 +34,7 @@ log = logging.getLogger("tasks.operations.scheduled")
 SOURCES_AT_ONCE = cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=by_day.SOURCES_AT_ONCE))
 
 
-@flow(name="daily", flow_run_name="daily {origin}", persist_result=False, task_runner=SOURCES_AT_ONCE)
+@flow(name="daily", flow_run_name="daily", persist_result=False, task_runner=SOURCES_AT_ONCE)
 def daily(origin: str = "live", as_of: str | None = None, again: bool = False) -> State[Any]:
     """The daily run of the newest session, once. On a day that is not a session it ends at once."""
     if as_of is None and (why := _no_session_due()):
@@ -57,6 +58,7 @@ def ingest(
 ) -> State[Any]:
     """One source, once per day in its own time zone."""
     run = by_source.open_ingest_run(origin, as_of)
+    name_run(f"ingest {source} {run.as_of:%Y-%m-%d} · {run.origin_kind}")
     spec = run.sources.source(source)
     due = local_day(spec.schedule.timezone) if as_of is None and run.origin == "live" else f"{run.as_of:%Y-%m-%d}"
     key = RunKey(f"ingest-{source}", due, (run.origin, run.code_version))
@@ -90,6 +92,7 @@ def training(budget: str = "full", origin: str = "live", again: bool = False) ->
     manifest = read_json(zones.exports / "manifest.json")
     if manifest is None:
         raise ManifestMismatch("there are no training files yet: the deployment daily/daily creates them")
+    name_run(f"training {manifest['as_of']} · {budget}")
     key = RunKey("training", manifest["as_of"], (budget, code_version(settings)))
     if (reason := done(zones, key)) and not again:
         return _skipped(reason)

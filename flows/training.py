@@ -148,7 +148,7 @@ def leaderboard_path(zones: Zones, as_of: str, budget: str) -> Path:
 
 @flow(
     name="training",
-    flow_run_name="training {as_of} {budget}",
+    flow_run_name="training {as_of} · {budget}",
     persist_result=False,
     task_runner=cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=2)),
 )

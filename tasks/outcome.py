@@ -41,7 +41,8 @@ class DayResult:
     ``leaderboard`` what was measured of the models behind them. ``price_notes``: what the price is of, in words.
     ``series`` has one row per series, ``quarantine`` one per source, series, field and rule, ``gates`` one per
     expectation, ``alerts`` one per alert, ``coverage`` one per feature category and year.
-    ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are set once it is published.
+    ``trained`` says whether this run trained models. ``changed_rows`` and ``pages`` are set once it is published;
+    ``alert_note`` says who was told of its alerts, if not everything went well.
     """
 
     as_of: pd.Timestamp
@@ -68,4 +69,5 @@ class DayResult:
     promotions: pd.DataFrame | None = None
     decisions: pd.DataFrame = field(default_factory=pd.DataFrame)
     changed_rows: int = 0
+    alert_note: str = ""
     pages: Pages | None = None

@@ -27,6 +27,7 @@ from tasks.registry import (
     load_roll_calendar,
     load_sources,
 )
+from tasks.registry.alerts import FILE as ALERTS
 from tasks.registry.decision import FILE as NEEDS
 from tasks.settings import PROJECT, Settings
 from tasks.sources.archive import Progress, silently, unpack
@@ -145,8 +146,11 @@ def newest_session(zones: Zones) -> pd.Timestamp | None:
 
 
 def code_version(settings: Settings) -> str:
-    """The fingerprint of code, registry and suites that produce a forecast. A buyer's need changes none."""
-    registry = [path for path in sorted(settings.registry.rglob("*")) if path.is_file() and path.name != NEEDS]
+    """The fingerprint of code, registry and suites that produce a forecast. A buyer's need and
+    the limits of alerts change none."""
+    registry = [
+        path for path in sorted(settings.registry.rglob("*")) if path.is_file() and path.name not in (NEEDS, ALERTS)
+    ]
     code = code_fingerprint(PROJECT / "tasks", PROJECT / "flows", *registry, settings.expectations)
     if settings.finbert is None:
         return code[:12]

@@ -18,6 +18,8 @@ from tasks.storage.zones import require_usable_home
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "CBI_"
 CLOCK = "CBI_NOW"
+SECRETS = ("CBI_NOTIFY",)
+"""Names with our prefix that are no settings: tasks/secrets.py reads them, and never from a file."""
 
 
 class Settings(BaseModel):
@@ -85,7 +87,7 @@ def load_settings(project: Path = PROJECT) -> Settings:
     """
     file = project / ".env"
     given = {name: (value, project) for name, value in _written_in(file).items()}
-    given |= {name: (value, Path.cwd()) for name, value in os.environ.items() if name.startswith(PREFIX) and value}
+    given |= {name: (value, Path.cwd()) for name, value in os.environ.items() if _is_setting(name) and value}
     known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
     if unknown := sorted(set(given) - set(known)):
         raise SettingsError(
@@ -125,4 +127,13 @@ def _written_in(file: Path) -> dict[str, str]:
     given = {name: value for name, value in lines.items() if name.startswith(PREFIX) and value}
     if CLOCK in given:
         raise SettingsError(f"{file}: {CLOCK} rehearses another day and belongs in the environment of one command")
+    if kept := [name for name in SECRETS if name in given]:
+        raise SettingsError(
+            f"{file}: {kept[0]} has keys in it: move it to the environment, or to the keychain (`keyring set cbi "
+            f"{kept[0]}`)"
+        )
     return given
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(PREFIX) and name not in SECRETS

@@ -29,15 +29,25 @@ def deployments(sources: DataSources) -> list[dict[str, Any]]:
             spec.schedule,
             f"Land and stage {spec.title}.",
             parameters={"source": source, "spread_s": spec.schedule.spread_s},
+            tag="source",
         )
         for source, spec in sources.sources.items()
     ]
     return [
         *ingests,
-        _deployment("daily", "daily", DAILY, "From payloads to a published forecast, once per CBOT session."),
-        _deployment("training", "training", TRAINING, "The bake-off of every family.", parameters={"budget": "full"}),
+        _deployment(
+            "daily", "daily", DAILY, "From payloads to a published forecast, once per CBOT session.", tag="daily"
+        ),
+        _deployment(
+            "training",
+            "training",
+            TRAINING,
+            "The bake-off of every family.",
+            parameters={"budget": "full"},
+            tag="training",
+        ),
         # a queued health run would report nothing new
-        _deployment("health", "health", HEALTH, "The state of every source.", collision="CANCEL_NEW"),
+        _deployment("health", "health", HEALTH, "The state of every source.", collision="CANCEL_NEW", tag="operations"),
     ]
 
 
@@ -47,6 +57,7 @@ def _deployment(
     schedule: Schedule,
     description: str,
     *,
+    tag: str,
     parameters: dict[str, Any] | None = None,
     collision: str = "ENQUEUE",
 ) -> dict[str, Any]:
@@ -54,6 +65,7 @@ def _deployment(
     return {
         "name": name,
         "description": description,
+        "tags": [tag],
         "entrypoint": f"flows/scheduled.py:{flow}",
         "parameters": parameters or {},
         "schedules": [{"cron": schedule.cron, "timezone": schedule.timezone, "slug": name.replace("_", "-")}],

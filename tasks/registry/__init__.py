@@ -3,6 +3,7 @@
 Every model forbids unknown keys, so a typo is an error that names the file and the entry.
 """
 
+from tasks.registry.alerts import AlertKind, AlertLimits, AlertRules, load_alerts
 from tasks.registry.control import ControlLimits, ControlRule, load_control_rule
 from tasks.registry.decision import EXAMPLE_NOTE, BuyingRule, DecisionRegistry, Need, load_decision, require_month
 from tasks.registry.entry import Entry
@@ -62,6 +63,9 @@ __all__ = [
     "EXAMPLE_NOTE",
     "MONTH_CODES",
     "SURFACE_SIZE",
+    "AlertKind",
+    "AlertLimits",
+    "AlertRules",
     "Aspirations",
     "Availability",
     "Budget",
@@ -104,6 +108,7 @@ __all__ = [
     "WeatherRegion",
     "complete_until",
     "ended_tables",
+    "load_alerts",
     "load_control_rule",
     "load_decision",
     "load_derived",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from tasks.outcome import DayResult
+from tasks.units import signed
 
 
 def forecast_table(result: DayResult) -> pd.DataFrame:
@@ -60,7 +61,8 @@ def skill_table(result: DayResult) -> pd.DataFrame:
                 "80% band held": _formatted(served.get("coverage_80"), "{:.0%}"),
                 "MAPE": _formatted(served.get("mape_pct"), "{:.1f}%"),
                 "skill over the better naive": _skill(served),
-                "best rival": ", ".join(f"{name} {skill:+z.1f}%" for name, skill in best.items()) or "not measured",
+                "best rival": ", ".join(f"{name} {signed(skill, 1)}%" for name, skill in best.items())
+                or "not measured",
                 "origins": _formatted(served.get("origins"), "{:.0f}"),
             }
         )
@@ -69,11 +71,12 @@ def skill_table(result: DayResult) -> pd.DataFrame:
 
 def _skill(measured: pd.Series) -> str:
     """Skill with its 90% interval, if there are enough origins for one."""
-    estimate = _formatted(measured.get("skill_pct"), "{:+z.1f}%")
-    bounds = [measured.get("skill_pct_low"), measured.get("skill_pct_high")]
-    if any(bound is None or pd.isna(bound) for bound in bounds):
+    skill = measured.get("skill_pct")
+    estimate = "not measured" if skill is None or pd.isna(skill) else f"{signed(skill, 1)}%"
+    low, high = measured.get("skill_pct_low"), measured.get("skill_pct_high")
+    if low is None or high is None or pd.isna(low) or pd.isna(high):
         return estimate
-    return f"{estimate} ({bounds[0]:+z.1f} to {bounds[1]:+z.1f})"
+    return f"{estimate} ({signed(low, 1)} to {signed(high, 1)})"
 
 
 def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:
@@ -85,7 +88,7 @@ def driver_table(result: DayResult, groups: int = 4) -> pd.DataFrame:
     for horizon in result.forecasts["horizon"]:
         part = by_group[by_group["horizon"] == horizon]
         top = part.reindex(part["shap_cents_lb"].abs().sort_values(ascending=False).index).head(groups)
-        largest = ", ".join(f"{r['group']} {r['shap_cents_lb']:+.2f}" for r in top.to_dict("records"))
+        largest = ", ".join(f"{r['group']} {signed(r['shap_cents_lb'])}" for r in top.to_dict("records"))
         first = result.explainers[result.explainers["horizon"] == horizon].iloc[:1]
         family = "".join(first["family"])
         rows.append({"horizon": horizon, "drivers, cents/lb": largest or "none", "model": family or "none"})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.storage.files import write_bytes
+from tasks.units import signed
 
 UP, DOWN, TOTAL = "#c2571a", "#1b4965", "#7a8288"
 FEWEST_FEATURES = 3  # with contributions to the centre, for a beeswarm
@@ -66,7 +67,7 @@ def waterfall_steps(last_price: float, point: float, drivers: pd.DataFrame) -> p
     starts = ends - sums
     rows = [("last price", last_price, last_price, "price", f"{last_price:.2f}")]
     rows += [
-        (str(group), float(start), float(end), "up" if end > start else "down", f"{end - start:+.2f}")
+        (str(group), float(start), float(end), "up" if end > start else "down", signed(end - start))
         for group, start, end in zip(sums.index, starts, ends, strict=True)
     ]
     rows.append(("forecast", point, point, "price", f"{point:.2f}"))

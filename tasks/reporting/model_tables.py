@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.models.catalogue import BASELINE
+from tasks.units import signed
 
 NONE = "none"
 
@@ -72,5 +73,5 @@ def _short(digest: Any) -> str:
 def _interval(skill: Any, low: Any, high: Any) -> str:
     if pd.isna(skill):
         return NONE
-    bounds = "" if pd.isna(low) or pd.isna(high) else f" ({low:+.2f} to {high:+.2f})"
-    return f"{skill:+.2f}{bounds}"
+    bounds = "" if pd.isna(low) or pd.isna(high) else f" ({signed(low)} to {signed(high)})"
+    return f"{signed(skill)}{bounds}"

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tasks import clock
+from tasks.alerts.of_run import raise_alerts
 from tasks.day import Day
 from tasks.decision.policy import DayDecisions
 from tasks.errors import CbiError, ReportFailed, StorageFailed
@@ -22,7 +23,6 @@ from tasks.forecasting.forecast import DayForecast
 from tasks.gates.run import GateReport
 from tasks.outcome import DayResult, Pages
 from tasks.registry import ended_tables
-from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.charts import coverage_chart, fan_chart
 from tasks.reporting.explanation_charts import beeswarm, waterfall
 from tasks.reporting.gate_page import write_gate_page

@@ -37,6 +37,7 @@ from tasks.reporting.decision import (
 )
 from tasks.secrets import quoted
 from tasks.sources.payloads import LIVE
+from tasks.units import signed
 
 if TYPE_CHECKING:
     from tasks.operations.health import Health
@@ -54,7 +55,7 @@ def print_result(result: DayResult, console: Console) -> None:
     """Print the forecast, its drivers, its measured quality, and the state of the data."""
     last = result.forecasts["last_price"].iloc[0]
     console.print()
-    day = f"as of {result.as_of:%Y-%m-%d}, 18:00 Chicago{_source(result)}"
+    day = f"as of {result.as_of:%Y-%m-%d}, 18:00 Chicago{source_note(result)}"
     console.print(f"[bold]Soybean oil (CBOT ZL): {last:.2f} cents/lb[/] {day}")
     for note in result.price_notes:
         console.print(shown(note), highlight=False)
@@ -113,7 +114,7 @@ def print_decision(table: pd.DataFrame, as_of: pd.Timestamp, console: Console) -
             console.print(shown(line), highlight=False)
 
 
-def _source(result: DayResult) -> str:
+def source_note(result: DayResult) -> str:
     """The origin of the data, unless it is live."""
     if result.origin == LIVE:
         return ""
@@ -158,8 +159,8 @@ def board_tables(board: pd.DataFrame) -> list[Table]:
             cells = [
                 str(row["family"]),
                 _figure(row, "pinball_log_return", "{:.5f}"),
-                _figure(row, "skill_pct", "{:+.2f}"),
-                f"{_figure(row, 'skill_pct_low', '{:+.2f}')} to {_figure(row, 'skill_pct_high', '{:+.2f}')}",
+                _signed(row, "skill_pct"),
+                f"{_signed(row, 'skill_pct_low')} to {_signed(row, 'skill_pct_high')}",
                 _figure(row, "coverage_80", "{:.1%}"),
                 _figure(row, "direction_hit_rate", "{:.0%}"),
                 _figure(row, "sharpe", "{:.2f}"),
@@ -174,6 +175,11 @@ def board_tables(board: pd.DataFrame) -> list[Table]:
 def _figure(row: dict[Hashable, Any], name: str, form: str) -> str:
     value = row.get(name)
     return "none" if value is None or pd.isna(value) else form.format(value)
+
+
+def _signed(row: dict[Hashable, Any], name: str) -> str:
+    value = row.get(name)
+    return "none" if value is None or pd.isna(value) else signed(value)
 
 
 def notes(result: DayResult) -> list[str]:
@@ -213,7 +219,7 @@ def markdown(result: DayResult) -> str:
     """The result as Markdown for a Prefect artifact."""
     last, pages = result.forecasts["last_price"].iloc[0], result.pages
     parts = [
-        f"# Soybean oil: {last:.2f} cents/lb as of {result.as_of:%Y-%m-%d}{_source(result)}",
+        f"# Soybean oil: {last:.2f} cents/lb as of {result.as_of:%Y-%m-%d}{source_note(result)}",
         " ".join(in_markdown(note) for note in result.price_notes),
         _markdown(forecast_table(result)),
         "## Measured on past origins the models had not seen",

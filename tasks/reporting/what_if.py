@@ -21,6 +21,7 @@ from tasks.registry.scenarios import load_scenarios
 from tasks.settings import Settings
 from tasks.storage.files import read_parquet
 from tasks.storage.zones import Zones
+from tasks.units import signed
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,8 @@ def shown(answer: WhatIf, *, as_json: bool) -> str:
             continue
         lines.append(
             f"{row['title']}: {row['centre']:.2f} to {row['scenario_centre']:.2f} "
-            f"({row['centre_change_cents_lb']:+.2f}); 4 of 5 outcomes in {row['p10']:.2f} to {row['p90']:.2f} before, "
-            f"{row['scenario_p10']:.2f} to {row['scenario_p90']:.2f} after ({row['model_version']})"
+            f"({signed(row['centre_change_cents_lb'])}); 4 of 5 outcomes in {row['p10']:.2f} to {row['p90']:.2f} "
+            f"before, {row['scenario_p10']:.2f} to {row['scenario_p90']:.2f} after ({row['model_version']})"
         )
     lines.append(f"Features that change: {answer.features_changed}")
     lines.append(f"Flags that fire: {', '.join(fires) or 'none beside those of today'}")

@@ -123,7 +123,7 @@ def test_a_person_promotes_and_rolls_back_and_the_next_run_serves_what_the_histo
 @pytest.mark.parametrize(
     ("figures", "other", "why"),
     [
-        (BAD, {}, "the best of all families tried does as well with a chance of 30%, above 5%"),
+        (BAD, {}, "the best of all families tried does as well with a chance of 30%, above 4%"),
         ({}, {}, "its gain over the best naive is not measured"),
         (
             WORSE,

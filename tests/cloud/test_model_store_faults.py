@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.alerts.of_run import raise_alerts
 from tasks.errors import CloudError, CloudUnreachable, ModelStoreError
 from tasks.model_store.champions import CHAMPIONS, HISTORY, current_champions, of_lines
-from tasks.reporting.alerts import raise_alerts
 from tasks.settings import PROJECT
 from tasks.storage.bucket import CHUNK_BYTES, Bucket, PointerContent
 from tests.cloud.conftest import BUCKET, free_port, settings_of

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from cli.app import main
+from tasks.alerts.of_run import raise_alerts
 from tasks.decision.day import decide_or_say_why
 from tasks.decision.ledger import Ledger, ledger_path
 from tasks.errors import CbiError
-from tasks.reporting.alerts import raise_alerts
 from tasks.run import code_version, open_run
 from tasks.settings import PROJECT, Settings, load_settings
 from tasks.storage.files import write_parquet

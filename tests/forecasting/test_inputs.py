@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tasks.alerts.of_run import raise_alerts
 from tasks.calendar import sessions
 from tasks.day import InputNotes
 from tasks.forecasting.forecast import input_reasons
 from tasks.registry import FeatureEntry, FeatureRegistry
-from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.terminal import notes
 
 DAYS = sessions("2018-01-02", "2019-06-28")

@@ -118,7 +118,7 @@ def test_a_baseline_that_is_champion_is_never_replaced(market: Market, tmp_path:
 
 
 def test_alarms_are_alerts_of_their_own_kind(market: Market, tmp_path: Path) -> None:
-    from tasks.reporting.alerts import raise_alerts
+    from tasks.alerts.of_run import raise_alerts
 
     store = market.served_by("ridge", tmp_path / "store")
     day, _, _ = day_of(market, store, alarms={"1m": "its bands failed"})

@@ -14,12 +14,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.alerts.of_run import raise_alerts
 from tasks.calendar import last_finished_session
 from tasks.model_store.folder import FolderStore
 from tasks.operations.audit import take_inventory
 from tasks.operations.health import take_health
 from tasks.registry import ended_tables
-from tasks.reporting.alerts import raise_alerts
 from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import Fetched, land

@@ -51,6 +51,7 @@ KEPT = {
     "ops.gate_results",
     "ops.quarantine_summary",
     "ops.alerts",
+    "ops.alert_events",
 }
 VALUES = {"FLOAT64": 1.5, "INT64": 3, "BOOL": True, "STRING": "x", "TIMESTAMP": pd.Timestamp("2023-12-01", tz="UTC")}
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from tasks.alerts.of_run import raise_alerts
 from tasks.errors import SourceUnavailable
 from tasks.http import Http, Limits
-from tasks.reporting.alerts import raise_alerts
 from tasks.reporting.day_tables import disabled_table, freshness_table
 from tasks.sources import eia
 from tasks.sources.ingest import ingest_source

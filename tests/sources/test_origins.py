@@ -13,9 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tasks.alerts.of_run import raise_alerts
 from tasks.errors import ManifestMismatch, OriginError
 from tasks.registry import SourceSpec
-from tasks.reporting.alerts import raise_alerts
 from tasks.sources.archive import silently, unpack
 from tasks.sources.ingest import Ingested, ingest_source
 from tasks.sources.origins import recorded_files

@@ -80,3 +80,21 @@ CREATE TABLE IF NOT EXISTS ops.alerts (
 )
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 OPTIONS (labels = [('made_again', 'no')]);
+
+CREATE TABLE IF NOT EXISTS ops.alert_events (
+  kind STRING NOT NULL,
+  subject STRING NOT NULL,
+  number INT64 NOT NULL,  -- of the events of this kind and subject, from 1
+  as_of DATE,
+  event STRING,  -- raised, sent, acknowledged or resolved
+  `by` STRING,  -- run or person
+  notify BOOL,  -- whether a person is to be told
+  level STRING,
+  message STRING,
+  note STRING,
+  created_at TIMESTAMP,
+  PRIMARY KEY (kind, subject, number) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY kind
+OPTIONS (labels = [('made_again', 'no')]);

@@ -67,6 +67,20 @@ QUALIFY ROW_NUMBER() OVER (
 ) = 1
 ORDER BY horizon_order;
 
+-- The same in 80 columns, for a terminal. Cents/lb; p_up: the chance of a higher price, where one is published.
+CREATE OR REPLACE VIEW api.vw_latest_forecast_short AS
+SELECT
+  horizon,
+  target_date AS due,
+  ROUND(last_price, 2) AS price,
+  ROUND(point, 2) AS forecast,
+  ROUND(p10, 2) AS low_80,
+  ROUND(p90, 2) AS high_80,
+  ROUND(direction_probability, 2) AS p_up,
+  NOT degraded AS sound
+FROM api.vw_latest_forecast
+ORDER BY horizon_order;
+
 -- The newest session's contracts: what each costs now, and the band of its price, one row per contract and horizon.
 CREATE OR REPLACE VIEW api.vw_curve AS
 SELECT
@@ -164,6 +178,25 @@ SELECT
   served, family
 FROM forecasts.zl_explainers_daily
 GROUP BY as_of, horizon, `group`, served, family;
+
+-- Every alert that is open, the newest first: its newest event, and since when.
+CREATE OR REPLACE VIEW api.vw_open_alerts AS
+SELECT
+  level, kind, subject, message, as_of, since, event AS state, `by`, note, created_at
+FROM (
+  SELECT
+    *,
+    MIN(IF(number > closed, as_of, NULL)) OVER (PARTITION BY kind, subject) AS since,
+    ROW_NUMBER() OVER (PARTITION BY kind, subject ORDER BY number DESC) AS newest
+  FROM (
+    SELECT
+      e.*,
+      COALESCE(MAX(IF(event = 'resolved', number, NULL)) OVER (PARTITION BY kind, subject), 0) AS closed
+    FROM ops.alert_events AS e
+  ) AS with_closed
+) AS ranked
+WHERE newest = 1 AND event != 'resolved'
+ORDER BY as_of DESC, kind, subject;
 
 -- Every alert, newest first. Current: raised on the session of the newest forecast, or since.
 CREATE OR REPLACE VIEW api.vw_alerts AS

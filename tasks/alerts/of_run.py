@@ -61,8 +61,14 @@ def raise_alerts(
     ]
     if thin:
         rows.append({"kind": "liquidity", "subject": "ZL=F", "level": "warning", "message": thin})
+    doubtful = inputs.unconfirmed if inputs else {}
     rows += [
-        {"kind": "input", "subject": subject, "level": "warning", "message": text}
+        {
+            "kind": "unconfirmed" if subject in doubtful else "input",
+            "subject": subject,
+            "level": "warning",
+            "message": text,
+        }
         for subject, text in (inputs.lines() if inputs else ())
     ]
     if gates is not None:
