@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import pandas as pd
 
@@ -88,7 +88,7 @@ def write_pdf(brief: Brief, path: Path) -> Path:
 
     def compiled(size_pt: float, form: Literal["pdf", "svg"]) -> Any:
         words = json.dumps({**data, "size_pt": size_pt}, ensure_ascii=False)
-        return typst.compile(
+        return cast(Any, typst).compile(
             TEMPLATE.read_bytes(),
             sys_inputs={"data": words},
             font_paths=[str(fonts)],
