@@ -86,6 +86,8 @@ def disagreeing_horizons(today: pd.DataFrame, limits: AlertLimits) -> pd.DataFra
 
 def beyond_band(past: pd.DataFrame, today: pd.DataFrame, as_of: pd.Timestamp) -> pd.DataFrame:
     """Whether today's price is outside yesterday's 90% band of the nearest horizon, which is wider than a day's."""
+    if past.empty:
+        return rows_of([])
     before = session_before(past, as_of)
     before = before[before["horizon"] == today["horizon"].iloc[0]]
     if before.empty or before[["p05", "p95"]].isna().any(axis=None):

@@ -139,3 +139,9 @@ def test_a_changed_limit_is_no_other_code_version_of_a_forecast(tmp_path) -> Non
     path = folder / "alerts.yaml"
     path.write_text(path.read_text().replace("roll_sessions: 5", "roll_sessions: 9"))
     assert code_version(settings) == before
+
+
+def test_the_first_day_of_a_home_has_no_past_and_no_rule_fails_for_it() -> None:
+    none = pd.DataFrame()
+    assert rules.beyond_band(none, frame(forecast()), TODAY).empty
+    assert rules.forecast_jumps(none, frame(forecast()), LIMITS).empty
