@@ -26,6 +26,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PACKAGES = os.environ.get("NODE_PATH") or str(PROJECT / ".venv" / "browser-packages" / "node_modules")
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.more,
     pytest.mark.skipif(
         CHROMIUM is None or not (Path(PACKAGES) / "playwright-core").is_dir(), reason="make test-site installs Chromium"
     ),
