@@ -118,9 +118,7 @@ def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: N
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.addFilter(_without_known_errors)
-            if (
-                _quiet or sys.stderr.isatty()
-            ):  # whoever looks on sees bars; the log file and the run's page have all lines
+            if _quiet or sys.stderr.isatty():  # the log file and the run's page have every line
                 handler.addFilter(_warnings_alone)
     unset = {key: value for key, value in ours.items() if key.name not in os.environ}
     _end_orphaned_servers(home)
