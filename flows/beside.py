@@ -6,7 +6,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-log = logging.getLogger("tasks.beside")  # below `tasks`, whose lines Prefect keeps with the run
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from tasks.day import Day

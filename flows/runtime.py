@@ -25,8 +25,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events.worker import EventsWorker
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import MissingContextError, ObjectNotFound, PrefectHTTPStatusError
 from prefect.futures import PrefectFuture
+from prefect.logging import get_run_logger
 from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -64,7 +65,6 @@ from tasks.storage.zones import Zones
 if TYPE_CHECKING:
     from tasks.run import RunContext
 
-log = logging.getLogger("tasks.steps")  # below `tasks`, whose lines Prefect keeps with the run
 ARTIFACT_EVERY_S = 1.0
 SERVER_ERRORS = (PrefectHTTPStatusError, ObjectNotFound, httpx.TransportError)
 LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
@@ -118,6 +118,8 @@ def prefect_at_home(settings: Settings, meanwhile: Callable[[], Any] = lambda: N
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.addFilter(_without_known_errors)
+            if _quiet or sys.stderr.isatty():  # the log file and the run's page have every line
+                handler.addFilter(_warnings_alone)
     unset = {key: value for key, value in ours.items() if key.name not in os.environ}
     _end_orphaned_servers(home)
     with temporary_settings(updates=unset), secrets_redacted():
@@ -243,6 +245,11 @@ def _without_known_errors(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], known))
 
 
+def _warnings_alone(record: logging.LogRecord) -> bool:
+    """Drop what is no warning from the console: forty tasks that ended well push the forecast off the screen."""
+    return record.levelno >= logging.WARNING
+
+
 def _end_orphaned_servers(home: Path) -> None:
     """End the temporary servers on this home whose run was killed: their parent is no longer a Python process."""
     for process in psutil.process_iter():
@@ -295,7 +302,8 @@ def as_task(function: Callable[..., Any], name: str, *, retries: int = 0) -> Ste
         with secrets_redacted():
             result = function(*args)
         if text := figure(result):
-            log.info("%s: %s", name, text)
+            with suppress(MissingContextError):  # a task that is called without a run has no page
+                get_run_logger().info("%s: %s", name, text)
         return result
 
     return _Opaque(Task(quietly, name=name, retries=retries, cache_policy=NO_CACHE, persist_result=False))

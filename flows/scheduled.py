@@ -18,7 +18,7 @@ from flows import daily as by_day
 from flows import health as by_look
 from flows import ingest as by_source
 from flows import training as by_week
-from flows.runtime import name_run
+from flows.runtime import name_run, note_run
 from tasks.errors import ManifestMismatch, SourceUnavailable
 from tasks.operations.run_key import RunKey, done, local_day, no_session, write_done
 from tasks.settings import load_settings
@@ -102,6 +102,33 @@ def training(budget: str = "full", origin: str = "live", again: bool = False) ->
     return _finished(
         zones, key, f"budget {budget}: " + ", ".join(f"{row['horizon']} {row['family']}" for row in champions)
     )
+
+
+@flow(name="brief", flow_run_name="brief", persist_result=False)
+def brief(again: bool = False) -> State[Any]:
+    """The brief of the newest published session, sent once by the routes of CBI_NOTIFY; failed if none takes it."""
+    from tasks.alerts.routes import UNSET, addresses
+    from tasks.reporting.brief_files import send, write
+    from tasks.reporting.decision import newest_forecast
+    from tasks.run import open_run
+    from tasks.warehouse.open import open_warehouse
+
+    settings = load_settings()
+    warehouse = open_warehouse(settings)
+    if (newest := newest_forecast(warehouse)) is None:
+        return _skipped("nothing is published yet")
+    run = note_run(open_run(settings, origin=LIVE, as_of=newest))
+    name_run(f"brief {newest}")
+    key = RunKey("brief", newest, ("mail",))
+    if (reason := done(run.zones, key)) and not again:
+        return _skipped(reason)
+    files = write(run, warehouse)
+    if not addresses():
+        return _skipped(f"{UNSET} The brief is in {files.pdf}")
+    delivery = send(files)
+    if not delivery.sent:
+        return Failed(message=f"the brief of {newest} was {delivery.line()}; `cbi brief --mail` tries again")
+    return _finished(run.zones, key, f"the brief was {delivery.line()}")
 
 
 @flow(name="health", flow_run_name="health", persist_result=False)

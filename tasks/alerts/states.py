@@ -56,7 +56,7 @@ def next_events(events: pd.DataFrame, alerts: pd.DataFrame, rules: AlertRules, a
             if by_person and state is not None and _apart(state["as_of"], as_of) < cooldown:
                 continue
             notify = cold
-        elif state["event"] == ACKNOWLEDGED or not cold or state["as_of"] == as_of:
+        elif state["event"] == ACKNOWLEDGED or not cold:
             continue
         else:
             notify = True

@@ -14,6 +14,7 @@ PREFECT_YAML = "prefect.yaml"
 # bars are fetched at 18:30 and up to five minutes later; a run before that would use yesterday's
 DAILY = Schedule(cron="0 19 * * 1-5", timezone=CHICAGO, spread_s=0)
 TRAINING = Schedule(cron="0 8 * * 6", timezone=CHICAGO, spread_s=0)
+BRIEF = Schedule(cron="0 7 * * 1-5", timezone=CHICAGO, spread_s=0)  # before the morning meeting
 HEALTH = Schedule(cron="5 * * * *", timezone="UTC", spread_s=0)
 HEADER = (
     "# Written by `make deployments` from registry/data_sources.yaml and tasks/operations/deployments.py: edit those.\n"
@@ -21,7 +22,7 @@ HEADER = (
 
 
 def deployments(sources: DataSources) -> list[dict[str, Any]]:
-    """Every deployment for prefect.yaml: one per source, then daily, training and health."""
+    """Every deployment for prefect.yaml: one per source, then daily, training, brief and health."""
     ingests = [
         _deployment(
             source,
@@ -46,6 +47,7 @@ def deployments(sources: DataSources) -> list[dict[str, Any]]:
             parameters={"budget": "full"},
             tag="training",
         ),
+        _deployment("brief", "brief", BRIEF, "The brief of the newest session, once, to CBI_NOTIFY.", tag="operations"),
         # a queued health run would report nothing new
         _deployment("health", "health", HEALTH, "The state of every source.", collision="CANCEL_NEW", tag="operations"),
     ]

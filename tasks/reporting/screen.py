@@ -67,10 +67,11 @@ def why_of(result: DayResult, horizon: str) -> str:
 
 
 def short_reason(sentence: str) -> str:
-    """What a centre sentence says after horizon and price, without today's price."""
-    _, _, moved = sentence.partition(", ")
+    """What a centre sentence says after horizon and price, without today's price; an alert says why one is degraded."""
+    known, mark, _ = sentence.partition(" (degraded: ")
+    _, _, moved = known.partition(", ")
     way, _, why = moved.partition(" from today's ")
-    return f"{way}:{why.partition(':')[2]}" if why else sentence
+    return (f"{way}:{why.partition(':')[2]}" if why else known) + (" (degraded)" if mark else "")
 
 
 def drivers_line(result: DayResult) -> str:

@@ -51,7 +51,7 @@ def test_runs_have_readable_names_and_leave_no_bar_of_progress(prefect_server, c
         as_task(work, "count")()
         return str(flow_run.id)
 
-    with caplog.at_level(logging.INFO, logger="tasks.steps"):
+    with caplog.at_level(logging.INFO, logger="prefect.task_runs"):
         run = alone()
     with get_client(sync_client=True) as client:
         assert client.read_flow_run(run).name == "alone 2023-12-29 · recorded"

@@ -49,7 +49,7 @@ def test_every_source_has_a_deployment_that_prefect_can_schedule(registry: Regis
         assert (file, flow.name, entry["work_pool"]) == ("flows/scheduled.py", name, {"name": POOL})
         flow.validate_parameters(entry["parameters"])
         assert entry["concurrency_limit"]["limit"] == 1
-    assert {one["name"] for one in entries} - set(asked) == {"daily", "training", "health"}
+    assert {one["name"] for one in entries} - set(asked) == {"daily", "training", "brief", "health"}
 
 
 @pytest.mark.parametrize("actions", [[], [notification("7b1e9f0a-58a4-4dd0-a8ba-1e4dd1b7a5c0")]])

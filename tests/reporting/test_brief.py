@@ -114,3 +114,15 @@ def test_without_a_route_or_with_a_dead_one_the_command_says_so_and_the_page_is_
 def test_a_session_without_a_forecast_has_no_brief(settled, capsys) -> None:
     assert main(["brief", "--as-of", "2011-12-29"]) == 1
     assert "no forecast of 2011-12-29 is published; run `cbi daily --as-of 2011-12-29`" in capsys.readouterr().err
+
+
+def test_the_scheduled_brief_is_sent_once_and_says_when_nobody_is_told(settled, server, monkeypatch) -> None:
+    from flows.scheduled import brief as scheduled
+
+    state = scheduled.fn()
+    assert state.name == "Skipped" and "CBI_NOTIFY is not set" in state.message
+    server.script = [(503, b"down"), (200, b"ok")]
+    monkeypatch.setenv("CBI_NOTIFY", f"json{server.url.removeprefix('http')}/hook")
+    assert scheduled.fn().name == "Failed"
+    assert scheduled.fn().name == "Completed" and scheduled.fn().name == "Skipped"
+    assert len(server.requests) == 2 and b"52.09 cents/lb" in server.requests[1].body

@@ -26,6 +26,8 @@ def test_what_rounds_to_nought_has_no_sign(value: float, text: str) -> None:
 
 def test_a_reason_is_shown_without_the_figures_beside_it() -> None:
     assert short_reason("1 month: 48.18, up 0.34 from today's 47.84: the curve +0.34") == "up 0.34: the curve +0.34"
+    degraded = "1 month: 48.18, unchanged from today's 48.18: nothing moves it (degraded: no file, as /a/b: gone)"
+    assert short_reason(degraded) == "unchanged: nothing moves it (degraded)"
     assert short_reason("no sentence of this kind") == "no sentence of this kind"
 
 
