@@ -141,7 +141,10 @@ def test_a_changed_limit_is_no_other_code_version_of_a_forecast(tmp_path) -> Non
     assert code_version(settings) == before
 
 
-def test_the_first_day_of_a_home_has_no_past_and_no_rule_fails_for_it() -> None:
-    none = pd.DataFrame()
-    assert rules.beyond_band(none, frame(forecast()), TODAY).empty
-    assert rules.forecast_jumps(none, frame(forecast()), LIMITS).empty
+def test_on_the_first_day_of_a_home_no_rule_fails_and_none_that_compares_fires() -> None:
+    nothing, today = pd.DataFrame(), frame(forecast())
+    assert rules.forecast_jumps(nothing, today, LIMITS).empty
+    assert rules.beyond_band(nothing, today, TODAY).empty
+    assert rules.champions_replaced(nothing, today, TODAY).empty
+    assert rules.budget_chance(nothing, frame(decision(TODAY, 0.9)), TODAY, LIMITS).empty
+    assert rules.budget_chance(nothing, nothing, TODAY, LIMITS).empty
