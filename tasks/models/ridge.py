@@ -29,7 +29,7 @@ MEDIAN_PENALTY = (
 )
 EVERY = 3  # neighboring sessions share almost all of their target
 CLIP = 3.0  # standard deviations; an input beyond counts as one at the limit
-MOST_MISSING = 1 / 3  # of the drivers; a forecast with more of them at their mean is no longer this model's
+MOST_MISSING = 0.5  # of the drivers; a forecast with more of them at their mean is no longer this model's
 FEWEST_KNOWN = 0.5  # share of training rows with a value; an input with fewer is left out
 
 
@@ -71,7 +71,7 @@ class Ridge(har.Har):
         self.state["input_weights"] = np.linalg.solve(gram, counted @ wanted).tolist()
 
     def location(self, features: pd.DataFrame) -> np.ndarray:
-        """The drivers' combined move. It is zero where all are at their mean, and missing where a third are unknown."""
+        """The drivers' combined move. It is zero where all are at their mean, and missing where half are unknown."""
         unknown = features[self.state["columns"]].isna().to_numpy()
         few = unknown.sum(axis=1) <= MOST_MISSING * unknown.shape[1]
         moves = self.scale(features) * (self._standard(features) @ np.asarray(self.state["input_weights"]))

@@ -507,7 +507,7 @@ def test_figures_that_python_and_sql_do_not_agree_on_are_caught_before_training(
     in_sql = in_python.assign(mape_pct=[2.81, 2.8101])
     message = refused(before_training(registry, exported, metric_parity(in_python, in_sql, ["mape_pct", "sharpe"])))
     assert "training.metric_parity, column `verdict`: 1 of 4 fail" in message
-    assert '"horizon": "1m", "verdict": "mape_pct (live ): Python 2.81, SQL 2.8101"' in message
+    assert '"horizon": "1m", "verdict": "mape_pct: Python has 2.81, SQL 2.8101 (live )"' in message
     one_sided = metric_parity(in_python, in_python.head(1), ["mape_pct", "sharpe"])
     assert "2 of 4 fail" in refused(before_training(registry, exported, one_sided)), "a row that only one has"
     assert "the warehouse is on fire" in refused(

@@ -64,11 +64,11 @@ def test_every_family_around_the_curve_forecasts_around_the_price_without_it(row
         np.testing.assert_allclose(np.array(whole.quantiles) - np.array(found.quantiles), shift, atol=1e-12)
 
 
-def test_ridge_counts_a_missing_driver_as_its_mean_says_so_and_stops_at_a_third(rows, tmp_path: Path) -> None:
+def test_ridge_counts_a_missing_driver_as_its_mean_says_so_and_stops_at_half(rows, tmp_path: Path) -> None:
     drivers = asked("ridge", rows, tmp_path, [])[2].state["columns"][:5]
     found, whole, model = asked("ridge", rows, tmp_path, drivers)
     assert found.at_mean == drivers and not whole.at_mean
     assert found.quantiles[3] != whole.quantiles[3]
-    most = model.state["columns"][: len(model.state["columns"]) // 3 + 1]
+    most = model.state["columns"][: len(model.state["columns"]) // 2 + 1]
     stopped, _, _ = asked("ridge", rows, tmp_path, most)
     assert stopped.without.startswith(", ".join(most[:5])) and f"and {len(most) - 5} more" in stopped.without

@@ -100,10 +100,10 @@ def test_a_row_with_double_weight_counts_as_two(rows: Rows) -> None:
     model = forecaster("har")(PROBLEM)
     doubled = np.where(np.arange(len(known)) < 400, 2.0, 1.0)
     model.fit(known[rows.columns], known["target_log_return"], weights=doubled)
-    state = model.state  # type: ignore[attr-defined]
+    state = model.state["all"]  # type: ignore[attr-defined]
     alike = forecaster("har")(PROBLEM)
     alike.fit(known[rows.columns], known["target_log_return"], weights=None)
-    assert state["intercept"] != alike.state["intercept"]  # type: ignore[attr-defined]
+    assert state["intercept"] != alike.state["all"]["intercept"]  # type: ignore[attr-defined]
     inputs = model._inputs(known[rows.columns])  # type: ignore[attr-defined]
     from tasks.models.volatility_scaled import realised_ahead_pct
 
