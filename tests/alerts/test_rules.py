@@ -145,3 +145,6 @@ def test_the_first_day_of_a_home_has_no_past_and_no_rule_fails_for_it() -> None:
     none = pd.DataFrame()
     assert rules.beyond_band(none, frame(forecast()), TODAY).empty
     assert rules.forecast_jumps(none, frame(forecast()), LIMITS).empty
+    assert rules.champions_replaced(none, frame(forecast()), TODAY).empty
+    assert rules.budget_chance(none, frame(decision(TODAY, 0.9)), TODAY, LIMITS).empty
+    assert rules.budget_chance(none, none, TODAY, LIMITS).empty

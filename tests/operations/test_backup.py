@@ -69,6 +69,7 @@ def published(zones: Zones, session: str, **given: Any) -> None:
     frames = {name: rows(name, session) for name in KEPT - {record.CHAIN}}  # the warehouse seals by itself
     for name in ("ops.ingest_runs", "ops.gate_results"):
         frames[name] = rows(name, session, run=session)
+    frames["ops.alert_events"] = rows("ops.alert_events", session, number=int(session.replace("-", "")))
     frames["forecasts.zl_forecasts_daily"] = pd.concat(
         [rows("forecasts.zl_forecasts_daily", session, horizon=h, **given) for h in ("1w", "1m")]
     )
