@@ -141,7 +141,6 @@ def test_a_changed_limit_is_no_other_code_version_of_a_forecast(tmp_path) -> Non
     assert code_version(settings) == before
 
 
-<<<<<<< HEAD
 def test_on_the_first_day_of_a_home_no_rule_fails_and_none_that_compares_fires() -> None:
     nothing, today = pd.DataFrame(), frame(forecast())
     assert rules.forecast_jumps(nothing, today, LIMITS).empty
@@ -149,12 +148,3 @@ def test_on_the_first_day_of_a_home_no_rule_fails_and_none_that_compares_fires()
     assert rules.champions_replaced(nothing, today, TODAY).empty
     assert rules.budget_chance(nothing, frame(decision(TODAY, 0.9)), TODAY, LIMITS).empty
     assert rules.budget_chance(nothing, nothing, TODAY, LIMITS).empty
-=======
-def test_the_first_day_of_a_home_has_no_past_and_no_rule_fails_for_it() -> None:
-    none = pd.DataFrame()
-    assert rules.beyond_band(none, frame(forecast()), TODAY).empty
-    assert rules.forecast_jumps(none, frame(forecast()), LIMITS).empty
-    assert rules.champions_replaced(none, frame(forecast()), TODAY).empty
-    assert rules.budget_chance(none, frame(decision(TODAY, 0.9)), TODAY, LIMITS).empty
-    assert rules.budget_chance(none, none, TODAY, LIMITS).empty
->>>>>>> c86ed5d9d07755fd5116b6b16e14b6dc6291aade
