@@ -151,13 +151,14 @@ def training_tables(
     registry: FeatureRegistry,
     horizons: Horizons,
     *,
-    served: pd.DataFrame,
+    served: pd.DataFrame | None,
     realised: pd.DataFrame | None = None,
 ) -> Tables:
     """PRE_TRAINING: the training files on disk, beside their manifest, the registry and what is served.
 
     Args:
-        served: the feature table that forecasts of the session are served from. realised: rows of
+        served: the feature table that forecasts of the session are served from; None on a machine that only trains,
+            on files of a bundle. realised: rows of
             ``tasks.gates.parity.metric_parity``; default: none, as before the first outcome.
 
     ``exports``: one row per expected or existing file. ``training_columns``: one row per feature of each file.
@@ -199,7 +200,8 @@ def training_tables(
             continue
         listed_features = registry.production() if surface == "prod" else list(registry.features)
         columns.append(_columns_of(table, listed_features).assign(file=name))
-        same.append(feature_parity(served, {name: table}, KEYS))
+        if served is not None:
+            same.append(feature_parity(served, {name: table}, KEYS))
         keys = table.reindex(columns=list(KEYS))
         rows.append(
             keys.assign(
@@ -215,7 +217,7 @@ def training_tables(
         "exports": pd.DataFrame(files).astype(counts | {"last_date": "datetime64[us]", "as_of": "datetime64[us]"}),
         "training_columns": pd.concat(columns, ignore_index=True) if columns else _columns_of(pd.DataFrame(), ["none"]),
         "training_rows": pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["date"]),
-        "feature_parity": pd.concat(same, ignore_index=True) if same else feature_parity(served, {}, KEYS),
+        "feature_parity": pd.concat(same, ignore_index=True) if same else feature_parity(pd.DataFrame(), {}, KEYS),
         "metric_parity": no_metrics() if realised is None else realised,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from tasks.errors import CbiError, ManifestMismatch
+from tasks.errors import CbiError
 from tasks.evaluation.realised import FIGURES, realised_figures
 from tasks.gates.parity import metric_parity, metrics_unread, no_metrics
 from tasks.gates.run import GateReport, pass_gate
@@ -27,14 +27,10 @@ def preflight(run: RunContext) -> GateReport:
 
     Raises:
         GateFailed: every blocking failure with the values that differ; neither training nor promotion may go on.
-        ManifestMismatch: the feature table of the session is not there.
     """
     path = run.work.features / "features.parquet"
-    if not path.exists():
-        raise ManifestMismatch(f"{path} is missing: forecasts have nothing to be served from. Run `cbi daily`")
-    tables = training_tables(
-        run.work.exports, run.features, run.horizons, served=read_parquet(path), realised=realised_parity(run)
-    )
+    served = read_parquet(path) if path.exists() else None  # a machine that trains on a bundle serves nothing
+    tables = training_tables(run.work.exports, run.features, run.horizons, served=served, realised=realised_parity(run))
     return pass_gate(run, "PRE_TRAINING", tables)
 
 
