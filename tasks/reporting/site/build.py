@@ -154,7 +154,8 @@ def _drawn(chart: Chart, folder: Path) -> dict[str, Any]:
     """The chart as its template shows it; its data and interactive form are written beside the page."""
     without_formulas(chart.data).to_csv(folder / "data" / f"{chart.name}.csv", index=False)
     specification = json.dumps(chart.specification, default=str, sort_keys=True)
-    (folder / "charts" / f"{chart.name}.js").write_text(f"CBI.chart({json.dumps(chart.name)}, {specification});\n")
+    script = f"CBI.chart({json.dumps(chart.name)}, {specification});\n"
+    (folder / "charts" / f"{chart.name}.js").write_text(script, encoding="utf-8")
     return {"chart": chart, "svg": Markup(svg(chart))}  # noqa: S704 drawn here; its texts are escaped by vl-convert
 
 
