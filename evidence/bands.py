@@ -15,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
-from evidence.command_line import command, exit_status
+from evidence.command_line import page_command
 from evidence.inputs import last_run
 from evidence.machine import stamp
 from evidence.page import table, write_page
@@ -140,17 +140,5 @@ def measure() -> None:
     )
 
 
-def main() -> int:
-    """Run the command line."""
-    command("evidence.bands", __doc__, "").parse_args()
-
-    def work() -> int:
-        measure()
-        print(PAGE.relative_to(PROJECT))
-        return 0
-
-    return exit_status(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page_command("evidence.bands", __doc__, measure, PAGE))

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from evidence.command_line import command, exit_status
+from evidence.command_line import page_command
 from evidence.inputs import last_run
 from evidence.machine import stamp
 from evidence.page import table, write_page
@@ -377,17 +377,5 @@ def _with_interval(found: Mapping[Any, Any]) -> str:
     return f"{found['difference']:+z.2f} ({found['low']:+z.2f} to {found['high']:+z.2f})"
 
 
-def main() -> int:
-    """Run the command line."""
-    command("evidence.buyer_backtest", __doc__, "").parse_args()
-
-    def work() -> int:
-        measure()
-        print(PAGE.relative_to(PROJECT))
-        return 0
-
-    return exit_status(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page_command("evidence.buyer_backtest", __doc__, measure, PAGE))

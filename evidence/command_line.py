@@ -6,8 +6,10 @@ import argparse
 import io
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from tasks.errors import CbiError
+from tasks.settings import PROJECT
 
 
 def command(module: str, what: str | None, *examples: str) -> argparse.ArgumentParser:
@@ -37,3 +39,15 @@ def exit_status(work: Callable[[], int]) -> int:
     except CbiError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
+
+
+def page_command(module: str, what: str | None, measure: Callable[[], object], page: Path) -> int:
+    """Run ``python -m MODULE``, which has no options: measure, and print where the page is. Returns the exit status."""
+    command(module, what, "").parse_args()
+
+    def work() -> int:
+        measure()
+        print(page.relative_to(PROJECT))
+        return 0
+
+    return exit_status(work)

@@ -10,7 +10,7 @@ import sys
 import pandas as pd
 
 from evidence.bake_off_report import newest_bake_off
-from evidence.command_line import command, exit_status
+from evidence.command_line import page_command
 from evidence.inputs import last_run
 from evidence.machine import stamp
 from evidence.page import shown, table, write_page
@@ -78,17 +78,5 @@ def measure() -> None:
     )
 
 
-def main() -> int:
-    """Run the command line."""
-    command("evidence.direction", __doc__, "").parse_args()
-
-    def work() -> int:
-        measure()
-        print(PAGE.relative_to(PROJECT))
-        return 0
-
-    return exit_status(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page_command("evidence.direction", __doc__, measure, PAGE))

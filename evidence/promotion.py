@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evidence.command_line import command, exit_status
+from evidence.command_line import page_command
 from evidence.machine import stamp
 from evidence.page import table, write_page
 from tasks.evaluation.bootstrap import block_length, resampled_means
@@ -206,17 +206,5 @@ def measure() -> None:
     )
 
 
-def main() -> int:
-    """Run the command line."""
-    command("evidence.promotion", __doc__, "").parse_args()
-
-    def work() -> int:
-        measure()
-        print(PAGE.relative_to(PROJECT))
-        return 0
-
-    return exit_status(work)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(page_command("evidence.promotion", __doc__, measure, PAGE))
