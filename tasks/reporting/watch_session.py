@@ -38,7 +38,7 @@ def with_watched(run: RunContext, result: DayResult) -> DayResult:
         return replace(result, alerts=pd.concat([result.alerts, _failures(failed)], ignore_index=True))
     found = [result.alerts]
     for name, work in _rules(run, result, known).items():
-        rows, failed = attempt(f"alert rule `{name}`", work, pd.DataFrame())
+        rows, failed = attempt(f"alert rule {name}", work, pd.DataFrame())
         found += [rows, _failures(failed)]
     joined = pd.concat([part for part in found if len(part)] or [result.alerts], ignore_index=True)
     return replace(result, alerts=rules.with_levels(joined.drop_duplicates(["kind", "subject"]), known))

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 PARTS = 10
 OF_PREFECT = ("prefect", "services")
 """Folders that only processes with a Prefect server read."""
-DIARY = ("ops.ingest_runs",)
+DIARY = ("ops.ingest_runs", "ops.alert_events")
 """Tables that tell how a run went, which a damaged file changes."""
 
 
