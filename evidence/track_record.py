@@ -17,8 +17,7 @@ from evidence.command_line import command, exit_status
 from evidence.machine import stamp
 from evidence.page import shown, table, write_page
 from tasks.errors import NothingStored
-from tasks.evaluation.bootstrap import block_length, bounds, resampled_means
-from tasks.evaluation.comparison import FEWEST_BLOCKS
+from tasks.evaluation.groups import group_length, interval
 from tasks.evaluation.realised import FIGURES, counted
 from tasks.gates.parity import AGREES
 from tasks.reporting.preflight import TRACKING, compare_engines
@@ -54,13 +53,13 @@ def skill(own: pd.Series, other: pd.Series, *, overlap: int) -> str:
     losses = pd.concat([own, other], axis=1).dropna().to_numpy(dtype="float64")
     if not len(losses):
         return "none"
-    text = f"{100 * (1 - losses[:, 0].mean() / losses[:, 1].mean()):+.1f}"
-    block = block_length(len(losses), overlap=overlap)
-    if len(losses) < FEWEST_BLOCKS * block:
-        return text
-    means = resampled_means(losses, block=block)
-    low, high = bounds(100 * (1 - means[:, 0] / means[:, 1]))
-    return f"{text} ({low:+.1f} to {high:+.1f})"
+
+    def percent(means: np.ndarray) -> np.ndarray:
+        return 100 * (1 - means[:, [0]] / means[:, [1]])
+
+    low, high = interval(losses, percent, length=group_length(overlap))
+    text = f"{percent(losses.mean(axis=0, keepdims=True))[0, 0]:+.1f}"
+    return text if np.isnan(low[0]) else f"{text} ({low[0]:+.1f} to {high[0]:+.1f})"
 
 
 def horizon_rows(run: RunContext, outcomes: pd.DataFrame, in_sql: pd.DataFrame) -> Iterator[tuple[object, ...]]:
@@ -116,9 +115,9 @@ def measure(replay: str) -> int:
         f"{outcomes['as_of'].max():%Y-%m-%d}, as they would have been published, each by a model trained before its "
         "session, beside the close of its target date. An outcome counts from the session after the target date, at "
         "the price known that evening. Errors are of the median. Skill is how much lower the mean error or the pinball "
-        "loss is than that of the forecast named in the head of the column, in percent, with a 90% interval by a "
-        "moving-block bootstrap where there are blocks enough. The Sharpe ratio is of the sign of the forecast after "
-        "cost, on trades that do not overlap, the median over start phases; rolling costs are not in it.",
+        "loss is than that of the forecast named in the head of the column, in percent, with a 90% interval "
+        "from groups of neighboring origins, where there are five. The Sharpe ratio is of the sign of the forecast "
+        "after cost, on trades that do not overlap, the median over start phases; rolling costs are not in it.",
         "## By horizon",
         table(
             [
