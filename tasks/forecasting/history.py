@@ -94,7 +94,7 @@ def due_outcomes(
     Args:
         forecasts: rows of ``forecasts.zl_forecasts_daily`` or ``forecasts.zl_replays_daily``; all those of a session
             and horizon, so that it can be said which of them readers were shown. ``scored``, where given, says which
-            have their outcome already.
+            have their outcome already, and ``is_champion`` which are of the version that serves their session.
         observations: in all vintages known at ``as_of``.
         baselines: forecasts of baselines to compare with, in the same shape; default: those among ``forecasts``.
 
@@ -175,11 +175,15 @@ def _superseded(due: pd.DataFrame) -> pd.Series:
     """
     by_time = due.sort_values(["published_at", "model_version"])
     newest = by_time.groupby(FORECAST_OF)["data_snapshot"].transform("last")
-    scored = due["scored"].astype(bool) if "scored" in due else False
+    scored, champion = (due[name].astype(bool) if name in due else False for name in ("scored", "is_champion"))
     older = due["data_snapshot"] != newest.reindex(due.index)
-    ranked = due.assign(older=older, unscored=~pd.Series(scored, index=due.index)).sort_values(
-        ["unscored", "published_late", "older", "degraded", "published_at", "is_baseline", "model_version"],
-        ascending=[True, True, True, True, False, True, False],
+    ranked = due.assign(
+        older=older,
+        unscored=~pd.Series(scored, index=due.index),
+        retired=~pd.Series(champion, index=due.index),
+    ).sort_values(
+        ["unscored", "published_late", "older", "retired", "degraded", "published_at", "is_baseline", "model_version"],
+        ascending=[True, True, True, True, True, False, True, False],
     )
     return ranked.duplicated(FORECAST_OF).reindex(due.index)
 

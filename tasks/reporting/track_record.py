@@ -26,8 +26,11 @@ WITH due AS (
   WHERE target_date < DATE '{as_of}' AND record = '{name}'
 ),
 joined AS (
-  SELECT due.*, outcomes.as_of IS NOT NULL AS scored
+  SELECT
+    due.*, outcomes.as_of IS NOT NULL AS scored,
+    COALESCE(due.record = '' AND due.model_version = champions.model_version, FALSE) AS is_champion
   FROM due
+  LEFT JOIN api.vw_champions AS champions ON champions.as_of = due.as_of AND champions.horizon = due.horizon
   LEFT JOIN performance.forecast_outcomes AS outcomes
     ON outcomes.origin = COALESCE(due.origin, 'unknown') AND outcomes.replay = due.record
     AND outcomes.as_of = due.as_of AND outcomes.horizon = due.horizon AND outcomes.model_version = due.model_version
@@ -46,7 +49,8 @@ def unscored_forecasts(warehouse: Warehouse, *, as_of: pd.Timestamp, replay: str
         replay: the name of a replay, whose forecasts are read instead of the published ones.
 
     Returns:
-        rows of the table of forecasts, with ``scored`` (whether it has its outcome).
+        rows of the table of forecasts, with ``scored`` (whether it has its outcome) and ``is_champion`` (whether the
+        published forecast is of the version that serves its session).
 
     Raises:
         WarehouseError: nothing is published, or the name is not one of a replay.

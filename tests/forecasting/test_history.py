@@ -135,6 +135,20 @@ def test_of_two_forecasts_of_a_session_the_one_that_readers_saw_counts(horizons:
     assert realised_figures(found, tuple(horizons.quantiles))["forecasts"].tolist() == [1]
 
 
+def test_of_two_forecasts_on_the_same_data_the_champions_counts(horizons: Horizons) -> None:
+    observed = closes(("2024-01-08", 50.0, "2024-01-08 21:00", 1))
+    later = pd.Timestamp("2024-01-02 09:00", tz="UTC")
+    other = published("2023-12-29", "2024-01-08", model_version="har/1w/v2", created_at=later)
+    both = pd.concat([published("2023-12-29", "2024-01-08"), other])
+
+    def shown(forecasts: pd.DataFrame) -> list[str]:
+        found = outcomes(forecasts, observed, "2024-02-05", horizons)
+        return found.loc[~found["superseded"], "model_version"].tolist()
+
+    assert shown(both.assign(is_champion=[True, False])) == ["ridge/1w/v1"]
+    assert shown(both) == ["har/1w/v2"], "without a champion the newest counts"
+
+
 def test_the_baseline_of_the_same_session_is_beside_it(horizons: Horizons) -> None:
     observed = closes(("2024-01-08", 50.0, "2024-01-08 21:00", 1))
     asked = published("2023-12-29", "2024-01-08")
