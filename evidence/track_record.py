@@ -106,7 +106,8 @@ def measure(replay: str) -> int:
         pictures.append(f"![{name}: bands against what happened, rolling coverage and skill](../images/{path.name})")
     families = outcomes.groupby(["horizon", "family"], sort=False).size().reset_index(name="forecasts")
     families["order"] = families["horizon"].map(list(run.horizons.horizons).index)
-    widest = parity.assign(share=parity["difference"] / parity["python_value"].abs().clip(lower=1.0)).groupby("metric")
+    share = parity["difference"] / parity["python_value"].abs().clip(lower=1.0)
+    widest = {name: share[parity["metric"] == name] for name in FIGURES}
     write_page(
         PAGE,
         "The track record of a replay",
@@ -152,7 +153,7 @@ def measure(replay: str) -> int:
         "value where that is above 1.",
         table(
             ["metric", "horizons", "largest difference"],
-            ((name, len(widest.get_group(name)), f"{widest.get_group(name)['share'].max():.1e}") for name in FIGURES),
+            ((name, widest[name].count(), shown(widest[name].max(), "{:.1e}")) for name in FIGURES),
         ),
     )
     disagreeing = parity[parity["verdict"] != AGREES]

@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from tasks.run import RunContext
 
 ARTIFACT_EVERY_S = 1.0
+LINE_EVERY_S = 60.0
+"""How often work outside a Prefect run says how far it is where no bar can be drawn, as in a file of a schedule."""
 SERVER_ERRORS = (PrefectHTTPStatusError, ObjectNotFound, httpx.TransportError)
 LOGGED = ("tasks", "flows", "prefect.flow_runs", "prefect.task_runs")
 SETTINGS_OF_A_SERVER = {
@@ -310,7 +312,10 @@ def as_task(function: Callable[..., Any], name: str, *, retries: int = 0) -> Ste
 
 
 class Steps:
-    """A progress bar: a Prefect artifact of the running task, and a line in a terminal."""
+    """A progress bar: a Prefect artifact of the running task, and a line in a terminal.
+
+    Work outside a run writes one line per minute where stderr is no terminal.
+    """
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -336,6 +341,9 @@ class Steps:
         """``done`` of ``total`` are finished, ``item`` the last of them."""
         self._bar.update(self._row, completed=done, total=total, description=f"{self.what}: {escape(visible(item))}")
         inside = FlowRunContext.get() or TaskRunContext.get()
+        if not inside and not _quiet and not sys.stderr.isatty() and time.monotonic() - self._sent >= LINE_EVERY_S:
+            self._sent = time.monotonic()
+            print(f"{self.what}: {done} of {total}: {visible(redact(item))}", file=sys.stderr, flush=True)
         early = time.monotonic() - self._sent < ARTIFACT_EVERY_S
         if not inside or (early and (done < total or self._artifact is None)):
             return

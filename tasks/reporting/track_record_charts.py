@@ -137,7 +137,7 @@ def track_record_figure(path: Path, outcomes: pd.DataFrame, *, horizon: str, sou
     )
     first, last = ordered["as_of"].min(), ordered["as_of"].max()
     skills.set_xlabel(
-        f"date that was forecast; {source}, as of {first:%Y-%m-%d} to {last:%Y-%m-%d}; prices: Yahoo Finance ZL=F. "
+        f"date that was forecast; {source}, as of {first:%Y-%m-%d} to {last:%Y-%m-%d}; prices: Yahoo Finance ZL=F.\n"
         "Shaded: where 90% of sound 80% bands are by chance",
         fontsize=9,
     )

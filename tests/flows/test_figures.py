@@ -57,3 +57,14 @@ def test_runs_have_readable_names_and_leave_no_bar_of_progress(prefect_server, c
         assert client.read_flow_run(run).name == "alone 2023-12-29 · recorded"
         assert not [one for one in client.read_artifacts() if one.key == "count-progress"]
     assert "count: 0 of 0 expectations met" in caplog.text
+
+
+def test_long_work_outside_a_run_says_how_far_it_is_where_no_bar_can_be_drawn(capsys, monkeypatch) -> None:
+    monkeypatch.setattr("flows.runtime.LINE_EVERY_S", 0.0)
+    with Steps("replay") as progress:
+        progress(3, 56, "2010-07-01")
+    assert capsys.readouterr().err == "replay: 3 of 56: 2010-07-01\n"
+    monkeypatch.setattr("flows.runtime.LINE_EVERY_S", 60.0)
+    with Steps("replay") as progress:
+        progress(4, 56, "2010-10-01")
+    assert capsys.readouterr().err == "", "once a minute"
