@@ -77,7 +77,6 @@ def adapt_out_of_fold(
     """Forecasts with adaptive bands, and the log width for the next forecast after all outcomes of the frame.
 
     Online conformal calibration (Gibbs and Candes 2021) of one shared log width, moved by the quantiles' gradient
-    (the quantile tracker of Angelopoulos, Candes and Tibshirani 2023): an outcome beyond a quantile that should have
     (the quantile tracker of Angelopoulos, Candes and Tibshirani 2023). An outcome outside a quantile that should have
     contained it widens the bands, one inside narrows them; they balance where each level is met. Outcomes with
     overlapping targets are not independent, so that an outcome counts by its independent share.
