@@ -81,7 +81,7 @@ def report(run: RunContext, result: DayResult) -> None:
     brief, failed = attempt("brief", lambda: markdown(write(run, open_warehouse(run.settings)).brief), "")
     for text in failed:
         log.warning(text)
-    publish_artifacts(result, brief)
+    publish_artifacts(result, brief, site=run.zones.home / "site")
 
 
 def back_up(run: RunContext, result: DayResult) -> DayResult:

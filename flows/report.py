@@ -32,26 +32,32 @@ LEADERBOARD = (
 )
 
 
-def publish_artifacts(result: DayResult, brief: str = "") -> None:
+def publish_artifacts(result: DayResult, brief: str = "", *, site: Path) -> None:
     """The brief first, then fan, drivers, gates, alerts, and the tables behind them; each with its own caption.
 
-    Charts are inline: no file server is needed. ``brief``: as Markdown; without one the whole report stands first.
+    Charts are inline: no file server is needed.
+
+    Args:
+        brief: as Markdown; without one the whole report stands first. site: the folder of the pages; a caption names
+            the page that shows more.
     """
     from tasks.reporting.day_tables import coverage_table, driver_table, forecast_table
     from tasks.reporting.terminal import COVERAGE_TITLE, DRIVERS_TITLE, gates_markdown, markdown
 
     day, pages = f"as of {result.as_of:%Y-%m-%d}", result.pages
     if brief:
-        publish_markdown("zl-brief", brief, f"The brief {day}: `cbi brief` writes it as one page")
-    publish_table("zl-forecast", forecast_table(result), f"Forecast in cents/lb, one row per horizon, {day}")
+        publish_markdown("zl-brief", brief, f"The brief {day}: `cbi brief` writes it as one page; site: {site}")
+    publish_table("zl-forecast", forecast_table(result), f"Forecast in cents/lb, {day}; page: {site / 'index.html'}")
     if pages:
         _publish_picture("zl-fan-chart", pages.fan_chart, f"Two years of ZL and the bands of the forecast, {day}")
     drivers = driver_table(result)
     if len(drivers):
-        publish_table("zl-drivers", drivers, f"{DRIVERS_TITLE}, {day}")
-    publish_markdown("zl-gates", gates_markdown(result), f"Gates: what was met and what was not, {day}")
+        publish_table("zl-drivers", drivers, f"{DRIVERS_TITLE}, {day}; page: {site / 'why.html'}")
+    gates = f"Gates: what was met and what was not, {day}; page: {site / 'data.html'}"
+    publish_markdown("zl-gates", gates_markdown(result), gates)
     listed = result.alerts[["level", "kind", "subject", "message"]]
-    publish_table("zl-alerts", listed, f"Alerts {day}; `cbi alerts list` shows what is open")
+    alerts = f"Alerts {day}; `cbi alerts list` shows what is open; page: {site / 'alerts.html'}"
+    publish_table("zl-alerts", listed, alerts)
     publish_markdown("zl-report", markdown(result), f"Every table of the run, {day}")
     publish_table("feature-coverage", coverage_table(result), f"{COVERAGE_TITLE}, {day}")
     if pages:

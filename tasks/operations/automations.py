@@ -61,6 +61,10 @@ class Trigger(Entry):
         return self
 
 
+NOBODY = "Nobody is notified: NOTIFY_URL was not set when the services started (docs/running.md)."
+"""Prefect's page shows an automation that only notifies, without an address, as one without any action."""
+
+
 class Automation(Entry):
     """One automation."""
 
@@ -100,7 +104,7 @@ def automations(notify: list[dict[str, Any]], *, path: Path = AUTOMATIONS) -> li
     return [
         {
             "name": f"{PREFIX}{name}",
-            "description": one.description,
+            "description": one.description if notify or not one.notify else f"{one.description} {NOBODY}",
             "trigger": one.trigger.model_dump(mode="json", exclude_unset=True),
             "actions": [*one.actions, *(notifications if one.notify else ())],
         }

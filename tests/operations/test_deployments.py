@@ -64,6 +64,7 @@ def test_automations_are_what_prefect_understands(actions: list) -> None:
     assert lost.trigger.within.total_seconds() == 90 == 3 * HEARTBEAT_S
     assert "prefect.flow-run.Skipped" in lost.trigger.expect, "a run that had nothing to do is not lost"
     assert stale.trigger.within.total_seconds() > 72 * 3600, "a weekend is no alarm"
+    assert [("Nobody is notified" in one.description) for one in understood] == [False, *[not actions] * 4]
 
 
 @pytest.mark.parametrize(
