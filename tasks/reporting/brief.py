@@ -65,6 +65,7 @@ def read_brief(run: RunContext, warehouse: Warehouse) -> Brief:
         decisions=decisions_on(warehouse, run.as_of),
         alerts=rows_on(warehouse, "ops.alerts", run.as_of, order="kind, subject"),
         prices=prices[prices["date"] <= run.as_of],
+        reports=warehouse.query("SELECT report, last_release, expected FROM api.vw_next_due"),
     )
 
 
@@ -77,8 +78,13 @@ def brief_of(
     decisions: pd.DataFrame,
     alerts: pd.DataFrame,
     prices: pd.DataFrame,
+    reports: pd.DataFrame,
 ) -> Brief:
-    """The brief from rows of the warehouse's tables of one session; ``prices``: ``date, zl_close``, cents/lb."""
+    """The brief from rows of the warehouse's tables of one session.
+
+    Args:
+        prices: ``date, zl_close``, cents/lb. reports: ``report, last_release, expected`` of ``api.vw_next_due``.
+    """
     row = forecasts.iloc[0]
     as_of, source = row["as_of"], row["origin"]
     dated = f"{as_of:%Y-%m-%d}, 18:00 Chicago" + ("" if source == LIVE else f" ({source} data, not a live price)")
@@ -93,7 +99,7 @@ def brief_of(
         drivers=_drivers(explainers),
         changes=changed(changes, forecasts),
         warnings=[redact(line) for line in attention_lines(alerts)] or ["Nothing."],
-        due=_due(forecasts, decisions, as_of),
+        due=_due(forecasts, decisions, reports, as_of),
         footer=f"Code {row['code_version']}, data {row['data_snapshot']}. {PROMISE}",
         forecasts=forecasts,
         prices=prices,
@@ -140,8 +146,11 @@ def changed(changes: pd.DataFrame, forecasts: pd.DataFrame) -> list[str]:
     return [*lines, *(f"{note[:1].upper()}{note[1:]}." for note in notes)]
 
 
-def _due(forecasts: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Timestamp) -> list[str]:
-    """What falls due within a few sessions, by date: rolls, months of a need, targets of this forecast."""
+def _due(forecasts: pd.DataFrame, decisions: pd.DataFrame, reports: pd.DataFrame, as_of: pd.Timestamp) -> list[str]:
+    """What falls due within a few sessions, by date: rolls, months of a need, targets of this forecast, reports.
+
+    A report released after the session is left out: its next date was not known then.
+    """
     calendar = sessions()
     last = calendar[min(int(calendar.searchsorted(as_of)) + DUE_SESSIONS, len(calendar) - 1)]
     row, found = forecasts.iloc[0], []
@@ -154,5 +163,10 @@ def _due(forecasts: pd.DataFrame, decisions: pd.DataFrame, as_of: pd.Timestamp) 
             for one in months.to_dict("records")
         ]
     found += [(one["target_date"], f"the {one['horizon']} forecast comes due") for one in forecasts.to_dict("records")]
+    known = reports[pd.to_datetime(reports["last_release"]) <= as_of]
+    found += [
+        (pd.Timestamp(one["expected"]), f"{one['report']} is expected, by its usual gap")
+        for one in known.to_dict("records")
+    ]
     lines = [f"{day:%Y-%m-%d}: {what}" for day, what in sorted(found, key=lambda one: one[0]) if as_of < day <= last]
     return lines or [f"Nothing within {DUE_SESSIONS} sessions."]

@@ -51,6 +51,12 @@ def test_the_brief_is_one_page_with_its_fonts_inside_and_the_same_each_time(brie
     ).replace(b"http://www.aiim.org", b"")
 
 
+def test_the_next_reports_are_due_by_their_usual_gap(brief: Brief) -> None:
+    (cot,) = [line for line in brief.due if "COT (CFTC)" in line]
+    assert cot.endswith(": COT (CFTC) is expected, by its usual gap")
+    assert pd.Timestamp(EARLY) < pd.Timestamp(cot[:10]) <= pd.Timestamp(EARLY) + pd.Timedelta(days=8)
+
+
 def test_a_full_brief_still_fits_one_page(brief: Brief, tmp_path: Path) -> None:
     many = [f"{number}: {'a line that is long and goes on to the next one ' * 3}" for number in range(40)]
     full = replace(brief, decision=many, drivers=many, changes=many, warnings=many, due=many)
