@@ -72,7 +72,7 @@ def at(series: str, staged) -> pd.DataFrame:
         ("mandate_volumes", "2018,2016-11-23,2.1", "2018,2016-11-23,2.1,x", [":3: "]),
         ("mandate_volumes", "2018,2016-11-23,2.1,,", "2018,2016-11-23,2.1,3.4,", [":3: ", "either billion_gallons"]),
         ("tariff_timeline", "2018-07-06,25,,", "2018-07-06,,,", [":2: ", "exempted_tariff_pct is needed"]),
-        ("mandate_paths", "total,2023-06-21,2023-01-01,20.94,,", "total,2023-06-21,2023-01-01,20.94,5,", [":7: ", "one"]),
+        ("mandate_paths", "2023-01-01,20.94,,", "2023-01-01,20.94,5,", [":7: ", "exactly one"]),
         ("mandate_paths", "\nrfs_total,2023", "\nrfs_sum,2023", [":7: ", "path"]),
         ("mandate_paths", ",source,", ",origin,", [":1: ", "origin"]),
         ("mandate_volumes", "\n2018,", "\n2017,2015-11-30,2.0,,EPA final RFS 2014-2016,\n2018,", [":3: ", "already"]),
