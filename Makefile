@@ -236,8 +236,9 @@ sql-check: $(VENV)/cloud ## every SQL statement parsed in both dialects and run 
 cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md: what sql-check tells; CBI_WAREHOUSE=bigquery://… adds bytes and price
 	@$(RUN) -m evidence.bigquery_cost
 
-docs: $(VENV)/base ## write docs/data_dictionary.md from the registry
+docs: $(VENV)/base ## write docs/data_dictionary.md and docs/watchlist.md from the registry
 	@$(RUN) -m cli project dictionary
+	@$(RUN) -m cli project watchlist
 
 world: $(VENV)/dev ## consecutive live days in a world served from the archive: make world DAYS=60; docs/results/world.md
 	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))

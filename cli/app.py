@@ -25,6 +25,7 @@ from cli import (
     replay,
     services,
     site,
+    sources,
     verify,
     warehouse,
 )
@@ -75,6 +76,7 @@ def application() -> typer.Typer:
     app.add_typer(models.application(), name="models", rich_help_panel=MODELS)
     app.add_typer(verify.application(), name="verify", rich_help_panel=CHECK)
     app.add_typer(decision.purchases(), name="purchases", rich_help_panel=EVERY_DAY)
+    app.add_typer(sources.application(), name="sources", rich_help_panel=EVERY_DAY)
     app.add_typer(alerts.application(), name="alerts", rich_help_panel=EVERY_DAY)
     app.add_typer(services.application(), name="services", rich_help_panel=RUN)
     app.add_typer(project.application(), name="project", rich_help_panel=RUN)

@@ -15,7 +15,15 @@ from cli.words import examples
 def application() -> typer.Typer:
     """The commands below ``cbi project``."""
     app = typer.Typer(help="For developers of CBI.", no_args_is_help=True)
-    written: tuple[Callable[..., None], ...] = (setting, deployments, dictionary, first_dates, surface, new_source)
+    written: tuple[Callable[..., None], ...] = (
+        setting,
+        deployments,
+        dictionary,
+        watchlist,
+        first_dates,
+        surface,
+        new_source,
+    )
     checked: tuple[Callable[..., int | None], ...] = (sql_check, scheduled_sql, lock_check, dependency_audit)
     for one in (*written, *checked):
         app.command()(one)
@@ -67,6 +75,22 @@ def dictionary() -> None:
     registry = PROJECT / "registry"
     sources = load_sources(registry)
     write_bytes(PATH, render(sources, load_derived(registry, sources), load_features(registry, sources)).encode())
+    print(PATH.relative_to(PROJECT))
+
+
+@examples("project watchlist")
+def watchlist() -> None:
+    """Write docs/watchlist.md, the state of every series to be watched, from the registry."""
+    from tasks.registry import load_derived, load_sources
+    from tasks.registry.watchlist import load_watchlist
+    from tasks.reporting.watchlist import PATH, render
+    from tasks.settings import PROJECT
+    from tasks.storage.files import write_bytes
+
+    registry = PROJECT / "registry"
+    sources = load_sources(registry)
+    derived = load_derived(registry, sources)
+    write_bytes(PATH, render(load_watchlist(registry, sources, derived), sources, derived).encode())
     print(PATH.relative_to(PROJECT))
 
 

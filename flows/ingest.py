@@ -191,7 +191,7 @@ def run_ingest(
     window_between(run, start, end)
     with ends_on_signal(lambda: LANDED_STAYS, mark_crashed), prefect_at_home(run.settings):
         landed, staged = ingest_flow(source)(run.origin, f"{run.as_of:%Y-%m-%d}", series, start, end)
-    if landed.status in ("failed", "disabled"):
+    if landed.status in ("failed", "disabled", "paused"):
         if landed.no_network:
             raise NoNetwork(next(iter(landed.failures.values())))
         raise SourceUnavailable(f"{landed.source}: {landed.message}")

@@ -23,6 +23,7 @@ from tasks.errors import ManifestMismatch, SourceUnavailable
 from tasks.operations.run_key import RunKey, done, local_day, no_session, write_done
 from tasks.settings import load_settings
 from tasks.sources.ingest import why_disabled
+from tasks.sources.pauses import pauses
 from tasks.sources.payloads import LIVE
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def ingest(
     if (reason := done(run.zones, key)) and not again:
         return _skipped(reason)
     by_schedule = _by_schedule()
+    if pause := pauses(run.zones).get(source):
+        return _disabled(f"{source}: {pause.line}", name="Paused")
     if run.origin == LIVE and (why := why_disabled(spec)):
         return _disabled(f"{source}: disabled: {why}")
     landed, staged = by_source.ingest_flow(source).fn(
@@ -160,10 +163,10 @@ def _skipped(why: str) -> State[Any]:
     return Completed(name="Skipped", message=why)
 
 
-def _disabled(why: str) -> State[Any]:
-    """A disabled source is neither done nor broken: the run is shown as cancelled."""
+def _disabled(why: str, name: str = "Disabled") -> State[Any]:
+    """A disabled or paused source is neither done nor broken: the run is shown as cancelled."""
     log.warning("not fetched: %s", why)
-    return Cancelled(name="Disabled", message=why)
+    return Cancelled(name=name, message=why)
 
 
 def _partial(outcome: str) -> State[Any]:

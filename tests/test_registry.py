@@ -358,6 +358,9 @@ LIVE_ONLY = {
     "epa_rin": 1,
     "carb_lcfs": 1,
     "comtrade": 4,
+    "comexstat": 4,
+    "conab": 1,
+    "usda_ams": 2,
 }
 
 

@@ -1,4 +1,4 @@
-"""Alerts: sources that failed, stale series, tables that ended, degraded forecasts."""
+"""Alerts: sources that failed or are paused, stale series, tables that ended, degraded forecasts."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ def raise_alerts(
     if offline:
         message = f"{offline[0].message.partition(': ')[2]} ({len(offline)} sources were not reached)"
         rows.append({"kind": "source", "subject": "network", "level": "warning", "message": message})
+    # a paused source is one alert of its own: a person knows that nothing new comes
+    paused = {one.source: one.paused for one in ingested if one.paused}
+    rows += [{"kind": "paused", "subject": name, "level": "warning", "message": why} for name, why in paused.items()]
     # no alert for a disabled or never recorded source: the table of sources shows it on every run
-    quiet = {one.source for one in ingested if one.status in ("disabled", "ended") or one.not_recorded}
+    quiet = {one.source for one in ingested if one.status in ("disabled", "ended", "paused") or one.not_recorded}
     for source, part in series.groupby("source", sort=False):
-        stale = part[part["age_days"] > part["stale_limit_days"]]
+        stale = part[(part["age_days"] > part["stale_limit_days"]) & (source not in paused)]
         absent = part[(part["observations"] == 0) & (source not in quiet)]
         for kind, found, what in (("stale", stale, "nothing new"), ("missing", absent, "nothing at all")):
             if len(found):

@@ -62,6 +62,7 @@ OWN_FOLDERS = {
     "services": "make up",
     "peers": "make bench-peers",
     "purchases": "cbi purchases",
+    "pauses": "cbi sources",
     "site": "cbi site",
 }
 """Folders whose files belong to another program: one line per folder."""

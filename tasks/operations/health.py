@@ -25,6 +25,7 @@ from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.day_tables import source_table
 from tasks.run import RunContext
 from tasks.sources.ingest import why_disabled
+from tasks.sources.pauses import pauses
 from tasks.sources.payloads import has_live_data, last_fetched
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
@@ -111,6 +112,7 @@ def take_health(run: RunContext, *, now: datetime | None = None, dated: str = ""
         warehouse.reachable(),
         _published(run, warehouse),
         _of_sources(sources, started=started),
+        _of_pauses(run.zones),
         _of_tables(run, started=started),
         _of_gates(gates),
         _of_champions(run, champions),
@@ -219,11 +221,15 @@ class _HealthQueries:
 def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) -> pd.DataFrame:
     """One row per source: ``source, priority, state, observations, series, first, last, age_days, last_fetch``.
 
-    ``state`` is ok, stale (with the number of series), nothing held, or disabled with the missing key. It begins
-    with ``critical`` if a series that every forecast needs is stale or missing. If a file of the source
-    cannot be read it is ``damaged``, with the file, and its counts are missing.
+    ``state`` is ok, stale (with the number of series), nothing held, disabled with the missing key, or paused with its
+    date and reason. It begins with ``critical`` if a series that every forecast needs is stale or missing. If a file of
+    the source cannot be read it is ``damaged``, with the file, and its counts are missing.
     """
     staged: list[Staged] = []
+    try:
+        paused = pauses(zones)
+    except CbiError:  # the check of pauses says it
+        paused = {}
     fetched: dict[str, pd.Timestamp | None] = {}
     damaged: dict[str, str] = {}
     for name in sources.sources:
@@ -244,6 +250,8 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
         state = f"stale: {row['stale']} series" if row["stale"] else "ok" if row["last"] != "none" else "nothing held"
         if disabled := why_disabled(spec):
             state = f"disabled: {disabled}; {state}"
+        if name in paused:
+            state = f"{paused[name].line}; {state}"
         if name in set(lost["source"]):
             state = f"critical: {', '.join(lost.loc[lost['source'] == name, 'series'])}; {state}"
         if name in damaged:
@@ -310,12 +318,21 @@ def _of_sources(sources: pd.DataFrame, *, started: bool) -> tuple[str, str, str]
     if len(critical):
         text = "; ".join(f"{row['source']}: {row['state']}" for row in critical.to_dict("records"))
         return "sources", FAILING, f"{text}. See docs/runbook.md#stale-source" if "critical: " in text else text
-    # a disabled source is not a problem; its row shows it
-    enabled = sources[~sources["state"].str.startswith("disabled")]
+    # a disabled or paused source is not a problem; its row shows it
+    enabled = sources[~sources["state"].str.startswith(("disabled", "paused"))]
     worse = enabled[enabled["state"] != "ok"]
     if len(worse):
         return "sources", WARNING, "; ".join(f"{row['source']}: {row['state']}" for row in worse.to_dict("records"))
     return "sources", OK, f"{len(enabled)} enabled, all ok"
+
+
+def _of_pauses(zones: Zones) -> tuple[str, str, str]:
+    """Sources that a person has paused: no problem, but nothing new comes of them."""
+    try:
+        paused = pauses(zones)
+    except CbiError as error:
+        return "pauses", FAILING, str(error)
+    return "pauses", OK, "; ".join(f"{name}: {one.line}" for name, one in paused.items()) or "no source is paused"
 
 
 def _of_tables(run: RunContext, *, started: bool) -> tuple[str, str, str]:

@@ -74,10 +74,35 @@ class MandateVolume(Entry):
         return self
 
 
-POLICY_TABLES: dict[str, type[PolicyEvent] | type[TariffStep] | type[MandateVolume]] = {
+class MandatePath(Entry):
+    """One line of registry/mandate_paths.csv: what a programme requires from ``effective`` on, as announced.
+
+    A later line of the same date replaces an earlier one from its announcement on. ``source``: where it was read.
+    """
+
+    path: Literal["rfs_advanced", "rfs_total", "renovabio", "indonesia_blend", "brazil_blend"]
+    announced: date
+    effective: date
+    billion_rins: float | None = Field(default=None, gt=0, le=200)
+    million_cbio: float | None = Field(default=None, gt=0, le=1000)
+    blend_pct: float | None = Field(default=None, gt=0, le=100)
+    why: str = Field(min_length=1)
+    source: str = Field(min_length=1)
+    certainty: str = ""
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> MandatePath:
+        if sum(value is not None for value in (self.billion_rins, self.million_cbio, self.blend_pct)) != 1:
+            raise ValueError("exactly one of billion_rins, million_cbio and blend_pct")
+        return self
+
+
+PolicyRow = PolicyEvent | TariffStep | MandateVolume | MandatePath
+POLICY_TABLES: dict[str, type[PolicyEvent] | type[TariffStep] | type[MandateVolume] | type[MandatePath]] = {
     "policy_events": PolicyEvent,
     "tariff_timeline": TariffStep,
     "mandate_volumes": MandateVolume,
+    "mandate_paths": MandatePath,
 }
 
 

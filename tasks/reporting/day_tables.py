@@ -112,6 +112,11 @@ def disabled_table(result: DayResult) -> pd.DataFrame:
     return pd.DataFrame([row for row in rows if row["cannot be asked live"]])
 
 
+def paused_table(result: DayResult) -> pd.DataFrame:
+    """Sources that a person has paused: since when, and why."""
+    return pd.DataFrame([{"source": one.source, "paused": one.paused} for one in result.ingested if one.paused])
+
+
 def quarantine_table(result: DayResult) -> pd.DataFrame:
     """Refused cells by source and rule."""
     if result.quarantine.empty:

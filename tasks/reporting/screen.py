@@ -18,7 +18,7 @@ from tasks.units import signed
 DRIVERS = 3
 ALERTS = 5
 """Lines about alerts; the others are counted."""
-MERGED = {"stale": "stale", "missing": "without data", "source": "not fetched"}
+MERGED = {"stale": "stale", "missing": "without data", "source": "not fetched", "paused": "paused"}
 """Kinds of which one line names every subject."""
 LEVELS = ("critical", "warning", "info")
 LONGEST = 150

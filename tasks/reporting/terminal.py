@@ -23,6 +23,7 @@ from tasks.reporting.day_tables import (
     forecast_table,
     freshness_table,
     gate_table,
+    paused_table,
     quarantine_table,
     refused_table,
     skill_table,
@@ -74,6 +75,9 @@ def print_result(result: DayResult, console: Console) -> None:
     disabled = disabled_table(result)
     if len(disabled):
         print_table(console, "Disabled sources", disabled)
+    paused = paused_table(result)
+    if len(paused):
+        print_table(console, "Paused sources", paused)
     print_table(console, COVERAGE_TITLE, coverage_table(result))
     print_table(console, "Refused cells (quarantine)", quarantine_table(result))
     print_table(console, REFUSED_TITLE, refused_table(result))
@@ -233,6 +237,8 @@ def markdown(result: DayResult) -> str:
         _markdown(freshness_table(result)),
         "## Disabled sources",
         _markdown(disabled_table(result)) or "None.",
+        "## Paused sources",
+        _markdown(paused_table(result)) or "None.",
         f"## {COVERAGE_TITLE}",
         _markdown(coverage_table(result)),
         "## Refused cells (quarantine)",
@@ -312,7 +318,7 @@ def print_record(states: Sequence[ChainState], console: Console | None = None) -
         console.print("nothing was cut off (`cbi verify record --contains HASH`).")
 
 
-SOURCE_STYLES = {"ok": "green", "critical": "bold red", "damaged": "bold red", "disabled": "dim"}
+SOURCE_STYLES = {"ok": "green", "critical": "bold red", "damaged": "bold red", "disabled": "dim", "paused": "yellow"}
 HEALTH_STYLES = {"ok": "green", "not yet": "dim", "warning": "yellow", "failing": "bold red"}
 
 

@@ -26,6 +26,7 @@ from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import find_secret, redact
 from tasks.sources.origins import land_recorded
+from tasks.sources.pauses import pauses
 from tasks.sources.payloads import (
     LIVE,
     Fetched,
@@ -59,11 +60,12 @@ class Ingested:
     """The result of ingesting one source.
 
     ``status`` is ok, partial (some series failed), failed (none arrived), ended (every requested series has ended, so
-    nothing new can arrive), disabled (it cannot be requested), or not recorded (the folder has nothing of it, and
-    nothing is stored). ``disabled``: why the live source cannot be requested, on any run. ``not_recorded``: the series
-    of which the folder never had a payload. ``brought``: the payloads of this run, new or not; staging finds out
-    whether they can be read (tasks/staging/arrivals.py). ``notes``: single refused records. ``beside``: files in the
-    origin's folder that are not payloads; an alert reports them.
+    nothing new can arrive), disabled (it cannot be requested), paused (a person paused it), or not recorded (the folder
+    has nothing of it, and nothing is stored). ``disabled``: why the live source cannot be requested, on any run.
+    ``paused``: since when and why. ``not_recorded``: the series of which the folder never had a payload. ``brought``:
+    the payloads of this run, new or not; staging finds out whether they can be read (tasks/staging/arrivals.py).
+    ``notes``: single refused records. ``beside``: files in the origin's folder that are not payloads; an alert reports
+    them.
     """
 
     source: str
@@ -77,12 +79,15 @@ class Ingested:
     brought: tuple[Payload, ...] = ()
     notes: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
+    paused: str = ""
 
     @property
     def message(self) -> str:
         """What went wrong, or why nothing was requested; empty if all is well. A shared reason is given once."""
         if self.status == "disabled":
             return f"disabled: {self.disabled}"
+        if self.status == "paused":
+            return self.paused
         together: dict[str, list[str]] = {}
         for series, why in self.failures.items():
             together.setdefault(why, []).append(series)
@@ -146,6 +151,8 @@ def ingest_source(
         sweep_temporary(zones.raw / source)
         known, broken = described(zones, source)
         before = {(payload.path, payload.sha256) for payload in known}
+        if pause := pauses(zones).get(source):
+            return Ingested(source, "paused", len(before), 0, disabled=disabled, paused=pause.line)
         if origin == LIVE and disabled:
             return Ingested(source, "disabled", len(before), 0, disabled=disabled)
         absent: tuple[str, ...] = ()
@@ -409,9 +416,11 @@ def backfill_source(
     """Fetch a range of dates in chunks. A finished chunk leaves a mark, so the same command continues after a kill.
 
     Raises:
-        SourceUnavailable: the source is disabled. RegistryError: it has no such series.
+        SourceUnavailable: the source is disabled or paused. RegistryError: it has no such series.
     """
     chosen = which(spec, source, series)
+    if pause := pauses(zones).get(source):
+        raise SourceUnavailable(f"{source} is {pause.line}")
     if why := why_disabled(spec):
         raise SourceUnavailable(f"{source} is disabled: {why}")
     pieces = [window] if spec.served_whole else chunks(window, min(chunk_days, spec.days_at_once))

@@ -1,9 +1,9 @@
-"""Policy events, China's tariff on US soybeans and biomass-based diesel volumes: dated tables of the registry itself.
+"""Policy events, China's tariff on US soybeans and biofuel mandates: dated tables of the registry itself.
 
 The payload is registry/<table>.csv, landed as it is. Events are counted per kind on the day of their announcement. A
 tariff is dated at the day it takes effect, a volume at the first day of its year; both are known from their
 announcement, often before their date. The tariff is two series: the official rate, and the rate of exempted buyers.
-The volume is two series: years set in gallons, and years set in RINs.
+The volume is two series: years set in gallons, and years set in RINs. A mandate path is a series per programme.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tasks.calendar import at_clock
 from tasks.errors import RegistryError, SchemaDrift
 from tasks.http import Http
 from tasks.registry import SourceSpec
-from tasks.registry.tables import POLICY_TABLES, MandateVolume, PolicyEvent, TariffStep, read_table
+from tasks.registry.tables import POLICY_TABLES, MandatePath, PolicyEvent, PolicyRow, TariffStep, read_table
 from tasks.settings import load_settings
 from tasks.sources.payloads import Fetched, Payload, Window
 
@@ -59,7 +59,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     return rows[rows["series"].isin(spec.series)].reset_index(drop=True)
 
 
-def _rows(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str) -> list[dict[str, object]]:
+def _rows(line: int, entry: PolicyRow, clock: str) -> list[dict[str, object]]:
     """The rows of one line, one per series, with their date and their announcement day."""
     shared = {"row": line, "announced": pd.Timestamp(entry.announced), "clock": clock}
     if isinstance(entry, PolicyEvent):
@@ -69,6 +69,12 @@ def _rows(line: int, entry: PolicyEvent | TariffStep | MandateVolume, clock: str
     if isinstance(entry, TariffStep):
         date, field = str(entry.effective), "added_tariff_pct"
         values = [(TARIFF, field, entry.added_tariff_pct), (EXEMPTED, field, entry.exempted_tariff_pct)]
+    elif isinstance(entry, MandatePath):
+        date = str(entry.effective)
+        values = [
+            (f"path.{entry.path}", field, getattr(entry, field))
+            for field in ("billion_rins", "million_cbio", "blend_pct")
+        ]
     else:
         date = f"{entry.year}-01-01"
         values = [

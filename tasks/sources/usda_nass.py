@@ -1,4 +1,4 @@
-"""USDA NASS: soybean progress and condition by week, crush and oil stocks by month, stocks by quarter; US totals.
+"""USDA NASS: soybean progress and condition by week, crush, oil and meal by month, stocks by quarter; US totals.
 
 Live payloads are from Quick Stats: JSON, long format, at most 50,000 rows per call, so rows are counted before they are
 requested. Recorded payloads are the wide CSV of one year's crop progress, one line per week. Weeks end on Sundays.
@@ -34,9 +34,18 @@ OTHERS = {
     "SOYBEANS - CRUSHED, MEASURED IN TONS": "soybeans.crush",
     "SOYBEANS - STOCKS, MEASURED IN BU": "soybeans.stocks",
     "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB": "soybean_oil.crude_stocks",
+    "OIL, SOYBEAN, ONSITE & OFFSITE, ONCE REFINED - STOCKS, MEASURED IN LB": "soybean_oil.refined_stocks",
+    "OIL, SOYBEAN, CRUDE - PRODUCTION, MEASURED IN LB": "soybean_oil.crude_production",
+    "CAKE & MEAL, SOYBEAN - PRODUCTION, MEASURED IN TONS": "soybean_meal.production",
+    "CAKE & MEAL, SOYBEAN - STOCKS, MEASURED IN TONS": "soybean_meal.stocks",
 }
-# crude oil at crushers, refiners and warehouses together; its other rows are parts of it
-WHOLE = ("TOTAL", "CRUSHER OR REFINER OR WAREHOUSE")
+TOTAL = "TOTAL"
+# an oil's figure of all operations together; its other rows are parts of it. Other items are served as a total
+WHOLE = {
+    "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB": "(CRUSHER OR REFINER OR WAREHOUSE)",
+    "OIL, SOYBEAN, ONSITE & OFFSITE, ONCE REFINED - STOCKS, MEASURED IN LB": "(REFINER OR WAREHOUSE)",
+    "OIL, SOYBEAN, CRUDE - PRODUCTION, MEASURED IN LB": "(CRUSHER)",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,14 @@ QUERIES = {
     "quickstats.oil-stocks": FeedQuery(
         "OIL", "STOCKS", "OIL, SOYBEAN, ONSITE & OFFSITE, CRUDE - STOCKS, MEASURED IN LB"
     ),
+    "quickstats.refined-oil-stocks": FeedQuery(
+        "OIL", "STOCKS", "OIL, SOYBEAN, ONSITE & OFFSITE, ONCE REFINED - STOCKS, MEASURED IN LB"
+    ),
+    "quickstats.oil-production": FeedQuery("OIL", "PRODUCTION", "OIL, SOYBEAN, CRUDE - PRODUCTION, MEASURED IN LB"),
+    "quickstats.meal-production": FeedQuery(
+        "CAKE & MEAL", "PRODUCTION", "CAKE & MEAL, SOYBEAN - PRODUCTION, MEASURED IN TONS"
+    ),
+    "quickstats.meal-stocks": FeedQuery("CAKE & MEAL", "STOCKS", "CAKE & MEAL, SOYBEAN - STOCKS, MEASURED IN TONS"),
 }
 
 
@@ -161,7 +178,9 @@ def _of_quick_stats(payload: Payload) -> pd.DataFrame:
         raise SchemaDrift(f"{payload.name}: no {missing} in its rows, but {list(served.columns)[:8]}")
     text = served[list(needed)].astype("str")
     field = "five_year_average" if payload.series.endswith("5-year-avg") else "value"
-    whole = (text["domain_desc"] == WHOLE[0]) | text["domaincat_desc"].str.contains(WHOLE[1], regex=False)
+    wholes = zip(text["short_desc"], text["domaincat_desc"], strict=True)
+    part = [item in WHOLE and WHOLE[item] in category for item, category in wholes]
+    whole = (text["domain_desc"] == TOTAL) | pd.Series(part, index=text.index, dtype=bool)
     rows = pd.DataFrame(
         {
             "series": text["short_desc"].map({item: _named(item, field) for item in text["short_desc"].unique()}),

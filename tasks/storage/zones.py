@@ -82,6 +82,11 @@ class Zones:
         return self.home / "logs"
 
     @property
+    def pauses(self) -> Path:
+        """The sources that a person has paused."""
+        return self.home / "pauses"
+
+    @property
     def locks(self) -> Path:  # noqa: D102
         return self.home / "locks"
 

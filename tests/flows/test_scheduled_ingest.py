@@ -49,3 +49,14 @@ def test_a_source_of_which_a_part_cannot_be_read_is_not_green_and_its_day_stays_
     state = scheduled(home, monkeypatch, "fred", str(origin))
     assert state.name == "Completed" and list((home / "runs").rglob("*.json"))
     assert scheduled(home, monkeypatch, "fred", str(origin)).name == "Skipped"
+
+
+def test_a_source_that_is_paused_is_not_green_not_done_and_says_why(prefect_server, tmp_path, monkeypatch):
+    from tasks.sources.pauses import pause
+    from tasks.storage.zones import Zones
+
+    pause(Zones(tmp_path), "fred", "a trial")
+    state = scheduled(tmp_path, monkeypatch, "fred", "live")
+    assert (state.name, state.is_completed(), state.is_cancelled()) == ("Paused", False, True)
+    assert "fred: paused since" in (state.message or "") and "a trial" in (state.message or "")
+    assert not (tmp_path / "runs").exists()

@@ -72,6 +72,9 @@ def at(series: str, staged) -> pd.DataFrame:
         ("mandate_volumes", "2018,2016-11-23,2.1", "2018,2016-11-23,2.1,x", [":3: "]),
         ("mandate_volumes", "2018,2016-11-23,2.1,,", "2018,2016-11-23,2.1,3.4,", [":3: ", "either billion_gallons"]),
         ("tariff_timeline", "2018-07-06,25,,", "2018-07-06,,,", [":2: ", "exempted_tariff_pct is needed"]),
+        ("mandate_paths", "2023-01-01,20.94,,", "2023-01-01,20.94,5,", [":7: ", "exactly one"]),
+        ("mandate_paths", "\nrfs_total,2023", "\nrfs_sum,2023", [":7: ", "path"]),
+        ("mandate_paths", ",source,", ",origin,", [":1: ", "origin"]),
         ("mandate_volumes", "\n2018,", "\n2017,2015-11-30,2.0,,EPA final RFS 2014-2016,\n2018,", [":3: ", "already"]),
     ],
 )  # fmt: skip
@@ -90,7 +93,12 @@ def test_a_bad_row_is_refused_with_its_file_line_and_column_and_nothing_lands(
 def test_the_tables_land_from_the_registry_whatever_the_origin_and_only_once(spec, ingest, archive, zones, registry):
     assert (ingest(spec).status, ingest(spec, archive).new_payloads) == ("ok", 0)
     held = landed(zones, "policy_events")
-    assert [payload.series for payload in held] == ["mandate_volumes", "policy_events", "tariff_timeline"]
+    assert [payload.series for payload in held] == [
+        "mandate_paths",
+        "mandate_volumes",
+        "policy_events",
+        "tariff_timeline",
+    ]
     for payload in held:
         assert payload.path.read_bytes() == (registry.folder / f"{payload.series}.csv").read_bytes()
         assert payload.fetched_at.date() > spec.tables[payload.series].edited, "known to us by the end of that day"
@@ -242,3 +250,26 @@ def test_staged_as_of_an_earlier_day_the_tables_tell_what_was_known_then(spec, i
     assert 0 < len(held) < 82
     columns = ["series", "observation_date", "field", "value", "available_at", "vintage"]
     pd.testing.assert_frame_equal(held[columns], cut[columns].reset_index(drop=True), check_categorical=False)
+
+
+def test_a_mandate_path_is_known_from_its_announcement_and_a_later_line_replaces_an_earlier_one(spec, ingest, zones):
+    ingest(spec)
+    held = stage_source(zones, "policy_events", spec, as_of=pd.Timestamp("2026-06-30"), code="t").observations
+    path = held[held["series"].str.startswith("path.").to_numpy(bool)]
+
+    def known(series: str, begins: str, day: str) -> list[float]:
+        rows = path[(path["series"] == series) & (path["observation_date"] == pd.Timestamp(begins))]
+        rows = rows[rows["available_at"] <= pd.Timestamp(f"{day} 23:00", tz="America/New_York")]
+        return rows.sort_values("vintage")["value"].tolist()[-1:]
+
+    assert known("path.rfs_total", "2024-01-01", "2023-06-20") == []
+    assert known("path.rfs_total", "2024-01-01", "2023-06-21") == [21.54]
+    assert known("path.rfs_total", "2027-01-01", "2026-03-27") == [27.02]
+    assert known("path.renovabio", "2024-01-01", "2023-11-29") == [50.81]
+    assert known("path.renovabio", "2024-01-01", "2023-11-30") == [38.78]
+    assert known("path.renovabio", "2025-01-01", "2024-12-31") == [40.39]
+    assert known("path.indonesia_blend", "2025-01-01", "2025-01-02") == []
+    assert known("path.brazil_blend", "2025-08-01", "2025-06-25") == [15.0]
+    units = dict(zip(path["series"].astype(str), path["unit"].astype(str), strict=True))
+    assert units["path.renovabio"] == "million CBIO" and units["path.brazil_blend"] == "%"
+    assert spec.complete_until("path.rfs_total") == date(2026, 3, 27), "after it the path is not known to be whole"

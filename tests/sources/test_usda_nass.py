@@ -169,6 +169,12 @@ def test_each_kind_of_row_is_its_series_at_its_date(payload, spec):
         row("SOYBEANS - STOCKS, MEASURED IN BU", "965,712,000", period="FIRST OF JUN"),
         row(OIL, "1,700,000,000", period="MAY", domain_desc="TYPE OF OPERATION",
             domaincat_desc="TYPE OF OPERATION: (CRUSHER OR REFINER OR WAREHOUSE)"),
+        row("OIL, SOYBEAN, ONSITE & OFFSITE, ONCE REFINED - STOCKS, MEASURED IN LB", "493,388,000", period="FEB",
+            domain_desc="TYPE OF OPERATION", domaincat_desc="TYPE OF OPERATION: (REFINER OR WAREHOUSE)"),
+        row("OIL, SOYBEAN, CRUDE - PRODUCTION, MEASURED IN LB", "2,478,751,000", period="FEB",
+            domain_desc="TYPE OF OPERATION", domaincat_desc="TYPE OF OPERATION: (CRUSHER)"),
+        row("CAKE & MEAL, SOYBEAN - PRODUCTION, MEASURED IN TONS", "4,752,577", period="FEB"),
+        row("CAKE & MEAL, SOYBEAN - STOCKS, MEASURED IN TONS", "418,594", period="FEB"),
         # none of ours: a part, a year, a state, a stage without a series, another comparison
         row(OIL, "9", period="MAY", domain_desc="TYPE OF OPERATION", domaincat_desc="TYPE OF OPERATION: (CRUSHER)"),
         row(CRUSH, "9", period="YEAR"),
@@ -183,6 +189,10 @@ def test_each_kind_of_row_is_its_series_at_its_date(payload, spec):
         ["soybeans.crush", "2017-05-01", "5342112", 3],
         ["soybeans.stocks", "2017-06-01", "965712000", 4],
         ["soybean_oil.crude_stocks", "2017-05-01", "1700000000", 5],
+        ["soybean_oil.refined_stocks", "2017-02-01", "493388000", 6],
+        ["soybean_oil.crude_production", "2017-02-01", "2478751000", 7],
+        ["soybean_meal.production", "2017-02-01", "4752577", 8],
+        ["soybean_meal.stocks", "2017-02-01", "418594", 9],
     ]
 
 
@@ -264,7 +274,8 @@ def test_months_and_stocks_are_known_late_rather_than_early(payload, spec):
     assert str(known["soybeans.crush", "2018-12-01"])[:16] == "2019-03-15 15:00", "shutdown"
     assert str(known["soybeans.stocks", "2020-12-01"])[:16] == "2021-01-15 12:00", "it came on the 12th"
     revised = {name for name, entry in spec.series.items() if entry.point_in_time == "revised"}
-    assert revised == {"soybeans.crush", "soybeans.stocks", "soybean_oil.crude_stocks"}
+    oil = {f"soybean_oil.{name}" for name in ("crude_stocks", "refined_stocks", "crude_production")}
+    assert revised == {"soybeans.crush", "soybeans.stocks", "soybean_meal.production", "soybean_meal.stocks"} | oil
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,11 @@ def comtrade(asked: Asked, world: World) -> Answer:
     return 200, b'{"elapsedTime": "0 s", "count": 0, "data": [], "error": ""}'
 
 
+def comexstat(asked: Asked, world: World) -> Answer:
+    """Never recorded: no exports."""
+    return 200, b'{"data": {"list": []}, "success": true, "message": null}'
+
+
 def ers(asked: Asked, world: World) -> Answer:
     """The yearbook's page, and the workbook it links to."""
     (book,) = (world.archive / "usda_ers" / "oil-crops-yearbook").glob("*.xlsx")
@@ -296,6 +301,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "open_meteo": open_meteo,
     "gdelt": gdelt,
     "comtrade": comtrade,
+    "comexstat": comexstat,
     "usda_ers": ers,
     "usda_fas": gone,
     "usda_psd": gone,
@@ -306,6 +312,8 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "alphavantage": gone,
     "dce": gone,
     "carb_lcfs": gone,
+    "conab": gone,
+    "usda_ams": gone,
 }
 """Every source of the registry that has an address. One without a dialect fails the world."""
 RECORDED = ("yahoo", "fred", "cftc", "cftc_disagg", "noaa", "mei", "ghcnd", "sina", "eia", "bls", "pysystemtrade")

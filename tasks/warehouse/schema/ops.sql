@@ -4,7 +4,7 @@ CREATE TABLE IF NOT EXISTS ops.ingest_runs (
   source STRING NOT NULL,
   as_of DATE,
   origin STRING,
-  status STRING,  -- ok, partial, failed, ended, disabled or not recorded
+  status STRING,  -- ok, partial, failed, ended, disabled, paused or not recorded
   payloads INT64,
   observations INT64,
   quarantined INT64,
