@@ -18,7 +18,7 @@ from tasks.storage.zones import require_usable_home
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "CBI_"
 CLOCK = "CBI_NOW"
-SECRETS = ("CBI_NOTIFY",)
+SECRETS = ("CBI_NOTIFY", "CBI_SERVE_TOKEN")
 """Names with our prefix that are no settings: tasks/secrets.py reads them, and never from a file."""
 
 
