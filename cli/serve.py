@@ -18,7 +18,9 @@ def serve(
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65535, help="Port on 127.0.0.1; 0: any free one.")
     ] = 8710,
-    stdio: Annotated[bool, typer.Option("--stdio", help="MCP on standard input and output; no port, no token.")] = False,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="MCP on standard input and output; no port, no token.")
+    ] = False,
 ) -> None:
     """Answer programs of this machine: published views as JSON, and as an MCP server's tools. Nothing is written."""
     from tasks.door import run

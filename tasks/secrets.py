@@ -47,8 +47,8 @@ def secret_place(name: str) -> str | None:
 def _looked_up(name: str) -> tuple[str | None, str]:
     if value := os.environ.get(name, "").strip():
         return value, "environment"
-    if value := _from_keychain(name):
-        return value, "keychain"
+    if stored := _from_keychain(name):
+        return stored, "keychain"
     return stored_keys().get(name), "key file"
 
 

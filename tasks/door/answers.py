@@ -1,4 +1,4 @@
-"""A view's rows as a JSON answer: limits on rows, bytes and time; a missing value is null, with its reason beside it."""
+"""A view's rows as a JSON answer, with limits on rows, bytes and time. A missing value is null, with its reason."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def read_view(
     size = len(json.dumps(answer, ensure_ascii=False).encode())
     if size > limits.size_bytes:
         raise Refused(
-            f"{view}: the answer has {size:,} bytes, the limit is {limits.size_bytes:,}; request fewer than {rows} rows",
+            f"{view}: {rows} rows are {size:,} bytes, the limit is {limits.size_bytes:,}; request fewer rows",
             413,
         )
     return answer

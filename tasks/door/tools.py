@@ -1,4 +1,4 @@
-"""The questions that a program may ask: each is one or two views, with a choice of rows. All tools of the MCP server."""
+"""The questions that a program may ask, each one or two views with a choice of rows: the tools of the MCP server."""
 
 from __future__ import annotations
 
@@ -132,4 +132,3 @@ def with_signature_of(question: Callable[..., Any], ask: Callable[..., Any]) -> 
     shown.__annotations__ = hints
     shown.__signature__ = inspect.Signature(parameters, return_annotation=dict[str, Any])
     return ask
-

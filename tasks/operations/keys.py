@@ -10,7 +10,7 @@ from types import ModuleType
 from tasks.alerts.routes import NOTIFY
 from tasks.errors import SettingsError
 from tasks.registry import DataSources
-from tasks.secrets import KEYCHAIN, key_file, remember_secret, secret_place, stored_keys
+from tasks.secrets import KEYCHAIN, key_file, remember_secret, secret_place
 from tasks.storage.files import private_folder, write_private
 
 UNSAFE = re.compile(r"[\"'`$\\]|[^ -~]")
@@ -54,7 +54,9 @@ def key_problem(name: str, value: str) -> str:
     if any(not sign.isprintable() for sign in value):
         return f"{name} has a control character in it"
     if name != NOTIFY and (len(value) < SHORTEST_KEY or re.search(r"\s|[<>]", value)):
-        return f"{name} does not look like a key: it is shorter than {SHORTEST_KEY} characters, or has a blank or <> in it"
+        return (
+            f"{name} does not look like a key: it is shorter than {SHORTEST_KEY} characters, or has a blank or <> in it"
+        )
     return ""
 
 
@@ -90,19 +92,33 @@ def store_key(name: str, value: str) -> str:
             keyring.set_password(KEYCHAIN, name, value)
             return "keychain"
         except keyring.errors.KeyringError as error:
-            raise SettingsError(f"the keychain refused {name}: {type(error).__name__}. Unlock it and try again") from None
+            raise SettingsError(
+                f"the keychain refused {name}: {type(error).__name__}. Unlock it and try again"
+            ) from None
     if UNSAFE.search(value):
         raise SettingsError(
             f"{name} has a quotation mark, $, a backslash or a letter beyond ASCII, which {key_file()} cannot contain. "
             "Set it in the environment"
         )
-    write_key_file({**stored_keys(), name: value})
+    write_key(name, value)
     return "key file"
 
 
-def write_key_file(keys: dict[str, str]) -> None:
-    """Write the whole key file, readable by its owner only, atomically."""
+def write_key(name: str, value: str) -> None:
+    """Set one line of the key file, atomically; other lines stay. Afterwards only its owner can read the file."""
     path = key_file()
     private_folder(path.parent)
-    lines = "".join(f'{name}="{value}"\n' for name, value in sorted(keys.items()))
-    write_private(path, (HEADER + lines).encode())
+    before = path.read_text(encoding="utf-8") if path.is_file() else HEADER
+    write_private(path, with_line(before, name, f'{name}="{value}"').encode())
+
+
+def with_line(text: str, name: str, line: str) -> str:
+    """A file of ``NAME=value`` lines with ``line`` in the place of the last one of that name, else at its end."""
+    lines = text.splitlines()
+    places = [place for place, one in enumerate(lines) if re.match(rf"\s*(export\s+)?{re.escape(name)}\s*=", one)]
+    lines = [one for place, one in enumerate(lines) if place not in places[:-1]]
+    if places:
+        lines[places[-1] - len(places) + 1] = line
+    else:
+        lines.append(line)
+    return "\n".join(lines) + "\n"

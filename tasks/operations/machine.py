@@ -141,7 +141,7 @@ def wake_command(now: datetime) -> str:
 
 
 def wakes_at(schedule: str, due: datetime) -> bool | None:
-    """Whether a repeated event of `pmset -g sched` wakes the machine before an instant. None: there is no such event."""
+    """Whether a repeated event of `pmset -g sched` wakes the machine before an instant. None: there is none."""
     found = re.findall(r"(?im)^\s*wake\w*\s+at\s+(\d{1,2}):(\d\d)(?::\d\d)?\s*([AP]M)?", schedule)
     if not found:
         return None

@@ -361,7 +361,8 @@ class BigQueryWarehouse:
         placed = self._placed(parse_query(sql))
         with self.connection.explained("a query"):
             try:
-                return to_frame(self.connection.arrow(self.connection.run(placed, purpose="query", within_s=within_s).result()))
+                job = self.connection.run(placed, purpose="query", within_s=within_s)
+                return to_frame(self.connection.arrow(job.result()))
             except (BadRequest, NotFound) as error:
                 if isinstance(error, NotFound) and not self.is_published():
                     raise WarehouseError(self._nothing_yet()) from None
