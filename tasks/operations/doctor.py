@@ -15,7 +15,7 @@ from typing import Any
 from dotenv import dotenv_values
 from packaging.specifiers import SpecifierSet
 
-from tasks.alerts.routes import NOTIFY
+from tasks.alerts.routes import NOTIFY, addresses, is_usable
 from tasks.errors import CbiError
 from tasks.operations.doctor_mac import checkout, wake
 from tasks.operations.doctor_services import last_run, not_usable, port, services
@@ -218,14 +218,10 @@ def lines_of(file: Path) -> set[str]:
 
 def notify() -> Finding:
     """Whether anyone is notified, by addresses that are addresses."""
-    import apprise
-
-    from tasks.alerts.routes import addresses
-
     given = addresses()
     if not given:
         return open_choice("notify", f"{NOTIFY} is not set: nobody is notified of alerts", "`cbi setup`")
-    unknown = sum(apprise.Apprise.instantiate(one, suppress_exceptions=True) is None for one in given)
+    unknown = sum(not is_usable(one) for one in given)
     if unknown:
         return wrong(
             "notify", f"{unknown} of {len(given)} addresses in {NOTIFY} cannot be used", "`cbi setup`; docs/running.md"
@@ -250,7 +246,9 @@ def time_of_day(machine: Machine, *, reached: bool) -> Finding:
         return wrong("clock", "CBI_NOW is set: commands of this shell rehearse another day", "`unset CBI_NOW`")
     there = machine.server_time() if reached else None
     if there is None:
-        return not_tried("clock", "no server gave its time" if reached else "without a network no server gives its time")
+        return not_tried(
+            "clock", "no server gave its time" if reached else "without a network no server gives its time"
+        )
     off = abs((machine.now() - there).total_seconds())
     if off > CLOCK_OFF_S:
         remedy = (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from tasks.alerts.routes import NOTIFY
+from tasks.alerts.routes import NOTIFY, is_usable
 from tasks.command_line import nearest
 from tasks.errors import CbiError, SettingsError
 from tasks.operations.doctor import openmp, try_to_write
@@ -104,11 +104,9 @@ def storing(name: str) -> Callable[[str], str]:
 
 def notify_taken(value: str) -> str:
     """Store the addresses of alerts, if each is one. Nothing is sent."""
-    import apprise
-
     for place, one in enumerate(value.replace(",", " ").split(), 1):
         remember_secret(one)
-        if apprise.Apprise.instantiate(one, suppress_exceptions=True) is None:
+        if not is_usable(one):
             raise SettingsError(
                 f"{NOTIFY}: address {place} is not one that Apprise knows; see https://github.com/caronc/apprise/wiki"
             )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from tasks.settings import PROJECT
@@ -89,32 +90,34 @@ def test_an_answer_has_the_prices_that_are_published(served, home):
 @pytest.mark.parametrize(
     ("tool", "given", "words"),
     [
-        ("latest_forecast", {"horizon": "2w"}, "has no horizon '2w'"),
-        ("latest_forecast", {"horizon": "1w' OR 1=1 --"}, ""),
-        ("latest_forecast", {"horizon": "x" * 100_000}, ""),
-        ("drivers", {"most": 10_000_000}, ""),
-        ("curve", {"contract": "../../etc/passwd"}, "has no contract"),
-        ("publish", {"rows": []}, "nknown tool"),
+        ("latest_forecast", {"horizon": "2w"}, "has no horizon '2w'; it has 12m, 1m, 1w, 3m, 6m"),
+        ("latest_forecast", {"horizon": "1w' OR 1=1 --"}, "1 validation error"),
+        ("drivers", {"most": 10_000_000}, "1 validation error"),
+        ("curve", {"contract": "../../etc/passwd"}, "has no contract '../../etc/passwd'"),
+        ("publish", {"rows": []}, "Unknown tool: publish"),
     ],
 )
 def test_a_wrong_value_a_huge_one_and_a_tool_that_writes_are_refused(served, tool, given, words):
     async def ask(client: Any) -> Any:
         return await client.call_tool(tool, given)
 
-    try:
-        result = over_http(served, ask)
-    except Exception as error:  # refused by the transport or the protocol
-        assert words in str(error) or isinstance(error, ExceptionGroup)
-        return
+    result = over_http(served, ask)
     assert result.is_error and words in result.content[0].text
+
+
+def test_a_huge_call_is_refused_before_it_is_read(served):
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "x" * 100_000}}
+    answer = httpx.post(f"{served.url}/mcp", json=call, headers=served.headers, timeout=60)
+    assert answer.status_code == 413 and "the limit is 64000" in answer.json()["error"]
 
 
 def test_a_client_without_the_token_gets_nothing(served):
     async def ask(client: Any) -> Any:
         return await client.list_tools()
 
-    with pytest.raises(BaseException, match=r"401|Unauthorized|unhandled errors|Connection closed|token"):
+    with pytest.raises(ExceptionGroup):
         over_http(served, ask, token="wrong")
+    assert over_http(served, ask).tools, "the same question with the token is answered"
 
 
 def test_over_standard_input_and_output_a_program_starts_it_itself(served, monkeypatch):
