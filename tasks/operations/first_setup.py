@@ -183,8 +183,8 @@ def next_steps(machine: Machine) -> list[str]:
         "",
         "Next:",
         "1. `cbi doctor`: what is still missing, each with its remedy.",
-        "2. `make daily`: the first run fetches the history of every source (the first backfill; GDELT's 31 days at a time). "
-        f"How long it takes is {NOT_MEASURED}. It may be ended and started again: what has arrived stays.",
+        "2. `make daily`: the first run fetches the history of every source, GDELT's 31 days at a time. This is the "
+        f"first backfill. How long it takes is {NOT_MEASURED}. It may be ended and started again: what arrived stays.",
         f"3. `{keep}`: keeps it running. The next daily run is due {due:%a %H:%M}, local time.",
         *wake,
         "`make demo` needs none of this: recorded payloads, no keys, no network.",

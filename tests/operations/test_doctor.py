@@ -233,7 +233,7 @@ def warehouse_damaged(machine: Machine, home: Path, monkeypatch) -> Machine:
 
 
 def bad_address(machine: Machine, home: Path, monkeypatch) -> Machine:
-    monkeypatch.setenv("CBI_NOTIFY", "nosuchkind://planted-user:planted-word@host")
+    monkeypatch.setenv("CBI_NOTIFY", "nosuchkind://planted-user:planted-word@host")  # pragma: allowlist secret
     return machine
 
 
