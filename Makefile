@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
+.PHONY: doctor serve site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
 
 
 help: ## list the targets, by who needs them
@@ -50,10 +50,15 @@ $(VENV)/cloud: $(VENV)/base
 	@$(compiled)
 	@touch $@
 
-$(VENV)/dev: pyproject.toml constraints.txt | $(RUN)
-	@$(PIP) '.[dev,train,cloud]'
+$(VENV)/serve: $(VENV)/base
+	@$(PIP) '.[serve]'
 	@$(compiled)
-	@touch $(VENV)/base $(VENV)/train $(VENV)/cloud $@
+	@touch $@
+
+$(VENV)/dev: pyproject.toml constraints.txt | $(RUN)
+	@$(PIP) '.[dev,train,cloud,serve]'
+	@$(compiled)
+	@touch $(VENV)/base $(VENV)/train $(VENV)/cloud $(VENV)/serve $@
 
 $(VENV)/scale: $(VENV)/train
 	@$(PIP) '.[scale]'
@@ -81,6 +86,12 @@ train: worker-needs $(if $(filter dask ray,$(RUNNER)),$(VENV)/scale) ## the bake
 
 health: needed ## sources, forecast, gates, champions, disk, warehouse: 0 ok, 1 warnings, 2 failing
 	@$(RUN) -m cli health
+
+doctor: needed ## whether this machine can run CBI every day: make doctor REPORT=first-mac.md writes a file to send back
+	@$(RUN) -m cli doctor $(if $(REPORT),--report $(call quoted,$(REPORT)))
+
+serve: needed $(VENV)/serve ## the read-only door for programs: JSON and MCP on this machine, until Ctrl-C
+	@$(RUN) -m cli serve
 
 audit: needed ## every file and table: whose it is, whether it is sound, what to do with it
 	@$(RUN) -m cli audit
@@ -153,8 +164,8 @@ test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on Duc
 soak: $(VENV)/dev ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
 	@$(RUN) -m evidence.soak --sessions $(call quoted,$(or $(SESSIONS),250)) --from $(call quoted,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
 
-lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
-	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m cli project deployments --check
+lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, the workflows, and whether prefect.yaml is what the registry says
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/zizmor --offline --quiet .github && $(RUN) -m cli project deployments --check
 
 secret-scan: $(VENV)/dev ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
 	@git ls-files -- ':!*.png' ':!*.tar.xz' ':!recorded/*.csv' ':!.secrets.baseline' | while read -r file; do \

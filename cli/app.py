@@ -19,10 +19,12 @@ from cli import (
     checks,
     data,
     decision,
+    machine,
     model,
     models,
     project,
     replay,
+    serve,
     services,
     site,
     sources,
@@ -66,7 +68,7 @@ def application() -> typer.Typer:
             data.ingest,
             data.backfill,
         ),
-        CHECK: (checks.health, checks.gates, checks.audit, warehouse.query),
+        CHECK: (machine.doctor, checks.health, checks.gates, checks.audit, warehouse.query),
         MODELS: (model.train, model.search, replay.replay, model.bundle, model.device_check),
         KEEP: (data.restore, checks.support, data.pack, warehouse.sync),
     }
@@ -78,6 +80,8 @@ def application() -> typer.Typer:
     app.add_typer(decision.purchases(), name="purchases", rich_help_panel=EVERY_DAY)
     app.add_typer(sources.application(), name="sources", rich_help_panel=EVERY_DAY)
     app.add_typer(alerts.application(), name="alerts", rich_help_panel=EVERY_DAY)
+    for one in (machine.setup, serve.serve):
+        app.command(rich_help_panel=RUN)(one)
     app.add_typer(services.application(), name="services", rich_help_panel=RUN)
     app.add_typer(project.application(), name="project", rich_help_panel=RUN)
     return app

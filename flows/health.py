@@ -52,14 +52,7 @@ def open_health(as_of: str | None) -> Health:
 
 def open_health_here(as_of: str | None) -> Health:
     """The same for the command line: if the newest run read recorded payloads, as of that run's session."""
-    from tasks.gates.stored import recorded_session
-    from tasks.operations.health import take_health
-    from tasks.run import open_run
-    from tasks.storage.zones import Zones
+    from tasks.operations.health import run_here, take_health
 
-    settings = load_settings()
-    recorded = recorded_session(Zones(settings.home)) if as_of is None else None
-    if recorded is None:
-        return open_health(as_of)
-    run = open_run(settings, origin="live", as_of=f"{recorded:%Y-%m-%d}")
-    return take_health(run, dated="the session of the recorded payloads here; --as-of selects another")
+    run, dated = run_here(load_settings(), as_of)
+    return take_health(note_run(run), dated=dated)

@@ -135,3 +135,11 @@ class SecretFound(CbiError):
 
 class WrongWord(CbiError):
     """A word of a command line names nothing, or says nothing that can be done."""
+
+
+class Refused(CbiError):
+    """The read-only door refuses a request; ``status`` is the HTTP status of the answer."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status

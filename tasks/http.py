@@ -292,7 +292,7 @@ class Http:
         ]
         if places:
             advice = " and ".join(places)
-            return f"{advice[0].upper()}{advice[1:]}, in the environment or the keychain; see docs/runbook.md"
+            return f"{advice[0].upper()}{advice[1:]}; `cbi setup` stores keys (docs/runbook.md)"
         what = "the request" if status == 400 else "this machine or its address"
         return f"The source needs no key and refuses {what}; see docs/runbook.md"
 

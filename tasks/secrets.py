@@ -7,7 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from urllib.parse import unquote
+
+from dotenv import dotenv_values
 
 from tasks.spellings import SHORTEST, forms, hide
 
@@ -28,11 +31,42 @@ _found: set[str] = set()
 
 
 def find_secret(name: str) -> str | None:
-    """The value from the environment, else from the keychain (`keyring set cbi NAME`), else None."""
-    value = os.environ.get(name, "").strip() or _from_keychain(name)
+    """The value from the environment, else from the keychain, else from the key file, else None. `cbi setup` stores."""
+    value, _ = _looked_up(name)
     if value:
         remember_secret(value)
     return value
+
+
+def secret_place(name: str) -> str | None:
+    """Where the value is: ``environment``, ``keychain`` or ``key file``; None if it is nowhere."""
+    value, place = _looked_up(name)
+    return place if value else None
+
+
+def _looked_up(name: str) -> tuple[str | None, str]:
+    if value := os.environ.get(name, "").strip():
+        return value, "environment"
+    if stored := _from_keychain(name):
+        return stored, "keychain"
+    return stored_keys().get(name), "key file"
+
+
+def key_file() -> Path:
+    """The file of keys of a machine without a keychain, one NAME="value" per line, mode 0600. systemd reads it too."""
+    return Path.home() / ".config" / "cbi" / "secrets.env"
+
+
+def stored_keys() -> dict[str, str]:
+    """The keys in the key file. A file that others may read counts as no key: `cbi doctor` names the remedy."""
+    path = key_file()
+    try:
+        if path.stat().st_mode & 0o077:
+            return {}
+        lines = dotenv_values(path, encoding="utf-8", interpolate=False)
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {name: value.strip() for name, value in lines.items() if value and value.strip()}
 
 
 def remember_secret(value: str) -> None:

@@ -18,7 +18,7 @@ from tasks.storage.zones import require_usable_home
 PROJECT = Path(__file__).resolve().parent.parent
 PREFIX = "CBI_"
 CLOCK = "CBI_NOW"
-SECRETS = ("CBI_NOTIFY",)
+SECRETS = ("CBI_NOTIFY", "CBI_SERVE_TOKEN")
 """Names with our prefix that are no settings: tasks/secrets.py reads them, and never from a file."""
 
 
@@ -128,10 +128,7 @@ def _written_in(file: Path) -> dict[str, str]:
     if CLOCK in given:
         raise SettingsError(f"{file}: {CLOCK} rehearses another day and belongs in the environment of one command")
     if kept := [name for name in SECRETS if name in given]:
-        raise SettingsError(
-            f"{file}: {kept[0]} has keys in it: move it to the environment, or to the keychain (`keyring set cbi "
-            f"{kept[0]}`)"
-        )
+        raise SettingsError(f"{file}: {kept[0]} has keys in it: delete the line, and store it with `cbi setup`")
     return given
 
 

@@ -32,6 +32,7 @@ STAGES = (
     ("warehouse",),
     ("reporting",),
     ("operations",),
+    ("door",),
 )
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 LEAVES = ("tasks.models.catalogue",)

@@ -50,6 +50,17 @@ def addresses() -> tuple[str, ...]:
     return found
 
 
+def is_usable(address: str) -> bool:
+    """Whether Apprise can send to an address. Nothing is sent."""
+    import apprise
+
+    logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)  # it logs parts of addresses
+    try:
+        return apprise.Apprise.instantiate(address) is not None
+    except Exception:  # whatever a route's class raises; its text may name the address
+        return False
+
+
 def message_of(notices: pd.DataFrame, *, as_of: pd.Timestamp) -> tuple[str, str]:
     """Subject and text of the notices together, the gravest first."""
     order = {"critical": 0, "warning": 1, "info": 2}

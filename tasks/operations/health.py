@@ -19,14 +19,16 @@ from tasks import clock
 from tasks.calendar import sessions
 from tasks.errors import CbiError
 from tasks.gates.states import count_states
+from tasks.gates.stored import recorded_session
 from tasks.model_store.open import open_store
 from tasks.operations.backup import NONE, age_days, state_path
 from tasks.registry import DataSources, Schedule, ended_tables
 from tasks.reporting.day_tables import source_table
-from tasks.run import RunContext
+from tasks.run import RunContext, open_run
+from tasks.settings import Settings
 from tasks.sources.ingest import why_disabled
 from tasks.sources.pauses import pauses
-from tasks.sources.payloads import has_live_data, last_fetched
+from tasks.sources.payloads import LIVE, has_live_data, last_fetched
 from tasks.staging.gather import gather
 from tasks.staging.stage import Staged, nothing_staged, read_staged, staged_paths
 from tasks.staging.summary import summarise_series
@@ -94,6 +96,20 @@ class Health:
             | {"state": self.state, "exit_code": self.exit_code}
             | {name: part.astype(object).where(part.notna(), None).to_dict("records") for name, part in parts.items()}
         )
+
+
+def run_here(settings: Settings, as_of: str | None) -> tuple[RunContext, str]:
+    """The run that health is of, and why it is as of that session.
+
+    That is the requested session; else the session of the recorded payloads, if the newest run here read those; else
+    the last finished session.
+    """
+    if as_of is not None:
+        return open_run(settings, origin=LIVE, as_of=as_of), "as requested"
+    if recorded := recorded_session(Zones(settings.home)):
+        dated = "the session of the recorded payloads here; --as-of selects another"
+        return open_run(settings, origin=LIVE, as_of=f"{recorded:%Y-%m-%d}"), dated
+    return open_run(settings, origin=LIVE, as_of=None), "the last finished session"
 
 
 def take_health(run: RunContext, *, now: datetime | None = None, dated: str = "") -> Health:
@@ -373,7 +389,8 @@ def _disk(zones: Zones) -> tuple[str, str, str]:
     there: Path = next(folder for folder in (zones.home, *zones.home.parents) if folder.exists())
     free = shutil.disk_usage(there).free / GB
     state = FAILING if free < FREE_FAILING_GB else WARNING if free < FREE_WARNING_GB else OK
-    return "disk", state, f"{free:.1f} GB free at {there}"
+    remedy = "" if state == OK else ": make room; `cbi audit` lists what each folder has in it"
+    return "disk", state, f"{free:.1f} GB free at {there}{remedy}"
 
 
 def _backup(run: RunContext, *, published: bool) -> tuple[str, str, str]:

@@ -143,7 +143,7 @@ def advise(system: str) -> None:
     """Print the steps that the user must do."""
     if find_spec("keyring") is None:
         store = "the keychain" if system == "mac" else "a keychain (or ~/.config/cbi/secrets.env, mode 600)"
-        print(f"keys are read from {store} with keyring, which is not in this environment: pip install keyring")
+        print(f"keys are read from {store}: `cbi setup` stores them. For a keychain: pip install keyring")
     if system == "linux" and not Path("/var/lib/systemd/linger", os.environ.get("USER", "")).is_file():
         print("services of a user end with the last session: `loginctl enable-linger` keeps them")
 

@@ -24,7 +24,7 @@ import psutil
 
 from tasks.errors import SettingsError
 from tasks.secrets import find_secret, remember_secret
-from tasks.storage.files import private_folder, read_json, write_atomically, write_json
+from tasks.storage.files import private_folder, read_json, write_json, write_private
 from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
 
@@ -217,17 +217,24 @@ def server_password(zones: Zones) -> str:
     loopback address. Only the owner can read the file. The worker and the command line read it, so that it is typed
     only in the UI. A file with anything but such a password is damaged, and a new one is generated.
     """
-    if given := find_secret(PASSWORD):
-        return given
-    path = password_path(zones)
-    with exclusive(zones, "server-password"):
-        kept = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        if not GENERATED.fullmatch(kept):
+    return find_secret(PASSWORD) or generated_secret(
+        zones, password_path(zones), GENERATED, lambda: f"cbi:{secrets.token_urlsafe(24)}"
+    )
+
+
+def generated_secret(zones: Zones, path: Path, pattern: re.Pattern[str], make: Callable[[], str]) -> str:
+    """A secret of this home: the one in the file, else a new one. Only the owner can read the file.
+
+    A file whose content does not match the pattern is damaged, and a new secret replaces it.
+    """
+    with exclusive(zones, f"server-{path.name}"):
+        stored = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        if not pattern.fullmatch(stored):
             private_folder(path.parent)
-            kept = f"cbi:{secrets.token_urlsafe(24)}"
-            write_atomically(path, lambda new: os.write(os.open(new, os.O_CREAT | os.O_WRONLY, 0o600), kept.encode()))
-    remember_secret(kept)
-    return kept
+            stored = make()
+            write_private(path, stored.encode())
+    remember_secret(stored)
+    return stored
 
 
 def password_path(zones: Zones) -> Path:

@@ -79,9 +79,13 @@ def _part(make: Callable[[RunContext], object], run: RunContext) -> bytes:
 
 
 def _versions(run: RunContext) -> Mapping[str, object]:
+    return {"code": run.code_version, **versions()}
+
+
+def versions() -> Mapping[str, object]:
+    """Python, the machine, and every installed package with its version."""
     packages = {found.metadata["Name"]: found.version for found in distributions()}
     return {
-        "code": run.code_version,
         "python": sys.version,
         "machine": platform.platform(),
         "processors": os.cpu_count(),

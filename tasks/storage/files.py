@@ -93,6 +93,17 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
+def write_private(path: Path, content: bytes) -> Path:
+    """Write ``content`` atomically, readable by its owner only from the first byte on."""
+
+    def write(temporary: Path) -> None:
+        handle = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+
+    return write_atomically(path, write)
+
+
 def move_into(file: Path, path: Path) -> Path:
     """Make ``file`` durable and rename it to ``path``, which is on the same file system."""
     with storage_errors_explained(path.parent):

@@ -14,8 +14,9 @@ from __future__ import annotations
 import logging
 import secrets
 import shutil
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -65,6 +66,26 @@ def _literal(text: object) -> str:
 def one_line(error: Exception) -> str:
     """An engine's message without the excerpt of the statement below it."""
     return " ".join(str(error).split("\n\nLINE ")[0].split())
+
+
+@contextmanager
+def _stopped_after(connection: DuckDBPyConnection, within_s: float | None) -> Iterator[None]:
+    """Interrupt whatever the connection runs after that many seconds."""
+    if within_s is None:
+        yield
+        return
+
+    def stop() -> None:
+        with suppress(duckdb.Error):  # it was closed meanwhile
+            connection.interrupt()
+
+    timer = threading.Timer(within_s, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _is_damage(error: duckdb.Error) -> bool:
@@ -377,16 +398,18 @@ class DuckDbWarehouse:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def query(self, sql: str) -> pd.DataFrame:
+    def query(self, sql: str, *, within_s: float | None = None) -> pd.DataFrame:
         """Rows of one SELECT (BigQuery dialect) over the published snapshot.
 
         Raises:
-            WarehouseError: nothing is published yet, or the SQL does not run; one clear line.
+            WarehouseError: nothing is published yet, the SQL does not run, or it took longer than ``within_s``.
         """
         translated = for_duckdb(parse_query(sql))
-        with self._reader() as connection:
+        with self._reader() as connection, _stopped_after(connection, within_s):
             try:
                 return to_frame(connection.sql(translated).to_arrow_table())
+            except duckdb.InterruptException:
+                raise WarehouseError(f"the query took longer than {within_s:g} s and was stopped") from None
             except duckdb.Error as error:
                 raise WarehouseError(self._unread(one_line(error)) if _is_damage(error) else one_line(error)) from None
 

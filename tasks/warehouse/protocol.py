@@ -59,11 +59,14 @@ class Warehouse(Protocol):
         """
         ...
 
-    def query(self, sql: str) -> pd.DataFrame:
+    def query(self, sql: str, *, within_s: float | None = None) -> pd.DataFrame:
         """Rows of one SELECT over the published snapshot; never blocks a writer.
 
+        Args:
+            within_s: the engine stops the query after this many seconds. None: no limit.
+
         Raises:
-            WarehouseError: nothing is published yet, or the SQL does not run; one clear line.
+            WarehouseError: nothing is published yet, the SQL does not run, or it took too long; one clear line.
         """
         ...
 

@@ -93,8 +93,14 @@ class Connection:
         except (GoogleAPIError, GoogleAuthError, requests.RequestException) as error:
             raise explained(error, f"BigQuery project {self.place.project}, {what}") from None
 
-    def run(self, sql: str, *, purpose: str, expected_bytes: int | None = None) -> bigquery.QueryJob:
-        """Run a query or script. Its price is checked first, by dry run unless ``expected_bytes`` is set."""
+    def run(
+        self, sql: str, *, purpose: str, expected_bytes: int | None = None, within_s: float | None = None
+    ) -> bigquery.QueryJob:
+        """Run a query or script. Its price is checked first, by dry run unless ``expected_bytes`` is set.
+
+        Args:
+            within_s: BigQuery cancels the job after this many seconds.
+        """
         from google.cloud import bigquery
         from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 
@@ -103,6 +109,8 @@ class Connection:
         configured = bigquery.QueryJobConfig(
             labels=self.labels(purpose), maximum_bytes_billed=self._ledger.query_limit_bytes
         )
+        if within_s is not None:
+            configured.job_timeout_ms = int(1000 * within_s)
         job = self.client.query(sql, job_config=configured, retry=retry, job_retry=again, timeout=PATIENCE_S)
         job.result(retry=retry)
         self._ledger.note(job.job_id, int(job.total_bytes_billed or 0), purpose)

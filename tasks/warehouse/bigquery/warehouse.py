@@ -349,8 +349,8 @@ class BigQueryWarehouse:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def query(self, sql: str) -> pd.DataFrame:
-        """Rows of one SELECT. Its price is checked before.
+    def query(self, sql: str, *, within_s: float | None = None) -> pd.DataFrame:
+        """Rows of one SELECT. Its price is checked before. BigQuery cancels the job after ``within_s`` seconds.
 
         Raises:
             WarehouseError: nothing is published yet, the SQL does not run, or it would cost more than the limit.
@@ -361,7 +361,8 @@ class BigQueryWarehouse:
         placed = self._placed(parse_query(sql))
         with self.connection.explained("a query"):
             try:
-                return to_frame(self.connection.arrow(self.connection.run(placed, purpose="query").result()))
+                job = self.connection.run(placed, purpose="query", within_s=within_s)
+                return to_frame(self.connection.arrow(job.result()))
             except (BadRequest, NotFound) as error:
                 if isinstance(error, NotFound) and not self.is_published():
                     raise WarehouseError(self._nothing_yet()) from None
