@@ -135,7 +135,7 @@ def measure() -> None:
             [
                 "horizon",
                 "variant",
-                *(f"{a} to {b}: {what}" for a, b in halves for what in ("skill %", "80% band held", "longest miss")),
+                *(f"{a} to {b}: {what}" for a, b in halves for what in ("skill %", "80% band covered", "longest miss")),
             ],
             rows,
         ),

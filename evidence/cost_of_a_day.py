@@ -179,7 +179,7 @@ def measure(days: int, work: Path, trained: Path, recorded: Published, sources: 
         point_at(url, registry, world.now)
         live = Home(home, registry, world)
         for what, now, words in (
-            ("day that reads all anew", d1, ["-m", "cli", "daily"]),
+            ("day that reads everything again", d1, ["-m", "cli", "daily"]),
             ("warm day", d2, ["-m", "cli", "daily"]),
             ("health", d2, ["-m", "cli", "health"]),
             ("audit", d2, ["-m", "cli", "audit"]),

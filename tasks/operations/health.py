@@ -241,7 +241,7 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     rows = []
     for name, spec in sources.sources.items():
         row, fetch = table[name], fetched.get(name)
-        state = f"stale: {row['stale']} series" if row["stale"] else "ok" if row["last"] != "none" else "nothing held"
+        state = f"stale: {row['stale']} series" if row["stale"] else "ok" if row["last"] != "none" else "nothing stored"
         if disabled := why_disabled(spec):
             state = f"disabled: {disabled}; {state}"
         if name in set(lost["source"]):

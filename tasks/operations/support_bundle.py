@@ -74,7 +74,7 @@ def _part(make: Callable[[RunContext], object], run: RunContext) -> bytes:
     try:
         value = make(run)
     except Exception as error:  # a bundle is usually needed for a broken home
-        value = {"not to be had": f"{type(error).__name__}: {error}"}
+        value = {"not available": f"{type(error).__name__}: {error}"}
     return redact(json.dumps(redact_values(value), indent=1, default=str)).encode()
 
 
