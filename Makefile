@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
+.PHONY: site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs docs-site health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
 
 
 help: ## list the targets, by who needs them
@@ -51,9 +51,13 @@ $(VENV)/cloud: $(VENV)/base
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt | $(RUN)
-	@$(PIP) '.[dev,train,cloud]'
+	@$(PIP) '.[dev,train,cloud,docs]'
 	@$(compiled)
-	@touch $(VENV)/base $(VENV)/train $(VENV)/cloud $@
+	@touch $(VENV)/base $(VENV)/train $(VENV)/cloud $(VENV)/docs $@
+
+$(VENV)/docs: $(VENV)/base
+	@$(PIP) '.[docs]'
+	@touch $@
 
 $(VENV)/scale: $(VENV)/train
 	@$(PIP) '.[scale]'
@@ -238,6 +242,10 @@ cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md: what sql-check tell
 
 docs: $(VENV)/base ## write docs/data_dictionary.md from the registry
 	@$(RUN) -m cli project dictionary
+
+docs-site: $(VENV)/docs ## the documentation as a site with a search box: build/documentation/index.html, no network needed
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet --clean
+	@echo "open build/documentation/index.html"
 
 world: $(VENV)/dev ## consecutive live days in a world served from the archive: make world DAYS=60; docs/results/world.md
 	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))

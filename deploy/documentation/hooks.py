@@ -65,6 +65,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         if target is None:
             return found[0]
         to = target.removeprefix("docs/") if target.startswith("docs/") else copy_of(target)
+        if (DOCS / to).is_dir():
+            to += "/README.md"
         return f"{found[1]}{posixpath.relpath(to, posixpath.dirname(here) or '.')}{found[3] or ''}{found[4]}"
 
     return _separated(LINK.sub(replaced, markdown))
@@ -94,8 +96,9 @@ def target_of(page: str, link: str) -> str | None:
 
 
 def copy_of(target: str) -> str:
-    """The place in the site of a copy: a page, or a picture as it is."""
-    return f"{COPIES}/{target}" if target.endswith((".md", ".png")) else f"{COPIES}/{target}.md"
+    """The place in the site of a copy: a page, or a picture as it is. MkDocs leaves out names that begin with a dot."""
+    visible = "/".join(part.lstrip(".") for part in target.split("/"))
+    return f"{COPIES}/{visible}" if target.endswith((".md", ".png")) else f"{COPIES}/{visible}.md"
 
 
 def _as_page(source: Path) -> str:
