@@ -52,7 +52,7 @@ HOW = """## How it was made
   few steps at so small a rate they do not come far: at equal settings their loss says more of the settings than of the
   architecture. Hence a second line with their own settings: same architecture, inputs and batch, windows of every
   session, Adam at the library's rate, its 1,000 steps at most, stopped at the first of its validations (each 100 steps)
-  that is no better than the best. LightGBM's own settings: the package's defaults (100 rounds, 31 leaves), same rows.
+  that is not better than the best. LightGBM's own settings: the package's defaults (100 rounds, 31 leaves), same rows.
 - Seconds are of fitting and forecasting a fold, five horizons, on one thread; imports are left out on both sides.
   Each contender ran in a process of its own, in the order of the last table."""
 

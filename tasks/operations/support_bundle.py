@@ -56,7 +56,7 @@ def write_bundle(run: RunContext, folder: Path) -> Path:
     members = {name: _part(make, run) for name, make in parts.items()} | _logs(run.zones.logs)
     for name, content in members.items():
         if spelled_in(content):
-            raise SecretFound(f"{name} would have contained a key; nothing was written. Tell CBI's makers which part")
+            raise SecretFound(f"{name} would have contained a key; nothing was written. Report which part")
     path = private_folder(folder) / f"cbi-support-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.tar.gz"
 
     def pack(temporary: Path) -> None:
