@@ -157,8 +157,8 @@ test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on Duc
 soak: $(VENV)/dev ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
 	@$(RUN) -m evidence.soak --sessions $(call quoted,$(or $(SESSIONS),250)) --from $(call quoted,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
 
-lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, and whether prefect.yaml is what the registry says
-	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m cli project deployments --check
+lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, plain words, and whether prefect.yaml is what the registry says
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(RUN) -m cli project deployments --check && $(RUN) -m cli project words
 
 secret-scan: $(VENV)/dev ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
 	@git ls-files -- ':!*.png' ':!*.tar.xz' ':!recorded/*.csv' ':!.secrets.baseline' | while read -r file; do \

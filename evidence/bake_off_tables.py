@@ -50,7 +50,7 @@ def summary_table(board: pd.DataFrame) -> str:
             )
         )
     low, high = COVERAGE_WANTED
-    head = ["horizon", "promoted", "the ensemble's skill %", f"coverage of its 80% band (wanted {low:.0%} to {high:.0%})"]
+    head = ["horizon", "promoted", "the ensemble's skill %", f"its 80% band covered (wanted {low:.0%} to {high:.0%})"]
     head += ["others that lose less than the better naive", "nets: all / lose less / with a 90% interval above zero"]
     return table([*head, "lowest pinball among the families with the most origins"], rows)
 

@@ -1,8 +1,8 @@
 """``cbi project words``: words that read like a translation, in the pages and in the texts that the program shows.
 
-The list is docs/words.yaml: what to avoid, and what to write instead. Read are the prose of Markdown pages (without code,
-link targets and file names) and the texts of Python files that have a blank (names of columns and files have none;
-docstrings of ``cli`` are its help, others are for developers and are not read).
+The list is docs/words.yaml: what to avoid, and what to write instead. It reads the prose of Markdown pages, without code
+and link targets, and the texts of Python files that have a blank (names of columns and files have none).
+Docstrings of ``cli`` are its help; others are for developers and are not read.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ CODE = ("cli", "flows", "tasks", "evidence")
 HELP = "cli"
 """The folder whose docstrings are shown to people."""
 NOT_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+|\{[^}]*\}|<[^>]*>")
+INDENTED_CODE = re.compile(r" {4,}(?!([-*]|\d+\.) )")
+QUERY = re.compile(r"\s*(SELECT|INSERT|WITH|CREATE|DELETE)\b")
 
 
 class Avoided(Entry):
@@ -35,7 +37,10 @@ class Avoided(Entry):
     @field_validator("avoid")
     @classmethod
     def _compiles(cls, pattern: str) -> str:
-        re.compile(pattern)
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not an expression: {error}") from None
         return pattern
 
 
@@ -97,7 +102,7 @@ def in_page(name: str, text: str, rules: tuple[_Rule, ...]) -> Iterator[Found]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.lstrip().startswith("```"):
             fenced = not fenced
-        elif not fenced and not line.startswith("    "):
+        elif not fenced and not INDENTED_CODE.match(line):
             yield from _in_text(name, number, line, rules)
 
 
@@ -110,9 +115,10 @@ def in_code(name: str, text: str, rules: tuple[_Rule, ...]) -> Iterator[Found]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and not name.startswith(f"{HELP}/")
     }
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in silent:
-            if " " in node.value.strip() and not re.match(r"\s*(SELECT|INSERT|WITH|CREATE|DELETE)\b", node.value):
-                yield from _in_text(name, node.lineno, node.value, rules)
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or id(node) in silent:
+            continue
+        if " " in node.value.strip() and not QUERY.match(node.value):
+            yield from _in_text(name, node.lineno, node.value, rules)
 
 
 def _rules(words: WordList) -> tuple[_Rule, ...]:

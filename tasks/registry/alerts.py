@@ -1,4 +1,4 @@
-"""registry/alerts.yaml: how severe each kind of alert is, how often a person is notified, and the limits of the rules."""
+"""registry/alerts.yaml: how severe a kind of alert is, how often a person is notified, and the limits of the rules."""
 
 from __future__ import annotations
 
