@@ -329,8 +329,8 @@ def _slices(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str
     parts = [
         "## By regime and by year",
         "Skill % with its 90% interval where there are enough origins for one, and what the 80% band covered. The "
-        "naive is the one that was better over the whole. An origin belongs to the year and regime it is in, not to that of "
-        "its outcome. The promoted family of each horizon is in the summary.",
+        "naive is the one that was better over the whole. An origin belongs to the year and regime it is in, not to "
+        "that of its outcome. The promoted family of each horizon is in the summary.",
     ]
     families: dict[str, dict[str, str | None]] = {
         "The ensemble": {h: bake_off.shown(h) for h in bake_off.horizons},

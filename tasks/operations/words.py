@@ -1,7 +1,7 @@
 """``cbi project words``: words that read like a translation, in the pages and in the texts that the program shows.
 
-The list is docs/words.yaml: what to avoid, and what to write instead. It reads the prose of Markdown pages, without code
-and link targets, and the texts of Python files that have a blank (names of columns and files have none).
+The list is docs/words.yaml: what to avoid, and what to write instead. It reads the prose of Markdown pages, without
+code and link targets, and the texts of Python files that have a blank (names of columns and files have none).
 Docstrings of ``cli`` are its help; others are for developers and are not read.
 """
 
