@@ -219,7 +219,7 @@ class _HealthQueries:
 def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) -> pd.DataFrame:
     """One row per source: ``source, priority, state, observations, series, first, last, age_days, last_fetch``.
 
-    ``state`` is ok, stale (with the number of series), nothing held, or disabled with the missing key. It begins
+    ``state`` is ok, stale (with the number of series), nothing stored, or disabled with the missing key. It begins
     with ``critical`` if a series that every forecast needs is stale or missing. If a file of the source
     cannot be read it is ``damaged``, with the file, and its counts are missing.
     """
