@@ -32,7 +32,7 @@ def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegist
         "`reliability`: *high*, an official or exchange source that keeps its calendar; *medium*, official with holes "
         "or a selection, or unofficial but checked against others; *low*, maintained by hand, recorded once, or from "
         "an address without a guarantee. "
-        "What is made of several series has the slowest frequency of any of them (daily, weekly, monthly, quarterly, "
+        "A value computed from several series has the slowest frequency of them (daily, weekly, monthly, quarterly, "
         "annual, event), the lowest reliability, and the worst point in time (exact, lagged, revised); the calendar is "
         "daily, high and exact. `first date`: the first session with a value on the recorded archive, which the gate "
         "POST_FEATURES compares with every run.",
