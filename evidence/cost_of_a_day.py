@@ -161,8 +161,8 @@ def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
         for schema, table in tables:
             name = f'"{schema}"."{table}"'
             connection.execute(
-                f"INSERT INTO {name} SELECT held.* REPLACE (days.day AS as_of) FROM {name} AS held, days "
-                f"WHERE held.as_of = (SELECT MAX(as_of) FROM {name}) AND days.day > held.as_of"
+                f"INSERT INTO {name} SELECT stored.* REPLACE (days.day AS as_of) FROM {name} AS stored, days "
+                f"WHERE stored.as_of = (SELECT MAX(as_of) FROM {name}) AND days.day > stored.as_of"
             )
 
 
