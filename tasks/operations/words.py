@@ -1,8 +1,8 @@
 """``cbi project words``: words that read like a translation, in the pages and in the texts that the program shows.
 
 The list is docs/words.yaml: what to avoid, and what to write instead. It reads the prose of Markdown pages, without
-code and link targets, and the texts of Python files that have a blank (names of columns and files have none).
-Docstrings of ``cli`` are its help; others are for developers and are not read.
+code and link targets, and the texts of Python files that have a blank (names of columns and files have none),
+and the reasons of the gates' suites. Docstrings of ``cli`` are its help; others are for developers and are not read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from tasks.registry.entry import Entry, read_entries
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md", "docs/results/*.md")
 TEMPLATES = ("tasks/**/*.jinja", "tasks/**/*.typ")
+SUITES = "expectations/**/*.json"
 CODE = ("cli", "flows", "tasks", "evidence")
 HELP = "cli"
 """The folder whose docstrings are shown to people."""
 NOT_PROSE = re.compile(r"`[^`]*`|\]\([^)]*\)|https?://\S+|\{[^}]*\}|<[^>]*>")
+REASON = re.compile(r'"reason": "((?:[^"\\]|\\.)*)"')
 INDENTED_CODE = re.compile(r" {4,}(?!([-*]|\d+\.) )")
 QUERY = re.compile(r"\s*(SELECT|INSERT|WITH|CREATE|DELETE)\b")
 
@@ -89,6 +91,11 @@ def find_words(project: Path, words: WordList) -> list[Found]:
             name = path.relative_to(project).as_posix()
             if name not in words.left_out:
                 found += in_page(name, path.read_text(encoding="utf-8"), rules)
+    for path in sorted(project.glob(SUITES)):
+        name = path.relative_to(project).as_posix()
+        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+            for reason in REASON.finditer(line):
+                found += _in_text(name, number, reason[1], rules)
     for folder in CODE:
         for path in sorted((project / folder).rglob("*.py")):
             name = path.relative_to(project).as_posix()
@@ -97,12 +104,12 @@ def find_words(project: Path, words: WordList) -> list[Found]:
 
 
 def in_page(name: str, text: str, rules: tuple[_Rule, ...]) -> Iterator[Found]:
-    """The words to avoid in the prose of a page. Blocks of code are left out."""
+    """The words to avoid in the prose of a page. Blocks of code are left out; a template has none."""
     fenced = False
     for number, line in enumerate(text.split("\n"), 1):
         if line.lstrip().startswith("```"):
             fenced = not fenced
-        elif not fenced and not INDENTED_CODE.match(line):
+        elif not fenced and not (name.endswith(".md") and INDENTED_CODE.match(line)):
             yield from _in_text(name, number, line, rules)
 
 

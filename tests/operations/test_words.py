@@ -67,7 +67,14 @@ def test_texts_of_the_code_are_read_and_names_and_queries_are_not(tmp_path: Path
         ]
     )
     files = {"tasks/a.py": code, "cli/b.py": '"""The help: who is told."""\n', "tests/c.py": 'X = "told of it"\n'}
-    assert found_in(tmp_path, files) == ["cli/b.py:1 told", "tasks/a.py:3 told"]
+    files["expectations/assembly/panel.json"] = '[\n {"type": "held", "meta": {"reason": "Nothing is held of it"}}\n]'
+    files["tasks/page.html.jinja"] = "<p>\n      Nobody is told.</p>"
+    assert found_in(tmp_path, files) == [
+        "tasks/page.html.jinja:2 told",
+        "expectations/assembly/panel.json:2 held",
+        "cli/b.py:1 told",
+        "tasks/a.py:3 told",
+    ]
 
 
 def test_a_list_with_a_typo_or_a_broken_expression_is_refused(tmp_path: Path) -> None:
