@@ -17,7 +17,7 @@ from pydantic import Field, field_validator
 
 from tasks.registry.entry import Entry, read_entries
 
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md", "docs/results/*.md")
+PAGES = ("Makefile", "README.md", "CONTRIBUTING.md", "docs/*.md", "docs/decisions/*.md", "docs/results/*.md")
 TEMPLATES = ("tasks/**/*.jinja", "tasks/**/*.typ")
 SUITES = "expectations/**/*.json"
 CODE = ("cli", "flows", "tasks", "evidence")
