@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: doctor serve site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
+.PHONY: doctor serve site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs docs-site health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
 
 
 help: ## list the targets, by who needs them
@@ -30,10 +30,10 @@ $(RUN):
 	echo "  Debian, Ubuntu: sudo apt install python3 python3-venv"; \
 	echo "or name one: make PYTHON=/path/to/python3 …"; exit 1
 
-# pip compiles on one core; like pip, what is no Python 3 is passed over
+# pip compiles on one core; like pip, a file that is not Python 3 is skipped
 compiled = { $(RUN) -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true; }
 
-# uv takes a third of pip's time; where it cannot be had, or asks another registry than pip does here, pip it is
+# uv takes a third of pip's time; where it is not available, or reads another registry than pip, pip installs
 $(VENV)/base: pyproject.toml constraints.txt | $(RUN)
 	@{ $(RUN) -m pip install --quiet --quiet --no-compile --disable-pip-version-check --constraint constraints.txt uv && \
 	  $(VENV)/bin/uv pip install --quiet --python $(RUN) --constraint constraints.txt --compile-bytecode --editable . 2>/dev/null; } || \
@@ -56,9 +56,13 @@ $(VENV)/serve: $(VENV)/base
 	@touch $@
 
 $(VENV)/dev: pyproject.toml constraints.txt | $(RUN)
-	@$(PIP) '.[dev,train,cloud,serve]'
+	@$(PIP) '.[dev,train,cloud,docs,serve]'
 	@$(compiled)
-	@touch $(VENV)/base $(VENV)/train $(VENV)/cloud $(VENV)/serve $@
+	@touch $(VENV)/base $(VENV)/train $(VENV)/cloud $(VENV)/docs $(VENV)/serve $@
+
+$(VENV)/docs: $(VENV)/base
+	@$(PIP) '.[docs]'
+	@touch $@
 
 $(VENV)/scale: $(VENV)/train
 	@$(PIP) '.[scale]'
@@ -71,7 +75,7 @@ worker-needs: $(VENV)/train needed
 
 setup: $(VENV)/dev ## everything: what training, Google Cloud and development need
 
-# -- for the one who reads the forecast -----------------------------------------------------------------------------------------------------
+# -- for the reader of the forecast -----------------------------------------------------------------------------------------------------
 demo: needed ## the daily run on the recorded archive: no keys, no network
 	@$(RUN) -m cli daily --origin recorded
 
@@ -93,13 +97,13 @@ doctor: needed ## whether this machine can run CBI every day: make doctor REPORT
 serve: needed $(VENV)/serve ## the read-only door for programs: JSON and MCP on this machine, until Ctrl-C
 	@$(RUN) -m cli serve
 
-audit: needed ## every file and table: whose it is, whether it is sound, what to do with it
+audit: needed ## every file and table: its owner, whether it is intact, what to do with it
 	@$(RUN) -m cli audit
 
 bundle: needed ## what a helper needs to see, without secrets: CBI_HOME/support/cbi-support-<time>.tar.gz
 	@$(RUN) -m cli support
 
-# -- for the one who runs it for good ------------------------------------------------------------------------------------------------------
+# -- for whoever runs it every day ------------------------------------------------------------------------------------------------------
 ui: needed ## Prefect's server and UI on http://127.0.0.1:4200, until Ctrl-C
 	@$(RUN) -m cli services ui --port $(call quoted,$(UI_PORT))
 
@@ -121,20 +125,20 @@ worker: worker-needs ## one more worker, in this terminal
 install-mac: worker-needs ## server and worker as launchd agents: make install-mac UI_PORT=4200 VOLUME=/Volumes/Data
 	@$(RUN) -m cli services install mac --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
 
-uninstall-mac: needed ## end them and take the agents away; CBI_HOME stays
+uninstall-mac: needed ## end them and delete the agents; CBI_HOME stays
 	@$(RUN) -m cli services uninstall mac
 
 install-linux: worker-needs ## server and worker as systemd units of the user: make install-linux UI_PORT=4200 VOLUME=/mnt/data
 	@$(RUN) -m cli services install linux --host $(call quoted,$(UI_HOST)) --port $(call quoted,$(UI_PORT)) $(if $(VOLUME),--volume $(call quoted,$(VOLUME)))
 
-uninstall-linux: needed ## end them and take the units away; CBI_HOME stays
+uninstall-linux: needed ## end them and delete the units; CBI_HOME stays
 	@$(RUN) -m cli services uninstall linux
 
 # one test process more than cores, for one of them often waits for a server; more than five wait for each other
 TESTERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 
-# -- for the one who changes it ---------------------------------------------------------------------------------------------------------
-test: $(VENV)/dev ## what guards every behaviour: 6 to 7 minutes on two cores (docs/tests.md)
+# -- for developers ---------------------------------------------------------------------------------------------------------
+test: $(VENV)/dev ## what guards every behavior: 6 to 7 minutes on two cores (docs/tests.md)
 	@$(RUN) -m pytest -n $(TESTERS) --dist loadgroup -m "not more and not long"
 
 test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-registry days, bake-offs
@@ -164,27 +168,27 @@ test-cloud: $(VENV)/dev .venv-emulators/installed ## both contract suites on Duc
 soak: $(VENV)/dev ## sessions replayed with kills and without: make soak SESSIONS=250 FROM=2022-12-30; writes docs/results/soak.md
 	@$(RUN) -m evidence.soak --sessions $(call quoted,$(or $(SESSIONS),250)) --from $(call quoted,$(or $(FROM),2022-12-30)) --report docs/results/soak.md
 
-lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, the workflows, and whether prefect.yaml is what the registry says
-	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/zizmor --offline --quiet .github && $(RUN) -m cli project deployments --check
+lint: $(VENV)/dev secret-scan ## ruff, mypy, a scan for keys, the workflows, plain words, and whether prefect.yaml is what the registry says
+	@$(VENV)/bin/ruff format --check . && $(VENV)/bin/ruff check . && $(VENV)/bin/mypy && $(VENV)/bin/zizmor --offline --quiet .github && $(RUN) -m cli project deployments --check && $(RUN) -m cli project words
 
-secret-scan: $(VENV)/dev ## no key in any tracked file that changed since the last scan; .secrets.baseline lists what is none
+secret-scan: $(VENV)/dev ## no key in any tracked file that changed since the last scan; .secrets.baseline lists false alarms
 	@git ls-files -- ':!*.png' ':!*.tar.xz' ':!recorded/*.csv' ':!.secrets.baseline' | while read -r file; do \
 	  if [ -f "$$file" ] && [ ! "$(VENV)/secrets-scanned" -nt "$$file" ]; then echo "$$file"; fi; done > $(VENV)/secrets-to-scan
 	@touch $(VENV)/secrets-scanning
 	@tr '\n' '\0' < $(VENV)/secrets-to-scan | xargs -0 sh -c '$(VENV)/bin/detect-secrets-hook --no-verify --baseline .secrets.baseline "$$@" || [ $$? -eq 3 ]' sh  # 3: only lines moved
 	@mv $(VENV)/secrets-scanning $(VENV)/secrets-scanned
 
-audit-dependencies: $(VENV)/dev ## pinned packages against known vulnerabilities; says so where nobody can be asked
+audit-dependencies: $(VENV)/dev ## pinned packages against known vulnerabilities; says so if no service can be reached
 	@$(RUN) -m cli project dependency-audit
 
-# -- for the one who measures it ------------------------------------------------------------------------------------------------------
+# -- for measurements ------------------------------------------------------------------------------------------------------
 bake-off-report: $(VENV)/dev ## docs/results/bake_off.md and its figures, from the newest bake-off of BUDGET (default: full)
 	@$(RUN) -m evidence.bake_off_report --budget $(call quoted,$(or $(BUDGET),full))
 
 bench: $(VENV)/dev ## measure, and write docs/results/bench.md
 	@$(RUN) -m evidence
 
-bench-peers: $(VENV)/dev ## libraries from outside on the same folds, in an environment of their own: docs/results/bench_peers.md
+bench-peers: $(VENV)/dev ## libraries from outside on the same folds, in a separate environment: docs/results/bench_peers.md
 	@test -f $(HOME_FOLDER)/exports/manifest.json || $(MAKE) --no-print-directory demo
 	@test -x .venv-peers/bin/python || $(RUN) -m venv .venv-peers
 	@.venv-peers/bin/python -m pip install --quiet --quiet --requirement evidence/peers/requirements.txt
@@ -244,12 +248,16 @@ proofs: $(VENV)/dev ## both proofs against leaks in full, on what the last run l
 sql-check: $(VENV)/cloud ## every SQL statement parsed in both dialects and run over empty tables; CBI_WAREHOUSE=bigquery://… adds bytes and price
 	@$(RUN) -m cli project sql-check
 
-cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md: what sql-check tells; CBI_WAREHOUSE=bigquery://… adds bytes and price
+cost-report: $(VENV)/cloud ## docs/results/bigquery_cost.md: what sql-check reports; CBI_WAREHOUSE=bigquery://… adds bytes and price
 	@$(RUN) -m evidence.bigquery_cost
 
 docs: $(VENV)/base ## write docs/data_dictionary.md and docs/watchlist.md from the registry
 	@$(RUN) -m cli project dictionary
 	@$(RUN) -m cli project watchlist
+
+docs-site: $(VENV)/docs ## the documentation as a site with a search box: build/documentation/index.html, no network needed
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet --clean
+	@echo "open build/documentation/index.html"
 
 world: $(VENV)/dev ## consecutive live days in a world served from the archive: make world DAYS=60; docs/results/world.md
 	@$(RUN) -m tests.world --days $(call quoted,$(or $(DAYS),60))
@@ -267,7 +275,7 @@ new-source: $(VENV)/base ## write the skeleton of a source: make new-source NAME
 deployments: $(VENV)/base ## write prefect.yaml from the registry
 	@$(RUN) -m cli project deployments
 
-lock: $(VENV)/dev ## resolve constraints.txt anew from pyproject.toml
+lock: $(VENV)/dev ## resolve constraints.txt again from pyproject.toml
 	@MACOSX_DEPLOYMENT_TARGET=14.0 $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --all-extras \
 	  --no-annotate --no-header --upgrade pyproject.toml --output-file constraints.txt
 

@@ -25,7 +25,7 @@ def application() -> typer.Typer:
 
 @examples("alerts list", "alerts list --json    # for a program")
 def list_open(as_json: AsJson = False) -> None:
-    """List the open alerts with their state, and say who is told of new ones."""
+    """List the open alerts with their state, and say who is notified of new ones."""
     from tasks.reporting.alert_list import as_plain, print_open
     from tasks.settings import load_settings
     from tasks.warehouse.open import open_warehouse
@@ -42,7 +42,7 @@ def ack(kind: Kind, subject: Subject, note: Note = "") -> None:
 
 @examples("alerts resolve roll ZLF24")
 def resolve(kind: Kind, subject: Subject, note: Note = "") -> None:
-    """Close an open alert. A run that still finds it after its cool-down raises it anew."""
+    """Close an open alert. A run that still finds it after its cool-down raises it again."""
     _change(kind, subject, "resolved", note)
 
 

@@ -21,7 +21,7 @@ def brief(
 ) -> int:
     """Write the brief of a published session as one PDF page and as HTML, and print it as text.
 
-    It changes no forecast. Exits with 1 when it was to be sent and not every route took it.
+    It changes no forecast. Exits with 1 when it should be sent and a route did not accept it.
     """
     end_on_signal(Ending(lambda: "No forecast was changed."))
     from tasks.reporting.brief_files import send, write

@@ -135,10 +135,10 @@ def remove(number: Annotated[int, typer.Argument(metavar="ID", help="As `cbi pur
 
 @examples("purchases import purchases.csv", "purchases import purchases.csv --need plant-b")
 def import_csv(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV: date,pounds,price,months, if wanted need,unit.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV: date,pounds,price,months; optional: need,unit.")],
     need: NeedName = None,
 ) -> None:
-    """Add the rows of a CSV file: all, or none if a row is bad. Rows imported before are passed over."""
+    """Add the rows of a CSV file: all, or none if a row is bad. Rows imported before are skipped."""
     from tasks.decision.purchase_file import import_file
     from tasks.registry import load_decision
 

@@ -31,7 +31,7 @@ Horizon = Annotated[
         autocompletion=lambda incomplete: beginning(names_in("horizons.yaml", "horizons"), incomplete),
     ),
 ]
-Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded beside the promotion for good.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; it is recorded with the promotion.")]
 
 
 def application() -> typer.Typer:
@@ -62,7 +62,7 @@ def list_(
 
 @examples("models show ridge/3m/v0001", "models show ridge/3m/v0001 --json")
 def show(version: Name, as_of: AsOf = None, as_json: AsJson = False) -> None:
-    """Show all that is known of one version: inputs, figures, files, promotions, and its record unserved."""
+    """Show everything about one version: inputs, figures, files, promotions, and its record unserved."""
     from tasks.forecasting.shadow import shadow_record
     from tasks.model_store.administration import show_version, today
     from tasks.reporting.model_tables import facts_for_people
@@ -99,10 +99,12 @@ def compare(first: Name, second: Name, as_json: AsJson = False) -> None:
 def promote(
     version: Name,
     reason: Reason = "",
-    force: Annotated[bool, typer.Option("--force", help="Although the rule refuses it; needs --reason.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote it even if the rule refuses; needs --reason.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a version champion of its horizon, if its files are unaltered, and rule and pre-flight let it."""
+    """Make a version champion of its horizon, if its files are unaltered, and the rule and the pre-flight allow it."""
     from tasks import clock
     from tasks.model_store.administration import promote as promote_version
     from tasks.reporting.preflight import objections
@@ -119,7 +121,7 @@ def promote(
 
 @examples("models roll-back 3m", "models roll-back 3m --reason 'its bands missed five weeks in a row'")
 def roll_back(horizon: Horizon, reason: Reason = "", as_json: AsJson = False) -> None:
-    """Return a horizon to the champion before the present one. The history keeps both."""
+    """Return a horizon to its previous champion. The history keeps both."""
     from tasks import clock
     from tasks.model_store.administration import roll_back as roll_back_to
 
@@ -131,7 +133,7 @@ def roll_back(horizon: Horizon, reason: Reason = "", as_json: AsJson = False) ->
 @examples("models shadow har/1m/v0001 --sessions 60", "models shadow har/1m/v0001 --sessions 0    # ends it")
 def shadow(
     version: Name,
-    sessions: Annotated[int, typer.Option(min=0, max=2520, metavar="N", help="For how many; 0 ends it.")] = 60,
+    sessions: Annotated[int, typer.Option(min=0, max=2520, metavar="N", help="For how many sessions; 0 ends it.")] = 60,
 ) -> None:
     """Let a version forecast every session beside the champion, unserved; `cbi models show` has its record."""
     from tasks import clock
@@ -150,7 +152,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Delete. Without it nothing is deleted.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the versions that nobody needs any more, and with --yes delete them.
+    """Show the versions that are no longer in use, and with --yes delete them.
 
     Champions, what replays need, rivals of a champion, shadows and the newest of each family stay.
     """

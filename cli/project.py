@@ -24,7 +24,7 @@ def application() -> typer.Typer:
         surface,
         new_source,
     )
-    checked: tuple[Callable[..., int | None], ...] = (sql_check, scheduled_sql, lock_check, dependency_audit)
+    checked: tuple[Callable[..., int | None], ...] = (sql_check, scheduled_sql, lock_check, dependency_audit, words)
     for one in (*written, *checked):
         app.command()(one)
     return app
@@ -204,3 +204,16 @@ def dependency_audit() -> int:
     from tasks.operations.dependency_audit import audit
 
     return audit()
+
+
+@examples("project words")
+def words() -> int:
+    """Find words that read like a translation (docs/words.yaml) in the pages and in what the program shows."""
+    from tasks.operations.words import find_words, read_words
+    from tasks.settings import PROJECT
+
+    found = find_words(PROJECT, read_words(PROJECT / "docs" / "words.yaml"))
+    for one in found:
+        print(one, file=sys.stderr)
+    print(f"words: {len(found)} to change" if found else "words: none to change")
+    return int(bool(found))

@@ -11,7 +11,7 @@ from flows.ending import Ending, end_on_signal
 
 
 @examples(
-    "replay                                     # 2010 to the newest session, a forecast a week",
+    "replay                                     # 2010 to the newest session, one per week",
     "replay --from 2020-01-01 --to 2021-12-31   # two years",
 )
 def replay(
@@ -22,7 +22,7 @@ def replay(
 ) -> None:
     """Forecast every week of the past, with models trained each quarter on what was known.
 
-    It reads the training files of the last daily run. What it finds lies in forecasts.zl_replays_daily, apart from what
+    It reads the training files of the last daily run. Its results are in forecasts.zl_replays_daily, apart from what
     was published: what the promotion rule would have served (`champions`), and the baselines alone.
     """
     import pandas as pd

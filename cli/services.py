@@ -63,7 +63,7 @@ def trigger(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Such as daily/daily or ingest/fred.")] = "daily/daily",
     origin: Origin = None,
     as_of: AsOf = None,
-    again: Annotated[bool, typer.Option("--again", help="Even if it is done already.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Run it even if it is done already.")] = False,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for it.")] = 3600,
 ) -> int:
     """Run a deployment on the worker, and wait for it."""
@@ -97,7 +97,7 @@ def install(
     volume: Volume = None,
     folder: Folder = None,
 ) -> None:
-    """Have the system keep server and worker running, from login on. A repetition changes only what differs."""
+    """Have the system keep server and worker running, from login on. A second run changes only what differs."""
     from flows import services
     from tasks.operations.install import advise
     from tasks.operations.install import install as install_units
@@ -123,7 +123,7 @@ def keep(
     port: Port = 4200,
     volume: Volume = None,
     wait: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for the volume.")] = 300,
-    log: Annotated[Path | None, typer.Option(metavar="FILE", help="What this prints, kept small.")] = None,
+    log: Annotated[Path | None, typer.Option(metavar="FILE", help="The file for this command's own output.")] = None,
 ) -> int:
     """The command that launchd and systemd run: it starts or adopts the service, and runs until that ends."""
     from flows import launcher

@@ -27,7 +27,7 @@ def what_if(
     horizon: Annotated[str | None, typer.Option(metavar="H", help="1w, 1m, 3m, 6m or 12m. Default: all.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the served models again with some of the newest session's inputs moved. It changes nothing."""
+    """Compute the served models' forecasts again with some of the newest session's inputs moved. It changes nothing."""
     from tasks.errors import WrongWord
     from tasks.reporting.what_if import asked, shown
     from tasks.settings import load_settings

@@ -41,7 +41,7 @@ SourceName = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A source of registry/data_sources.yaml; a mistyped one is answered with the nearest.",
+        help="A source of registry/data_sources.yaml; for a mistyped one, the nearest is suggested.",
         autocompletion=lambda incomplete: beginning(names_in("data_sources.yaml", "sources"), incomplete),
     ),
 ]

@@ -22,7 +22,7 @@ from tasks.warehouse.duckdb import DuckDbWarehouse
 NOTE = (
     "Out-of-fold forecasts of purged walk-forward folds. Pinball loss is the mean over the published quantiles: lower "
     "is better. The ratio is the family's loss over that of unscaled historical quantiles of the same folds at the "
-    "same origins. The targets of neighbouring origins overlap, so at twelve months few of them are independent. There "
+    "same origins. The targets of neighboring origins overlap, so at twelve months few of them are independent. There "
     "is no limit: it is reported as it is."
 )
 
@@ -46,7 +46,7 @@ def measure(inputs: Inputs) -> list[ReportTable]:
             family = f"{entry['family']} (champion)" if entry["champion"] else str(entry["family"])
             lines.append((name, family, span, f"{loss:.5f}", f"{inside:.1%}", f"{loss / naive:.3f}"))
         lines.append((name, "historical quantiles (peer)", span, f"{naive:.5f}", f"{share:.1%}", "1"))
-    columns = ["horizon", "family", "origins", "pinball loss (log return)", "80% band held", "ratio to the peer"]
+    columns = ["horizon", "family", "origins", "pinball loss (log return)", "80% band covered", "ratio to the peer"]
     return [ReportTable("Accuracy", pd.DataFrame(lines, columns=columns), NOTE)]
 
 

@@ -302,7 +302,7 @@ def _shared(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str
     ]
     return [
         "## On the origins that every family has",
-        "Skill % over the better naive of these origins with its 90% interval, and what the 80% band held. Only "
+        "Skill % over the better naive of these origins with its 90% interval, and what the 80% band covered. Only "
         "horizons at which the families' origins differ.",
         table(["horizon", "origins", "first", "last"], spans),
         skill_table(boards, list(boards)),
@@ -328,9 +328,9 @@ def _slices(bake_off: BakeOff, run: RunContext, gates: QualityGates) -> list[str
         last[horizon] = sliced(oofs, years, levels, **how)
     parts = [
         "## By regime and by year",
-        "Skill % with its 90% interval where there are enough origins for one, and what the 80% band held. The naive "
-        "is the one that was better over the whole. An origin belongs to the year and regime it lies in, not to that "
-        "of its outcome. The promoted family of each horizon is in the summary.",
+        "Skill % with its 90% interval where there are enough origins for one, and what the 80% band covered. The "
+        "naive is the one that was better over the whole. An origin belongs to the year and regime it is in, not to "
+        "that of its outcome. The promoted family of each horizon is in the summary.",
     ]
     families: dict[str, dict[str, str | None]] = {
         "The ensemble": {h: bake_off.shown(h) for h in bake_off.horizons},
@@ -371,7 +371,7 @@ def _calibration(bake_off: BakeOff, run: RunContext) -> list[str]:
         f"Both figures are of `{'`, `'.join(sorted({bake_off.shown(h) for h in bake_off.horizons}))}`, as issued. Over "
         f"the break of {BREAK[0][:4]} to {BREAK[1][:4]}, its quantiles averaged from uncalibrated members, the same "
         "with static and with adaptive calibration, and as issued (members and average with adaptive bands):",
-        table(["horizon", "calibration", "origins", "50% held", "80% held", "90% held", "pinball"], rows),
+        table(["horizon", "calibration", "origins", "50% covered", "80% covered", "90% covered", "pinball"], rows),
     ]
 
 

@@ -50,7 +50,7 @@ def summary_table(board: pd.DataFrame) -> str:
             )
         )
     low, high = COVERAGE_WANTED
-    head = ["horizon", "promoted", "the ensemble's skill %", f"its 80% band held (wanted {low:.0%} to {high:.0%})"]
+    head = ["horizon", "promoted", "the ensemble's skill %", f"its 80% band covered (wanted {low:.0%} to {high:.0%})"]
     head += ["others that lose less than the better naive", "nets: all / lose less / with a 90% interval above zero"]
     return table([*head, "lowest pinball among the families with the most origins"], rows)
 
@@ -76,7 +76,7 @@ def leaderboard_table(board: pd.DataFrame) -> str:
         )
         for row in _records(board.dropna(subset=["pinball_log_return"]).sort_values("pinball_log_return"))
     ]
-    head = ["family", "origins", "from, to", "pinball", "CRPS", "skill %", "DM p", "50 / 80 / 90% bands held"]
+    head = ["family", "origins", "from, to", "pinball", "CRPS", "skill %", "DM p", "50 / 80 / 90% bands covered"]
     head += ["80% width", "calibration error", "direction", "Sharpe", "MAPE %", "RMSE"]
     return table(head, rows)
 

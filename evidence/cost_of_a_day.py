@@ -161,8 +161,8 @@ def _fill_warehouse(file: Path, ends: list[pd.Timestamp]) -> None:
         for schema, table in tables:
             name = f'"{schema}"."{table}"'
             connection.execute(
-                f"INSERT INTO {name} SELECT held.* REPLACE (days.day AS as_of) FROM {name} AS held, days "
-                f"WHERE held.as_of = (SELECT MAX(as_of) FROM {name}) AND days.day > held.as_of"
+                f"INSERT INTO {name} SELECT stored.* REPLACE (days.day AS as_of) FROM {name} AS stored, days "
+                f"WHERE stored.as_of = (SELECT MAX(as_of) FROM {name}) AND days.day > stored.as_of"
             )
 
 
@@ -179,7 +179,7 @@ def measure(days: int, work: Path, trained: Path, recorded: Published, sources: 
         point_at(url, registry, world.now)
         live = Home(home, registry, world)
         for what, now, words in (
-            ("day that reads all anew", d1, ["-m", "cli", "daily"]),
+            ("day that reads everything again", d1, ["-m", "cli", "daily"]),
             ("warm day", d2, ["-m", "cli", "daily"]),
             ("health", d2, ["-m", "cli", "health"]),
             ("audit", d2, ["-m", "cli", "audit"]),

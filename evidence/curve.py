@@ -135,7 +135,7 @@ def contract_coverage(inputs: Inputs, features: pd.DataFrame) -> str:
                 f"{part['up'].mean():.1%}",
             )
         )
-    heads = ("months to the end", "origins", "contracts", "50% band held", "80%", "90%", "width of the 80% band")
+    heads = ("months to the end", "origins", "contracts", "50% band covered", "80%", "90%", "width of the 80% band")
     return table([*heads, "ended higher", "chance forecast"], rows)
 
 
@@ -168,11 +168,11 @@ def measure(folder: Path) -> Path:
         PAGE,
         "What the curve is worth",
         before,
-        "The centre of a forecast is where the curve puts the front month on the target date "
+        "The center of a forecast is where the curve puts the front month on the target date "
         "([decision 25](../decisions/0025-curve.md)). Each line fits the same family twice on purged yearly folds, "
-        "once with the centre of the curve and once with the price, and compares both on the same origins: the pinball "
+        "once with the center of the curve and once with the price, and compares both on the same origins: the pinball "
         "loss of the log return, and by how much it is lower around the curve, with a 90% interval. **The form of the "
-        "centre was chosen with knowledge of these years** (its persistence is fitted on the past only): the gains "
+        "center was chosen with knowledge of these years** (its persistence is fitted on the past only): the gains "
         "flatter.",
         "## Around the curve and around the price",
         around_curve_and_price(inputs, features),

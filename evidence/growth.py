@@ -122,6 +122,6 @@ def draw(grown: pd.DataFrame, path: Path) -> None:
         axis.set(xlabel="work (cells made, in those of the first size)", ylabel=label)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=8)
-    figure.suptitle("Growth of cost with work (grey: in step with it)", fontsize=10)
+    figure.suptitle("Growth of cost with work (gray: in step with it)", fontsize=10)
     figure.savefig(path, dpi=120, metadata={"Software": None})
     plt.close(figure)

@@ -113,7 +113,7 @@ def measure() -> None:
         "(tasks/evaluation/groups.py); with fewer than five groups there is none.",
         "A family whose inputs or settings were chosen by someone who had read outcomes to a certain day "
         "(`chosen_until` in registry/models.yaml) did not exist before that day: it neither serves nor counts then. "
-        "What is left of hindsight: the form of the curve's centre, the decay of the EWMA volatility and the step of "
+        "What is left of hindsight: the form of the curve's center, the decay of the EWMA volatility and the step of "
         "the adaptive bands, which every family shares. Models are refitted each January here, and weekly in "
         "production; a leakage audit that a direction hit rate above 60% asks for is taken as passed.",
         "## By horizon",
@@ -127,7 +127,7 @@ def measure() -> None:
                 "skill over no_change",
                 "over the curve",
                 "over the best naive of the past",
-                "50, 80, 90% bands held",
+                "50, 80, 90% bands covered",
             ],
             rows,
         ),
@@ -145,7 +145,7 @@ def measure() -> None:
                 "origins",
                 "skill % over no_change",
                 "over the curve",
-                "80% band held",
+                "80% band covered",
             ],
             yearly,
         ),

@@ -60,7 +60,7 @@ def write(
             [(module, *(row[name] for name in OUTCOMES), score(row)) for module, row in counts.items()],
         ),
         "*Timed out* counts as noticed. *Not reached*: no test of these folders runs the function; tests of flows, "
-        "which are not asked here, may.",
+        "which are not run here, may.",
         "## Not noticed",
         "Most of these change nothing that anybody sees: a tolerance by one, a default that is the same, a guard for "
         "what another line has excluded.",

@@ -31,7 +31,7 @@ FAMILIES = 7
 TRIALS, OLD_TRIALS, LIVED_TRIALS = 600, 150, 150
 ALPHA, BETA, DEGREES, BURN_IN = 0.06, 0.92, 5, 500
 ERROR = 0.12
-"""Standard deviation of a family's error: of the log of its scale, and of its centre in units of the scale."""
+"""Standard deviation of a family's error: of the log of its scale, and of its center in units of the scale."""
 HALF_LIVES = (63, 252)
 GAINS_PCT = (1, 3, 5)
 EVERY = 4  # weekly origins between two decisions of the simulated years
@@ -174,7 +174,7 @@ def measure() -> None:
         before,
         f"Simulated: {YEARS} years of daily returns with GARCH volatility and t({DEGREES}) shocks, forecasts every "
         f"{STEP} sessions, {FAMILIES} families beside the reference. Each knows the true volatility up to an error of "
-        f"its own (standard deviation {ERROR:g}, of its log scale and of its centre in units of the scale) that halves "
+        f"its own (standard deviation {ERROR:g}, of its log scale and of its center in units of the scale) that halves "
         "in the number of sessions given. No recorded price is used; the truth is known.",
         "**Before**: the lower 5% bound of a moving-block bootstrap, with blocks as long as the targets overlap, is "
         f"above zero. **Now**: the family-wise p-value is at most {rule.max_p_value:.0%} and the gain at least "

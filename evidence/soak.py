@@ -258,7 +258,7 @@ def main() -> int:
     parser.add_argument("--from", dest="since", default="2022-12-30", help="the first of them")
     parser.add_argument("--kill-seed", type=int, default=1, help="decides when the process is killed")
     parser.add_argument("--kill-share", type=float, default=0.2, help="share of runs that are killed")
-    parser.add_argument("--every", type=int, default=10, help="compare, and write the report, after so many sessions")
+    parser.add_argument("--every", type=int, default=10, help="compare, and write the report, after this many sessions")
     parser.add_argument("--origin", help="a folder of recorded payloads (default: the recorded archive)")
     parser.add_argument("--report", type=Path, help="(default: soak.md in the home)")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)

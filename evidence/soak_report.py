@@ -206,7 +206,7 @@ FIGURES: tuple[tuple[str, str, Callable[[pd.Series], str]], ...] = (
     ("memory of the process, MB, first, last day", "rss_mb", _ends),
     ("memory of the process, MB a day over the second half, and its standard error", "rss_mb", _slope),
     ("memory of the process, MB, highest in each fifth of the days", "rss_mb", _by_fifths),
-    ("most memory that the process ever held, MB, by the end of each fifth", "peak_mb", _by_fifths),
+    ("most memory that the process ever used, MB, by the end of each fifth", "peak_mb", _by_fifths),
     ("open files of the process, first, last, most", "open_files", _ends_and_most),
     ("threads of the process, first, last", "threads", _ends),
     ("memory of the server, MB, first, last day", "server_rss_mb", _ends),

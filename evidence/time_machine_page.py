@@ -43,10 +43,10 @@ def write(path: Path, stamp: str, outcomes: Sequence[Outcome], *, minutes: float
         "## The last session of each year",
         table(("day", "state", "set aside or stood in for", "warnings", "says"), days),
         "## One source dead",
-        "What became known of the source in the last so many sessions is taken away. Where a run is sound, nothing "
+        "What became known of the source in the last 30 to 400 sessions is taken away. Where a run is sound, nothing "
         "that the models read is older than it may be, or the source is not read by these models. An input counts as "
         "lost where it was known in the year to the training: after 400 sessions it was not, so a model trained in "
-        "that year would have learnt to do without it, and only what stands in is told.",
+        "that year would have learned to do without it, and only what stands in is reported.",
         *(f"### {day}\n\n{_outages([one for one in single if one.case.as_of == day])}" for day in OUTAGE_DATES),
         f"## Two sources dead for {PAIRS_FOR} sessions, {OUTAGE_DATES[-1]}",
         table(("sources", "state", "says"), pairs),

@@ -50,7 +50,7 @@ def main() -> int:
     """Run the contenders, measure them, write the report."""
     parser = command("evidence.peers", __doc__, ".venv-peers/bin/python", ".venv-peers/bin/python ridge AutoETS")
     parser.add_argument("python", help="interpreter of the environment of evidence/peers/requirements.txt")
-    parser.add_argument("name", nargs="*", help=f"contenders to run anew: {', '.join(CONTENDERS)}; without any, all")
+    parser.add_argument("name", nargs="*", help=f"contenders to run again: {', '.join(CONTENDERS)}; without any, all")
     given = parser.parse_args()
     if unknown := sorted(set(given.name) - set(CONTENDERS)):
         parser.error(f"unknown contenders: {', '.join(unknown)}")

@@ -36,7 +36,7 @@ HOW = """## How it was made
 - mlforecast: the same boosters, parameters, columns and rows (every third) as ours: LightGBM one a quantile and
   horizon, XGBoost one a horizon for all quantiles; its target, as ours, is the return over the volatility. Ours is then
   mixed with the no-change quantiles, three parts of four; mlforecast has no such step.
-- neuralforecast: window, channels, kernel, blocks, epochs at most, batch, patience, optimiser, schedule, clipping and
+- neuralforecast: window, channels, kernel, blocks, epochs at most, batch, patience, optimizer, schedule, clipping and
   input channels are ours. What differs: it forecasts the log close at all 252 steps, not five horizons' scaled
   returns, so its heads are wider; it learns from windows that have all 252 steps and every close, so it has fewer of
   them and of steps an epoch; it scales each window by itself; its early stopping keeps the last weights, ours the best.
@@ -52,7 +52,7 @@ HOW = """## How it was made
   few steps at so small a rate they do not come far: at equal settings their loss says more of the settings than of the
   architecture. Hence a second line with their own settings: same architecture, inputs and batch, windows of every
   session, Adam at the library's rate, its 1,000 steps at most, stopped at the first of its validations (each 100 steps)
-  that is no better than the best. LightGBM's own settings: the package's defaults (100 rounds, 31 leaves), same rows.
+  that is not better than the best. LightGBM's own settings: the package's defaults (100 rounds, 31 leaves), same rows.
 - Seconds are of fitting and forecasting a fold, five horizons, on one thread; imports are left out on both sides.
   Each contender ran in a process of its own, in the order of the last table."""
 
@@ -77,7 +77,7 @@ def accuracy(
                     "pinball (log return)": f"{loss:.5f}",
                     "skill over no change": f"{found['skill_pct']:+.1f}%",
                     "90% interval": _interval(found),
-                    "80% band held": f"{found['coverage_80']:.0%}",
+                    "80% band covered": f"{found['coverage_80']:.0%}",
                 }
             )
     note = (
@@ -123,7 +123,7 @@ def beside(
     note = (
         "A ratio below 1: ours is faster. Means of the folds. CPU seconds are user and system time of the process and "
         "its children, so they hardly depend on what else the machine does; both sides run on one thread. Steps are "
-        "those of the optimiser; seconds a step hold validation and forecasting too. Skill: of the pinball loss over "
+        "those of the optimizer; seconds a step hold validation and forecasting too. Skill: of the pinball loss over "
         "no change, mean of the horizons. Ours loses less: at how many horizons. A peer without seconds a fold was "
         "stopped after a few steps (see below)."
     )

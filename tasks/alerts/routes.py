@@ -15,7 +15,7 @@ NOTIFY = "CBI_NOTIFY"
 FOOT = "`cbi alerts list` shows all that are open; `cbi alerts ack KIND SUBJECT` ends reminders of one."
 TOKEN = 8
 """Parts of an address of this length may be a key."""
-UNSET = f"Nobody is told of alerts: {NOTIFY} is not set (docs/running.md)."
+UNSET = f"Nobody is notified of alerts: {NOTIFY} is not set (docs/running.md)."
 
 
 @dataclass(frozen=True)

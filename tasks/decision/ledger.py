@@ -81,7 +81,7 @@ def purchase(
         problems.append(f"date {date} is in the future (today is {today:%Y-%m-%d})")
     weight, cents = _positive("pounds", pounds, problems), _positive("price", price, problems)
     if unit not in UNITS:
-        problems.append(f"unit {unit!r} is none of: {', '.join(UNITS)}")
+        problems.append(f"unit {unit!r} is not one of: {', '.join(UNITS)}")
     covered = [part.strip() for part in months.replace(",", ";").split(";") if part.strip()]
     if not covered:
         problems.append("no month is named; write it as 2024-02, several as 2024-02;2024-03")

@@ -69,7 +69,7 @@ def changes_of(
     if yesterday is None:
         return _none(key, f"no forecast of {session_before:%Y-%m-%d} is published, the session before")
     if old is None or old.before is None:
-        return _none(key, f"{yesterday['model_version']} of {session_before:%Y-%m-%d} cannot be asked again")
+        return _none(key, f"{yesterday['model_version']} of {session_before:%Y-%m-%d} cannot forecast again")
     rows = _split(today, yesterday, new, old, registry, levels)
     table = pd.DataFrame(rows, columns=["part", "subject", "centre_cents_lb", "width_cents_lb"])
     moves = (today["point"] - yesterday["point"], _width_of(today) - _width_of(yesterday))

@@ -36,8 +36,8 @@ MOST_LOSS = 3.0
 """One outcome counts at most so many expected losses, in either direction: a limit move is one event."""
 CHART = ["as_of", "target_date", "share", "missed", "relative_loss", "narrow", "wide", "loss", "out"]
 WORDS = {
-    "narrow": "its 80% band held {held:.0%} of {count} outcomes",
-    "wide": "its 80% band held {held:.0%} of {count} outcomes: it is too wide",
+    "narrow": "its 80% band covered {covered:.0%} of {count} outcomes",
+    "wide": "its 80% band covered {covered:.0%} of {count} outcomes: it is too wide",
     "loss": "its loss was {loss:+.1%} above the baseline's on {count} outcomes",
 }
 
@@ -175,7 +175,7 @@ def state_of(chart: pd.DataFrame, rule: ControlRule, *, horizon: str, family: st
         return ControlState(horizon, family, len(chart), independent, True, "")
     first = crossed.iloc[0]
     seen = chart[chart["target_date"] <= first["target_date"]]
-    figures = {"held": 1 - seen["missed"].mean(), "count": len(seen), "loss": seen["relative_loss"].mean()}
+    figures = {"covered": 1 - seen["missed"].mean(), "count": len(seen), "loss": seen["relative_loss"].mean()}
     words = "; ".join(
         WORDS[name].format(**figures)
         + f", and the sum of the excess is {first[name]:.2f} (limit {getattr(rule.limits[horizon], name):g})"

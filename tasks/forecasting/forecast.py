@@ -204,7 +204,7 @@ def why_no_direction(median: float, metrics: Mapping[str, Any]) -> str:
     if np.isnan(high):
         return f"too few past origins to say whether its chances beat a coin ({score})"
     if high >= COIN_BRIER or slope <= 0:
-        return f"on past origins its chances did not surely beat a coin ({score}, upper bound {high:.4f})"
+        return f"on past origins its chances did not beat a coin ({score}, upper bound {high:.4f})"
     return ""
 
 

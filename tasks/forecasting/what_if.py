@@ -79,7 +79,7 @@ def _move(name: str, sign: str, number: str, percent: str, *, panel: pd.DataFram
     amount = float(number) * (-1 if sign == "-" else 1)
     after = before * (1 + amount / 100) if percent else before + amount if sign else amount
     if len(entry.columns) > 1 and after <= 0:
-        raise WrongWord(f"{name}={sign}{number}{percent}: a price of {after:g} is none")
+        raise WrongWord(f"{name}={sign}{number}{percent}: {after:g} is not a price")
     older = seen if seen != panel["date"].iloc[-1] else None
     return Move(entry.title, entry.unit, entry.columns, before, after, older)
 

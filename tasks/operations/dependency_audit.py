@@ -53,7 +53,7 @@ def audit() -> int:
     bad = [one for one in found if one.get("vulns")]
     skipped = [one for one in found if "skip_reason" in one]
     for one in bad:
-        ids = ", ".join(f"{vuln['id']} (mended in {', '.join(vuln['fix_versions']) or '-'})" for vuln in one["vulns"])
+        ids = ", ".join(f"{vuln['id']} (fixed in {', '.join(vuln['fix_versions']) or '-'})" for vuln in one["vulns"])
         print(f"{one['name']} {one['version']}: {ids}", file=sys.stderr)
     print(f"dependencies: {len(found) - len(skipped)} checked, {len(skipped)} unknown to PyPI, {len(bad)} vulnerable")
     return int(bool(bad))

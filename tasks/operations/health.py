@@ -237,9 +237,9 @@ class _HealthQueries:
 def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) -> pd.DataFrame:
     """One row per source: ``source, priority, state, observations, series, first, last, age_days, last_fetch``.
 
-    ``state`` is ok, stale (with the number of series), nothing held, disabled with the missing key, or paused with its
-    date and reason. It begins with ``critical`` if a series that every forecast needs is stale or missing. If a file of
-    the source cannot be read it is ``damaged``, with the file, and its counts are missing.
+    ``state`` is ok, stale (with the number of series), nothing stored, disabled with the missing key, or paused with
+    its date and reason. It begins with ``critical`` if a series that every forecast needs is stale or missing. If a
+    file of the source cannot be read it is ``damaged``, with the file, and its counts are missing.
     """
     staged: list[Staged] = []
     try:
@@ -263,7 +263,7 @@ def source_health(zones: Zones, sources: DataSources, *, as_of: pd.Timestamp) ->
     rows = []
     for name, spec in sources.sources.items():
         row, fetch = table[name], fetched.get(name)
-        state = f"stale: {row['stale']} series" if row["stale"] else "ok" if row["last"] != "none" else "nothing held"
+        state = f"stale: {row['stale']} series" if row["stale"] else "ok" if row["last"] != "none" else "nothing stored"
         if disabled := why_disabled(spec):
             state = f"disabled: {disabled}; {state}"
         if name in paused:

@@ -156,7 +156,9 @@ def _unpacked(place: BackupPlace, packs: list[dict[str, str]], folder: Path, wor
             for entry in tar:
                 content = tar.extractfile(entry) if entry.isfile() and stays_inside(entry.name) else None
                 if content is None:
-                    raise ManifestMismatch(f"{pack['file']} of the backup holds {entry.name!r}, which is no plain file")
+                    raise ManifestMismatch(
+                        f"{pack['file']} of the backup has {entry.name!r}, which is not a plain file"
+                    )
                 path = folder / entry.name  # not `extract`: its filter came with Python 3.11.4
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("wb") as target:

@@ -56,7 +56,7 @@ def write_bundle(run: RunContext, folder: Path) -> Path:
     members = {name: _part(make, run) for name, make in parts.items()} | _logs(run.zones.logs)
     for name, content in members.items():
         if spelled_in(content):
-            raise SecretFound(f"{name} would have contained a key; nothing was written. Tell CBI's makers which part")
+            raise SecretFound(f"{name} would have contained a key; nothing was written. Report which part")
     path = private_folder(folder) / f"cbi-support-{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.tar.gz"
 
     def pack(temporary: Path) -> None:
@@ -74,7 +74,7 @@ def _part(make: Callable[[RunContext], object], run: RunContext) -> bytes:
     try:
         value = make(run)
     except Exception as error:  # a bundle is usually needed for a broken home
-        value = {"not to be had": f"{type(error).__name__}: {error}"}
+        value = {"not available": f"{type(error).__name__}: {error}"}
     return redact(json.dumps(redact_values(value), indent=1, default=str)).encode()
 
 

@@ -1,4 +1,4 @@
-"""registry/alerts.yaml: how grave each kind of alert is, how often a person is told, and the limits of the rules."""
+"""registry/alerts.yaml: how severe a kind of alert is, how often a person is notified, and the limits of the rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AlertKind(Entry):
     """One kind of alert."""
 
     severity: Literal["critical", "warning", "info"]
-    cooldown_sessions: int = Field(ge=1, description="Sessions after a notice in which nobody is told again.")
+    cooldown_sessions: int = Field(ge=1, description="Sessions after a notice in which nobody is notified again.")
 
 
 class AlertLimits(Entry):

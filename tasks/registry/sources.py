@@ -308,7 +308,7 @@ class SourceSpec(Entry):
     def _fields_known(self) -> SourceSpec:
         for name, spec in self.series.items():
             if (self.tables or spec.table) and spec.table not in self.tables:
-                raise ValueError(f"series {name}: table {spec.table!r} is none of {sorted(self.tables)}")
+                raise ValueError(f"series {name}: table {spec.table!r} is not one of {sorted(self.tables)}")
             unknown = (set(spec.ranges) | set(spec.units)) - set(self.fields)
             if unknown:
                 raise ValueError(f"series {name}: unknown field {sorted(unknown)}; fields: {sorted(self.fields)}")

@@ -34,7 +34,7 @@ def listed(warehouse: Warehouse) -> pd.DataFrame:
 
 
 def print_open(warehouse: Warehouse) -> None:
-    """Print the open alerts, and whether anybody is told of new ones."""
+    """Print the open alerts, and whether anybody is notified of new ones."""
     console, rows = Console(width=max(100, Console().width)), listed(warehouse)
     if len(rows):
         print_table(console, "Open alerts", rows)

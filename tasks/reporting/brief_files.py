@@ -44,6 +44,6 @@ def send(files: BriefFiles) -> Delivery:
     """
     routes = addresses()
     if not routes:
-        raise SettingsError(f"{NOTIFY} is not set, so nobody can be told; see docs/running.md")
+        raise SettingsError(f"{NOTIFY} is not set, so nobody can be notified; see docs/running.md")
     subject = f"{files.brief.title}, {files.brief.as_of}"
     return deliver(subject, text(files.brief), html=html(files.brief), attach=(str(files.pdf),), to=routes)

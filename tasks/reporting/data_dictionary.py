@@ -30,9 +30,9 @@ def render(sources: DataSources, derived: DerivedSeries, features: FeatureRegist
         "production features. `put off as … is`: closed offices, shutdowns and late releases of that name in "
         "registry/release_calendar.yaml. `frequency`: how often new values come out; *event*, when something happens. "
         "`reliability`: *high*, an official or exchange source that keeps its calendar; *medium*, official with holes "
-        "or a selection, or unofficial but checked against others; *low*, kept by hand, recorded once, or from an "
-        "address without a guarantee. "
-        "What is made of several series has the slowest frequency of any of them (daily, weekly, monthly, quarterly, "
+        "or a selection, or unofficial but checked against others; *low*, maintained by hand, recorded once, or from "
+        "an address without a guarantee. "
+        "A value computed from several series has the slowest frequency of them (daily, weekly, monthly, quarterly, "
         "annual, event), the lowest reliability, and the worst point in time (exact, lagged, revised); the calendar is "
         "daily, high and exact. `first date`: the first session with a value on the recorded archive, which the gate "
         "POST_FEATURES compares with every run.",
@@ -73,13 +73,13 @@ def _source(name: str, spec: SourceSpec) -> str:
     keys = [f"needs {', '.join(spec.secrets)}"] if spec.secrets else []
     keys += [f"takes {', '.join(spec.optional_secrets)}"] if spec.optional_secrets else []
     facts = [
-        f"- Asked at: {spec.endpoint}" + (f" ({'; '.join(keys)})" if keys else ""),
+        f"- Address: {spec.endpoint}" + (f" ({'; '.join(keys)})" if keys else ""),
         f"- Schedule: `{spec.schedule.cron}` {spec.schedule.timezone}; "
         + ("served whole each time" if spec.served_whole else f"the last {spec.refetch_days} days are fetched again")
         + f"; at most {spec.rate_limit_per_minute} requests a minute; priority {spec.priority}",
         f"- Known: {known_when(spec.availability)}; point in time: {spec.point_in_time}",
         f"- Frequency: {spec.frequency}; reliability: {spec.reliability}; {spec.caveat}",
-        f"- Licence: {spec.licence}",
+        f"- License: {spec.licence}",
         f"- Fields: {', '.join(_field(spec, field) for field in spec.fields)}",
     ]
     if spec.disabled:

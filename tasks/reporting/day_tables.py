@@ -58,7 +58,7 @@ def skill_table(result: DayResult) -> pd.DataFrame:
         rows.append(
             {
                 "horizon": row["horizon"],
-                "80% band held": _formatted(served.get("coverage_80"), "{:.0%}"),
+                "80% band covered": _formatted(served.get("coverage_80"), "{:.0%}"),
                 "MAPE": _formatted(served.get("mape_pct"), "{:.1f}%"),
                 "skill over the better naive": _skill(served),
                 "best rival": ", ".join(f"{name} {signed(skill, 1)}%" for name, skill in best.items())
@@ -108,8 +108,8 @@ def freshness_table(result: DayResult) -> pd.DataFrame:
 
 def disabled_table(result: DayResult) -> pd.DataFrame:
     """Sources that cannot be fetched live, with the reason."""
-    rows = [{"source": fetched.source, "cannot be asked live": fetched.disabled} for fetched in result.ingested]
-    return pd.DataFrame([row for row in rows if row["cannot be asked live"]])
+    rows = [{"source": fetched.source, "cannot be fetched live": fetched.disabled} for fetched in result.ingested]
+    return pd.DataFrame([row for row in rows if row["cannot be fetched live"]])
 
 
 def paused_table(result: DayResult) -> pd.DataFrame:

@@ -54,7 +54,7 @@ def waterfall(path: Path, forecasts: pd.DataFrame, drivers: pd.DataFrame, senten
         )
         title = alt.Title(str(titles[row["horizon"]]), anchor="start", fontSize=11)
         panels.append((bars + numbers).properties(width=620, height=18 * len(steps), title=title))
-    chart = alt.vconcat(*panels).properties(title=_title(forecasts, "Why the centre is where it is"))
+    chart = alt.vconcat(*panels).properties(title=_title(forecasts, "Why the center is where it is"))
     return _write(path, chart.to_dict())
 
 
@@ -96,7 +96,7 @@ def beeswarm(path: Path, forecasts: pd.DataFrame, history: pd.DataFrame) -> Path
         alt.Chart(points)
         .mark_circle(size=22, opacity=0.85)
         .encode(
-            x=alt.X("shap_cents_lb:Q", title="contribution to the centre, cents/lb"),
+            x=alt.X("shap_cents_lb:Q", title="contribution to the center, cents/lb"),
             y=alt.Y("feature:N", sort=list(dict.fromkeys(points["feature"])), title=None),
             yOffset=alt.YOffset("place:Q", scale=alt.Scale(domain=[-8, 8])),
             color=alt.Color(
@@ -104,7 +104,7 @@ def beeswarm(path: Path, forecasts: pd.DataFrame, history: pd.DataFrame) -> Path
             ),
         )
         .properties(width=620, height=alt.Step(34))
-        .properties(title=_title(forecasts, f"What moved the centre at {horizon} over the past year"))
+        .properties(title=_title(forecasts, f"What moved the center at {horizon} over the past year"))
     )
     return _write(path, chart.to_dict())
 

@@ -29,7 +29,7 @@ def versions_for_people(table: pd.DataFrame) -> pd.DataFrame:
                 for figures in table[["skill_pct", "skill_pct_low", "skill_pct_high"]].itertuples(index=False)
             ],
             "over": table["better_naive"].map(lambda name: NONE if pd.isna(name) else name),
-            "80% held": table["coverage_80"].map(lambda share: NONE if pd.isna(share) else f"{share:.0%}"),
+            "80% covered": table["coverage_80"].map(lambda share: NONE if pd.isna(share) else f"{share:.0%}"),
             "kB": (table["bytes"] / 1000).map("{:.0f}".format),
             "why": [shorter(why, name) for why, name in zip(table["why"], table["version"], strict=True)],
         }

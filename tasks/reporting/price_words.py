@@ -46,7 +46,7 @@ def _next_one(row: pd.Series, contracts: pd.DataFrame) -> str:
 def _curve(forecasts: pd.DataFrame, panel: pd.DataFrame) -> str:
     slope, far = float(panel["curve_slope_pct_month"].iloc[-1]), forecasts.iloc[-1]
     if np.isnan(slope) or np.isnan(far["curve_centre"]):
-        return "The curve is not known today, so forecasts are centred on the price."
+        return "The curve is not known today, so forecasts are centered on the price."
     kind = "rises (contango)" if slope > 0 else "falls (backwardation)"
     return (
         f"The curve {kind} by {abs(slope):.1f}% a month at its near end; it puts the front month at "

@@ -129,7 +129,7 @@ def track_record_figure(path: Path, outcomes: pd.DataFrame, *, horizon: str, sou
     error = float(100 * ordered["absolute_percentage_error"].mean())
     plain = float(100 * ordered["no_change_absolute_percentage_error"].mean())
     figure.suptitle(
-        f"{horizon} ahead: the 80% band held {ordered['inside_80'].mean():.0%} of {len(ordered)} outcomes; "
+        f"{horizon} ahead: the 80% band covered {ordered['inside_80'].mean():.0%} of {len(ordered)} outcomes; "
         f"mean error {error:.1f}%, of no change {plain:.1f}%",
         x=0.01,
         ha="left",

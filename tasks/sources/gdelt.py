@@ -141,7 +141,7 @@ def _articles(
     if len(found) < FULL:
         return list(found)
     if last - first < BATCH:
-        raise Unreadable(f"{http.source}: {series}: {FULL} articles from {first} to {last}, more cannot be had")
+        raise Unreadable(f"{http.source}: {series}: {FULL} articles from {first} to {last}, more are not available")
     middle = first + ((last - first) // 2).floor("s")
     earlier = _articles(series, first, middle, spec, http)
     return earlier + _articles(series, middle + SECOND, last, spec, http)

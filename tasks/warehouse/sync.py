@@ -59,7 +59,9 @@ def sync(
         one = _bring(table, target.cut(table, source.read(table.name)), target)
         done(one)
         if not one.equal:
-            raise WarehouseError(f"{table.name}: differs after it was loaded; run it again, and tell us if it stays so")
+            raise WarehouseError(
+                f"{table.name}: differs after it was loaded; run it again, and report it if that stays"
+            )
         brought.append(one)
     target.publish({}, as_of=newest, staging=staging)
     return brought

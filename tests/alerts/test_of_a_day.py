@@ -47,7 +47,7 @@ def test_the_run_recorded_its_alerts_and_says_that_nobody_is_told(first_run: Fin
     assert set(kept["event"]) == {"raised"}
     found = set(zip(first_run.summary.alerts["kind"], first_run.summary.alerts["subject"], strict=True))
     assert set(zip(kept["kind"], kept["subject"], strict=True)) == found and found
-    assert first_run.summary.alert_note.startswith("Nobody is told of alerts")
+    assert first_run.summary.alert_note.startswith("Nobody is notified of alerts")
     assert tell(fresh, first_run.summary).raised.empty and len(events(fresh)) == len(kept), "a rerun appends nothing"
 
 
@@ -78,7 +78,7 @@ def test_a_person_acknowledges_and_resolves_at_the_command_line(first_run, fresh
     assert "no alert `disk` of `CBI_HOME` is open" in capsys.readouterr().err
     assert main(["alerts", "list"]) == 0
     text = capsys.readouterr().out
-    assert "Nobody is told of alerts: CBI_NOTIFY is not set" in text and "CBI_HOME" not in text
+    assert "Nobody is notified of alerts: CBI_NOTIFY is not set" in text and "CBI_HOME" not in text
     view = DuckDbWarehouse(Zones(fresh.settings.home)).query("SELECT kind, state, since FROM api.vw_open_alerts")
     assert "disk" not in set(view["kind"]) and set(view["state"]) == {"raised"} and view["since"].notna().all()
 

@@ -107,7 +107,7 @@ def test_the_tables_rank_by_pinball_and_put_ours_over_the_peer(contest, tmp_path
     ranked = accuracy(held, LEVELS, sessions=contest.sessions).frame
     assert ranked["forecaster"].tolist()[2] == ranked["forecaster"].tolist()[5] == "mlforecast LightGBM"
     assert ranked.loc[ranked["forecaster"] == "no_change", "skill over no change"].tolist() == ["+0.0%", "+0.0%"]
-    assert ranked.loc[2, "80% band held"] == "100%"
+    assert ranked.loc[2, "80% band covered"] == "100%"
     measured = {name: read_costs(tmp_path, name) for name in names}
     (line,) = beside("Side by side", PAIRS, measured, held).frame.to_dict("records")
     assert line["ratio"] == "0.50"

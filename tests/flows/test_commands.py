@@ -77,7 +77,7 @@ def test_health_tells_every_source_and_fails_only_for_what_is_critical(
     assert set(told) == set(registry.sources.sources)
     assert told["eia"]["state"].startswith("disabled: needs EIA_API_KEY; ")
     assert (told["sina"]["state"], told["sina"]["last"], told["sina"]["age_days"]) == ("ok", "2011-12-30", 0)
-    assert told["gdelt"]["state"] == "nothing held"
+    assert told["gdelt"]["state"] == "nothing stored"
     code, printed = asked(first_run.home, "--as-of", "2012-02-01")
     assert code == 2 and "critical: ZL=F; stale" in printed
     code, printed = asked(tmp_path / "empty", "--json")

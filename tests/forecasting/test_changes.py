@@ -91,7 +91,7 @@ def test_without_a_forecast_of_yesterday_it_says_so(market: Market, tmp_path: Pa
     assert row["part"] == "unknown" and np.isnan(row["centre_cents_lb"])
     assert row["note"] == "no forecast of 2014-12-29 is published, the session before"
     (row,) = split(yesterday, today, version, None, market).to_dict("records")
-    assert row["note"] == "ridge/1m/v0001 of 2014-12-29 cannot be asked again"
+    assert row["note"] == "ridge/1m/v0001 of 2014-12-29 cannot forecast again"
 
 
 def test_large_parts_that_cancel_are_not_blown_up() -> None:

@@ -112,7 +112,7 @@ def test_planted_narrow_bands_are_found_and_the_champion_is_replaced_once(
     found = days[served.index("curve")]
     assert PLANTED + pd.Timedelta(days=7) < found < PLANTED + pd.Timedelta(days=150)
     reason = states["1w"].reason
-    assert "its 80% band held" in reason or "above the baseline's" in reason
+    assert "its 80% band covered" in reason or "above the baseline's" in reason
     assert "`cbi models promote` returns it" in reason
 
 

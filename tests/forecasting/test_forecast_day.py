@@ -24,7 +24,7 @@ def test_a_chance_that_was_no_better_than_a_coin_is_not_published() -> None:
     assert why_no_direction(0.01, BETTER_THAN_A_COIN) == ""
     coin = why_no_direction(0.01, {"brier": 0.2467, "brier_high": 0.2531, "direction_slope": 0.17})
     assert coin == (
-        "on past origins its chances did not surely beat a coin (Brier score 0.2467, slope +0.17, upper bound 0.2531)"
+        "on past origins its chances did not beat a coin (Brier score 0.2467, slope +0.17, upper bound 0.2531)"
     )
     few = why_no_direction(0.01, {"brier": 0.2, "brier_high": np.nan, "direction_slope": 1.0})
     assert few == "too few past origins to say whether its chances beat a coin (Brier score 0.2000, slope +1.00)"

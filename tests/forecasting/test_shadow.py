@@ -93,9 +93,9 @@ def test_a_champion_out_of_control_is_replaced_by_the_baseline_and_forecasts_on_
     market: Market, tmp_path: Path
 ) -> None:
     store = market.served_by("ridge", tmp_path / "store")
-    served, rows, _ = beside(market, store, alarms={"1m": "its 80% band held 48% of 90 outcomes"})
+    served, rows, _ = beside(market, store, alarms={"1m": "its 80% band covered 48% of 90 outcomes"})
     assert served["model_version"] == f"{BASELINE}/1m/v0001" and served["is_baseline"] and served["degraded"]
-    reason = "ridge/1m/v0001 is out of control: its 80% band held 48% of 90 outcomes"
+    reason = "ridge/1m/v0001 is out of control: its 80% band covered 48% of 90 outcomes"
     assert served["degraded_reason"] == reason
     assert list(rows.index) == ["ridge/1m/v0001"]
     other, _, _ = beside(market, store, alarms={"3m": "another horizon"})

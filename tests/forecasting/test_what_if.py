@@ -42,7 +42,7 @@ def test_a_move_is_a_share_an_amount_or_a_value(panel: pd.DataFrame, spec: Scena
         ("palm", "'palm': write palm=+10% (percent), =-0.5 (by that much) or =40 (its value)"),
         ("palm=ten", "write palm=+10%"),
         ("palm=1e9", "write palm=+10%"),
-        ("palm=-100%", "a price of 0 is none"),
+        ("palm=-100%", "0 is not a price"),
         ("silver", "write silver=+10%"),
     ],
 )

@@ -83,9 +83,9 @@ def test_the_changes_are_one_line_per_horizon_with_their_largest_parts() -> None
         ("1m", "x", None, None),
     ]
     table = pd.DataFrame(rows, columns=["horizon", "part", "subject", "centre_cents_lb"])
-    table["note"] = [None, None, None, "curve/1m/v0001 of 2023-12-28 cannot be asked again"]
+    table["note"] = [None, None, None, "curve/1m/v0001 of 2023-12-28 cannot forecast again"]
     lines = changed(table, pd.DataFrame({"horizon": ["1w", "1m"]}))
-    assert lines == ["1w +0.30: the price +0.50, palm -0.20", "Curve/1m/v0001 of 2023-12-28 cannot be asked again."]
+    assert lines == ["1w +0.30: the price +0.50, palm -0.20", "Curve/1m/v0001 of 2023-12-28 cannot forecast again."]
 
 
 def test_the_command_mails_html_with_a_text_part_and_the_page(settled, monkeypatch, capsys) -> None:

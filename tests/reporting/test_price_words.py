@@ -44,7 +44,7 @@ def test_the_contract_its_roll_the_next_price_and_the_curve():
 def test_what_is_not_known_is_said():
     first, curve = price_notes(FORECASTS.assign(curve_centre=np.nan), CONTRACTS.iloc[:0], panel(np.nan, [1.0]))
     assert first.endswith("of the next one, whose price is not known.")
-    assert curve == "The curve is not known today, so forecasts are centred on the price."
+    assert curve == "The curve is not known today, so forecasts are centered on the price."
     # the next contract's price is missing: the one after it is not named in its place
     assert price_notes(FORECASTS, CONTRACTS[CONTRACTS["contract"] == "ZLK24"], panel(0.4, [1.0]))[0].endswith(
         "whose price is not known."

@@ -59,13 +59,13 @@ def test_the_gravest_alert_comes_first_sources_share_a_line_and_the_rest_is_coun
 @pytest.mark.slow
 def test_a_run_ends_with_one_screen_of_eighty_columns(first_run) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
-    print_screen(replace(first_run.summary, alert_note="Nobody is told."), console)
+    print_screen(replace(first_run.summary, alert_note="Nobody is notified."), console)
     lines = console.export_text().splitlines()
     assert len(lines) <= 34, "one screen"
     text = "\n".join(lines)
     for row in first_run.summary.forecasts.to_dict("records"):
         assert f"{row['p10']:.2f} to {row['p90']:.2f}" in text and f"{row['target_date']:%Y-%m-%d}" in text
-    for words in ("52.09 cents/lb", "Decision for example", "Drivers: ", "Nobody is told.", "`cbi decision`"):
+    for words in ("52.09 cents/lb", "Decision for example", "Drivers: ", "Nobody is notified.", "`cbi decision`"):
         assert words in text
     line = summary_line(first_run.summary)
     assert "\n" not in line and "ZL 52.09" in line and "12m " in line

@@ -127,7 +127,7 @@ def test_without_its_key_the_source_is_disabled_asks_nothing_and_raises_no_alert
     assert raise_alerts([done], series, none).empty
     shown = SimpleNamespace(ingested=[done], series=series)
     assert freshness_table(shown)["status"].tolist() == ["disabled"]
-    assert disabled_table(shown)["cannot be asked live"].tolist() == ["needs EIA_API_KEY"]
+    assert disabled_table(shown)["cannot be fetched live"].tolist() == ["needs EIA_API_KEY"]
     assert len(raise_alerts([done], series.assign(age_days=90.0), none)) == 1, "what was held once does grow stale"
     assert ingest(origin=archive).status == "ok", "a folder needs no key"
     assert ingest().payloads == 1, "and what is held stays"

@@ -100,7 +100,7 @@ def test_a_full_answer_is_split_until_every_article_is_there_once(ask, server, m
 def test_more_than_can_be_had_of_one_batch_is_said_not_cut(ask, server, monkeypatch):
     monkeypatch.setattr(gdelt, "FULL", 1)
     server.script = [(200, answer(article("20231220T101500Z")))]
-    with pytest.raises(SourceUnavailable, match="more cannot be had"):
+    with pytest.raises(SourceUnavailable, match="more are not available"):
         ask()
 
 

@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS ops.alert_events (
   as_of DATE,
   event STRING,  -- raised, sent, acknowledged or resolved
   `by` STRING,  -- run or person
-  notify BOOL,  -- whether a person is to be told
+  notify BOOL,  -- whether a person is to be notified
   level STRING,
   message STRING,
   note STRING,

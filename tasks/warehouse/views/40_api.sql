@@ -57,7 +57,7 @@ FROM (
       AS newest_snapshot
   FROM forecasts.zl_forecasts_daily AS f
   LEFT JOIN api.vw_champions AS c ON c.as_of = f.as_of AND c.horizon = f.horizon
-) AS told
+) AS published
 WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY horizon
@@ -160,7 +160,7 @@ FROM (
       AS newest_snapshot
   FROM forecasts.zl_forecasts_daily AS f
   LEFT JOIN api.vw_champions AS c ON c.as_of = f.as_of AND c.horizon = f.horizon
-) AS told
+) AS published
 WHERE TRUE  -- BigQuery wants a WHERE before QUALIFY
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY as_of, horizon

@@ -58,7 +58,7 @@ def _groups(frame: pd.DataFrame, as_of: pd.Timestamp) -> list[Chart]:
     order = [name for name in ("1w", "1m", "3m", "6m", "12m") if name in set(today["horizon"])]
     drawn = []
     for column, name, what in (
-        ("shap_cents_lb", "centre", "the centre, less today's price"),
+        ("shap_cents_lb", "centre", "the center, less today's price"),
         ("width_cents_lb", "width", "the width of the 80% band"),
     ):
         part = today.dropna(subset=[column])
@@ -100,7 +100,7 @@ def _over_time(frame: pd.DataFrame) -> list[Chart]:
     return [
         Chart(
             name="groups_over_time",
-            finding=f"{horizon_title(far)}: {top[0]} moved the centre most over {len(wide)} sessions",
+            finding=f"{horizon_title(far)}: {top[0]} moved the center most over {len(wide)} sessions",
             unit="cents/lb",
             source="api.vw_explainer_groups",
             as_of=newest_day(shown),
