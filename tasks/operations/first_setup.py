@@ -215,7 +215,7 @@ def asker_of(answers: Mapping[str, str], machine: Machine) -> Asker:
     asked = {question.name: question for question in questions(machine)}
     for name, value in answers.items():
         if name not in asked:
-            raise SettingsError(f"{name} is not asked.{nearest(name, asked)} Known: {', '.join(asked)}")
+            raise SettingsError(f"{name} is not one of the questions.{nearest(name, asked)} Known: {', '.join(asked)}")
         if asked[name].secret:
             remember_secret(value)
             if problem := key_problem(name, value):

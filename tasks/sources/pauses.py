@@ -52,7 +52,7 @@ def pauses(zones: Zones) -> dict[str, Pause]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ManifestMismatch(
             f"{path} is not a list of pauses ({type(error).__name__}): delete it with `rm {in_shell(path)}`; "
-            "no source is paused then, and `cbi sources pause` pauses them anew"
+            "no source is paused then, and `cbi sources pause` pauses them again"
         ) from None
 
 
