@@ -256,7 +256,7 @@ docs: $(VENV)/base ## write docs/data_dictionary.md and docs/watchlist.md from t
 	@$(RUN) -m cli project watchlist
 
 docs-site: $(VENV)/docs ## the documentation as a site with a search box: build/documentation/index.html, no network needed
-	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet --clean
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --clean
 	@echo "open build/documentation/index.html"
 
 world: $(VENV)/dev ## consecutive live days in a world served from the archive: make world DAYS=60; docs/results/world.md

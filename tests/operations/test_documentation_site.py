@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tasks.settings import PROJECT
 
@@ -38,8 +39,16 @@ class Loaded(HTMLParser):
 @pytest.fixture(scope="module")
 def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documentation")
-    built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+    built = build(PROJECT / "mkdocs.yml", folder)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def build(configuration: Path, to: Path) -> subprocess.CompletedProcess[str]:
+    """As `make docs-site` builds it, to another folder."""
+    [recipe] = re.findall(r"^docs-site:.*\n.*/mkdocs (build .*)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", *recipe.split(), "--config-file", str(configuration), "--site-dir", str(to)],
         cwd=PROJECT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -47,8 +56,6 @@ def documentation(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=300,
         check=False,
     )
-    assert built.returncode == 0, built.stderr
-    return folder
 
 
 def read(page: Path) -> Loaded:
@@ -106,3 +113,22 @@ def test_the_links_of_every_page_lead_somewhere(documentation: Path) -> None:
             if path and not re.match(r"\w+:", path) and not (page.parent / path).resolve().exists():
                 lost.add(f"{page.relative_to(documentation)}: {link}")
     assert lost == set()
+
+
+@pytest.mark.parametrize(
+    ("page", "why"), [("[a](nowhere.md)", "nowhere.md"), ("# One\n[a](README.md#two)", "#two"), ("[a](#one)", "#one")]
+)
+def test_a_link_that_leads_nowhere_fails_the_build(page: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "README.md").write_text(page, encoding="utf-8")
+    own = {
+        "INHERIT": str(PROJECT / "mkdocs.yml"),
+        "docs_dir": str(tmp_path / "pages"),
+        "hooks": [str(PROJECT / "deploy" / "documentation" / "hooks.py")],
+        "nav": [{"Start": ["README.md"]}],
+        "extra_css": [],
+        "extra_javascript": [],
+    }
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    built = build(tmp_path / "mkdocs.yml", tmp_path / "site")
+    assert built.returncode != 0 and why in built.stderr, built.stderr
