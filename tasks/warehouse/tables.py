@@ -62,6 +62,7 @@ STATED = (
     "forecasts.zl_explanations_daily",
     "forecasts.zl_changes_daily",
     "forecasts.zl_scenarios_daily",
+    "forecasts.zl_surface_daily",
     "forecasts.zl_contracts_daily",
     "forecasts.zl_decisions_daily",
     "features.master_feature_universe",

@@ -39,6 +39,8 @@ KEPT = {
     "forecasts.zl_explanations_daily",
     "forecasts.zl_changes_daily",
     "forecasts.zl_scenarios_daily",
+    "forecasts.zl_surface_daily",
+    "forecasts.zl_surface_checks",
     "forecasts.zl_contracts_daily",
     "forecasts.zl_replays_daily",
     "forecasts.record_chain",
