@@ -34,9 +34,9 @@ class DayResult:
     """The result of one daily run. Prices in cents/lb.
 
     ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts``, ``explainers``, ``contracts``, ``explanations``,
-    ``changes``, ``scenarios``, ``surface`` and ``decisions`` have the rows of ``forecasts.zl_forecasts_daily`` and of the tables of
-    the others' names there; ``shadows`` those of ``forecasts.zl_shadow_daily`` (forecasts that are not served),
-    ``promotions`` those of ``performance.promotions``, ``document_scores`` those of
+    ``changes``, ``scenarios``, ``surface`` and ``decisions`` have the rows of ``forecasts.zl_forecasts_daily`` and of
+    the tables of the others' names there; ``shadows`` those of ``forecasts.zl_shadow_daily`` (forecasts that are not
+    served), ``promotions`` those of ``performance.promotions``, ``document_scores`` those of
     ``raw_intelligence.document_scores``. ``driver_history`` has contributions of earlier sessions, for a chart;
     ``leaderboard`` what was measured of the models behind them. ``price_notes``: what the price is of, in words.
     ``series`` has one row per series, ``quarantine`` one per source, series, field and rule, ``gates`` one per

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from tasks.features.build import OVER_FEATURES, category_features
+from tasks.features.build import OVER_FEATURES, category_features, one_table
 from tasks.registry import FeatureRegistry
 
 TAIL_SESSIONS = 1300
@@ -39,16 +39,29 @@ def alternative_features(
 
     Invariants: a value differs from the real session's only if the alternative changes it.
     """
-    names = list(registry.features)
-    rows = features[names].iloc[[-1] * len(alternatives)].reset_index(drop=True)
-    whole = _Whole(panel, features.iloc[-1], registry)
-    categories = _categories(registry, set(wanted))
+    real = features.iloc[-1]
+    whole = _Whole(panel, real, registry)
+    changed = _changed(panel, alternatives)
+    categories = [
+        name
+        for name in _categories(registry, set(wanted))
+        if name == OVER_FEATURES or whole.reads(name, frozenset().union(*changed))
+    ]
+    found = {name: np.full(len(alternatives), float(real[name])) for name in registry.features}
     for first in range(0, len(alternatives), AT_ONCE):
-        part = alternatives.iloc[first : first + AT_ONCE]
-        for name, values in _built(whole, part, categories):
-            rows.loc[first : first + len(part) - 1, name] = values
-    rows.insert(0, "date", panel["date"].iloc[-1])
-    return rows
+        part = slice(first, first + AT_ONCE)
+        for name, values in _built(whole, alternatives.iloc[part], changed[part], categories):
+            found[name][part] = values
+    table = one_table(found, list(found), pd.RangeIndex(len(alternatives)))
+    table.insert(0, "date", real["date"])
+    return table
+
+
+def _changed(panel: pd.DataFrame, alternatives: pd.DataFrame) -> list[frozenset[str]]:
+    """Per alternative, the columns in which it differs from the last session."""
+    last = panel.iloc[-1]
+    differs = alternatives.ne(last) & ~(alternatives.isna() & last.isna())
+    return [frozenset(alternatives.columns[row]) for row in differs.to_numpy()]
 
 
 def _categories(registry: FeatureRegistry, wanted: set[str]) -> list[str]:
@@ -67,18 +80,13 @@ class _Whole:
     read: dict[str, list[frozenset[str]]] = field(default_factory=dict)
     unread: dict[str, set[str]] = field(default_factory=dict)
 
-    def changed(self, row: pd.DataFrame) -> frozenset[str]:
-        """The columns in which a row of the panel differs from the last session's."""
-        new, old = row.iloc[0], self.panel.iloc[-1]
-        return frozenset(
-            str(name) for name in row if new[name] != old[name] and not (pd.isna([new[name], old[name]]).all())
-        )
-
     def reads(self, category: str, columns: frozenset[str]) -> bool:
         """Whether a category reads any of the columns: it cannot be built without them, or is another without them."""
         read, unread = self.read.setdefault(category, []), self.unread.setdefault(category, set())
-        if any(known <= columns for known in read) or columns <= unread:
-            return not columns <= unread
+        if columns <= unread:
+            return False
+        if any(known <= columns for known in read):
+            return True
         try:
             built = _arrays(category, self.panel.drop(columns=list(columns)), {}, self.registry)
         except KeyError:
@@ -91,8 +99,12 @@ class _Whole:
         return True
 
 
-def _built(whole: _Whole, part: pd.DataFrame, categories: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Each feature with one value per alternative."""
+def _built(
+    whole: _Whole, part: pd.DataFrame, changed: list[frozenset[str]], categories: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Each feature of the categories with one value per alternative."""
+    if not categories:
+        return
     panel, real, registry = whole.panel, whole.real, whole.registry
     tail = panel.iloc[-TAIL_SESSIONS:]
     blocks = [tail, *(pd.concat([tail.iloc[:-1], part.iloc[[row]]]) for row in range(len(part))), tail]
@@ -108,15 +120,15 @@ def _built(whole: _Whole, part: pd.DataFrame, categories: list[str]) -> Iterator
             for name in computed:
                 built[name][ends] = real[name]
     for row, end in enumerate(ends[1:-1]):
-        changed = whole.changed(part.iloc[[row]])
-        if not (needed := [category for category in long if whole.reads(category, changed)]):
+        if not (needed := [category for category in long if whole.reads(category, changed[row])]):
             continue
         longer = pd.concat([panel.iloc[:-1], part.iloc[[row]]], ignore_index=True)
         for category in needed:
             for name, values in _arrays(category, longer, {}, registry).items():
                 built[name][end] = values[-1]
     if OVER_FEATURES in categories:  # products of the same session: they need no history
-        built |= _arrays(OVER_FEATURES, stacked, built, registry)
+        others = {name: np.full(len(stacked), real[name]) for name in registry.features if name not in built}
+        built |= _arrays(OVER_FEATURES, stacked, others | built, registry)
     for name, values in built.items():
         found = values[ends[1:-1]]
         yield name, np.where(_same(found, float(real[name])), float(real[name]), found)

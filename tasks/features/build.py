@@ -45,10 +45,12 @@ def category_features(
     """
     module = _module(category)
     if category == OVER_FEATURES:
-        return module.features(built)  # type: ignore[no-any-return]
-    if category == BY_THRESHOLD:
-        return module.features(panel, registry.overrides)  # type: ignore[no-any-return]
-    return module.features(panel)  # type: ignore[no-any-return]
+        found: Mapping[str, Column] = module.features(built)
+    elif category == BY_THRESHOLD:
+        found = module.features(panel, registry.overrides)
+    else:
+        found = module.features(panel)
+    return found
 
 
 def one_table(built: Mapping[str, Column], names: list[str], index: pd.Index) -> pd.DataFrame:

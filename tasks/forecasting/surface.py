@@ -1,7 +1,7 @@
 """The response surface of the served forecasts: their answers to moves of a few inputs, for the sliders of the site.
 
 Each input is moved alone through its levels of registry/scenarios.yaml; two that a forecast reacts to are also moved
-together, to the ends of their levels. The answers are those of ``cbi what-if``, with features built many points at once.
+together, to the ends of their levels. The answers are those of ``cbi what-if``; features are built many at once.
 ``surface_answer`` reads between the points, as the browser does.
 """
 
@@ -228,7 +228,7 @@ def surface_answer(answers: Answers, moves: Mapping[str, float]) -> dict[str, fl
         high = min(max(int(np.searchsorted(levels, move)), 1), len(levels) - 1)
         share = (move - levels[high - 1]) / (levels[high] - levels[high - 1])
         below, above = (shapes[((name, level),) if level else ()] - today for level in levels[high - 1 : high + 1])
-        total += (below if share == 0 else above if share == 1 else below + share * (above - below))
+        total += below if share == 0 else above if share == 1 else below + share * (above - below)
     for first, second in combinations(moved, 2):
         ends = [
             point
@@ -240,8 +240,9 @@ def surface_answer(answers: Answers, moves: Mapping[str, float]) -> dict[str, fl
         for point in ends:
             alone = sum((shapes[(one,)] - today for one in point), np.zeros(3))
             total += (shapes[point] - today - alone) * np.prod([moved[name] / end for name, end in point])
-    median, below, above = float(np.exp(total[0])), *np.maximum(total[1:], 0)
-    return {"p10": median * float(np.exp(-below)), "p50": median, "p90": median * float(np.exp(above))}
+    median = float(np.exp(total[0]))
+    down, up = (float(np.maximum(side, 0)) for side in total[1:])
+    return {"p10": median * float(np.exp(-down)), "p50": median, "p90": median * float(np.exp(up))}
 
 
 def _shape(prices: Mapping[str, float]) -> np.ndarray:

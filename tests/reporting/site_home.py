@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,8 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
                             session_number=100 * past, sessions_ahead=ahead, direction_probability=0.4 + 0.05 * past,
                             inside_80=past % 2 == 0, inside_50=False, inside_90=True, direction_hit=True)  # fmt: skip
             given.setdefault("performance.forecast_outcomes", []).append(row)
+    if forecast:
+        given["forecasts.zl_surface_daily"] = surface()
     for contract, end in (("ZLF24", "2024-01-12"), ("ZLH24", "2024-03-14")) if forecast else ():
         for horizon in ("1w", "last"):
             add("forecasts.zl_contracts_daily", contract=contract, horizon=horizon, last_trading_day=pd.Timestamp(end),
@@ -168,6 +172,46 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
     found = {name: pd.DataFrame(rows) for name, rows in given.items()}
     dates = feature_frame()
     return {**found, FEATURES: dates}
+
+
+def surface() -> list[dict[str, Any]]:
+    """A response surface: palm and the VIX move the forecasts, the dollar none; 1w reacts to nothing.
+
+    6m has no answer at one point, 12m none at all; the real has no value.
+    """
+    axes = {"palm": ("percent", (-20, -10, 10, 20)), "vix": ("percent", (-40, 100)), "dollar": ("percent", (-8, 8))}
+    blank = dict.fromkeys(tables()["forecasts.zl_surface_daily"].columns) | {"as_of": AS_OF}
+    rows: list[dict[str, Any]] = []
+
+    def add(horizon: str, *moved: tuple[str, float]) -> None:
+        palm, vix = (dict(moved).get(name, 0.0) / 100 if horizon != "1w" else 0.0 for name in ("palm", "vix"))
+        median = 48.4 * math.exp(0.3 * palm - 0.05 * vix + 0.2 * palm * vix)
+        prices: dict[str, Any] = {"p10": median * 0.8 - vix, "p50": median, "p90": median * 1.3 + 2 * abs(vix)}
+        if horizon == "6m" and moved == (("vix", 100.0),):
+            prices = dict.fromkeys(prices)
+        row = blank | prices | {"horizon": horizon, "model_version": f"ridge/{horizon}/v0002", "surface": f"s{horizon}"}
+        row["point"] = ", ".join(f"{name} {move:+g}" for name, move in moved) or "today"
+        for (name, move), prefix in zip(moved, ("", "other_"), strict=False):
+            row |= {f"{prefix}input": name, f"{prefix}move": move, f"{prefix}value": 100.0 + move}
+        if len(moved) == 1:
+            row |= {"title": f"{moved[0][0]} {HOSTILE}", "unit": "USD/t", "moved_by": "percent", "start_value": 100.0}
+            row["known_on"] = AS_OF - pd.Timedelta(days=2) if moved[0][0] == "vix" else None
+        rows.append(row)
+
+    for horizon in [name for name in HORIZONS if name != "12m"]:
+        add(horizon)
+        for name, (_, moves) in axes.items():
+            for move in moves:
+                add(horizon, (name, float(move)))
+        for palm, vix in product((-20.0, 20.0), (-40.0, 100.0)):
+            add(horizon, ("palm", palm), ("vix", vix))
+    rows.append(blank | {"horizon": "12m", "point": "today", "model_version": "x", "note": "no forecast without beans"})
+    rows.append(
+        blank
+        | {"horizon": "every", "point": "brl", "input": "brl", "title": "BRL per USD", "unit": "BRL"}
+        | {"note": "brl: brl_last and dexbzus have no value in 21 sessions"}
+    )
+    return rows
 
 
 class Numbers(HTMLParser):

@@ -354,3 +354,47 @@ SELECT
 FROM forecasts.zl_explainers_daily
 WHERE served AND as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
 ORDER BY horizon_order, GREATEST(ABS(COALESCE(shap_cents_lb, 0)), ABS(COALESCE(width_cents_lb, 0))) DESC, feature;
+
+-- The response surface of the newest session, with what each point changes against today.
+CREATE OR REPLACE VIEW api.vw_surface AS
+WITH points AS (
+  SELECT *, {horizon_order} AS horizon_order
+  FROM forecasts.zl_surface_daily
+  WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
+)
+SELECT
+  p.as_of, p.horizon, p.horizon_order, p.point, p.input, p.move, p.value, p.other_input, p.other_move,
+  p.other_value, p.title, p.unit, p.moved_by, p.start_value, p.known_on, p.p10, p.p50, p.p90,
+  p.p50 - t.p50 AS p50_change_cents_lb,
+  GREATEST(ABS(p.p10 - t.p10), ABS(p.p50 - t.p50), ABS(p.p90 - t.p90)) AS largest_change_cents_lb,
+  p.model_version, p.surface, p.note
+FROM points AS p
+LEFT JOIN (SELECT horizon AS of_horizon, p10, p50, p90 FROM points WHERE point = 'today') AS t ON t.of_horizon = p.horizon
+ORDER BY p.horizon_order, p.other_input, p.input, p.move, p.other_move;
+
+-- How far each input alone moves each horizon at most, of the median and both ends of the 80% band.
+CREATE OR REPLACE VIEW api.vw_surface_reactions AS
+SELECT
+  as_of, horizon, horizon_order, input, title, unit, moved_by,
+  MIN(move) AS lowest_move,
+  MAX(move) AS highest_move,
+  MAX(start_value) AS start_value,
+  MAX(known_on) AS known_on,
+  COUNT(*) AS points,
+  COUNT(largest_change_cents_lb) AS answered_points,
+  MAX(largest_change_cents_lb) AS largest_change_cents_lb,
+  MAX(note) AS note
+FROM api.vw_surface
+WHERE input IS NOT NULL AND other_input IS NULL
+GROUP BY as_of, horizon, horizon_order, input, title, unit, moved_by
+ORDER BY horizon_order, input;
+
+-- How far the sliders are from the served models, where it was measured for the points that are published now.
+CREATE OR REPLACE VIEW api.vw_surface_checks AS
+SELECT
+  s.as_of, s.horizon, s.horizon_order, c.points, c.largest_median_error_cents_lb,
+  c.largest_band_error_cents_lb, c.created_at
+FROM api.vw_surface AS s
+JOIN forecasts.zl_surface_checks AS c ON c.as_of = s.as_of AND c.horizon = s.horizon AND c.surface = s.surface
+WHERE s.point = 'today'
+ORDER BY s.horizon_order;
