@@ -27,6 +27,8 @@ def site(
 ) -> int:
     """Build the site from the published warehouse, into CBI_HOME/site."""
     from tasks import clock
+    from tasks.forecasting.explain import attempt
+    from tasks.reporting.purchases import publish_newest_accounts
     from tasks.reporting.site.build import build_site
     from tasks.reporting.site.serve import serve_site
     from tasks.settings import load_settings
@@ -43,10 +45,12 @@ def site(
                 f"{row['horizon']}: at {row['points']} random points the sliders miss the median by at most "
                 f"{median:.3f} cents/lb, an end of the 80% band by {band:.3f}"
             )
+    problems = list(attempt("account of purchases", lambda: publish_newest_accounts(settings), None)[1])
     built = build_site(open_warehouse(settings), Zones(settings.home), now=clock.now().floor("s"))
     print(f"{len(built.pages)} pages in {built.folder}; open {built.folder / 'index.html'}")
-    for problem in built.problems:
+    problems += built.problems
+    for problem in problems:
         print(problem, file=sys.stderr)
     if show or serve:
         serve_site(built.folder, opened=show)
-    return int(bool(built.problems))
+    return int(bool(problems))

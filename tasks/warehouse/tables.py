@@ -65,6 +65,7 @@ STATED = (
     "forecasts.zl_surface_daily",
     "forecasts.zl_contracts_daily",
     "forecasts.zl_decisions_daily",
+    "forecasts.zl_purchases_daily",
     "features.master_feature_universe",
 )
 

@@ -47,6 +47,7 @@ KEPT = {
     "forecasts.zl_shadow_daily",
     "performance.promotions",
     "forecasts.zl_decisions_daily",
+    "forecasts.zl_purchases_daily",
     "performance.leaderboard",
     "performance.forecast_outcomes",
     "ops.ingest_runs",

@@ -344,3 +344,29 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_surface_checks (
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY horizon
 OPTIONS (labels = [('made_again', 'no')]);
+
+-- What was bought for each need and month, as of a session: cover, and for settled months the cost against buying evenly
+-- and against the signal. Single purchases stay in the home's ledger.
+CREATE TABLE IF NOT EXISTS forecasts.zl_purchases_daily (
+  as_of DATE NOT NULL,
+  need STRING NOT NULL,
+  month STRING NOT NULL,
+  is_example BOOL,
+  due_date DATE,
+  needed_pounds FLOAT64,
+  covered_pounds FLOAT64,
+  open_pounds FLOAT64,
+  bought_pounds FLOAT64,  -- in the ledger
+  paid_cents_lb FLOAT64,  -- mean of these
+  settled_pounds FLOAT64,  -- from here on: months whose due date has a close; what was open then counts at that price
+  settled_paid_usd FLOAT64,
+  even_usd FLOAT64,
+  signal_usd FLOAT64,  -- of following the decisions that were published about the month
+  saved_against_even_usd FLOAT64,
+  saved_against_signal_usd FLOAT64,
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, need, month) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY need
+OPTIONS (labels = [('made_again', 'no')]);
