@@ -73,7 +73,7 @@ def publish_home(
     zones, warehouse = Zones(folder), DuckDbWarehouse(Zones(folder))
     write_parquet(zones.staging / "mixed" / "observations.parquet", observations())
     tables_of_day = frames(degraded=degraded, forecast=forecast)
-    tables_of_day |= {name: given[short] for name in tables_of_day if (short := name.split(".")[1]) in given}
+    tables_of_day |= {name: given[short] for name in tables() if (short := name.split(".")[1]) in given}
     shown = {name: frame for name, frame in tables_of_day.items() if name not in without}
     warehouse.publish(shown, as_of=AS_OF, staging=zones.staging)
     return warehouse

@@ -69,10 +69,10 @@ def content(frames: Frames) -> Content:
 
 
 def _snapshots(past: pd.DataFrame) -> Chart:
-    shown = past.assign(shown=[f"{SPANS[row.months_before]}, {row.date:%Y-%m-%d}" for row in past.itertuples()])
+    shown = past.assign(shown=past["months_before"].map(SPANS))
     ends = past.sort_values("delivery").groupby("months_before")["price_cents_lb"].agg(["first", "last"])
-    rises = (ends["last"] > ends["first"]).to_dict()
-    spoken = [f"{SPANS[months]} it {WAYS[months == 0][rising]}" for months, rising in rises.items()]
+    ways = zip(ends.index.astype(int), ends["last"] > ends["first"], strict=True)
+    spoken = [f"{SPANS[months]} it {WAYS[months == 0][bool(rising)]}" for months, rising in ways]
     return Chart(
         name="snapshots",
         finding=f"The curve from its nearest to its farthest known contract: {', '.join(spoken)}",

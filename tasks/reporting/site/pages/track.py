@@ -63,11 +63,14 @@ Years = list[tuple[Any, dict[str, Row]]]
 
 
 def _years(frame: pd.DataFrame) -> list[tuple[str, str, list[str], Years]]:
-    """Skill by year: origin, replay, the horizons, the years. Published forecasts first, then each replay."""
+    """Skill by year: origin, replay, the horizons, the years. Published forecasts first, then the largest replay."""
     if frame.empty:
         return []
     found = []
-    shown = frame.assign(is_replay=frame["replay"] != "").sort_values(
+    sizes = frame[frame["replay"] != ""].groupby("replay")["forecasts"].sum()
+    largest = "" if sizes.empty else sizes.idxmax()
+    shown = frame[frame["replay"].isin(["", largest])]
+    shown = shown.assign(is_replay=shown["replay"] != "").sort_values(
         ["is_replay", "replay", "origin", "year", "horizon_order"], ascending=[True, True, True, False, True]
     )
     for (origin, replay), part in shown.groupby(["origin", "replay"], sort=False):
