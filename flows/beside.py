@@ -96,12 +96,16 @@ def back_up(run: RunContext, result: DayResult) -> DayResult:
 
 
 def build_site(run: RunContext, result: DayResult) -> DayResult:
-    """Build the pages under CBI_HOME/site. A failure becomes an alert and stops nothing."""
+    """Publish what was bought, and build the pages under CBI_HOME/site. A failure is an alert and stops nothing."""
     from tasks import clock
+    from tasks.forecasting.explain import attempt
     from tasks.reporting.publication import publish_alert
+    from tasks.reporting.purchases import publish_accounts
     from tasks.reporting.site.build import build_or_say_why
     from tasks.warehouse.open import open_warehouse
 
+    for message in attempt("account of purchases", lambda: publish_accounts(run), None)[1]:
+        result = publish_alert(run, result, kind="site", subject="purchases", message=message)
     problem = build_or_say_why(open_warehouse(run.settings), run.zones, now=clock.now().floor("s"))
     if not problem:
         return result

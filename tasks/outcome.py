@@ -34,9 +34,9 @@ class DayResult:
     """The result of one daily run. Prices in cents/lb.
 
     ``origin`` is ``live``, ``recorded`` or ``folder``. ``forecasts``, ``explainers``, ``contracts``, ``explanations``,
-    ``changes``, ``scenarios`` and ``decisions`` have the rows of ``forecasts.zl_forecasts_daily`` and of the tables of
-    the others' names there; ``shadows`` those of ``forecasts.zl_shadow_daily`` (forecasts that are not served),
-    ``promotions`` those of ``performance.promotions``, ``document_scores`` those of
+    ``changes``, ``scenarios``, ``surface`` and ``decisions`` have the rows of ``forecasts.zl_forecasts_daily`` and of
+    the tables of the others' names there; ``shadows`` those of ``forecasts.zl_shadow_daily`` (forecasts that are not
+    served), ``promotions`` those of ``performance.promotions``, ``document_scores`` those of
     ``raw_intelligence.document_scores``. ``driver_history`` has contributions of earlier sessions, for a chart;
     ``leaderboard`` what was measured of the models behind them. ``price_notes``: what the price is of, in words.
     ``series`` has one row per series, ``quarantine`` one per source, series, field and rule, ``gates`` one per
@@ -63,6 +63,7 @@ class DayResult:
     driver_history: pd.DataFrame = field(default_factory=_no_rows)
     changes: pd.DataFrame = field(default_factory=_no_rows)
     scenarios: pd.DataFrame = field(default_factory=_no_rows)
+    surface: pd.DataFrame = field(default_factory=_no_rows)
     document_scores: pd.DataFrame = field(default_factory=_no_rows)
     price_notes: tuple[str, ...] = ()
     shadows: pd.DataFrame | None = None

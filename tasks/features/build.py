@@ -27,18 +27,30 @@ def build_features(panel: pd.DataFrame, registry: FeatureRegistry) -> pd.DataFra
     """
     built: dict[str, Column] = {}
     for category, entries in registry.categories.items():
-        module = _module(category)
-        if category == OVER_FEATURES:
-            computed = module.features(built)
-        elif category == BY_THRESHOLD:
-            computed = module.features(panel, registry.overrides)
-        else:
-            computed = module.features(panel)
+        computed = category_features(category, panel, built, registry)
         _check(category, list(entries), list(computed))
-        built |= computed
+        built.update(computed)
     table = one_table(built, list(registry.features), panel.index)
     table.insert(0, "date", panel["date"])
     return table
+
+
+def category_features(
+    category: str, panel: pd.DataFrame, built: Mapping[str, Column], registry: FeatureRegistry
+) -> Mapping[str, Column]:
+    """The features of one category.
+
+    Args:
+        built: the features of the categories before, from which interactions are computed.
+    """
+    module = _module(category)
+    if category == OVER_FEATURES:
+        found: Mapping[str, Column] = module.features(built)
+    elif category == BY_THRESHOLD:
+        found = module.features(panel, registry.overrides)
+    else:
+        found = module.features(panel)
+    return found
 
 
 def one_table(built: Mapping[str, Column], names: list[str], index: pd.Index) -> pd.DataFrame:

@@ -74,7 +74,7 @@ class IsolatedModels:
 
         The baseline runs in this process: its file is plain numbers, and it must always be available.
         """
-        if question.family in BASELINES and question.wanted == "forecast":
+        if question.family in BASELINES and question.wanted in ("forecast", "alternatives"):
             return answer(question, self._features)
         libraries = libraries_of(question)
         if len(libraries) > 1:

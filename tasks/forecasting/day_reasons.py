@@ -21,6 +21,7 @@ from tasks.forecasting.changes import changes_of
 from tasks.forecasting.explain import Explained, Served, answered, attempt, explain_day, question_of
 from tasks.forecasting.forecast import DayForecast
 from tasks.forecasting.scenarios import scenarios_of_day
+from tasks.forecasting.surface import surface_rows
 from tasks.model_store.protocol import ModelStore, Version
 from tasks.registry.explanations import load_explanations
 from tasks.registry.scenarios import load_scenarios
@@ -35,13 +36,15 @@ LOOK_BACK_DAYS = 14
 class DayReasons:
     """What explains the forecasts of one session.
 
-    ``changes``, ``scenarios`` and ``document_scores`` have the rows of ``forecasts.zl_changes_daily``,
-    ``forecasts.zl_scenarios_daily`` and ``raw_intelligence.document_scores``. ``notices``: what failed, and why.
+    ``changes``, ``scenarios``, ``surface`` and ``document_scores`` have the rows of ``forecasts.zl_changes_daily``,
+    ``forecasts.zl_scenarios_daily``, ``forecasts.zl_surface_daily`` and ``raw_intelligence.document_scores``.
+    ``notices``: what failed, and why.
     """
 
     explained: Explained = field(default_factory=Explained)
     changes: pd.DataFrame = field(default_factory=pd.DataFrame)
     scenarios: pd.DataFrame = field(default_factory=pd.DataFrame)
+    surface: pd.DataFrame = field(default_factory=pd.DataFrame)
     document_scores: pd.DataFrame = field(default_factory=pd.DataFrame)
     notices: tuple[str, ...] = ()
 
@@ -96,13 +99,26 @@ def reasons_of_day(
         nothing,
     )
     notices += problem + scenarios[1]
+    surface, problem = attempt(
+        "response surface",
+        lambda: surface_rows(
+            day.panel,
+            day.features,
+            forecasted.served,
+            models,
+            run.features,
+            load_scenarios(run.settings.registry),
+        ),
+        pd.DataFrame(),
+    )
+    notices += problem
     lexicon = run.derived.lexicon
     scores, problem = attempt(
         "scores of documents",
         lambda: pd.DataFrame() if lexicon is None else document_scores(documents(), lexicon),
         pd.DataFrame(),
     )
-    return DayReasons(explained, changes[0], scenarios[0], scores, notices + problem)
+    return DayReasons(explained, changes[0], scenarios[0], surface, scores, notices + problem)
 
 
 def session_before(as_of: pd.Timestamp) -> pd.Timestamp:

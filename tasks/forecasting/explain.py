@@ -40,9 +40,16 @@ class Served:
 
 
 def question_of(
-    version: Version, problem: Problem, wanted: Literal["forecast", "reasons", "history"] = "forecast"
+    version: Version,
+    problem: Problem,
+    wanted: Literal["forecast", "reasons", "history", "alternatives"] = "forecast",
+    *,
+    alternatives: int = 0,
 ) -> Question:
     """The question that asks a version, after a check that its files are unchanged.
+
+    Args:
+        alternatives: how many of the last rows are alternatives, if these are wanted.
 
     Raises:
         ModelStoreError: its files are changed or cannot be read.
@@ -56,6 +63,7 @@ def question_of(
         quantiles=problem.quantiles,
         horizons={str(name): int(sessions) for name, sessions in dict(version.metadata["horizons"]).items()},
         wanted=wanted,
+        alternatives=alternatives,
     )
 
 

@@ -31,6 +31,8 @@ MISSING_INPUTS = 0.2  # above this share of lost inputs a forecast is degraded
 GONE_SHARE = 0.5  # above this share of lost inputs that need one source only, the source counts as gone
 MOSTLY_KNOWN = 2 / 3  # share of the year before training in which a lost input was known
 YEAR_SESSIONS = 252
+NO_VIEW = "the forecast is the last price: no view of the direction"
+"""The reason without a chance where the model has none; every other reason is of a chance that is not shown."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,7 @@ def why_no_direction(median: float, metrics: Mapping[str, Any]) -> str:
         median: log return of the forecast. metrics: of its model, as measured on past origins.
     """
     if median == 0:
-        return "the forecast is the last price: no view of the direction"
+        return NO_VIEW
     brier, high, slope = (
         float(np.nan if metrics.get(name) is None else metrics[name])
         for name in ("brier", "brier_high", "direction_slope")

@@ -11,7 +11,7 @@ import pandas as pd
 
 from tasks.errors import CbiError
 from tasks.forecasting.attribution import Reasons, history_of, packed, reasons_of
-from tasks.models.forecaster import Problem
+from tasks.models.forecaster import FittedModel, Problem
 from tasks.models.loading import load_model
 from tasks.quantiles import calibrated, contradiction
 from tasks.secrets import quoted
@@ -28,7 +28,8 @@ class Question:
 
     ``horizons``: sessions by name, of all horizons that the model learned. ``wanted``: a forecast, or the reasons of
     the last two sessions, with those of earlier ones (``history``). Reasons are a question of their own: a model that
-    fails on them has answered for its forecast before.
+    fails on them has answered for its forecast before. ``alternatives``: a forecast for each of that many last rows of
+    the features, each of which takes the place of the session before them.
     """
 
     name: str
@@ -38,7 +39,8 @@ class Question:
     sessions: int
     quantiles: tuple[float, ...]
     horizons: dict[str, int]
-    wanted: Literal["forecast", "reasons", "history"] = "forecast"
+    wanted: Literal["forecast", "reasons", "history", "alternatives"] = "forecast"
+    alternatives: int = 0
 
     @property
     def problem(self) -> Problem:
@@ -53,7 +55,8 @@ class Answer:
     ``quantiles``: calibrated log returns, empty if ``without`` names the missing inputs. ``up``: the probability that
     the price is higher. ``around_curve``: whether its centre is the curve's, where that is known. ``reads``: the
     features that the forecast uses, None for all that the model was trained on. ``at_mean``: of these, the missing ones
-    that count as their training mean. ``explained`` and ``history``: if the question wants reasons.
+    that count as their training mean. ``explained`` and ``history``: if the question wants reasons. ``alternatives``:
+    the calibrated log returns of each, NaN where the model has none.
     """
 
     error: str = ""
@@ -65,6 +68,7 @@ class Answer:
     at_mean: list[str] = field(default_factory=list)
     explained: list[dict[str, Any]] = field(default_factory=list)
     history: dict[str, dict[str, float]] = field(default_factory=dict)
+    alternatives: list[list[float]] = field(default_factory=list)
 
     @property
     def reasons(self) -> list[Reasons]:
@@ -79,6 +83,8 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
     """
     try:
         model = load_model(question.family, Path(question.folder), question.problem, question.horizons)
+        if question.wanted == "alternatives":
+            return Answer(alternatives=_of_alternatives(model, features, question).tolist())
         if question.wanted != "forecast":
             return Answer(
                 explained=packed(reasons_of(model, features, question.quantiles, SESSIONS_EXPLAINED)),
@@ -111,3 +117,16 @@ def answer(question: Question, features: pd.DataFrame) -> Answer:
         return Answer(error=str(error))
     except Exception as error:  # the files are data: a reader may fail on them in any way
         return Answer(error=f"{question.folder} cannot be used: {quoted(f'{type(error).__name__}: {error}', most=400)}")
+
+
+def _of_alternatives(model: FittedModel, features: pd.DataFrame, question: Question) -> np.ndarray:
+    """Calibrated log returns, one row per alternative."""
+    before, rows = features.iloc[: -question.alternatives - 1], features.iloc[-question.alternatives :]
+    if model.history_sessions == 1:
+        raw = model.predict_quantiles(rows)
+    else:
+        earlier = before.iloc[max(0, len(before) - model.history_sessions + 1) :]
+        windows = (pd.concat([earlier, rows.iloc[[place]]], ignore_index=True) for place in range(len(rows)))
+        raw = np.vstack([model.predict_quantiles(window)[-1:] for window in windows])
+    quantiles = calibrated(raw, question.quantiles, read_json(Path(question.folder) / "calibration.json"))
+    return np.where(np.isinf(np.exp(quantiles)), np.nan, quantiles)

@@ -67,6 +67,22 @@ class WhatIfName(Entry):
     unit: str
 
 
+class SurfaceAxis(Entry):
+    """The moves of one input at which the served models are asked: in percent, or by an amount in its own unit."""
+
+    by: Literal["percent", "amount"]
+    moves: tuple[float, ...] = Field(min_length=2)
+
+    @model_validator(mode="after")
+    def _both_ways(self) -> SurfaceAxis:
+        rising = list(self.moves) == sorted(set(self.moves))
+        if not rising or 0 in self.moves or self.moves[0] > 0 or self.moves[-1] < 0:
+            raise ValueError(f"moves {list(self.moves)} must rise from below 0 to above 0, without 0")
+        if self.by == "percent" and self.moves[0] <= -100:
+            raise ValueError(f"a move of {self.moves[0]:g}% leaves no price")
+        return self
+
+
 class Scenarios(Entry):
     """registry/scenarios.yaml."""
 
@@ -74,6 +90,13 @@ class Scenarios(Entry):
     markets: Markets
     scenarios: dict[str, Scenario]
     names: dict[str, WhatIfName]
+    surface: dict[str, SurfaceAxis]
+
+    @model_validator(mode="after")
+    def _known_axes(self) -> Scenarios:
+        if unknown := sorted(set(self.surface) - set(self.names)):
+            raise ValueError(f"surface: {', '.join(unknown)} is none of names")
+        return self
 
 
 def load_scenarios(folder: Path) -> Scenarios:

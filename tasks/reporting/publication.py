@@ -41,6 +41,7 @@ OF_REASONS = {
     "explanations": "forecasts.zl_explanations_daily",
     "changes": "forecasts.zl_changes_daily",
     "scenarios": "forecasts.zl_scenarios_daily",
+    "surface": "forecasts.zl_surface_daily",
     "document_scores": "raw_intelligence.document_scores",
 }
 """The fields of a result that explain its forecasts, and their tables."""
@@ -81,6 +82,7 @@ def result_of(
         driver_history=reasons.explained.history,
         changes=reasons.changes,
         scenarios=reasons.scenarios,
+        surface=reasons.surface,
         document_scores=reasons.document_scores,
         leaderboard=forecast.leaderboard,
         ingested=ingested,

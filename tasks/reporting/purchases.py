@@ -9,18 +9,24 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from tasks import clock
 from tasks.decision.day import known_purchases
-from tasks.decision.ledger import Purchase
+from tasks.decision.ledger import Ledger, Purchase
 from tasks.decision.needs import priced
 from tasks.decision.realised import cover, realised
 from tasks.errors import DecisionFailed
 from tasks.registry import EXAMPLE_NOTE, load_decision
+from tasks.reporting.decision import newest_forecast
 from tasks.reporting.terminal import print_table
-from tasks.run import RunContext
+from tasks.run import RunContext, newest_session, open_run
+from tasks.settings import Settings
 from tasks.storage.files import read_parquet
+from tasks.storage.zones import Zones
 from tasks.warehouse.open import open_warehouse
+from tasks.warehouse.tables import table_named
 
 DECISIONS = "forecasts.zl_decisions_daily"
+ACCOUNTS = "forecasts.zl_purchases_daily"
 OF_MONTHS = "SELECT * FROM forecasts.zl_decisions_daily WHERE as_of <= DATE '{day}' AND month <> 'all'"
 
 
@@ -63,6 +69,53 @@ def account_of(run: RunContext, need: str) -> Account:
         cover(mine, own, as_of=run.as_of),
         realised(mine, own, closes, decisions, as_of=run.as_of),
     )
+
+
+def account_rows(run: RunContext) -> pd.DataFrame:
+    """The rows of ``forecasts.zl_purchases_daily`` without ``created_at``: none before the first purchase.
+
+    Raises:
+        PurchaseError: the ledger cannot be read. DecisionFailed: a need's unit has no rate on this day.
+    """
+    bought = {one.need for one in known_purchases(run)}
+    parts = [_rows_of(account_of(run, need)) for need in load_decision(run.settings.registry).needs if need in bought]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _rows_of(account: Account) -> pd.DataFrame:
+    columns = {"pounds": "settled_pounds", "paid_usd": "settled_paid_usd"}
+    settled = account.settled.drop(columns="due_date", errors="ignore").rename(columns=columns)
+    settled = settled if len(settled) else pd.DataFrame({"month": pd.Series(dtype="object")})
+    rows = account.cover.drop(columns="paid_usd").merge(settled, on="month", how="left")
+    named = table_named(ACCOUNTS).columns
+    rows = rows.assign(as_of=account.as_of, need=account.need, is_example=account.is_example)
+    return rows.reindex(columns=[name for name in named if name != "created_at"])
+
+
+def publish_accounts(run: RunContext) -> None:
+    """Publish what was bought as of the run's session, so that the site can show it. Without a purchase, nothing.
+
+    Raises:
+        CbiError: the ledger cannot be read, or the warehouse not written.
+    """
+    if not Ledger(run.zones).path.exists():
+        return
+    rows = account_rows(run)
+    rows = rows if rows.empty else rows.assign(created_at=clock.now().floor("s"))
+    open_warehouse(run.settings).publish(
+        {ACCOUNTS: rows}, as_of=newest_session(run.zones) or run.as_of, staging=run.zones.staging, session=run.as_of
+    )
+
+
+def publish_newest_accounts(settings: Settings) -> None:
+    """The same as of the newest published forecast, for a home whose ledger changed since its daily run.
+
+    Raises:
+        CbiError: as ``publish_accounts``.
+    """
+    day = newest_forecast(open_warehouse(settings)) if Ledger(Zones(settings.home)).path.exists() else None
+    if day is not None:
+        publish_accounts(open_run(settings, origin="live", as_of=day))
 
 
 def print_account(account: Account) -> None:

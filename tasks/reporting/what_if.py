@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,7 +11,8 @@ import pandas as pd
 from tasks.command_line import nearest
 from tasks.errors import StaleSource, WrongWord
 from tasks.features.build import build_features
-from tasks.forecasting.apart import isolated_models
+from tasks.forecasting.apart import IsolatedModels, isolated_models
+from tasks.forecasting.explain import Served
 from tasks.forecasting.forecast import forecast_day
 from tasks.forecasting.scenarios import State
 from tasks.forecasting.what_if import Move, moves_of, what_if
@@ -44,33 +45,62 @@ def asked(settings: Settings, words: Sequence[str], horizon: str | None) -> What
     """
     with isolated_models() as models:
         models.begin()  # its libraries are imported while the panel is read
-        zones, spec = Zones(settings.home), load_scenarios(settings.registry)
-        path = zones.panel / "panel.parquet"
-        if not path.exists():
-            raise StaleSource(f"there is no panel in {zones.panel}; run `cbi daily` first")
-        panel = read_parquet(path)
+        spec = load_scenarios(settings.registry)
+        panel = newest_panel(settings)
         moves = moves_of(words, panel, spec)
-        horizons = load_horizons(settings.registry)
-        if horizon is not None:
-            if horizon not in horizons.horizons:
-                known = horizons.horizons
-                raise WrongWord(f"there is no horizon {horizon}.{nearest(horizon, known)} Horizons: {', '.join(known)}")
-            horizons = horizons.model_copy(update={"horizons": {horizon: horizons.horizons[horizon]}})
         registry = load_features(settings.registry, load_sources(settings.registry))
         features = build_features(panel, registry)
+        served = served_from(settings, panel, features, models, wanted=[] if horizon is None else [horizon])
         as_of = pd.Timestamp(panel["date"].iloc[-1])
-        day = forecast_day(
-            features,
-            panel,
-            open_store(settings),
-            registry=registry,
-            horizons=horizons,
-            as_of=as_of,
-            data_snapshot="",
-            code_version="",
-            models=models,
-        )
-        return WhatIf(as_of, moves, *what_if(panel, features, moves, day.served, models, registry))
+        return WhatIf(as_of, moves, *what_if(panel, features, moves, served, models, registry))
+
+
+def newest_panel(settings: Settings) -> pd.DataFrame:
+    """The panel of this home's newest run.
+
+    Raises:
+        StaleSource: there is none yet.
+    """
+    zones = Zones(settings.home)
+    path = zones.panel / "panel.parquet"
+    if not path.exists():
+        raise StaleSource(f"there is no panel in {zones.panel}; run `cbi daily` first")
+    return read_parquet(path)
+
+
+def served_from(
+    settings: Settings,
+    panel: pd.DataFrame,
+    features: pd.DataFrame,
+    models: IsolatedModels,
+    *,
+    wanted: Collection[str] = (),
+) -> tuple[Served, ...]:
+    """What the store serves at the panel's last session, at the wanted horizons, or at every one.
+
+    Raises:
+        WrongWord: there is no such horizon.
+    """
+    horizons = load_horizons(settings.registry)
+    for horizon in wanted:
+        if horizon not in horizons.horizons:
+            known = horizons.horizons
+            raise WrongWord(f"there is no horizon {horizon}.{nearest(horizon, known)} Horizons: {', '.join(known)}")
+    if wanted:
+        chosen = {name: entry for name, entry in horizons.horizons.items() if name in wanted}
+        horizons = horizons.model_copy(update={"horizons": chosen})
+    day = forecast_day(
+        features,
+        panel,
+        open_store(settings),
+        registry=load_features(settings.registry, load_sources(settings.registry)),
+        horizons=horizons,
+        as_of=pd.Timestamp(panel["date"].iloc[-1]),
+        data_snapshot="",
+        code_version="",
+        models=models,
+    )
+    return day.served
 
 
 def shown(answer: WhatIf, *, as_json: bool) -> str:

@@ -127,13 +127,14 @@ def _of_run(rows: pd.DataFrame | None, **named: Any) -> pd.DataFrame:
 
 
 def reason_tables(result: DayResult) -> dict[str, pd.DataFrame]:
-    """The frames that explain the forecasts. A scenario that could not be computed has a note and few columns."""
-    scenarios = table_named("forecasts.zl_scenarios_daily")
+    """The frames that explain the forecasts. What could not be computed has a note and few columns."""
+    scenarios, surface = (table_named(f"forecasts.zl_{name}_daily") for name in ("scenarios", "surface"))
     frames = {
         "forecasts.zl_explainers_daily": result.explainers,
         "forecasts.zl_explanations_daily": result.explanations,
         "forecasts.zl_changes_daily": result.changes,
         scenarios.name: result.scenarios.reindex(columns=list(scenarios.columns)),
+        surface.name: result.surface.reindex(columns=list(surface.columns)),
         "raw_intelligence.document_scores": result.document_scores,
     }
     return {name: frame if len(frame) else pd.DataFrame() for name, frame in frames.items()}

@@ -62,8 +62,10 @@ STATED = (
     "forecasts.zl_explanations_daily",
     "forecasts.zl_changes_daily",
     "forecasts.zl_scenarios_daily",
+    "forecasts.zl_surface_daily",
     "forecasts.zl_contracts_daily",
     "forecasts.zl_decisions_daily",
+    "forecasts.zl_purchases_daily",
     "features.master_feature_universe",
 )
 

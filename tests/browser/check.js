@@ -10,7 +10,7 @@ const [folder, address, browserPath, screenshots] = process.argv.slice(2);
 const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
 const pages = fs.readdirSync(folder).filter((name) => name.endsWith(".html"));
-const found = { errors: [], outside: [], axe: [], wide: [], charts: 0, interactive: 0, filtered: {}, stale: {}, sliders: null };
+const found = { errors: [], outside: [], axe: [], wide: [], charts: 0, interactive: 0, filtered: {}, stale: {}, sliders: null, plain: null };
 
 async function check(context, base, mode, deep) {
   for (const name of pages) {
@@ -57,11 +57,33 @@ async function use(page, where) {
   }
   const sliders = await page.$$("input[type=range]");
   if (sliders.length) {
-    const read = () => page.$$eval("[data-answer]", (cells) => cells.map((cell) => cell.textContent));
-    const before = await read();
-    for (const slider of sliders) await slider.evaluate((one) => { one.value = one.max; one.dispatchEvent(new Event("input", { bubbles: true })); });
-    found.sliders = { count: sliders.length, before, after: await read() };
+    const read = () => page.$$eval("tr[data-horizon]", (rows) => Object.fromEntries(rows.map((row) => [row.dataset.horizon, Object.fromEntries([...row.querySelectorAll("[data-answer]")].map((cell) => [cell.dataset.answer, cell.textContent]))])));
+    const moves = () => page.$$eval("input[type=range]", (all) => Object.fromEntries(all.map((one) => [one.dataset.input, Number(one.value)])));
+    const states = [{ moves: await moves(), answers: await read() }];
+    for (const share of [0.1, 0.37, 0.62, 0.8, 1])
+      for (const other of [share, 1 - share]) {
+        for (const [place, slider] of sliders.entries())
+          await slider.evaluate((one, part) => { one.value = Number(one.min) + part * (one.max - one.min); one.dispatchEvent(new Event("input", { bubbles: true })); }, place % 2 ? other : share);
+        states.push({ moves: await moves(), answers: await read() });
+      }
+    await sliders[0].focus();
+    await page.keyboard.press("ArrowLeft");
+    states.push({ moves: await moves(), answers: await read() });
+    if (screenshots) await page.screenshot({ path: path.join(screenshots, "sliders_moved.png"), fullPage: true });
+    await page.click("#sliders-back");
+    states.push({ moves: await moves(), answers: await read() });
+    found.sliders = { count: sliders.length, states };
   }
+}
+
+async function withoutScripts(browser, base) {
+  const context = await browser.newContext({ javaScriptEnabled: false });
+  const page = await context.newPage();
+  await page.goto(base + "what_if.html");
+  found.plain = { sliders: await page.locator("#sliders").isVisible(), text: await page.locator("main").innerText() };
+  for (const summary of await page.locator("summary").all()) await summary.click();
+  found.plain.opened = await page.locator("main").innerText();
+  await context.close();
 }
 
 (async () => {
@@ -73,6 +95,7 @@ async function use(page, where) {
         await check(context, base, `${size}_${scheme}`, size === "desktop" && scheme === "light");
         await context.close();
       }
+  await withoutScripts(browser, `file://${folder}/`);
   await browser.close();
   console.log(JSON.stringify(found));
 })().catch((error) => { console.error(error); process.exit(1); });

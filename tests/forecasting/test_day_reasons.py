@@ -23,6 +23,7 @@ PARTS = {
     "changes_of": ("changes", "no changes at 1m: "),
     "load_scenarios": ("scenarios", "no scenarios: "),
     "scenarios_of_day": ("scenarios", "no scenarios: "),
+    "surface_rows": ("surface", "no response surface: "),
     "document_scores": ("document_scores", "no scores of documents: "),
 }
 
@@ -82,7 +83,7 @@ def whole(session: Session) -> DayReasons:
 
 
 def test_every_part_is_there_on_a_sound_day(session: Session, whole: DayReasons) -> None:
-    assert whole.notices == ()
+    assert whole.notices == () and set(whole.surface["horizon"]) == {"1m", "every"}
     assert len(whole.explained.drivers) > 10 and len(whole.explained.sentences) == 1
     assert set(whole.changes["part"]) == {"revision", "price", "curve", "data", "model", "calibration"}
     known = whole.scenarios.set_index("scenario")["note"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from html.parser import HTMLParser
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from tasks.forecasting.forecast import NO_VIEW
 from tasks.reporting.site.figures import FORMS, plain, written
 from tasks.storage.files import write_parquet
 from tasks.storage.zones import Zones
@@ -22,6 +25,12 @@ STAMP = pd.Timestamp("2024-01-06 00:05", tz="UTC")
 NOW = pd.Timestamp("2024-01-06 00:30", tz="UTC")
 HORIZONS = {"1w": 5, "1m": 21, "3m": 63, "6m": 126, "12m": 252}
 HOSTILE = '<script>window.pwned = 1</script><img src=x onerror="window.pwned = 2">'
+
+
+SETTLED = (
+    "settled_pounds", "settled_paid_usd", "even_usd", "signal_usd", "saved_against_even_usd",
+    "saved_against_signal_usd",
+)  # fmt: skip
 
 
 class Counter:
@@ -47,15 +56,26 @@ class Counter:
         return found
 
 
-def publish_home(folder: Path, *, degraded: str | None = None, forecast: bool = True) -> DuckDbWarehouse:
+def publish_home(
+    folder: Path,
+    *,
+    degraded: str | None = None,
+    forecast: bool = True,
+    without: tuple[str, ...] = (),
+    **given: pd.DataFrame,
+) -> DuckDbWarehouse:
     """Publish the small warehouse under ``folder``.
 
     Args:
-        degraded: why the forecasts are degraded. forecast: whether there is one.
+        degraded: why the forecasts are degraded. forecast: whether there is one. without: tables that have no row.
+        given: rows of tables in the place of the small warehouse's, by the name after the dot.
     """
     zones, warehouse = Zones(folder), DuckDbWarehouse(Zones(folder))
     write_parquet(zones.staging / "mixed" / "observations.parquet", observations())
-    warehouse.publish(frames(degraded=degraded, forecast=forecast), as_of=AS_OF, staging=zones.staging)
+    tables_of_day = frames(degraded=degraded, forecast=forecast)
+    tables_of_day |= {name: given[short] for name in tables() if (short := name.split(".")[1]) in given}
+    shown = {name: frame for name, frame in tables_of_day.items() if name not in without}
+    warehouse.publish(shown, as_of=AS_OF, staging=zones.staging)
     return warehouse
 
 
@@ -83,6 +103,15 @@ def observations() -> pd.DataFrame:
              "observation_date": pd.Timestamp("2023-10-01"), "value": 1800.0 - 37 * vintage,
              "available_at": released.tz_localize("UTC")}
         )  # fmt: skip
+    for day, prices in (("2023-12-04", (51.0, 52.5)), ("2022-12-30", (66.4, 65.6))):
+        for place, leg in enumerate(("price", "forward")):
+            delivers = 100 * (202403 + 2 * place if day > "2023" else 202303 + 2 * place)
+            for field, value in ((leg, prices[place]), (f"{leg}_contract", delivers)):
+                rows.append(
+                    {"source": "pysystemtrade", "series": "SOYOIL", "field": field, "vintage": 1, "value": float(value),
+                     "observation_date": pd.Timestamp(day),
+                     "available_at": pd.Timestamp(day, tz="UTC") + pd.Timedelta(days=3)}
+                )  # fmt: skip
     return pd.DataFrame(rows).assign(unit="units", fetched_at=STAMP)
 
 
@@ -91,6 +120,8 @@ def feature_frame() -> pd.DataFrame:
     days = pd.bdate_range(end=AS_OF, periods=600)
     names = sorted({column for view in views() for column in view.columns} - {"date"})
     columns = {name: [0.1 + 0.01 * place + 0.003 * day for day in range(600)] for place, name in enumerate(names)}
+    for place, name in enumerate(name for name in names if "correlation" in name):
+        columns[name] = [((37 * place + day) % 200 - 100) / 100 for day in range(600)]
     frame = pd.DataFrame({"date": days, **columns})
     frame["zl_close_cents_lb"] = [45 + (day % 50) / 7 for day in range(600)]
     frame.loc[frame.index[-1], "brazil_center_west_rain_30d_z"] = None
@@ -113,10 +144,10 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
         )}  # fmt: skip
         add(
             "forecasts.zl_forecasts_daily", horizon=horizon, target_date=target, last_price=47.91, point=48.4, **prices,
-            direction_probability=None if horizon == "1w" else 0.53, family="har", model_version=version,
+            direction_probability=None if horizon in ("1w", "3m") else 0.53, family="har", model_version=version,
             degraded=degraded is not None, degraded_reason=degraded, contract="ZLF24",
             regime="normal", roll_date=AS_OF + pd.Timedelta(days=9),
-            direction_reason="no view" if horizon == "1w" else None,
+            direction_reason={"1w": NO_VIEW, "3m": f"its chances {HOSTILE}"}.get(horizon),
         )  # fmt: skip
         for group in ("curve", "technical"):
             add("forecasts.zl_explainers_daily", horizon=horizon, feature=f"{group}_feature", group=group, family="har",
@@ -143,6 +174,8 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
                             session_number=100 * past, sessions_ahead=ahead, direction_probability=0.4 + 0.05 * past,
                             inside_80=past % 2 == 0, inside_50=False, inside_90=True, direction_hit=True)  # fmt: skip
             given.setdefault("performance.forecast_outcomes", []).append(row)
+    if forecast:
+        given["forecasts.zl_surface_daily"] = surface()
     for contract, end in (("ZLF24", "2024-01-12"), ("ZLH24", "2024-03-14")) if forecast else ():
         for horizon in ("1w", "last"):
             add("forecasts.zl_contracts_daily", contract=contract, horizon=horizon, last_trading_day=pd.Timestamp(end),
@@ -150,6 +183,9 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
     for month in ("all", "2024-02") if forecast else ():
         add("forecasts.zl_decisions_daily", need=f"mayonnaise {HOSTILE}", month=month, signal="ladder", reason=None,
             unit="USD/t", unit_per_cent_lb=22.0462, is_example=False)  # fmt: skip
+    for month, settled in (("2024-01", 1.0), ("2024-02", None)) if forecast else ():
+        amounts = {name: None for name in SETTLED} if settled is None else {}
+        add("forecasts.zl_purchases_daily", need=f"mayonnaise {HOSTILE}", month=month, is_example=False, **amounts)
     for source in ("cftc", "usda_wasde"):
         add("ops.ingest_runs", run="r1", source=source, status="ok", message=None)
     for name, met in (("unique", True), ("between", False)):
@@ -168,6 +204,46 @@ def frames(*, degraded: str | None = None, forecast: bool = True) -> dict[str, p
     found = {name: pd.DataFrame(rows) for name, rows in given.items()}
     dates = feature_frame()
     return {**found, FEATURES: dates}
+
+
+def surface() -> list[dict[str, Any]]:
+    """A response surface: palm and the VIX move the forecasts, the dollar none; 1w reacts to nothing.
+
+    6m has no answer at one point, 12m none at all; the real has no value.
+    """
+    axes = {"palm": ("percent", (-20, -10, 10, 20)), "vix": ("percent", (-40, 100)), "dollar": ("percent", (-8, 8))}
+    blank = dict.fromkeys(tables()["forecasts.zl_surface_daily"].columns) | {"as_of": AS_OF}
+    rows: list[dict[str, Any]] = []
+
+    def add(horizon: str, *moved: tuple[str, float]) -> None:
+        palm, vix = (dict(moved).get(name, 0.0) / 100 if horizon != "1w" else 0.0 for name in ("palm", "vix"))
+        median = 48.4 * math.exp(0.3 * palm - 0.05 * vix + 0.2 * palm * vix)
+        prices: dict[str, Any] = {"p10": median * 0.8 - vix, "p50": median, "p90": median * 1.3 + 2 * abs(vix)}
+        if horizon == "6m" and moved == (("vix", 100.0),):
+            prices = dict.fromkeys(prices)
+        row = blank | prices | {"horizon": horizon, "model_version": f"ridge/{horizon}/v0002", "surface": f"s{horizon}"}
+        row["point"] = ", ".join(f"{name} {move:+g}" for name, move in moved) or "today"
+        for (name, move), prefix in zip(moved, ("", "other_"), strict=False):
+            row |= {f"{prefix}input": name, f"{prefix}move": move, f"{prefix}value": 100.0 + move}
+        if len(moved) == 1:
+            row |= {"title": f"{moved[0][0]} {HOSTILE}", "unit": "USD/t", "moved_by": "percent", "start_value": 100.0}
+            row["known_on"] = AS_OF - pd.Timedelta(days=2) if moved[0][0] == "vix" else None
+        rows.append(row)
+
+    for horizon in [name for name in HORIZONS if name != "12m"]:
+        add(horizon)
+        for name, (_, moves) in axes.items():
+            for move in moves:
+                add(horizon, (name, float(move)))
+        for palm, vix in product((-20.0, 20.0), (-40.0, 100.0)):
+            add(horizon, ("palm", palm), ("vix", vix))
+    rows.append(blank | {"horizon": "12m", "point": "today", "model_version": "x", "note": "no forecast without beans"})
+    rows.append(
+        blank
+        | {"horizon": "every", "point": "brl", "input": "brl", "title": "BRL per USD", "unit": "BRL"}
+        | {"note": "brl: brl_last and dexbzus have no value in 21 sessions"}
+    )
+    return rows
 
 
 class Numbers(HTMLParser):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,17 @@ from tasks.reporting.site.build import PAGE_LIMIT_BYTES, PAGES, build_or_say_why
 from tasks.reporting.site.pages import today
 from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
-from tests.reporting.site_home import NOW, Numbers, numbers_of, publish_home, wrong_numbers
+from tests.reporting.site_home import (
+    AS_OF,
+    NOW,
+    STAMP,
+    Numbers,
+    frames,
+    numbers_of,
+    publish_home,
+    surface,
+    wrong_numbers,
+)
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +200,115 @@ def test_every_number_of_a_real_run_is_the_warehouses(copied_home: Path) -> None
     total, wrong = wrong_numbers(folder, warehouse)
     assert wrong == [] and total > 1000
     assert all(path.stat().st_size <= PAGE_LIMIT_BYTES for path in folder.glob("*.html"))
+
+
+SURFACE = "forecasts.zl_surface_daily"
+
+
+def page_of(tmp_path: Path, name: str, **given: object) -> str:
+    """One page of a site of the small warehouse, built without the others."""
+    warehouse = publish_home(tmp_path / "home", **given)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build_module, "PAGES", tuple(page for page in PAGES if page.file == name))
+        built = build_site(warehouse, Zones(tmp_path / "home"), now=NOW)
+    assert built.problems == []
+    total, wrong = wrong_numbers(built.folder, warehouse)
+    assert total > 30 and wrong == []
+    return (built.folder / name).read_text(encoding="utf-8")
+
+
+def states_of(text: str) -> set[str]:
+    return set(re.findall(r'data-state="([\w-]+)"', text))
+
+
+def test_the_sliders_have_the_published_answers(site: tuple[Path, DuckDbWarehouse]) -> None:
+    folder, warehouse = site
+    text = (folder / "what_if.html").read_text(encoding="utf-8")
+    embedded = re.search(r'<script type="application/json" id="surface">(.*?)</script>', text, flags=re.DOTALL)
+    shown = json.loads(embedded.group(1))
+    stored = warehouse.query(f"SELECT * FROM {SURFACE} WHERE surface IS NOT NULL")
+    assert set(shown) == set(stored["horizon"]) == {"1w", "1m", "3m", "6m"}
+    for horizon, part in stored.groupby("horizon"):
+        points = {
+            ", ".join(f"{name} {move:+g}" for name, move in point) or "today": p
+            for point, p in shown[horizon]["points"]
+        }
+        for row in part.to_dict("records"):
+            if "dollar" in row["point"]:
+                assert row["point"] not in points  # no slider of what no forecast reacts to
+            elif pd.isna(row["p50"]):
+                assert points[row["point"]] is None
+            else:
+                assert points[row["point"]] == [row["p10"], row["p50"], row["p90"]]
+    assert set(re.findall(r'data-input="(\w+)"', text)) == {"palm", "vix"}
+
+
+def test_what_the_surface_lacks_is_said(site: tuple[Path, DuckDbWarehouse]) -> None:
+    folder, _ = site
+    text = (folder / "what_if.html").read_text(encoding="utf-8")
+    assert states_of(text) >= {"no-answer", "unmoved", "still", "no-input", "older", "not-checked"}
+    assert "<b>12 months: no answer.</b> no forecast without beans" in text
+    assert "<b>1 week</b> does not react to any of these inputs" in text
+    assert "brl_last and dexbzus have no value in 21 sessions" in text
+    assert "random points the largest error is" not in text, "an error that nobody measured"
+
+
+def test_the_largest_error_is_shown_where_it_was_measured(tmp_path: Path) -> None:
+    row = {
+        "as_of": AS_OF, "horizon": "1m", "surface": "s1m", "points": 200, "largest_median_error_cents_lb": 0.0123,
+        "largest_band_error_cents_lb": 0.0456, "created_at": STAMP,
+    }  # fmt: skip
+    other = row | {"horizon": "3m", "surface": "of other points", "largest_median_error_cents_lb": 9.0}
+    text = page_of(tmp_path, "what_if.html", zl_surface_checks=pd.DataFrame([row, other]))
+    assert re.search(r"1 month: at <data [^>]*>200</data> random points", text)
+    assert ">0.012</data>" in text and ">0.046</data>" in text and ">9.000</data>" not in text
+    assert "not-checked" not in states_of(text)
+
+
+def test_a_day_on_which_nothing_reacts_has_no_dead_slider(tmp_path: Path) -> None:
+    rows = pd.DataFrame([row for row in surface() if row["horizon"] == "1w"])
+    text = page_of(tmp_path, "what_if.html", zl_surface_daily=rows)
+    assert "no-reaction" in states_of(text) and "Served: ridge/1w/v0002." in text
+    assert 'type="range"' not in text and 'id="surface"' not in text
+
+
+def test_a_day_without_a_surface_says_so(tmp_path: Path) -> None:
+    text = page_of(tmp_path, "what_if.html", without=(SURFACE,))
+    assert "no-surface" in states_of(text) and 'type="range"' not in text
+
+
+def test_a_chance_that_is_not_shown_is_no_missing_view(site: tuple[Path, DuckDbWarehouse]) -> None:
+    folder, _ = site
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    cells = re.findall(r'<span class="missing">(no view|not shown)</span>', text)
+    assert cells == ["no view", "not shown"]
+    assert re.search(r"Chance higher not shown for 3 months: its chances &lt;script", text)
+    assert "not shown for 1 week" not in text
+
+
+def test_skill_by_year_keeps_published_forecasts_and_replays_apart_and_purchases_are_shown_by_month(
+    site: tuple[Path, DuckDbWarehouse], tmp_path: Path
+) -> None:
+    folder, _ = site
+    text = (folder / "track.html").read_text(encoding="utf-8")
+    assert re.findall(r'data-years="([\w ]+)"', text) == ["champions"] and "no-published" in states_of(text)
+    assert "no-purchase" not in states_of(text) and ">not settled</span>" in text
+    assert "saved against buying evenly" in text and "saved against following the signal" in text
+    outcomes = frames()["performance.forecast_outcomes"]
+    published = outcomes.assign(origin="live", replay="", published_late=False).head(2)
+    both = pd.concat([outcomes, published], ignore_index=True)
+    text = page_of(tmp_path, "track.html", forecast_outcomes=both, without=("forecasts.zl_purchases_daily",))
+    assert re.findall(r'data-years="([\w ]+)"', text) == ["live", "champions"]
+    assert "no-published" not in states_of(text) and "<b>Published</b>, from live data" in text
+    assert "no-purchase" in states_of(text) and "cbi purchases add 2024-01-05 300000 49.85 2024-02" in text
+
+
+def test_the_curve_of_earlier_times_is_shown_or_said_to_be_unknown(site: tuple[Path, DuckDbWarehouse]) -> None:
+    folder, warehouse = site
+    text = (folder / "curve.html").read_text(encoding="utf-8")
+    stored = warehouse.query("SELECT * FROM api.vw_curve_snapshots")
+    assert list(stored["months_before"].unique()) == [0, 1, 12]
+    year = stored[stored["months_before"] == 12]
+    assert list(year["contract"]) == ["ZLH23", "ZLK23"] and list(year["price_cents_lb"]) == [66.4, 65.6]
+    assert "The curve three months before is not known" in text
+    assert "a month before it rose, a year before it fell" in text

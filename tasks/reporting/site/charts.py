@@ -257,6 +257,29 @@ def curve(contracts: pd.DataFrame) -> dict[str, Any]:
     return specification_of(alt.layer(band, line, name))
 
 
+def snapshots(frame: pd.DataFrame, titles: list[str]) -> dict[str, Any]:
+    """The curve at several times: the price of each contract at its month of delivery, one line per time.
+
+    Args:
+        frame: ``delivery, price_cents_lb, contract, date`` and ``shown``, one of ``titles``.
+    """
+    import altair as alt
+
+    colors, dashes = [COLORS[name] for name in SERIES[: len(titles)]], DASHES[: len(titles)]
+    mark = (
+        alt.Chart(frame)
+        .mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=1.6)
+        .encode(
+            x=alt.X("delivery:T", title="month of delivery", axis=alt.Axis(format="%b %Y", tickCount=8)),
+            y=alt.Y("price_cents_lb:Q", title="cents/lb", scale=alt.Scale(zero=False)),
+            color=alt.Color("shown:N", scale=alt.Scale(domain=titles, range=colors)),
+            strokeDash=alt.StrokeDash("shown:N", scale=alt.Scale(domain=titles, range=dashes)),
+            tooltip=["shown:N", "contract:N", alt.Tooltip("price_cents_lb:Q", format=".2f")],
+        )
+    )
+    return specification_of(mark)
+
+
 def outcomes(frame: pd.DataFrame) -> dict[str, Any]:
     """Past forecasts at their target dates: the 80% band, the median, and the price that came."""
     import altair as alt

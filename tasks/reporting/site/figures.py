@@ -20,6 +20,7 @@ FORMS: dict[str, Callable[[float], str]] = {
     "share": lambda value: f"{100 * value:.0f}%",
     "number": lambda value: f"{value:,.0f}",
     "plain": lambda value: f"{value:.0f}",
+    "fine": lambda value: f"{value:.3f}",
     "decimal": lambda value: f"{value:.2f}",
     "usd": lambda value: f"-${-value:,.0f}" if value < 0 else f"${value:,.0f}",
     "short": lambda value: f"{value:,.4g}",

@@ -300,3 +300,73 @@ CREATE TABLE IF NOT EXISTS forecasts.zl_scenarios_daily (
 PARTITION BY DATE_TRUNC(as_of, MONTH)
 CLUSTER BY scenario
 OPTIONS (labels = [('made_again', 'no')]);
+
+-- What the served models answer where a few inputs are moved, for the sliders of the site (registry/scenarios.yaml,
+-- surface). A point is `today`, one input moved, or two inputs moved.
+CREATE TABLE IF NOT EXISTS forecasts.zl_surface_daily (
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,  -- `every` for an input that has no value
+  point STRING NOT NULL,
+  input STRING,
+  move FLOAT64,  -- in percent or an amount: moved_by
+  value FLOAT64,  -- of the input after the move
+  other_input STRING,
+  other_move FLOAT64,
+  other_value FLOAT64,
+  title STRING,
+  unit STRING,
+  moved_by STRING,  -- percent or amount
+  start_value FLOAT64,
+  known_on DATE,  -- the session of start_value, if it is not the last one
+  p10 FLOAT64,  -- cents/lb
+  p50 FLOAT64,
+  p90 FLOAT64,
+  model_version STRING,
+  surface STRING,  -- identity of the horizon's points and answers
+  note STRING,
+  PRIMARY KEY (as_of, horizon, point) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY horizon
+OPTIONS (labels = [('made_again', 'no')]);
+
+-- How far the sliders of the site are from the served models, measured at random points (`cbi site --check-surface`).
+CREATE TABLE IF NOT EXISTS forecasts.zl_surface_checks (
+  as_of DATE NOT NULL,
+  horizon STRING NOT NULL,
+  surface STRING NOT NULL,  -- identity of the points that were checked
+  points INT64,
+  largest_median_error_cents_lb FLOAT64,
+  largest_band_error_cents_lb FLOAT64,  -- of either end of the 80% band
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, horizon, surface) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY horizon
+OPTIONS (labels = [('made_again', 'no')]);
+
+-- What was bought for each need and month, as of a session: cover, and for settled months the cost against buying evenly
+-- and against the signal. Single purchases stay in the home's ledger.
+CREATE TABLE IF NOT EXISTS forecasts.zl_purchases_daily (
+  as_of DATE NOT NULL,
+  need STRING NOT NULL,
+  month STRING NOT NULL,
+  is_example BOOL,
+  due_date DATE,
+  needed_pounds FLOAT64,
+  covered_pounds FLOAT64,
+  open_pounds FLOAT64,
+  bought_pounds FLOAT64,  -- in the ledger
+  paid_cents_lb FLOAT64,  -- mean of these
+  settled_pounds FLOAT64,  -- from here on: months whose due date has a close; what was open then counts at that price
+  settled_paid_usd FLOAT64,
+  even_usd FLOAT64,
+  signal_usd FLOAT64,  -- of following the decisions that were published about the month
+  saved_against_even_usd FLOAT64,
+  saved_against_signal_usd FLOAT64,
+  created_at TIMESTAMP,
+  PRIMARY KEY (as_of, need, month) NOT ENFORCED
+)
+PARTITION BY DATE_TRUNC(as_of, MONTH)
+CLUSTER BY need
+OPTIONS (labels = [('made_again', 'no')]);

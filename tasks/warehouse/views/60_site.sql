@@ -354,3 +354,139 @@ SELECT
 FROM forecasts.zl_explainers_daily
 WHERE served AND as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
 ORDER BY horizon_order, GREATEST(ABS(COALESCE(shap_cents_lb, 0)), ABS(COALESCE(width_cents_lb, 0))) DESC, feature;
+
+-- The response surface of the newest session, with what each point changes against today.
+CREATE OR REPLACE VIEW api.vw_surface AS
+WITH points AS (
+  SELECT *, {horizon_order} AS horizon_order
+  FROM forecasts.zl_surface_daily
+  WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
+)
+SELECT
+  p.as_of, p.horizon, p.horizon_order, p.point, p.input, p.move, p.value, p.other_input, p.other_move,
+  p.other_value, p.title, p.unit, p.moved_by, p.start_value, p.known_on, p.p10, p.p50, p.p90,
+  p.p50 - t.p50 AS p50_change_cents_lb,
+  GREATEST(ABS(p.p10 - t.p10), ABS(p.p50 - t.p50), ABS(p.p90 - t.p90)) AS largest_change_cents_lb,
+  p.model_version, p.surface, p.note
+FROM points AS p
+LEFT JOIN (SELECT horizon AS of_horizon, p10, p50, p90 FROM points WHERE point = 'today') AS t ON t.of_horizon = p.horizon
+ORDER BY p.horizon_order, p.other_input, p.input, p.move, p.other_move;
+
+-- How far each input alone moves each horizon at most, of the median and both ends of the 80% band.
+CREATE OR REPLACE VIEW api.vw_surface_reactions AS
+SELECT
+  as_of, horizon, horizon_order, input, title, unit, moved_by,
+  MIN(move) AS lowest_move,
+  MAX(move) AS highest_move,
+  MAX(start_value) AS start_value,
+  MAX(known_on) AS known_on,
+  COUNT(*) AS points,
+  COUNT(largest_change_cents_lb) AS answered_points,
+  MAX(largest_change_cents_lb) AS largest_change_cents_lb,
+  MAX(note) AS note
+FROM api.vw_surface
+WHERE input IS NOT NULL AND other_input IS NULL
+GROUP BY as_of, horizon, horizon_order, input, title, unit, moved_by
+ORDER BY horizon_order, input;
+
+-- How far the sliders are from the served models, where it was measured for the points that are published now.
+CREATE OR REPLACE VIEW api.vw_surface_checks AS
+SELECT
+  s.as_of, s.horizon, s.horizon_order, c.points, c.largest_median_error_cents_lb,
+  c.largest_band_error_cents_lb, c.created_at
+FROM api.vw_surface AS s
+JOIN forecasts.zl_surface_checks AS c ON c.as_of = s.as_of AND c.horizon = s.horizon AND c.surface = s.surface
+WHERE s.point = 'today'
+ORDER BY s.horizon_order;
+
+-- What was bought for each need and month, as of the newest session.
+CREATE OR REPLACE VIEW api.vw_purchases AS
+SELECT
+  as_of, need, month, is_example, due_date, needed_pounds, covered_pounds, open_pounds, bought_pounds, paid_cents_lb,
+  settled_pounds, settled_paid_usd, even_usd, signal_usd, saved_against_even_usd, saved_against_signal_usd
+FROM forecasts.zl_purchases_daily
+WHERE as_of = (SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily)
+ORDER BY need, month;
+
+-- The settled months of each need together; against the signal only those about which a decision was published.
+CREATE OR REPLACE VIEW api.vw_purchases_settled AS
+SELECT
+  as_of, need, is_example,
+  COUNT(settled_pounds) AS settled_months,
+  SUM(settled_pounds) AS settled_pounds,
+  SUM(settled_paid_usd) AS settled_paid_usd,
+  SUM(saved_against_even_usd) AS saved_against_even_usd,
+  COUNT(saved_against_signal_usd) AS signal_months,
+  SUM(saved_against_signal_usd) AS saved_against_signal_usd
+FROM api.vw_purchases
+GROUP BY as_of, need, is_example
+ORDER BY need;
+
+-- The curve at the newest session and one, three and twelve months before: of each the newest day in two weeks with the
+-- prices of two contracts or more. A published session's own contracts come first, then pairs of contracts of one moment
+-- (registry/roll_calendar.yaml) in the value that was published first. `delivery` is the first day of the month.
+CREATE OR REPLACE VIEW api.vw_curve_snapshots AS
+WITH legs AS (
+  SELECT observation_date AS date, REPLACE(field, '_contract', '') AS leg, ENDS_WITH(field, '_contract') AS is_name, value
+  FROM staging.observations
+  WHERE source = 'pysystemtrade' AND series = 'SOYOIL'
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY observation_date, field ORDER BY vintage) = 1
+),
+pairs AS (
+  SELECT
+    date, leg,
+    CAST(FLOOR(MAX(IF(is_name, value, NULL)) / 100) AS INT64) AS delivers,
+    MAX(IF(is_name, NULL, value)) AS price_cents_lb
+  FROM legs
+  GROUP BY date, leg
+),
+prices AS (
+  SELECT
+    as_of AS date, 1 AS preference, price_date,
+    CAST(CONCAT('20', SUBSTR(contract, 4, 2)) AS INT64) * 100 + STRPOS('FGHJKMNQUVXZ', SUBSTR(contract, 3, 1)) AS delivers,
+    last_price AS price_cents_lb
+  FROM forecasts.zl_contracts_daily
+  WHERE horizon = 'last'
+  UNION ALL
+  SELECT date, 2 AS preference, date AS price_date, delivers, price_cents_lb
+  FROM pairs
+  WHERE delivers IS NOT NULL AND price_cents_lb IS NOT NULL
+),
+days AS (
+  SELECT date, preference
+  FROM prices
+  GROUP BY date, preference
+  HAVING COUNT(DISTINCT delivers) >= 2
+),
+spans AS (
+  SELECT 0 AS months_before
+  UNION ALL SELECT 1 AS months_before
+  UNION ALL SELECT 3 AS months_before
+  UNION ALL SELECT 12 AS months_before
+),
+wanted AS (
+  SELECT
+    months_before,
+    CAST(DATE_SUB((SELECT MAX(as_of) FROM forecasts.zl_forecasts_daily), INTERVAL months_before MONTH) AS DATE) AS day
+  FROM spans
+),
+chosen AS (
+  SELECT w.months_before, d.date, d.preference
+  FROM wanted AS w
+  JOIN days AS d ON d.date <= w.day AND d.date > DATE_SUB(w.day, INTERVAL 14 DAY)
+  WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY w.months_before ORDER BY d.preference, d.date DESC) = 1
+)
+SELECT
+  c.months_before, c.date,
+  CONCAT(
+    'ZL', SUBSTR('FGHJKMNQUVXZ', MOD(p.delivers, 100), 1),
+    SUBSTR(CAST(p.delivers AS STRING), 3, 2)
+  ) AS contract,
+  DATE(CAST(FLOOR(p.delivers / 100) AS INT64), MOD(p.delivers, 100), 1) AS delivery,
+  MAX(p.price_date) AS price_date,
+  MAX(p.price_cents_lb) AS price_cents_lb
+FROM chosen AS c
+JOIN prices AS p ON p.date = c.date AND p.preference = c.preference
+GROUP BY c.months_before, c.date, p.delivers
+ORDER BY c.months_before, delivery;

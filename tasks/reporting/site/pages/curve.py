@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
 from tasks.reporting.site import charts
 from tasks.reporting.site.charts import Chart
-from tasks.reporting.site.figures import rows_of
+from tasks.reporting.site.figures import grouped, rows_of
 from tasks.reporting.site.frames import Content, Frames, newest_day
 
-VIEWS = ("api.vw_curve", "api.vw_latest_forecast", "api.vw_market_history")
+VIEWS = ("api.vw_curve", "api.vw_latest_forecast", "api.vw_market_history", "api.vw_curve_snapshots")
+SPANS = {0: "now", 1: "a month before", 3: "three months before", 12: "a year before"}
+WAYS = {True: ("falls", "rises"), False: ("fell", "rose")}
 LAST = "last"
 """The horizon of a contract's own end: its last trading day, or the farthest session that is forecast."""
 
@@ -50,4 +54,31 @@ def content(frames: Frames) -> Content:
                 specification=charts.lines(thinned, {"curve_slope_pct_month": "slope"}, unit="% per month", rule=0),
             )
         )
-    return Content({"contracts": rows_of("api.vw_curve", contracts, "contract", "horizon")}, drawn)
+    past = frames["api.vw_curve_snapshots"]
+    if len(past):
+        drawn.append(_snapshots(past))
+    rows = rows_of("api.vw_curve_snapshots", past, "months_before", "contract")
+    values = {
+        "contracts": rows_of("api.vw_curve", contracts, "contract", "horizon"),
+        "snapshots": [(SPANS[months], own) for months, own in grouped(rows, "months_before")],
+        "no_snapshot": [
+            title for months, title in SPANS.items() if months not in {row["months_before"] for row in rows}
+        ],
+    }
+    return Content(values, drawn)
+
+
+def _snapshots(past: pd.DataFrame) -> Chart:
+    shown = past.assign(shown=past["months_before"].map(SPANS))
+    ends = past.sort_values("delivery").groupby("months_before")["price_cents_lb"].agg(["first", "last"])
+    ways = zip(ends.index.astype(int), ends["last"] > ends["first"], strict=True)
+    spoken = [f"{SPANS[months]} it {WAYS[months == 0][bool(rising)]}" for months, rising in ways]
+    return Chart(
+        name="snapshots",
+        finding=f"The curve from its nearest to its farthest known contract: {', '.join(spoken)}",
+        unit="cents/lb by month of delivery; the contracts whose prices are stored",
+        source="api.vw_curve_snapshots",
+        as_of=newest_day(past),
+        data=past,
+        specification=charts.snapshots(shown, list(dict.fromkeys(shown["shown"]))),
+    )

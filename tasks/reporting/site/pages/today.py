@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from tasks.forecasting.forecast import NO_VIEW
 from tasks.reporting.site import charts
 from tasks.reporting.site.charts import Chart
 from tasks.reporting.site.figures import Row, first_row, grouped, rows_of
@@ -38,6 +39,8 @@ def content(frames: Frames) -> Content:
     values = {
         "horizons": horizons,
         "now": horizons[0],
+        "no_view": NO_VIEW,
+        "not_shown": list(grouped([row for row in horizons if _is_refused(row)], "direction_reason")),
         "price": first_row("api.vw_price_now", frames["api.vw_price_now"]),
         "spans": SPANS,
         "sentences": _by_horizon(rows_of("api.vw_explanations", _of_day(frames["api.vw_explanations"], as_of))),
@@ -52,6 +55,11 @@ def content(frames: Frames) -> Content:
         "alerts": [row for row in rows_of("api.vw_alerts", frames["api.vw_alerts"]) if row["is_current"]],
     }
     return Content(values, [_fan(frames)])
+
+
+def _is_refused(row: Row) -> bool:
+    """Whether the model has a chance of a higher price that is not shown."""
+    return not row.has("direction_probability") and row.has("direction_reason") and row["direction_reason"] != NO_VIEW
 
 
 def _fan(frames: Frames) -> Chart:

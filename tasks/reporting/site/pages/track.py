@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from tasks.reporting.site import charts
 from tasks.reporting.site.charts import Chart
-from tasks.reporting.site.figures import rows_of
+from tasks.reporting.site.figures import Row, grouped, rows_of
 from tasks.reporting.site.frames import Content, Frames, newest_day
 from tasks.reporting.site.words import horizon_title
 
@@ -19,6 +21,8 @@ VIEWS = (
     "api.vw_decision_history",
     "api.vw_record",
     "api.vw_lived_skill",
+    "api.vw_purchases",
+    "api.vw_purchases_settled",
 )
 DAYS_SHOWN = 30
 DECISIONS_SHOWN = 60
@@ -41,12 +45,40 @@ def content(frames: Frames) -> Content:
         "versions": rows_of("api.vw_versions", frames["api.vw_versions"], "counts_from", "horizon", "model_version"),
         "decisions": rows_of("api.vw_decision_history", decisions, "as_of", "need"),
         "chains": rows_of("api.vw_record", frames["api.vw_record"], "chain"),
+        "years": _years(frames["api.vw_outcomes_by_year"]),
+        "purchases": list(grouped(rows_of("api.vw_purchases", frames["api.vw_purchases"], "need", "month"), "need")),
+        "settled": {
+            row["need"]: row for row in rows_of("api.vw_purchases_settled", frames["api.vw_purchases_settled"], "need")
+        },
         "skills": rows_of("api.vw_lived_skill", frames["api.vw_lived_skill"], "horizon"),
     }
     drawn = _charts(frames, which) if which else []
     if len(versions := frames["api.vw_versions"]):
         drawn.append(_switches(versions))
     return Content(values, drawn)
+
+
+Years = list[tuple[Any, dict[str, Row]]]
+"""By year, the newest first, the row of each horizon."""
+
+
+def _years(frame: pd.DataFrame) -> list[tuple[str, str, list[str], Years]]:
+    """Skill by year: origin, replay, the horizons, the years. Published forecasts first, then the largest replay."""
+    if frame.empty:
+        return []
+    found = []
+    sizes = frame[frame["replay"] != ""].groupby("replay")["forecasts"].sum()
+    largest = "" if sizes.empty else sizes.idxmax()
+    shown = frame[frame["replay"].isin(["", largest])]
+    shown = shown.assign(is_replay=shown["replay"] != "").sort_values(
+        ["is_replay", "replay", "origin", "year", "horizon_order"], ascending=[True, True, True, False, True]
+    )
+    for (origin, replay), part in shown.groupby(["origin", "replay"], sort=False):
+        rows = rows_of("api.vw_outcomes_by_year", part, "origin", "replay", "horizon", "year")
+        horizons = list(part.sort_values("horizon_order")["horizon"].unique())
+        years = [(year, {row["horizon"]: row for row in own}) for year, own in grouped(rows, "year")]
+        found.append((str(origin), str(replay), horizons, years))
+    return found
 
 
 def _counted(measured: pd.DataFrame) -> tuple[str, str] | None:
