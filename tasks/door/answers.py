@@ -24,7 +24,7 @@ MOST_BYTES = 8_000_000
 WITHIN_S = 15.0
 NOT_PUBLISHED = "the warehouse has no value here"
 REASONS: Mapping[str, Mapping[str, str]] = {
-    "api.vw_latest_forecast": {"direction_probability": "direction_reason"},
+    "api.vw_latest_forecast": {"direction_probability": "direction_reason", "conviction": "direction_reason"},
     "api.vw_ultimate_adaptive_signal": {"direction_probability": "direction_reason"},
     "api.vw_scenarios": {"scenario_price": "note", "scenario_centre": "note"},
     "api.vw_changes": {"centre_cents_lb": "note", "width_cents_lb": "note"},

@@ -83,6 +83,7 @@ def configured(app: object, port: int) -> uvicorn.Config:
         host=HOST,
         port=port,
         log_config=None,
+        log_level="warning",
         access_log=False,
         server_header=False,
         proxy_headers=False,

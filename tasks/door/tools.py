@@ -102,7 +102,9 @@ def mcp_server(questions: Questions) -> MCPServer[Any]:
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp_types import ToolAnnotations
 
-    server: MCPServer[Any] = MCPServer("cbi", title="CBI, soybean-oil forecasts", instructions=INSTRUCTIONS)
+    server: MCPServer[Any] = MCPServer(
+        "cbi", title="CBI, soybean-oil forecasts", instructions=INSTRUCTIONS, log_level="WARNING"
+    )
     limiter = anyio.CapacityLimiter(AT_ONCE)
 
     def in_thread(question: Callable[..., dict[str, Any]]) -> Callable[..., Any]:

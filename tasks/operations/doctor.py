@@ -87,7 +87,7 @@ def examine(machine: Machine, *, settings: Callable[[Path], Settings] = load_set
             not_tried("home", "the settings are refused"),
         ]
     else:
-        found += [ok("settings", f"read from the environment and {machine.project / '.env'}"), home(chosen.home)]
+        found += [ok("settings", f"read from {settings_places(machine)}"), home(chosen.home)]
     usable = chosen is not None and found[-1].state == OK
     sources = known_sources(chosen.registry if chosen else machine.project / "registry")
     reached = network(machine)
@@ -99,6 +99,12 @@ def examine(machine: Machine, *, settings: Callable[[Path], Settings] = load_set
     found += [port(zones), services(machine, zones)]
     found += [last_run(machine, zones, sources) if sources else not_tried("last run", "the registry cannot be read")]
     return Examination((*found, *of_health(chosen)))
+
+
+def settings_places(machine: Machine) -> str:
+    """Where settings are read from."""
+    file = machine.project / ".env"
+    return f"the environment and {file}" if file.is_file() else f"the environment; there is no {file}"
 
 
 def known_sources(registry: Path) -> DataSources | None:

@@ -161,6 +161,12 @@ def test_a_wrong_answer_is_refused_without_its_value(machine, answers, line, wor
     assert not key_file().exists() and not (machine.project / ".env").exists()
 
 
+def test_one_wrong_key_in_a_file_of_answers_stores_none_of_them(machine, answers):
+    answers.write_text(answers.read_text(encoding="utf-8") + "FRED_API_KEY=<your key>\n", encoding="utf-8")
+    assert main(["setup", "--answers", str(answers)]) == 1
+    assert not key_file().exists() and not (machine.project / ".env").exists()
+
+
 def test_answers_that_others_may_read_are_refused(machine, answers, capsys):
     answers.chmod(0o640)
     assert main(["setup", "--answers", str(answers)]) == 1
