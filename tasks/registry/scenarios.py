@@ -95,7 +95,7 @@ class Scenarios(Entry):
     @model_validator(mode="after")
     def _known_axes(self) -> Scenarios:
         if unknown := sorted(set(self.surface) - set(self.names)):
-            raise ValueError(f"surface: {', '.join(unknown)} is none of names")
+            raise ValueError(f"surface: {', '.join(unknown)} is not in names")
         return self
 
 

@@ -62,6 +62,9 @@ def test_months_are_dated_at_their_first_day_and_known_in_the_middle_of_the_next
     rows = [month("1"), month("10"), month("11"), month("12"), {"year": "2023"}, month("9", kg="0")]
     server.script = [(200, answer(*rows))]
     ingest("1201.world")
+    (held,) = landed(zones, "comexstat")
+    parsed = comexstat.parse(held, spec)["observation_date"].dropna()
+    assert list(parsed[:2]) == ["2023-01-01", "2023-10-01"]
     staged = stage_source(zones, "comexstat", spec, as_of=pd.Timestamp("2023-12-29"), code="t")
     kg = staged.observations[staged.observations["field"] == "net_weight"]
     known = kg["available_at"].dt.tz_convert("America/Sao_Paulo").dt.strftime("%Y-%m-%d %H:%M")

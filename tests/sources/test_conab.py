@@ -76,6 +76,8 @@ def test_a_survey_is_a_vintage_known_at_the_end_of_its_month(ingest, spec, serve
     assert {(row.series, row.rule) for row in staged.quarantine.itertuples()} >= {("brazil", "range")}, (
         "the twelfth survey of one state alone is no crop of a country"
     )
+    (held,) = landed(zones, "conab")
+    assert conab.parse(held, spec)["released_at"].max() == pd.Timestamp("2024-09-30 18:00", tz="America/Sao_Paulo")
     area = staged.observations.query("field == 'area_planted' and series == 'pr'")
     assert set(area["unit"]) == {"thousand ha"} and area["value"].iloc[0] == 5800
 
