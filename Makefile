@@ -12,7 +12,7 @@ UI_HOST ?= 127.0.0.1
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: doctor serve site test-site help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs docs-site health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
+.PHONY: doctor serve site test-site lighthouse help setup needed worker-needs demo daily train bake-off-report test test-more test-faults soak lint bench bench-peers surface device-check proofs time-machine false-prices sql-check cost-report test-cloud docs docs-site health new-source audit bundle rolls curve lived control-chart world mutants cost-of-a-day secret-scan audit-dependencies ui up down status trigger worker deployments install-mac uninstall-mac install-linux uninstall-linux lock lock-check clean track-record buyer-backtest promotion-power bands direction
 
 
 help: ## list the targets, by who needs them
@@ -149,6 +149,10 @@ test-faults: $(VENV)/dev ## every fault on real processes; writes docs/reliabili
 
 test-site: $(VENV)/dev .venv/browser ## the site in headless Chromium, from the system's packages: pages, phone and desktop, light and dark, axe
 	@$(RUN) -m pytest -m browser tests/browser
+
+lighthouse: $(VENV)/dev .venv/browser ## Lighthouse on the site's page Today, desktop and phone; docs/results/site.md
+	@test -f $(HOME_FOLDER)/site/index.html || $(MAKE) --no-print-directory demo
+	@$(RUN) -m evidence.site
 
 .venv/browser: tests/browser/package.json | $(RUN)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } || { echo "install chromium first (Debian, Ubuntu: sudo apt install chromium; macOS: brew install --cask chromium)"; exit 1; }

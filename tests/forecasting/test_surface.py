@@ -197,5 +197,5 @@ def test_an_axis_must_lie_around_today(moves: tuple[float, ...]) -> None:
 def test_an_axis_of_an_unknown_name_is_refused(registry: Registry, tmp_path: Path) -> None:
     text = (registry.folder / "scenarios.yaml").read_text(encoding="utf-8")
     (tmp_path / "scenarios.yaml").write_text(text.replace("\n  palm: {by", "\n  plam: {by"), encoding="utf-8")
-    with pytest.raises(RegistryError, match="plam is none of names"):
+    with pytest.raises(RegistryError, match="plam is not in names"):
         load_scenarios(tmp_path)
