@@ -16,6 +16,7 @@ from tasks.door.answers import Limits, names, read_view
 from tasks.door.run import TOKEN as TOKEN_NAME
 from tasks.door.run import token_of, token_path
 from tasks.errors import Refused, SettingsError, WarehouseError
+from tasks.forecasting.forecast import NO_VIEW
 from tasks.secrets import redact
 from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -44,7 +45,7 @@ def test_a_view_is_answered_as_the_warehouse_has_it_and_a_null_says_why(served, 
     assert nearest["direction_probability"] is None
     reasons = {one["column"]: one for one in body["missing"]}
     direction = [one for one in body["missing"] if one["column"] == "direction_probability"]
-    assert direction[0] == {"column": "direction_probability", "rows": 1, "reason": "no view"}
+    assert direction[0] == {"column": "direction_probability", "rows": 1, "reason": NO_VIEW}
     assert [one["rows"] for one in direction] == [1, 1], "each reason is counted by itself"
     assert reasons["degraded_reason"]["reason"] == "the forecast is not degraded"
     nulls = {column for row in body["rows"] for column, value in row.items() if value is None}
