@@ -88,6 +88,8 @@ class Guard:
         allowed = ("POST",) if scope["path"] == MCP else READS
         if scope["method"] not in allowed:
             raise Refused(f"{scope['method']}: this door only reads; {scope['path']} takes {', '.join(allowed)}", 405)
+        if "transfer-encoding" in headers:
+            raise Refused("send the body with its Content-Length: one of unknown size is not read", 411)
         size = headers.get("content-length", "0")
         if size.isdecimal() and int(size) > MOST_BODY_BYTES:
             raise Refused(f"the body has {size} bytes, the limit is {MOST_BODY_BYTES}", 413)

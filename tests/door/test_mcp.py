@@ -111,6 +111,11 @@ def test_a_huge_call_is_refused_before_it_is_read(served):
     assert answer.status_code == 413 and "the limit is 64000" in answer.json()["error"]
 
 
+def test_a_body_of_unknown_size_is_not_read(served):
+    answer = httpx.post(f"{served.url}/mcp", content=iter([b"{}"]), headers=served.headers, timeout=60)
+    assert answer.status_code == 411 and "Content-Length" in answer.json()["error"]
+
+
 def test_a_client_without_the_token_gets_nothing(served):
     async def ask(client: Any) -> Any:
         return await client.list_tools()
