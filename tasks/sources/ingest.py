@@ -26,7 +26,7 @@ from tasks.http import Http, Limits
 from tasks.registry import DataSources, SourceSpec
 from tasks.secrets import find_secret, redact
 from tasks.sources.origins import land_recorded
-from tasks.sources.pauses import pauses
+from tasks.sources.pauses import pause_of, pauses
 from tasks.sources.payloads import (
     LIVE,
     Fetched,
@@ -151,7 +151,7 @@ def ingest_source(
         sweep_temporary(zones.raw / source)
         known, broken = described(zones, source)
         before = {(payload.path, payload.sha256) for payload in known}
-        if pause := pauses(zones).get(source):
+        if pause := pause_of(zones, source):
             return Ingested(source, "paused", len(before), 0, disabled=disabled, paused=pause.line)
         if origin == LIVE and disabled:
             return Ingested(source, "disabled", len(before), 0, disabled=disabled)

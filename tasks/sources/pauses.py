@@ -5,6 +5,7 @@ A paused source is not fetched and nothing of it lands, from any origin. What is
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import pandas as pd
@@ -16,6 +17,7 @@ from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
 
 LOCK = "pauses"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ def pauses(zones: Zones) -> dict[str, Pause]:
             f"{path} is not a list of pauses ({type(error).__name__}): delete it with `rm {in_shell(path)}`; "
             "no source is paused then, and `cbi sources pause` pauses them again"
         ) from None
+
+
+def pause_of(zones: Zones, source: str) -> Pause | None:
+    """The pause of a source. A file that is damaged stops no run: nothing is paused, and the log and health say so."""
+    try:
+        return pauses(zones).get(source)
+    except ManifestMismatch as error:
+        log.warning("%s: whether it is paused is not known, so it is fetched: %s", source, error)
+        return None
 
 
 def pause(zones: Zones, source: str, reason: str) -> Pause:

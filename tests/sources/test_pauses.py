@@ -85,11 +85,18 @@ def test_a_list_of_pauses_that_cannot_be_read_is_named_and_health_fails(zones, s
     path = zones.pauses / "sources.json"
     path.write_text("[1", encoding="utf-8")
     with pytest.raises(ManifestMismatch, match="delete it"):
-        fetch(zones, spec)
+        pauses(zones)
     monkeypatch.setenv("CBI_HOME", str(zones.home))
     health = take_health(open_run(load_settings(), origin="live", as_of="2023-12-22"))
     found = health.checks.set_index("check").loc["pauses"]
     assert found["state"] == "failing" and str(path) in found["told"]
+
+
+def test_a_list_of_pauses_that_cannot_be_read_stops_no_run(zones, spec, caplog):
+    zones.pauses.mkdir(parents=True)
+    (zones.pauses / "sources.json").write_text("[1]", encoding="utf-8")
+    assert fetch(zones, spec).status == "ok"
+    assert "whether it is paused is not known" in caplog.text and "delete it" in caplog.text
 
 
 def test_a_paused_source_is_one_notice_of_its_own_and_none_of_its_series_is_told_as_stale_or_missing(
