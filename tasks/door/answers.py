@@ -86,7 +86,7 @@ def read_view(
     cut = len(frame) > wanted
     frame = frame.head(wanted)
     for column, value in filters.items():
-        frame = _having(frame, view, column, value)
+        frame = _having(frame, view, column, value, cut=cut)
     answer = {
         "view": view,
         "as_of": _newest(frame, "as_of"),
@@ -128,13 +128,15 @@ def _query(warehouse: Warehouse, view: str, rows: int, limits: Limits) -> tuple[
         return pd.DataFrame(), False
 
 
-def _having(frame: pd.DataFrame, view: str, column: str, value: str) -> pd.DataFrame:
+def _having(frame: pd.DataFrame, view: str, column: str, value: str, *, cut: bool) -> pd.DataFrame:
+    """The rows with a value. ``cut``: whether the view has more rows than these."""
     if frame.empty:
         return frame
     known = sorted({str(one) for one in frame[column].dropna()})
     if value not in known:
         listed = ", ".join(known[:19]) + (" …" if len(known) > 19 else "")
-        raise Refused(f"{view} has no {column} {value!r}; it has {listed}.{nearest(value, known)}")
+        where = f"{view}: its first {len(frame):,} rows have" if cut else f"{view} has"
+        raise Refused(f"{where} no {column} {value!r}; known: {listed}.{nearest(value, known)}")
     return frame[frame[column].astype(str) == value]
 
 

@@ -173,7 +173,7 @@ def test_a_home_that_published_nothing_says_so(tmp_path):
 
 
 def test_a_value_that_no_row_has_is_refused_with_those_there_are(home):
-    with pytest.raises(Refused, match=r"has no horizon '2w'; it has 12m, 1m, 1w, 3m, 6m"):
+    with pytest.raises(Refused, match=r"has no horizon '2w'; known: 12m, 1m, 1w, 3m, 6m"):
         read_view(home[1], "vw_latest_forecast", where={"horizon": "2w"})
 
 

@@ -90,7 +90,7 @@ def test_an_answer_has_the_prices_that_are_published(served, home):
 @pytest.mark.parametrize(
     ("tool", "given", "words"),
     [
-        ("latest_forecast", {"horizon": "2w"}, "has no horizon '2w'; it has 12m, 1m, 1w, 3m, 6m"),
+        ("latest_forecast", {"horizon": "2w"}, "has no horizon '2w'; known: 12m, 1m, 1w, 3m, 6m"),
         ("latest_forecast", {"horizon": "1w' OR 1=1 --"}, "1 validation error"),
         ("drivers", {"most": 10_000_000}, "1 validation error"),
         ("curve", {"contract": "../../etc/passwd"}, "has no contract '../../etc/passwd'"),
