@@ -130,9 +130,10 @@ def surface() -> None:
     from rich.console import Console
 
     from tasks.registry import load_features, load_horizons, load_sources
+    from tasks.reporting.surface_chart import surface_figure
     from tasks.settings import load_settings
     from tasks.storage.zones import Zones
-    from tasks.training.feature_selection import read_tables, select_surface, surface_figure, write_surface
+    from tasks.training.feature_selection import read_tables, select_surface, write_surface
 
     settings = load_settings()
     zones, horizons = Zones(settings.home), load_horizons(settings.registry)

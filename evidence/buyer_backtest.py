@@ -49,14 +49,14 @@ from tasks.panel.curve import contract_prices, listed_contracts
 from tasks.panel.rolls import front_contracts
 from tasks.quantiles import column
 from tasks.registry import BuyingRule, load_decision
-from tasks.reporting.charts import BAND, PRICE
 from tasks.reporting.decision import OF_A_DAY, newest_forecast
+from tasks.reporting.drawing import COLORS, dates, rule_at, specification_of, write_picture
 from tasks.reporting.terminal import print_decision
 from tasks.run import RunContext
 from tasks.settings import PROJECT
 from tasks.staging.gather import gather
 from tasks.staging.stage import read_staged
-from tasks.storage.files import read_parquet, write_atomically, write_bytes
+from tasks.storage.files import read_parquet, write_bytes
 from tasks.warehouse.open import open_warehouse
 
 PAGE = PROJECT / "docs" / "results" / "buyer_backtest.md"
@@ -219,34 +219,40 @@ def grid_table(record: Record) -> str:
 
 def picture(path: Path, record: Record) -> Path:
     """Cost of each way less buying evenly, averaged over the twelve months to each month, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.dates import date2num
-    from matplotlib.figure import Figure
+    import altair as alt
 
     costs = pd.DataFrame(record.costs)
     less = costs.sub(costs[EVEN], axis=0).drop(columns=EVEN).set_axis(pd.to_datetime(costs.index), axis=0)
-    figure = Figure(figsize=(11, 5.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
     shown = {
-        RULE: (BAND, "-", 2.0),
-        FED[NO_CHANGE]: (BAND, ":", 1.3),
-        COVER: (PRICE, "-", 1.3),
-        AT_ONCE: ("#8a8f98", "-", 1.1),
+        RULE: ("band", [1, 0]),
+        FED[NO_CHANGE]: ("band", [2, 2]),
+        COVER: ("price", [1, 0]),
+        AT_ONCE: ("muted", [6, 3]),
     }
-    for name, (color, style, width) in shown.items():
-        axes.plot(less.index, less[name].rolling(12).mean(), color=color, linestyle=style, linewidth=width, label=name)
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.axvline(date2num(pd.Timestamp(f"{CHOSEN_UNTIL}-31")), color="#8a8f98", linewidth=0.8, linestyle="--")
-    axes.set_title(
-        f"Cost of a pound less that of {EVEN}, mean of twelve months: below zero is cheaper", loc="left", fontsize=12
+    rolled = less[list(shown)].rolling(12).mean().rename_axis("month").reset_index()
+    long = rolled.melt("month", list(shown), "way", "cents_lb").dropna(subset="cents_lb")
+    colors = alt.Scale(domain=list(shown), range=[COLORS[color] for color, _ in shown.values()])
+    dashes = alt.Scale(domain=list(shown), range=[dash for _, dash in shown.values()])
+    title = "month due; thresholds were chosen on the months left of the dashed line"
+    ways = (
+        alt.Chart(long)
+        .mark_line()
+        .encode(
+            x=dates("month", long["month"], title=title),
+            y=alt.Y("cents_lb:Q", title="cents per pound"),
+            color=alt.Color("way:N", scale=colors, legend=alt.Legend(columns=2)),
+            strokeDash=alt.StrokeDash("way:N", scale=dashes),
+        )
     )
-    axes.set_ylabel("cents per pound")
-    axes.set_xlabel("month due; thresholds were chosen on the months left of the dashed line")
-    axes.grid(alpha=0.25)
-    axes.legend(loc="lower left", frameon=False, fontsize=9)
-    return write_atomically(
-        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
+    chosen = alt.Chart(pd.DataFrame({"at": [pd.Timestamp(f"{CHOSEN_UNTIL}-31")]}))
+    return write_picture(
+        path,
+        specification_of(
+            alt.layer(rule_at(0), chosen.mark_rule(color=COLORS["muted"], strokeDash=[4, 3]).encode(x="at:T"), ways),
+            width=980,
+            height=380,
+        ),
+        f"Cost of a pound less that of {EVEN}, mean of twelve months: below zero is cheaper",
     )
 
 

@@ -16,6 +16,7 @@ from evidence.child import LONG_S, REPEATS
 from evidence.inputs import Inputs
 from evidence.measurement import Measurement, ReportTable
 from evidence.processes import build_in_child
+from tasks.reporting.drawing import COLORS, DASHES, LINE_COLORS, write_picture
 from tasks.settings import PROJECT
 
 ROWS, SERIES = (1, 10, 100), (60, 600)
@@ -109,19 +110,23 @@ def _exponent(value: float) -> str:
 
 def draw(grown: pd.DataFrame, path: Path) -> None:
     """Seconds and memory against the work, both axes logarithmic; the gray line is proportional to the work."""
-    import matplotlib
+    import altair as alt
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    for axis, name, label in zip(axes, ("seconds", "grown_mb"), ("seconds", "MB beyond the imports"), strict=True):
-        for build, part in grown.groupby("build", sort=False):
-            axis.loglog(part["work"], part[name], marker="o", label=build)
-            axis.loglog(part["work"], part[name].iloc[0] * part["work"], color="0.8", linewidth=0.8, zorder=0)
-        axis.set(xlabel="work (cells made, in those of the first size)", ylabel=label)
-        axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8)
-    figure.suptitle("Growth of cost with work (gray: in step with it)", fontsize=10)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
-    plt.close(figure)
+    builds = list(dict.fromkeys(grown["build"]))
+    colors = alt.Scale(domain=builds, range=[COLORS[name] for name in LINE_COLORS[: len(builds)]])
+    dashes = alt.Scale(domain=builds, range=DASHES[: len(builds)])
+    panels = []
+    for name, label in (("seconds", "seconds"), ("grown_mb", "MB beyond the imports")):
+        first = grown.groupby("build", sort=False)[name].transform("first")
+        rows = grown.assign(cost=grown[name], in_step=first * grown["work"])[["build", "work", "cost", "in_step"]]
+        x = alt.X("work:Q", title="work (cells made, in those of the first size)", scale=alt.Scale(type="log"))
+        y = alt.Scale(type="log")
+        base = alt.Chart(rows).encode(x=x, detail="build:N")
+        steady = base.mark_line(color=COLORS["muted"], opacity=0.4).encode(y=alt.Y("in_step:Q", title=label, scale=y))
+        lines = base.mark_line(point=True).encode(
+            y=alt.Y("cost:Q", scale=y),
+            color=alt.Color("build:N", scale=colors),
+            strokeDash=alt.StrokeDash("build:N", scale=dashes),
+        )
+        panels.append(alt.layer(steady, lines).properties(width=380, height=260))
+    write_picture(path, alt.hconcat(*panels).to_dict(), "Growth of cost with work (gray: in step with it)")

@@ -15,8 +15,9 @@ import pandas as pd
 
 from evidence.machine import stamp
 from evidence.page import frame_table, shown, table, write_page
+from tasks.reporting.drawing import COLORS, LINE_COLORS, dates, write_picture
 from tasks.sources.payloads import RECORDED
-from tasks.storage.files import TEMPORARY, read_json, write_atomically, write_json
+from tasks.storage.files import TEMPORARY, read_json, write_json
 from tasks.storage.zones import Zones
 from tasks.warehouse.checksum import checksum
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -216,23 +217,29 @@ FIGURES: tuple[tuple[str, str, Callable[[pd.Series], str]], ...] = (
 
 def _draw(path: Path, frames: Mapping[str, pd.DataFrame]) -> Path:
     """Memory and open files after each session and the seconds that it took, kills marked, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    import altair as alt
 
-    figure = Figure(figsize=(11, 6.4), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 2))
-    shown = (("rss_mb", "memory, MB"), ("open_files", "open files"), ("seconds", "seconds a day"))
-    for axes, (column, title) in zip(panels, shown, strict=True):
-        for (name, frame), colour in zip(frames.items(), ("#c2571a", "#1b4965"), strict=True):
-            axes.plot(pd.to_datetime(frame["session"]), frame[column], color=colour, linewidth=1.1, label=name)
-        for session in frames["with kills"].loc[lambda days: days["tries"] > 1, "session"]:
-            axes.axvline(pd.Timestamp(session), color="#c2571a", alpha=0.18, linewidth=1)
-        axes.set_ylabel(title)
-        axes.set_ylim(0, 1.1 * max(frame[column].max() for frame in frames.values()))
-        axes.grid(alpha=0.25)
-    panels[0].legend(loc="lower right", frameon=False, ncols=2, fontsize=9)
-    panels[-1].set_xlabel("session; a line marks one whose run was killed, once or more")
-    return write_atomically(
-        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
+    days = pd.concat([frame.assign(run=name) for name, frame in frames.items()])
+    days = days.assign(session=pd.to_datetime(days["session"]))
+    x = dates("session", days["session"])
+    colors = alt.Scale(domain=list(frames), range=[COLORS[name] for name in LINE_COLORS[1::-1]])
+    killed = days[(days["run"] == "with kills") & (days["tries"] > 1)]
+    panels = []
+    for column, title, height in (
+        ("rss_mb", "memory, MB", 220),
+        ("open_files", "open files", 90),
+        ("seconds", "seconds", 150),
+    ):
+        lines = (
+            alt.Chart(days)
+            .mark_line(strokeWidth=1.1)
+            .encode(x=x, y=alt.Y(f"{column}:Q", title=title), color=alt.Color("run:N", scale=colors))
+        )
+        kills = alt.Chart(killed).mark_rule(color=COLORS["band"], opacity=0.25).encode(x=x)
+        panels.append(alt.layer(kills, lines).properties(width=980, height=height))
+    return write_picture(
+        path,
+        alt.vconcat(*panels).to_dict(),
+        "Memory, open files and seconds of each session",
+        ["A vertical line marks a session whose run was killed, once or more"],
     )

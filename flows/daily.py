@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 # threads that wait for a server cost nothing; with more threads than this, parsing becomes the bottleneck
 SOURCES_AT_ONCE = 4
 # heavy modules that the day needs later
-READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectations", "matplotlib.figure", "duckdb")
+READ_AHEAD = ("tasks.gates.run", "tasks.forecasting.forecast", "great_expectations", "altair", "vl_convert", "duckdb")
 
 
 @flow(

@@ -37,7 +37,7 @@ STAGES = (
 RANK = {name: rank for rank, names in enumerate(STAGES) for name in names}
 LEAVES = ("tasks.models.catalogue",)
 """Imports nothing and may be read from anywhere."""
-HEAVY = ("great_expectations", "torch", "google", "optuna", "shap", "ray", "dask", "matplotlib", "altair", "vl_convert")
+HEAVY = ("great_expectations", "torch", "google", "optuna", "shap", "ray", "dask", "altair", "vl_convert")
 HEAVY = (*HEAVY, "lightgbm", "xgboost", "apprise", "typst")
 HEAVY_ALLOWED = ("tasks/models/neural/", "tasks/gates/expectations/")
 """Folders whose modules are themselves imported inside functions."""

@@ -10,13 +10,13 @@ from typing import Any, Literal, cast
 import pandas as pd
 
 from tasks.reporting.brief import Brief
-from tasks.reporting.charts import BAND, PRICE
+from tasks.reporting.drawing import as_picture, fan
 from tasks.reporting.terminal import in_markdown
 from tasks.storage.files import write_bytes
 
 HEADS = ("", "due", "cents/lb", "80% band", "why")
-FONT = "DejaVu Sans"
-"""Comes with matplotlib, so that the page is the same on every machine."""
+FONT = "Libertinus Serif"
+"""Comes with Typst, so that the page is the same on every machine."""
 MOST_LINES = 9
 """Of one list; the others are counted."""
 SIZES_PT = (9.5, 9.0, 8.5, 8.0, 7.5, 7.0, 6.5)
@@ -43,37 +43,19 @@ def _shortened(lines: list[str]) -> list[str]:
 
 
 def fan_svg(brief: Brief) -> str:
-    """The last year of prices and the bands of the forecast, as SVG."""
-    import altair as alt
+    """The last year of prices and the bands of the forecast, as SVG in the font of the page."""
     import vl_convert
 
-    fan = brief.forecasts[["target_date", "point", "p05", "p10", "p25", "p75", "p90", "p95"]]
-    row = brief.forecasts.iloc[0]
-    start = pd.DataFrame([[row["as_of"], *[row["last_price"]] * 7]], columns=fan.columns)
-    fan = pd.concat([start, fan], ignore_index=True).rename(columns={"target_date": "date"})
-    past = brief.prices[brief.prices["date"] > row["as_of"] - pd.DateOffset(years=1)].dropna()
-    axis = alt.X("date:T", title=None, axis=alt.Axis(format="%b %Y", tickCount=8))
-    scale = alt.Scale(zero=False)
-    title = "ZL front month, cents/lb"
-    base = alt.Chart(fan)
-    bands = [
-        base.mark_area(color=BAND, opacity=shade).encode(x=axis, y=alt.Y(f"{low}:Q", scale=scale, title=title), y2=high)
-        for low, high, shade in (("p05", "p95", 0.15), ("p10", "p90", 0.25), ("p25", "p75", 0.4))
-    ]
-    centre = base.mark_line(color=BAND, strokeDash=[4, 3], point=alt.OverlayMarkDef(color=BAND, size=18))
-    layers = [*bands, centre.encode(x=axis, y=alt.Y("point:Q", title=title))]
-    if len(past):
-        layers.append(alt.Chart(past).mark_line(color=PRICE).encode(x=axis, y=alt.Y("zl_close:Q", title=title)))
-    chart = alt.layer(*layers).properties(width=640, height=190).configure(font=FONT)
-    return str(vl_convert.vegalite_to_svg(chart.to_dict()))
+    past = brief.prices[brief.prices["date"] > brief.forecasts["as_of"].iloc[0] - pd.DateOffset(years=1)].dropna()
+    past = past.rename(columns={"zl_close": "close_cents_lb"})
+    chart = fan(past, brief.forecasts, pd.DataFrame(), width=640, height=190)
+    return str(vl_convert.vegalite_to_svg(as_picture(chart, font=FONT)))
 
 
 def write_pdf(brief: Brief, path: Path) -> Path:
     """One page as a PDF with its fonts embedded; the same brief gives the same bytes."""
-    import matplotlib
     import typst
 
-    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     data = {
         "title": brief.title,
         "contract": brief.contract,
@@ -91,7 +73,6 @@ def write_pdf(brief: Brief, path: Path) -> Path:
         return cast(Any, typst).compile(
             TEMPLATE.read_bytes(),
             sys_inputs={"data": words},
-            font_paths=[str(fonts)],
             ignore_system_fonts=True,
             format=form,
         )

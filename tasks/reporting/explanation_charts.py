@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.storage.files import write_bytes
+from tasks.reporting.drawing import COLORS, write_picture
 from tasks.units import signed
 
-UP, DOWN, TOTAL = "#c2571a", "#1b4965", "#7a8288"
+UP, DOWN, TOTAL = COLORS["band"], COLORS["price"], COLORS["muted"]
 FEWEST_FEATURES = 3  # with contributions to the centre, for a beeswarm
 SHOWN_FEATURES = 12
 BINS = 40  # of the axis: points within one bin are spread out
@@ -50,12 +48,11 @@ def waterfall(path: Path, forecasts: pd.DataFrame, drivers: pd.DataFrame, senten
         numbers = (
             alt.Chart(steps)
             .mark_text(align="left", dx=4)
-            .encode(x="right:Q", y=alt.Y("step:N", sort=order), text="shown:N", color=alt.value("#333"))
+            .encode(x="right:Q", y=alt.Y("step:N", sort=order), text="shown:N", color=alt.value(COLORS["ink"]))
         )
         title = alt.Title(str(titles[row["horizon"]]), anchor="start", fontSize=11)
         panels.append((bars + numbers).properties(width=620, height=18 * len(steps), title=title))
-    chart = alt.vconcat(*panels).properties(title=_title(forecasts, "Why the center is where it is"))
-    return _write(path, chart.to_dict())
+    return _write(path, alt.vconcat(*panels), forecasts, "Why the center is where it is")
 
 
 def waterfall_steps(last_price: float, point: float, drivers: pd.DataFrame) -> pd.DataFrame:
@@ -100,13 +97,14 @@ def beeswarm(path: Path, forecasts: pd.DataFrame, history: pd.DataFrame) -> Path
             y=alt.Y("feature:N", sort=list(dict.fromkeys(points["feature"])), title=None),
             yOffset=alt.YOffset("place:Q", scale=alt.Scale(domain=[-8, 8])),
             color=alt.Color(
-                "rank:Q", scale=alt.Scale(range=[DOWN, "#d9d9d9", UP], domain=[0, 0.5, 1]), title="value, low to high"
+                "rank:Q",
+                scale=alt.Scale(range=[DOWN, COLORS["grid"], UP], domain=[0, 0.5, 1]),
+                title="value, low to high",
             ),
         )
         .properties(width=620, height=alt.Step(34))
-        .properties(title=_title(forecasts, f"What moved the center at {horizon} over the past year"))
     )
-    return _write(path, chart.to_dict())
+    return _write(path, chart, forecasts, f"What moved the center at {horizon} over the past year")
 
 
 def beeswarm_points(history: pd.DataFrame) -> pd.DataFrame:
@@ -128,16 +126,7 @@ def beeswarm_points(history: pd.DataFrame) -> pd.DataFrame:
     return points.astype({"feature": "str"})
 
 
-def _title(forecasts: pd.DataFrame, text: str) -> dict[str, Any]:
-    first = forecasts.iloc[0]
-    return {
-        "text": text,
-        "subtitle": f"as of {first['as_of']:%Y-%m-%d}, 18:00 Chicago; Shapley values of the served models",
-        "anchor": "start",
-    }
-
-
-def _write(path: Path, specification: Mapping[str, Any]) -> Path:
-    import vl_convert
-
-    return write_bytes(path, vl_convert.vegalite_to_png(json.dumps(specification, default=str), scale=1.5))
+def _write(path: Path, chart: Any, forecasts: pd.DataFrame, finding: str) -> Path:
+    as_of = forecasts["as_of"].iloc[0]
+    lines = [f"As of {as_of:%Y-%m-%d}, 18:00 Chicago; Shapley values of the served models"]
+    return write_picture(path, chart.to_dict(), finding, lines)

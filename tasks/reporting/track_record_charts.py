@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tasks.evaluation.metrics import SESSIONS_A_YEAR
 from tasks.quantiles import BANDS
-from tasks.reporting.charts import BAND, PRICE
-from tasks.storage.files import write_atomically
+from tasks.reporting.drawing import COLORS, FAN, bands, dates, rule_at, write_picture
 
-MUTED = "#8a8f98"
 NORMAL_90 = 1.6449  # 90% of a normal distribution is within so many standard deviations
+SHARES = ("muted", "band", "price")
+"""The colors of the bands' coverage, the narrowest first."""
 WINDOW_HORIZONS = 4
 """A window is a year, or so many horizons where that is longer: with fewer outcomes that do not overlap, a share of
 them says little."""
@@ -74,73 +75,90 @@ def track_record_figure(path: Path, outcomes: pd.DataFrame, *, horizon: str, sou
     Args:
         outcomes: as for ``rolling_record``. source: what the forecasts are, for the last line.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    import altair as alt
 
     ordered = outcomes.sort_values("target_date")
-    dates, rolled = ordered["target_date"], rolling_record(outcomes)
+    rolled = rolling_record(outcomes)
     years = window_sessions(int(ordered["sessions_ahead"].iloc[0])) / SESSIONS_A_YEAR
     window = f"{years:.0f} year{'s' if years > 1 else ''}"
-    figure = Figure(figsize=(11, 8.2), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    prices, shares, skills = figure.subplots(3, 1, sharex=True, height_ratios=[2.2, 1, 1])
-    for (band, (low, high)), shade in zip(BANDS.items(), (0.4, 0.25, 0.15), strict=True):
-        prices.fill_between(
-            ordered["target_date"],
-            ordered[low],
-            ordered[high],
-            color=BAND,
-            alpha=shade,
-            linewidth=0,
-            label=f"{band}% band",
-        )
-    prices.plot(ordered["target_date"], ordered["p50"], color=BAND, linewidth=0.9, linestyle="--", label="median")
-    prices.plot(dates, ordered["actual_price"], color=PRICE, linewidth=1.2, label="what happened")
-    prices.set_ylabel("CBOT ZL front month,\ncents per pound")
-    prices.legend(loc="upper left", frameon=False, ncols=5, fontsize=9)
-    prices.set_ylim(top=1.12 * float(max(ordered["p95"].max(), ordered["actual_price"].max())))
+    x = dates("target_date", ordered["target_date"])
+    x = x.scale(domain=[f"{day:%Y-%m-%d}" for day in (ordered["target_date"].min(), ordered["target_date"].max())])
+    base = alt.Chart(ordered[["target_date", "actual_price", *FAN]])
+    price = alt.Y("actual_price:Q", scale=alt.Scale(zero=False))
+    prices = [
+        *bands(ordered[["target_date", *FAN]], x, title="cents/lb"),
+        base.mark_line(color=COLORS["band"], strokeWidth=0.9, strokeDash=[5, 3]).encode(x=x, y="p50:Q"),
+        base.mark_line(color=COLORS["price"], strokeWidth=1.3).encode(x=x, y=price),
+    ]
     independent = float(rolled["independent"].iloc[0])
-    for band, colour in zip(BANDS, (MUTED, BAND, PRICE), strict=True):
-        level = band / 100
-        chance = NORMAL_90 * np.sqrt(level * (1 - level) / independent)
-        if band == 80:
-            shares.axhspan(
-                100 * (level - chance), min(100, 100 * (level + chance)), color=BAND, alpha=0.12, linewidth=0
-            )
-        shares.axhline(band, color=colour, linewidth=0.7, linestyle=":")
-        shares.plot(rolled.index, 100 * rolled[f"coverage_{band}"], color=colour, linewidth=1.2, label=f"{band}% band")
-    shares.set_ylim(0, 102)
-    shares.set_ylabel(f"outcomes inside,\n% of {window}")
-    shares.legend(loc="lower left", frameon=False, ncols=3, fontsize=9)
-    skills.axhline(0, color="black", linewidth=0.8)
-    skills.plot(
-        rolled.index, rolled["mape_skill_pct"], color=PRICE, linewidth=1.2, label="error, less than no change's"
+    around = NORMAL_90 * np.sqrt(0.8 * 0.2 / independent)
+    chance = pd.DataFrame({"low": [100 * (0.8 - around)], "high": [min(100.0, 100 * (0.8 + around))]})
+    shares = _lines(
+        rolled.reset_index(),
+        {f"coverage_{band}": (f"{band}% band", color) for band, color in zip(BANDS, SHARES, strict=True)},
+        x,
+        unit=f"inside, % of {window}",
+        factor=100.0,
+        scale=alt.Scale(domain=[0, 100]),
     )
-    if rolled["pinball_skill_pct"].notna().any():
-        label = "pinball loss, less than the baseline's"
-        skills.plot(rolled.index, rolled["pinball_skill_pct"], color=BAND, linewidth=1.2, label=label)
-    lowest, highest = skills.get_ylim()
-    skills.set_ylim(lowest - 0.25 * (highest - lowest), highest)  # room for the legend
-    skills.set_ylabel(f"skill, %,\nover {window}")
-    skills.legend(loc="lower left", frameon=False, ncols=2, fontsize=9)
-    for axes in (prices, shares, skills):
-        axes.grid(alpha=0.25)
-        axes.margins(x=0.01)
+    luck = alt.Chart(chance).mark_rect(color=COLORS["band"], opacity=0.12).encode(
+        y=alt.Y("low:Q", scale=alt.Scale(domain=[0, 100])), y2="high:Q"
+    )  # fmt: skip
+    skills = _lines(
+        rolled.reset_index(),
+        {
+            "mape_skill_pct": ("error, less than no change's", "price"),
+            "pinball_skill_pct": ("pinball loss, less than the baseline's", "band"),
+        },
+        x,
+        unit=f"skill, %, over {window}",
+    )
     error = float(100 * ordered["absolute_percentage_error"].mean())
     plain = float(100 * ordered["no_change_absolute_percentage_error"].mean())
-    figure.suptitle(
+    first, last = ordered["as_of"].min(), ordered["as_of"].max()
+    panels = [
+        alt.layer(*prices).properties(width=980, height=300),
+        alt.layer(luck, *(rule_at(band) for band in BANDS), shares).properties(width=980, height=130),
+        alt.layer(rule_at(0), skills).properties(width=980, height=130),
+    ]
+    return write_picture(
+        path,
+        alt.vconcat(*panels).resolve_scale(color="independent", strokeDash="independent").to_dict(),
         f"{horizon} ahead: the 80% band covered {ordered['inside_80'].mean():.0%} of {len(ordered)} outcomes; "
         f"mean error {error:.1f}%, of no change {plain:.1f}%",
-        x=0.01,
-        ha="left",
-        fontsize=12,
+        [
+            "Top: bands of 50, 80 and 90% at the date that was forecast; dashed: median; line: what happened, CBOT ZL "
+            "front month. Middle: shaded is where 90% of sound 80% bands are by chance.",
+            f"{source}, as of {first:%Y-%m-%d} to {last:%Y-%m-%d}; prices: Yahoo Finance ZL=F",
+        ],
     )
-    first, last = ordered["as_of"].min(), ordered["as_of"].max()
-    skills.set_xlabel(
-        f"date that was forecast; {source}, as of {first:%Y-%m-%d} to {last:%Y-%m-%d}; prices: Yahoo Finance ZL=F.\n"
-        "Shaded: where 90% of sound 80% bands are by chance",
-        fontsize=9,
+
+
+def _lines(
+    frame: pd.DataFrame,
+    columns: dict[str, tuple[str, str]],
+    x: Any,
+    *,
+    unit: str,
+    factor: float = 1.0,
+    scale: Any = None,
+) -> Any:
+    """One line per column that has values; ``columns`` gives the title and the color of each."""
+    import altair as alt
+
+    columns = {name: named for name, named in columns.items() if frame[name].notna().any()}
+    titles = [title for title, _ in columns.values()]
+    long = frame.melt("target_date", list(columns), "line", "value").dropna(subset="value")
+    long = long.assign(
+        value=factor * long["value"], line=long["line"].map({name: t for name, (t, _) in columns.items()})
     )
-    return write_atomically(
-        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
+    colors = alt.Scale(domain=titles, range=[COLORS[color] for _, color in columns.values()])
+    return (
+        alt.Chart(long)
+        .mark_line(strokeWidth=1.3)
+        .encode(
+            x=x,
+            y=alt.Y("value:Q", title=unit, scale=scale or alt.Scale()),
+            color=alt.Color("line:N", scale=colors, legend=alt.Legend(orient="top", offset=2)),
+        )
     )

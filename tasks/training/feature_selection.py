@@ -40,7 +40,7 @@ from tasks.registry import (
     surface_version,
 )
 from tasks.settings import PROJECT
-from tasks.storage.files import read_parquet, write_atomically, write_bytes
+from tasks.storage.files import read_parquet, write_bytes
 from tasks.storage.hashes import code_fingerprint, fingerprint
 from tasks.training.folds import walk_forward
 from tasks.training.worker import usable
@@ -286,50 +286,3 @@ def read_tables(exports: Path, registry: FeatureRegistry, horizons: Horizons) ->
                 f"daily`, then `make surface`"
             )
     return tables
-
-
-def surface_figure(path: Path, surface: ProductionSurface, evidence: ShapShares, registry: FeatureRegistry) -> Path:
-    """A PNG of grouped SHAP by category: mean of all fits as a bar, each fold as a dot, its shadows as a tick."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    category = standings(evidence, registry)["category"]
-    own, noise = (
-        (100 * shares).T.groupby(category).sum(min_count=1).T.groupby(level="fold").mean()
-        for shares in (evidence.groups, evidence.shadows)
-    )
-    order = list(own.mean().sort_values().index)
-    figure = Figure(figsize=(10, 6.4), dpi=130, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    places = np.arange(len(order))
-    axes.barh(places, own.mean()[order], color="#1b4965", alpha=0.35, label="mean of all folds and horizons")
-    for place, name in zip(places, order, strict=True):
-        spread = np.linspace(-0.28, 0.28, len(own))
-        axes.scatter(own[name], place + spread, s=11, color="#1b4965", label="one fold" if place == 0 else None)
-    axes.scatter(
-        noise.mean()[order], places, marker="|", s=260, linewidths=2.2, color="#c2571a", label="the same from shadows"
-    )
-    counts = surface.categories
-    axes.set_yticks(
-        places, [f"{name.replace('_', ' ')}: {counts[name].chosen} of {counts[name].groups}" for name in order]
-    )
-    axes.set_ylabel("category: groups chosen of groups tried")
-    axes.set_xlabel(
-        "share of mean |SHAP| of the median forecast, % (LightGBM, out of fold)\n"
-        f"folds {surface.folds[0]} to {surface.folds[-1]}, read to {surface.last_date_read}; "
-        f"{surface.final_test_year} is not read"
-    )
-    groups = sum(count.groups for count in counts.values())
-    above = (own.mean() - noise.mean()).sort_values(ascending=False)
-    first, second = (str(name).replace("_", " ") for name in above.index[:2])
-    axes.set_title(
-        f"{len(surface.features)} of {groups} feature groups are steadily above noise, {first} and {second} furthest",
-        loc="left",
-        fontsize=11.5,
-    )
-    axes.grid(axis="x", alpha=0.25)
-    axes.legend(loc="lower right", frameon=False, fontsize=9)
-    return write_atomically(
-        path, lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None})
-    )

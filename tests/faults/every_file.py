@@ -47,7 +47,7 @@ PRELOADED = [
         "tasks.models.boosted",
         "tasks.sources.policy_events",
     ),
-    *("great_expectations", "lightgbm", "talib", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    *("great_expectations", "lightgbm", "talib", "altair", "vl_convert"),
     *("pandas_market_calendars", "sqlglot.optimizer", "pandas.plotting", "polars"),
 ]
 A_CHILD_S = 300.0

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import vl_convert
 
 from tasks.evaluation.comparison import leaderboard
 from tasks.quantiles import column
-from tasks.reporting import evaluation_charts
 from tasks.reporting.evaluation_charts import forecast_and_outcome_figure, leaderboard_figure, reliability_figure
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -36,18 +37,18 @@ def simulated(width: float) -> pd.DataFrame:
 
 @pytest.fixture
 def titles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every title of every figure as it is written."""
-    told: list[str] = []
-    write = evaluation_charts._written
+    """Every title of every figure as it is drawn."""
+    found: list[str] = []
+    draw = vl_convert.vegalite_to_png
 
-    def spy(path: Path, figure) -> Path:
-        told.extend(
-            [figure.get_suptitle(), *(axes.get_title(loc) for axes in figure.axes for loc in ("left", "center"))]
-        )
-        return write(path, figure)
+    def spy(specification: str, **options: float) -> bytes:
+        chart = json.loads(specification)
+        panels = [panel for way in ("hconcat", "vconcat") for panel in chart.get(way, [])]
+        found.extend(part["title"]["text"] for part in (chart, *panels))
+        return draw(specification, **options)
 
-    monkeypatch.setattr(evaluation_charts, "_written", spy)
-    return told
+    monkeypatch.setattr(vl_convert, "vegalite_to_png", spy)
+    return found
 
 
 def test_the_figures_say_what_was_measured_and_are_the_same_twice(tmp_path: Path, titles: list[str]) -> None:

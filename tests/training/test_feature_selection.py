@@ -17,6 +17,7 @@ from tasks.exports import training_table
 from tasks.models.catalogue import EXPECTED_MOVE, FAMILIES, JOINT_FAMILIES, SCALE
 from tasks.models.forecaster import without_curve_moves
 from tasks.registry import FeatureRegistry, Horizons, load_models, load_surface, surface_version
+from tasks.reporting.surface_chart import surface_figure
 from tasks.storage.files import write_json, write_parquet
 from tasks.storage.hashes import sha256_of
 from tasks.training.feature_selection import (
@@ -29,7 +30,6 @@ from tasks.training.feature_selection import (
     read_tables,
     select_surface,
     shadow,
-    surface_figure,
     write_surface,
 )
 from tests.conftest import Registry

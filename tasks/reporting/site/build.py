@@ -23,8 +23,9 @@ from markupsafe import Markup
 
 from tasks.calendar import as_of_instant, sessions
 from tasks.errors import CbiError
+from tasks.reporting.drawing import COLORS
 from tasks.reporting.query import without_formulas
-from tasks.reporting.site.charts import COLORS, Chart, svg
+from tasks.reporting.site.charts import Chart, svg
 from tasks.reporting.site.figures import Row, first_row
 from tasks.reporting.site.frames import Content, Frames, read_frames
 from tasks.reporting.site.pages import alerts, curve, data, markets, news, today, track, what_if, why

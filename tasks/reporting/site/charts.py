@@ -1,7 +1,7 @@
 """The charts of the site, drawn with Vega-Altair: static SVG whose colors follow the reader's light or dark scheme.
 
-Colors are stand-ins (``COLORS``) in every chart. In the SVG they become CSS variables; the browser puts the variables'
-values into the interactive chart.
+In the SVG the stand-in colors (tasks/reporting/drawing.py) become CSS variables; the browser puts the variables' values
+into the interactive chart.
 """
 
 from __future__ import annotations
@@ -14,51 +14,20 @@ from typing import Any
 
 import pandas as pd
 
-COLORS = {
-    "ink": "#010101",
-    "muted": "#020202",
-    "grid": "#030303",
-    "price": "#040404",
-    "band": "#050505",
-    "third": "#060606",
-    "fourth": "#070707",
-}
-SERIES = ("price", "band", "third", "fourth", "muted")
-"""The colors of lines, in order; each also has a dash pattern of its own, for readers who do not see colors."""
-DASHES: list[list[int]] = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [1, 3]]
-WIDTH, HEIGHT = 700, 260
-CONFIG: dict[str, Any] = {
-    "aria": False,
-    "background": None,
-    "font": "system-ui, sans-serif",
-    "view": {"stroke": None},
-    "axis": {
-        "labelColor": COLORS["muted"],
-        "titleColor": COLORS["muted"],
-        "gridColor": COLORS["grid"],
-        "domainColor": COLORS["grid"],
-        "tickColor": COLORS["grid"],
-        "labelFontSize": 12,
-        "titleFontSize": 12,
-        "titleFontWeight": "normal",
-    },
-    "axisX": {"labelOverlap": "greedy", "labelSeparation": 14, "labelBound": True},
-    "legend": {
-        "columnPadding": 40,
-        "labelColor": COLORS["ink"],
-        "titleColor": COLORS["muted"],
-        "labelFontSize": 12,
-        "orient": "top",
-        "title": None,
-        "symbolStrokeWidth": 2,
-        "labelLimit": 300,
-    },
-    "text": {"color": COLORS["ink"], "fontSize": 12},
-    "header": {"labelColor": COLORS["ink"], "titleColor": COLORS["muted"]},
-}
-TOKEN = re.compile("|".join(COLORS.values()))
+from tasks.reporting.drawing import (
+    COLORS,
+    CONFIG,
+    DASHES,
+    HEIGHT,
+    LINE_COLORS,
+    WIDTH,
+    dates,
+    recolored,
+    rule_at,
+    specification_of,
+)
+
 CLIP = re.compile(r"\bclip\d+\b")
-NAMES = {color: name for name, color in COLORS.items()}
 
 
 @dataclass(frozen=True)
@@ -78,18 +47,12 @@ class Chart:
     specification: Mapping[str, Any]
 
 
-def specification_of(chart: Any, *, width: int = WIDTH, height: int | None = HEIGHT) -> dict[str, Any]:
-    """A Vega-Altair chart as its specification, with the site's look."""
-    size: dict[str, Any] = {"width": width} | ({"height": height} if height else {})
-    return {**chart.properties(**size).to_dict(), "config": CONFIG}
-
-
 def svg(chart: Chart) -> str:
     """The chart as SVG for a page: no fixed size, CSS variables for colors, the finding as its label."""
     import vl_convert
 
     drawn = vl_convert.vegalite_to_svg(json.dumps(chart.specification, default=str))
-    drawn = TOKEN.sub(lambda color: f"var(--{NAMES[color.group()]})", drawn)
+    drawn = recolored(drawn, lambda name: f"var(--{name})")
     # Vega numbers its clips over all charts of a process: here each chart has its own, from 1
     clips = {clip: f"{chart.name}-{count}" for count, clip in enumerate(dict.fromkeys(CLIP.findall(drawn)), 1)}
     drawn = CLIP.sub(lambda clip: clips[clip.group()], drawn)
@@ -99,76 +62,6 @@ def svg(chart: Chart) -> str:
     size = f'style="max-width:{int(width.group(1))}px"' if width and int(width.group(1)) < WIDTH else ""
     seen = view.group() if view else ""
     return f'<svg xmlns="http://www.w3.org/2000/svg" {seen} {size} aria-hidden="true">{rest}'
-
-
-def _dates(field: str, days: pd.Series) -> Any:
-    """A time axis whose labels name the year, with room between them."""
-    import altair as alt
-
-    years = (days.max() - days.min()).days / 365 if len(days) else 0
-    if years > 4:
-        every: dict[str, Any] = {"interval": "year", "step": 2 if years > 16 else 1}
-        axis = alt.Axis(format="%Y", tickCount=every)
-    else:
-        axis = alt.Axis(format="%b %Y", tickCount=8)
-    return alt.X(f"{field}:T", title=None, axis=axis)
-
-
-def fan(prices: pd.DataFrame, forecasts: pd.DataFrame, contracts: pd.DataFrame) -> dict[str, Any]:
-    """Two years of closes, the 50, 80 and 90% bands ahead, the median, and what each contract costs now.
-
-    Args:
-        prices: ``date, close_cents_lb``. forecasts: rows of ``api.vw_latest_forecast``. contracts: of ``api.vw_curve``.
-    """
-    import altair as alt
-
-    first = forecasts.iloc[0]
-    start = {"target_date": first["as_of"], **dict.fromkeys(("p05", "p10", "p25", "p50", "p75", "p90", "p95"))}
-    ahead = pd.concat(
-        [pd.DataFrame([start]).assign(**{name: first["last_price"] for name in start if name != "target_date"}),
-         forecasts[list(start)]]
-    ).sort_values("target_date")  # fmt: skip
-    x = _dates("target_date", pd.concat([prices["date"], forecasts["target_date"]]))
-    y_title = "front-month ZL, cents/lb"
-    names = ["90% of outcomes", "80%", "50%"]
-    bands = [
-        alt.Chart(ahead.assign(band=name))
-        .mark_area(color=COLORS["band"], opacity=shade)
-        .encode(x=x, y=alt.Y(f"{low}:Q", title=y_title, scale=alt.Scale(zero=False)), y2=f"{high}:Q")
-        for name, low, high, shade in zip(
-            names, ("p05", "p10", "p25"), ("p95", "p90", "p75"), (0.16, 0.24, 0.36), strict=True
-        )
-    ]
-    history = (
-        alt.Chart(prices.rename(columns={"date": "target_date"}))
-        .mark_line(color=COLORS["price"], strokeWidth=1.6)
-        .encode(x=x, y="close_cents_lb:Q", tooltip=["target_date:T", alt.Tooltip("close_cents_lb:Q", format=".2f")])
-    )
-    median = (
-        alt.Chart(ahead)
-        .mark_line(color=COLORS["band"], strokeDash=[5, 3], point=alt.OverlayMarkDef(color=COLORS["band"], size=35))
-        .encode(
-            x=x,
-            y="p50:Q",
-            tooltip=["target_date:T", *(alt.Tooltip(f"{n}:Q", format=".2f") for n in ("p10", "p50", "p90"))],
-        )
-    )
-    layers = [*bands, history, median]
-    if len(contracts):
-        now = contracts.drop_duplicates("contract").assign(target_date=contracts["last_trading_day"])
-        layers.append(
-            alt.Chart(now)
-            .mark_point(shape="diamond", filled=True, size=55, color=COLORS["price"], opacity=1)
-            .encode(x=x, y="last_price:Q", tooltip=["contract:N", alt.Tooltip("last_price:Q", format=".2f")])
-        )
-    ends = forecasts[forecasts["horizon"].isin(["3m", "6m", "12m"])].assign(
-        low=forecasts["p10"].map("{:.0f}".format), high=forecasts["p90"].map("{:.0f}".format)
-    )
-    for column, text, shift in (("p90", "high", -8), ("p10", "low", 9)):
-        layers.append(
-            alt.Chart(ends).mark_text(align="right", dx=-4, dy=shift).encode(x=x, y=f"{column}:Q", text=f"{text}:N")
-        )
-    return specification_of(alt.layer(*layers), height=330)
 
 
 def lines(
@@ -193,13 +86,13 @@ def lines(
     titles = list(columns.values())
     y = alt.Y("value:Q", title=unit, scale=alt.Scale(zero=zero))
     base = alt.Chart(long).encode(
-        x=_dates("date", long["date"]),
+        x=dates("date", long["date"]),
         y=y,
         tooltip=["date:T", "series:N", alt.Tooltip("value:Q", format=",.2f")],
     )
     mark = base.mark_line(strokeWidth=1.6, interpolate="step-after" if step else "linear")
     if len(titles) > 1:
-        colors = [COLORS[name] for name in SERIES[: len(titles)]]
+        colors = [COLORS[name] for name in LINE_COLORS[: len(titles)]]
         mark = mark.encode(
             color=alt.Color("series:N", scale=alt.Scale(domain=titles, range=colors)),
             strokeDash=alt.StrokeDash("series:N", scale=alt.Scale(domain=titles, range=DASHES[: len(titles)])),
@@ -208,7 +101,7 @@ def lines(
         mark = mark.encode(color=alt.value(COLORS["price"]))
     layers = [mark]
     if rule is not None:
-        layers.insert(0, _rule(rule))
+        layers.insert(0, rule_at(rule))
     return specification_of(alt.layer(*layers), height=height)
 
 
@@ -265,7 +158,7 @@ def snapshots(frame: pd.DataFrame, titles: list[str]) -> dict[str, Any]:
     """
     import altair as alt
 
-    colors, dashes = [COLORS[name] for name in SERIES[: len(titles)]], DASHES[: len(titles)]
+    colors, dashes = [COLORS[name] for name in LINE_COLORS[: len(titles)]], DASHES[: len(titles)]
     mark = (
         alt.Chart(frame)
         .mark_line(point=alt.OverlayMarkDef(size=40), strokeWidth=1.6)
@@ -284,7 +177,7 @@ def outcomes(frame: pd.DataFrame) -> dict[str, Any]:
     """Past forecasts at their target dates: the 80% band, the median, and the price that came."""
     import altair as alt
 
-    x = _dates("target_date", frame["target_date"])
+    x = dates("target_date", frame["target_date"])
     y = alt.Y("lower_80:Q", title="cents/lb", scale=alt.Scale(zero=False))
     base = alt.Chart(frame).encode(x=x)
     band = base.mark_area(color=COLORS["band"], opacity=0.28).encode(y=y, y2="upper_80:Q")
@@ -329,7 +222,7 @@ def reliability(frame: pd.DataFrame) -> dict[str, Any]:
             x=alt.X("mean_chance:Q", title="published chance of a higher price", scale=domain),
             y=alt.Y("share_higher:Q", title="share that was higher", scale=domain),
             size=alt.Size("forecasts:Q", legend=None),
-            color=alt.Color("horizon:N", scale=alt.Scale(domain=order, range=[COLORS[name] for name in SERIES])),
+            color=alt.Color("horizon:N", scale=alt.Scale(domain=order, range=[COLORS[name] for name in LINE_COLORS])),
             shape=alt.Shape("horizon:N", scale=alt.Scale(domain=order)),
             tooltip=["horizon:N", "mean_chance:Q", "share_higher:Q", "forecasts:Q"],
         )
@@ -342,13 +235,13 @@ def events(frame: pd.DataFrame, x: str, y: str, color: str | None = None) -> dic
     import altair as alt
 
     encoding: dict[str, Any] = {
-        "x": _dates(x, frame[x]),
+        "x": dates(x, frame[x]),
         "y": alt.Y(f"{y}:N", title=None, sort=list(dict.fromkeys(frame[y]))),
         "tooltip": [f"{x}:T", f"{y}:N"],
     }
     if color:
         kinds = sorted(frame[color].unique())
-        colors = [COLORS[name] for name in SERIES[: len(kinds)]]
+        colors = [COLORS[name] for name in LINE_COLORS[: len(kinds)]]
         encoding["color"] = alt.Color(f"{color}:N", scale=alt.Scale(domain=kinds, range=colors))
         encoding["shape"] = alt.Shape(f"{color}:N", scale=alt.Scale(domain=kinds))
     else:
@@ -409,9 +302,3 @@ def steps_of(frame: pd.DataFrame, columns: Sequence[str], *, every: str) -> pd.D
     """The last row of each period (``W``, ``ME``) of a frame with ``date``: enough for a chart of many years."""
     thinned = frame.set_index(pd.DatetimeIndex(frame["date"]))[list(columns)].resample(every).last()
     return thinned.dropna(how="all").reset_index(names="date")
-
-
-def _rule(value: float) -> Any:
-    import altair as alt
-
-    return alt.Chart(pd.DataFrame({"at": [value]})).mark_rule(color=COLORS["muted"], strokeDash=[4, 3]).encode(y="at:Q")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from tasks.forecasting.forecast import NO_VIEW
-from tasks.reporting.site import charts
+from tasks.reporting import drawing
 from tasks.reporting.site.charts import Chart
 from tasks.reporting.site.figures import Row, first_row, grouped, rows_of
 from tasks.reporting.site.frames import Content, Frames
@@ -76,7 +76,7 @@ def _fan(frames: Frames) -> Chart:
         source="api.vw_latest_forecast, api.vw_price_history, api.vw_curve",
         as_of=f"{as_of:%Y-%m-%d}",
         data=forecasts[columns],
-        specification=charts.fan(recent, forecasts, frames["api.vw_curve"]),
+        specification=drawing.fan(recent, forecasts, frames["api.vw_curve"]),
     )
 
 
