@@ -1,7 +1,8 @@
 """Backup of data that cannot be rebuilt, to a second place (CBI_BACKUP) after each day's publish.
 
 It covers the tables whose declaration says so (tasks/warehouse/schema), the model store's history with the versions of
-each training that promoted one, the buyer's purchases, and payloads fetched live. All else is rebuilt from these.
+each training that promoted one, the buyer's purchases, payloads fetched live, and which sources are paused. All else
+is rebuilt from these.
 
 ``latest.json`` names a manifest, which names every file with its SHA-256: a table's rows by month as parquet, a model
 version or the day's new payloads as a tar. Unchanged content is not written again.
@@ -37,6 +38,7 @@ from tasks.model_store.champions import AUDIT, HISTORY, SHADOWS, of_lines
 from tasks.model_store.folder import FolderStore
 from tasks.operations.backup_place import LATEST, BackupPlace, place_of, require_names_inside
 from tasks.run import RunContext
+from tasks.sources.pauses import pauses, pauses_path
 from tasks.sources.payloads import RECORDED
 from tasks.storage.bucket import PointerContent
 from tasks.storage.files import TEMPORARY, json_bytes, read_json, write_bytes, write_json, write_table
@@ -61,7 +63,7 @@ class Manifest:
 
     ``tables``: by table and month, with ``rows`` and ``content`` (tasks/warehouse/checksum.py). ``versions``: by
     family/horizon/number. ``store``: the store's own files by name. ``packs``: tars of payloads; ``listed`` names all
-    payloads in them. ``purchases``: the buyer's ledger.
+    payloads in them. ``purchases``: the buyer's ledger. ``pauses``: the paused sources.
     """
 
     home: str
@@ -72,6 +74,7 @@ class Manifest:
     packs: list[dict[str, Any]] = field(default_factory=list)
     listed: dict[str, Any] | None = None
     purchases: dict[str, Any] | None = None
+    pauses: dict[str, Any] | None = None
 
     def to_bytes(self) -> bytes:
         """The file of it."""
@@ -101,7 +104,7 @@ class Manifest:
         yield from self.versions.values()
         yield from self.store.values()
         yield from self.packs
-        for entry in (self.listed, self.purchases):
+        for entry in (self.listed, self.purchases, self.pauses):
             if entry:
                 yield entry
 
@@ -175,6 +178,11 @@ def _write(run: RunContext, place: BackupPlace, state: dict[str, Any], path: Pat
             manifest.purchases = _purchases(ledger_path(run.zones), place, previous, lost, work)
         except CbiError as error:
             failure = f"the purchases are not backed up: {error}"
+        manifest.pauses = previous.pauses
+        try:
+            manifest.pauses = _pauses(run.zones, place, previous, lost)
+        except CbiError as error:
+            failure = "; ".join(filter(None, [failure, f"the paused sources are not backed up: {error}"]))
         manifest.versions, manifest.store = previous.versions, previous.store
         if run.settings.models == "folder":
             try:
@@ -387,6 +395,26 @@ def _purchases(
     name = f"purchases/{digest[:16]}.{ledger.name}"
     if not before or before["file"] != name or name in lost:
         place.put(name, ledger)
+    return {"file": name, "sha256": digest}
+
+
+# -- pauses -------------------------------------------------------------------------------------------------------
+
+
+def _pauses(zones: Zones, place: BackupPlace, previous: Manifest, lost: set[str]) -> dict[str, Any] | None:
+    """The list of paused sources as it is now: a state, not a history, so a resumed source leaves it here too.
+
+    Raises:
+        ManifestMismatch: the list is damaged; what the backup has of it stays.
+    """
+    pauses(zones)  # a damaged list is not copied over a sound one
+    path = pauses_path(zones)
+    if not path.exists():
+        return None
+    digest = sha256_of(path)
+    name, before = f"pauses/{digest[:16]}.{path.name}", previous.pauses
+    if not before or before["file"] != name or name in lost:
+        place.put(name, path)
     return {"file": name, "sha256": digest}
 
 

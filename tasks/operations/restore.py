@@ -1,4 +1,4 @@
-"""Fills an empty home from a backup (tasks/operations/backup.py): payloads, purchases, models, and readers' tables.
+"""Fills an empty home from a backup (tasks/operations/backup.py): payloads, purchases, pauses, models, and tables.
 
 Everything is fetched and compared with the manifest before anything is written. The tables come last. A restore that
 was killed can be repeated, and ends like an undisturbed one.
@@ -24,6 +24,7 @@ from tasks.model_store.open import open_store
 from tasks.operations.backup import Manifest, read_latest, read_rows, state_path
 from tasks.operations.backup_place import BackupPlace, place_of
 from tasks.settings import Settings
+from tasks.sources.pauses import pauses_path
 from tasks.storage.files import (
     TEMPORARY,
     in_shell,
@@ -100,7 +101,12 @@ def restore(settings: Settings, uri: str) -> Restored:
             ledger = manifest.purchases and place.fetch(
                 str(manifest.purchases["file"]), str(manifest.purchases["sha256"]), work / "ledger.jsonl"
             )
+            paused = manifest.pauses and place.fetch(
+                str(manifest.pauses["file"]), str(manifest.pauses["sha256"]), work / "pauses.json"
+            )
             write_bytes(_begun(zones), latest.content)
+            if paused:
+                write_bytes(pauses_path(zones), paused.read_bytes())
             if ledger:
                 write_bytes(ledger_path(zones), ledger.read_bytes())
             _place_payloads(work / "raw", zones.raw)

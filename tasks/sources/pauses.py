@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -36,13 +37,18 @@ class Pause:
         )
 
 
+def pauses_path(zones: Zones) -> Path:
+    """The file that lists the paused sources. It is part of a backup."""
+    return zones.pauses / "sources.json"
+
+
 def pauses(zones: Zones) -> dict[str, Pause]:
     """The paused sources by name.
 
     Raises:
         ManifestMismatch: the file is not readable; the message says what to do.
     """
-    path = zones.pauses / "sources.json"
+    path = pauses_path(zones)
     stored = read_json(path)
     if stored is None and not path.exists():
         return {}
@@ -100,4 +106,4 @@ def resume(zones: Zones, source: str) -> Pause | None:
 
 def _write(zones: Zones, known: dict[str, Pause]) -> None:
     entries = {name: {"since": one.since.isoformat(), "reason": one.reason} for name, one in known.items()}
-    write_json(zones.pauses / "sources.json", entries)
+    write_json(pauses_path(zones), entries)

@@ -18,12 +18,13 @@ import pytest
 
 from tasks.errors import ManifestMismatch, NothingStored, SettingsError, WarehouseError
 from tasks.model_store.folder import FolderStore
-from tasks.operations.backup import back_up, state_path
+from tasks.operations.backup import Manifest, back_up, state_path
 from tasks.operations.health import OK, WARNING, take_health
 from tasks.operations.restore import restore
 from tasks.outcome import DayResult
 from tasks.run import RunContext, open_run
 from tasks.settings import PROJECT, Settings
+from tasks.sources.pauses import pause, pauses, pauses_path, resume
 from tasks.storage.files import read_json, write_json
 from tasks.storage.zones import Zones
 from tasks.warehouse import record
@@ -185,6 +186,36 @@ def test_an_empty_home_gets_tables_models_and_payloads_and_goes_on_in_the_same_b
     third = restore(Settings(home=tmp_path / "third"), str(place))
     assert third.rows["forecasts.zl_forecasts_daily"] == 6 and third.versions == 2
     the_same(kept(tmp_path / "third"), kept(other))
+
+
+def test_paused_sources_come_back_and_a_damaged_list_replaces_nothing(home: Path, place: Path, tmp_path: Path) -> None:
+    zones = Zones(home)
+    assert back_up(run_of(home, place)) == "" and not (place / "pauses").exists()
+    one = pause(zones, "gdelt", "its terms are being read")
+    pause(zones, "dce", "the exchange asked for a break")
+    assert back_up(run_of(home, place)) == ""
+    before = files(place)
+    assert back_up(run_of(home, place)) == "" and files(place) == before, "the same list writes nothing"
+    resume(zones, "dce")
+    assert back_up(run_of(home, place)) == ""
+    pauses_path(zones).write_text("[", encoding="utf-8")
+    failure = back_up(run_of(home, place))
+    assert failure.startswith("the paused sources are not backed up: ") and "cbi sources pause" in failure
+    restored = tmp_path / "restored"
+    restore(Settings(home=restored), str(place))
+    assert pauses(Zones(restored)) == {"gdelt": one}, "the last sound list, without the source that was resumed"
+    pauses_path(zones).unlink()
+    assert back_up(run_of(home, place)) == ""
+    restore(Settings(home=tmp_path / "later"), str(place))
+    assert pauses(Zones(tmp_path / "later")) == {}, "a deleted list means that no source is paused"
+
+
+def test_a_manifest_of_before_pauses_is_read(home: Path, place: Path) -> None:
+    assert back_up(run_of(home, place)) == ""
+    (manifest,) = (place / "manifests").glob("*.json")
+    content = json.loads(manifest.read_bytes())
+    del content["pauses"]
+    assert Manifest.of(json.dumps(content).encode(), "x").pauses is None
 
 
 def test_a_backup_is_written_once_and_grows_by_what_is_new(home: Path, place: Path) -> None:
