@@ -353,7 +353,7 @@ LIVE_ONLY = {
     "gdelt": 3,
     "databento": 12,
     "alphavantage": 40,
-    "fred": 19,
+    "fred": 20,
     "eia_biofuels": 9,
     "epa_rin": 1,
     "carb_lcfs": 1,
@@ -361,6 +361,11 @@ LIVE_ONLY = {
     "comexstat": 4,
     "conab": 1,
     "usda_ams": 2,
+    "magyp_fob": 1,
+    "mpob": 3,
+    "ag_transport": 2,
+    "bcb": 1,
+    "magyp_crush": 1,
 }
 
 

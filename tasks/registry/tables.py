@@ -80,7 +80,7 @@ class MandatePath(Entry):
     A later line of the same date replaces an earlier one from its announcement on. ``source``: where it was read.
     """
 
-    path: Literal["rfs_advanced", "rfs_total", "renovabio", "indonesia_blend", "brazil_blend"]
+    path: Literal["rfs_advanced", "rfs_total", "renovabio", "indonesia_blend", "brazil_blend", "eu_saf"]
     announced: date
     effective: date
     billion_rins: float | None = Field(default=None, gt=0, le=200)

@@ -270,6 +270,10 @@ def test_a_mandate_path_is_known_from_its_announcement_and_a_later_line_replaces
     assert known("path.renovabio", "2025-01-01", "2024-12-31") == [40.39]
     assert known("path.indonesia_blend", "2025-01-01", "2025-01-02") == []
     assert known("path.brazil_blend", "2025-08-01", "2025-06-25") == [15.0]
+    assert known("path.eu_saf", "2030-01-01", "2023-10-30") == []
+    assert [known("path.eu_saf", f"{year}-01-01", "2023-10-31") for year in range(2025, 2051, 5)] == [
+        [2.0], [6.0], [20.0], [34.0], [42.0], [70.0],
+    ]  # fmt: skip
     units = dict(zip(path["series"].astype(str), path["unit"].astype(str), strict=True))
     assert units["path.renovabio"] == "million CBIO" and units["path.brazil_blend"] == "%"
     assert spec.complete_until("path.rfs_total") == date(2026, 3, 27), "after it the path is not known to be whole"

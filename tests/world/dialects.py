@@ -258,6 +258,16 @@ def comexstat(asked: Asked, world: World) -> Answer:
     return 200, b'{"data": {"list": []}, "success": true, "message": null}'
 
 
+def empty_list(asked: Asked, world: World) -> Answer:
+    """Never recorded: an array without rows."""
+    return 200, b"[]"
+
+
+def no_posts(asked: Asked, world: World) -> Answer:
+    """Never recorded: a day without a circular."""
+    return 200, b'{"posts": []}'
+
+
 def ers(asked: Asked, world: World) -> Answer:
     """The yearbook's page, and the workbook it links to."""
     (book,) = (world.archive / "usda_ers" / "oil-crops-yearbook").glob("*.xlsx")
@@ -314,6 +324,11 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "carb_lcfs": gone,
     "conab": gone,
     "usda_ams": gone,
+    "magyp_fob": no_posts,
+    "mpob": gone,
+    "ag_transport": empty_list,
+    "bcb": empty_list,
+    "magyp_crush": gone,
 }
 """Every source of the registry that has an address. One without a dialect fails the world."""
 RECORDED = ("yahoo", "fred", "cftc", "cftc_disagg", "noaa", "mei", "ghcnd", "sina", "eia", "bls", "pysystemtrade")
