@@ -363,6 +363,7 @@ LIVE_ONLY = {
     "usda_ams": 2,
     "magyp_fob": 1,
     "mpob": 3,
+    "mpob_cpo": 1,
     "ag_transport": 2,
     "bcb": 1,
     "magyp_crush": 1,

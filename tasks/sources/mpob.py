@@ -87,7 +87,7 @@ def _single(rows: list[list[str]], label: str, year: int) -> list[Found]:
     """Twelve months of one year, behind the row's name and its unit."""
     heading: list[int] = []
     for number, row in enumerate(rows, start=1):
-        months = _named(row)
+        months = months_named(row)
         if months == list(range(1, 13)):
             heading = months
         elif heading and len(row) >= 14 and row[0].upper() == label and row[1].upper() == UNIT:
@@ -102,7 +102,7 @@ def _paired(rows: list[list[str]], label: str, year: int) -> list[Found]:
     years: list[str] = []
     done: set[int] = set()
     for number, row in enumerate(rows, start=1):
-        named = _named(row)
+        named = months_named(row)
         if named in ([1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]):
             months, years = named, []
         elif months and not years and _years(row) == [str(year - 1), str(year)] * 6:
@@ -115,7 +115,7 @@ def _paired(rows: list[list[str]], label: str, year: int) -> list[Found]:
     return found
 
 
-def _named(row: list[str]) -> list[int]:
+def months_named(row: list[str]) -> list[int]:
     """The months that a heading names, by their first three letters; a range such as `JAN - MAY` is none."""
     short = [cell[:3].upper() for cell in row if cell.isalpha()]
     return [MONTHS.index(name) + 1 for name in short if name in MONTHS]

@@ -326,6 +326,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "usda_ams": gone,
     "magyp_fob": no_posts,
     "mpob": gone,
+    "mpob_cpo": gone,
     "ag_transport": empty_list,
     "bcb": empty_list,
     "magyp_crush": gone,
