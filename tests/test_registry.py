@@ -367,6 +367,7 @@ LIVE_ONLY = {
     "ag_transport": 2,
     "bcb": 1,
     "magyp_crush": 1,
+    "usda_psd_livestock": 1,
 }
 
 

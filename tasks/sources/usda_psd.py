@@ -58,14 +58,14 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Marketing years as served, dated at their first day: 1 September for US soybeans, else 1 October."""
-    served = _table(payload)
+    served = table_of(payload)
     commodity = pd.to_numeric(served["Commodity_Code"], errors="coerce").map(COMMODITIES)
     attribute = served["Attribute_Description"].str.strip().map(ATTRIBUTES)
     rows = served.assign(commodity=commodity, attribute=attribute)[commodity.notna() & attribute.notna()]
     absent = sorted({*COMMODITIES.values(), *ATTRIBUTES.values()} - {*rows["commodity"], *rows["attribute"]})
     if absent:
         raise SchemaDrift(f"{payload.name}: no rows for {', '.join(absent)}; the source renamed or moved it")
-    rows = rows.assign(row=rows.index + 2, released_at=_known(payload, rows))
+    rows = rows.assign(row=rows.index + 2, released_at=known_at(payload, rows))
     other, undated = rows["Unit_Description"].str.strip() != UNIT, rows["released_at"].isna()
     refused = [
         refusal(payload.series, f"{payload.name}: line {line} is in {unit!r}", row=int(line))
@@ -91,7 +91,7 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     return with_refusals(found, refused)
 
 
-def _known(payload: Payload, rows: pd.DataFrame) -> pd.Series:
+def known_at(payload: Payload, rows: pd.DataFrame) -> pd.Series:
     """Noon in New York on the last day of the month of the last change, or the fetch if that was earlier.
 
     NaT if there is no month.
@@ -119,7 +119,12 @@ def _world(rows: pd.DataFrame) -> pd.DataFrame:
     return world.assign(region="world", Value=world["Value"].where(world["unions"] <= 1)).drop(columns="unions")
 
 
-def _table(payload: Payload) -> pd.DataFrame:
+def table_of(payload: Payload) -> pd.DataFrame:
+    """The file's rows as text, in the columns that are read.
+
+    Raises:
+        SchemaDrift: a column is missing.
+    """
     table = only_csv(payload, max_bytes=MAX_UNPACKED)
     served = whole_csv(payload, table, dtype="str", keep_default_na=False, encoding="utf-8-sig")
     missing = [name for name in COLUMNS if name not in served.columns]

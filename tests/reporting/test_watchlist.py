@@ -122,9 +122,9 @@ def _has_values(staged, source: str, series: str) -> bool:
 @pytest.mark.parametrize(
     ("what", "change", "told"),
     [
-        ("Hog herd", {"state": "had live"}, "has a source under `from`"),
-        ("Hog herd", {"missing": []}, "name under `missing` why"),
-        ("Hog herd", {"missing": ["china.hogs"]}, "no reason `china.hogs`"),
+        ("ASF severity", {"state": "had live"}, "has a source under `from`"),
+        ("ASF severity", {"missing": []}, "name under `missing` why"),
+        ("ASF severity", {"missing": ["china.hogs"]}, "no reason `china.hogs`"),
         ("Monthly soy imports", {"from": ["comtrade 156.M.0.1202"]}, "no series `156.M.0.1202`"),
         ("Crush margins", {"from": ["derived china.crush"]}, "no derived series `china.crush`"),
         ("Crush margins", {"state": "had"}, "state"),

@@ -330,6 +330,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "ag_transport": empty_list,
     "bcb": empty_list,
     "magyp_crush": gone,
+    "usda_psd_livestock": gone,
 }
 """Every source of the registry that has an address. One without a dialect fails the world."""
 RECORDED = ("yahoo", "fred", "cftc", "cftc_disagg", "noaa", "mei", "ghcnd", "sina", "eia", "bls", "pysystemtrade")
