@@ -21,7 +21,7 @@ from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
 from tasks.sources.records import mappings
 
-YEAR, MONTH = "a\u00f1oDesde", "mesDesde"
+YEAR, MONTH = "añoDesde", "mesDesde"
 GIVE_UP_AFTER = 2  # days whose answer is something else
 
 

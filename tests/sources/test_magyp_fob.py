@@ -21,7 +21,7 @@ OIL, REFINED, BEANS, BAGGED = "15071000100Q", "15079019100G", "12019000190C", "1
 
 def post(position: str, price: object, month: object = 7, year: object = 2026, **other: object) -> dict[str, object]:
     named = {"fecha": "2026-07-23", "circular": "2022", "posicion": position, "precio": price}
-    return named | {"mesDesde": month, "a\u00f1oDesde": year, "mesHasta": month, "a\u00f1oHasta": year} | other
+    return named | {"mesDesde": month, "añoDesde": year, "mesHasta": month, "añoHasta": year} | other
 
 
 def answer(*posts: object) -> bytes:
