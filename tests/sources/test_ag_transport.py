@@ -73,13 +73,13 @@ def test_a_dataset_is_requested_by_dates_and_read_by_place_and_column(ingest, sp
     known = rows["available_at"].dt.tz_convert("America/New_York").dt.strftime("%m-%d %H:%M")
     days = rows["observation_date"].dt.strftime("%m-%d")
     assert sorted(zip(rows["series"], days, rows["value"], known, strict=True)) == [
-        ("barge.mid_mississippi", "08-18", 850.0, "08-24 18:00"),
-        ("barge.st_louis", "08-11", 640.0, "08-17 18:00"),
-        ("barge.st_louis", "08-18", 655.5, "08-24 18:00"),
+        ("barge.mid_mississippi", "08-18", 850.0, "08-28 18:00"),
+        ("barge.st_louis", "08-11", 640.0, "08-21 18:00"),
+        ("barge.st_louis", "08-18", 655.5, "08-28 18:00"),
         ("vessel.gulf_japan", "06-01", 68.95, "07-15 18:00"),
         ("vessel.gulf_japan", "07-01", 72.75, "08-15 18:00"),
         ("vessel.pnw_japan", "06-01", 36.25, "07-15 18:00"),
-    ], "a Tuesday's rate is known on the Monday after, a month in the middle of the next"
+    ], "a Tuesday's rate is known on the Friday of the week after, a month in the middle of the next"
     assert spec.unit_of("barge.st_louis", "rate") == "% of the 1976 tariff"
     assert spec.unit_of("vessel.gulf_japan", "rate") == "USD/t"
 

@@ -41,26 +41,26 @@ def spec(registry, server):
 def ingest(spec, zones, server):
     server.by_request = lambda request: (200, {"2026": THIS, "2025": LAST}.get(request.query["tahun"], b""))
 
-    def run(as_of: date = date(2026, 2, 6), first: date = date(2025, 1, 1)):
+    def run(as_of: date = date(2026, 2, 10), first: date = date(2025, 1, 1)):
         given = {"origin": "live", "limits": QUICK, "progress": lambda *step: None}
         return ingest_source(zones, "mpob_cpo", spec.model_copy(update={"first_date": first}), as_of=as_of, **given)
 
     return run
 
 
-def test_a_year_is_requested_at_once_and_its_days_are_known_two_business_days_later(ingest, spec, server, zones):
+def test_a_year_is_requested_at_once_and_its_days_are_known_four_business_days_later(ingest, spec, server, zones):
     assert ingest().status == "ok"
     assert [request.query for request in server.requests] == [
         {"more": "Y", "jenis": "1Y", "tahun": year} for year in ("2025", "2026")
     ]
-    staged = stage_source(zones, "mpob_cpo", spec, as_of=pd.Timestamp("2026-02-06"), code="t")
+    staged = stage_source(zones, "mpob_cpo", spec, as_of=pd.Timestamp("2026-02-10"), code="t")
     assert staged.quarantine.empty
     rows = staged.observations
     known = rows["available_at"].dt.tz_convert("Asia/Kuala_Lumpur").dt.strftime("%m-%d %H:%M")
     days = rows["observation_date"].dt.strftime("%Y-%m-%d")
     values = dict(zip(days, zip(rows["value"], known, strict=True), strict=True))
-    assert values["2025-03-31"] == (4650.0, "04-02 09:00")
-    assert values["2026-01-02"] == (4050.0, "01-06 09:00"), "a Friday's price is known on Tuesday"
+    assert values["2025-03-31"] == (4650.0, "04-04 18:00")
+    assert values["2026-01-02"] == (4050.0, "01-08 18:00"), "a Friday's price is known on the Thursday after"
     assert set(values) == {"2025-01-31", "2025-03-31", "2026-01-02", "2026-01-29", "2026-02-02"}
     assert set(rows["unit"]) == {"MYR/t"}
 
@@ -110,5 +110,5 @@ def test_text_in_place_of_a_price_is_refused_alone(ingest, spec, server, zones):
         THIS.replace(b"4,050", b"see note") if "6" in request.query["tahun"] else LAST,
     )
     ingest()
-    staged = stage_source(zones, "mpob_cpo", spec, as_of=pd.Timestamp("2026-02-06"), code="t")
+    staged = stage_source(zones, "mpob_cpo", spec, as_of=pd.Timestamp("2026-02-10"), code="t")
     assert len(staged.quarantine) == 1 and len(staged.observations) == 4
