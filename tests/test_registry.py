@@ -368,6 +368,7 @@ LIVE_ONLY = {
     "bcb": 1,
     "magyp_crush": 1,
     "usda_psd_livestock": 1,
+    "conab_progress": 1,
 }
 
 

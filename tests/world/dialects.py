@@ -331,6 +331,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "bcb": empty_list,
     "magyp_crush": gone,
     "usda_psd_livestock": gone,
+    "conab_progress": gone,
 }
 """Every source of the registry that has an address. One without a dialect fails the world."""
 RECORDED = ("yahoo", "fred", "cftc", "cftc_disagg", "noaa", "mei", "ghcnd", "sina", "eia", "bls", "pysystemtrade")
