@@ -17,8 +17,9 @@ from evidence.machine import stamp
 from evidence.page import shown, table, write_page
 from tasks.evaluation.comparison import evaluate
 from tasks.evaluation.lived import lived_policy, naive_of_the_past
+from tasks.forecasting.control import lived_under_control
 from tasks.models.catalogue import BASELINE
-from tasks.registry import load_models, load_quality_gates, load_surface
+from tasks.registry import load_control_rule, load_models, load_quality_gates, load_surface
 from tasks.run import open_run
 from tasks.settings import PROJECT, load_settings
 from tasks.sources.payloads import RECORDED
@@ -45,7 +46,7 @@ def measure() -> None:
     models, gates = load_models(run.settings.registry, run.features), load_quality_gates(run.settings.registry)
     bake_off = newest_bake_off(run, BUDGET, models=models, gates=gates)
     levels, step = tuple(run.horizons.quantiles), run.horizons.walk_forward.origin_step_sessions
-    cost = gates.trading_cost.round_trip_cents_lb
+    cost, control = gates.trading_cost.round_trip_cents_lb, load_control_rule(run.settings.registry)
     surface = load_surface(run.settings.registry, run.features)
     chosen_until = models.known_when_chosen(surface)
     first, newest = run.horizons.walk_forward.first_test_year, run.as_of.year
@@ -59,6 +60,7 @@ def measure() -> None:
         lived = lived_policy(
             oofs, levels, gates.promotion, years, sessions=sessions, step=step, chosen_until=chosen_until
         )
+        lived = lived_under_control(lived, oofs[BASELINE], control, levels, horizon=name, horizon_sessions=sessions)
         naive = naive_of_the_past(oofs, levels, years)
         board = bake_off.board[bake_off.board["horizon"] == name].set_index("family")
         best = str(board["skill_pct"].idxmax())
@@ -107,7 +109,9 @@ def measure() -> None:
         before,
         "At each weekly origin the promotion rule is applied to the outcomes known by then, with the champion so far, "
         "as a training of that day would. The family that it names serves; the baseline (`curve`) serves where none "
-        "meets the rule, and where the champion has no forecast. Every forecast is from a model fitted before its "
+        "meets the rule, and where the champion has no forecast. From the origin on at which a champion's control "
+        "chart leaves its limits ([control chart](control_chart.md)), the baseline serves in its place. Every "
+        "forecast is from a model fitted before its "
         "year, with bands that widened after misses already known. Skill is in percent of the pinball loss of the "
         "forecast named in the head of the column, with its 90% interval from groups of origins "
         "(tasks/evaluation/groups.py); with fewer than five groups there is none.",
