@@ -256,8 +256,12 @@ def picture(path: Path, record: Record) -> Path:
     )
 
 
-def forecast_on(run: RunContext, day: str, weekly: pd.DataFrame) -> pd.DataFrame:
-    """The forecast of a day: published in this home, else by the models of its replay, else the newest weekly one."""
+def forecast_on(run: RunContext, day: str) -> pd.DataFrame:
+    """The forecast of a day: published in this home, or by the models of its replay.
+
+    Raises:
+        NothingStored: the home has neither.
+    """
     from flows.replay import folder_of, read_inputs
     from tasks.forecasting.apart import isolated_models
     from tasks.forecasting.replay import forecasts_between
@@ -266,20 +270,20 @@ def forecast_on(run: RunContext, day: str, weekly: pd.DataFrame) -> pd.DataFrame
     if newest_forecast(warehouse) == day:
         return warehouse.query(OF_A_DAY.format(day=day))
     inputs = read_inputs(run)
-    if (folder_of(run, inputs) / "models").is_dir():
-        with isolated_models() as models:
-            return next(forecasts_between(inputs, folder_of(run, inputs), [pd.Timestamp(day)], models))
-    return weekly[weekly["as_of"] == weekly.loc[weekly["as_of"] <= day, "as_of"].max()]
+    if not (folder_of(run, inputs) / "models").is_dir():
+        raise NothingStored(f"no forecast of {day}, and no replay by this version of the code: run `cbi replay` again")
+    with isolated_models() as models:
+        return next(forecasts_between(inputs, folder_of(run, inputs), [pd.Timestamp(day)], models))
 
 
-def write_examples(run: RunContext, history: History, weekly: pd.DataFrame) -> list[Path]:
+def write_examples(run: RunContext, history: History) -> list[Path]:
     """The whole answer on some days, as `cbi decision` prints it, and the forecasts that it read."""
     from rich.console import Console
 
     panel = read_parquet(run.work.panel / "panel.parquet", ["date", "zl_close", "zl_roll_free", "eur_last"])
     read, written = [], []
     for day in EXAMPLES:
-        given = forecast_on(run, day, weekly)
+        given = forecast_on(run, day)
         as_of = pd.Timestamp(given["as_of"].iloc[0])
         market = market_of(given, contracts_known(history, as_of), panel, as_of=as_of)
         decided = decide(market, load_decision(PROJECT / "registry"), run.horizons, history.rule)
@@ -321,7 +325,7 @@ def measure() -> None:
     assert isinstance(own, PricedNeed), own  # the shipped need is in cents/lb
     history, forecasts = history_of(run), past_forecasts(run)
     record, ahead = record_of(history, forecasts, own, registry.rule), need.months_ahead
-    write_examples(run, history, forecasts[LIVED])
+    write_examples(run, history)
     lowest = (
         "the lowest loss of the grid"
         if record.best == record.rule
