@@ -369,6 +369,7 @@ LIVE_ONLY = {
     "magyp_crush": 1,
     "usda_psd_livestock": 1,
     "conab_progress": 1,
+    "ec_oilseeds": 1,
 }
 
 

@@ -332,6 +332,7 @@ DIALECTS: dict[str, Callable[[Asked, World], Answer]] = {
     "magyp_crush": gone,
     "usda_psd_livestock": gone,
     "conab_progress": gone,
+    "ec_oilseeds": gone,
 }
 """Every source of the registry that has an address. One without a dialect fails the world."""
 RECORDED = ("yahoo", "fred", "cftc", "cftc_disagg", "noaa", "mei", "ghcnd", "sina", "eia", "bls", "pysystemtrade")
