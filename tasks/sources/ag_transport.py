@@ -8,9 +8,7 @@ quoted has no key, once it was a zero. Dataset 8uye-ieij is not used: its column
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import pandas as pd
 
@@ -18,7 +16,7 @@ from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
-from tasks.sources.records import mappings
+from tasks.sources.records import mappings, objects_in
 
 MOST_ROWS = 50_000
 PLACE = "location"
@@ -29,7 +27,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
     url = f"{spec.endpoint}/{series}.json"
     dates = f"date >= '{window.start}T00:00:00' AND date <= '{window.end}T23:59:59'"
     content = http.get(url, {"$where": dates, "$order": "date", "$limit": MOST_ROWS})
-    rows = _rows(content)
+    rows = objects_in(content)
     if rows is None:
         raise SourceUnavailable(f"{http.source}: {series}: expected rows, got '{http.quote(content)}'")
     if not rows:
@@ -41,7 +39,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Dates of the registered series; a rate of zero was not quoted."""
-    rows = _rows(payload.path.read_bytes())
+    rows = objects_in(payload.path.read_bytes())
     own = {name: entry.select for name, entry in spec.series.items() if entry.select["dataset"] == payload.series}
     if not rows or not own:
         raise SchemaDrift(f"{payload.name}: not an array of rows of a registered dataset")
@@ -70,12 +68,3 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         places = sorted(set(served[PLACE].astype("str")))[:8] if PLACE in served else []
         raise SchemaDrift(f"{payload.name}: no rate of a registered place, only {places}; the source renamed it")
     return with_refusals(table, refused)
-
-
-def _rows(body: bytes) -> list[Any] | None:
-    """The rows of an answer; None if it is something else."""
-    try:
-        rows = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None

@@ -7,10 +7,8 @@ run's: the bank dates its rate ahead, up to the next meeting of its committee.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import date, timedelta
-from typing import Any
 
 import pandas as pd
 
@@ -18,7 +16,7 @@ from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
-from tasks.sources.records import mappings
+from tasks.sources.records import mappings, objects_in
 
 YEARS_AT_ONCE = 5
 
@@ -31,7 +29,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         last = min(date(start.year + YEARS_AT_ONCE, 1, 1) - timedelta(days=1), window.end)
         days = {"dataInicial": f"{start:%d/%m/%Y}", "dataFinal": f"{last:%d/%m/%Y}"}
         content = http.get(url, {"formato": "json", **days})
-        rows = _rows(content)
+        rows = objects_in(content)
         if rows is None:
             shown = http.quote(content)
             raise SourceUnavailable(f"{http.source}: {series}: {start} to {last}: expected days, got '{shown}'")
@@ -45,7 +43,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Days as served."""
-    rows = _rows(payload.path.read_bytes())
+    rows = objects_in(payload.path.read_bytes())
     if not rows:
         raise SchemaDrift(f"{payload.name}: not an array of days")
     (value,) = spec.fields.values()
@@ -61,12 +59,3 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
         }
     )
     return with_refusals(found.reset_index(drop=True), refused)
-
-
-def _rows(body: bytes) -> list[Any] | None:
-    """The rows of an answer; None if it is something else."""
-    try:
-        rows = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None

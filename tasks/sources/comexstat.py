@@ -8,7 +8,6 @@ what the filters leave) and `metrics`. The answer is {"data": {"list": [{year, m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, with_refusals
-from tasks.sources.records import mappings
+from tasks.sources.records import mappings, objects_in
 
 METRICS = ["metricFOB", "metricKG"]
 MONTH = ("year", "monthNumber")
@@ -35,7 +34,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         "metrics": METRICS,
     }
     content = http.post(spec.endpoint, query)
-    rows = _rows(content)
+    rows = objects_in(content, _rows)
     if rows is None:
         raise SourceUnavailable(f"{http.source}: {series}: expected the months, got '{http.quote(content)}'")
     if not rows:
@@ -45,7 +44,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Months as served, dated at their first day."""
-    rows = _rows(payload.path.read_bytes())
+    rows = objects_in(payload.path.read_bytes(), _rows)
     if not rows:
         raise SchemaDrift(f"{payload.name}: not a document with months under data.list")
     served, refused = mappings(payload, rows, (*MONTH, *spec.fields.values()))
@@ -61,12 +60,6 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     return with_refusals(found.reset_index(drop=True), refused)
 
 
-def _rows(body: bytes) -> list[Any] | None:
-    """The rows of an answer; None if it is a refusal or something else."""
-    try:
-        answer = json.loads(body)
-        rows = answer["data"]["list"]
-        good = answer.get("success", True) is True
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return rows if good and isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
+def _rows(answer: Any) -> Any:
+    """The rows; None of a refusal."""
+    return answer["data"]["list"] if answer.get("success", True) is True else None

@@ -21,6 +21,7 @@ from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
+from tasks.sources.records import objects_in
 
 KEY, HEADER = "COMTRADE_API_KEY", "Ocp-Apim-Subscription-Key"
 PERIODS = {True: 12, False: 1}  # the most that one request may name, with a key and without
@@ -57,7 +58,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         except SourceUnavailable:  # keep the months before it: the next window continues there
             yield from _landed(series, rows, place, http)
             raise
-        page = _rows(body)
+        page = objects_in(body, _rows)
         if page is None:
             shown = http.quote(body)
             yield from _landed(series, rows, place, http)
@@ -80,7 +81,7 @@ def _landed(series: str, rows: list[dict[str, Any]], url: str, http: Http) -> It
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Months of registered series as served, dated at their first day."""
-    served = _rows(payload.path.read_bytes())
+    served = objects_in(payload.path.read_bytes(), _rows)
     if not served:
         raise SchemaDrift(f"{payload.name}: not a document with rows under data")
     found: list[dict[str, object]] = []
@@ -102,12 +103,6 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     return with_refusals(pd.DataFrame(found, columns=["series", "observation_date", "row", *spec.fields]), refused)
 
 
-def _rows(body: bytes) -> list[dict[str, Any]] | None:
-    """The rows of an answer; None if it is something else."""
-    try:
-        answer = json.loads(body)
-        rows = answer["data"]
-        refused = answer.get("error") or ""
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return rows if not refused and isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
+def _rows(answer: Any) -> Any:
+    """The rows; None of a refusal."""
+    return None if answer.get("error") else answer["data"]

@@ -8,7 +8,6 @@ per shipment window; the price here is that of the window that begins first. Wee
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -19,7 +18,7 @@ from tasks.errors import NothingNew, SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
-from tasks.sources.records import mappings
+from tasks.sources.records import mappings, objects_in
 
 YEAR, MONTH = "añoDesde", "mesDesde"
 GIVE_UP_AFTER = 2  # days whose answer is something else
@@ -35,7 +34,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
             continue
         asked = f"{day:%d/%m/%Y}"
         content = http.get(spec.endpoint, {"Fecha": asked})
-        posts = _posts(content) if content.strip() else []
+        posts = objects_in(content, _posts) if content.strip() else []
         if posts is None:
             lost.append(f"{http.source}: {day}: expected the day's prices, got '{http.quote(content)}'")
             if not arrived or len(lost) >= GIVE_UP_AFTER:  # a page that has moved serves no day at all
@@ -51,7 +50,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """The day's price of each registered position for the shipment that begins first."""
-    posts = _posts(payload.path.read_bytes())
+    posts = objects_in(payload.path.read_bytes(), _posts)
     if not posts:
         raise SchemaDrift(f"{payload.name}: not a document with rows under posts")
     (price,) = spec.fields.values()
@@ -84,10 +83,5 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     return with_refusals(pd.DataFrame(rows), refused)
 
 
-def _posts(body: bytes) -> list[Any] | None:
-    """The rows of an answer; None if it is something else."""
-    try:
-        posts = json.loads(body)["posts"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return posts if isinstance(posts, list) and all(isinstance(row, dict) for row in posts) else None
+def _posts(answer: Any) -> Any:
+    return answer["posts"]

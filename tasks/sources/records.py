@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -89,6 +91,19 @@ def _without_cut_lines(payload: Payload, content: bytes, served: pd.DataFrame) -
 def _read(content: bytes, given: dict[str, Any]) -> pd.DataFrame:
     frame: pd.DataFrame = pd.read_csv(io.BytesIO(content), **given)
     return frame
+
+
+def objects_in(body: bytes, rows_of: Callable[[Any], Any] = lambda answer: answer) -> list[dict[str, Any]] | None:
+    """The array of objects in a JSON answer; None if it is something else.
+
+    Args:
+        rows_of: the array in the parsed answer, or None where the answer is a refusal.
+    """
+    try:
+        rows = rows_of(json.loads(body))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return rows if isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
 
 
 def mappings(payload: Payload, rows: list[Any], needed: tuple[str, ...] = ()) -> tuple[pd.DataFrame, Refused]:

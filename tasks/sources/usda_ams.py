@@ -23,6 +23,7 @@ from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.secrets import redact
 from tasks.sources.payloads import Fetched, Payload, Window, refusal, with_refusals
+from tasks.sources.records import objects_in
 
 KEY = "MARS_API_KEY"
 DAYS_AT_ONCE = 120
@@ -41,7 +42,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
         last = min(start + timedelta(days=DAYS_AT_ONCE - 1), window.end)
         asked = f"{FILTER[series]}={start:%m/%d/%Y}:{last:%m/%d/%Y}"
         content = http.get(url, {"q": asked}, {"Authorization": f"Basic {user}"})
-        page = _rows(content)
+        page = objects_in(content, _rows)
         if page is None:
             shown = http.quote(content)
             raise SourceUnavailable(f"{http.source}: {series}: {asked}: expected the report, got '{shown}'")
@@ -55,7 +56,7 @@ def fetch(series: str, window: Window, spec: SourceSpec, http: Http) -> Iterator
 
 def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     """Weeks of the registered series, dated at their Monday, one field per means of transport."""
-    served = _rows(payload.path.read_bytes())
+    served = objects_in(payload.path.read_bytes(), _rows)
     if not served:
         raise SchemaDrift(f"{payload.name}: not a document with rows under results")
     place = PLACE.get(payload.series, "")
@@ -95,13 +96,9 @@ def parse(payload: Payload, spec: SourceSpec) -> pd.DataFrame:
     return with_refusals(found, refused)
 
 
-def _rows(body: bytes) -> list[dict[str, Any]] | None:
-    """The rows of an answer; None if it is cut, or something else."""
-    try:
-        answer = json.loads(body)
-        rows, stats = answer["results"], answer.get("stats") or {}
-        returned, allowed = stats.get("returnedRows"), stats.get("userAllowedRows")
-        cut = bool(returned and allowed and int(returned) >= int(allowed))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return rows if not cut and isinstance(rows, list) and all(isinstance(row, dict) for row in rows) else None
+def _rows(answer: Any) -> Any:
+    """The rows; None if the answer is cut."""
+    stats = answer.get("stats") or {}
+    returned, allowed = stats.get("returnedRows"), stats.get("userAllowedRows")
+    cut = bool(returned and allowed and int(returned) >= int(allowed))
+    return None if cut else answer["results"]
