@@ -26,7 +26,12 @@ VIEWS = (
     "api.vw_alerts",
     "api.vw_next_due",
 )
-SPANS = (("day", "yesterday"), ("week", "a week ago"), ("month", "a month ago"), ("year", "a year ago"))
+SPANS = (
+    ("day", "the session before"),
+    ("week", "a week before"),
+    ("month", "a month before"),
+    ("year", "a year before"),
+)
 YEARS_SHOWN = 2
 
 
