@@ -18,10 +18,15 @@ from tasks.units import signed
 DRIVERS = 3
 ALERTS = 5
 """Lines about alerts; the others are counted."""
-MERGED = {"stale": "stale", "missing": "without data", "source": "not fetched", "paused": "paused"}
+MERGED = {
+    "stale": "old values in some series",
+    "missing": "no values in some series",
+    "source": "not fetched",
+    "paused": "paused",
+}
 """Kinds of which one line names every subject."""
 LEVELS = ("critical", "warning", "info")
-LONGEST = 150
+LONGEST = 190
 
 
 def print_screen(result: DayResult, console: Console) -> None:
