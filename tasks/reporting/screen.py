@@ -87,10 +87,13 @@ def drivers_line(result: DayResult) -> str:
     centre = largest(result.explainers, "shap_cents_lb")
     width = largest(result.explainers, "width_cents_lb")
     parts = [
-        "Drivers: " + (", ".join(f"{group} {signed(cents)} ({horizon})" for group, horizon, cents in centre) or "none")
+        "Drivers: "
+        + (", ".join(f"{group} {signed(cents)} cents/lb ({horizon})" for group, horizon, cents in centre) or "none")
     ]
     if width:
-        parts.append("of the band's width: " + ", ".join(f"{group} {signed(c)} ({h})" for group, h, c in width))
+        parts.append(
+            "of the band's width: " + ", ".join(f"{group} {signed(c)} cents/lb ({h})" for group, h, c in width)
+        )
     return "; ".join(parts) + "."
 
 

@@ -26,12 +26,7 @@ VIEWS = (
     "api.vw_alerts",
     "api.vw_next_due",
 )
-SPANS = (
-    ("day", "the session before"),
-    ("week", "a week before"),
-    ("month", "a month before"),
-    ("year", "a year before"),
-)
+SPANS = (("day", "one session"), ("week", "a week"), ("month", "a month"), ("year", "a year"))
 YEARS_SHOWN = 2
 
 
