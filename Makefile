@@ -73,7 +73,10 @@ needed: $(VENV)/base
 
 worker-needs: $(VENV)/train needed
 
-setup: $(VENV)/dev ## everything: what training, Google Cloud and development need
+setup: $(RUN) ## everything: what training, Google Cloud and development need
+	@test -f $(VENV)/dev || echo "installing all packages (3 GB); this takes some minutes and prints nothing"
+	@$(MAKE) --no-print-directory --silent $(VENV)/dev
+	@echo "ready. Next: source .venv/bin/activate, then cbi setup (docs/going_live.md)"
 
 # -- for the reader of the forecast -----------------------------------------------------------------------------------------------------
 demo: needed ## the daily run on the recorded archive: no keys, no network

@@ -48,7 +48,11 @@ def setup(
             print(line)
     elif sys.stdin.isatty():
         print("Enter keeps what is set. Keys are not shown while you type or paste them. Ctrl-C ends; answers stay.")
-        first_setup.ask_here(machine, first_setup.asker_here(input, getpass, print), print)
+        try:
+            first_setup.ask_here(machine, first_setup.asker_here(input, getpass, print), print)
+        except (EOFError, KeyboardInterrupt):
+            print("\nEnded. What was answered before is stored; `cbi setup` asks again, and Enter keeps it.")
+            raise
     else:
         raise SettingsError("`cbi setup` asks at a terminal, and there is none: give --answers FILE")
     print("\n".join(["", *first_setup.next_steps(machine)]))

@@ -157,7 +157,7 @@ def new_source(
     from tasks.settings import PROJECT
 
     for path in write_skeleton(name, PROJECT):
-        print(path.relative_to(PROJECT))
+        print(f"written: {path.relative_to(PROJECT)}")
     print(f"Fill in the entry `{name}` at the end of registry/data_sources.yaml; see docs/add_a_source.md.")
 
 

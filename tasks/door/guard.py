@@ -79,7 +79,9 @@ class Guard:
         if (origin := headers.get("origin")) is not None and origin.removeprefix("http://") not in hosts(self.port):
             raise Refused(f"a page of {origin!r} may not ask this door", 403)
         if not self.knows(headers):
-            raise Refused("the token is missing or wrong: send `Authorization: Bearer TOKEN`", 401)
+            raise Refused(
+                "the token is missing or wrong: send it in the header `Authorization`, after the word Bearer", 401
+            )
         path = unquote(unquote(scope["raw_path"].decode("latin-1")))
         if ".." in path.split("/") or set(path) & {"\\", "\0"} or "//" in path:
             raise Refused(f"{path!r} is no address of this door: it serves views, not files", 400)

@@ -14,6 +14,7 @@ from tasks.errors import SettingsError
 from tasks.operations.services import free_port, generated_secret
 from tasks.secrets import find_secret
 from tasks.settings import Settings
+from tasks.storage.files import in_shell
 from tasks.storage.zones import Zones
 from tasks.warehouse.open import open_warehouse
 
@@ -65,7 +66,10 @@ def serve(settings: Settings, port: int) -> None:
         raise SettingsError(f"port {port} is taken by another program; `cbi serve --port {chosen}` is free")
     app = door(Questions(open_warehouse(settings)), token=token_of(zones), port=chosen)
     print(f"http://{HOST}:{chosen}/v1/views   (Ctrl-C ends it)")
-    print(f"token: {TOKEN}" if find_secret(TOKEN) else f"token: in {token_path(zones)}")
+    given = bool(find_secret(TOKEN))
+    print(f"token: {TOKEN}" if given else f"token: in {token_path(zones)}")
+    token = f"${TOKEN}" if given else f"$(cat {in_shell(token_path(zones))})"
+    print(f'try: curl -H "Authorization: Bearer {token}" http://{HOST}:{chosen}/v1/views')
     print(
         f"MCP: http://{HOST}:{chosen}/mcp" if has_mcp() else f"MCP: not served; its package is missing: {INSTALL}",
         flush=True,

@@ -21,7 +21,7 @@ from tasks.operations.doctor_mac import checkout, wake
 from tasks.operations.doctor_services import last_run, not_usable, port, services
 from tasks.operations.findings import STATES, WRONG, Finding, not_tried, ok, open_choice, wrong
 from tasks.operations.health import FAILING, NOT_YET, OK, Health, run_here, take_health
-from tasks.operations.keys import key_problem, keychain, keys_of
+from tasks.operations.keys import key_problem, keychain, keys_of, probe_keychain
 from tasks.operations.machine import Machine, is_rehearsal, next_daily_run, zone_name, zone_problem
 from tasks.operations.volume import require_volume, volume_of
 from tasks.registry import DataSources, load_sources
@@ -31,6 +31,8 @@ from tasks.storage.files import in_shell
 from tasks.storage.zones import Zones
 
 CLOCK_OFF_S = 60
+FIRST_MACOS = 14
+"""The oldest macOS that the pinned PyTorch has a package for."""
 FROM_HEALTH = {
     "warehouse": "see docs/runbook.md",
     "disk": "delete what is not needed, or set CBI_HOME to a larger disk",
@@ -117,6 +119,8 @@ def known_sources(registry: Path) -> DataSources | None:
 
 def python(machine: Machine) -> Finding:
     """Whether this Python is one that CBI runs on, and made for this processor."""
+    if machine.is_mac and (problem := mac_problem(machine)):
+        return wrong("python", *problem)
     running = ".".join(map(str, machine.python))
     wanted = metadata("cbi")["Requires-Python"]
     install = "`brew install python@3.13`" if machine.is_mac else "`sudo apt install python3 python3-venv`"
@@ -124,11 +128,36 @@ def python(machine: Machine) -> Finding:
         return wrong(
             "python", f"this is Python {running}; CBI needs {wanted}", f"{install}, `make clean`, `make setup`"
         )
-    translated = machine.run(["sysctl", "-in", "sysctl.proc_translated"]) if machine.is_mac else None
-    if translated and translated.output.strip() == "1":
-        remedy = f"{install}, `make clean`, `make setup`"
+    if machine.is_mac and is_translated(machine):
+        remedy = (
+            "install Homebrew for Apple silicon (it is in /opt/homebrew; the one in /usr/local is for Intel), "
+            "`/opt/homebrew/bin/brew install python@3.13 libomp`, `make clean`, "
+            "`make setup PYTHON=/opt/homebrew/bin/python3.13`"
+        )
         return wrong("python", "this Python is for Intel and runs translated (Rosetta)", remedy)
     return ok("python", f"{running}, {machine.executable}")
+
+
+def mac_problem(machine: Machine) -> tuple[str, str] | None:
+    """What of this Mac no package for training is made for (PyTorch: Apple silicon, macOS 14), and the remedy."""
+    number = machine.mac_version.partition(".")[0]
+    if number.isdecimal() and int(number) < FIRST_MACOS:
+        return (
+            f"this is macOS {machine.mac_version}; training and the schedule need macOS {FIRST_MACOS} (PyTorch)",
+            "System Settings, General, Software Update. `make demo` and `make daily` run without",
+        )
+    if machine.processor == "x86_64" and not is_translated(machine):
+        return (
+            "this Mac has an Intel processor; training and the schedule need Apple silicon (PyTorch)",
+            "use another machine, or Linux. `make demo` and `make daily` run without",
+        )
+    return None
+
+
+def is_translated(machine: Machine) -> bool:
+    """Whether this Python is for Intel and runs on Apple silicon."""
+    answer = machine.run(["sysctl", "-in", "sysctl.proc_translated"])
+    return answer is not None and answer.output.strip() == "1"
 
 
 def openmp(machine: Machine) -> Finding:
@@ -171,10 +200,11 @@ def try_to_write(folder: Path) -> tuple[str, str]:
             f"`chmod u+rwx {in_shell(folder)}`, or change its owner; on macOS give Python Full Disk Access "
             "(System Settings, Privacy & Security; docs/installed_services.md)",
         )
-    if mode & 0o077:
+    if mode != 0o600:  # exFAT gives every file one mode: 0777, or 0700, which has no bit too many
         return (
-            "its file system does not keep permissions, so others may read keys and logs",
-            "format the drive as APFS, or switch off `Ignore ownership on this volume` in Finder's Get Info",
+            f"its file system does not keep permissions (a file made with 0600 has {mode:04o}), so others may read "
+            "what is private",
+            "use a drive with a file system that does; on macOS format it as APFS",
         )
     return "", ""
 
@@ -185,8 +215,8 @@ def chain(machine: Machine) -> Finding:
     if file.is_file() and file.stat().st_mode & 0o077:
         return wrong("keychain", f"others may read {file}, so its keys are not used", f"`chmod 600 {in_shell(file)}`")
     found, why = keychain()
-    if found is not None:
-        return ok("keychain", "the keychain answers")
+    if found is not None and not (why := probe_keychain(found)):
+        return ok("keychain", "a value was stored, read and deleted again")
     if machine.is_mac:
         return wrong("keychain", why, "log in at the screen, `security unlock-keychain`, then run this again")
     return not_tried("keychain", f"{why}; keys are read from the environment and {file}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from tasks.operations.findings import Finding, not_tried, ok, wrong
 from tasks.operations.machine import Machine, next_daily_run, sleeps_after_minutes, wake_command, wakes_at
 from tasks.operations.volume import MAC_VOLUMES
@@ -43,13 +45,13 @@ def wake(machine: Machine) -> Finding:
     minutes = sleeps_after_minutes(settings.output)
     if minutes == 0:
         return ok("wake", f"this Mac never sleeps by itself; the daily run is due at {due:%H:%M}, local time")
-    woken = wakes_at(events.output, due)
+    woken = wakes_at(events.output, due, awake=timedelta(minutes=minutes or 0))
     if woken:
-        return ok("wake", f"it wakes before the daily run at {due:%H:%M}, local time")
+        return ok("wake", f"it wakes for the daily run at {due:%H:%M}, local time")
     sleeps = "it sleeps when idle" if minutes is None else f"it sleeps after {minutes} minutes"
-    why = "nothing wakes it" if woken is None else "its wake event is not in the two hours"
+    why = "nothing wakes it" if woken is None else "its wake event has it asleep again, or is of other days,"
     return wrong(
         "wake",
-        f"{sleeps}, and {why} before the daily run at {due:%H:%M}, local time. A run that falls due asleep starts late",
+        f"{sleeps}, and {why} when the daily run is due at {due:%H:%M}, local time. Such a run starts when it wakes",
         f"{wake_command(now)} (it replaces an earlier repeated event)",
     )

@@ -57,14 +57,20 @@ def questions(machine: Machine) -> Iterator[Question]:
     except SettingsError:  # the first question is how it is corrected
         registry = machine.project / "registry"
     for key in keys_of(load_sources(registry)):
-        use = f"{', '.join(key.sources)}{' (works without, with less data)' if key.optional else ''}"
-        yield Question(
-            key.name, f"{key.name}, for {use}. Get it at {key.page}", where(key.name), True, storing(key.name)
-        )
-    words = f"{NOTIFY}: who is notified of alerts, as Apprise addresses (mailtos://…, slack://…), by blank"
+        use = f"{'; '.join(key.titles)}{' (works without the key, with less data)' if key.optional else ''}"
+        words = f"{key.name}, for: {use}\n  Get it at {key.page}"
+        yield Question(key.name, words, where(key.name), True, storing(key.name))
+    words = (
+        f"{NOTIFY}: who is notified of alerts. Addresses with blanks between them, in Apprise's form, such as\n"
+        "  mailtos://USER:PASSWORD@smtp.example.org?to=buyer@example.org (https://github.com/caronc/apprise/wiki)"
+    )
     yield Question(NOTIFY, words, where(NOTIFY), True, notify_taken)
     yield Question(
-        TIME_ZONE, "The time zone of this machine", zone_name(), False, partial(time_zone_taken, machine=machine)
+        TIME_ZONE,
+        "The time zone of this machine, such as Europe/Berlin. It is compared, not changed",
+        zone_name(),
+        False,
+        partial(time_zone_taken, machine=machine),
     )
 
 
@@ -168,8 +174,12 @@ def time_zone_taken(answer: str, *, machine: Machine) -> str:
         raise SettingsError(f"no time zone {answer!r}; write it as Europe/Berlin.{nearest(answer, known)}")
     if answer == zone_name():
         return f"{answer}, as this machine has it"
-    command = f"sudo systemsetup -settimezone {answer}" if machine.is_mac else f"sudo timedatectl set-timezone {answer}"
-    return f"this machine has {zone_name()}; to change it: `{command}`"
+    change = (
+        f"System Settings, General, Date & Time, or `sudo systemsetup -settimezone {answer}`"
+        if machine.is_mac
+        else f"`sudo timedatectl set-timezone {answer}`"
+    )
+    return f"this machine has {zone_name()}; to change it: {change}"
 
 
 def next_steps(machine: Machine) -> list[str]:
@@ -177,7 +187,7 @@ def next_steps(machine: Machine) -> list[str]:
     found = openmp(machine)
     due = next_daily_run(machine.now())
     keep = "make install-mac" if machine.is_mac else "make install-linux"
-    wake = [f"4. `{wake_command(machine.now())}`: wakes this Mac before each daily run."] if machine.is_mac else []
+    wake = [f"4. `{wake_command(machine.now())}`: wakes this Mac for each daily run."] if machine.is_mac else []
     return [
         found.line if found.next else f"libomp: {found.text}",
         "",

@@ -35,6 +35,8 @@ def install(system: str, folder: Path | None, host: str, port: int, volume: Path
     """
     if folder is None:
         require_manager(system)
+        if system == "linux":
+            require_session()
     settings = load_settings()
     require_private(host, find_secret(PASSWORD))
     where = volume or volume_of(settings.home)
@@ -68,6 +70,19 @@ def require_manager(system: str) -> None:
     if not shutil.which(program):
         other = {"mac": "linux", "linux": "mac"}[system]
         raise SettingsError(f"no `{program}` here: `make install-{other}`, or `make up` without either")
+
+
+def require_session() -> None:
+    """Refuse to install where systemd keeps no services for this user, before anything is written.
+
+    Raises:
+        SettingsError: it does not answer; the message says how to make it.
+    """
+    if not succeeds(systemd.ANSWERS):
+        raise SettingsError(
+            "systemd keeps no services for this user here, as in a container or after `su`. Nothing was written. "
+            "Log in as this user, or run `sudo loginctl enable-linger $USER` and log in again; or use `make up`"
+        )
 
 
 def written(system: str, target: Path, unit: Unit) -> bool:

@@ -17,6 +17,7 @@ UNSAFE = re.compile(r"[\"'`$\\]|[^ -~]")
 """Characters that systemd and python-dotenv read differently in a line of the key file."""
 HEADER = "# Keys of CBI, written by `cbi setup`. Only you may read this file. systemd reads it too.\n"
 SHORTEST_KEY = 4
+PROBE = "cbi-doctor"
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Key:
 
     name: str
     sources: tuple[str, ...]
+    titles: tuple[str, ...]
     page: str
     optional: bool
 
@@ -43,6 +45,7 @@ def keys_of(sources: DataSources) -> list[Key]:
             found[name] = Key(
                 name,
                 sources=(*(before.sources if before else ()), source),
+                titles=(*(before.titles if before else ()), spec.title),
                 page=spec.key_pages[name],
                 optional=name in spec.optional_secrets and (before is None or before.optional),
             )
@@ -67,12 +70,26 @@ def keychain() -> tuple[ModuleType | None, str]:
     except ImportError:
         return None, "the package keyring is not installed"
     try:
-        keyring.get_password(KEYCHAIN, "cbi-doctor")
+        keyring.get_password(KEYCHAIN, PROBE)
     except keyring.errors.NoKeyringError:
         return None, "this system has no keychain"
     except keyring.errors.KeyringError as error:
         return None, f"the keychain does not answer: {type(error).__name__}"
     return keyring, ""
+
+
+def probe_keychain(keyring: ModuleType) -> str:
+    """Store a value, read it and delete it. Returns why that failed; empty if it did not.
+
+    To look for something that is not there proves nothing: a locked keychain answers that it is not there.
+    """
+    try:
+        keyring.set_password(KEYCHAIN, PROBE, PROBE)
+        same = keyring.get_password(KEYCHAIN, PROBE) == PROBE
+        keyring.delete_password(KEYCHAIN, PROBE)
+    except keyring.errors.KeyringError as error:
+        return f"the keychain does not store a value: {type(error).__name__}"
+    return "" if same else "the keychain did not return the value that was stored"
 
 
 def store_key(name: str, value: str) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from urllib.request import getproxies
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
@@ -29,9 +30,8 @@ PROGRAM_WITHIN_S = 60.0
 HOST_WITHIN_S = 10.0
 DAY_LETTERS = "MTWRFSU"
 """pmset's letters of Monday to Sunday."""
-WAKE_BEFORE = timedelta(minutes=10)
-WAKE_EARLIEST = timedelta(hours=2)
-"""How long before the daily run a machine may wake: it sleeps again when nothing happens."""
+WAKE_LATEST = timedelta(hours=1)
+"""How long after the daily run is due a machine may wake: the run is late then, and starts at once."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def run_program(command: Sequence[str]) -> Ran | None:
 
 
 def reaches_a_source() -> bool:
-    """Whether any host of the sources accepts a connection."""
-    return any_accepts([(host, 443) for host in PROBES])
+    """Whether any host of the sources accepts a connection, or answers through the proxy of this machine."""
+    return any_accepts([(host, 443) for host in PROBES]) or (bool(getproxies()) and time_of_a_server() is not None)
 
 
 def time_of_a_server() -> datetime | None:
@@ -88,6 +88,8 @@ class Machine:
     user_folder: Path = field(default_factory=Path.home)
     python: tuple[int, int] = sys.version_info[:2]
     executable: str = sys.executable
+    mac_version: str = field(default_factory=lambda: platform.mac_ver()[0])
+    processor: str = field(default_factory=platform.machine)
     run: Callable[[Sequence[str]], Ran | None] = run_program
     reaches: Callable[[], bool] = reaches_a_source
     server_time: Callable[[], datetime | None] = time_of_a_server
@@ -131,24 +133,35 @@ def next_daily_run(now: datetime) -> datetime:
 
 
 def wake_command(now: datetime) -> str:
-    """The command that wakes a Mac before each daily run, in its local time. It replaces an earlier repeated event."""
+    """The command that wakes a Mac for each daily run, in its local time. It replaces an earlier repeated event.
+
+    At the minute of the run, not before: a Mac with nothing to do may sleep again after a minute.
+    """
     due = next_daily_run(now)
-    chicago = due.astimezone(ZoneInfo(DAILY.timezone))
-    wake = due - WAKE_BEFORE
-    shift = (wake.date() - chicago.date()).days
-    days = "".join(DAY_LETTERS[(day + shift) % 7] for day in range(5))
-    return f"sudo pmset repeat wakeorpoweron {days} {wake:%H:%M:%S}"
+    days = "".join(DAY_LETTERS[(day + day_shift(due)) % 7] for day in range(5))
+    return f"sudo pmset repeat wakeorpoweron {days} {due:%H:%M:%S}"
 
 
-def wakes_at(schedule: str, due: datetime) -> bool | None:
-    """Whether a repeated event of `pmset -g sched` wakes the machine before an instant. None: there is none."""
-    found = re.findall(r"(?im)^\s*wake\w*\s+at\s+(\d{1,2}):(\d\d)(?::\d\d)?\s*([AP]M)?", schedule)
+def day_shift(due: datetime) -> int:
+    """How many days the local date of the daily run is after Chicago's: -1, 0 or 1."""
+    return (due.date() - due.astimezone(ZoneInfo(DAILY.timezone)).date()).days
+
+
+def wakes_at(schedule: str, due: datetime, *, awake: timedelta) -> bool | None:
+    """Whether a repeated event of `pmset -g sched` has the machine awake for the daily run. None: there is none.
+
+    Args:
+        awake: how long the machine stays awake after it woke.
+    """
+    found = re.findall(r"(?im)^\s*wake\w*\s+at\s+(\d{1,2}):(\d\d)(?::\d\d)?\s*([AP]M)?(.*)$", schedule)
     if not found:
         return None
-    for hour, minute, half in found:
+    for hour, minute, half, days in found:
         hours = int(hour) % 12 + 12 * (half.upper() == "PM") if half else int(hour)
         wake = due.replace(hour=hours, minute=int(minute), second=0)
-        if timedelta(0) <= (due - wake) % timedelta(days=1) <= WAKE_EARLIEST:
+        early, late = (due - wake) % timedelta(days=1), (wake - due) % timedelta(days=1)
+        other_days = "weekend" in days.lower() or ("weekday" in days.lower() and day_shift(due) != 0)
+        if not other_days and (early <= awake or late <= WAKE_LATEST):
             return True
     return False
 

@@ -1,4 +1,4 @@
-"""``make new-source NAME=…``: the skeleton of a source, in four files; it passes `make lint`.
+"""``make new-source NAME=…``: the skeleton of a source, in five files; it passes `make lint`.
 
 Until its entry's ``disabled:`` line is deleted it fetches nothing, and every run says so.
 """
@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from tasks.errors import RegistryError
+from tasks.operations.deployments import PREFECT_YAML, prefect_yaml
 from tasks.registry import load_sources
 from tasks.storage.files import write_bytes
 
@@ -102,7 +103,7 @@ SUITE = """\
 
 
 def write_skeleton(name: str, project: Path) -> list[Path]:
-    """Write the registry entry, the module, the test and the suite; returns the files.
+    """Write the registry entry, the module, the test, the suite and the schedule; returns the files.
 
     Raises:
         RegistryError: the name is not a module name, or exists already.
@@ -123,4 +124,6 @@ def write_skeleton(name: str, project: Path) -> list[Path]:
         write_bytes(path, text.format(name=name).encode())
     entry = ENTRY.format(name=name, host=name.replace("_", "-"))
     write_bytes(registry, (registry.read_text(encoding="utf-8").rstrip("\n") + "\n" + entry).encode())
-    return [registry, *texts]
+    schedule = project / PREFECT_YAML
+    write_bytes(schedule, prefect_yaml(load_sources(registry.parent)).encode())
+    return [registry, *texts, schedule]

@@ -60,6 +60,8 @@ def is_ours(path: Path) -> bool:
     return any(" ".join(f'"{word}"' for word in one) in text for one in LAUNCHERS)
 
 
+ANSWERS = ["systemctl", "--user", "show-environment"]
+"""Exits with 0 where the service manager of this user runs."""
 RELOAD = ["systemctl", "--user", "daemon-reload"]
 
 

@@ -18,10 +18,15 @@ from tasks.units import signed
 DRIVERS = 3
 ALERTS = 5
 """Lines about alerts; the others are counted."""
-MERGED = {"stale": "stale", "missing": "without data", "source": "not fetched", "paused": "paused"}
+MERGED = {
+    "stale": "old values in some series",
+    "missing": "no values in some series",
+    "source": "not fetched",
+    "paused": "paused",
+}
 """Kinds of which one line names every subject."""
 LEVELS = ("critical", "warning", "info")
-LONGEST = 150
+LONGEST = 190
 
 
 def print_screen(result: DayResult, console: Console) -> None:
@@ -82,10 +87,13 @@ def drivers_line(result: DayResult) -> str:
     centre = largest(result.explainers, "shap_cents_lb")
     width = largest(result.explainers, "width_cents_lb")
     parts = [
-        "Drivers: " + (", ".join(f"{group} {signed(cents)} ({horizon})" for group, horizon, cents in centre) or "none")
+        "Drivers: "
+        + (", ".join(f"{group} {signed(cents)} cents/lb ({horizon})" for group, horizon, cents in centre) or "none")
     ]
     if width:
-        parts.append("of the band's width: " + ", ".join(f"{group} {signed(c)} ({h})" for group, h, c in width))
+        parts.append(
+            "of the band's width: " + ", ".join(f"{group} {signed(c)} cents/lb ({h})" for group, h, c in width)
+        )
     return "; ".join(parts) + "."
 
 

@@ -319,6 +319,17 @@ def print_record(states: Sequence[ChainState], console: Console | None = None) -
 
 
 SOURCE_STYLES = {"ok": "green", "critical": "bold red", "damaged": "bold red", "disabled": "dim", "paused": "yellow"}
+HEADINGS = {
+    "told": "finding",
+    "last": "newest value",
+    "age_days": "age, days",
+    "quarantined": "refused",
+    "last_success": "last success",
+    "next_run": "next run",
+    "realised_coverage_80": "outcomes in the 80% band",
+    "as_of": "session",
+}
+"""Columns whose name in a table is for programs, as a person reads them."""
 HEALTH_STYLES = {"ok": "green", "not yet": "dim", "warning": "yellow", "failing": "bold red"}
 
 
@@ -327,18 +338,20 @@ def print_health(console: Console, health: Health) -> None:
     dated = f", {health.dated}" if health.dated else ""
     table = Table(title=f"Health as of {health.as_of:%Y-%m-%d}{dated}", title_justify="left", title_style="bold")
     for name in health.checks:
-        table.add_column(str(name), header_style="dim", overflow="fold")
+        table.add_column(HEADINGS.get(str(name), str(name)), header_style="dim", overflow="fold")
     for check, state, reason in health.checks.itertuples(index=False):
         table.add_row(shown(check), f"[{HEALTH_STYLES[state]}]{state}[/]", shown(reason))
     console.print(table)
     for title, part in {"Champions": health.champions, "Gates": health.gates}.items():
         if len(part):
-            print_table(console, title, part.astype(object).where(part.notna(), "none"))
+            print_table(console, title, part.astype(object).where(part.notna(), "none").rename(columns=HEADINGS))
     table = Table(title="Sources", title_justify="left", title_style="bold", header_style="dim")
     columns = ["source", "state", "series", "last", "age_days", "quarantined", "last_success", "next_run"]
     for name in columns:
         table.add_column(
-            name, no_wrap=name != "state", justify="right" if name in ("age_days", "quarantined") else "left"
+            HEADINGS.get(name, name),
+            no_wrap=name != "state",
+            justify="right" if name in ("age_days", "quarantined") else "left",
         )
     for row in health.sources.astype(object).where(health.sources.notna(), "none").to_dict("records"):
         style = next((style for word, style in SOURCE_STYLES.items() if row["state"].startswith(word)), "yellow")

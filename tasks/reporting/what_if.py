@@ -103,6 +103,19 @@ def served_from(
     return day.served
 
 
+def unmoved(rows: pd.DataFrame) -> str:
+    """Why nothing moved, where every forecast that was computed is of the curve and none moved; else empty."""
+    known = rows.dropna(subset=["centre"]) if "centre" in rows else rows.head(0)
+    columns = ["scenario_centre", "scenario_p10", "scenario_p90"]
+    still = known[columns].to_numpy() == known[["centre", "p10", "p90"]].to_numpy()
+    if known.empty or not still.all() or not known["model_version"].str.startswith("curve/").all():
+        return ""
+    return (
+        "Nothing moves: these forecasts come from the futures curve, which reads the price of soybean oil and of its "
+        "contracts alone. Try `cbi what-if zl=+5%`"
+    )
+
+
 def shown(answer: WhatIf, *, as_json: bool) -> str:
     """The answer as text, or as JSON."""
     fires = [flag for flag in answer.after.fires if flag not in answer.before.fires]
@@ -128,6 +141,8 @@ def shown(answer: WhatIf, *, as_json: bool) -> str:
             f"({signed(row['centre_change_cents_lb'])}); 4 of 5 outcomes in {row['p10']:.2f} to {row['p90']:.2f} "
             f"before, {row['scenario_p10']:.2f} to {row['scenario_p90']:.2f} after ({row['model_version']})"
         )
+    if why := unmoved(answer.rows):
+        lines.append(why)
     lines.append(f"Features that change: {answer.features_changed}")
     lines.append(f"Flags that fire: {', '.join(fires) or 'none beside those of today'}")
     lines.append(f"Regime: {answer.after.regime or 'not known'} (today {answer.before.regime or 'not known'})")

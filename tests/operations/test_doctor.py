@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -19,6 +20,7 @@ import pytest
 
 from cli.app import main
 from tasks.operations import doctor, findings
+from tasks.operations import machine as machine_module
 from tasks.operations.doctor import examine
 from tasks.operations.doctor_mac import checkout, wake
 from tasks.operations.doctor_report import without_names, write_report
@@ -26,7 +28,7 @@ from tasks.operations.doctor_services import services
 from tasks.operations.findings import NOT_TRIED, WRONG, Finding
 from tasks.operations.install import AGENTS
 from tasks.operations.launchd import plist_path
-from tasks.operations.machine import Machine, Ran, wake_command, wakes_at
+from tasks.operations.machine import Machine, Ran, next_daily_run, wake_command, wakes_at
 from tasks.operations.services import free_port, record_path
 from tasks.settings import PROJECT
 from tasks.sources.payloads import Fetched, land
@@ -154,17 +156,21 @@ def home_not_writable(machine: Machine, home: Path, monkeypatch) -> Machine:
     return machine
 
 
-def drive_without_permissions(machine: Machine, home: Path, monkeypatch) -> Machine:
+def drive_without_permissions(machine: Machine, home: Path, monkeypatch, mode: int = 0o777) -> Machine:
     real = os.open  # exFAT: every file has the mode of the mount
 
     def open_to_all(path, *given, **named):
         handle = real(path, *given, **named)
         if ".cbi-doctor" in str(path):
-            os.fchmod(handle, 0o777)
+            os.fchmod(handle, mode)
         return handle
 
     monkeypatch.setattr("tasks.operations.doctor.os.open", open_to_all)
     return machine
+
+
+def drive_with_one_mode(machine: Machine, home: Path, monkeypatch) -> Machine:
+    return drive_without_permissions(machine, home, monkeypatch, 0o700)
 
 
 def key_file_open_to_all(machine: Machine, home: Path, monkeypatch) -> Machine:
@@ -254,6 +260,7 @@ def registry_broken(machine: Machine, home: Path, monkeypatch) -> Machine:
         (drive_unplugged, "home", "the volume Data, which is not mounted", "connect and unlock the drive"),
         (home_not_writable, "home", "Operation not permitted", "Full Disk Access"),
         (drive_without_permissions, "home", "does not keep permissions", "APFS"),
+        (drive_with_one_mode, "home", "has 0700", "APFS"),
         (key_file_open_to_all, "keychain", "others may read", "chmod 600"),
         (key_in_env_file, "keys", "EIA_API_KEY in ", "cbi setup"),
         (key_that_is_none, "keys", "FRED_API_KEY does not look like a key", "cbi setup"),
@@ -261,7 +268,7 @@ def registry_broken(machine: Machine, home: Path, monkeypatch) -> Machine:
         (clock_wrong, "clock", "3600 s away", "timedatectl set-ntp true"),
         (rehearsal, "clock", "CBI_NOW is set", "unset CBI_NOW"),
         (no_such_zone, "time zone", "TZ=Mars/Olympus names no time zone", "unset TZ"),
-        (asleep, "wake", "sleeps after 10 minutes, and nothing wakes it", "pmset repeat wakeorpoweron MTWRF 19:50:00"),
+        (asleep, "wake", "sleeps after 10 minutes, and nothing wakes it", "pmset repeat wakeorpoweron MTWRF 20:00:00"),
         (disk_full, "disk", "0.1 GB free", "CBI_HOME to a larger disk"),
         (logs_open_to_all, "permissions", "chmod 700", "run the command above"),
         (worker_ended, "services", "worker ended", "make up"),
@@ -338,9 +345,13 @@ def test_a_new_machine_is_told_what_is_open_not_that_it_is_wrong(sound, tmp_path
     [
         (" sleep                0", "", "ok", "never sleeps"),
         (" sleep                1 (sleep prevented by caffeinate)", "", WRONG, "nothing wakes it"),
-        (" sleep 1", "Repeating power events:\n  wakepoweron at 7:50PM weekdays only\n", "ok", "wakes before"),
-        (" sleep 1", "Repeating power events:\n  wakeorpoweron at 19:50:00 MTWRF\n", "ok", "wakes before"),
-        (" sleep 1", "Repeating power events:\n  wakepoweron at 7:00AM every day\n", WRONG, "not in the two hours"),
+        (" sleep 1", "Repeating power events:\n  wakepoweron at 8:00PM weekdays only\n", "ok", "wakes for"),
+        (" sleep 1", "Repeating power events:\n  wakeorpoweron at 20:00:00 MTWRF\n", "ok", "wakes for"),
+        (" sleep 1", "Repeating power events:\n  wakepoweron at 8:30PM every day\n", "ok", "wakes for"),
+        (" sleep 15", "Repeating power events:\n  wakepoweron at 7:50PM weekdays only\n", "ok", "wakes for"),
+        (" sleep 1", "Repeating power events:\n  wakepoweron at 7:50PM weekdays only\n", WRONG, "asleep again"),
+        (" sleep 1", "Repeating power events:\n  wakepoweron at 8:00PM weekends only\n", WRONG, "other days"),
+        (" sleep 1", "Repeating power events:\n  wakepoweron at 7:00AM every day\n", WRONG, "asleep again"),
         ("Currently in use:\n", "", WRONG, "sleeps when idle"),
     ],
 )
@@ -353,18 +364,77 @@ def test_the_wake_schedule_of_a_mac(sound, settings, events, state, words):
 @pytest.mark.parametrize(
     ("zone", "command"),
     [
-        ("America/Chicago", "MTWRF 18:50:00"),
-        ("Europe/Berlin", "TWRFS 01:50:00"),
-        ("Asia/Tokyo", "TWRFS 09:50:00"),
-        ("Pacific/Honolulu", "MTWRF 14:50:00"),
+        ("America/Chicago", "MTWRF 19:00:00"),
+        ("Europe/Berlin", "TWRFS 02:00:00"),
+        ("Asia/Tokyo", "TWRFS 10:00:00"),
+        ("Pacific/Honolulu", "MTWRF 15:00:00"),
     ],
 )
 def test_the_wake_command_is_in_local_time_on_the_local_days(zone, command):
     now = NOW.astimezone(ZoneInfo(zone))
     assert wake_command(now) == f"sudo pmset repeat wakeorpoweron {command}"
-    due = now.replace(hour=19, minute=0)
-    assert wakes_at("  wakepoweron at 6:50PM every day", due) and wakes_at("nothing", due) is None
-    assert wakes_at("  sleep at 6:50PM every day", due) is None
+    due = next_daily_run(now)
+    awake = timedelta(minutes=10)
+    early = f"{due - awake:%I:%M%p}"
+    assert wakes_at(f"  wakepoweron at {early} every day", due, awake=awake)
+    assert wakes_at("nothing", due, awake=awake) is None
+    assert wakes_at(f"  sleep at {early} every day", due, awake=awake) is None
+    assert wakes_at(f"  wakepoweron at {early} weekdays only", due, awake=awake) is (command.startswith("M"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"mac_version": "13.6.7", "processor": "arm64"}, "macOS 13.6.7"),
+        ({"mac_version": "15.1", "processor": "x86_64"}, "Intel processor"),
+        ({"mac_version": "15.1", "processor": "x86_64", "run": answering({"sysctl": Ran(0, "1\n")})}, "Rosetta"),
+    ],
+)
+def test_a_mac_that_no_package_for_training_is_made_for_is_named(sound, given, words):
+    mac = replace(sound[0], system="Darwin", **given)
+    found = doctor.python(mac)
+    assert found.state == WRONG and words in found.text and found.next
+    assert doctor.python(replace(mac, mac_version="14.0", processor="arm64", run=answering({}))).state == findings.OK
+
+
+class LockedStore:
+    """A keychain that is locked: it answers that an item is not there, and stores none."""
+
+    class errors:
+        class KeyringError(Exception):
+            """As keyring's."""
+
+    stored: ClassVar[dict[str, str]] = {}
+    locked = True
+
+    def set_password(self, service: str, name: str, value: str) -> None:
+        if self.locked:
+            raise self.errors.KeyringError("-25308")
+        self.stored[name] = value
+
+    def get_password(self, service: str, name: str) -> str | None:
+        return self.stored.get(name)
+
+    def delete_password(self, service: str, name: str) -> None:
+        del self.stored[name]
+
+
+def test_a_locked_keychain_is_found_and_a_sound_one_has_nothing_in_it_afterwards(sound, monkeypatch):
+    mac, store = replace(sound[0], system="Darwin"), LockedStore()
+    monkeypatch.setattr(doctor, "keychain", lambda: (store, ""))
+    found = doctor.chain(mac)
+    assert found.state == WRONG and "does not store" in found.text and "unlock-keychain" in found.next
+    store.locked = False
+    assert doctor.chain(mac).state == findings.OK and store.stored == {}
+
+
+def test_a_machine_behind_a_proxy_is_not_called_offline(monkeypatch):
+    monkeypatch.setattr(machine_module, "any_accepts", lambda places: False)
+    monkeypatch.setattr(machine_module, "time_of_a_server", lambda: NOW)
+    monkeypatch.setattr(machine_module, "getproxies", lambda: {"https": "http://proxy:3128"})
+    assert machine_module.reaches_a_source()
+    monkeypatch.setattr(machine_module, "getproxies", dict)
+    assert not machine_module.reaches_a_source()
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_at_a_terminal_keys_are_read_hidden_enter_keeps_and_a_wrong_answer_is_as
     assert load_settings(machine.project).home == tmp_path / "home"
     assert find_secret("EIA_API_KEY") == KEY and KEY not in text
     assert "Get it at https://www.eia.gov/opendata/register.php, free" in text
-    assert "FRED_API_KEY, for fred (works without, with less data)" in text
+    assert "FRED_API_KEY, for: FRED, Federal Reserve Bank of St. Louis (works without the key, with less data)" in text
 
 
 def test_every_key_of_the_registry_is_asked_for_with_its_page(machine, registry):

@@ -45,10 +45,12 @@ def test_the_skeleton_lints_and_its_test_passes_and_it_is_at_most_40_lines(proje
         "tasks/sources/my_source.py",
         "tests/sources/test_my_source.py",
         "expectations/staging/my_source.json",
+        "prefect.yaml",
     ]
     run(project, "ruff", "format", "--check", "tasks/sources", "tests/sources")
     run(project, "ruff", "check", ".")
     run(project, "mypy", "tasks/sources/my_source.py")
+    run(project, "cli", "project", "deployments", "--check")
     run(project, "pytest", "-p", "no:cacheprovider", "tests/sources/test_my_source.py")
     after = load_sources(project / "registry")
     assert set(after.sources) - set(before.sources) == {"my_source"}

@@ -51,7 +51,9 @@ def test_the_gravest_alert_comes_first_sources_share_a_line_and_the_rest_is_coun
     rows += [("degraded", f"{n}m", "warning", "no model") for n in range(8)]
     rows += [("roll", "ZL", "info", "soon"), ("price", "ZL=F", "critical", "unconfirmed")]
     lines = attention_lines(pd.DataFrame(rows, columns=["kind", "subject", "level", "message"]))
-    assert lines[0] == "price ZL=F: unconfirmed" and lines[-2].startswith("stale, 30 sources: source0, source1")
+    assert lines[0] == "price ZL=F: unconfirmed" and lines[-2].startswith(
+        "old values in some series, 30 sources: source0, source1"
+    )
     assert len(lines) == 6 and lines[-1] == "and 6 more: `cbi alerts list`"
     assert attention_lines(pd.DataFrame(columns=["kind", "subject", "level", "message"])) == []
 

@@ -282,8 +282,37 @@ def test_a_chance_that_is_not_shown_is_no_missing_view(site: tuple[Path, DuckDbW
     text = (folder / "index.html").read_text(encoding="utf-8")
     cells = re.findall(r'<span class="missing">(no view|not shown)</span>', text)
     assert cells == ["no view", "not shown"]
-    assert re.search(r"Chance higher not shown for 3 months: its chances &lt;script", text)
-    assert "not shown for 1 week" not in text
+    assert "Why no chance of a higher price is shown for 3 months</summary>" in text
+    assert re.search(r'data-state="not-shown">3 months: its chances &lt;script', text)
+
+
+def test_before_the_first_outcome_the_record_says_what_is_due_when_and_what_a_test_gave(tmp_path: Path) -> None:
+    text = page_of(tmp_path, "track.html", without=("performance.forecast_outcomes",))
+    assert "no-outcomes" in states_of(text) and 'id="measured"' in text
+    due = re.findall(r"<tr data-first-due>.*?</tr>", text, flags=re.DOTALL)
+    assert len(due) == 5 and ">1 week</th>" in due[0] and ">2024-01-12</td>" in due[0] and ">12 months</th>" in due[4]
+    assert "Error saved, year by year" not in text, "a heading with nothing under it"
+
+
+def test_a_horizon_with_a_published_outcome_is_not_waiting_for_its_first(tmp_path: Path) -> None:
+    outcomes = frames()["performance.forecast_outcomes"]
+    week = outcomes[outcomes["horizon"] == "1w"].assign(origin="recorded", replay="", published_late=False)
+    text = page_of(tmp_path, "track.html", forecast_outcomes=pd.concat([outcomes, week.head(1)], ignore_index=True))
+    due = re.findall(r"<tr data-first-due><th[^>]*>(.*?)</th>", text)
+    assert due == ["1 month", "3 months", "6 months", "12 months"]
+
+
+@pytest.mark.parametrize("word", ["loss saved", "past origins", "Lived skill", "pinball skill", "MAPE", ", p <data"])
+def test_a_buyer_reads_no_word_of_the_builders(site: tuple[Path, DuckDbWarehouse], word: str) -> None:
+    folder, _ = site
+    for name in ("index.html", "track.html", "why.html", "what_if.html", "curve.html"):
+        assert word not in (folder / name).read_text(encoding="utf-8"), name
+
+
+def test_recorded_data_is_not_answered_with_a_live_run(site: tuple[Path, DuckDbWarehouse]) -> None:
+    folder, _ = site
+    banner = re.search(r'<div id="stale".*?</div>', (folder / "index.html").read_text(encoding="utf-8"), re.DOTALL)[0]
+    assert "go live" in banner and "cbi daily" not in banner
 
 
 def test_skill_by_year_keeps_published_forecasts_and_replays_apart_and_purchases_are_shown_by_month(

@@ -29,7 +29,7 @@ from tasks.reporting.site.charts import Chart, svg
 from tasks.reporting.site.figures import Row, first_row
 from tasks.reporting.site.frames import Content, Frames, read_frames
 from tasks.reporting.site.pages import alerts, curve, data, markets, news, today, track, what_if, why
-from tasks.reporting.site.words import NOT_MEASURED, horizon_title
+from tasks.reporting.site.words import NOT_MEASURED, group_title, horizon_title
 from tasks.secrets import quoted
 from tasks.storage.files import make_durable, storage_errors_explained
 from tasks.storage.locks import exclusive
@@ -198,7 +198,12 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names: Mapping[str, object] = {"horizon_title": horizon_title, "NOT_MEASURED": NOT_MEASURED, "Row": Row}
+    names: Mapping[str, object] = {
+        "horizon_title": horizon_title,
+        "group_title": group_title,
+        "NOT_MEASURED": NOT_MEASURED,
+        "Row": Row,
+    }
     environment.globals.update(names)
     return environment
 

@@ -18,6 +18,9 @@ QUERIES = {
         "SELECT origin, replay, as_of, horizon, horizon_order, target_date, model_version, last_price, "
         "predicted_price, lower_80, upper_80, actual_price, error_cents_lb, inside_80 FROM api.vw_prediction_accuracy"
     ),
+    "forecasts.zl_forecasts_daily": (
+        "SELECT origin, as_of, horizon, model_version, target_date, p10, p50, p90 FROM forecasts.zl_forecasts_daily"
+    ),
 }
 """Views of which a page does not read everything."""
 Frames = Mapping[str, pd.DataFrame]

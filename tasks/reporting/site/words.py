@@ -13,9 +13,21 @@ BIG8 = {
     "big8_hidden_correlation": "hidden correlation",
     "big8_biofuel_margin": "biofuel margin",
 }
+GROUPS = {
+    "big8": "Big 8",
+    "calibration": "usual width",
+    "overrides": "event flags",
+    "technical": "own moves",
+}
+"""Groups of inputs whose name in the registry says little to a buyer."""
 NOT_MEASURED = "not measured"
 
 
 def horizon_title(name: str) -> str:
     """`3 months` for `3m`; a horizon without a title keeps its name."""
     return HORIZONS.get(name, name)
+
+
+def group_title(name: str) -> str:
+    """A group of inputs as a buyer reads it; a group without a title keeps its name."""
+    return GROUPS.get(name, name.replace("_", " "))

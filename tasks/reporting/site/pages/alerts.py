@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from tasks.reporting.site.figures import rows_of
+from tasks.reporting.site.figures import Row, rows_of
 from tasks.reporting.site.frames import Content, Frames
 
 VIEWS = ("api.vw_alerts",)
 PAST_SHOWN = 200
+LEVELS = ("error", "critical", "warning", "info")
 
 
 def content(frames: Frames) -> Content:
-    """Current alerts first."""
+    """Current alerts first, the most severe first."""
     rows = rows_of("api.vw_alerts", frames["api.vw_alerts"], "as_of", "kind", "subject")
     past = [row for row in rows if not row["is_current"]]
     return Content(
         {
-            "current": [row for row in rows if row["is_current"]],
+            "current": sorted((row for row in rows if row["is_current"]), key=_rank),
             "past": past[:PAST_SHOWN],
             "left_out": max(0, len(past) - PAST_SHOWN),
         }
     )
+
+
+def _rank(row: Row) -> int:
+    return LEVELS.index(row["level"]) if row["level"] in LEVELS else len(LEVELS)

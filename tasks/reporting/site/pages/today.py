@@ -26,7 +26,7 @@ VIEWS = (
     "api.vw_alerts",
     "api.vw_next_due",
 )
-SPANS = (("day", "yesterday"), ("week", "a week ago"), ("month", "a month ago"), ("year", "a year ago"))
+SPANS = (("day", "one session"), ("week", "a week"), ("month", "a month"), ("year", "a year"))
 YEARS_SHOWN = 2
 
 

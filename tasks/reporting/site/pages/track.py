@@ -23,6 +23,7 @@ VIEWS = (
     "api.vw_lived_skill",
     "api.vw_purchases",
     "api.vw_purchases_settled",
+    "forecasts.zl_forecasts_daily",
 )
 DAYS_SHOWN = 30
 DECISIONS_SHOWN = 60
@@ -51,11 +52,25 @@ def content(frames: Frames) -> Content:
             row["need"]: row for row in rows_of("api.vw_purchases_settled", frames["api.vw_purchases_settled"], "need")
         },
         "skills": rows_of("api.vw_lived_skill", frames["api.vw_lived_skill"], "horizon"),
+        "first_due": _first_due(frames["forecasts.zl_forecasts_daily"], measured),
     }
     drawn = _charts(frames, which) if which else []
     if len(versions := frames["api.vw_versions"]):
         drawn.append(_switches(versions))
     return Content(values, drawn)
+
+
+def _first_due(published: pd.DataFrame, measured: pd.DataFrame) -> list[Row]:
+    """For each horizon that has no outcome of a published forecast yet, the published forecast that is due first."""
+    if published.empty:
+        return []
+    origin = published.sort_values("as_of")["origin"].iloc[-1]
+    waiting = published[published["origin"] == origin]
+    if len(measured):
+        known = measured[(measured["replay"] == "") & (measured["origin"] == origin)]
+        waiting = waiting[~waiting["horizon"].isin(known["horizon"])]
+    first = waiting.sort_values(["target_date", "as_of", "model_version"]).drop_duplicates("horizon")
+    return rows_of("forecasts.zl_forecasts_daily", first, "as_of", "horizon", "model_version")
 
 
 Years = list[tuple[Any, dict[str, Row]]]
@@ -146,7 +161,7 @@ def _charts(frames: Frames, which: tuple[str, str]) -> list[Chart]:
 
 BY_YEAR = (
     ("coverage", "coverage_80_pct", "% of outcomes in the 80% band", 80.0),
-    ("skill", "pinball_skill_pct", "% of loss saved against the baseline", 0.0),
+    ("skill", "pinball_skill_pct", "% of the baseline's error saved; below 0 the error is larger", 0.0),
 )
 
 
@@ -158,9 +173,9 @@ def _by_year(years: pd.DataFrame, title: str, name: str, column: str, unit: str,
             f"By year, between {known['min'].min():.0f}% and {known['max'].max():.0f}% of outcomes fell in the 80% band"
         )
     elif known.empty:
-        finding = "No baseline's forecast stands beside these: their skill is not measured"
+        finding = "No baseline's forecast stands beside these: the error saved is not measured"
     else:
-        finding = f"Skill by year lies between {known['min'].min():+.1f}% and {known['max'].max():+.1f}%"
+        finding = f"Error saved by year lies between {known['min'].min():+.1f}% and {known['max'].max():+.1f}%"
     return Chart(
         name=f"{name}_by_year",
         finding=finding,
@@ -178,8 +193,8 @@ def _switches(versions: pd.DataFrame) -> Chart:
     )
     return Chart(
         name="switches",
-        finding=f"{len(shown)} promotions of a model so far, the newest counts from {newest_day(shown, 'counts_from')}",
-        unit="date from which a version serves",
+        finding=f"{len(shown)} models were put in service so far, the newest on {newest_day(shown, 'counts_from')}",
+        unit="date from which a model is in service",
         source="api.vw_versions",
         as_of=newest_day(shown, "counts_from"),
         data=versions,

@@ -32,6 +32,7 @@ def content(frames: Frames) -> Content:
     values = {
         "scenarios": list(grouped(rows, "scenario")),
         "today": today,
+        "by_curve": all(str(row["model_version"]).startswith("curve/") for row in today),
         "missing": [row for row in known if row["horizon"] == EVERY],
         "inputs": {name: _reaction(reactions, name) for name in inputs},
         "moving": moving,

@@ -8,7 +8,7 @@ from tasks.reporting.site import charts
 from tasks.reporting.site.charts import Chart
 from tasks.reporting.site.figures import grouped, rows_of
 from tasks.reporting.site.frames import Content, Frames, newest_day
-from tasks.reporting.site.words import horizon_title
+from tasks.reporting.site.words import group_title, horizon_title
 
 VIEWS = (
     "api.vw_latest_forecast",
@@ -58,11 +58,13 @@ def _groups(frame: pd.DataFrame, as_of: pd.Timestamp) -> list[Chart]:
     order = [name for name in ("1w", "1m", "3m", "6m", "12m") if name in set(today["horizon"])]
     drawn = []
     for column, name, what in (
-        ("shap_cents_lb", "centre", "the center, less today's price"),
-        ("width_cents_lb", "width", "the width of the 80% band"),
+        ("shap_cents_lb", "centre", "the middle differ from today's price"),
+        ("width_cents_lb", "width", "the 80% band as wide as it is"),
     ):
         part = today.dropna(subset=[column])
-        part = part[part[column] != 0].assign(title=lambda rows: rows["horizon"].map(horizon_title))
+        part = part[part[column] != 0].assign(
+            title=lambda rows: rows["horizon"].map(horizon_title), named=lambda rows: rows["group"].map(group_title)
+        )
         part = part.sort_values("group").sort_values(
             "horizon", key=lambda column: column.map(order.index), kind="stable"
         )
@@ -72,14 +74,14 @@ def _groups(frame: pd.DataFrame, as_of: pd.Timestamp) -> list[Chart]:
         drawn.append(
             Chart(
                 name=f"groups_{name}",
-                finding=f"What makes {what}: {largest['group']} at {largest['title']} is largest, "
+                finding=f"What makes {what}: {largest['named']} at {largest['title']} is largest, "
                 f"{largest[column]:+.2f} cents/lb",
                 unit="cents/lb",
                 source="api.vw_explainer_groups",
                 as_of=f"{as_of:%Y-%m-%d}",
                 data=part[["as_of", "horizon", "group", column, "family"]],
                 specification=charts.bars(
-                    part[["title", "group", column]], "group", column, unit="cents/lb", form="+.2f", panel="title"
+                    part[["title", "named", column]], "named", column, unit="cents/lb", form="+.2f", panel="title"
                 ),
             )
         )
@@ -100,12 +102,12 @@ def _over_time(frame: pd.DataFrame) -> list[Chart]:
     return [
         Chart(
             name="groups_over_time",
-            finding=f"{horizon_title(far)}: {top[0]} moved the center most over {len(wide)} sessions",
+            finding=f"{horizon_title(far)}: {group_title(str(top[0]))} moved the middle most over {len(wide)} sessions",
             unit="cents/lb",
             source="api.vw_explainer_groups",
             as_of=newest_day(shown),
             data=shown,
-            specification=charts.lines(shown, {name: str(name) for name in top}, unit="cents/lb", rule=0),
+            specification=charts.lines(shown, {name: group_title(str(name)) for name in top}, unit="cents/lb", rule=0),
         )
     ]
 
