@@ -300,6 +300,8 @@ def test_a_horizon_with_a_published_outcome_is_not_waiting_for_its_first(tmp_pat
     text = page_of(tmp_path, "track.html", forecast_outcomes=pd.concat([outcomes, week.head(1)], ignore_index=True))
     due = re.findall(r"<tr data-first-due><th[^>]*>(.*?)</th>", text)
     assert due == ["1 month", "3 months", "6 months", "12 months"]
+    assert "this is no record of live forecasts" in text, "recorded data, computed later"
+    assert "few-outcomes" in states_of(text) and 'id="chart-outcomes_1w"' not in text, "a line of one point"
 
 
 @pytest.mark.parametrize("word", ["loss saved", "past origins", "Lived skill", "pinball skill", "MAPE", ", p <data"])

@@ -28,6 +28,7 @@ VIEWS = (
 DAYS_SHOWN = 30
 DECISIONS_SHOWN = 60
 POINTS = 400  # of a chart: more are not seen
+LEAST_POINTS = 2  # a line or a band of one point is not seen either; the tables have it
 
 
 def content(frames: Frames) -> Content:
@@ -125,6 +126,8 @@ def _charts(frames: Frames, which: tuple[str, str]) -> list[Chart]:
     drawn, past = [], _of(frames["api.vw_prediction_accuracy"], which)
     title = f"replay {which[1]}" if which[1] else f"published, {which[0]}"
     for horizon, part in past.sort_values(["horizon_order", "target_date", "as_of"]).groupby("horizon", sort=False):
+        if len(part) < LEAST_POINTS:
+            continue
         share = 100 * part["inside_80"].astype("boolean").fillna(False).mean()
         thinned = part.iloc[:: max(1, len(part) // POINTS)]
         drawn.append(
