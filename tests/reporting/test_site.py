@@ -11,6 +11,7 @@ import pytest
 
 from tasks.reporting.site import build as build_module
 from tasks.reporting.site.build import PAGE_LIMIT_BYTES, PAGES, build_or_say_why, build_site
+from tasks.reporting.site.frames import sentences_shown
 from tasks.reporting.site.pages import today
 from tasks.storage.zones import Zones
 from tasks.warehouse.duckdb import DuckDbWarehouse
@@ -343,3 +344,14 @@ def test_the_curve_of_earlier_times_is_shown_or_said_to_be_unknown(site: tuple[P
     assert list(year["contract"]) == ["ZLH23", "ZLK23"] and list(year["price_cents_lb"]) == [66.4, 65.6]
     assert "The curve three months before is not known" in text
     assert "a month before it rose, a year before it fell" in text
+
+
+def test_the_sentence_of_a_forecast_that_is_not_shown_is_left_out() -> None:
+    day = pd.Timestamp("2023-12-29")
+    forecasts = pd.DataFrame(
+        {"as_of": [day, day], "horizon": ["1w", "1m"], "model_version": ["har/1w/v0001", "har/1m/v0001"]}
+    )
+    written = forecasts.assign(model_version=["curve/1w/v0001", "har/1m/v0001"], centre_sentence=["stood in", "shown"])
+    earlier = written.assign(as_of=day - pd.Timedelta(days=1), centre_sentence="of the day before")
+    frames = {"api.vw_latest_forecast": forecasts, "api.vw_explanations": pd.concat([written, earlier])}
+    assert sentences_shown(frames)["centre_sentence"].tolist() == ["shown"]

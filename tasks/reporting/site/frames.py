@@ -55,6 +55,19 @@ def _rows(warehouse: Warehouse, view: str) -> pd.DataFrame:
     return rows.assign(**{str(name): as_dates(rows[name]) for name in rows if _holds_dates(rows[name])})
 
 
+def sentences_shown(frames: Frames) -> pd.DataFrame:
+    """The sentences of the forecasts that are shown.
+
+    A session that is run again with a damaged model writes the sentences of the model that stood in, while its sound
+    forecast stays the one that is shown: those sentences are left out.
+    """
+    sentences = frames["api.vw_explanations"]
+    if sentences.empty:
+        return sentences
+    shown = ["as_of", "horizon", "model_version"]
+    return sentences.merge(frames["api.vw_latest_forecast"][shown], on=shown)
+
+
 def _holds_dates(column: pd.Series) -> bool:
     return str(column.dtype) in ("dbdate", "date32[day][pyarrow]")
 

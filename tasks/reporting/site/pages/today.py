@@ -8,7 +8,7 @@ from tasks.forecasting.forecast import NO_VIEW
 from tasks.reporting import drawing
 from tasks.reporting.site.charts import Chart
 from tasks.reporting.site.figures import Row, first_row, grouped, rows_of
-from tasks.reporting.site.frames import Content, Frames
+from tasks.reporting.site.frames import Content, Frames, sentences_shown
 from tasks.reporting.site.words import BIG8, horizon_title
 
 VIEWS = (
@@ -43,7 +43,7 @@ def content(frames: Frames) -> Content:
         "not_shown": list(grouped([row for row in horizons if _is_refused(row)], "direction_reason")),
         "price": first_row("api.vw_price_now", frames["api.vw_price_now"]),
         "spans": SPANS,
-        "sentences": _by_horizon(rows_of("api.vw_explanations", _of_day(frames["api.vw_explanations"], as_of))),
+        "sentences": _by_horizon(rows_of("api.vw_explanations", sentences_shown(frames))),
         "skills": _by_horizon(rows_of("api.vw_lived_skill", frames["api.vw_lived_skill"], "horizon")),
         "needs": list(grouped(rows_of("api.vw_decision", frames["api.vw_decision"], "need", "month"), "need")),
         "drivers": _drivers(frames["api.vw_explainer_groups"], as_of, [row["horizon"] for row in horizons]),

@@ -7,7 +7,7 @@ import pandas as pd
 from tasks.reporting.site import charts
 from tasks.reporting.site.charts import Chart
 from tasks.reporting.site.figures import grouped, rows_of
-from tasks.reporting.site.frames import Content, Frames, newest_day
+from tasks.reporting.site.frames import Content, Frames, newest_day, sentences_shown
 from tasks.reporting.site.words import group_title, horizon_title
 
 VIEWS = (
@@ -37,11 +37,9 @@ def content(frames: Frames) -> Content:
         )
     ]
     as_of = frames["api.vw_latest_forecast"]["as_of"].iloc[0]
-    explained = frames["api.vw_explanations"]
-    today = explained[explained["as_of"] == as_of] if len(explained) else explained
     values = {
         "features": shown,
-        "sentences": rows_of("api.vw_explanations", today),
+        "sentences": rows_of("api.vw_explanations", sentences_shown(frames)),
         "correlations": rows_of("api.vw_correlation_map", frames["api.vw_correlation_map"], "year"),
         "markets": MARKETS,
     }
