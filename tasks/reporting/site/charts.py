@@ -27,6 +27,7 @@ from tasks.reporting.drawing import (
     specification_of,
 )
 
+FOR_FIGURES = 0.12  # of the bars' span: room at the right for the figure behind the longest one
 CLIP = re.compile(r"\bclip\d+\b")
 
 
@@ -112,9 +113,11 @@ def bars(
     import altair as alt
 
     order = list(dict.fromkeys(frame[label]))
+    low, high = min(0.0, float(frame[value].min())), max(0.0, float(frame[value].max()))
+    room = alt.Scale(domain=[low, high + (high - low) * FOR_FIGURES], nice=False) if high > low else alt.Scale()
     base = alt.Chart(frame).encode(
         y=alt.Y(f"{label}:N", sort=order, title=None),
-        x=alt.X(f"{value}:Q", title=unit, axis=alt.Axis(tickCount=5)),
+        x=alt.X(f"{value}:Q", title=unit, scale=room, axis=alt.Axis(tickCount=5)),
         tooltip=[f"{label}:N", alt.Tooltip(f"{value}:Q", format=form)],
     )
     bar = base.mark_bar(height=14).encode(
@@ -128,7 +131,9 @@ def bars(
         return specification_of(layer, height=max(60, 24 * len(order)))
     columns = list(dict.fromkeys(frame[panel]))
     faceted = layer.properties(width=WIDTH, height=alt.Step(20)).facet(
-        row=alt.Row(f"{panel}:N", sort=columns, title=None, header=alt.Header(labelAngle=0, labelAlign="left"))
+        row=alt.Row(
+            f"{panel}:N", sort=columns, title=None, header=alt.Header(labelAngle=0, labelAlign="right", labelPadding=14)
+        )
     )
     return {**faceted.resolve_scale(y="independent").to_dict(), "config": CONFIG}
 
