@@ -8,21 +8,18 @@ Monday, once at a Tuesday. Another sheet is the log of all transfers: it is not 
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import urljoin
 
-import openpyxl
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
-from tasks.sources.zipped import require_bounded
+from tasks.sources.zipped import open_workbook
 
 ZIP = b"PK\x03\x04"
 LINK = re.compile(rb"href=[\"']([^\"']*weekly[^\"'/]*\.xlsx[^\"']*)[\"']", re.IGNORECASE)
@@ -86,17 +83,9 @@ def _plain(cell: object) -> str:
 
 def _table(payload: Payload) -> tuple[int, list[tuple[object, ...]]]:
     """The row number of the headings with a week, and their sheet from that row on."""
-    content = payload.path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            require_bounded(packed, payload.name, max_bytes=MAX_UNPACKED)
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    with open_workbook(payload, max_bytes=MAX_UNPACKED) as book:
         for sheet in book.worksheets:
             for number, row in enumerate(sheet.iter_rows(max_row=TITLE_ROWS, values_only=True), start=1):
                 if WEEK in [_plain(cell) for cell in row]:
                     return number, list(sheet.iter_rows(min_row=number, values_only=True))
-    except SchemaDrift:
-        raise
-    except Exception as error:  # openpyxl raises any error on a damaged file
-        raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None
     raise SchemaDrift(f"{payload.name}: no sheet with a column `{WEEK}`")

@@ -9,21 +9,18 @@ dates: of last year, of the last week, and of this week, which is the newest. Be
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections.abc import Iterator
 from datetime import date, datetime
 from urllib.parse import urljoin, urlsplit
 
-import openpyxl
 import pandas as pd
 
 from tasks.errors import NothingNew, SchemaDrift, SourceDown, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
-from tasks.sources.zipped import require_bounded
+from tasks.sources.zipped import open_workbook
 
 ZIP = b"PK\x03\x04"
 WEEK = re.compile(rb"href=[\"']([^\"']*acompanhamento-das-lavouras-[^\"'/]*?-a-(\d\d)-(\d\d)-(\d\d)[^\"'/]*)/?[\"']")
@@ -138,13 +135,5 @@ def _share(cell: object) -> object:
 
 
 def _sheet(payload: Payload) -> list[Row]:
-    content = payload.path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            require_bounded(packed, payload.name, max_bytes=MAX_UNPACKED)
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    with open_workbook(payload, max_bytes=MAX_UNPACKED) as book:
         return list(book.worksheets[0].iter_rows(values_only=True))
-    except SchemaDrift:
-        raise
-    except Exception as error:  # openpyxl raises any error on a damaged file
-        raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None

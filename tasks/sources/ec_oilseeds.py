@@ -8,21 +8,18 @@ by the Commission, and only the dollars are read. `n.q.` is a week without a quo
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from urllib.parse import urljoin, urlsplit
 
-import openpyxl
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
-from tasks.sources.zipped import require_bounded
+from tasks.sources.zipped import open_workbook
 
 ZIP = b"PK\x03\x04"
 BOOK = re.compile(rb"<a\s[^>]*?href=[\"']([^\"']+\.xlsx)[\"'][^>]*>\s*World oilseed prices\s*</a>", re.IGNORECASE)
@@ -84,15 +81,7 @@ def _text(cell: object) -> str:
 
 
 def _sheet(payload: Payload) -> list[Row]:
-    content = payload.path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            require_bounded(packed, payload.name, max_bytes=MAX_UNPACKED)
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    with open_workbook(payload, max_bytes=MAX_UNPACKED) as book:
         if SHEET in book.sheetnames:
             return list(book[SHEET].iter_rows(values_only=True))
-    except SchemaDrift:
-        raise
-    except Exception as error:  # openpyxl raises any error on a damaged file
-        raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None
     raise SchemaDrift(f"{payload.name}: no sheet `{SHEET}`; the source renamed it")

@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from urllib.parse import urljoin
 
-import openpyxl
 import pandas as pd
 
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.http import Http
 from tasks.registry import SourceSpec
 from tasks.sources.payloads import Fetched, Payload, Window
-from tasks.sources.zipped import open_zip
+from tasks.sources.zipped import open_workbook
 
 ZIP = b"PK\x03\x04"
 LINK = re.compile(rb"href=[\"']([^\"']*oil[^\"']*\.xlsx[^\"']*)[\"']", re.IGNORECASE)
@@ -84,10 +83,7 @@ def _name(above: str, cell: str) -> str:
 
 def _table(payload: Payload) -> list[list[str]]:
     """The sheet of the monthly table as text."""
-    with open_zip(payload, max_bytes=MAX_UNPACKED):
-        pass  # a workbook is a zip: check its unpacked size first
-    try:
-        book = openpyxl.load_workbook(payload.path, read_only=True, data_only=True)
+    with open_workbook(payload, max_bytes=MAX_UNPACKED) as book:
         for sheet in book.worksheets:
             rows = sheet.iter_rows(values_only=True)
             first = next(rows, ())
@@ -95,6 +91,4 @@ def _table(payload: Payload) -> list[list[str]]:
                 grid = [["" if cell is None else str(cell).strip() for cell in row] for row in (first, *rows)]
                 width = max(map(len, grid))
                 return [row + [""] * (width - len(row)) for row in grid]
-    except Exception as error:  # openpyxl raises any error on a damaged file
-        raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None
     raise SchemaDrift(f"{payload.name}: no sheet with the monthly table of soybean oil")

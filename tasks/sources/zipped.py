@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import openpyxl
 
 from tasks.errors import SchemaDrift, SourceUnavailable
 from tasks.secrets import quoted
 from tasks.sources.payloads import Payload
+
+if TYPE_CHECKING:
+    from openpyxl.workbook import Workbook
 
 PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError)
@@ -44,6 +51,24 @@ def require_bounded(archive: zipfile.ZipFile, name: str, *, max_bytes: int) -> N
     size = sum(member.file_size for member in archive.infolist())
     if size > max_bytes:
         raise SchemaDrift(f"{name}: would unpack to {size} bytes, more than the {max_bytes} allowed")
+
+
+@contextmanager
+def open_workbook(payload: Payload, *, max_bytes: int) -> Iterator[Workbook]:
+    """An Excel workbook, its cells as values. An error while it is read is one of the file.
+
+    Raises:
+        SchemaDrift: it is no workbook, or it could need more memory than ``max_bytes``.
+    """
+    content = payload.path.read_bytes()
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as packed:
+            require_bounded(packed, payload.name, max_bytes=max_bytes)
+        yield openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    except SchemaDrift:
+        raise
+    except Exception as error:  # openpyxl raises any error on a damaged file
+        raise SchemaDrift(f"{payload.name}: not a workbook ({type(error).__name__}: {error})") from None
 
 
 def only_csv(payload: Payload, *, max_bytes: int) -> bytes:
