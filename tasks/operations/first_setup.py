@@ -62,7 +62,8 @@ def questions(machine: Machine) -> Iterator[Question]:
         yield Question(key.name, words, where(key.name), True, storing(key.name))
     words = (
         f"{NOTIFY}: who is notified of alerts. Addresses with blanks between them, in Apprise's form, such as\n"
-        "  mailtos://USER:PASSWORD@smtp.example.org?to=buyer@example.org (https://github.com/caronc/apprise/wiki)"
+        "  mailtos://USER:PASSWORD@smtp.example.org?to=buyer@example.org"  # pragma: allowlist secret
+        " (https://github.com/caronc/apprise/wiki)"
     )
     yield Question(NOTIFY, words, where(NOTIFY), True, notify_taken)
     yield Question(
