@@ -402,7 +402,7 @@ def test_the_chart_is_a_picture_and_the_tables_are_readable(first_run: FinishedR
         (["daily", "--as-of", "2101-01-03"], "OriginError: --as-of 2101-01-03: sessions run from 2000-01-03 to "),
         (
             ["ingest", "yaho", "--as-of", "2020-01-02"],
-            "RegistryError: unknown source `yaho`; known: alphavantage, bls, ",
+            "RegistryError: unknown source `yaho`; known: ",
         ),
     ],
 )
