@@ -212,6 +212,8 @@ def group_importance_figure(path: Path, importance: pd.DataFrame) -> Path:
     """
     import altair as alt
 
+    figures = ["increase_pct", "spread_pct", "folds"]
+    importance = importance.astype(dict.fromkeys(figures, "float64"))  # a family without a figure makes them objects
     families = list(dict.fromkeys(importance["family"]))
     groups = list(importance.groupby("group")["increase_pct"].median().sort_values(ascending=False).index)
     error = 2 * importance["spread_pct"] / np.sqrt(importance["folds"])

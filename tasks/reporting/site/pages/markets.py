@@ -22,7 +22,7 @@ SPREADS = (
     ("palm", "Soybean oil less palm oil", {"oil_less_palm_usd_t": "soybean oil less palm"}, "USD/t"),
     (
         "dalian",
-        "Spreads with Dalian",
+        "Dalian's soybean oil less its palm",
         {
             "dalian_soyoil_less_palm_cents_lb": "Dalian: soybean oil less palm",
             "dalian_soyoil_premium_cents_lb": "Dalian less Chicago soybean oil",
@@ -73,11 +73,11 @@ def _spreads(frame: pd.DataFrame) -> list[Chart]:
             continue
         value, usual = known[first].dropna().iloc[-1], known[first].median()
         side = "above" if value > usual else "below"
+        of = "%" if unit == "%" else f" {unit}"
         drawn.append(
             Chart(
                 name=name,
-                finding=f"{title}: {value:,.2f} {unit}, {side} its median since {known['date'].min():%Y} of "
-                f"{usual:,.2f}",
+                finding=f"{title}: {value:,.2f}{of}, {side} its median since {known['date'].min():%Y} of {usual:,.2f}",
                 unit=f"{unit}, week ends",
                 source="api.vw_market_history",
                 as_of=newest_day(known),
