@@ -25,7 +25,7 @@ from tasks.sources.zipped import open_workbook
 ZIP = b"PK\x03\x04"
 WEEK = re.compile(rb"href=[\"']([^\"']*acompanhamento-das-lavouras-[^\"'/]*?-a-(\d\d)-(\d\d)-(\d\d)[^\"'/]*)/?[\"']")
 BOOK = re.compile(rb"href=[\"']([^\"']*/plantio-e-colheita[^\"']*?)(?:/view)?[\"']")
-PER_PAGE, MOST_PAGES = 20, 12
+PER_PAGE, MOST_PAGES = 20, 200  # of weeks: more than a lifetime, so only a page that never ends is stopped
 MAX_UNPACKED = 64 * 2**20
 CROP, OTHER_CROP = re.compile(r"^Soja\s*-\s*Safra\s"), re.compile(r"\s-\s*Safra\s")
 OPERATION = re.compile(r"^(Semeadura|Colheita)\s*\*?$")
@@ -79,6 +79,8 @@ def _weeks(window: Window, spec: SourceSpec, http: Http) -> list[str]:
         found |= new
         if not new or min(new.values()) < window.start:
             break
+    else:
+        raise SourceUnavailable(f"{http.source}: the list of weeks does not end after {MOST_PAGES} pages")
     host = urlsplit(spec.endpoint).netloc
     inside = {u: d for u, d in found.items() if window.start <= d <= window.end and urlsplit(u).netloc == host}
     return sorted(inside, key=lambda url: (inside[url], url))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from tasks.reporting.alert_list import ORDER
 from tasks.reporting.site.figures import Row, rows_of
 from tasks.reporting.site.frames import Content, Frames
 
 VIEWS = ("api.vw_alerts",)
 PAST_SHOWN = 200
-LEVELS = ("error", "critical", "warning", "info")
 
 
 def content(frames: Frames) -> Content:
@@ -24,4 +24,4 @@ def content(frames: Frames) -> Content:
 
 
 def _rank(row: Row) -> int:
-    return LEVELS.index(row["level"]) if row["level"] in LEVELS else len(LEVELS)
+    return ORDER.get(row["level"], len(ORDER))
