@@ -87,6 +87,15 @@ class StagedArchive:
     quarantine: pd.DataFrame
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """The name of a value in a test's name: for a file's content its argument's name, to which pytest adds a number.
+
+    A ZIP that is packed at import carries the second, so two of pytest's processes would collect tests of other names.
+    """
+    whole_file = isinstance(val, bytes) and (len(val) > 60 or not val.decode("latin-1").isprintable())
+    return argname if whole_file or (isinstance(val, str) and len(val) > 120) else None
+
+
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[], Any]], Any]:
     """What a function makes, made by the first of pytest's processes that asks; the others wait for it and read it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+import pytest
+
 from tasks.settings import PROJECT
 
 FOLDERS = ("cli", "tasks", "flows", "evidence")
@@ -70,3 +72,12 @@ def test_names_are_words_of_the_field() -> None:
             if name.strip("_") in PRIVATE_WORDS:
                 found.append(f"{path.relative_to(PROJECT)}:{getattr(node, 'lineno', 0)}: {name}")
     assert not found
+
+
+def test_the_name_of_a_test_is_not_a_files_content(request: pytest.FixtureRequest) -> None:
+    """A ZIP packed at import carries its second: two of pytest's processes would collect tests of other names."""
+    name_of = request.config.hook.pytest_make_parametrize_id
+    config = request.config
+    assert name_of(config=config, val=b"PK\x03\x04\x14\x00(\x94~]", argname="body") == "body"
+    assert name_of(config=config, val="date,open\n" * 20, argname="text") == "text"
+    assert name_of(config=config, val=b"<html>maintenance</html>", argname="body") != "body"
