@@ -90,3 +90,15 @@ def usual_christmas_orders() -> np.ndarray:
     """Days around Christmas on which presidents often close offices: Monday or Tuesday the 24th, Friday the 26th."""
     days = [pd.Timestamp(year, 12, day) for year in range(1970, 2101) for day in (24, 26)]
     return np.array([day for day in days if day.dayofweek < 2 or (day.day, day.dayofweek) == (26, 4)], "datetime64[D]")
+
+
+def days_outside(season: tuple[str, str], after: pd.Timestamp, until: pd.Timestamp) -> int:
+    """How many days after ``after``, up to ``until``, are not in the ``season`` of their year.
+
+    Args:
+        season: its first and last day as MM-DD; one whose first is the later runs over the new year.
+    """
+    days = pd.date_range(after + pd.Timedelta(days=1), until).strftime("%m-%d")
+    first, last = season
+    inside = (days >= first) & (days <= last) if first <= last else (days >= first) | (days <= last)
+    return int((~inside).sum())

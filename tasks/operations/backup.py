@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,6 +53,7 @@ from tasks.warehouse.tables import STATED, Table, tables
 
 log = logging.getLogger(__name__)
 NONE = "none"
+WORK = f"{TEMPORARY}backup-"
 FORMAT = 1
 PACK_BYTES = 200 * 10**6  # bytes of payloads per tar
 LIST = "raw/listed"
@@ -134,6 +136,8 @@ def back_up(run: RunContext) -> str:
         with exclusive(run.zones, "backup"):
             state = {**(read_json(path) or {})}
             state.setdefault("home", secrets.token_hex(8))
+            for left in run.zones.home.glob(f"{WORK}*"):  # left by a backup that was killed
+                shutil.rmtree(left)
             failure = _write(run, place_of(uri, run.settings), state, path)
             state = {"home": state["home"], "place": uri, "at": now, "as_of": f"{run.as_of:%Y-%m-%d}"}
             write_json(path, state | ({"failed": failure, "failed_at": now} if failure else {}))
@@ -155,7 +159,7 @@ def _write(run: RunContext, place: BackupPlace, state: dict[str, Any], path: Pat
             f"{place.uri} had the backup of {state['as_of']} and has none now: plug its disk in or mount it. To "
             f"start again there, delete {path}"
         )
-    with tempfile.TemporaryDirectory(prefix="cbi-backup-") as folder:
+    with tempfile.TemporaryDirectory(prefix=WORK, dir=run.zones.home) as folder:
         work = Path(folder)
         previous, pointer = read_latest(place, latest, work)
         if previous and previous.home != state["home"]:

@@ -46,6 +46,7 @@ from tasks.registry.sources import (
     DataSources,
     Jump,
     Schedule,
+    SeriesSpec,
     SourceSpec,
     load_sources,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "Schedule",
     "SearchChoices",
     "SearchRange",
+    "SeriesSpec",
     "SourceSpec",
     "SurfaceCategory",
     "SurfaceFeature",

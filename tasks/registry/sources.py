@@ -111,6 +111,9 @@ class SeriesSpec(Entry):
     point_in_time: PointInTime | None = None
     availability: Availability | None = None
     stale_limit_days: int | None = Field(default=None, gt=0)
+    season: tuple[MonthDay, MonthDay] | None = Field(
+        default=None, description="first and last day of the part of a year for which values surely come out"
+    )
     stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
     jump: Jump | None = None
     daily_limit: DailyLimit | None = None

@@ -7,6 +7,7 @@ from tasks.registry import (
     DataSources,
     DerivedSeries,
     FeatureRegistry,
+    SeriesSpec,
     SourceSpec,
     provenance,
 )
@@ -111,10 +112,17 @@ def _source(name: str, spec: SourceSpec) -> str:
             entry.frequency or spec.frequency,
             known,
             str(entry.point_in_time or spec.point_in_time),
-            f"ended {entry.ended}" if entry.ended else f"{entry.stale_limit_days or spec.stale_limit_days} days",
+            _stale_after(entry, spec),
         ]
         rows.append(_row(cells))
     return "\n".join([f"### {name}: {spec.title}", "", *facts, "", *rows])
+
+
+def _stale_after(entry: SeriesSpec, spec: SourceSpec) -> str:
+    if entry.ended:
+        return f"ended {entry.ended}"
+    days = f"{entry.stale_limit_days or spec.stale_limit_days} days"
+    return f"{days} of {entry.season[0]} to {entry.season[1]}" if entry.season else days
 
 
 def _contracts(spec: SourceSpec) -> set[str]:

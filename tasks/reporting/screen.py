@@ -10,6 +10,7 @@ from tasks.decision.policy import ALL
 from tasks.forecasting.attribution import BASE
 from tasks.forecasting.contract import contract_month
 from tasks.outcome import DayResult
+from tasks.reporting.alert_list import ORDER
 from tasks.reporting.decision import headline
 from tasks.reporting.terminal import shown, source_note
 from tasks.secrets import quoted
@@ -25,7 +26,6 @@ MERGED = {
     "paused": "paused",
 }
 """Kinds of which one line names every subject."""
-LEVELS = ("critical", "warning", "info")
 LONGEST = 190
 
 
@@ -119,8 +119,7 @@ def attention_lines(alerts: pd.DataFrame, most: int = ALERTS) -> list[str]:
     """One line per alert, the gravest first; kinds that are about sources share a line. The rest is counted."""
     if alerts.empty:
         return []
-    place = {level: rank for rank, level in enumerate(LEVELS)}
-    ranked = alerts.assign(rank=alerts["level"].map(place).fillna(0)).sort_values("rank", kind="stable")
+    ranked = alerts.assign(rank=alerts["level"].map(ORDER).fillna(0)).sort_values("rank", kind="stable")
     lines = [
         f"{row['kind']} {row['subject']}: {quoted(row['message'], most=LONGEST)}"
         for row in ranked[~ranked["kind"].isin(MERGED)].to_dict("records")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from tasks.calendar import as_of_instant, sessions
-from tasks.registry import DataSources, SourceSpec
+from tasks.calendar import as_of_instant, days_outside, sessions
+from tasks.registry import DataSources, SeriesSpec, SourceSpec
 from tasks.staging.rules import key_field
 
 FALSE = (
@@ -26,7 +26,8 @@ def summarise_series(
 ) -> pd.DataFrame:
     """One row per registered series: what is known of it by ``as_of``, how old that is, how much of it was refused.
 
-    A series with its last observation, or a contract past its month, has ``ended``: it is never stale.
+    A series with its last observation, or a contract past its month, has ``ended``: it is never stale. Days outside a
+    series' season are added to its ``stale_limit_days``: nothing is due then.
     ``refused_dates``: dates whose key field was refused and has no accepted value from any payload.
     ``refused_share``: their share of the newest 63 dates, so old refusals do not count forever.
     ``recorded``: the home has any cell of the series, accepted or refused; ``never_recorded``: it has none.
@@ -70,7 +71,7 @@ def summarise_series(
                     "last_available_at": known["available_at"].max() if known is not None else pd.NaT,
                     "as_of_instant": instant,
                     "age_days": (as_of - last).days if pd.notna(last) else None,
-                    "stale_limit_days": None if ended else entry.stale_limit_days,
+                    "stale_limit_days": None if ended else _stale_limit_days(entry, last, as_of),
                     "ended": ended,
                     "key_dates": dates,
                     "refused_dates": len(lost),
@@ -100,6 +101,12 @@ def summarise_series(
         "worst_refused_share": "float64",
     }
     return frame.astype(kinds)
+
+
+def _stale_limit_days(entry: SeriesSpec, last: pd.Timestamp, as_of: pd.Timestamp) -> int | None:
+    if entry.season is None or entry.stale_limit_days is None or pd.isna(last):
+        return entry.stale_limit_days
+    return entry.stale_limit_days + days_outside(entry.season, last, as_of)
 
 
 def summarise_fields(

@@ -438,6 +438,7 @@ def test_a_backup_killed_at_any_write_is_whole_after_the_next(
         assert died in (0, -signal.SIGKILL)
         assert killer("backup", copy, second, 0) == 0
         assert without_leftovers(second) == wanted, at
+        assert not list(copy.glob(".tmp-*")), at
         if died == 0:
             break
     assert at > 10

@@ -97,7 +97,7 @@ def test_no_address_outside_is_asked(site: tuple[Path, DuckDbWarehouse]) -> None
     folder, _ = site
     for page in folder.glob("*.html"):
         loaded = re.findall(r'(?:src|<link[^>]*href)="([^"]*)"', page.read_text())
-        assert set(loaded) <= {"site.js", "site.css", "data:,"}, page.name
+        assert set(loaded) <= {"site.js", "stale.js", "site.css", "data:,"}, page.name
     assert "url(" not in (folder / "site.css").read_text()
 
 
@@ -117,6 +117,8 @@ def test_the_page_knows_when_it_is_stale(site: tuple[Path, DuckDbWarehouse]) -> 
     # the forecast of Friday 2024-01-05 is stale 12 hours after 18:00 Chicago of Monday
     assert 'data-stale-at="2024-01-09T12:00:00+00:00"' in text and 'data-session="2024-01-05"' in text
     assert re.search(r'id="stale"[^>]* hidden', text)
+    # read before what follows is drawn: what a person reads does not move down
+    assert re.search(r'id="stale".*?</div>\n<script src="stale.js"></script>', text)
 
 
 def test_a_sound_forecast_has_no_banner(site: tuple[Path, DuckDbWarehouse]) -> None:

@@ -134,7 +134,8 @@ def write_pages(frames: Frames, folder: Path, *, now: pd.Timestamp, library: Pat
     tokens = json.dumps({color: name for name, color in COLORS.items()}, sort_keys=True)
     script = (HERE / "static" / "site.js").read_text(encoding="utf-8")
     (folder / "site.js").write_text(f"window.CBI_COLORS = {tokens};\n{script}", encoding="utf-8")
-    shutil.copy(HERE / "static" / "site.css", folder / "site.css")
+    for name in ("site.css", "stale.js"):
+        shutil.copy(HERE / "static" / name, folder / name)
     (folder / "vega.js").write_text(_library(library), encoding="utf-8")
 
 

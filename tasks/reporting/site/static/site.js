@@ -1,20 +1,9 @@
-/* The few things that a page does by itself: say that it is stale, filter tables, draw a chart with tooltips on
-   demand, and answer the sliders. No request leaves the folder of the page. */
+/* The few things that a page does by itself: filter tables, draw a chart with tooltips on demand, and answer the
+   sliders. No request leaves the folder of the page. */
 "use strict";
 window.CBI = (() => {
   const specifications = {};
   const loaded = {};
-
-  function stale() {
-    const banner = document.getElementById("stale");
-    if (!banner || !banner.dataset.staleAt) return;
-    const late = Date.now() - Date.parse(banner.dataset.staleAt);
-    if (late <= 0) return;
-    const age = Math.floor((Date.now() - Date.parse(banner.dataset.session + "T23:00:00Z")) / 86400000);
-    banner.querySelector("b").textContent =
-      `This page is stale: its forecast is ${age} ${age === 1 ? "day" : "days"} old.`;
-    banner.hidden = false;
-  }
 
   function filters() {
     for (const input of document.querySelectorAll("input[data-filter]")) {
@@ -147,7 +136,6 @@ window.CBI = (() => {
 
   function start() {
     newest();
-    stale();
     filters();
     sliders();
     for (const button of document.querySelectorAll("button[data-chart]"))
