@@ -150,7 +150,7 @@ def test_series_that_ended_say_so_by_their_age(staged, registry):
     assert last["PET.W_EPC0_SAX_NUS_MBBL.W"] == pd.Timestamp("2016-09-30")
     assert last["PET.W_EPLLPZ_SAE_NUS_MBBL.W"] == pd.Timestamp("2020-04-03")
     limits = {name: entry.stale_limit_days for name, entry in registry.sources.source("eia").series.items()}
-    assert set(limits.values()) == {14}
+    assert set(limits.values()) == {21}
 
 
 def test_a_live_payload_stages_as_the_recorded_one_does(ingest, spec, server, zones, monkeypatch):
