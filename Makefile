@@ -141,7 +141,7 @@ uninstall-linux: needed ## end them and delete the units; CBI_HOME stays
 TESTERS = $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 5)))
 
 # -- for developers ---------------------------------------------------------------------------------------------------------
-test: $(VENV)/dev ## what guards every behavior: about 16 minutes on two cores (docs/tests.md)
+test: $(VENV)/dev ## what guards every behavior: about 20 minutes on two cores (docs/tests.md)
 	@$(RUN) -m pytest -n $(TESTERS) --dist loadgroup -m "not more and not long"
 
 test-more: $(VENV)/dev ## what takes longer: real processes killed, whole-registry days, bake-offs
