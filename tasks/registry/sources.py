@@ -112,7 +112,7 @@ class SeriesSpec(Entry):
     availability: Availability | None = None
     stale_limit_days: int | None = Field(default=None, gt=0)
     season: tuple[MonthDay, MonthDay] | None = Field(
-        default=None, description="first and last day of the part of a year for which values surely come out"
+        default=None, description="first and last day of the part of each year that has values every year"
     )
     stale_run: int | None = Field(default=None, gt=1, description="identical bars in a row that count as frozen")
     jump: Jump | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import NaTType
 
 from tasks.calendar import as_of_instant, days_outside, sessions
 from tasks.registry import DataSources, SeriesSpec, SourceSpec
@@ -103,8 +104,8 @@ def summarise_series(
     return frame.astype(kinds)
 
 
-def _stale_limit_days(entry: SeriesSpec, last: pd.Timestamp, as_of: pd.Timestamp) -> int | None:
-    if entry.season is None or entry.stale_limit_days is None or pd.isna(last):
+def _stale_limit_days(entry: SeriesSpec, last: pd.Timestamp | NaTType, as_of: pd.Timestamp) -> int | None:
+    if entry.season is None or entry.stale_limit_days is None or isinstance(last, NaTType):
         return entry.stale_limit_days
     return entry.stale_limit_days + days_outside(entry.season, last, as_of)
 
