@@ -19,9 +19,7 @@ import json
 import logging
 import os
 import secrets
-import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +40,7 @@ from tasks.run import RunContext
 from tasks.sources.pauses import pauses, pauses_path
 from tasks.sources.payloads import RECORDED
 from tasks.storage.bucket import PointerContent
-from tasks.storage.files import TEMPORARY, json_bytes, read_json, write_bytes, write_json, write_table
+from tasks.storage.files import TEMPORARY, json_bytes, read_json, temporary_folder, write_bytes, write_json, write_table
 from tasks.storage.hashes import sha256_of
 from tasks.storage.locks import exclusive
 from tasks.storage.zones import Zones
@@ -53,7 +51,6 @@ from tasks.warehouse.tables import STATED, Table, tables
 
 log = logging.getLogger(__name__)
 NONE = "none"
-WORK = f"{TEMPORARY}backup-"
 FORMAT = 1
 PACK_BYTES = 200 * 10**6  # bytes of payloads per tar
 LIST = "raw/listed"
@@ -136,8 +133,6 @@ def back_up(run: RunContext) -> str:
         with exclusive(run.zones, "backup"):
             state = {**(read_json(path) or {})}
             state.setdefault("home", secrets.token_hex(8))
-            for left in run.zones.home.glob(f"{WORK}*"):  # left by a backup that was killed
-                shutil.rmtree(left)
             failure = _write(run, place_of(uri, run.settings), state, path)
             state = {"home": state["home"], "place": uri, "at": now, "as_of": f"{run.as_of:%Y-%m-%d}"}
             write_json(path, state | ({"failed": failure, "failed_at": now} if failure else {}))
@@ -159,8 +154,7 @@ def _write(run: RunContext, place: BackupPlace, state: dict[str, Any], path: Pat
             f"{place.uri} had the backup of {state['as_of']} and has none now: plug its disk in or mount it. To "
             f"start again there, delete {path}"
         )
-    with tempfile.TemporaryDirectory(prefix=WORK, dir=run.zones.home) as folder:
-        work = Path(folder)
+    with temporary_folder(run.zones.home, "backup") as work:
         previous, pointer = read_latest(place, latest, work)
         if previous and previous.home != state["home"]:
             raise BackupFailed(

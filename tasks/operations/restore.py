@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,6 @@ from tasks.operations.backup_place import BackupPlace, place_of
 from tasks.settings import Settings
 from tasks.sources.pauses import pauses_path
 from tasks.storage.files import (
-    TEMPORARY,
     in_shell,
     make_durable,
     move_folder_into,
@@ -34,6 +32,7 @@ from tasks.storage.files import (
     read_json,
     stays_inside,
     sweep_temporary,
+    temporary_folder,
     write_bytes,
     write_json,
 )
@@ -42,8 +41,6 @@ from tasks.storage.zones import Zones
 from tasks.warehouse.frames import to_frame
 from tasks.warehouse.open import open_warehouse
 from tasks.warehouse.tables import table_named
-
-WORK = f"{TEMPORARY}restore-"
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,9 @@ def restore(settings: Settings, uri: str) -> Restored:
             raise NothingStored(f"{place.uri} has no backup; name the place of CBI_BACKUP")
         _require_no_history(zones, settings, latest.content)
         zones.home.mkdir(parents=True, exist_ok=True)
-        for left in zones.home.glob(f"{WORK}*"):  # left by a restore that was killed
-            shutil.rmtree(left)
         for folder in (zones.raw, zones.models):
             sweep_temporary(folder)
-        with tempfile.TemporaryDirectory(prefix=WORK, dir=zones.home) as workspace:
-            work = Path(workspace)
+        with temporary_folder(zones.home, "restore") as work:
             manifest, _ = read_latest(place, latest, work)
             assert manifest is not None
             rows = {

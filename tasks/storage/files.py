@@ -11,6 +11,8 @@ import json
 import os
 import re
 import shlex
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -224,6 +226,16 @@ def sweep_temporary(folder: Path) -> None:
     if folder.is_dir():
         for left in folder.rglob(f"{TEMPORARY}*"):
             left.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(home: Path, purpose: str) -> Iterator[Path]:
+    """A folder in ``home`` that is gone afterwards. Call it under a lock: the one of a killed process is removed."""
+    prefix = f"{TEMPORARY}{purpose}-"
+    for left in home.glob(f"{prefix}*"):
+        shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=home) as folder:
+        yield Path(folder)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
   const late = Date.now() - Date.parse(banner.dataset.staleAt);
   if (late <= 0) return;
   const age = Math.floor((Date.now() - Date.parse(banner.dataset.session + "T23:00:00Z")) / 86400000);
-  banner.querySelector("b").textContent = `This page is stale: its forecast is ${age} ${age === 1 ? "day" : "days"} old.`;
+  const days = `${age.toLocaleString("en-US")} ${age === 1 ? "day" : "days"}`;
+  banner.querySelector("b").textContent = `This page is stale: its forecast is ${days} old.`;
   banner.hidden = false;
 })();
